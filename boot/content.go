@@ -1,0 +1,80 @@
+// content.go: the one port that turns a File or Script reply into bytes, for
+// TFTP and HTTP alike, so that the two can never serve different things.
+
+package boot
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+// Content opens what a Decision refers to. Wiring composes it of templates
+// and images. An error that is ErrNoFile is the requester's (no such file in
+// this template); any other is ours.
+type Content interface {
+	Open(ctx context.Context, ref Ref) (*Object, error)
+}
+
+// ErrNoFile says that a reference names no file.
+var ErrNoFile = errors.New("no such file")
+
+// Ref names bytes without holding them.
+type Ref struct {
+	Kind     RefKind
+	Name     string    // loader, file inside the template, or image/file
+	Template *Template // for RefTemplate and RefGenerated
+	Machine  Machine   // what a rendered file may see
+}
+
+// RefKind says where the bytes come from.
+type RefKind string
+
+// Kinds of reference.
+const (
+	RefLoader    RefKind = "loader"    // images: boot loaders of the distribution or of the operator
+	RefTemplate  RefKind = "template"  // a template's file, rendered where its name asks for it
+	RefGenerated RefKind = "generated" // a template's boot script
+	RefBuiltin   RefKind = "builtin"   // a script that ships: ask, hold, local, stranger
+	RefImage     RefKind = "image"     // images: immutable bytes by image name
+)
+
+// Machine is all that a template may see: plain values, no methods, so that a
+// template can call nothing.
+type Machine struct {
+	Name        string
+	Known       bool
+	State       string
+	MAC         string // colon form
+	MACDash     string // 01-aa-bb-…, as BOOTIF wants it
+	UUID        string
+	Serial      string
+	Platform    string
+	UEFI        bool
+	Network     string
+	Address     string // its own, where known
+	Server      string // ours on its network
+	BaseURL     string // http://server/boot/<token>
+	ScriptURL   string // the script that asks again
+	ReportURL   string
+	Boot        int
+	HoldSeconds int // until the holding script boots the local disk; 0 waits for ever
+	WaitSeconds int // until it asks again
+	Note        string
+	Template    string
+	Version     int
+	Params      map[string]string
+}
+
+// Object is an open file. Body of a stored file is an *os.File itself, so
+// that sendfile works.
+type Object struct {
+	Body interface {
+		io.ReadSeeker
+		io.ReaderAt
+		io.Closer
+	}
+	Name string // base name, for the content type
+	Size int64
+	ETag string // strong, quoted, the same after a restart
+}

@@ -1,0 +1,200 @@
+// decide.go: the one question, and the ordered list of rules that answers it.
+
+package boot
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"time"
+)
+
+// Decide says what a machine gets next. It is pure: the same View, Policy and
+// Sighting give the same Decision. The error means that the store failed;
+// an unknown machine, a bad token or an empty pool are decisions.
+func Decide(v View, p *Policy, in Sighting) (Decision, error) {
+	in.ID = in.ID.Clean()
+	t := &turn{v: v, p: p, in: in}
+	for _, r := range rules {
+		t.rule = r.name
+		done, err := r.fn(t)
+		if err != nil {
+			return Decision{}, fmt.Errorf("rule %s: %w", r.name, err)
+		}
+		if done {
+			break
+		}
+	}
+	if t.d.Reply == nil {
+		t.rule = "end"
+		t.ignore("no rule answers a %s %s", in.Via, in.Step)
+	}
+	t.finish()
+	return t.d, nil
+}
+
+// rules, in order. Each is in a file of its own, and each either ends the turn
+// or adds to it.
+var rules = []struct {
+	name string
+	fn   func(*turn) (done bool, err error)
+}{
+	{"network", ruleNetwork},   // which VLAN, and is it ours to serve
+	{"token", ruleToken},       // a signed path names machine, boot and version
+	{"source", ruleSource},     // without one, the address that asks does
+	{"class", ruleClass},       // what kind of client
+	{"identify", ruleIdentify}, // which host
+	{"enroll", ruleEnroll},     // put an unknown boot client on the roll
+	{"template", ruleTemplate}, // what it would boot
+	{"approve", ruleApprove},   // may it
+	{"learn", ruleLearn},       // facts that a known host did not have
+	{"address", ruleAddress},   // DHCP: the address
+	{"loader", ruleLoader},     // DHCP: the first file
+	{"report", ruleReport},     // the machine tells us
+	{"script", ruleScript},     // the boot script
+	{"file", ruleFile},         // everything else by name
+}
+
+// turn is one run through the rules.
+type turn struct {
+	v    View
+	p    *Policy
+	in   Sighting
+	rule string
+	d    Decision
+
+	net  *Network
+	file string // what is asked for, beneath the token where there is one
+
+	token    Token
+	hasToken bool   // a valid one
+	text     string // its text
+
+	id       Identity // who asks: token or link first, then what it says of itself
+	plat     Platform
+	class    Class
+	host     *Host // a copy; changes to it are written by finish
+	before   *Host // as the store has it; nil for a new host
+	maybe    *Host // a known host whose UUID an unknown MAC claims, not yet confirmed
+	joins    bool  // the unknown MAC was confirmed as host's
+	clash    string
+	barred   string // why there is nothing to boot at all
+	choice   Choice
+	template *Template
+	dirty    bool
+}
+
+func (t *turn) why(format string, args ...any) {
+	t.d.Why = append(t.d.Why, Reason{t.rule, fmt.Sprintf(format, args...)})
+}
+
+func (t *turn) ignore(format string, args ...any) (bool, error) {
+	t.why(format, args...)
+	t.d.Reply = Ignore{}
+	return true, nil
+}
+
+func (t *turn) refuse(notFound bool, format string, args ...any) (bool, error) {
+	t.why(format, args...)
+	t.d.Reply = Refuse{NotFound: notFound, Reason: fmt.Sprintf(format, args...)}
+	return true, nil
+}
+
+// dhcp reports whether the turn is for a DHCP packet rather than a file.
+func (t *turn) dhcp() bool { return t.in.Via == DHCP4 || t.in.Via == Proxy4 }
+
+// writes reports whether this step may touch the disk: a DISCOVER never does,
+// so that a flood of them costs nothing that lasts.
+func (t *turn) writes() bool { return t.in.Step != Discover }
+
+func (t *turn) event(kind EventKind, format string, args ...any) Event {
+	e := Event{At: t.in.At.UTC(), Kind: kind, MAC: t.id.MAC, Text: fmt.Sprintf(format, args...)}
+	if t.net != nil {
+		e.Network = t.net.Name
+	}
+	if t.host != nil {
+		e.Host, e.Name, e.Boot = t.host.ID, t.host.Name, t.d.Boot
+	}
+	return e
+}
+
+func (t *turn) record(kind EventKind, format string, args ...any) {
+	t.d.Writes.Events = append(t.d.Writes.Events, t.event(kind, format, args...))
+}
+
+func (t *turn) notice(once string, kind EventKind, format string, args ...any) {
+	e := t.event(kind, format, args...)
+	e.Once = string(kind) + " " + once
+	t.d.Notices = append(t.d.Notices, e)
+}
+
+// finish turns what the rules noted into writes, and stamps every event with
+// the reasons of the whole decision.
+func (t *turn) finish() {
+	t.d.Class = t.class
+	t.d.ID = t.id
+	if t.net != nil {
+		t.d.Network = t.net.Name
+	}
+	if t.host != nil {
+		if t.dirty && t.writes() {
+			t.host.Changed = t.in.At.UTC()
+			t.d.Writes.Host = t.host
+			if t.before == nil && t.host.State == Pending {
+				t.d.Writes.Pending = 1
+			}
+			if t.before != nil && t.before.State == Pending && t.host.State != Pending {
+				t.d.Writes.Pending = -1
+			}
+		}
+		t.d.Host = t.host
+		if t.before == nil && !t.writes() {
+			t.d.Host = nil
+		}
+	}
+	why := t.d.WhyLine()
+	for i := range t.d.Writes.Events {
+		t.d.Writes.Events[i].Why = why
+	}
+	for i := range t.d.Notices {
+		t.d.Notices[i].Why = why
+	}
+}
+
+// bootToken is the token that the next reply carries: for the host where there
+// is one, else for the MAC that asks.
+func (t *turn) bootToken(kind TokenKind, boot uint32, version TemplateID) string {
+	tok := Token{Kind: kind, MAC: t.id.MAC, Boot: boot, Version: version, Issued: t.in.At.UTC().Truncate(time.Minute)}
+	if t.host != nil && (t.before != nil || t.writes()) {
+		tok.Host = t.host.ID
+	}
+	return t.p.Key.Sign(tok)
+}
+
+// findTemplate looks in the policy first: a template of this run is nowhere
+// else.
+func (t *turn) findTemplate(id TemplateID) (*Template, error) {
+	for _, x := range t.p.Templates {
+		if x.ID == id {
+			return x, nil
+		}
+	}
+	return t.v.Template(id)
+}
+
+// cleanStage keeps a stage that a machine reports to something that can stand
+// in a log line.
+func cleanText(s string, max int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || r > 0x2fff {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) > max {
+		s = strings.ToValidUTF8(s[:max], "")
+	}
+	return s
+}
+
+func base(p string) string { return path.Base("/" + p) }

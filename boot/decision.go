@@ -1,0 +1,170 @@
+// decision.go: what leaves, what is written, and why.
+
+package boot
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Decision is the answer to one Sighting.
+type Decision struct {
+	Reply   Reply
+	Class   Class
+	Network string
+	Host    *Host // as it is after the writes; nil for a stranger
+	ID      Identity
+	Boot    uint32 // number of the boot this belongs to; 0 before its first script
+	Writes  Changes
+	Notices []Event // told after the reply, once a while for each cause; a DISCOVER writes nothing else
+	Hold    *Hold
+	Drop    string       // holder whose hold ends
+	Skip    []netip.Addr // candidates that turned out not to be free
+	Why     []Reason
+}
+
+// Reason is one rule that fired and what it saw.
+type Reason struct {
+	Rule string `json:"rule"`
+	Note string `json:"note,omitempty"`
+}
+
+// WhyLine is the decision's reasons on one line.
+func (d *Decision) WhyLine() string {
+	var b strings.Builder
+	for i, r := range d.Why {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(r.Rule)
+		if r.Note != "" {
+			b.WriteString(": ")
+			b.WriteString(r.Note)
+		}
+	}
+	return b.String()
+}
+
+// Reply is sealed: a front switches over exactly these.
+type Reply interface{ reply() }
+
+// Ignore sends nothing.
+type Ignore struct{}
+
+// Offer, Ack and Nak answer DHCP. Grant and Boot may each be absent: an INFORM
+// has no grant, a plain client no boot.
+type Offer struct {
+	Grant   *Grant
+	Boot    *BootInfo
+	Options Options
+}
+
+// Ack confirms.
+type Ack struct {
+	Grant   *Grant
+	Boot    *BootInfo
+	Options Options
+}
+
+// Nak refuses an address; the note says why, for option 56.
+type Nak struct{ Message string }
+
+// File is bytes by reference.
+type File struct{ Ref Ref }
+
+// Script is a file that was made for this machine.
+type Script struct{ Ref Ref }
+
+// Refuse says no to a file request.
+type Refuse struct {
+	NotFound bool // else not allowed (yet)
+	Reason   string
+	Retry    time.Duration
+}
+
+// Done acknowledges something that has no bytes of its own: a report.
+type Done struct{ Text string }
+
+func (Ignore) reply() {}
+func (Offer) reply()  {}
+func (Ack) reply()    {}
+func (Nak) reply()    {}
+func (File) reply()   {}
+func (Script) reply() {}
+func (Refuse) reply() {}
+func (Done) reply()   {}
+
+// Verb is the reply in one word, for logs.
+func Verb(r Reply) string {
+	switch r := r.(type) {
+	case Ignore:
+		return "ignore"
+	case Offer:
+		return "offer"
+	case Ack:
+		return "ack"
+	case Nak:
+		return "nak"
+	case File:
+		return "file"
+	case Script:
+		return "script"
+	case Refuse:
+		if r.NotFound {
+			return "not found"
+		}
+		return "refuse"
+	case Done:
+		return "done"
+	}
+	return "none"
+}
+
+// Grant is an address and how long it may be used.
+type Grant struct {
+	Addr  netip.Addr
+	Lease time.Duration
+}
+
+// Options are what a network tells every client on it.
+type Options struct {
+	Server  netip.Addr // option 54, and the source of the reply
+	Subnet  netip.Prefix
+	Routers []netip.Addr
+	DNS     []netip.Addr
+	Domain  string
+	Name    string // option 12
+}
+
+// BootInfo is the boot part of a DHCP reply.
+type BootInfo struct {
+	Class       Class      // how the client reads it
+	VendorClass string     // what option 60 echoes
+	File        string     // TFTP path for PXE, URL otherwise; never over 127 bytes
+	Server      netip.Addr // siaddr and option 66
+}
+
+// Hold promises an address to the holder of an OFFER, in memory only.
+type Hold struct {
+	Network string
+	Addr    netip.Addr
+	Holder  string
+	Until   time.Time
+}
+
+// Changes are the writes of one decision; all are committed or none.
+type Changes struct {
+	Host     *Host     // put
+	Remove   *Host     // delete with its keys
+	Leases   []Lease   // put
+	Template *Template // put, as the newest of its name
+	Drop     string    // template name to forget
+	Events   []Event   // appended with the rest
+	Pending  int       // change of the count of pending hosts
+}
+
+// Empty reports a decision that touches no disk.
+func (c *Changes) Empty() bool {
+	return c.Host == nil && c.Remove == nil && len(c.Leases) == 0 && len(c.Events) == 0 && c.Template == nil && c.Drop == ""
+}

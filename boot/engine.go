@@ -1,0 +1,465 @@
+// engine.go: Decide on the live store. A decision that writes is made again
+// inside the transaction that commits it, and only then does the reply leave.
+
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Decider is what a front holds.
+type Decider interface {
+	Next(ctx context.Context, in Sighting) (Decision, error)
+	Done(ctx context.Context, in Sighting, d Decision, o Outcome) error
+}
+
+// Outcome says how a reply with bytes ended.
+type Outcome struct {
+	Result Result
+	Bytes  int64
+	Took   time.Duration
+	Err    string
+}
+
+// Result of a transfer.
+type Result string
+
+// A probe asked for the size and left; edk2 does it before every file.
+const (
+	Complete Result = "complete"
+	Probe    Result = "probe"
+	CutShort Result = "short"
+	TimedOut Result = "timeout"
+)
+
+// Engine answers Sightings and carries out Orders. It is safe for concurrent
+// use.
+type Engine struct {
+	store   Store
+	log     *slog.Logger
+	policy  atomic.Pointer[Policy]
+	setting sync.Mutex // one policy change at a time
+	mem     *memory
+	Log     *RequestLog
+
+	notices chan Event
+	stop    context.CancelFunc
+	done    chan struct{}
+	lost    atomic.Uint64
+}
+
+var _ Decider = (*Engine)(nil)
+
+// ErrBusy says that a decision lost its address to others too often.
+var ErrBusy = errors.New("too many clients want the same addresses")
+
+// NewEngine starts an engine with an empty policy: it answers nothing until
+// SetPolicy. Close stops it; the store is the caller's to close.
+func NewEngine(store Store, requests *RequestLog, log *slog.Logger) *Engine {
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &Engine{store: store, log: log, mem: newMemory(), Log: requests, notices: make(chan Event, 256), stop: cancel, done: make(chan struct{})}
+	e.policy.Store(&Policy{})
+	go e.tellNotices(ctx)
+	return e
+}
+
+// Close ends the engine's one goroutine.
+func (e *Engine) Close() {
+	e.stop()
+	<-e.done
+}
+
+// tellNotices appends what a DISCOVER must not: the event of a full pool or a
+// missing loader, after the reply and never in its way.
+func (e *Engine) tellNotices(ctx context.Context) {
+	defer close(e.done)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev := <-e.notices:
+			err := e.store.Update(ctx, func(tx Tx) error { _, err := tx.Append(ev); return err })
+			if err != nil && ctx.Err() == nil {
+				e.log.Error("event was not stored", "kind", ev.Kind, "err", err)
+			}
+		}
+	}
+}
+
+// Policy returns the policy of the moment.
+func (e *Engine) Policy() *Policy { return e.policy.Load() }
+
+// LostNotices counts notices that found their queue full.
+func (e *Engine) LostNotices() uint64 { return e.lost.Load() }
+
+// SetPolicy swaps the policy. The templates are the store's newest, plus those
+// of this run that p brings; pools are rebuilt from the leases where their
+// ranges changed.
+func (e *Engine) SetPolicy(ctx context.Context, p Policy) error {
+	e.setting.Lock()
+	defer e.setting.Unlock()
+	return e.setPolicy(ctx, p)
+}
+
+func (e *Engine) setPolicy(ctx context.Context, p Policy) error {
+	stored, err := e.newestTemplates(ctx)
+	if err != nil {
+		return err
+	}
+	// A template of this run hides a stored one of its name.
+	byName := map[string]*Template{}
+	for _, t := range stored {
+		byName[t.Name] = t
+	}
+	for _, t := range p.Templates {
+		if t.ThisRun {
+			byName[t.Name] = t
+		}
+	}
+	p.Templates = slices.Collect(maps.Values(byName))
+	SortTemplates(p.Templates)
+
+	pools := map[string]*pool{}
+	for i := range p.Networks {
+		n := &p.Networks[i]
+		e.mem.mu.Lock()
+		old := e.mem.pools[n.Name]
+		e.mem.mu.Unlock()
+		if old != nil && slices.Equal(old.ranges, n.Ranges) {
+			pools[n.Name] = old
+			continue
+		}
+		fresh := newPool(n.Ranges)
+		if err := e.fillPool(ctx, fresh, n.Name); err != nil {
+			return err
+		}
+		pools[n.Name] = fresh
+	}
+	e.mem.mu.Lock()
+	e.mem.pools = pools
+	e.mem.mu.Unlock()
+	e.policy.Store(&p)
+	return nil
+}
+
+// page is how many records one read transaction lists: a long one would stop
+// the store's writer.
+const page = 1000
+
+func (e *Engine) fillPool(ctx context.Context, p *pool, network string) error {
+	var after netip.Addr
+	for {
+		var ls []Lease
+		if err := e.store.View(ctx, func(tx ReadTx) (err error) { ls, err = tx.Leases(network, after, page); return err }); err != nil {
+			return err
+		}
+		for _, l := range ls {
+			p.touch(l.Addr, l.Expires)
+		}
+		if len(ls) < page {
+			return nil
+		}
+		after = ls[len(ls)-1].Addr
+	}
+}
+
+func (e *Engine) newestTemplates(ctx context.Context) ([]*Template, error) {
+	newest := map[string]*Template{}
+	var after TemplateID
+	for {
+		var ts []*Template
+		err := e.store.View(ctx, func(tx ReadTx) error {
+			var err error
+			if ts, err = tx.Templates(after, page); err != nil {
+				return err
+			}
+			for _, t := range ts {
+				if n, err := tx.TemplateByName(t.Name); err != nil {
+					return err
+				} else if n != nil {
+					newest[t.Name] = n
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(ts) < page {
+			break
+		}
+		after = ts[len(ts)-1].ID
+	}
+	return slices.Collect(maps.Values(newest)), nil
+}
+
+// attempts bounds how often a decision is made again because another client
+// took the address between the look and the hold. Each failure is another
+// client's success.
+const attempts = 256
+
+// Next answers one request. The error means that the store failed or ctx
+// ended; a front then stays silent (DHCP) or says that the server is in
+// trouble.
+func (e *Engine) Next(ctx context.Context, in Sighting) (Decision, error) {
+	p := e.policy.Load()
+	d, err := e.decide(ctx, p, in)
+	if err != nil {
+		e.log.Error("no decision", "via", in.Via, "step", in.Step, "mac", in.ID.MAC, "err", err)
+		return d, err
+	}
+	e.after(in, &d)
+	return d, nil
+}
+
+func (e *Engine) decide(ctx context.Context, p *Policy, in Sighting) (d Decision, err error) {
+	for range attempts {
+		err = e.store.View(ctx, func(tx ReadTx) (err error) {
+			d, err = Decide(e.view(tx, in.At), p, in)
+			return err
+		})
+		if err != nil {
+			return d, err
+		}
+		if len(d.Skip) > 0 {
+			// Memory thought these free and the store knows better.
+			e.mem.skip(d.Network, d.Skip, in.At.Add(time.Minute))
+			if d.Hold == nil {
+				continue
+			}
+		}
+		if d.Hold != nil && !e.mem.hold(*d.Hold, in.At) {
+			continue
+		}
+		if d.Writes.Empty() {
+			e.mem.settle(&d)
+			return d, nil
+		}
+		return e.commit(ctx, p, in)
+	}
+	return d, ErrBusy
+}
+
+func (e *Engine) commit(ctx context.Context, p *Policy, in Sighting) (d Decision, err error) {
+	err = e.store.Update(ctx, func(tx Tx) (err error) {
+		if d, err = Decide(e.view(tx, in.At), p, in); err != nil {
+			return err
+		}
+		return apply(tx, &d.Writes)
+	})
+	if err != nil {
+		return Decision{}, err
+	}
+	e.mem.settle(&d)
+	return d, nil
+}
+
+func (e *Engine) view(r Reader, now time.Time) view {
+	return view{Reader: r, m: e.mem, now: now, last: e.Log.LastSeen}
+}
+
+// Explain decides without writing, holding or telling anybody: what live
+// serving would do at this moment.
+func (e *Engine) Explain(ctx context.Context, in Sighting) (d Decision, err error) {
+	p := e.policy.Load()
+	err = e.store.View(ctx, func(tx ReadTx) (err error) {
+		d, err = Decide(e.view(tx, in.At), p, in)
+		return err
+	})
+	return d, err
+}
+
+// ExplainWith is Explain in a world where extra hosts exist as given: the
+// later steps of a machine that is only imagined.
+func (e *Engine) ExplainWith(ctx context.Context, in Sighting, host *Host) (d Decision, err error) {
+	p := e.policy.Load()
+	err = e.store.View(ctx, func(tx ReadTx) (err error) {
+		d, err = Decide(imagined{e.view(tx, in.At), host}, p, in)
+		return err
+	})
+	return d, err
+}
+
+// imagined is a view in which one host is as given.
+type imagined struct {
+	view
+	host *Host
+}
+
+func (v imagined) Host(id HostID) (*Host, error) {
+	if v.host != nil && v.host.ID == id {
+		return v.host.Clone(), nil
+	}
+	return v.view.Host(id)
+}
+
+func (v imagined) HostByMAC(m MAC) (*Host, error) {
+	if v.host != nil && v.host.HasMAC(m) {
+		return v.host.Clone(), nil
+	}
+	return v.view.HostByMAC(m)
+}
+
+// apply writes a decision's changes. The same rules run for machines and for
+// people.
+func apply(tx Tx, c *Changes) error {
+	if c.Remove != nil {
+		if err := tx.DeleteHost(c.Remove); err != nil {
+			return err
+		}
+	}
+	if h := c.Host; h != nil {
+		last, err := tx.Counter(LastHost)
+		if err != nil {
+			return err
+		}
+		if uint64(h.ID) > last {
+			if err := tx.SetCounter(LastHost, uint64(h.ID)); err != nil {
+				return err
+			}
+		}
+		if err := tx.PutHost(h); err != nil {
+			return err
+		}
+	}
+	if c.Pending != 0 {
+		n, err := tx.Counter(PendingHosts)
+		if err != nil {
+			return err
+		}
+		if err := tx.SetCounter(PendingHosts, uint64(max(0, int64(n)+int64(c.Pending)))); err != nil {
+			return err
+		}
+	}
+	for _, l := range c.Leases {
+		if err := tx.PutLease(l); err != nil {
+			return err
+		}
+	}
+	if t := c.Template; t != nil {
+		if err := tx.SetCounter(LastTemplate, uint64(t.ID)); err != nil {
+			return err
+		}
+		if err := tx.PutTemplate(t); err != nil {
+			return err
+		}
+	}
+	if c.Drop != "" {
+		if err := tx.DropTemplate(c.Drop); err != nil {
+			return err
+		}
+	}
+	for i := range c.Events {
+		seq, err := tx.Append(c.Events[i])
+		if err != nil {
+			return err
+		}
+		c.Events[i].Seq = seq
+	}
+	return nil
+}
+
+// after does what follows a decision and must not delay it: the log, the
+// notices, what was overheard.
+func (e *Engine) after(in Sighting, d *Decision) {
+	p := e.policy.Load()
+	if in.Want.Addr.IsValid() && in.ID.MAC.Usable() && (in.Via == DHCP4 && in.Step != Discover && in.Step != Decline || in.Via == Proxy4) {
+		if n := p.Find(in.Link); n != nil && n.Mode == Proxy {
+			e.mem.hear(in.Want.Addr, in.ID.MAC, in.At)
+		}
+	}
+	for _, ev := range d.Notices {
+		if !e.mem.tell(ev.Once, in.At) {
+			continue
+		}
+		select {
+		case e.notices <- ev:
+		default:
+			e.lost.Add(1)
+		}
+	}
+	switch d.Reply.(type) {
+	case File, Script:
+		return // Done tells it, with bytes
+	}
+	e.Log.Add(e.request(in, d))
+}
+
+func (e *Engine) request(in Sighting, d *Decision) Request {
+	r := Request{
+		At: in.At.UTC(), MAC: d.ID.MAC, Source: in.Source.Addr(), Network: d.Network, Via: in.Via, Step: in.Step,
+		Class: d.Class, Path: ShortPath(cleanText(in.Want.Path, 200)), Reply: Verb(d.Reply), Boot: d.Boot, Why: d.WhyLine(),
+	}
+	if r.MAC.IsZero() {
+		r.MAC = in.ID.MAC
+	}
+	if d.Host != nil {
+		r.Host, r.Name = d.Host.ID, d.Host.Name
+	}
+	var grant *Grant
+	var info *BootInfo
+	switch x := d.Reply.(type) {
+	case Offer:
+		grant, info = x.Grant, x.Boot
+	case Ack:
+		grant, info = x.Grant, x.Boot
+	case Done:
+		r.Got = x.Text
+	}
+	if grant != nil {
+		r.Got = grant.Addr.String()
+	}
+	if info != nil {
+		if r.Got != "" {
+			r.Got += ", "
+		}
+		r.Got += base(info.File)
+	}
+	return r
+}
+
+// Done notes how a reply with bytes ended. It is called once for each.
+func (e *Engine) Done(ctx context.Context, in Sighting, d Decision, o Outcome) error {
+	r := e.request(in, &d)
+	r.Bytes, r.Took, r.Outcome = o.Bytes, o.Took, string(o.Result)
+	if o.Err != "" {
+		r.Outcome += ": " + cleanText(o.Err, 120)
+	}
+	switch x := d.Reply.(type) {
+	case File:
+		r.Got = x.Ref.Name
+	case Script:
+		r.Got = x.Ref.Name
+		if x.Ref.Kind == RefBuiltin {
+			r.Got = x.Ref.Name + " script"
+		}
+	}
+	e.Log.Add(r)
+	return nil
+}
+
+// View reads the store for the API.
+func (e *Engine) View(ctx context.Context, fn func(ReadTx) error) error { return e.store.View(ctx, fn) }
+
+// Changed is the store's: closed after the next commit with an event.
+func (e *Engine) Changed() <-chan struct{} { return e.store.Changed() }
+
+var errOrder = errors.New("order refused")
+
+// OrderError is an order that cannot be carried out; its text is for the
+// person who gave it.
+func OrderError(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errOrder, fmt.Sprintf(format, args...))
+}
+
+// IsOrderError reports an error that the person who asked can mend.
+func IsOrderError(err error) bool { return errors.Is(err, errOrder) || errors.Is(err, ErrExists) }

@@ -1,0 +1,138 @@
+// host.go: one machine on the roll.
+
+package boot
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// HostID numbers hosts of one appliance from 1; it is never used again.
+type HostID uint64
+
+// State is where a host stands with the people who run the network.
+type State string
+
+// Pending hosts hold, approved ones boot, denied ones get an address and
+// nothing to boot.
+const (
+	Pending  State = "pending"
+	Approved State = "approved"
+	Denied   State = "denied"
+)
+
+// Host is one machine.
+type Host struct {
+	ID       HostID            `json:"id"`
+	Name     string            `json:"name"`
+	State    State             `json:"state"`
+	MACs     []MAC             `json:"macs,omitempty"`
+	UUID     UUID              `json:"uuid,omitzero"`
+	Serial   string            `json:"serial,omitempty"`
+	DUID     string            `json:"duid,omitempty"`
+	Address  netip.Addr        `json:"address,omitzero"` // reservation
+	Template string            `json:"template,omitempty"`
+	Pin      TemplateID        `json:"pin,omitempty"` // version fixed when the first script after approval was decided
+	Params   map[string]string `json:"params,omitempty"`
+
+	Platform Platform  `json:"platform,omitempty"`
+	Network  string    `json:"network,omitempty"` // where it enrolled
+	Boots    uint32    `json:"boots,omitempty"`   // a boot is numbered by its first script
+	Stage    string    `json:"stage,omitempty"`   // last stage the machine itself reported
+	Created  time.Time `json:"created"`
+	Changed  time.Time `json:"changed"`
+}
+
+// Clone returns a copy that shares nothing with h.
+func (h *Host) Clone() *Host {
+	if h == nil {
+		return nil
+	}
+	c := *h
+	c.MACs = slices.Clone(h.MACs)
+	c.Params = maps.Clone(h.Params)
+	return &c
+}
+
+// HasMAC reports whether m is one of the host's addresses.
+func (h *Host) HasMAC(m MAC) bool { return slices.Contains(h.MACs, m) }
+
+// Identity returns what the host is known by, with its first MAC.
+func (h *Host) Identity() Identity {
+	id := Identity{UUID: h.UUID, Serial: h.Serial, DUID: h.DUID}
+	if len(h.MACs) > 0 {
+		id.MAC = h.MACs[0]
+	}
+	return id
+}
+
+// Names that a person gives become part of scripts, URLs and DHCP option 12,
+// so they are kept to what RFC 1123 allows in a host name.
+func validName(kind, s string, max int) error {
+	if s == "" || len(s) > max {
+		return fmt.Errorf("%s name %q: want 1 to %d letters, digits, '-' or '.'", kind, s, max)
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || (i > 0 && i < len(s)-1 && (c == '-' || c == '.' || c == '_'))
+		if !ok {
+			return fmt.Errorf("%s name %q: only letters, digits, and '-', '_' or '.' inside are allowed", kind, s)
+		}
+	}
+	return nil
+}
+
+// Validate reports the first thing wrong with a host, in words for a person.
+func (h *Host) Validate() error {
+	if err := validName("host", h.Name, 63); err != nil {
+		return err
+	}
+	switch h.State {
+	case Pending, Approved, Denied:
+	default:
+		return fmt.Errorf("host %s: state %q: want pending, approved or denied", h.Name, h.State)
+	}
+	if len(h.MACs) == 0 && h.UUID.IsZero() && h.Serial == "" && h.DUID == "" {
+		return fmt.Errorf("host %s: nothing identifies it: give a MAC address, UUID or serial number", h.Name)
+	}
+	if len(h.MACs) > 64 {
+		return fmt.Errorf("host %s: %d MAC addresses: at most 64", h.Name, len(h.MACs))
+	}
+	for i, m := range h.MACs {
+		if !m.Usable() {
+			return fmt.Errorf("host %s: %s is no station's address", h.Name, m)
+		}
+		if slices.Contains(h.MACs[:i], m) {
+			return fmt.Errorf("host %s: %s is listed twice", h.Name, m)
+		}
+	}
+	if !h.UUID.IsZero() && h.UUID.Junk() {
+		return fmt.Errorf("host %s: UUID %s is a vendor's filler that many boards share; it cannot name one machine", h.Name, h.UUID)
+	}
+	if h.Serial != "" {
+		if s, ok := CleanSerial(h.Serial); !ok || s != h.Serial {
+			return fmt.Errorf("host %s: serial %q is filler or not plain text; it cannot name one machine", h.Name, h.Serial)
+		}
+	}
+	for k, v := range h.Params {
+		if err := validName("parameter", k, 63); err != nil {
+			return fmt.Errorf("host %s: %w", h.Name, err)
+		}
+		if len(v) > 1024 || strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+			return fmt.Errorf("host %s: parameter %s: at most 1024 bytes of text without control characters", h.Name, k)
+		}
+	}
+	return nil
+}
+
+// defaultName is what a host is called until a person names it.
+func defaultName(id Identity, n HostID) string {
+	if !id.MAC.IsZero() {
+		return "m-" + id.MAC.Bare()
+	}
+	return fmt.Sprintf("m-%d", n)
+}

@@ -1,0 +1,207 @@
+// identity.go: what names a machine (MAC, UUID, serial, DUID), how each is
+// spelled, and which values real vendors ship that name nothing.
+
+package boot
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// MAC is a 48-bit hardware address, the only kind netboot uses (hlen 6).
+type MAC [6]byte
+
+// ParseMAC reads 52:54:00:aa:bb:01, 52-54-00-aa-bb-01 or 525400aabb01.
+func ParseMAC(s string) (MAC, error) {
+	var m MAC
+	h := strings.NewReplacer(":", "", "-", "").Replace(strings.TrimSpace(s))
+	if len(h) != 12 {
+		return m, fmt.Errorf("%q is not a MAC address: want six bytes like 52:54:00:aa:bb:01", s)
+	}
+	if _, err := hex.Decode(m[:], []byte(h)); err != nil {
+		return m, fmt.Errorf("%q is not a MAC address: want six hexadecimal bytes like 52:54:00:aa:bb:01", s)
+	}
+	return m, nil
+}
+
+// String returns the colon form in lower case.
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// Bare returns twelve hexadecimal digits without separators.
+func (m MAC) Bare() string { return hex.EncodeToString(m[:]) }
+
+// IsZero reports the absent address.
+func (m MAC) IsZero() bool { return m == MAC{} }
+
+// Usable reports an address that can name one machine: not zero, not a group.
+func (m MAC) Usable() bool { return !m.IsZero() && m[0]&1 == 0 }
+
+// MarshalText and UnmarshalText keep the colon form in JSON and TOML.
+func (m MAC) MarshalText() ([]byte, error) {
+	if m.IsZero() {
+		return nil, nil
+	}
+	return []byte(m.String()), nil
+}
+
+// UnmarshalText accepts every form ParseMAC does, and "" for the zero MAC.
+func (m *MAC) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*m = MAC{}
+		return nil
+	}
+	v, err := ParseMAC(string(b))
+	if err == nil {
+		*m = v
+	}
+	return err
+}
+
+// UUID is an SMBIOS system UUID in the order people read it.
+type UUID [16]byte
+
+// ParseUUID reads the 8-4-4-4-12 form, with or without dashes.
+func ParseUUID(s string) (UUID, error) {
+	var u UUID
+	h := strings.ReplaceAll(strings.TrimSpace(s), "-", "")
+	if len(h) != 32 {
+		return u, fmt.Errorf("%q is not a UUID: want 32 hexadecimal digits", s)
+	}
+	if _, err := hex.Decode(u[:], []byte(h)); err != nil {
+		return u, fmt.Errorf("%q is not a UUID: want 32 hexadecimal digits", s)
+	}
+	return u, nil
+}
+
+// UUIDFromWire reads the 16 bytes of DHCP option 97, in which the first three
+// fields are little-endian as SMBIOS keeps them (RFC 4578 2.3).
+func UUIDFromWire(b []byte) (UUID, bool) {
+	var u UUID
+	if len(b) != 16 {
+		return u, false
+	}
+	copy(u[:], b)
+	return u.Swapped(), true
+}
+
+// Swapped exchanges the two byte orders in use: some firmware hands the UUID
+// over without the SMBIOS swap, so the same board shows up as either.
+func (u UUID) Swapped() UUID {
+	u[0], u[1], u[2], u[3] = u[3], u[2], u[1], u[0]
+	u[4], u[5] = u[5], u[4]
+	u[6], u[7] = u[7], u[6]
+	return u
+}
+
+// IsZero reports the absent UUID.
+func (u UUID) IsZero() bool { return u == UUID{} }
+
+func (u UUID) String() string {
+	if u.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])
+}
+
+// MarshalText keeps the dashed form in JSON.
+func (u UUID) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText accepts every form ParseUUID does, and "" for none.
+func (u *UUID) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*u = UUID{}
+		return nil
+	}
+	v, err := ParseUUID(string(b))
+	if err == nil {
+		*u = v
+	}
+	return err
+}
+
+// junkUUIDs are values that many boards share. A repeated byte (all zero, all
+// F, the 0x44 of a Raspberry Pi 3 ROM) is refused by rule and not listed.
+var junkUUIDs = [...]string{
+	"03000200-0400-0500-0006-000700080009", // AMI's sample value, on countless consumer and Supermicro boards
+	"00020003-0004-0005-0006-000700080009", // the same with the first fields swapped
+	"12345678-1234-5678-90ab-cddeefaabbcc", // placeholder of several OEM kits
+	"fefefefe-fefe-fefe-fefe-fefefefefefe", // erased flash on some ASRock boards
+	"ffffff00-ffff-ffff-ffff-ffffffffffff", // half-erased
+	"11111111-2222-3333-4444-555555555555", // factory test value
+	"00000000-0000-0000-0000-000000000001",
+}
+
+// Junk reports a UUID that names no machine: absent, one repeated byte, or a
+// vendor's sample value. It holds for both byte orders.
+func (u UUID) Junk() bool {
+	same := true
+	for _, b := range u {
+		if b != u[0] {
+			same = false
+			break
+		}
+	}
+	if same {
+		return true
+	}
+	for _, j := range junkUUIDs {
+		if u.String() == j || u.Swapped().String() == j {
+			return true
+		}
+	}
+	return false
+}
+
+// junkSerials are compared in lower case, without spaces and dots.
+var junkSerials = map[string]bool{
+	"": true, "none": true, "n/a": true, "na": true, "null": true, "unknown": true, "default": true,
+	"defaultstring": true, "tobefilledbyoem": true, "systemserialnumber": true, "serialnumber": true,
+	"notspecified": true, "notapplicable": true, "notavailable": true, "empty": true, "invalid": true,
+	"0123456789": true, "123456789": true, "1234567890": true, "1234567": true, "12345678": true,
+	"oem": true, "chassisserialnumber": true, "baseboardserialnumber": true, "notprovided": true, "xxxxxxx": true,
+}
+
+// CleanSerial trims a serial number and reports whether it can name a
+// machine. Control characters and anything beyond ASCII refuse it, as does a
+// text that vendors ship as filler. At most 64 bytes are kept: SMBIOS strings
+// have no limit of their own.
+func CleanSerial(s string) (string, bool) {
+	s = strings.TrimSpace(s)
+	if len(s) > 64 {
+		s = s[:64]
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return "", false
+		}
+	}
+	k := strings.ToLower(strings.NewReplacer(" ", "", ".", "").Replace(s))
+	if junkSerials[k] || len(s) < 3 || strings.Trim(s, "0") == "" || strings.Trim(s, "Ff") == "" || strings.Trim(s, ".-_ ") == "" {
+		return "", false
+	}
+	return s, true
+}
+
+// Identity is what one request says of who is asking. Absent parts are zero;
+// junk parts are removed by Clean before anything is looked up.
+type Identity struct {
+	MAC    MAC    `json:"mac,omitzero"`
+	UUID   UUID   `json:"uuid,omitzero"`
+	Serial string `json:"serial,omitempty"`
+	DUID   string `json:"duid,omitempty"` // hexadecimal
+}
+
+// Clean returns the identity with everything removed that names no machine.
+func (id Identity) Clean() Identity {
+	if !id.MAC.Usable() {
+		id.MAC = MAC{}
+	}
+	if id.UUID.Junk() {
+		id.UUID = UUID{}
+	}
+	id.Serial, _ = CleanSerial(id.Serial)
+	return id
+}

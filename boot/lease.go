@@ -1,0 +1,47 @@
+// lease.go: one address and who holds it.
+
+package boot
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Lease binds an address to a holder. The record outlives its time, so a
+// machine that comes back finds its last address, and the least recently used
+// one is found first.
+type Lease struct {
+	Network string     `json:"network"`
+	Addr    netip.Addr `json:"addr"`
+	Holder  string     `json:"holder"` // MAC in v4 (wire: client-ids change between firmware, iPXE and OS)
+	Host    HostID     `json:"host,omitempty"`
+	Kind    LeaseKind  `json:"kind"`
+	Name    string     `json:"name,omitempty"` // what the client called itself, option 12
+	Starts  time.Time  `json:"starts"`
+	Expires time.Time  `json:"expires"`
+}
+
+// LeaseKind says why an address is taken.
+type LeaseKind string
+
+// A declined lease is quarantine: somebody else was seen on the address.
+const (
+	Dynamic  LeaseKind = "dynamic"
+	Reserved LeaseKind = "reserved"
+	Declined LeaseKind = "declined"
+)
+
+// Active reports whether the address is taken at t.
+func (l *Lease) Active(t time.Time) bool { return l != nil && t.Before(l.Expires) }
+
+// Range is an inclusive run of addresses.
+type Range struct {
+	From, To netip.Addr
+}
+
+// Contains reports whether a lies in the range.
+func (r Range) Contains(a netip.Addr) bool {
+	return a.IsValid() && a.BitLen() == r.From.BitLen() && !a.Less(r.From) && !r.To.Less(a)
+}
+
+func (r Range) String() string { return r.From.String() + "-" + r.To.String() }

@@ -1,0 +1,420 @@
+// order.go: what people do takes the same road as what machines ask: a pure
+// function from an order to changes, committed by the engine.
+
+package boot
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Order is sealed: everything a person or a program may ask of the appliance.
+type Order interface{ order() }
+
+// AddHost puts a machine on the roll before it was ever seen.
+type AddHost struct{ Host Host }
+
+// SetHost changes fields of a host; nil fields stay.
+type SetHost struct {
+	Name     string
+	NewName  *string
+	AddMACs  []MAC
+	DropMACs []MAC
+	UUID     *UUID
+	Serial   *string
+	Address  *netip.Addr
+	Template *string
+	Params   map[string]*string // nil removes
+}
+
+// Approve lets a host boot; Deny gives it nothing to boot. Update moves its
+// pinned template to the newest version.
+type Approve struct {
+	Name     string
+	Template *string
+}
+
+// Deny refuses a host.
+type Deny struct{ Name string }
+
+// Update moves the pin.
+type Update struct{ Name string }
+
+// RemoveHost takes a host off the roll; the machine is unknown afterwards.
+type RemoveHost struct{ Name string }
+
+// PushTemplate stores a new version. Files are stored already.
+type PushTemplate struct{ Template Template }
+
+// DropTemplate forgets a name that no host uses.
+type DropTemplate struct{ Name string }
+
+// ReleaseLease frees an address.
+type ReleaseLease struct {
+	Network string
+	Addr    netip.Addr
+}
+
+func (AddHost) order()      {}
+func (SetHost) order()      {}
+func (Approve) order()      {}
+func (Deny) order()         {}
+func (Update) order()       {}
+func (RemoveHost) order()   {}
+func (PushTemplate) order() {}
+func (DropTemplate) order() {}
+func (ReleaseLease) order() {}
+
+// Apply says what an order changes. It is pure but for now, which is given.
+func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
+	a := &applying{v: v, p: p, now: now.UTC()}
+	var err error
+	switch o := o.(type) {
+	case AddHost:
+		err = a.addHost(o)
+	case SetHost:
+		err = a.setHost(o)
+	case Approve:
+		err = a.change(o.Name, func(h *Host) error {
+			if o.Template != nil {
+				if err := a.assign(h, *o.Template); err != nil {
+					return err
+				}
+			}
+			if h.State == Approved && o.Template == nil {
+				return OrderError("host %s is approved already", h.Name)
+			}
+			h.State = Approved
+			a.event(HostApproved, h, "%s approved by a person", h.Name)
+			return nil
+		})
+	case Deny:
+		err = a.change(o.Name, func(h *Host) error {
+			if h.State == Denied {
+				return OrderError("host %s is denied already", h.Name)
+			}
+			h.State = Denied
+			a.event(HostDenied, h, "%s denied by a person", h.Name)
+			return nil
+		})
+	case Update:
+		err = a.change(o.Name, func(h *Host) error {
+			if h.Template == "" {
+				return OrderError("host %s has no template to update; choose one with: muster host set %s --template NAME", h.Name, h.Name)
+			}
+			if err := a.assign(h, h.Template); err != nil {
+				return err
+			}
+			a.event(HostChanged, h, "%s moves to the newest version of template %s at its next boot", h.Name, h.Template)
+			return nil
+		})
+	case RemoveHost:
+		err = a.removeHost(o)
+	case PushTemplate:
+		err = a.push(o)
+	case DropTemplate:
+		var t *Template
+		if t, err = v.TemplateByName(o.Name); err == nil {
+			if t == nil {
+				err = OrderError("no template is called %s", o.Name)
+			} else {
+				a.c.Drop = o.Name
+				a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplateGone, Text: "template " + o.Name + " removed"})
+			}
+		}
+	case ReleaseLease:
+		err = a.release(o)
+	default:
+		err = fmt.Errorf("order %T is not known", o)
+	}
+	return a.c, err
+}
+
+type applying struct {
+	v   Reader
+	p   *Policy
+	now time.Time
+	c   Changes
+}
+
+func (a *applying) event(kind EventKind, h *Host, format string, args ...any) {
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: kind, Host: h.ID, Name: h.Name, MAC: h.Identity().MAC, Text: fmt.Sprintf(format, args...)})
+}
+
+// find accepts a name, a MAC, or #ID.
+func find(v Reader, name string) (*Host, error) {
+	h, err := FindHost(v, name)
+	if err != nil {
+		return nil, err
+	}
+	if h == nil {
+		return nil, OrderError("no host is called %s (muster host list)", name)
+	}
+	return h, nil
+}
+
+// FindHost looks a host up by name, or by MAC address; nil if there is none.
+func FindHost(v Reader, name string) (*Host, error) {
+	h, err := v.HostByName(name)
+	if h != nil || err != nil {
+		return h, err
+	}
+	if m, err := ParseMAC(name); err == nil {
+		return v.HostByMAC(m)
+	}
+	return nil, nil
+}
+
+func (a *applying) change(name string, fn func(*Host) error) error {
+	old, err := find(a.v, name)
+	if err != nil {
+		return err
+	}
+	h := old.Clone()
+	if err := fn(h); err != nil {
+		return err
+	}
+	h.Changed = a.now
+	if err := h.Validate(); err != nil {
+		return OrderError("%v", err)
+	}
+	a.c.Host = h
+	if old.State == Pending && h.State != Pending {
+		a.c.Pending = -1
+	}
+	return nil
+}
+
+// assign names a template on a host; its version is pinned at the next boot.
+func (a *applying) assign(h *Host, name string) error {
+	if name != "" {
+		t, err := a.v.TemplateByName(name)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			return OrderError("no template is called %s (muster template list)", name)
+		}
+	}
+	h.Template, h.Pin = name, 0
+	return nil
+}
+
+func (a *applying) addHost(o AddHost) error {
+	last, err := a.v.Counter(LastHost)
+	if err != nil {
+		return err
+	}
+	h := o.Host.Clone()
+	h.ID, h.Created, h.Changed = HostID(last+1), a.now, a.now
+	if h.State == "" {
+		h.State = Pending
+	}
+	if h.Name == "" {
+		h.Name = defaultName(h.Identity(), h.ID)
+	}
+	if err := a.assign(h, h.Template); err != nil {
+		return err
+	}
+	if err := a.checkAddress(h); err != nil {
+		return err
+	}
+	if err := h.Validate(); err != nil {
+		return OrderError("%v", err)
+	}
+	if h.State == Pending {
+		a.c.Pending = 1
+	}
+	a.c.Host = h
+	a.event(HostAdded, h, "%s added by a person: %s", h.Name, describe(h, Firmware{}))
+	return nil
+}
+
+// checkAddress refuses a reservation that no network could ever give.
+func (a *applying) checkAddress(h *Host) error {
+	if !h.Address.IsValid() {
+		return nil
+	}
+	for _, n := range a.p.Networks {
+		if n.Subnet.Contains(h.Address) {
+			if n.Server == h.Address {
+				return OrderError("address %s is this server's own on network %s", h.Address, n.Name)
+			}
+			return nil
+		}
+	}
+	return OrderError("address %s is in no configured network", h.Address)
+}
+
+func (a *applying) setHost(o SetHost) error {
+	return a.change(o.Name, func(h *Host) error {
+		var what []string
+		if o.NewName != nil && *o.NewName != h.Name {
+			what = append(what, "name "+*o.NewName)
+			h.Name = *o.NewName
+		}
+		for _, m := range o.AddMACs {
+			if !h.HasMAC(m) {
+				h.MACs = append(h.MACs, m)
+				what = append(what, "MAC "+m.String())
+			}
+		}
+		for _, m := range o.DropMACs {
+			if !h.HasMAC(m) {
+				return OrderError("host %s has no MAC %s", h.Name, m)
+			}
+			h.MACs = slices.DeleteFunc(h.MACs, func(x MAC) bool { return x == m })
+			what = append(what, "not MAC "+m.String())
+		}
+		if o.UUID != nil {
+			h.UUID = *o.UUID
+			what = append(what, "UUID "+h.UUID.String())
+		}
+		if o.Serial != nil {
+			h.Serial = *o.Serial
+			what = append(what, "serial "+h.Serial)
+		}
+		if o.Address != nil {
+			h.Address = *o.Address
+			if err := a.checkAddress(h); err != nil {
+				return err
+			}
+			what = append(what, "address "+orNone(strings.TrimPrefix(h.Address.String(), "invalid IP")))
+		}
+		if o.Template != nil {
+			if err := a.assign(h, *o.Template); err != nil {
+				return err
+			}
+			what = append(what, "template "+orNone(*o.Template))
+		}
+		if h.Params == nil {
+			h.Params = map[string]string{}
+		}
+		for _, k := range slices.Sorted(maps.Keys(o.Params)) {
+			if v := o.Params[k]; v == nil {
+				delete(h.Params, k)
+				what = append(what, "no "+k)
+			} else {
+				h.Params[k] = *v
+				what = append(what, k+"="+*v)
+			}
+		}
+		if len(what) == 0 {
+			return OrderError("nothing to set on host %s: name a field (muster host set --help)", h.Name)
+		}
+		a.event(HostChanged, h, "%s set by a person: %s", o.Name, strings.Join(what, ", "))
+		return nil
+	})
+}
+
+func (a *applying) removeHost(o RemoveHost) error {
+	h, err := find(a.v, o.Name)
+	if err != nil {
+		return err
+	}
+	a.c.Remove = h
+	if h.State == Pending {
+		a.c.Pending = -1
+	}
+	a.event(HostRemoved, h, "%s removed by a person", h.Name)
+	return nil
+}
+
+func (a *applying) push(o PushTemplate) error {
+	t := o.Template
+	if t.Install {
+		return OrderError("template %s has install = true: this version cannot arm an install ticket yet, and without one the template would never boot; set install = false only if it wipes nothing", t.Name)
+	}
+	if err := t.Validate(); err != nil {
+		return OrderError("%v", err)
+	}
+	last, err := a.v.Counter(LastTemplate)
+	if err != nil {
+		return err
+	}
+	old, err := a.v.TemplateByName(t.Name)
+	if err != nil {
+		return err
+	}
+	t.ID, t.Version, t.Pushed, t.ThisRun = TemplateID(last+1), 1, a.now, false
+	if old != nil {
+		t.Version = old.Version + 1
+	}
+	for _, other := range a.p.Templates {
+		if other.Name != t.Name && !t.Match.Empty() && other.Priority == t.Priority && SameMatch(&other.Match, &t.Match) {
+			return OrderError("template %s has the same [match] as %s at the same priority: which one a machine gets would be chance; give one a higher priority", t.Name, other.Name)
+		}
+	}
+	a.c.Template = &t
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplatePush, Text: fmt.Sprintf("template %s version %d pushed, %d files", t.Name, t.Version, len(t.Files))})
+	return nil
+}
+
+func (a *applying) release(o ReleaseLease) error {
+	l, err := a.v.Lease(o.Network, o.Addr)
+	if err != nil {
+		return err
+	}
+	if !l.Active(a.now) {
+		return OrderError("no lease of %s on network %s", o.Addr, o.Network)
+	}
+	l.Expires = a.now
+	a.c.Leases = []Lease{*l}
+	return nil
+}
+
+// Do carries out an order and returns what it changed.
+func (e *Engine) Do(ctx context.Context, o Order) (Changes, error) {
+	now := time.Now()
+	p := e.policy.Load()
+	if d, ok := o.(DropTemplate); ok {
+		if err := e.unused(ctx, d.Name); err != nil {
+			return Changes{}, err
+		}
+	}
+	var c Changes
+	err := e.store.Update(ctx, func(tx Tx) (err error) {
+		if c, err = Apply(tx, p, now, o); err != nil {
+			return err
+		}
+		return apply(tx, &c)
+	})
+	if err != nil {
+		return Changes{}, err
+	}
+	e.mem.settle(&Decision{Writes: c})
+	if c.Template != nil || c.Drop != "" {
+		// Templates of this run come back from the policy itself.
+		e.setting.Lock()
+		defer e.setting.Unlock()
+		if err := e.setPolicy(ctx, *e.policy.Load()); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// unused refuses to forget a template that a host names.
+func (e *Engine) unused(ctx context.Context, name string) error {
+	var after HostID
+	for {
+		var hs []*Host
+		if err := e.store.View(ctx, func(tx ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
+			return err
+		}
+		for _, h := range hs {
+			if h.Template == name {
+				return OrderError("template %s is used by host %s", name, h.Name)
+			}
+		}
+		if len(hs) < page {
+			return nil
+		}
+		after = hs[len(hs)-1].ID
+	}
+}

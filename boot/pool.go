@@ -1,0 +1,224 @@
+// pool.go: which address to try next. One heap a network orders all of its
+// addresses by last use: those never used first, upwards, then the one whose
+// lease ended longest ago. An address on offer is out of the heap. All of it
+// is a hint rebuilt from the leases at start; the truth is the store's.
+
+package boot
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// MaxPool bounds the addresses of one network's ranges, and with them memory:
+// twelve bytes an address.
+const MaxPool = 1 << 20
+
+type pool struct {
+	ranges  []Range
+	first   []uint32 // first[i] is the slot of ranges[i].From
+	expires []int64  // by slot: Unix seconds; 0 never used
+	heap    []uint32 // slots, least recently used first
+	pos     []int32  // by slot: place in heap, -1 while held
+	holds   map[string]Hold
+	byAddr  map[netip.Addr]string
+	order   []string // holders, oldest hold first; may name holds that ended
+	limit   int
+	dropped uint64 // holds pushed out by newer ones
+}
+
+// Size counts the addresses of a range; 0 if it is not a plain IPv4 run.
+func (r Range) Size() uint64 {
+	if !r.From.Is4() || !r.To.Is4() || r.To.Less(r.From) {
+		return 0
+	}
+	return uint64(v4(r.To)) - uint64(v4(r.From)) + 1
+}
+
+func v4(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+func newPool(ranges []Range) *pool {
+	p := &pool{ranges: ranges, holds: map[string]Hold{}, byAddr: map[netip.Addr]string{}}
+	var n uint64
+	for _, r := range ranges {
+		p.first = append(p.first, uint32(n))
+		n = min(n+r.Size(), MaxPool)
+	}
+	p.expires = make([]int64, n)
+	p.heap = make([]uint32, n)
+	p.pos = make([]int32, n)
+	for i := range p.heap {
+		p.heap[i], p.pos[i] = uint32(i), int32(i)
+	}
+	// A flood of DISCOVERs may hold half of the pool, never all of it, and
+	// never more than fits in a few megabytes.
+	p.limit = int(max(1, min((n+1)/2, 16384)))
+	return p
+}
+
+func (p *pool) slot(a netip.Addr) (uint32, bool) {
+	for i, r := range p.ranges {
+		if r.Contains(a) && a.Is4() {
+			s := p.first[i] + v4(a) - v4(r.From)
+			return s, int(s) < len(p.expires)
+		}
+	}
+	return 0, false
+}
+
+func (p *pool) addr(slot uint32) netip.Addr {
+	i := len(p.first) - 1
+	for p.first[i] > slot {
+		i--
+	}
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], v4(p.ranges[i].From)+slot-p.first[i])
+	return netip.AddrFrom4(b)
+}
+
+func (p *pool) less(a, b uint32) bool {
+	if p.expires[a] != p.expires[b] {
+		return p.expires[a] < p.expires[b]
+	}
+	return a < b
+}
+
+func (p *pool) swap(i, j int) {
+	h := p.heap
+	h[i], h[j] = h[j], h[i]
+	p.pos[h[i]], p.pos[h[j]] = int32(i), int32(j)
+}
+
+func (p *pool) fix(i int) {
+	for i > 0 && p.less(p.heap[i], p.heap[(i-1)/2]) {
+		p.swap(i, (i-1)/2)
+		i = (i - 1) / 2
+	}
+	for {
+		c := 2*i + 1
+		if c >= len(p.heap) {
+			return
+		}
+		if c+1 < len(p.heap) && p.less(p.heap[c+1], p.heap[c]) {
+			c++
+		}
+		if !p.less(p.heap[c], p.heap[i]) {
+			return
+		}
+		p.swap(i, c)
+		i = c
+	}
+}
+
+func (p *pool) take(slot uint32) {
+	i := int(p.pos[slot])
+	if i < 0 {
+		return
+	}
+	last := len(p.heap) - 1
+	p.swap(i, last)
+	p.heap = p.heap[:last]
+	p.pos[slot] = -1
+	if i < last {
+		p.fix(i)
+	}
+}
+
+func (p *pool) put(slot uint32) {
+	if p.pos[slot] >= 0 {
+		return
+	}
+	p.heap = append(p.heap, slot)
+	p.pos[slot] = int32(len(p.heap) - 1)
+	p.fix(len(p.heap) - 1)
+}
+
+// touch notes that a is leased until t (or was, if t has passed).
+func (p *pool) touch(a netip.Addr, t time.Time) {
+	s, ok := p.slot(a)
+	if !ok {
+		return
+	}
+	p.expires[s] = max(t.Unix(), 1)
+	if p.pos[s] >= 0 {
+		p.fix(int(p.pos[s]))
+	}
+}
+
+// candidates returns up to n addresses that look free at now, best first. A
+// holder's own offer comes first, so that a repeated DISCOVER gets the same.
+func (p *pool) candidates(holder string, n int, now time.Time) []netip.Addr {
+	var out []netip.Addr
+	if h, ok := p.holds[holder]; ok {
+		out = append(out, h.Addr)
+	}
+	p.expire(now)
+	var taken []uint32
+	for len(taken) < n && len(p.heap) > 0 {
+		s := p.heap[0]
+		if p.expires[s] > now.Unix() {
+			break // the one free soonest is not free yet
+		}
+		out = append(out, p.addr(s))
+		p.take(s)
+		taken = append(taken, s)
+	}
+	for _, s := range taken {
+		p.put(s)
+	}
+	return out
+}
+
+// hold promises an address; false if somebody else has that promise.
+func (p *pool) hold(h Hold, now time.Time) bool {
+	p.expire(now)
+	if other, ok := p.byAddr[h.Addr]; ok && other != h.Holder {
+		return false
+	}
+	p.drop(h.Holder)
+	for len(p.holds) >= p.limit && len(p.order) > 0 {
+		p.drop(p.order[0])
+		p.order = p.order[1:]
+		p.dropped++
+	}
+	p.holds[h.Holder], p.byAddr[h.Addr] = h, h.Holder
+	p.order = append(p.order, h.Holder)
+	if s, ok := p.slot(h.Addr); ok {
+		p.take(s)
+	}
+	// Names of ended holds are swept when they outnumber the live ones.
+	if len(p.order) > 2*p.limit+16 {
+		p.order = slices.DeleteFunc(p.order, func(n string) bool { _, ok := p.holds[n]; return !ok })
+	}
+	return true
+}
+
+func (p *pool) drop(holder string) {
+	h, ok := p.holds[holder]
+	if !ok {
+		return
+	}
+	delete(p.holds, holder)
+	delete(p.byAddr, h.Addr)
+	if s, ok := p.slot(h.Addr); ok {
+		p.put(s)
+	}
+}
+
+func (p *pool) expire(now time.Time) {
+	for len(p.order) > 0 {
+		h, ok := p.holds[p.order[0]]
+		if ok && now.Before(h.Until) {
+			return
+		}
+		if ok {
+			p.drop(h.Holder)
+		}
+		p.order = p.order[1:]
+	}
+}

@@ -1,0 +1,166 @@
+// requestlog.go: what every machine asked and what it got, in memory, bounded
+// by machines and by entries a machine. A sink may write it down; it is never
+// waited for.
+
+package boot
+
+import (
+	"container/list"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Request is one entry of the log.
+type Request struct {
+	Seq      uint64        `json:"seq"`
+	At       time.Time     `json:"at"`
+	Host     HostID        `json:"host,omitempty"`
+	Name     string        `json:"name,omitempty"`
+	MAC      MAC           `json:"mac,omitzero"`
+	Source   netip.Addr    `json:"source,omitzero"`
+	Network  string        `json:"network,omitempty"`
+	Via      Via           `json:"via"`
+	Step     Step          `json:"step"`
+	Class    Class         `json:"class,omitempty"`
+	Path     string        `json:"path,omitempty"` // token shortened
+	Reply    string        `json:"reply"`
+	Got      string        `json:"got,omitempty"`     // address offered, file served
+	Outcome  string        `json:"outcome,omitempty"` // of a transfer
+	Bytes    int64         `json:"bytes,omitempty"`
+	Took     time.Duration `json:"took,omitempty"` // nanoseconds
+	Boot     uint32        `json:"boot,omitempty"`
+	Why      string        `json:"why,omitempty"`
+	Repeated int           `json:"repeated,omitempty"` // the same again, this many times
+}
+
+const (
+	perMachine  = 64
+	maxMachines = 16384
+	tailLen     = 4096
+)
+
+// RequestLog is safe for concurrent use.
+type RequestLog struct {
+	mu       sync.Mutex
+	seq      uint64
+	machines map[string]*list.Element // of *machineLog, most recent first
+	lru      *list.List
+	tail     []Request // ring of the newest over all machines
+	changed  chan struct{}
+	sink     func(Request) bool
+	dropped  uint64
+}
+
+type machineLog struct {
+	key  string
+	last time.Time
+	ring []Request
+	next int
+}
+
+// NewRequestLog returns an empty log. sink, if not nil, is called with every
+// entry under the lock and must not block; it returns false when it dropped
+// the entry, which is counted.
+func NewRequestLog(sink func(Request) bool) *RequestLog {
+	return &RequestLog{machines: map[string]*list.Element{}, lru: list.New(), changed: make(chan struct{}), sink: sink}
+}
+
+func (r *Request) key() string {
+	if !r.MAC.IsZero() {
+		return r.MAC.String()
+	}
+	return r.Source.String()
+}
+
+// Add appends an entry and returns its number.
+func (l *RequestLog) Add(r Request) uint64 { return l.add(r, l.sink) }
+
+// Restore appends an entry read back at start; it is not written down again.
+func (l *RequestLog) Restore(r Request) { l.add(r, nil) }
+
+func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seq++
+	r.Seq = l.seq
+	k := r.key()
+	e := l.machines[k]
+	if e == nil {
+		e = l.lru.PushFront(&machineLog{key: k})
+		l.machines[k] = e
+		if l.lru.Len() > maxMachines {
+			old := l.lru.Back()
+			l.lru.Remove(old)
+			delete(l.machines, old.Value.(*machineLog).key)
+		}
+	} else {
+		l.lru.MoveToFront(e)
+	}
+	m := e.Value.(*machineLog)
+	m.last = r.At
+	if len(m.ring) < perMachine {
+		m.ring = append(m.ring, r)
+	} else {
+		m.ring[m.next] = r
+		m.next = (m.next + 1) % perMachine
+	}
+	if len(l.tail) < tailLen {
+		l.tail = append(l.tail, r)
+	} else {
+		l.tail[(r.Seq-1)%tailLen] = r
+	}
+	if sink != nil && !sink(r) {
+		l.dropped++
+	}
+	close(l.changed)
+	l.changed = make(chan struct{})
+	return r.Seq
+}
+
+// Machine returns what a MAC (or, without one, a source address) asked, oldest
+// first.
+func (l *RequestLog) Machine(key string) []Request {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.machines[key]
+	if e == nil {
+		return nil
+	}
+	m := e.Value.(*machineLog)
+	out := make([]Request, 0, len(m.ring))
+	out = append(out, m.ring[m.next:]...)
+	return append(out, m.ring[:m.next]...)
+}
+
+// LastSeen returns when a MAC last asked for anything; the zero time if never
+// or long ago.
+func (l *RequestLog) LastSeen(m MAC) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.machines[m.String()]; e != nil {
+		return e.Value.(*machineLog).last
+	}
+	return time.Time{}
+}
+
+// Since returns entries numbered above seq that the ring still holds, and a
+// channel that is closed when there is more.
+func (l *RequestLog) Since(seq uint64) ([]Request, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := uint64(len(l.tail))
+	start := max(seq, l.seq-n)
+	var out []Request
+	for s := start + 1; s <= l.seq; s++ {
+		out = append(out, l.tail[(s-1)%tailLen])
+	}
+	return out, l.changed
+}
+
+// Dropped counts entries that the sink did not take.
+func (l *RequestLog) Dropped() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dropped
+}

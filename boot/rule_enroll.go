@@ -1,0 +1,145 @@
+// rule_enroll.go: how an unknown boot client gets on the roll, who approves
+// it, and what a known one adds to what we know.
+
+package boot
+
+import "strings"
+
+// proves reports that the machine took what we offered: only then is it worth
+// a record, so that a flood of DISCOVERs enrols nobody.
+func (t *turn) proves() bool {
+	switch t.in.Via {
+	case DHCP4:
+		// A REQUEST that names another server chose that one.
+		return t.net.Addresses() && t.in.Step == Selecting && t.in.Want.Server == t.net.Server ||
+			t.net.Mode == Full && (t.in.Step == InitReboot || t.in.Step == Renew)
+	case Proxy4:
+		return t.in.Step != Discover
+	default:
+		return t.hasToken && !t.id.MAC.IsZero()
+	}
+}
+
+func ruleEnroll(t *turn) (bool, error) {
+	if t.host != nil {
+		if t.host.State == Denied {
+			t.barred = "host is denied"
+			t.why("denied: nothing to boot")
+		}
+		return false, nil
+	}
+	if t.class == Plain || t.id.MAC.IsZero() {
+		return false, nil
+	}
+	if t.p.Enroll.Policy == EnrollIgnore {
+		t.barred = "unknown machines are ignored"
+		t.why("policy is ignore: unknown machines get nothing to boot")
+		return false, nil
+	}
+	if t.clash != "" || t.maybe != nil || !t.proves() {
+		return false, nil
+	}
+	n, err := t.v.Counter(PendingHosts)
+	if err != nil {
+		return false, err
+	}
+	if t.p.Enroll.MaxPending > 0 && n >= uint64(t.p.Enroll.MaxPending) {
+		t.barred = "too many machines wait for approval"
+		t.why("%d machines wait for approval, the limit", n)
+		t.notice("", EnrollLimit, "%d machines wait for approval: no more are enrolled until some are approved, denied or removed (muster host list --state pending)", n)
+		return false, nil
+	}
+	last, err := t.v.Counter(LastHost)
+	if err != nil {
+		return false, err
+	}
+	h := &Host{
+		ID: HostID(last + 1), State: Pending, MACs: []MAC{t.id.MAC}, UUID: t.id.UUID, Serial: t.id.Serial,
+		Platform: t.plat, Network: t.net.Name, Created: t.in.At.UTC(),
+	}
+	h.Name = defaultName(t.id, h.ID)
+	if other, err := t.v.HostByName(h.Name); err != nil {
+		return false, err
+	} else if other != nil {
+		// A person gave another machine this one's name.
+		h.Name = defaultName(Identity{}, h.ID)
+	}
+	t.host, t.dirty = h, true
+	t.why("new host %s", h.Name)
+	t.record(HostEnrolled, "%s enrolled on network %s: %s", h.Name, t.net.Name, describe(h, t.in.Firmware))
+	if t.p.Enroll.Policy == EnrollAuto {
+		t.approve("policy is auto")
+	}
+	return false, nil
+}
+
+func (t *turn) approve(why string) {
+	t.host.State, t.dirty = Approved, true
+	t.why("approved: %s", why)
+	t.record(HostApproved, "%s approved: %s", t.host.Name, why)
+}
+
+// describe puts what is known of a machine in one line.
+func describe(h *Host, f Firmware) string {
+	var parts []string
+	add := func(k, v string) {
+		if v != "" {
+			parts = append(parts, k+" "+v)
+		}
+	}
+	for _, m := range h.MACs {
+		add("MAC", m.String())
+	}
+	add("UUID", h.UUID.String())
+	add("serial", h.Serial)
+	add("platform", string(h.Platform))
+	add("class", cleanText(f.VendorClass, 48))
+	return strings.Join(parts, ", ")
+}
+
+// ruleApprove lets a template approve the machines it was made for. It waits
+// while a fact still missing could give them to another template.
+func ruleApprove(t *turn) (bool, error) {
+	if t.host == nil || t.host.State != Pending || t.clash != "" || t.p.Enroll.Policy == EnrollIgnore || !t.writes() {
+		return false, nil
+	}
+	if c := t.choice; c.Template != nil && c.Template.AutoApprove && len(c.Waiting) == 0 {
+		t.approve("template " + c.Template.Name + " approves what matches it")
+	}
+	return false, nil
+}
+
+// ruleLearn adds what this request tells of a known host: a serial that only
+// iPXE could read, a second NIC that UUID and serial vouch for.
+func ruleLearn(t *turn) (bool, error) {
+	h := t.host
+	if h == nil || t.before == nil || t.clash != "" || !t.writes() || t.class == Plain {
+		return false, nil
+	}
+	var learned []string
+	if t.joins && !h.HasMAC(t.id.MAC) {
+		if len(h.MACs) >= 64 {
+			t.why("host has 64 MAC addresses, the limit; %s not added", t.id.MAC)
+		} else {
+			h.MACs = append(h.MACs, t.id.MAC)
+			learned = append(learned, "MAC "+t.id.MAC.String())
+		}
+	}
+	if u := t.in.ID.UUID; h.UUID.IsZero() && !u.IsZero() {
+		h.UUID = u
+		learned = append(learned, "UUID "+u.String())
+	}
+	if s := t.in.ID.Serial; h.Serial == "" && s != "" {
+		h.Serial = s
+		learned = append(learned, "serial "+s)
+	}
+	if t.plat != "" && h.Platform != t.plat {
+		h.Platform, t.dirty = t.plat, true
+	}
+	if len(learned) > 0 {
+		t.dirty = true
+		t.why("%s", strings.Join(learned, ", "))
+		t.record(HostLearned, "%s has %s", h.Name, strings.Join(learned, ", "))
+	}
+	return false, nil
+}

@@ -1,0 +1,29 @@
+// rule_network.go: which VLAN a request belongs to, and whether it is ours.
+
+package boot
+
+func ruleNetwork(t *turn) (bool, error) {
+	if t.dhcp() {
+		t.net = t.p.Find(t.in.Link)
+		if t.net == nil {
+			if t.in.Link.Relay.IsValid() && !t.in.Link.Relay.IsUnspecified() {
+				return t.ignore("no configured network serves relay %s", t.in.Link.Relay)
+			}
+			return t.ignore("no network is configured on interface %s", t.in.Link.Interface)
+		}
+		if t.net.Mode == Off {
+			return t.ignore("network %s is off", t.net.Name)
+		}
+		if !t.net.Server.IsValid() {
+			return t.ignore("interface %s of network %s has no address to answer from", t.net.Interface, t.net.Name)
+		}
+		t.why("%s (%s)", t.net.Name, t.net.Mode)
+		return false, nil
+	}
+	t.net = t.p.Serves(t.in.Link.Local, t.in.Source.Addr())
+	if t.net == nil {
+		return t.refuse(false, "%s is in no configured network", t.in.Source.Addr())
+	}
+	t.why("%s", t.net.Name)
+	return false, nil
+}

@@ -1,0 +1,76 @@
+// rule_template.go: what a machine would boot.
+
+package boot
+
+import "strings"
+
+func ruleTemplate(t *turn) (bool, error) {
+	if t.class == Plain || t.id.MAC.IsZero() && t.host == nil || t.barred != "" {
+		return false, nil
+	}
+	// A file of a running boot is fixed by its token and needs no choice.
+	if !t.dhcp() && t.token.Version != 0 {
+		return false, nil
+	}
+	h := t.host
+	if h != nil && h.Pin != 0 {
+		x, err := t.findTemplate(h.Pin)
+		if err != nil {
+			return false, err
+		}
+		if x != nil {
+			t.template = x
+			t.why("%s version %d, pinned", x.Name, x.Version)
+			return false, nil
+		}
+		t.why("pinned version of %s is gone", h.Template)
+	}
+	if h != nil && h.Template != "" {
+		x, err := t.v.TemplateByName(h.Template)
+		if err != nil {
+			return false, err
+		}
+		if x == nil {
+			t.why("host names template %s, which does not exist", h.Template)
+			return false, nil
+		}
+		t.template = x
+		t.why("%s version %d, named on the host", x.Name, x.Version)
+		return false, nil
+	}
+	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.in.Link.Port, Network: t.net.Name, Complete: t.in.Want.Query.Asked}
+	if h != nil {
+		if f.ID.UUID.IsZero() {
+			f.ID.UUID = h.UUID
+		}
+		if f.ID.Serial == "" {
+			f.ID.Serial = h.Serial
+		}
+		if f.Platform == "" {
+			f.Platform = h.Platform
+		}
+	}
+	t.choice = Choose(t.p.Templates, f)
+	t.template = t.choice.Template
+	switch c := t.choice; {
+	case c.Template != nil && len(c.Waiting) > 0:
+		t.why("%s, unless %s matches when more is known", c.Template.Name, names(c.Waiting))
+	case c.Template != nil && len(c.Losers) > 0:
+		t.why("%s, before %s", c.Template.Name, names(c.Losers))
+	case c.Template != nil:
+		t.why("%s", c.Template.Name)
+	case len(c.Waiting) > 0:
+		t.why("none yet; %s may match when more is known", names(c.Waiting))
+	default:
+		t.why("none matches")
+	}
+	return false, nil
+}
+
+func names(ts []*Template) string {
+	var l []string
+	for _, t := range ts {
+		l = append(l, t.Name)
+	}
+	return strings.Join(l, ", ")
+}

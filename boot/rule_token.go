@@ -1,0 +1,58 @@
+// rule_token.go: who a file request comes from: the signed path, else the
+// address that asks.
+
+package boot
+
+import (
+	"strings"
+)
+
+func ruleToken(t *turn) (bool, error) {
+	if t.dhcp() {
+		return false, nil
+	}
+	t.file = t.in.Want.Path
+	rest, ok := strings.CutPrefix(t.file, "boot/")
+	if !ok {
+		return false, nil
+	}
+	text, file, _ := strings.Cut(rest, "/")
+	t.file = file
+	tok, err := t.p.Key.Open(text, t.in.At)
+	if err != nil {
+		// A bad token is a stranger: it gets what an unknown address gets.
+		t.why("%s: %v", Short(text), err)
+		return false, nil
+	}
+	t.token, t.hasToken, t.text = tok, true, text
+	t.d.Boot = tok.Boot
+	t.why("%s", Short(text))
+	return false, nil
+}
+
+// ruleSource finds the MAC of a request without a token: our own lease for the
+// address, or in proxy mode what was heard of the exchange that gave it.
+func ruleSource(t *turn) (bool, error) {
+	if t.dhcp() || t.hasToken {
+		return false, nil
+	}
+	src := t.in.Source.Addr()
+	l, err := t.v.Lease(t.net.Name, src)
+	if err != nil {
+		return false, err
+	}
+	if l.Active(t.in.At) && l.Kind != Declined {
+		if m, err := ParseMAC(l.Holder); err == nil {
+			t.id.MAC = m
+			t.why("%s is leased to %s", src, m)
+			return false, nil
+		}
+	}
+	if m := t.v.Heard(src); !m.IsZero() {
+		t.id.MAC = m
+		t.why("%s was given to %s by another server", src, m)
+		return false, nil
+	}
+	t.why("%s is a stranger", src)
+	return false, nil
+}

@@ -1,0 +1,147 @@
+// sighting.go: what one request told us.
+
+package boot
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Via is the protocol a request came over.
+type Via string
+
+// The protocols.
+const (
+	DHCP4  Via = "dhcp4"
+	Proxy4 Via = "proxy4" // port 4011
+	TFTP   Via = "tftp"
+	HTTP   Via = "http"
+)
+
+// Step is what the request does in its protocol.
+type Step string
+
+// DHCP message types, by RFC 2131 state where a REQUEST has several; and what
+// the file protocols do.
+const (
+	Discover   Step = "discover"
+	Selecting  Step = "request"     // REQUEST with a server identifier
+	InitReboot Step = "init-reboot" // REQUEST with an address and no server identifier
+	Renew      Step = "renew"       // REQUEST with ciaddr, unicast or broadcast
+	Decline    Step = "decline"
+	Release    Step = "release"
+	Inform     Step = "inform"
+	Fetch      Step = "fetch"
+)
+
+// Class is what kind of client a request comes from.
+type Class string
+
+// Only boot clients are enrolled; a plain client is served an address and is
+// never a host.
+const (
+	Plain      Class = "plain"
+	PXE        Class = "pxe"  // firmware, option 60 PXEClient or a vendor's word for it
+	HTTPClient Class = "http" // UEFI HTTP boot
+	IPXE       Class = "ipxe"
+)
+
+// Link is where a request arrived.
+type Link struct {
+	Interface string     `json:"interface,omitempty"`
+	Local     netip.Addr `json:"local,omitzero"`  // address the request was sent to, if ours
+	Relay     netip.Addr `json:"relay,omitzero"`  // giaddr
+	Subnet    netip.Addr `json:"subnet,omitzero"` // link-selection (82.5, option 118); else giaddr
+	Port      string     `json:"port,omitempty"`  // circuit-id, printable
+}
+
+// Firmware is what the client says of its own software.
+type Firmware struct {
+	Arch         Arch     `json:"arch"`
+	VendorClass  string   `json:"vendor_class,omitempty"`
+	UserClass    string   `json:"user_class,omitempty"`
+	IPXE         bool     `json:"ipxe,omitempty"`     // option 77 or 175 says so
+	NoHTTP       bool     `json:"no_http,omitempty"`  // an iPXE build that lists its features without HTTP
+	Proxied      bool     `json:"proxied,omitempty"`  // arrived on port 4011
+	PlatformHint Platform `json:"platform,omitempty"` // from a script's query, where 93 is not
+}
+
+// Want is what the request asks for.
+type Want struct {
+	Addr   netip.Addr `json:"addr,omitzero"`   // requested address, or ciaddr
+	Server netip.Addr `json:"server,omitzero"` // server identifier in a REQUEST
+	Path   string     `json:"path,omitempty"`  // file, without leading slash, normalised by the front
+	Query  Query      `json:"query,omitzero"`
+	Head   bool       `json:"head,omitempty"` // size only
+	Name   string     `json:"name,omitempty"` // option 12
+}
+
+// Query is what a script's URL says. The front takes the first occurrence of
+// each parameter: an SMBIOS text can smuggle in later ones.
+type Query struct {
+	Asked    bool   `json:"asked,omitempty"` // identity parameters are present at all
+	MAC      MAC    `json:"mac,omitzero"`
+	Stage    string `json:"stage,omitempty"`
+	Text     string `json:"text,omitempty"`
+	Attempts int    `json:"-"`
+}
+
+// Sighting is one request, as facts. ID holds what the request itself claims;
+// for HTTP that is the query, for TFTP nothing but the path and the source.
+type Sighting struct {
+	At       time.Time      `json:"at"`
+	Via      Via            `json:"via"`
+	Step     Step           `json:"step"`
+	Link     Link           `json:"link,omitzero"`
+	Source   netip.AddrPort `json:"source,omitzero"`
+	ID       Identity       `json:"id,omitzero"`
+	Firmware Firmware       `json:"firmware,omitzero"`
+	Want     Want           `json:"want,omitzero"`
+}
+
+// Classify says what kind of client a DHCP request comes from: iPXE first,
+// then the vendor class, then a lone architecture (wire: 77/175, 60, 93).
+func Classify(f Firmware) Class {
+	v := f.VendorClass
+	switch {
+	case f.IPXE:
+		return IPXE
+	case strings.HasPrefix(v, "HTTPClient"):
+		return HTTPClient
+	case strings.HasPrefix(v, "PXEClient"), strings.HasPrefix(v, "NVIDIA/BF/PXE"), strings.HasPrefix(v, "BF2Client"):
+		if f.Arch != ArchNone && f.Arch.HTTP() {
+			return HTTPClient
+		}
+		return PXE
+	case f.Arch != ArchNone || f.Proxied:
+		return PXE
+	}
+	return Plain
+}
+
+// Platform is the machine kind as far as the request tells. PXE firmware that
+// names no architecture is BIOS: the option is younger than the ROMs.
+func (f Firmware) Platform() Platform {
+	if f.PlatformHint != "" {
+		return f.PlatformHint
+	}
+	if f.Arch != ArchNone {
+		return f.Arch.Platform()
+	}
+	// "PXEClient:Arch:00007:UNDI:003000" repeats it in text.
+	if _, rest, ok := strings.Cut(f.VendorClass, ":Arch:"); ok && len(rest) >= 5 {
+		n := 0
+		for _, c := range rest[:5] {
+			if c < '0' || c > '9' {
+				return ""
+			}
+			n = n*10 + int(c-'0')
+		}
+		return Arch(n).Platform()
+	}
+	if strings.HasPrefix(f.VendorClass, "PXEClient") {
+		return BIOS
+	}
+	return ""
+}

@@ -1,0 +1,105 @@
+// store.go: the storage contract. Package store and its folders implement it,
+// store/storetest judges every implementation.
+
+package boot
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Store keeps hosts, leases, templates and events.
+//
+//  1. A function given to View or Update may run more than once and has no
+//     effect outside its transaction; it never calls the store.
+//  2. When Update returns nil, everything it wrote is durable and visible to
+//     every later View. When it returns an error, none of it is.
+//  3. Functions given to Update see each other's writes one after another, as
+//     if they ran alone. One that fails undoes only itself.
+//  4. Uniqueness is a key, never a scan: two hosts cannot hold one name, MAC,
+//     UUID, serial, DUID or reserved address (ErrExists). An index entry is
+//     believed only when the record it points to agrees.
+//  5. Times are UTC. Values handed out are the caller's own.
+//  6. The schema has a version; an older program refuses a newer file.
+type Store interface {
+	View(ctx context.Context, fn func(ReadTx) error) error
+	Update(ctx context.Context, fn func(Tx) error) error
+	// Changed returns a channel that is closed after the next commit that
+	// appends an event. Take it before reading, then wait on it.
+	Changed() <-chan struct{}
+	Close() error
+}
+
+// Reader looks up single records. A nil record with a nil error means there is
+// none; an error means that the store failed.
+type Reader interface {
+	Host(HostID) (*Host, error)
+	HostByName(string) (*Host, error)
+	HostByMAC(MAC) (*Host, error)
+	HostByUUID(UUID) (*Host, error)
+	HostBySerial(string) (*Host, error)
+	HostByDUID(string) (*Host, error)
+	HostByAddress(netip.Addr) (*Host, error)
+	Lease(network string, addr netip.Addr) (*Lease, error)
+	LeaseByHolder(network, holder string) (*Lease, error)
+	Template(TemplateID) (*Template, error)
+	TemplateByName(string) (*Template, error) // newest version
+	Counter(Counter) (uint64, error)
+	Secret(name string) ([]byte, error)
+}
+
+// ReadTx adds ordered ranges. Each returns at most n records after a position,
+// so that no read transaction is long: the zero position is the beginning, and
+// fewer than n records mean the end.
+type ReadTx interface {
+	Reader
+	Hosts(after HostID, n int) ([]*Host, error)
+	Leases(network string, after netip.Addr, n int) ([]Lease, error)
+	Events(after uint64, n int) ([]Event, error)
+	Templates(after TemplateID, n int) ([]*Template, error)
+}
+
+// Tx adds writes to point look-ups. There are no ranges inside Update.
+type Tx interface {
+	Reader
+	PutHost(*Host) error
+	DeleteHost(*Host) error
+	PutLease(Lease) error
+	PutTemplate(*Template) error
+	DropTemplate(name string) error // forgets the name; versions stay for what is pinned to them
+	Append(Event) (seq uint64, err error)
+	SetCounter(Counter, uint64) error
+	SetSecret(name string, value []byte) error
+}
+
+// Counter is a number kept under a key, because a limit is never a count over
+// a range.
+type Counter string
+
+// Counters.
+const (
+	LastHost     Counter = "last-host"
+	LastTemplate Counter = "last-template"
+	PendingHosts Counter = "pending-hosts"
+)
+
+// Errors of a Store.
+var (
+	ErrExists   = errors.New("already exists")
+	ErrClosed   = errors.New("store is closed")
+	ErrTooNew   = errors.New("store was written by a newer version")
+	ErrInUse    = errors.New("store is in use by another process")
+	ErrNotFound = errors.New("not found")
+)
+
+// View is what Decide may look at: the store by point look-ups, and the
+// engine's memory. What memory says is a hint; the truth is the look-up.
+type View interface {
+	Reader
+	Candidates(n *Network, holder string) []netip.Addr // addresses worth trying, best first
+	Holder(network string, a netip.Addr) string        // who was offered this address and has not answered yet
+	Heard(a netip.Addr) MAC                            // whose DHCP exchange with another server gave this address
+	LastSeen(m MAC) time.Time                          // when this MAC last asked for anything
+}

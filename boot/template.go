@@ -1,0 +1,251 @@
+// template.go: a set of boot files and the machines it is for.
+
+package boot
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// TemplateID numbers pushed versions over all templates of an appliance, so
+// that one small number in a token names exact bytes.
+type TemplateID uint32
+
+// Template is one pushed version. It never changes once stored.
+type Template struct {
+	ID      TemplateID      `json:"id"`
+	Name    string          `json:"name"`
+	Version int             `json:"version"` // per name, from 1, for people
+	Pushed  time.Time       `json:"pushed"`
+	Files   map[string]Blob `json:"files"` // by name inside the folder, template.toml among them
+
+	Install     bool     `json:"install,omitempty"`
+	AutoApprove bool     `json:"auto_approve,omitempty"`
+	Priority    int      `json:"priority,omitempty"`
+	Match       Selector `json:"match,omitzero"`
+	ThisRun     bool     `json:"this_run,omitempty"` // made by "serve --kernel"; gone with the process
+}
+
+// Blob is a file by the SHA-256 of its bytes.
+type Blob struct {
+	Digest string `json:"digest"` // 64 hexadecimal digits
+	Size   int64  `json:"size"`
+}
+
+// Selector is a table of conditions; every one present must hold, and an
+// absent one means any. Within a condition one value suffices.
+type Selector struct {
+	Arch        []Platform `json:"arch,omitempty" toml:"arch"`
+	MAC         []string   `json:"mac,omitempty" toml:"mac"`
+	UUID        []UUID     `json:"uuid,omitempty" toml:"uuid"`
+	Serial      []string   `json:"serial,omitempty" toml:"serial"`
+	VendorClass []string   `json:"vendor_class,omitempty" toml:"vendor_class"`
+	SwitchPort  []string   `json:"switch_port,omitempty" toml:"switch_port"`
+	Network     []string   `json:"network,omitempty" toml:"network"`
+}
+
+// Facts are what a selector may look at. Complete says that nothing more will
+// be learned in this boot: a serial still absent then will not come.
+type Facts struct {
+	ID          Identity
+	Platform    Platform
+	VendorClass string
+	SwitchPort  string
+	Network     string
+	Complete    bool
+}
+
+// Empty reports a selector that matches every machine.
+func (s *Selector) Empty() bool {
+	return len(s.Arch)+len(s.MAC)+len(s.UUID)+len(s.Serial)+len(s.VendorClass)+len(s.SwitchPort)+len(s.Network) == 0
+}
+
+// Verdict of a selector: no, not yet known, yes.
+type Verdict int
+
+// Maybe means that a fact still missing could make it match.
+const (
+	No Verdict = iota
+	Maybe
+	Yes
+)
+
+// glob matches with path.Match but without its one special separator.
+func glob(pattern, s string) bool {
+	ok, err := path.Match(strings.ReplaceAll(pattern, "/", "\x01"), strings.ReplaceAll(s, "/", "\x01"))
+	return ok && err == nil
+}
+
+func anyGlob(patterns []string, s string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return glob(p, s) })
+}
+
+// Match judges one selector against the facts known so far.
+func (s *Selector) Match(f Facts) Verdict {
+	v := Yes
+	cond := func(present bool, known bool, holds bool) {
+		switch {
+		case !present || holds:
+		case !known && !f.Complete:
+			v = min(v, Maybe)
+		default:
+			v = No
+		}
+	}
+	mac := f.ID.MAC.String()
+	cond(len(s.Arch) > 0, f.Platform != "", slices.Contains(s.Arch, f.Platform))
+	cond(len(s.MAC) > 0, !f.ID.MAC.IsZero(), !f.ID.MAC.IsZero() && slices.ContainsFunc(s.MAC, func(p string) bool { return glob(strings.ToLower(strings.ReplaceAll(p, "-", ":")), mac) }))
+	cond(len(s.UUID) > 0, !f.ID.UUID.IsZero(), !f.ID.UUID.IsZero() && (slices.Contains(s.UUID, f.ID.UUID) || slices.Contains(s.UUID, f.ID.UUID.Swapped())))
+	cond(len(s.Serial) > 0, f.ID.Serial != "", f.ID.Serial != "" && anyGlob(s.Serial, f.ID.Serial))
+	cond(len(s.VendorClass) > 0, f.VendorClass != "", f.VendorClass != "" && anyGlob(s.VendorClass, f.VendorClass))
+	cond(len(s.SwitchPort) > 0, f.SwitchPort != "", f.SwitchPort != "" && anyGlob(s.SwitchPort, f.SwitchPort))
+	cond(len(s.Network) > 0, f.Network != "", slices.Contains(s.Network, f.Network))
+	return v
+}
+
+func literal(p string) bool { return !strings.ContainsAny(p, "*?[\\") }
+
+// strength ranks the strongest condition present, as design puts them: exact
+// MAC, UUID or serial, switch port, serial pattern, MAC prefix, vendor class,
+// network, architecture.
+func (s *Selector) strength() int {
+	switch {
+	case len(s.UUID) > 0, len(s.MAC) > 0 && !slices.ContainsFunc(s.MAC, func(p string) bool { return !literal(p) }),
+		len(s.Serial) > 0 && !slices.ContainsFunc(s.Serial, func(p string) bool { return !literal(p) }):
+		return 7
+	case len(s.SwitchPort) > 0:
+		return 6
+	case len(s.Serial) > 0:
+		return 5
+	case len(s.MAC) > 0:
+		return 4
+	case len(s.VendorClass) > 0:
+		return 3
+	case len(s.Network) > 0:
+		return 2
+	case len(s.Arch) > 0:
+		return 1
+	}
+	return 0
+}
+
+func (s *Selector) conditions() int {
+	n := 0
+	for _, l := range []int{len(s.Arch), len(s.MAC), len(s.UUID), len(s.Serial), len(s.VendorClass), len(s.SwitchPort), len(s.Network)} {
+		if l > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// patternLen is the length of the shortest pattern of each kind: a selector is
+// only as exact as its loosest alternative.
+func (s *Selector) patternLen() int {
+	n := 0
+	for _, list := range [][]string{s.MAC, s.Serial, s.VendorClass, s.SwitchPort} {
+		if len(list) > 0 {
+			n += len(slices.MinFunc(list, func(a, b string) int { return len(a) - len(b) }))
+		}
+	}
+	return n
+}
+
+// compareTemplates orders templates strongest first. It is total: names are
+// unique among the newest versions.
+func compareTemplates(a, b *Template) int {
+	return cmp.Or(
+		-cmp.Compare(a.Priority, b.Priority),
+		-cmp.Compare(a.Match.strength(), b.Match.strength()),
+		-cmp.Compare(a.Match.conditions(), b.Match.conditions()),
+		-cmp.Compare(a.Match.patternLen(), b.Match.patternLen()),
+		cmp.Compare(a.Name, b.Name),
+	)
+}
+
+// SortTemplates puts the newest versions into the order in which they are
+// tried.
+func SortTemplates(ts []*Template) { slices.SortFunc(ts, compareTemplates) }
+
+// Choice is the outcome of trying every template against the facts.
+type Choice struct {
+	Template *Template   // the strongest that matches, or nil
+	Losers   []*Template // others that match
+	Waiting  []*Template // stronger ones that a missing fact could still make match
+}
+
+// Choose tries templates in order; ts must be sorted. A template without
+// conditions proposes itself to nobody: naming it on a host is how it is used.
+func Choose(ts []*Template, f Facts) Choice {
+	var c Choice
+	for _, t := range ts {
+		if t.Match.Empty() {
+			continue
+		}
+		switch t.Match.Match(f) {
+		case Yes:
+			if c.Template == nil {
+				c.Template = t
+			} else {
+				c.Losers = append(c.Losers, t)
+			}
+		case Maybe:
+			if c.Template == nil {
+				c.Waiting = append(c.Waiting, t)
+			}
+		}
+	}
+	return c
+}
+
+// Validate reports the first thing wrong with a template's own fields; what is
+// inside its files is for package templates to judge.
+func (t *Template) Validate() error {
+	if err := validName("template", t.Name, 63); err != nil {
+		return err
+	}
+	if t.AutoApprove && t.Match.Empty() {
+		return fmt.Errorf("template %s: auto_approve without [match] would boot every unknown machine; add a condition, for example mac = \"52:54:00:*\"", t.Name)
+	}
+	for _, p := range t.Match.Arch {
+		if !KnownPlatform(p) {
+			return fmt.Errorf("template %s: match.arch %q is no architecture; examples: bios, x64-uefi, arm64-uefi", t.Name, p)
+		}
+	}
+	for kind, list := range map[string][]string{"mac": t.Match.MAC, "serial": t.Match.Serial, "vendor_class": t.Match.VendorClass, "switch_port": t.Match.SwitchPort} {
+		for _, p := range list {
+			if _, err := path.Match(p, ""); err != nil || p == "" || len(p) > 128 {
+				return fmt.Errorf("template %s: match.%s %q is not a pattern: use letters and * or ?", t.Name, kind, p)
+			}
+		}
+	}
+	for _, u := range t.Match.UUID {
+		if u.Junk() {
+			return fmt.Errorf("template %s: match.uuid %s is a value many boards share", t.Name, u)
+		}
+	}
+	return nil
+}
+
+// SameMatch reports selectors with the same conditions, whatever their order.
+func SameMatch(a, b *Selector) bool { return a.key() == b.key() }
+
+func (s *Selector) key() string {
+	sorted := func(l []string) string {
+		l = slices.Clone(l)
+		slices.Sort(l)
+		return strings.Join(l, "\x00")
+	}
+	var arch, uuid []string
+	for _, a := range s.Arch {
+		arch = append(arch, string(a))
+	}
+	for _, u := range s.UUID {
+		uuid = append(uuid, u.String())
+	}
+	return strings.Join([]string{sorted(arch), sorted(s.MAC), sorted(uuid), sorted(s.Serial), sorted(s.VendorClass), sorted(s.SwitchPort), sorted(s.Network)}, "\x01")
+}
