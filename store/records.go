@@ -1,0 +1,382 @@
+// records.go: typed look-ups and writes over the tables, with the indexes.
+
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// records reads typed records through get, wherever that reads from.
+type records struct {
+	get func(Table, []byte) []byte
+}
+
+var _ boot.Reader = records{}
+
+func (r records) Host(id boot.HostID) (*boot.Host, error) {
+	b := r.get(tabHost, be64(uint64(id)))
+	if b == nil {
+		return nil, nil
+	}
+	h := new(boot.Host)
+	if err := decodeJSON(b, h); err != nil {
+		return nil, fmt.Errorf("host %d: %w", id, err)
+	}
+	return h, nil
+}
+
+// hostBy follows an index and believes it only if the record agrees.
+func (r records) hostBy(t Table, key []byte, agrees func(*boot.Host) bool) (*boot.Host, error) {
+	if len(key) == 0 {
+		return nil, nil
+	}
+	b := r.get(t, key)
+	if b == nil {
+		return nil, nil
+	}
+	h, err := r.Host(boot.HostID(fromBE64(b)))
+	if h == nil || err != nil || !agrees(h) {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (r records) HostByName(s string) (*boot.Host, error) {
+	return r.hostBy(tabHostName, []byte(s), func(h *boot.Host) bool { return h.Name == s })
+}
+
+func (r records) HostByMAC(m boot.MAC) (*boot.Host, error) {
+	return r.hostBy(tabHostMAC, m[:], func(h *boot.Host) bool { return h.HasMAC(m) })
+}
+
+func (r records) HostByUUID(u boot.UUID) (*boot.Host, error) {
+	return r.hostBy(tabHostUUID, u[:], func(h *boot.Host) bool { return h.UUID == u })
+}
+
+func (r records) HostBySerial(s string) (*boot.Host, error) {
+	return r.hostBy(tabHostSerial, []byte(s), func(h *boot.Host) bool { return h.Serial == s })
+}
+
+func (r records) HostByDUID(s string) (*boot.Host, error) {
+	return r.hostBy(tabHostDUID, []byte(s), func(h *boot.Host) bool { return h.DUID == s })
+}
+
+func (r records) HostByAddress(a netip.Addr) (*boot.Host, error) {
+	return r.hostBy(tabHostAddr, a.AsSlice(), func(h *boot.Host) bool { return h.Address == a })
+}
+
+func (r records) Lease(network string, a netip.Addr) (*boot.Lease, error) {
+	b := r.get(tabLease, leaseKey(network, a))
+	if b == nil {
+		return nil, nil
+	}
+	return decodeLease(network, a, b)
+}
+
+func (r records) LeaseByHolder(network, holder string) (*boot.Lease, error) {
+	b := r.get(tabHolder, netKey(network, []byte(holder)))
+	if b == nil {
+		return nil, nil
+	}
+	a, ok := netip.AddrFromSlice(b)
+	if !ok {
+		return nil, nil
+	}
+	l, err := r.Lease(network, a)
+	if l == nil || err != nil || l.Holder != holder {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (r records) Template(id boot.TemplateID) (*boot.Template, error) {
+	b := r.get(tabTemplate, be64(uint64(id)))
+	if b == nil {
+		return nil, nil
+	}
+	t := new(boot.Template)
+	if err := decodeJSON(b, t); err != nil {
+		return nil, fmt.Errorf("template %d: %w", id, err)
+	}
+	return t, nil
+}
+
+func (r records) TemplateByName(name string) (*boot.Template, error) {
+	b := r.get(tabTemplateName, []byte(name))
+	if b == nil {
+		return nil, nil
+	}
+	t, err := r.Template(boot.TemplateID(fromBE64(b)))
+	if t == nil || err != nil || t.Name != name {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (r records) Counter(c boot.Counter) (uint64, error) {
+	return fromBE64(r.get(tabCounter, []byte(c))), nil
+}
+
+func (r records) Secret(name string) ([]byte, error) {
+	b := r.get(tabSecret, []byte(name))
+	if len(b) == 0 {
+		return nil, nil
+	}
+	return bytes.Clone(b[1:]), nil
+}
+
+// readTx is a snapshot with its ranges.
+type readTx struct {
+	records
+	s Snapshot
+}
+
+var _ boot.ReadTx = readTx{}
+
+// list decodes at most n records of a range; it stops at the first error.
+func list[T any](s Snapshot, t Table, prefix, after []byte, n int, decode func(k, v []byte) (T, error)) (out []T, err error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	s.Range(t, prefix, after, func(k, v []byte) bool {
+		var x T
+		if x, err = decode(k, v); err != nil {
+			err = fmt.Errorf("table %s, key %x: %w", t, k, err)
+			return false
+		}
+		out = append(out, x)
+		return len(out) < n
+	})
+	return out, err
+}
+
+func jsonRecord[T any](_, v []byte) (*T, error) {
+	x := new(T)
+	return x, decodeJSON(v, x)
+}
+
+func (r readTx) Hosts(after boot.HostID, n int) ([]*boot.Host, error) {
+	return list(r.s, tabHost, nil, be64(uint64(after)), n, jsonRecord[boot.Host])
+}
+
+func (r readTx) Templates(after boot.TemplateID, n int) ([]*boot.Template, error) {
+	return list(r.s, tabTemplate, nil, be64(uint64(after)), n, jsonRecord[boot.Template])
+}
+
+func (r readTx) Events(after uint64, n int) ([]boot.Event, error) {
+	return list(r.s, tabEvent, nil, be64(after), n, func(k, v []byte) (e boot.Event, err error) {
+		err = decodeJSON(v, &e)
+		e.Seq = binary.BigEndian.Uint64(k)
+		return e, err
+	})
+}
+
+func (r readTx) Leases(network string, after netip.Addr, n int) ([]boot.Lease, error) {
+	prefix := netKey(network, nil)
+	start := prefix
+	if after.IsValid() {
+		start = leaseKey(network, after)
+	}
+	return list(r.s, tabLease, prefix, start, n, func(k, v []byte) (l boot.Lease, err error) {
+		a, ok := netip.AddrFromSlice(k[len(prefix):])
+		if !ok {
+			return l, fmt.Errorf("lease key is damaged")
+		}
+		p, err := decodeLease(network, a, v)
+		if err == nil {
+			l = *p
+		}
+		return l, err
+	})
+}
+
+// writeTx is one Update: reads see its own writes, and nothing is kept if it
+// fails.
+type writeTx struct {
+	records
+	under   func(Table, []byte) []byte
+	changes map[Table]map[string][]byte
+	events  int
+}
+
+var _ boot.Tx = (*writeTx)(nil)
+
+func newWriteTx(under func(Table, []byte) []byte) *writeTx {
+	w := &writeTx{under: under, changes: map[Table]map[string][]byte{}}
+	w.records = records{get: w.lookup}
+	return w
+}
+
+func (w *writeTx) lookup(t Table, key []byte) []byte {
+	if v, ok := w.changes[t][string(key)]; ok {
+		return v
+	}
+	return w.under(t, key)
+}
+
+// put writes; a nil value deletes.
+func (w *writeTx) put(t Table, key, value []byte) {
+	m := w.changes[t]
+	if m == nil {
+		m = map[string][]byte{}
+		w.changes[t] = m
+	}
+	m[string(key)] = value
+}
+
+// hostKeys are the index entries of a host, with what each is called when it
+// is taken already.
+func hostKeys(h *boot.Host) []struct {
+	t    Table
+	key  []byte
+	what string
+} {
+	type entry = struct {
+		t    Table
+		key  []byte
+		what string
+	}
+	keys := []entry{{tabHostName, []byte(h.Name), "name " + h.Name}}
+	for _, m := range h.MACs {
+		keys = append(keys, entry{tabHostMAC, m[:], "MAC " + m.String()})
+	}
+	if !h.UUID.IsZero() {
+		keys = append(keys, entry{tabHostUUID, h.UUID[:], "UUID " + h.UUID.String()})
+	}
+	if h.Serial != "" {
+		keys = append(keys, entry{tabHostSerial, []byte(h.Serial), "serial " + h.Serial})
+	}
+	if h.DUID != "" {
+		keys = append(keys, entry{tabHostDUID, []byte(h.DUID), "DUID " + h.DUID})
+	}
+	if h.Address.IsValid() {
+		keys = append(keys, entry{tabHostAddr, h.Address.AsSlice(), "address " + h.Address.String()})
+	}
+	return keys
+}
+
+func (w *writeTx) PutHost(h *boot.Host) error {
+	if err := h.Validate(); err != nil {
+		return err
+	}
+	id := be64(uint64(h.ID))
+	keys := hostKeys(h)
+	for _, k := range keys {
+		b := w.lookup(k.t, k.key)
+		if b == nil || bytes.Equal(b, id) {
+			continue
+		}
+		other, err := w.Host(boot.HostID(fromBE64(b)))
+		if err != nil {
+			return err
+		}
+		if other == nil {
+			continue
+		}
+		for _, ok := range hostKeys(other) {
+			if ok.t == k.t && bytes.Equal(ok.key, k.key) {
+				return fmt.Errorf("%s %w: it belongs to host %s", k.what, boot.ErrExists, other.Name)
+			}
+		}
+	}
+	if err := w.dropKeys(h.ID); err != nil {
+		return err
+	}
+	b, err := encodeJSON(h)
+	if err != nil {
+		return err
+	}
+	w.put(tabHost, id, b)
+	for _, k := range keys {
+		w.put(k.t, k.key, id)
+	}
+	return nil
+}
+
+func (w *writeTx) dropKeys(id boot.HostID) error {
+	old, err := w.Host(id)
+	if old == nil || err != nil {
+		return err
+	}
+	for _, k := range hostKeys(old) {
+		if bytes.Equal(w.lookup(k.t, k.key), be64(uint64(id))) {
+			w.put(k.t, k.key, nil)
+		}
+	}
+	return nil
+}
+
+func (w *writeTx) DeleteHost(h *boot.Host) error {
+	if err := w.dropKeys(h.ID); err != nil {
+		return err
+	}
+	w.put(tabHost, be64(uint64(h.ID)), nil)
+	return nil
+}
+
+func (w *writeTx) PutLease(l boot.Lease) error {
+	if !l.Addr.IsValid() || l.Network == "" || l.Holder == "" {
+		return fmt.Errorf("lease of %s on %q to %q is incomplete", l.Addr, l.Network, l.Holder)
+	}
+	w.put(tabLease, leaseKey(l.Network, l.Addr), encodeLease(&l))
+	hk := netKey(l.Network, []byte(l.Holder))
+	switch cur := w.lookup(tabHolder, hk); {
+	case l.Kind == boot.Declined:
+		// Quarantine is nobody's last address.
+		if bytes.Equal(cur, l.Addr.AsSlice()) {
+			w.put(tabHolder, hk, nil)
+		}
+	default:
+		w.put(tabHolder, hk, l.Addr.AsSlice())
+	}
+	return nil
+}
+
+func (w *writeTx) PutTemplate(t *boot.Template) error {
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	b, err := encodeJSON(t)
+	if err != nil {
+		return err
+	}
+	w.put(tabTemplate, be64(uint64(t.ID)), b)
+	w.put(tabTemplateName, []byte(t.Name), be64(uint64(t.ID)))
+	return nil
+}
+
+func (w *writeTx) DropTemplate(name string) error {
+	w.put(tabTemplateName, []byte(name), nil)
+	return nil
+}
+
+const lastEvent boot.Counter = "last-event"
+
+func (w *writeTx) Append(e boot.Event) (uint64, error) {
+	n, _ := w.Counter(lastEvent)
+	n++
+	e.Seq, e.At = n, e.At.UTC()
+	b, err := encodeJSON(e)
+	if err != nil {
+		return 0, err
+	}
+	w.put(tabCounter, []byte(lastEvent), be64(n))
+	w.put(tabEvent, be64(n), b)
+	w.events++
+	return n, nil
+}
+
+func (w *writeTx) SetCounter(c boot.Counter, n uint64) error {
+	w.put(tabCounter, []byte(c), be64(n))
+	return nil
+}
+
+func (w *writeTx) SetSecret(name string, value []byte) error {
+	w.put(tabSecret, []byte(name), append([]byte{'b'}, value...))
+	return nil
+}

@@ -1,0 +1,488 @@
+// Package storetest is the one suite that judges every boot.Store. A store
+// passes by behaviour alone: the suite knows nothing of how it keeps bytes.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Opener opens one and the same store again and again: what one open leaves,
+// the next one finds.
+type Opener func() (boot.Store, error)
+
+// Run judges a store. fresh returns an opener for a new, empty one.
+func Run(t *testing.T, fresh func(t *testing.T) Opener) {
+	for _, c := range []struct {
+		name string
+		fn   func(Opener) error
+	}{
+		{"hosts and their keys", CheckHosts},
+		{"leases", CheckLeases},
+		{"templates", CheckTemplates},
+		{"events", CheckEvents},
+		{"counters and secrets", CheckSmall},
+		{"failed update undoes only itself", CheckIsolation},
+		{"concurrent grants are unique", CheckAllocation},
+		{"reopen", CheckReopen},
+		{"close", CheckClose},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := c.fn(fresh(t)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+var (
+	ctx  = context.Background()
+	noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+)
+
+func mac(n byte) boot.MAC { return boot.MAC{0x52, 0x54, 0, 0, 0, n} }
+
+func host(id boot.HostID, name string, macs ...boot.MAC) *boot.Host {
+	return &boot.Host{ID: id, Name: name, State: boot.Pending, MACs: macs, Created: noon, Changed: noon}
+}
+
+// with opens, runs and closes.
+func with(open Opener, fn func(boot.Store) error) (err error) {
+	s, err := open()
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer func() {
+		if e := s.Close(); e != nil && err == nil {
+			err = fmt.Errorf("close: %w", e)
+		}
+	}()
+	return fn(s)
+}
+
+func put(s boot.Store, hs ...*boot.Host) error {
+	return s.Update(ctx, func(tx boot.Tx) error {
+		for _, h := range hs {
+			if err := tx.PutHost(h); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// CheckHosts: every key finds its host, no key finds two, a changed or removed
+// host leaves no key behind.
+func CheckHosts(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		a := host(1, "a", mac(1), mac(2))
+		a.UUID = boot.UUID{1, 2, 3}
+		a.Serial, a.DUID, a.Address = "SN-1", "0004aa", netip.MustParseAddr("10.0.0.5")
+		a.Params = map[string]string{"disk": "/dev/sda"}
+		if err := put(s, a, host(2, "b", mac(3))); err != nil {
+			return err
+		}
+		find := func(what string, want boot.HostID, fn func(boot.Reader) (*boot.Host, error)) error {
+			return s.View(ctx, func(tx boot.ReadTx) error {
+				h, err := fn(tx)
+				switch {
+				case err != nil:
+					return err
+				case want == 0 && h != nil:
+					return fmt.Errorf("%s still finds host %s", what, h.Name)
+				case want != 0 && (h == nil || h.ID != want):
+					return fmt.Errorf("%s finds %v, want host %d", what, h, want)
+				}
+				return nil
+			})
+		}
+		keys := func(want boot.HostID) error {
+			return errors.Join(
+				find("name", want, func(r boot.Reader) (*boot.Host, error) { return r.HostByName("a") }),
+				find("first MAC", want, func(r boot.Reader) (*boot.Host, error) { return r.HostByMAC(mac(1)) }),
+				find("second MAC", want, func(r boot.Reader) (*boot.Host, error) { return r.HostByMAC(mac(2)) }),
+				find("UUID", want, func(r boot.Reader) (*boot.Host, error) { return r.HostByUUID(boot.UUID{1, 2, 3}) }),
+				find("serial", want, func(r boot.Reader) (*boot.Host, error) { return r.HostBySerial("SN-1") }),
+				find("DUID", want, func(r boot.Reader) (*boot.Host, error) { return r.HostByDUID("0004aa") }),
+				find("address", want, func(r boot.Reader) (*boot.Host, error) {
+					return r.HostByAddress(netip.MustParseAddr("10.0.0.5"))
+				}),
+			)
+		}
+		if err := keys(1); err != nil {
+			return err
+		}
+		for _, dup := range []*boot.Host{host(3, "a", mac(9)), host(3, "c", mac(3)),
+			{ID: 3, Name: "c", State: boot.Pending, UUID: boot.UUID{1, 2, 3}, Created: noon},
+			{ID: 3, Name: "c", State: boot.Pending, Serial: "SN-1", Created: noon},
+		} {
+			if err := put(s, dup); !errors.Is(err, boot.ErrExists) {
+				return fmt.Errorf("a second host with a taken key: error %v, want ErrExists", err)
+			}
+		}
+		if err := find("refused host", 0, func(r boot.Reader) (*boot.Host, error) { return r.Host(3) }); err != nil {
+			return err
+		}
+		// What is handed out belongs to the caller.
+		if err := s.View(ctx, func(tx boot.ReadTx) error {
+			h, err := tx.Host(1)
+			if err == nil {
+				h.MACs[0], h.Params["disk"] = mac(77), "changed"
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+		if err := s.View(ctx, func(tx boot.ReadTx) error {
+			h, err := tx.Host(1)
+			if err == nil && (h.MACs[0] != mac(1) || h.Params["disk"] != "/dev/sda" || !h.Created.Equal(noon)) {
+				return fmt.Errorf("host came back as %+v", h)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+		b := a.Clone()
+		b.Name, b.MACs, b.UUID, b.Serial, b.DUID, b.Address = "z", []boot.MAC{mac(50)}, boot.UUID{}, "", "", netip.Addr{}
+		if err := put(s, b); err != nil {
+			return err
+		}
+		if err := keys(0); err != nil {
+			return err
+		}
+		// Freed keys may be taken by another.
+		if err := put(s, host(4, "a", mac(1))); err != nil {
+			return err
+		}
+		if err := s.Update(ctx, func(tx boot.Tx) error { return tx.DeleteHost(b) }); err != nil {
+			return err
+		}
+		if err := find("removed host's MAC", 0, func(r boot.Reader) (*boot.Host, error) { return r.HostByMAC(mac(50)) }); err != nil {
+			return err
+		}
+		var ids []boot.HostID
+		err := s.View(ctx, func(tx boot.ReadTx) error {
+			for after := boot.HostID(0); ; {
+				hs, err := tx.Hosts(after, 1)
+				if err != nil || len(hs) == 0 {
+					return err
+				}
+				after = hs[0].ID
+				ids = append(ids, after)
+			}
+		})
+		if err == nil && !slices.Equal(ids, []boot.HostID{2, 4}) {
+			err = fmt.Errorf("hosts listed: %v, want [2 4]", ids)
+		}
+		return err
+	})
+}
+
+// CheckLeases: found by address and by holder, listed in address order, and an
+// index never outlives what it points to.
+func CheckLeases(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		lease := func(network, addr, holder string) boot.Lease {
+			return boot.Lease{Network: network, Addr: netip.MustParseAddr(addr), Holder: holder, Kind: boot.Dynamic, Host: 7, Name: "n", Starts: noon, Expires: noon.Add(time.Hour)}
+		}
+		all := []boot.Lease{lease("lab", "10.0.0.9", "h9"), lease("lab", "10.0.0.10", "h10"), lease("lab", "10.0.1.2", "h2"), lease("lab2", "10.0.0.9", "h9")}
+		if err := s.Update(ctx, func(tx boot.Tx) error {
+			for _, l := range all {
+				if err := tx.PutLease(l); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if err := s.View(ctx, func(tx boot.ReadTx) error {
+			for _, want := range all {
+				if l, err := tx.Lease(want.Network, want.Addr); err != nil || l == nil || *l != want {
+					return fmt.Errorf("lease of %s: %+v, %v", want.Addr, l, err)
+				}
+				if l, err := tx.LeaseByHolder(want.Network, want.Holder); err != nil || l == nil || l.Addr != want.Addr {
+					return fmt.Errorf("lease of holder %s: %+v, %v", want.Holder, l, err)
+				}
+			}
+			var got []string
+			for after := (netip.Addr{}); ; {
+				ls, err := tx.Leases("lab", after, 2)
+				if err != nil {
+					return err
+				}
+				for _, l := range ls {
+					got = append(got, l.Addr.String())
+				}
+				if len(ls) < 2 {
+					break
+				}
+				after = ls[1].Addr
+			}
+			if !slices.Equal(got, []string{"10.0.0.9", "10.0.0.10", "10.0.1.2"}) {
+				return fmt.Errorf("leases of lab listed: %v", got)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		// The address passes to another holder: the old one's key is stale and
+		// must not be believed.
+		if err := s.Update(ctx, func(tx boot.Tx) error { return tx.PutLease(lease("lab", "10.0.0.9", "other")) }); err != nil {
+			return err
+		}
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			if l, err := tx.LeaseByHolder("lab", "h9"); err != nil || l != nil {
+				return fmt.Errorf("old holder still finds %+v, %v", l, err)
+			}
+			return nil
+		})
+	})
+}
+
+// CheckTemplates: versions stay, the name finds the newest.
+func CheckTemplates(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		if err := s.Update(ctx, func(tx boot.Tx) error {
+			for i := 1; i <= 2; i++ {
+				if err := tx.PutTemplate(&boot.Template{ID: boot.TemplateID(i), Name: "rescue", Version: i, Pushed: noon, Files: map[string]boot.Blob{"vmlinuz": {Digest: "d", Size: 3}}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		check := func(wantName bool) error {
+			return s.View(ctx, func(tx boot.ReadTx) error {
+				old, err := tx.Template(1)
+				if err != nil || old == nil || old.Version != 1 || old.Files["vmlinuz"].Size != 3 {
+					return fmt.Errorf("version 1: %+v, %v", old, err)
+				}
+				n, err := tx.TemplateByName("rescue")
+				if err != nil || (n != nil) != wantName || wantName && n.Version != 2 {
+					return fmt.Errorf("newest: %+v, %v", n, err)
+				}
+				return nil
+			})
+		}
+		if err := check(true); err != nil {
+			return err
+		}
+		if err := s.Update(ctx, func(tx boot.Tx) error { return tx.DropTemplate("rescue") }); err != nil {
+			return err
+		}
+		return check(false)
+	})
+}
+
+// CheckEvents: numbered without gaps in order of commit, read on from any
+// number, and Changed fires.
+func CheckEvents(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		changed := s.Changed()
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				s.Update(ctx, func(tx boot.Tx) error {
+					_, err := tx.Append(boot.Event{At: noon.In(time.FixedZone("x", 3600)), Kind: boot.HostAdded, Text: fmt.Sprint(i)})
+					return err
+				})
+			})
+		}
+		wg.Wait()
+		select {
+		case <-changed:
+		default:
+			return errors.New("Changed did not fire after 50 events")
+		}
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			var next uint64 = 1
+			for {
+				es, err := tx.Events(next-1, 7)
+				if err != nil {
+					return err
+				}
+				for _, e := range es {
+					if e.Seq != next {
+						return fmt.Errorf("event %d follows %d", e.Seq, next-1)
+					}
+					if e.At != noon {
+						return fmt.Errorf("time came back as %v, want %v", e.At, noon)
+					}
+					next++
+				}
+				if len(es) < 7 {
+					break
+				}
+			}
+			if next != 51 {
+				return fmt.Errorf("%d events, want 50", next-1)
+			}
+			return nil
+		})
+	})
+}
+
+// CheckSmall: counters begin at zero, secrets come back whole.
+func CheckSmall(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		return s.Update(ctx, func(tx boot.Tx) error {
+			if n, err := tx.Counter(boot.PendingHosts); n != 0 || err != nil {
+				return fmt.Errorf("new counter is %d, %v", n, err)
+			}
+			if err := tx.SetCounter(boot.PendingHosts, 41); err != nil {
+				return err
+			}
+			if n, err := tx.Counter(boot.PendingHosts); n != 41 || err != nil {
+				return fmt.Errorf("own write not seen: %d, %v", n, err)
+			}
+			if b, err := tx.Secret("k"); b != nil || err != nil {
+				return fmt.Errorf("secret from nowhere: %x, %v", b, err)
+			}
+			if err := tx.SetSecret("k", []byte{0, 1, 2}); err != nil {
+				return err
+			}
+			if b, err := tx.Secret("k"); string(b) != "\x00\x01\x02" || err != nil {
+				return fmt.Errorf("secret came back as %x, %v", b, err)
+			}
+			return nil
+		})
+	})
+}
+
+// CheckIsolation: among many concurrent updates those that fail or panic leave
+// nothing, and those that succeed stay.
+func CheckIsolation(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		refused := errors.New("refused")
+		var wg sync.WaitGroup
+		errs := make([]error, 60)
+		for i := range errs {
+			wg.Go(func() {
+				errs[i] = s.Update(ctx, func(tx boot.Tx) error {
+					if err := tx.PutHost(host(boot.HostID(i+1), fmt.Sprint("h", i), mac(byte(i)))); err != nil {
+						return err
+					}
+					switch i % 3 {
+					case 1:
+						return refused
+					case 2:
+						panic("a bug in one function")
+					}
+					return nil
+				})
+			})
+		}
+		wg.Wait()
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			for i, err := range errs {
+				h, verr := tx.HostByMAC(mac(byte(i)))
+				if verr != nil {
+					return verr
+				}
+				if i%3 == 0 && (err != nil || h == nil) {
+					return fmt.Errorf("update %d: error %v, host %v", i, err, h)
+				}
+				if i%3 == 1 && !errors.Is(err, refused) || i%3 == 2 && err == nil {
+					return fmt.Errorf("update %d reported %v", i, err)
+				}
+				if i%3 != 0 && h != nil {
+					return fmt.Errorf("failed update %d left host %s", i, h.Name)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// CheckAllocation: 200 clients at once take 200 addresses, each by looking for
+// a free one and writing it in one Update. A store that lets anything happen
+// between the look and the write gives one address to two.
+func CheckAllocation(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		const n = 200
+		got := make([]netip.Addr, n)
+		errs := make([]error, n)
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				errs[i] = s.Update(ctx, func(tx boot.Tx) error {
+					a := netip.MustParseAddr("10.0.0.1")
+					for range n {
+						l, err := tx.Lease("lab", a)
+						if err != nil {
+							return err
+						}
+						if l == nil {
+							got[i] = a
+							return tx.PutLease(boot.Lease{Network: "lab", Addr: a, Holder: fmt.Sprint(i), Kind: boot.Dynamic, Starts: noon, Expires: noon.Add(time.Hour)})
+						}
+						a = a.Next()
+					}
+					return errors.New("pool is empty")
+				})
+			})
+		}
+		wg.Wait()
+		seen := map[netip.Addr]int{}
+		for i, a := range got {
+			if errs[i] != nil {
+				return fmt.Errorf("client %d: %w", i, errs[i])
+			}
+			if j, ok := seen[a]; ok {
+				return fmt.Errorf("%s was given to client %d and to client %d", a, j, i)
+			}
+			seen[a] = i
+		}
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			for a, i := range seen {
+				if l, err := tx.Lease("lab", a); err != nil || l == nil || l.Holder != fmt.Sprint(i) {
+					return fmt.Errorf("%s should be %d's: %+v, %v", a, i, l, err)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// CheckReopen: what was acknowledged is there after a close and an open.
+func CheckReopen(open Opener) error {
+	if err := with(open, func(s boot.Store) error { return put(s, host(1, "a", mac(1))) }); err != nil {
+		return err
+	}
+	return with(open, func(s boot.Store) error {
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			if h, err := tx.HostByMAC(mac(1)); err != nil || h == nil {
+				return fmt.Errorf("after reopening: %v, %v", h, err)
+			}
+			return nil
+		})
+	})
+}
+
+// CheckClose: a closed store says so, and closing twice is no error.
+func CheckClose(open Opener) error {
+	s, err := open()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.Close(), s.Close()); err != nil {
+		return err
+	}
+	if err := s.Update(ctx, func(boot.Tx) error { return nil }); !errors.Is(err, boot.ErrClosed) {
+		return fmt.Errorf("update after close: %v, want ErrClosed", err)
+	}
+	if err := s.View(ctx, func(boot.ReadTx) error { return nil }); !errors.Is(err, boot.ErrClosed) {
+		return fmt.Errorf("view after close: %v, want ErrClosed", err)
+	}
+	return nil
+}
