@@ -1,0 +1,209 @@
+// Package journal writes the request log down: JSON lines in a file with a cap,
+// in batches, never before a reply. What does not fit is dropped and counted.
+// It must not hold up whoever adds to it, and it must not grow.
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+const (
+	queueLen   = 8192
+	flushEvery = 250 * time.Millisecond
+	// machineBudget is how many lines a minute one machine or stranger may
+	// take: a loop of firmware stays visible, a flood does not own the file.
+	machineBudget = 300
+	maxBudgets    = 16384
+	maxLine       = 4096
+)
+
+// Journal is open for appending.
+type Journal struct {
+	path  string
+	limit int64
+	queue chan boot.Request
+	stop  chan struct{}
+	done  chan struct{}
+	once  sync.Once
+
+	mu      sync.Mutex
+	budgets map[string]int
+	minute  int64
+
+	file *os.File // the writer's
+	size int64
+}
+
+// Open opens path for appending. The file is kept below limit bytes; when it
+// is full it becomes path.1, replacing the one before, so that twice limit is
+// the most that both take.
+func Open(path string, limit int64) (*Journal, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("open request log: %w", err)
+	}
+	j := &Journal{path: path, limit: limit, queue: make(chan boot.Request, queueLen), stop: make(chan struct{}), done: make(chan struct{}), budgets: map[string]int{}}
+	if err := j.open(); err != nil {
+		return nil, err
+	}
+	go j.run()
+	return j, nil
+}
+
+func (j *Journal) open() error {
+	f, err := os.OpenFile(j.path, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return fmt.Errorf("open request log: %w", err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("open request log: %w", err)
+	}
+	j.file, j.size = f, st.Size()
+	// A line cut short by a crash must not swallow the next one.
+	if last := make([]byte, 1); j.size > 0 {
+		if _, err := f.ReadAt(last, j.size-1); err == nil && last[0] != '\n' {
+			f.Write([]byte{'\n'})
+			j.size++
+		}
+	}
+	return nil
+}
+
+// Add hands an entry to the writer without waiting; false means dropped.
+func (j *Journal) Add(r boot.Request) bool {
+	key := r.MAC.String()
+	if r.MAC.IsZero() {
+		key = r.Source.String()
+	}
+	j.mu.Lock()
+	if m := r.At.Unix() / 60; m != j.minute || len(j.budgets) > maxBudgets {
+		j.minute = m
+		clear(j.budgets)
+	}
+	j.budgets[key]++
+	over := j.budgets[key] > machineBudget
+	j.mu.Unlock()
+	if over {
+		return false
+	}
+	select {
+	case <-j.stop:
+		return false
+	case j.queue <- r:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close writes what is queued and closes the file.
+func (j *Journal) Close() error {
+	j.once.Do(func() { close(j.stop) })
+	<-j.done
+	return j.file.Close()
+}
+
+func (j *Journal) run() {
+	defer close(j.done)
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	var buf bytes.Buffer
+	flush := func() {
+		if buf.Len() == 0 {
+			return
+		}
+		if j.size+int64(buf.Len()) > j.limit {
+			j.rotate()
+		}
+		n, _ := j.file.Write(buf.Bytes()) // a full disk costs the log, not the boot
+		j.size += int64(n)
+		buf.Reset()
+	}
+	add := func(r boot.Request) {
+		b, err := json.Marshal(r)
+		if err == nil && len(b) < maxLine {
+			buf.Write(b)
+			buf.WriteByte('\n')
+		}
+		if buf.Len() > 256<<10 {
+			flush()
+		}
+	}
+	for {
+		select {
+		case r := <-j.queue:
+			add(r)
+		case <-tick.C:
+			flush()
+		case <-j.stop:
+			for {
+				select {
+				case r := <-j.queue:
+					add(r)
+				default:
+					flush()
+					return
+				}
+			}
+		}
+	}
+}
+
+func (j *Journal) rotate() {
+	old := j.file
+	if err := os.Rename(j.path, j.path+".1"); err != nil {
+		return
+	}
+	if err := j.open(); err != nil {
+		j.file = old
+		return
+	}
+	old.Close()
+}
+
+// Read calls fn with every entry that the file at path and its predecessor
+// hold, oldest first. Lines that cannot be read are skipped: the log is a
+// help, not a record.
+func Read(path string, fn func(boot.Request)) error {
+	for _, p := range []string{path + ".1", path} {
+		f, err := os.Open(p)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read request log: %w", err)
+		}
+		r := bufio.NewReaderSize(f, 64<<10)
+		for {
+			line, err := r.ReadSlice('\n')
+			if err == bufio.ErrBufferFull {
+				continue
+			}
+			var q boot.Request
+			if len(line) > 1 && json.Unmarshal(line, &q) == nil {
+				fn(q)
+			}
+			if err != nil {
+				if err != io.EOF {
+					f.Close()
+					return fmt.Errorf("read request log: %w", err)
+				}
+				break
+			}
+		}
+		f.Close()
+	}
+	return nil
+}
