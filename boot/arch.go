@@ -123,7 +123,7 @@ func ArchFor(p Platform, http bool) (Arch, bool) {
 // just proved it works; the full builds bring drivers of their own.
 var loaderNames = map[Platform][]string{
 	BIOS:        {"undionly.kpxe", "ipxe.pxe"},
-	X64UEFI:     {"snponly.efi", "ipxe.efi"},
+	X64UEFI:     {"snponly.efi", "ipxe.efi", "ipxe-amd64.efi"},
 	IA32UEFI:    {"snponly-i386.efi", "ipxe-i386.efi"},
 	ARM64UEFI:   {"snponly-arm64.efi", "ipxe-arm64.efi"},
 	ARM32UEFI:   {"snponly-arm32.efi", "ipxe-arm32.efi"},

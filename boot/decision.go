@@ -68,7 +68,10 @@ type Ack struct {
 }
 
 // Nak refuses an address; the note says why, for option 56.
-type Nak struct{ Message string }
+type Nak struct {
+	Server  netip.Addr
+	Message string
+}
 
 // File is bytes by reference.
 type File struct{ Ref Ref }

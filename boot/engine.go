@@ -387,6 +387,9 @@ func (e *Engine) after(in Sighting, d *Decision) {
 			e.lost.Add(1)
 		}
 	}
+	if d.Network == "" && in.Via == DHCP4 {
+		return // another interface's traffic, overheard by the wildcard socket
+	}
 	switch d.Reply.(type) {
 	case File, Script:
 		return // Done tells it, with bytes

@@ -118,12 +118,17 @@ func containsAddr(l []netip.Addr, a netip.Addr) bool {
 	return false
 }
 
-// Serves returns the network that a file request from src to local belongs
-// to, or nil: boot files leave only for a network that is configured.
-func (p *Policy) Serves(local, src netip.Addr) *Network {
+// Serves returns the network that a file request from src belongs to, or nil:
+// boot files leave only for a network that is configured, and only by the
+// interface it is on where the front knows which that is.
+func (p *Policy) Serves(l Link, src netip.Addr) *Network {
 	for i := range p.Networks {
 		n := &p.Networks[i]
-		if n.Mode != Off && n.Subnet.IsValid() && n.Subnet.Contains(src) && (n.Server == local || !local.IsValid()) {
+		switch {
+		case n.Mode == Off, !n.Subnet.IsValid(), !n.Subnet.Contains(src):
+		case l.Interface != "" && n.Interface != "" && l.Interface != n.Interface:
+		case l.Local.IsValid() && n.Server != l.Local:
+		default:
 			return n
 		}
 	}

@@ -32,6 +32,11 @@ type Request struct {
 	Boot     uint32        `json:"boot,omitempty"`
 	Why      string        `json:"why,omitempty"`
 	Repeated int           `json:"repeated,omitempty"` // the same again, this many times
+	Last     time.Time     `json:"last,omitzero"`      // of the repetitions
+}
+
+func (r *Request) same(o *Request) bool {
+	return r.Via == o.Via && r.Step == o.Step && r.Path == o.Path && r.Reply == o.Reply && r.Got == o.Got && r.Outcome == o.Outcome && r.Boot == o.Boot && r.Why == o.Why
 }
 
 const (
@@ -57,6 +62,16 @@ type machineLog struct {
 	last time.Time
 	ring []Request
 	next int
+}
+
+func (m *machineLog) newest() *Request {
+	if len(m.ring) == 0 {
+		return nil
+	}
+	if len(m.ring) < perMachine {
+		return &m.ring[len(m.ring)-1]
+	}
+	return &m.ring[(m.next+perMachine-1)%perMachine]
 }
 
 // NewRequestLog returns an empty log. sink, if not nil, is called with every
@@ -99,7 +114,12 @@ func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
 	}
 	m := e.Value.(*machineLog)
 	m.last = r.At
-	if len(m.ring) < perMachine {
+	if prev := m.newest(); prev != nil && prev.same(&r) {
+		// A machine that is held asks for a quarter of an hour: that is one
+		// line, not the whole of its history.
+		prev.Repeated++
+		prev.Last = r.At
+	} else if len(m.ring) < perMachine {
 		m.ring = append(m.ring, r)
 	} else {
 		m.ring[m.next] = r

@@ -231,7 +231,7 @@ func (t *turn) request() (bool, error) {
 
 func (t *turn) nak(format string, args ...any) (bool, error) {
 	t.refuse(false, format, args...)
-	t.d.Reply = Nak{Message: t.d.Reply.(Refuse).Reason}
+	t.d.Reply = Nak{Server: t.net.Server, Message: t.d.Reply.(Refuse).Reason}
 	t.d.Drop = t.holder()
 	return true, nil
 }

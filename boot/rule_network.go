@@ -20,9 +20,9 @@ func ruleNetwork(t *turn) (bool, error) {
 		t.why("%s (%s)", t.net.Name, t.net.Mode)
 		return false, nil
 	}
-	t.net = t.p.Serves(t.in.Link.Local, t.in.Source.Addr())
+	t.net = t.p.Serves(t.in.Link, t.in.Source.Addr())
 	if t.net == nil {
-		return t.refuse(false, "%s is in no configured network", t.in.Source.Addr())
+		return t.ignore("%s is in no configured network", t.in.Source.Addr())
 	}
 	t.why("%s", t.net.Name)
 	return false, nil

@@ -141,7 +141,9 @@ func TestKilledWriter(t *testing.T) {
 	t.Logf("%d acknowledged leases over five kills", acked)
 }
 
-func addr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+func addr(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+}
 
 func writeForEver(path string) {
 	s, err := Open(path)

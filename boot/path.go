@@ -1,0 +1,40 @@
+// path.go: one spelling for every file name, whichever protocol and firmware
+// it came from.
+
+package boot
+
+import "strings"
+
+// maxPath bounds a file name; firmware asks for paths of at most 127 bytes.
+const maxPath = 512
+
+// CleanPath normalises a requested name: "/", "\" and "tftp://host/" in front
+// are dropped, "//" and "/./" collapse (shim asks for "dir//grubx64.efi"), and
+// the 0xff, NUL, blank and CR LF that old UEFI appends are cut off. It reports
+// false for a name that climbs out ("..") or cannot be a name at all.
+func CleanPath(s string) (string, bool) {
+	s = strings.TrimRight(s, "\xff\x00 \r\n\t")
+	s = strings.ReplaceAll(s, `\`, "/")
+	if rest, ok := strings.CutPrefix(s, "tftp://"); ok {
+		_, s, _ = strings.Cut(rest, "/")
+	}
+	if len(s) > maxPath {
+		return "", false
+	}
+	var out []string
+	for _, part := range strings.Split(s, "/") {
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			return "", false
+		}
+		for i := 0; i < len(part); i++ {
+			if part[i] < 0x20 || part[i] == 0x7f {
+				return "", false
+			}
+		}
+		out = append(out, part)
+	}
+	return strings.Join(out, "/"), true
+}

@@ -1,0 +1,237 @@
+// conn_linux.go: one wildcard UDP socket a port, with the interface and
+// address of every packet (IP_PKTINFO), batched reads, and one packet socket
+// that only sends.
+
+package dhcpd
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+// socket is a Conn on the kernel.
+type socket struct {
+	pc    *net.UDPConn
+	ip    *ipv4.PacketConn
+	raw   int // AF_PACKET; -1 without the privilege
+	port  int
+	links links
+	msgs  []ipv4.Message
+
+	mu     sync.RWMutex // raw may not be closed under a sender
+	closed bool
+}
+
+// Listen opens a port (67 or 4011) on every interface; which of them is served
+// is the policy's affair. Without CAP_NET_RAW it still works: replies to
+// clients without an address are then broadcast. frames reports whether raw
+// frames can be sent.
+func Listen(ctx context.Context, port int) (c Conn, frames bool, err error) {
+	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
+		var serr error
+		if err := rc.Control(func(fd uintptr) {
+			serr = errors.Join(
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1),
+			)
+			// A burst of a rack must find room while a commit is under way.
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) != nil {
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<20)
+			}
+		}); err != nil {
+			return err
+		}
+		return serr
+	}}
+	l, err := lc.ListenPacket(ctx, "udp4", fmt.Sprintf("0.0.0.0:%d", port))
+	if err != nil {
+		return nil, false, err
+	}
+	s := &socket{pc: l.(*net.UDPConn), port: port, raw: -1}
+	s.ip = ipv4.NewPacketConn(s.pc)
+	if err := s.ip.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true); err != nil {
+		l.Close()
+		return nil, false, fmt.Errorf("ask for packet information: %w", err)
+	}
+	// Protocol 0 receives nothing: the socket costs only when it sends.
+	if fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
+		s.raw = fd
+	}
+	return s, s.raw >= 0, nil
+}
+
+func (s *socket) Read(ps []Packet) (int, error) {
+	if len(s.msgs) != len(ps) {
+		s.msgs = make([]ipv4.Message, len(ps))
+		for i := range s.msgs {
+			s.msgs[i].Buffers = [][]byte{ps[i].Buf}
+			s.msgs[i].OOB = ipv4.NewControlMessage(ipv4.FlagInterface | ipv4.FlagDst)
+		}
+	}
+	n, err := s.ip.ReadBatch(s.msgs, 0)
+	if err != nil {
+		return 0, err
+	}
+	now := time.Now()
+	for i := range n {
+		m, p := &s.msgs[i], &ps[i]
+		p.N = m.N
+		p.Meta = Meta{At: now, Proxy: s.port == proxyPort}
+		if ua, ok := m.Addr.(*net.UDPAddr); ok {
+			ap := ua.AddrPort()
+			p.Meta.Source = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+		}
+		var cm ipv4.ControlMessage
+		if cm.Parse(m.OOB[:m.NN]) == nil {
+			p.Meta.Index = cm.IfIndex
+			p.Meta.Interface = s.links.name(cm.IfIndex, now)
+			if d, ok := netip.AddrFromSlice(cm.Dst.To4()); ok && !d.IsMulticast() && d != everybody.Addr() {
+				p.Meta.Local = d
+			}
+		}
+	}
+	return n, nil
+}
+
+func (s *socket) Send(reply []byte, to Dest, m Meta) error {
+	src := serverAddr(reply)
+	if !src.IsValid() {
+		return errNoAddress
+	}
+	if to.How == Frame && s.raw >= 0 {
+		err := s.sendFrame(reply, to, m.Index, src)
+		if err == nil {
+			return nil
+		}
+		to = Dest{How: Broadcast, Addr: everybody}
+	} else if to.How == Frame {
+		to = Dest{How: Broadcast, Addr: everybody}
+	}
+	cm := &ipv4.ControlMessage{Src: src.AsSlice()}
+	if to.How == Broadcast {
+		cm.IfIndex = m.Index
+	}
+	_, err := s.ip.WriteTo(reply, cm, net.UDPAddrFromAddrPort(to.Addr))
+	return err
+}
+
+// serverAddr reads option 54 back from the reply: replies leave from the
+// address they name, and so from the one a second server on the host has not.
+func serverAddr(reply []byte) netip.Addr {
+	for b := reply[fixedPart:]; len(b) >= 2 && b[0] != 255; {
+		n := int(b[1])
+		if b[0] == 0 {
+			b = b[1:]
+			continue
+		}
+		if b[0] == 54 && n == 4 && len(b) >= 6 {
+			return netip.AddrFrom4([4]byte(b[2:6]))
+		}
+		if n+2 > len(b) {
+			break
+		}
+		b = b[n+2:]
+	}
+	return netip.Addr{}
+}
+
+// sendFrame sends to a client that has no address yet and so answers no ARP.
+func (s *socket) sendFrame(reply []byte, to Dest, index int, src netip.Addr) error {
+	b := udpFrame(src, to.Addr, reply)
+	sa := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: index, Halen: 6}
+	copy(sa.Addr[:], to.MAC[:])
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	return unix.Sendto(s.raw, b, 0, sa)
+}
+
+// udpFrame is an IPv4 packet with UDP in it, as the kernel would have built it.
+func udpFrame(src netip.Addr, dst netip.AddrPort, payload []byte) []byte {
+	b := make([]byte, headersIPUDP+len(payload))
+	s4, d4 := src.As4(), dst.Addr().As4()
+	b[0], b[8], b[9] = 0x45, 64, unix.IPPROTO_UDP
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	copy(b[12:], s4[:])
+	copy(b[16:], d4[:])
+	binary.BigEndian.PutUint16(b[10:], ^fold(sum16(0, b[:20])))
+	u := b[20:]
+	binary.BigEndian.PutUint16(u[0:], serverPort)
+	binary.BigEndian.PutUint16(u[2:], dst.Port())
+	binary.BigEndian.PutUint16(u[4:], uint16(len(u)))
+	copy(u[8:], payload)
+	c := sum16(uint32(unix.IPPROTO_UDP)+uint32(len(u)), b[12:20])
+	sum := ^fold(sum16(c, u))
+	if sum == 0 {
+		sum = 0xffff
+	}
+	binary.BigEndian.PutUint16(u[6:], sum)
+	return b
+}
+
+func sum16(c uint32, b []byte) uint32 {
+	for ; len(b) >= 2; b = b[2:] {
+		c += uint32(binary.BigEndian.Uint16(b))
+	}
+	if len(b) == 1 {
+		c += uint32(b[0]) << 8
+	}
+	return c
+}
+
+func fold(c uint32) uint16 {
+	for c > 0xffff {
+		c = c>>16 + c&0xffff
+	}
+	return uint16(c)
+}
+
+func htons(v uint16) uint16 { return v<<8 | v>>8 }
+
+func (s *socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if s.raw >= 0 {
+		unix.Close(s.raw)
+	}
+	return s.pc.Close()
+}
+
+// links names interfaces by index. A USB NIC that comes back may have another
+// index and an index another name, so what is known is asked again.
+type links struct {
+	known map[int]string
+	asked time.Time
+}
+
+const linksLife = 2 * time.Second
+
+func (l *links) name(index int, now time.Time) string {
+	if now.Sub(l.asked) > linksLife || l.known == nil {
+		l.known, l.asked = map[int]string{}, now
+	}
+	n, ok := l.known[index]
+	if !ok {
+		if i, err := net.InterfaceByIndex(index); err == nil {
+			n = i.Name
+		}
+		l.known[index] = n
+	}
+	return n
+}

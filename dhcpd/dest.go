@@ -1,0 +1,65 @@
+// dest.go: where a reply must go (RFC 2131 4.1). Pure.
+
+package dhcpd
+
+import (
+	"net/netip"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Dest is the way out of one reply.
+type Dest struct {
+	How  How
+	Addr netip.AddrPort // of the relay or client
+	MAC  boot.MAC       // for Frame
+}
+
+// How a reply is sent.
+type How string
+
+// Frame is a raw unicast frame to a client that has no address yet and so
+// answers no ARP; without the privilege it becomes a broadcast.
+const (
+	Relayed   How = "relayed"
+	Unicast   How = "unicast"
+	Broadcast How = "broadcast"
+	Frame     How = "frame"
+)
+
+const (
+	serverPort = 67
+	clientPort = 68
+	proxyPort  = 4011
+)
+
+var everybody = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), clientPort)
+
+func dest4(r *request, d boot.Decision) Dest {
+	if r.in.Link.Relay.IsValid() {
+		return Dest{How: Relayed, Addr: netip.AddrPortFrom(r.in.Link.Relay, serverPort)}
+	}
+	if _, nak := d.Reply.(boot.Nak); nak {
+		return Dest{How: Broadcast, Addr: everybody}
+	}
+	if r.meta.Proxy {
+		// Back to where it came from: edk2 asks from 4011, iPXE from 68.
+		if src := r.meta.Source; src.Addr().IsValid() && !src.Addr().IsUnspecified() {
+			return Dest{How: Unicast, Addr: src}
+		}
+	}
+	if c := addr4(r.msg.ClientIPAddr); c.IsValid() {
+		return Dest{How: Unicast, Addr: netip.AddrPortFrom(c, clientPort)}
+	}
+	var grant *boot.Grant
+	switch x := d.Reply.(type) {
+	case boot.Offer:
+		grant = x.Grant
+	case boot.Ack:
+		grant = x.Grant
+	}
+	if r.msg.IsBroadcast() || grant == nil {
+		return Dest{How: Broadcast, Addr: everybody}
+	}
+	return Dest{How: Frame, Addr: netip.AddrPortFrom(grant.Addr, clientPort), MAC: r.in.ID.MAC}
+}

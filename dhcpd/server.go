@@ -1,0 +1,205 @@
+// server.go: reads packets in batches, gives each a slot, asks, answers. A
+// flood finds the slots full and is dropped and counted; a REQUEST that waits
+// for the disk never keeps a DISCOVER waiting.
+
+package dhcpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Conn is the sockets of one port. Read fills buffers and returns how many
+// packets it read; it returns net.ErrClosed (wrapped or not) after Close.
+type Conn interface {
+	Read([]Packet) (int, error)
+	Send(reply []byte, to Dest, m Meta) error
+	Close() error
+}
+
+// Packet is a buffer of the reader.
+type Packet struct {
+	Buf  []byte
+	N    int
+	Meta Meta
+}
+
+// Limits of what is in flight.
+const (
+	slots        = 1024
+	requestSlots = slots / 2 // hold REQUESTs, which wait for a commit
+	crowded      = slots * 3 / 4
+	linkSlots    = slots / 4 // of one interface, once it is crowded
+	batch        = 64
+	bufferSize   = 2048
+	askTimeout   = 5 * time.Second // then the client has asked again anyway
+)
+
+// Server answers DHCPv4.
+type Server struct {
+	ask    boot.Decider
+	log    *slog.Logger
+	onGood func() // called for each packet answered or refused; may be nil
+
+	mu       sync.Mutex
+	inFlight int
+	requests int
+	byLink   map[int]int
+
+	Stats Stats
+	wg    sync.WaitGroup
+}
+
+// Stats counts packets; all of it only grows.
+type Stats struct {
+	Received, Malformed, Dropped, Answered, SendErrors, Panics atomic.Uint64
+}
+
+// NewServer returns a server that asks ask.
+func NewServer(ask boot.Decider, log *slog.Logger) *Server {
+	return &Server{ask: ask, log: log, byLink: map[int]int{}}
+}
+
+// Serve reads c until ctx ends or reading fails, then waits for the packets in
+// hand. It may run once for each port.
+func (s *Server) Serve(ctx context.Context, c Conn) error {
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	defer s.wg.Wait()
+	ps := make([]Packet, batch)
+	for i := range ps {
+		ps[i].Buf = make([]byte, bufferSize)
+	}
+	failures := 0
+	for {
+		n, err := c.Read(ps)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			// An interface that goes away makes a read fail once; a socket
+			// that is broken fails every time.
+			if failures++; failures > 100 {
+				return fmt.Errorf("read DHCP packets: %w", err)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(10 * time.Millisecond):
+			}
+			continue
+		}
+		failures = 0
+		for i := range n {
+			p := &ps[i]
+			s.Stats.Received.Add(1)
+			r, err := s.parse(p.Buf[:p.N], p.Meta)
+			if err != nil {
+				s.Stats.Malformed.Add(1)
+				s.log.Debug("packet dropped", "from", p.Meta.Source, "interface", p.Meta.Interface, "err", err)
+				continue
+			}
+			release, ok := s.take(r)
+			if !ok {
+				s.Stats.Dropped.Add(1)
+				continue
+			}
+			s.wg.Go(func() {
+				defer release()
+				s.answer(ctx, c, r)
+			})
+		}
+	}
+}
+
+// parse shields the read loop from a codec that panics.
+func (s *Server) parse(b []byte, m Meta) (r *request, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.Stats.Panics.Add(1)
+			err = fmt.Errorf("%w: codec panicked: %v", ErrMalformed, p)
+		}
+	}()
+	return parse4(b, m)
+}
+
+// take finds a slot: at most half of them for REQUESTs, and at most a quarter
+// for one interface while it is crowded.
+func (s *Server) take(r *request) (release func(), ok bool) {
+	commits := r.in.Step != boot.Discover
+	link := r.meta.Index
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inFlight >= slots || commits && s.requests >= requestSlots || s.inFlight >= crowded && s.byLink[link] >= linkSlots {
+		return nil, false
+	}
+	s.inFlight++
+	s.byLink[link]++
+	if commits {
+		s.requests++
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.inFlight--
+		if commits {
+			s.requests--
+		}
+		if s.byLink[link]--; s.byLink[link] == 0 {
+			delete(s.byLink, link)
+		}
+	}, true
+}
+
+func (s *Server) answer(ctx context.Context, c Conn, r *request) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.Stats.Panics.Add(1)
+			s.log.Error("packet handling panicked", "mac", r.in.ID.MAC, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	d, err := s.ask.Next(ctx, r.in)
+	if err != nil {
+		return // the engine logged it; silence is right: the client asks again
+	}
+	reply := build4(r, d)
+	if reply == nil {
+		return
+	}
+	to := dest4(r, d)
+	if err := c.Send(reply, to, r.meta); err != nil {
+		s.Stats.SendErrors.Add(1)
+		s.log.Warn("reply was not sent", "mac", r.in.ID.MAC, "to", to.Addr, "how", to.How, "interface", r.meta.Interface, "err", err)
+		return
+	}
+	s.Stats.Answered.Add(1)
+}
+
+// Dry is the server without sockets: bytes in, Decision, bytes and way out.
+func Dry(packet []byte, m Meta, ask func(boot.Sighting) (boot.Decision, error)) (boot.Decision, []byte, Dest, error) {
+	r, err := parse4(packet, m)
+	if err != nil {
+		return boot.Decision{}, nil, Dest{}, err
+	}
+	d, err := ask(r.in)
+	if err != nil {
+		return d, nil, Dest{}, err
+	}
+	reply := build4(r, d)
+	if reply == nil {
+		return d, nil, Dest{}, nil
+	}
+	return d, reply, dest4(r, d), nil
+}
+
+var errNoAddress = errors.New("interface has no address to send from")

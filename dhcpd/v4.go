@@ -1,0 +1,382 @@
+// v4.go: DHCPv4 bytes to a Sighting, and a Decision to DHCPv4 bytes. Pure.
+
+package dhcpd
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Meta is what the socket knows of a packet.
+type Meta struct {
+	At        time.Time
+	Interface string
+	Index     int
+	Local     netip.Addr // destination address, where it is one of ours
+	Source    netip.AddrPort
+	Proxy     bool // arrived on port 4011
+}
+
+// Reasons to drop a packet without an answer; each is counted.
+var (
+	ErrMalformed = errors.New("malformed packet")
+	ErrNotAsked  = errors.New("not a request")
+	ErrHardware  = errors.New("hardware address is not Ethernet")
+	ErrBOOTP     = errors.New("BOOTP without a message type")
+	ErrType      = errors.New("message type is not a client's")
+)
+
+// request is a parsed packet with the facts drawn from it.
+type request struct {
+	msg  *dhcpv4.DHCPv4
+	meta Meta
+	in   boot.Sighting
+}
+
+const (
+	optVendor43    = 43
+	optUserClass   = 77
+	optArch        = 93
+	optMachineID   = 97
+	optSubnet      = 118
+	optIPXE        = 175
+	ipxeHTTP       = 0x13
+	relayCircuit   = 1
+	relayLink      = 5
+	maxDatagram    = 1472 // edk2 PXE discards more, whatever it advertised
+	minDatagram    = 576
+	headersIPUDP   = 28
+	fixedPart      = 240 // header and magic cookie
+	bootpMinLength = 300
+)
+
+// parse4 reads one packet. It keeps nothing of b.
+func parse4(b []byte, m Meta) (*request, error) {
+	msg, err := dhcpv4.FromBytes(b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	if msg.OpCode != dhcpv4.OpcodeBootRequest {
+		return nil, ErrNotAsked
+	}
+	if msg.HWType != 1 || len(msg.ClientHWAddr) != 6 {
+		return nil, ErrHardware
+	}
+	r := &request{msg: msg, meta: m}
+	in := &r.in
+	in.At, in.Source = m.At, m.Source
+	in.Via = boot.DHCP4
+	if m.Proxy {
+		in.Via = boot.Proxy4
+	}
+	in.Link = boot.Link{Interface: m.Interface, Local: m.Local}
+	if ga := addr4(msg.GatewayIPAddr); ga.IsValid() {
+		in.Link.Relay, in.Link.Subnet = ga, ga
+	}
+	copy(in.ID.MAC[:], msg.ClientHWAddr)
+
+	o := msg.Options
+	ciaddr := addr4(msg.ClientIPAddr)
+	asked := addr4(o.Get(dhcpv4.OptionRequestedIPAddress))
+	in.Want.Server = addr4(o.Get(dhcpv4.OptionServerIdentifier))
+	in.Want.Name = text(o.Get(dhcpv4.OptionHostName))
+	switch msg.MessageType() {
+	case dhcpv4.MessageTypeNone:
+		return nil, ErrBOOTP
+	case dhcpv4.MessageTypeDiscover:
+		in.Step, in.Want.Addr = boot.Discover, asked
+	case dhcpv4.MessageTypeRequest:
+		switch {
+		case m.Proxy:
+			in.Step, in.Want.Addr = boot.Selecting, ciaddr
+		case in.Want.Server.IsValid():
+			in.Step, in.Want.Addr = boot.Selecting, asked
+		case ciaddr.IsValid():
+			in.Step, in.Want.Addr = boot.Renew, ciaddr
+		default:
+			in.Step, in.Want.Addr = boot.InitReboot, asked
+		}
+	case dhcpv4.MessageTypeDecline:
+		in.Step, in.Want.Addr = boot.Decline, asked
+	case dhcpv4.MessageTypeRelease:
+		in.Step, in.Want.Addr = boot.Release, ciaddr
+	case dhcpv4.MessageTypeInform:
+		in.Step, in.Want.Addr = boot.Inform, ciaddr
+	default:
+		return nil, ErrType
+	}
+
+	f := &in.Firmware
+	f.Arch = boot.ArchNone
+	if a := o.Get(dhcpv4.GenericOptionCode(optArch)); len(a) >= 2 {
+		f.Arch = boot.Arch(binary.BigEndian.Uint16(a)) // a list is possible; the first counts
+	}
+	f.VendorClass = text(o.Get(dhcpv4.OptionClassIdentifier))
+	f.UserClass = userClass(o.Get(dhcpv4.GenericOptionCode(optUserClass)))
+	feat := o.Get(dhcpv4.GenericOptionCode(optIPXE))
+	f.IPXE = f.UserClass == "iPXE" || feat != nil
+	f.NoHTTP = lacksHTTP(feat)
+	f.Proxied = m.Proxy
+	if g := o.Get(dhcpv4.GenericOptionCode(optMachineID)); len(g) == 17 && g[0] == 0 {
+		in.ID.UUID, _ = boot.UUIDFromWire(g[1:])
+	}
+	if id := o.Get(dhcpv4.OptionClientIdentifier); len(id) > 7 && len(id) < 140 && id[0] == 0xff {
+		in.ID.DUID = hex.EncodeToString(id[5:]) // RFC 4361: ff, IAID, DUID
+	}
+	if ri := o.Get(dhcpv4.OptionRelayAgentInformation); ri != nil {
+		for code, v := range subOptions(ri) {
+			switch {
+			case code == relayCircuit:
+				in.Link.Port = text(v)
+			case code == relayLink && len(v) == 4 && in.Link.Relay.IsValid():
+				in.Link.Subnet = addr4(v)
+			}
+		}
+	}
+	if s := o.Get(dhcpv4.GenericOptionCode(optSubnet)); len(s) == 4 && in.Link.Relay.IsValid() {
+		in.Link.Subnet = addr4(s)
+	}
+	return r, nil
+}
+
+func addr4(b []byte) netip.Addr {
+	if v4 := net.IP(b).To4(); v4 != nil {
+		if a := netip.AddrFrom4([4]byte(v4)); !a.IsUnspecified() {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// text keeps the printable part of an option; firmware pads with NULs.
+func text(b []byte) string {
+	s := strings.TrimRight(string(b), "\x00")
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r > 0x7e {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// userClass reads option 77 in both encodings: a list with length bytes
+// (RFC 3004) if it splits cleanly, else raw, as iPXE sends it.
+func userClass(b []byte) string {
+	for rest := b; len(rest) > 0; {
+		n := int(rest[0])
+		if n == 0 || n+1 > len(rest) {
+			return text(b)
+		}
+		if n+1 == len(rest) {
+			return text(b[1 : 1+int(b[0])])
+		}
+		rest = rest[n+1:]
+	}
+	return ""
+}
+
+// lacksHTTP reads iPXE's encapsulated features and says whether it lists any
+// of its own protocols (0x10 to 0x29) without HTTP among them.
+func lacksHTTP(b []byte) bool {
+	listed, http := false, false
+	for code := range subOptions(b) {
+		listed = listed || code >= 0x10 && code <= 0x29
+		http = http || code == ipxeHTTP
+	}
+	return listed && !http
+}
+
+// subOptions walks code, length, value; it stops at the first that does not
+// fit. A code that repeats keeps its first value.
+func subOptions(b []byte) map[byte][]byte {
+	m := map[byte][]byte{}
+	for len(b) >= 2 {
+		code, n := b[0], int(b[1])
+		if code == 0 {
+			b = b[1:]
+			continue
+		}
+		if code == 255 || n+2 > len(b) {
+			break
+		}
+		if _, dup := m[code]; !dup {
+			m[code] = b[2 : 2+n]
+		}
+		b = b[2+n:]
+	}
+	return m
+}
+
+// build4 makes the reply, or nil where the decision sends none.
+func build4(r *request, d boot.Decision) []byte {
+	var grant *boot.Grant
+	var info *boot.BootInfo
+	var opts boot.Options
+	kind := dhcpv4.MessageTypeNone
+	switch x := d.Reply.(type) {
+	case boot.Offer:
+		kind, grant, info, opts = dhcpv4.MessageTypeOffer, x.Grant, x.Boot, x.Options
+	case boot.Ack:
+		kind, grant, info, opts = dhcpv4.MessageTypeAck, x.Grant, x.Boot, x.Options
+	case boot.Nak:
+		return nak4(r, d, x)
+	default:
+		return nil
+	}
+	m := r.skeleton()
+	w := optionWriter{msg: m, left: r.room()}
+	w.must(dhcpv4.OptionDHCPMessageType, []byte{byte(kind)})
+	w.must(dhcpv4.OptionServerIdentifier, opts.Server.AsSlice())
+	w.echo(r)
+	if kind == dhcpv4.MessageTypeAck {
+		m.ClientIPAddr = r.msg.ClientIPAddr
+	}
+	if grant != nil {
+		m.YourIPAddr = grant.Addr.AsSlice()
+		secs := func(d time.Duration) []byte { return binary.BigEndian.AppendUint32(nil, uint32(d/time.Second)) }
+		w.put(dhcpv4.OptionIPAddressLeaseTime, secs(grant.Lease))
+		w.put(dhcpv4.OptionRenewTimeValue, secs(grant.Lease/2))
+		w.put(dhcpv4.OptionRebindingTimeValue, secs(grant.Lease*7/8))
+	}
+	if opts.Subnet.IsValid() {
+		w.put(dhcpv4.OptionSubnetMask, net.CIDRMask(opts.Subnet.Bits(), 32))
+	}
+	w.put(dhcpv4.OptionRouter, addrs(opts.Routers))
+	if info != nil {
+		bootPart(m, &w, info, grant != nil)
+		if g := r.msg.Options.Get(dhcpv4.GenericOptionCode(optMachineID)); len(g) == 17 {
+			w.put(dhcpv4.GenericOptionCode(optMachineID), g) // BIOS ROMs expect it back
+		}
+	}
+	w.put(dhcpv4.OptionDomainNameServer, addrs(opts.DNS))
+	w.put(dhcpv4.OptionDomainName, []byte(opts.Domain))
+	w.put(dhcpv4.OptionHostName, []byte(opts.Name))
+	return m.ToBytes()
+}
+
+// bootPart writes the first file in every place that some client reads it:
+// the header for shim, GRUB, U-Boot and ROMs, options 66 and 67 for the rest.
+func bootPart(m *dhcpv4.DHCPv4, w *optionWriter, info *boot.BootInfo, full bool) {
+	w.put(dhcpv4.OptionClassIdentifier, []byte(info.VendorClass))
+	if info.Class == boot.HTTPClient {
+		w.put(dhcpv4.OptionBootfileName, []byte(info.File))
+		return
+	}
+	m.ServerIPAddr = info.Server.AsSlice()
+	m.ServerHostName = info.Server.String()
+	m.BootFileName = info.File
+	switch info.Class {
+	case boot.PXE:
+		// Discovery control, bit 3: take the file at once, no menu, no boot
+		// server discovery. Without it UEFI goes to port 4011. The inner end
+		// marker is part of the option.
+		w.put(dhcpv4.GenericOptionCode(optVendor43), []byte{6, 1, 8, 255})
+		// The NUL keeps old UEFI from reading into the next option.
+		w.put(dhcpv4.OptionBootfileName, append([]byte(info.File), 0))
+	case boot.IPXE:
+		w.put(dhcpv4.OptionBootfileName, []byte(info.File))
+		if full {
+			// no-pxedhcp: no two seconds of waiting for a proxy. A proxy itself
+			// must never say it.
+			w.put(dhcpv4.GenericOptionCode(optIPXE), []byte{176, 1, 1})
+		}
+	}
+	w.put(dhcpv4.OptionTFTPServerName, []byte(info.Server.String()))
+}
+
+func nak4(r *request, d boot.Decision, x boot.Nak) []byte {
+	m := r.skeleton()
+	w := optionWriter{msg: m, left: r.room()}
+	w.must(dhcpv4.OptionDHCPMessageType, []byte{byte(dhcpv4.MessageTypeNak)})
+	if s := serverOf(r, d); s.IsValid() {
+		w.must(dhcpv4.OptionServerIdentifier, s.AsSlice())
+	}
+	w.echo(r)
+	msg := x.Message
+	if len(msg) > 128 {
+		msg = msg[:128]
+	}
+	w.put(dhcpv4.OptionMessage, []byte(msg))
+	if r.in.Link.Relay.IsValid() {
+		m.Flags |= 0x8000 // RFC 2131 4.3.2: the relay must broadcast it
+	}
+	return m.ToBytes()
+}
+
+// serverOf is the address a NAK speaks for.
+func serverOf(r *request, d boot.Decision) netip.Addr {
+	if x, ok := d.Reply.(boot.Nak); ok && x.Server.IsValid() {
+		return x.Server
+	}
+	return r.in.Want.Server
+}
+
+// skeleton copies what every reply repeats.
+func (r *request) skeleton() *dhcpv4.DHCPv4 {
+	q := r.msg
+	return &dhcpv4.DHCPv4{
+		OpCode: dhcpv4.OpcodeBootReply, HWType: q.HWType, TransactionID: q.TransactionID, Flags: q.Flags,
+		ClientIPAddr: net.IPv4zero, YourIPAddr: net.IPv4zero, ServerIPAddr: net.IPv4zero, GatewayIPAddr: q.GatewayIPAddr,
+		ClientHWAddr: q.ClientHWAddr, Options: dhcpv4.Options{},
+	}
+}
+
+// room is how many bytes of options the client takes.
+func (r *request) room() int {
+	n := minDatagram
+	if v := r.msg.Options.Get(dhcpv4.OptionMaximumDHCPMessageSize); len(v) == 2 {
+		n = min(max(int(binary.BigEndian.Uint16(v)), minDatagram), maxDatagram)
+	}
+	return n - headersIPUDP - fixedPart - 1 // the end marker
+}
+
+// optionWriter adds options in order of priority until the reply is full; what
+// does not fit is left out rather than cut.
+type optionWriter struct {
+	msg  *dhcpv4.DHCPv4
+	left int
+}
+
+// put adds an option. Empty ones are refused: edk2 drops a whole packet for
+// one, and nothing over 255 bytes is split, because PXE ROMs do not join.
+func (w *optionWriter) put(code dhcpv4.OptionCode, v []byte) {
+	if len(v) == 0 || len(v) > 255 || len(v)+2 > w.left {
+		return
+	}
+	w.must(code, v)
+}
+
+func (w *optionWriter) must(code dhcpv4.OptionCode, v []byte) {
+	w.msg.Options[code.Code()] = v
+	w.left -= len(v) + 2
+}
+
+// echo repeats what the client or its relay must have back: 82 byte for byte
+// (RFC 3046), 61 only if it was sent (RFC 6842).
+func (w *optionWriter) echo(r *request) {
+	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionRelayAgentInformation, dhcpv4.OptionClientIdentifier} {
+		if v := r.msg.Options.Get(code); len(v) > 0 && len(v) <= 255 {
+			w.must(code, v)
+		}
+	}
+}
+
+func addrs(l []netip.Addr) []byte {
+	var b []byte
+	for _, a := range l {
+		if a.Is4() {
+			b = append(b, a.AsSlice()...)
+		}
+	}
+	return b
+}

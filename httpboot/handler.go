@@ -1,0 +1,298 @@
+// handler.go: a request to a Sighting, and a Decision to a response.
+
+package httpboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Handler answers boot requests.
+type Handler struct {
+	ask     boot.Decider
+	content boot.Content
+	log     *slog.Logger
+	Stats   Stats
+}
+
+// Stats counts responses; all of it only grows.
+type Stats struct {
+	Requests, Files, NotFound, Refused, Errors, Bytes atomic.Uint64
+}
+
+// NewHandler returns a handler that asks ask and opens through content.
+func NewHandler(ask boot.Decider, content boot.Content, log *slog.Logger) *Handler {
+	return &Handler{ask: ask, content: content, log: log}
+}
+
+// askTimeout keeps the time to the first byte under the five seconds that
+// edk2 waits for a header.
+const askTimeout = 4 * time.Second
+
+// maxBody bounds what a client may send: a report's form.
+const maxBody = 64 << 10
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			h.log.Error("request panicked", "path", boot.ShortPath(r.URL.Path), "panic", p, "stack", string(debug.Stack()))
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	h.Stats.Requests.Add(1)
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	in, ok := parse(r, time.Now())
+	if !ok {
+		h.Stats.Refused.Add(1)
+		fail(w, r, http.StatusBadRequest, "this is not a path of a boot file")
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && !(r.Method == http.MethodPost && path.Base(in.Want.Path) == "report") {
+		h.Stats.Refused.Add(1)
+		w.Header().Set("Allow", "GET, HEAD")
+		fail(w, r, http.StatusMethodNotAllowed, "boot files are read with GET and HEAD")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+	defer cancel()
+	d, err := h.ask.Next(ctx, in)
+	if err != nil {
+		h.Stats.Errors.Add(1)
+		w.Header().Set("Retry-After", "5")
+		fail(w, r, http.StatusServiceUnavailable, "the boot server is in trouble, ask again")
+		return
+	}
+	switch x := d.Reply.(type) {
+	case boot.File:
+		h.serve(w, r, in, d, x.Ref)
+	case boot.Script:
+		// A script is made anew for each request.
+		w.Header().Set("Cache-Control", "no-store")
+		h.serve(w, r, in, d, x.Ref)
+	case boot.Done:
+		text(w, r, http.StatusOK, x.Text+"\n")
+	case boot.Refuse:
+		h.Stats.Refused.Add(1)
+		code := http.StatusForbidden
+		if x.NotFound {
+			code = http.StatusNotFound
+			h.Stats.NotFound.Add(1)
+		}
+		if x.Retry > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(x.Retry.Seconds())))
+		}
+		fail(w, r, code, x.Reason)
+	case boot.Ignore:
+		// Not from a network of ours: as if nobody listened.
+		panic(http.ErrAbortHandler)
+	default:
+		fail(w, r, http.StatusNotFound, "no such file")
+	}
+}
+
+// serve sends what a reference names.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting, d boot.Decision, ref boot.Ref) {
+	o := boot.Outcome{Result: boot.Complete}
+	defer func() {
+		o.Took = time.Since(in.At)
+		h.Stats.Bytes.Add(uint64(o.Bytes))
+		_ = h.ask.Done(context.WithoutCancel(r.Context()), in, d, o)
+	}()
+	obj, err := h.content.Open(r.Context(), ref)
+	if err != nil {
+		o.Result, o.Err = boot.CutShort, err.Error()
+		if errors.Is(err, boot.ErrNoFile) {
+			h.Stats.NotFound.Add(1)
+			fail(w, r, http.StatusNotFound, "no such file")
+			return
+		}
+		h.Stats.Errors.Add(1)
+		h.log.Error("file could not be made", "path", boot.ShortPath(in.Want.Path), "err", err)
+		fail(w, r, http.StatusInternalServerError, "the boot server could not make this file; its log says why")
+		return
+	}
+	defer obj.Body.Close()
+	h.Stats.Files.Add(1)
+	hd := w.Header()
+	hd.Set("Content-Type", contentType(obj.Name))
+	hd.Set("Etag", obj.ETag)
+	cw := &counter{ResponseWriter: w}
+	// ServeContent does Range, If-Range and HEAD; the zero time keeps it from
+	// answering 304 by date, which no firmware understands.
+	http.ServeContent(cw, r, "", time.Time{}, obj.Body)
+	o.Bytes = cw.n
+	switch {
+	case r.Method == http.MethodHead:
+		o.Result = boot.Probe
+	case cw.n < cw.length():
+		o.Result, o.Err = boot.CutShort, fmt.Sprintf("%d of %d bytes", cw.n, cw.length())
+	}
+}
+
+// counter counts body bytes. It passes ReadFrom and Unwrap on: without them
+// net/http silently loses sendfile.
+type counter struct {
+	http.ResponseWriter
+	n int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(b)
+	c.n += int64(n)
+	return n, err
+}
+
+func (c *counter) ReadFrom(r io.Reader) (int64, error) {
+	n, err := c.ResponseWriter.(io.ReaderFrom).ReadFrom(r)
+	c.n += n
+	return n, err
+}
+
+func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// length is what the response promised.
+func (c *counter) length() int64 {
+	n, err := strconv.ParseInt(c.Header().Get("Content-Length"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// contentType is exact: UEFI judges an image by it before the name's ending,
+// and a guess by content is wrong for every one of these.
+func contentType(name string) string {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".efi":
+		return "application/efi"
+	case ".iso":
+		return "application/vnd.efi-iso"
+	case ".img":
+		return "application/vnd.efi-img"
+	case ".ipxe", ".cfg", ".txt", ".toml", ".yaml", ".yml":
+		return "text/plain; charset=utf-8"
+	}
+	switch path.Base(name) {
+	case "user-data", "meta-data", "vendor-data", "network-config":
+		return "text/plain; charset=utf-8"
+	}
+	return "application/octet-stream"
+}
+
+// fail is an error with a body: shim hangs on an empty one.
+func fail(w http.ResponseWriter, r *http.Request, code int, why string) { text(w, r, code, why+"\n") }
+
+func text(w http.ResponseWriter, r *http.Request, code int, body string) {
+	hd := w.Header()
+	hd.Set("Content-Type", "text/plain; charset=utf-8")
+	hd.Set("Content-Length", strconv.Itoa(len(body)))
+	hd.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	if r.Method != http.MethodHead {
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// parse reads a request. The path is cleaned, never redirected; "?" text is
+// read so that the first of each parameter counts.
+func parse(r *http.Request, now time.Time) (boot.Sighting, bool) {
+	in := boot.Sighting{At: now, Via: boot.HTTP, Step: boot.Fetch, Firmware: boot.Firmware{Arch: boot.ArchNone}}
+	p, ok := boot.CleanPath(r.URL.Path)
+	if !ok {
+		return in, false
+	}
+	in.Want.Path, in.Want.Head = p, r.Method == http.MethodHead
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		in.Source = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	if la, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		in.Link.Local = la.AddrPort().Addr().Unmap()
+	}
+	readQuery(&in, r.URL.RawQuery)
+	if r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		if b, err := io.ReadAll(r.Body); err == nil {
+			readQuery(&in, string(b))
+		}
+	}
+	return in, true
+}
+
+// maxParams bounds the loop over a stranger's parameters.
+const maxParams = 32
+
+// readQuery takes facts from a query. It is not url.ParseQuery: '+' is a plus
+// (iPXE escapes blanks as %20), a bad escape is kept as it is, and the first
+// occurrence wins, because old iPXE lets an SMBIOS text add parameters.
+func readQuery(in *boot.Sighting, raw string) {
+	seen := map[string]bool{}
+	arch, platform := "", ""
+	q := &in.Want.Query
+	for range maxParams {
+		var part string
+		part, raw, _ = strings.Cut(raw, "&")
+		k, v, _ := strings.Cut(part, "=")
+		if u, err := url.PathUnescape(v); err == nil {
+			v = u
+		}
+		if k != "" && !seen[k] && len(v) <= 1024 {
+			seen[k] = true
+			switch k {
+			case "mac":
+				q.Asked = true
+				if m, err := boot.ParseMAC(v); err == nil {
+					q.MAC = m
+				}
+			case "uuid":
+				q.Asked = true
+				if u, err := boot.ParseUUID(v); err == nil {
+					in.ID.UUID = u
+				}
+			case "serial":
+				q.Asked = true
+				in.ID.Serial = v
+			case "arch":
+				arch = v
+			case "platform":
+				platform = v
+			case "stage":
+				q.Stage = v
+			case "text":
+				q.Text = v
+			}
+		}
+		if raw == "" {
+			break
+		}
+	}
+	if p := boot.PlatformFromIPXE(arch, platform); p != "" {
+		in.Firmware.PlatformHint = p
+	}
+}
+
+// Dry is the front without sockets: a request in, the Decision out.
+func Dry(r *http.Request, now time.Time, ask func(boot.Sighting) (boot.Decision, error)) (boot.Decision, error) {
+	in, ok := parse(r, now)
+	if !ok {
+		return boot.Decision{}, errors.New("not a path of a boot file")
+	}
+	return ask(in)
+}

@@ -1,0 +1,89 @@
+// server.go: the listener and its limits.
+
+package httpboot
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxConns bounds open connections; more wait in the kernel's queue.
+const MaxConns = 4096
+
+// stalled is how long a client may take nothing before its connection ends.
+// There is no write deadline: slow firmware on a slow line is served to the
+// end.
+const stalled = 60 * time.Second
+
+// Listen opens the HTTP port.
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
+		return rc.Control(func(fd uintptr) {
+			// Set on the listener, it holds for every connection: the kernel
+			// ends one whose peer acknowledges nothing, and sendfile stays.
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(stalled.Milliseconds()))
+		})
+	}}
+	return lc.Listen(ctx, "tcp", addr)
+}
+
+// Serve answers on l until ctx ends; transfers in hand get a moment to end.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Logger) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		// Firmware closes by reset and strangers send noise: not our log.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	ll := &limited{Listener: l, room: make(chan struct{}, MaxConns), done: ctx.Done()}
+	srv.ConnState = func(_ net.Conn, st http.ConnState) {
+		if st == http.StateClosed || st == http.StateHijacked {
+			<-ll.room
+		}
+	}
+	err := srv.Serve(ll)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// limited accepts while there is room. It hands out the kernel's own
+// connections: a wrapper around them would lose sendfile.
+type limited struct {
+	net.Listener
+	room chan struct{}
+	done <-chan struct{}
+}
+
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.room <- struct{}{}:
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.room
+	}
+	return c, err
+}

@@ -1,0 +1,156 @@
+// Package images keeps boot files by the SHA-256 of their bytes and finds the
+// boot loaders of the distribution. It must not know who asks for a file or
+// what a template is.
+package images
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Store is a directory of files by digest.
+type Store struct {
+	root *os.Root
+}
+
+const tmpDir = "tmp"
+
+// Open opens or makes the directory, and removes what an interrupted Put left.
+func Open(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("open file store: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open file store: %w", err)
+	}
+	if err := root.RemoveAll(tmpDir); err == nil {
+		err = root.Mkdir(tmpDir, 0o750)
+	} else {
+		root.Close()
+		return nil, fmt.Errorf("open file store: %w", err)
+	}
+	if _, err := root.Stat(tmpDir); err != nil {
+		root.Close()
+		return nil, fmt.Errorf("open file store %s: %w", dir, err)
+	}
+	return &Store{root}, nil
+}
+
+// Close closes the directory.
+func (s *Store) Close() error { return s.root.Close() }
+
+// ValidDigest reports 64 lower-case hexadecimal digits.
+func ValidDigest(d string) bool {
+	if len(d) != 64 {
+		return false
+	}
+	for _, c := range d {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func place(digest string) string { return path.Join(digest[:2], digest) }
+
+// Has reports whether a file is stored, and its size.
+func (s *Store) Has(digest string) (int64, bool) {
+	if !ValidDigest(digest) {
+		return 0, false
+	}
+	st, err := s.root.Stat(place(digest))
+	if err != nil {
+		return 0, false
+	}
+	return st.Size(), true
+}
+
+// ErrDigest says that bytes are not what they were said to be.
+var ErrDigest = errors.New("bytes do not match their SHA-256")
+
+// Put stores what r yields. want is the digest it must have, or "". The file
+// appears whole or not at all, and is on disk when Put returns.
+func (s *Store) Put(ctx context.Context, r io.Reader, want string) (boot.Blob, error) {
+	if want != "" && !ValidDigest(want) {
+		return boot.Blob{}, fmt.Errorf("%q is no SHA-256 digest", want)
+	}
+	name := path.Join(tmpDir, rand.Text())
+	f, err := s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
+	if err != nil {
+		return boot.Blob{}, fmt.Errorf("store file: %w", err)
+	}
+	defer s.root.Remove(name) // after the rename there is nothing to remove
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(f, h), &reader{ctx, r})
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return boot.Blob{}, fmt.Errorf("store file: %w", err)
+	}
+	b := boot.Blob{Digest: sum(h), Size: n}
+	if want != "" && b.Digest != want {
+		return boot.Blob{}, fmt.Errorf("%w: want %s, got %s", ErrDigest, want, b.Digest)
+	}
+	if err := s.root.Mkdir(b.Digest[:2], 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return boot.Blob{}, fmt.Errorf("store file: %w", err)
+	}
+	if err := s.root.Rename(name, place(b.Digest)); err != nil {
+		return boot.Blob{}, fmt.Errorf("store file: %w", err)
+	}
+	if d, err := s.root.Open(b.Digest[:2]); err == nil {
+		d.Sync()
+		d.Close()
+	}
+	return b, nil
+}
+
+// Open opens a stored file; boot.ErrNoFile if there is none.
+func (s *Store) Open(digest string) (*os.File, error) {
+	if !ValidDigest(digest) {
+		return nil, fmt.Errorf("%w: %q is no digest", boot.ErrNoFile, digest)
+	}
+	f, err := s.root.Open(place(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s is not stored", boot.ErrNoFile, digest)
+	}
+	return f, err
+}
+
+func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
+
+// Digest reads a file's SHA-256 and size without storing it.
+func Digest(r io.Reader) (boot.Blob, error) {
+	h := sha256.New()
+	n, err := io.Copy(h, r)
+	return boot.Blob{Digest: sum(h), Size: n}, err
+}
+
+// reader ends a copy when its context does.
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *reader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(b)
+}

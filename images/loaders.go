@@ -1,0 +1,86 @@
+// loaders.go: where boot loaders come from. The operator's folder first, then
+// where Debian's packages put them. They are GPL binaries of their own and
+// never part of ours.
+
+package images
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// SystemDirs are the folders of Debian's ipxe package (12 has x86 only, 13 has
+// arm64, riscv64 and loong64 too).
+var SystemDirs = []string{"/usr/lib/ipxe", "/usr/share/ipxe"}
+
+// Loaders is what was found at one moment.
+type Loaders struct {
+	paths map[string]string // loader name -> file
+	dirs  []string
+}
+
+// FindLoaders looks for every loader name in dirs, first folder first. A
+// folder that does not exist is no error.
+func FindLoaders(dirs ...string) *Loaders {
+	l := &Loaders{paths: map[string]string{}, dirs: dirs}
+	for _, p := range boot.LoaderPlatforms() {
+		for _, name := range boot.LoaderNames(p) {
+			for _, d := range dirs {
+				f := filepath.Join(d, name)
+				if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
+					l.paths[name] = f
+					break
+				}
+			}
+		}
+	}
+	return l
+}
+
+// ByPlatform returns the loader to offer to each platform.
+func (l *Loaders) ByPlatform() map[boot.Platform]string {
+	out := map[boot.Platform]string{}
+	for _, p := range boot.LoaderPlatforms() {
+		for _, name := range boot.LoaderNames(p) {
+			if l.paths[name] != "" {
+				out[p] = name
+				break
+			}
+		}
+	}
+	return out
+}
+
+// Path returns the file of a loader, or "".
+func (l *Loaders) Path(name string) string { return l.paths[name] }
+
+// Open opens a loader by name; boot.ErrNoFile if it was not found.
+func (l *Loaders) Open(name string) (*os.File, error) {
+	p := l.paths[name]
+	if p == "" {
+		return nil, fmt.Errorf("%w: loader %s is in none of %s", boot.ErrNoFile, name, strings.Join(l.dirs, ", "))
+	}
+	return os.Open(p)
+}
+
+// Missing describes, for people, each of the platforms that has no loader.
+func (l *Loaders) Missing(platforms ...boot.Platform) []string {
+	have := l.ByPlatform()
+	var out []string
+	for _, p := range platforms {
+		if have[p] != "" {
+			continue
+		}
+		mend := "apt install ipxe"
+		if !slices.Contains([]boot.Platform{boot.BIOS, boot.X64UEFI}, p) {
+			mend = "Debian 13's ipxe package has it; on Debian 12 put the file into the first folder"
+		}
+		out = append(out, fmt.Sprintf("no loader for %s: none of %s is in %s (%s)", p, strings.Join(boot.LoaderNames(p), ", "), strings.Join(l.dirs, ", "), mend))
+	}
+	return out
+}

@@ -1,0 +1,197 @@
+// Package tomlfile reads TOML strictly: an unknown key, a wrong type or a bad
+// value is an error that names file and line and, where it can, what was
+// meant. It knows nothing of what the file is about and imports nothing of
+// ours.
+package tomlfile
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Error points into a file. Line is 0 where no line could be found.
+type Error struct {
+	File string
+	Line int
+	Msg  string
+}
+
+func (e *Error) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Msg)
+	}
+	return fmt.Sprintf("%s: %s", e.File, e.Msg)
+}
+
+// File is a decoded file that remembers where its keys stand.
+type File struct {
+	name string
+	keys map[string][]int // "network.range" -> lines, one for each time it stands there
+}
+
+// Decode reads data into v and refuses keys that v has no field for. known
+// lists, by table ("" for the top), the keys to propose for a misspelt one.
+func Decode(name string, data []byte, v any, known map[string][]string) (*File, error) {
+	f := &File{name: name, keys: scan(string(data))}
+	md, err := toml.Decode(string(data), v)
+	if err != nil {
+		return nil, f.syntax(err)
+	}
+	seen := map[string]int{}
+	for _, k := range md.Undecoded() {
+		path := k.String()
+		table, last := "", k[len(k)-1]
+		if len(k) > 1 {
+			table = strings.Join(k[:len(k)-1], ".")
+		}
+		e := f.Errorf(path, seen[path], "unknown key %q%s", last, in(table))
+		seen[path]++
+		if best := nearest(last, known[table]); best != "" {
+			e.Msg += fmt.Sprintf("; did you mean %q?", best)
+		} else if len(known[table]) > 0 {
+			e.Msg += "; known here: " + strings.Join(known[table], ", ")
+		}
+		return nil, e
+	}
+	return f, nil
+}
+
+func in(table string) string {
+	if table == "" {
+		return ""
+	}
+	return " in [" + table + "]"
+}
+
+var typeErr = regexp.MustCompile(`line (\d+)`)
+
+func (f *File) syntax(err error) error {
+	var pe toml.ParseError
+	if errors.As(err, &pe) {
+		msg := pe.Message
+		if msg == "" {
+			msg = strings.TrimPrefix(pe.Error(), "toml: ")
+		}
+		if pe.LastKey != "" && !strings.Contains(msg, pe.LastKey) {
+			msg = pe.LastKey + ": " + msg
+		}
+		return &Error{f.name, pe.Position.Line, msg}
+	}
+	// Type mismatches come as plain text with the line inside.
+	e := &Error{File: f.name, Msg: strings.TrimPrefix(err.Error(), "toml: ")}
+	if m := typeErr.FindStringSubmatch(e.Msg); m != nil {
+		e.Line, _ = strconv.Atoi(m[1])
+	}
+	return e
+}
+
+// Errorf is an error at the nth place (from 0) where a key such as
+// "network.range" stands; if the key is not in the file, at its table.
+func (f *File) Errorf(key string, n int, format string, args ...any) *Error {
+	e := &Error{File: f.name, Msg: fmt.Sprintf(format, args...)}
+	for k := key; ; {
+		if lines := f.keys[k]; n < len(lines) {
+			e.Line = lines[n]
+			return e
+		}
+		i := strings.LastIndexByte(k, '.')
+		if i < 0 {
+			return e
+		}
+		k = k[:i]
+	}
+}
+
+// ErrorIn is Errorf for a key inside the nth [[table]]: a key may be absent in
+// some of them, so its own count is no help.
+func (f *File) ErrorIn(table string, n int, key string, format string, args ...any) *Error {
+	e := f.Errorf(table, n, format, args...)
+	end := int(^uint(0) >> 1)
+	if lines := f.keys[table]; n+1 < len(lines) {
+		end = lines[n+1]
+	}
+	for _, l := range f.keys[table+"."+key] {
+		if l > e.Line && l < end {
+			e.Line = l
+			break
+		}
+	}
+	return e
+}
+
+var (
+	header = regexp.MustCompile(`^\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$`)
+	assign = regexp.MustCompile(`^\s*("[^"]*"|[A-Za-z0-9_.-]+)\s*=`)
+)
+
+// scan finds the line of every key, well enough to point at it: it follows
+// table headers and skips multi-line strings.
+func scan(text string) map[string][]int {
+	keys := map[string][]int{}
+	table, quote := "", ""
+	for i, line := range strings.Split(text, "\n") {
+		if quote != "" {
+			if strings.Contains(line, quote) {
+				quote = ""
+			}
+			continue
+		}
+		if m := header.FindStringSubmatch(line); m != nil {
+			table = strings.ReplaceAll(m[1], `"`, "")
+			keys[table] = append(keys[table], i+1)
+			continue
+		}
+		m := assign.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		k := strings.Trim(m[1], `"`)
+		if table != "" {
+			k = table + "." + k
+		}
+		keys[k] = append(keys[k], i+1)
+		for _, q := range []string{`"""`, "'''"} {
+			if strings.Count(line, q) == 1 {
+				quote = q
+			}
+		}
+	}
+	return keys
+}
+
+// nearest returns the known key within two edits, or "".
+func nearest(word string, known []string) string {
+	best, at := "", 3
+	for _, k := range known {
+		if d := edits(strings.ToLower(word), k); d < at {
+			best, at = k, d
+		}
+	}
+	return best
+}
+
+// edits is the Levenshtein distance.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		prev := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := prev
+			if a[i-1] != b[j-1] {
+				cost = 1 + slices.Min([]int{prev, row[j], row[j-1]})
+			}
+			prev, row[j] = row[j], cost
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,351 @@
+// compile.go: one pushed version, read once and then shared. Everything a
+// template could do wrong is looked for here, before it is stored.
+
+package templates
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"text/template"
+	"text/template/parse"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Limits of what a template may hold and yield.
+const (
+	MaxFiles    = 2000
+	maxSource   = 1 << 20
+	maxRendered = 1 << 20
+)
+
+// Compiled is a template ready to render. It is immutable.
+type Compiled struct {
+	spec  *Spec
+	files map[string]string             // served name -> file of the folder
+	made  map[string]*template.Template // served name -> rendered file
+	boot  *template.Template            // the command line, where no boot.ipxe overrides the script
+}
+
+// source reads a file of the folder; it is called for small files only.
+type source func(file string) ([]byte, error)
+
+// compile reads a version. files lists the folder, with sizes.
+func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
+	if len(files) > MaxFiles {
+		return nil, fmt.Errorf("%d files: at most %d; large trees belong into an image", len(files), MaxFiles)
+	}
+	if _, ok := files[SpecFile]; !ok {
+		return nil, fmt.Errorf("there is no %s in it", SpecFile)
+	}
+	data, err := readSmall(files, SpecFile, read)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := ParseSpec(SpecFile, data)
+	if err != nil {
+		return nil, err
+	}
+	c := &Compiled{spec: spec, files: map[string]string{}, made: map[string]*template.Template{}}
+	for _, f := range slices.Sorted(maps.Keys(files)) {
+		if f == SpecFile {
+			continue
+		}
+		if err := ValidFile(f); err != nil {
+			return nil, err
+		}
+		served, isMade := rendered(f)
+		if other, dup := c.files[served]; dup {
+			return nil, fmt.Errorf("%s and %s would both be served as %s", other, f, served)
+		}
+		if reserved(served) && served != "boot.ipxe" {
+			return nil, fmt.Errorf("%s: the name is Muster's own", f)
+		}
+		c.files[served] = f
+		if !isMade {
+			continue
+		}
+		data, err := readSmall(files, f, read)
+		if err != nil {
+			return nil, err
+		}
+		if c.made[served], err = c.parse(f, string(data), isIPXE(served)); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range append([]string{spec.Boot.Kernel}, spec.Boot.Initrd...) {
+		if f != "" && !strings.HasPrefix(f, imagePrefix) && c.files[f] == "" {
+			return nil, fmt.Errorf("%s: [boot] names %s, which is not in the folder", SpecFile, f)
+		}
+	}
+	if c.made["boot.ipxe"] == nil {
+		if spec.Boot.Kernel == "" {
+			return nil, fmt.Errorf("%s: nothing to boot: name a kernel in [boot], or write a boot.ipxe", SpecFile)
+		}
+		if c.boot, err = c.parse(SpecFile+" [boot] cmdline", spec.Boot.Cmdline, true); err != nil {
+			return nil, err
+		}
+	}
+	return c, c.dryRun()
+}
+
+func reserved(name string) bool {
+	return name == "report" || name == "autoexec.ipxe" || boot.IsLoader(name) || strings.HasPrefix(name, "images/")
+}
+
+func isIPXE(name string) bool { return strings.HasSuffix(name, ".ipxe") }
+
+func readSmall(files map[string]boot.Blob, f string, read source) ([]byte, error) {
+	if files[f].Size > maxSource {
+		return nil, fmt.Errorf("%s: %d bytes is too large for a file that is rendered (at most %d)", f, files[f].Size, maxSource)
+	}
+	data, err := read(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f, err)
+	}
+	return data, nil
+}
+
+// parse compiles one file. For an iPXE script every value is checked, whether
+// or not its author thought of it.
+func (c *Compiled) parse(name, text string, ipxe bool) (*template.Template, error) {
+	t := template.New(name).Funcs(funcs).Option("missingkey=error")
+	if len(c.spec.Delims) == 2 {
+		t = t.Delims(c.spec.Delims[0], c.spec.Delims[1])
+	}
+	t, err := t.Parse(text)
+	if err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
+	}
+	if t.Tree == nil {
+		return t, nil
+	}
+	if err := walk(t.Tree.Root, ipxe); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return t, nil
+}
+
+// walk refuses what could run without end (a range over a number cannot be
+// cancelled, and templates can call each other for ever), and in iPXE scripts
+// sends every value through its check.
+func walk(n parse.Node, ipxe bool) error {
+	var lists []*parse.ListNode
+	switch n := n.(type) {
+	case nil:
+	case *parse.ListNode:
+		if n == nil {
+			return nil
+		}
+		for _, x := range n.Nodes {
+			if err := walk(x, ipxe); err != nil {
+				return err
+			}
+		}
+	case *parse.ActionNode:
+		if ipxe && len(n.Pipe.Decl) == 0 {
+			guard(n.Pipe)
+		}
+	case *parse.IfNode:
+		lists = []*parse.ListNode{n.List, n.ElseList}
+	case *parse.WithNode:
+		lists = []*parse.ListNode{n.List, n.ElseList}
+	case *parse.RangeNode:
+		if !rangeOK(n.Pipe) {
+			return fmt.Errorf("line %d: range is allowed over .Params and over split, not over %s", n.Line, n.Pipe)
+		}
+		lists = []*parse.ListNode{n.List, n.ElseList}
+	case *parse.TemplateNode:
+		return fmt.Errorf("line %d: one file cannot call another template", n.Line)
+	}
+	for _, l := range lists {
+		if err := walk(l, ipxe); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rangeOK(p *parse.PipeNode) bool {
+	last := p.Cmds[len(p.Cmds)-1]
+	switch a := last.Args[0].(type) {
+	case *parse.FieldNode:
+		return len(p.Cmds) == 1 && slices.Equal(a.Ident, []string{"Params"})
+	case *parse.IdentifierNode:
+		return a.Ident == "split"
+	}
+	return false
+}
+
+// guard appends the check to a pipeline that does not end in one.
+func guard(p *parse.PipeNode) {
+	last := p.Cmds[len(p.Cmds)-1]
+	if id, ok := last.Args[0].(*parse.IdentifierNode); ok && slices.Contains([]string{"ipxe", "ipxeurl", "ipxetext"}, id.Ident) {
+		return
+	}
+	p.Cmds = append(p.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: p.Pos, Args: []parse.Node{parse.NewIdentifier("ipxe").SetPos(p.Pos)}})
+}
+
+// seen is what a template may look at: the machine, with parameters typed.
+type seen struct {
+	boot.Machine
+	Params map[string]any
+}
+
+func (c *Compiled) see(m boot.Machine) (seen, error) {
+	s := seen{m, map[string]any{}}
+	for name, p := range c.spec.Params {
+		s.Params[name] = p.zero()
+		if p.Default != nil {
+			s.Params[name], _ = p.value(fmt.Sprint(p.Default))
+		}
+	}
+	for name, text := range m.Params {
+		p, ok := c.spec.Params[name]
+		if !ok {
+			s.Params[name] = text // set on the host for another template
+			continue
+		}
+		v, err := p.value(text)
+		if err != nil {
+			return s, fmt.Errorf("parameter %s of host %s: %w (muster host set %s %s=…)", name, m.Name, err, m.Name, name)
+		}
+		s.Params[name] = v
+	}
+	return s, nil
+}
+
+// capped ends a template that writes more than any boot file should.
+type capped struct {
+	bytes.Buffer
+	max int
+}
+
+func (w *capped) Write(b []byte) (int, error) {
+	if w.Len()+len(b) > w.max {
+		return 0, fmt.Errorf("more than %d bytes of output", w.max)
+	}
+	return w.Buffer.Write(b)
+}
+
+func execute(t *template.Template, s seen) ([]byte, error) {
+	w := &capped{max: maxRendered}
+	if err := t.Execute(w, s); err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
+	}
+	return w.Bytes(), nil
+}
+
+// Script renders the boot script.
+func (c *Compiled) Script(m boot.Machine) ([]byte, error) {
+	s, err := c.see(m)
+	if err != nil {
+		return nil, err
+	}
+	if t := c.made["boot.ipxe"]; t != nil {
+		return execute(t, s)
+	}
+	args, err := execute(c.boot, s)
+	if err != nil {
+		return nil, err
+	}
+	line := strings.Join(strings.Fields(string(args)), " ")
+	if err := checkIPXE(strings.NewReplacer("${", "").Replace(line)); err != nil {
+		return nil, fmt.Errorf("%s: cmdline: %w", SpecFile, err)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "#!ipxe\n# %s, boot %d: %s version %d\n", m.Name, m.Boot, m.Template, m.Version)
+	fmt.Fprintf(&b, "echo Muster: %s boots %s version %d\n", ipxeText(m.Name), ipxeText(m.Template), m.Version)
+	b.WriteString("imgfree\n")
+	fmt.Fprintf(&b, "kernel %s", c.url(m, c.spec.Boot.Kernel))
+	if line != "" {
+		fmt.Fprintf(&b, " %s", line)
+	}
+	for _, f := range c.spec.Boot.Initrd {
+		// The EFI stub of kernels before 5.7 finds its initrd by this name.
+		fmt.Fprintf(&b, " initrd=%s", path.Base(f))
+	}
+	if !strings.Contains(line, "BOOTIF=") {
+		b.WriteString(" BOOTIF=01-${netX/mac:hexhyp}")
+	}
+	b.WriteString(" || goto failed\n")
+	for _, f := range c.spec.Boot.Initrd {
+		fmt.Fprintf(&b, "initrd --name %s %s || goto failed\n", path.Base(f), c.url(m, f))
+	}
+	b.WriteString("boot || goto failed\n")
+	b.WriteString(":failed\n")
+	b.WriteString("echo Muster: could not start it (error ${errno}, see https://ipxe.org/${errno})\n")
+	b.WriteString("prompt --timeout 10000 Asking again in 10 s, any key asks now ||\n")
+	fmt.Fprintf(&b, "chain --replace --autofree %s\n", m.ScriptURL)
+	return b.Bytes(), nil
+}
+
+func (c *Compiled) url(m boot.Machine, ref string) string {
+	if img, ok := strings.CutPrefix(ref, imagePrefix); ok {
+		return m.BaseURL + "/images/" + img
+	}
+	return m.BaseURL + "/" + ref
+}
+
+// sample is the machine that every template is tried on before it is stored.
+func sample(arch boot.Platform) boot.Machine {
+	return boot.Machine{
+		Name: "sample", Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56",
+		UUID: "4c4c4544-0042-3510-8052-b4c04f4a3132", Serial: "SAMPLE-1", Platform: string(arch), UEFI: arch.UEFI(), Network: "lab",
+		Address: "192.0.2.10", Server: "192.0.2.1", BaseURL: "http://192.0.2.1/boot/sample", ScriptURL: "http://192.0.2.1/boot/sample/boot.ipxe",
+		ReportURL: "http://192.0.2.1/boot/sample/report", Boot: 1, Template: "sample", Version: 1, Params: map[string]string{},
+	}
+}
+
+func (c *Compiled) dryRun() error {
+	for _, arch := range []boot.Platform{boot.BIOS, boot.X64UEFI} {
+		m := sample(arch)
+		script, err := c.Script(m)
+		if err != nil {
+			return err
+		}
+		if !bytes.HasPrefix(script, []byte("#!ipxe")) {
+			return fmt.Errorf("boot.ipxe must begin with #!ipxe, without anything before it")
+		}
+		for _, name := range slices.Sorted(maps.Keys(c.made)) {
+			if name == "boot.ipxe" {
+				continue
+			}
+			if _, err := c.render(name, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Compiled) render(name string, m boot.Machine) ([]byte, error) {
+	s, err := c.see(m)
+	if err != nil {
+		return nil, err
+	}
+	return execute(c.made[name], s)
+}
+
+// Lint reads a folder and says what is wrong with it; nil if nothing is. open
+// opens a file of the folder.
+func Lint(files map[string]boot.Blob, open func(string) (io.ReadCloser, error)) (*Spec, error) {
+	c, err := compile(files, func(f string) ([]byte, error) {
+		r, err := open(f)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return io.ReadAll(io.LimitReader(r, maxSource+1))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.spec, nil
+}

@@ -1,0 +1,144 @@
+// set.go: from a reference to bytes. Compiled versions are shared, made on
+// first use and kept in a bounded cache.
+
+package templates
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"text/template"
+
+	"github.com/musterboot/muster/boot"
+)
+
+//go:embed builtin/*.ipxe
+var builtinFiles embed.FS
+
+// Files opens stored files by digest.
+type Files interface {
+	Open(digest string) (*os.File, error)
+}
+
+// Set opens references to template files, generated scripts and built-in
+// scripts. It is safe for concurrent use.
+type Set struct {
+	files    Files
+	builtins *template.Template
+
+	mu    sync.Mutex
+	cache map[boot.TemplateID]*Compiled
+	order []boot.TemplateID
+}
+
+const cacheLen = 256
+
+// NewSet returns a set that reads stored files through files.
+func NewSet(files Files) (*Set, error) {
+	t, err := template.New("builtin").Funcs(funcs).Option("missingkey=error").ParseFS(builtinFiles, "builtin/*.ipxe")
+	if err != nil {
+		return nil, fmt.Errorf("built-in scripts: %w", err)
+	}
+	for _, x := range t.Templates() {
+		if x.Tree != nil {
+			if err := walk(x.Tree.Root, true); err != nil {
+				return nil, fmt.Errorf("built-in script %s: %w", x.Name(), err)
+			}
+		}
+	}
+	return &Set{files: files, builtins: t, cache: map[boot.TemplateID]*Compiled{}}, nil
+}
+
+// Compiled returns a version ready to render.
+func (s *Set) Compiled(t *boot.Template) (*Compiled, error) {
+	s.mu.Lock()
+	c := s.cache[t.ID]
+	s.mu.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	c, err := compile(t.Files, func(f string) ([]byte, error) {
+		r, err := s.files.Open(t.Files[f].Digest)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return io.ReadAll(io.LimitReader(r, maxSource+1))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("template %s version %d: %w", t.Name, t.Version, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cache[t.ID] == nil {
+		s.order = append(s.order, t.ID)
+		if len(s.order) > cacheLen {
+			delete(s.cache, s.order[0])
+			s.order = s.order[1:]
+		}
+	}
+	s.cache[t.ID] = c
+	return c, nil
+}
+
+// Open turns a reference into bytes. A file that the template does not have is
+// boot.ErrNoFile.
+func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
+	switch ref.Kind {
+	case boot.RefBuiltin:
+		w := &capped{max: maxRendered}
+		if err := s.builtins.ExecuteTemplate(w, ref.Name+".ipxe", seen{Machine: ref.Machine}); err != nil {
+			return nil, fmt.Errorf("built-in script %s: %w", ref.Name, err)
+		}
+		return made("boot.ipxe", w.Bytes()), nil
+	case boot.RefGenerated:
+		c, err := s.Compiled(ref.Template)
+		if err != nil {
+			return nil, err
+		}
+		b, err := c.Script(ref.Machine)
+		if err != nil {
+			return nil, fmt.Errorf("template %s version %d: %w", ref.Template.Name, ref.Template.Version, err)
+		}
+		return made("boot.ipxe", b), nil
+	case boot.RefTemplate:
+		c, err := s.Compiled(ref.Template)
+		if err != nil {
+			return nil, err
+		}
+		file, ok := c.files[ref.Name]
+		if !ok {
+			return nil, fmt.Errorf("%w: template %s version %d has no %s", boot.ErrNoFile, ref.Template.Name, ref.Template.Version, ref.Name)
+		}
+		if c.made[ref.Name] != nil {
+			b, err := c.render(ref.Name, ref.Machine)
+			if err != nil {
+				return nil, fmt.Errorf("template %s version %d: %w", ref.Template.Name, ref.Template.Version, err)
+			}
+			return made(ref.Name, b), nil
+		}
+		blob := ref.Template.Files[file]
+		f, err := s.files.Open(blob.Digest)
+		if err != nil {
+			return nil, err
+		}
+		return &boot.Object{Body: f, Name: ref.Name, Size: blob.Size, ETag: `"` + blob.Digest[:32] + `"`}, nil
+	}
+	return nil, fmt.Errorf("reference of kind %q is not a template's", ref.Kind)
+}
+
+// made wraps rendered bytes.
+func made(name string, b []byte) *boot.Object {
+	sum := sha256.Sum256(b)
+	return &boot.Object{Body: nopCloser{bytes.NewReader(b)}, Name: name, Size: int64(len(b)), ETag: `"` + hex.EncodeToString(sum[:16]) + `"`}
+}
+
+type nopCloser struct{ *bytes.Reader }
+
+func (nopCloser) Close() error { return nil }

@@ -1,0 +1,186 @@
+// Package templates reads template folders, judges them before they are
+// stored, and renders what a machine asks for. It must not know which machine
+// may have what: that is boot's to say.
+package templates
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/tomlfile"
+)
+
+// SpecFile is the file that makes a folder a template.
+const SpecFile = "template.toml"
+
+// Spec is template.toml.
+type Spec struct {
+	Name         string           `toml:"name"`
+	Install      bool             `toml:"install"`
+	FirstInstall bool             `toml:"first_install"`
+	AutoApprove  bool             `toml:"auto_approve"`
+	Priority     int              `toml:"priority"`
+	Delims       []string         `toml:"delims"` // other template marks, for files that use {{ }} themselves
+	Match        boot.Selector    `toml:"match"`
+	Boot         Boot             `toml:"boot"`
+	Params       map[string]Param `toml:"params"`
+}
+
+// Boot is what the generated script starts.
+type Boot struct {
+	Kernel  string   `toml:"kernel"`
+	Initrd  []string `toml:"initrd"`
+	Cmdline string   `toml:"cmdline"`
+}
+
+// Param is a typed value that a host may override.
+type Param struct {
+	Type    string `toml:"type"` // string, int or bool
+	Default any    `toml:"default"`
+	Help    string `toml:"help"`
+}
+
+var known = map[string][]string{
+	"":      {"name", "install", "first_install", "auto_approve", "priority", "delims", "match", "boot", "params"},
+	"match": {"arch", "mac", "uuid", "serial", "vendor_class", "switch_port", "network"},
+	"boot":  {"kernel", "initrd", "cmdline"},
+}
+
+// ParseSpec reads template.toml strictly. file names it in errors.
+func ParseSpec(file string, data []byte) (*Spec, error) {
+	s := new(Spec)
+	f, err := tomlfile.Decode(file, data, s, known)
+	if err != nil {
+		return nil, err
+	}
+	if s.Name == "" {
+		return nil, f.Errorf("name", 0, "a template needs a name: name = \"rescue\"")
+	}
+	if len(s.Delims) != 0 && (len(s.Delims) != 2 || s.Delims[0] == "" || s.Delims[1] == "" || s.Delims[0] == s.Delims[1]) {
+		return nil, f.Errorf("delims", 0, "delims wants two different marks, for example [\"[[\", \"]]\"]")
+	}
+	t := s.Template()
+	if err := t.Validate(); err != nil {
+		return nil, f.Errorf("name", 0, "%v", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Params)) {
+		p := s.Params[name]
+		key := "params." + name
+		if p.Type == "" {
+			p.Type = "string"
+		}
+		def := ""
+		switch d := p.Default.(type) {
+		case nil:
+		case string, bool, int64:
+			def = fmt.Sprint(d)
+		default:
+			return nil, f.Errorf(key, 0, "parameter %s: default must be a string, a whole number or true/false", name)
+		}
+		if p.Default != nil {
+			if _, err := p.value(def); err != nil {
+				return nil, f.Errorf(key, 0, "parameter %s: default: %v", name, err)
+			}
+		} else if !slices.Contains([]string{"string", "int", "bool"}, p.Type) {
+			return nil, f.Errorf(key, 0, "parameter %s: type %q: want string, int or bool", name, p.Type)
+		}
+		s.Params[name] = p
+	}
+	for _, n := range append([]string{s.Boot.Kernel}, s.Boot.Initrd...) {
+		if err := validRef(n); n != "" && err != nil {
+			return nil, f.Errorf("boot", 0, "%v", err)
+		}
+	}
+	if s.Boot.Kernel == "" && len(s.Boot.Initrd) > 0 {
+		return nil, f.Errorf("boot", 0, "initrd without a kernel boots nothing")
+	}
+	return s, nil
+}
+
+// Template returns the part that selects and is stored with a version.
+func (s *Spec) Template() boot.Template {
+	return boot.Template{Name: s.Name, Install: s.Install, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match}
+}
+
+// value reads a parameter from text, by its type.
+func (p Param) value(text string) (any, error) {
+	switch p.Type {
+	case "", "string":
+		return text, nil
+	case "int":
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no whole number", text)
+		}
+		return n, nil
+	case "bool":
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither true nor false", text)
+		}
+		return b, nil
+	}
+	return nil, fmt.Errorf("type %q: want string, int or bool", p.Type)
+}
+
+// zero is the value of a parameter without default and without override.
+func (p Param) zero() any {
+	switch p.Type {
+	case "int":
+		return int64(0)
+	case "bool":
+		return false
+	}
+	return ""
+}
+
+const imagePrefix = "image:"
+
+// validRef accepts a file of the folder ("vmlinuz") or of an image
+// ("image:debian12/vmlinuz"). The name becomes part of a URL in a script, so
+// it is kept to what needs no escaping.
+func validRef(ref string) error {
+	name, isImage := strings.CutPrefix(ref, imagePrefix)
+	if isImage && !strings.Contains(name, "/") {
+		return fmt.Errorf("%q: want image:NAME/FILE", ref)
+	}
+	return ValidFile(name)
+}
+
+// ValidFile reports a file name that a template may hold: a relative path of
+// letters, digits and ._-+ without dot folders.
+func ValidFile(name string) error {
+	if name == "" || len(name) > 200 || path.Clean(name) != name || path.IsAbs(name) || strings.HasPrefix(name, "..") {
+		return fmt.Errorf("file name %q: want a relative path", name)
+	}
+	for _, part := range strings.Split(name, "/") {
+		if strings.HasPrefix(part, ".") || strings.HasPrefix(part, "-") {
+			return fmt.Errorf("file name %q: no part may begin with '.' or '-'", name)
+		}
+		for _, c := range part {
+			ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-+@", c)
+			if !ok {
+				return fmt.Errorf("file name %q: only letters, digits and . _ - + @ are allowed", name)
+			}
+		}
+	}
+	return nil
+}
+
+// rendered reports whether a file of the folder is made for the machine that
+// asks, and under which name it is served.
+func rendered(file string) (served string, ok bool) {
+	if s, cut := strings.CutSuffix(file, ".tmpl"); cut {
+		return s, true
+	}
+	switch path.Base(file) {
+	case "boot.ipxe", "grub.cfg", "preseed.cfg", "ks.cfg", "user-data", "meta-data", "vendor-data", "network-config", "cmdline.txt", "config.txt":
+		return file, true
+	}
+	return file, false
+}

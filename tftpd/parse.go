@@ -1,0 +1,194 @@
+// parse.go: TFTP packets, both ways. Pure.
+
+package tftpd
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Opcodes.
+const (
+	opRRQ   = 1
+	opWRQ   = 2
+	opDATA  = 3
+	opACK   = 4
+	opERROR = 5
+	opOACK  = 6
+)
+
+// Error codes (RFC 1350, 2347).
+const (
+	codeUndefined = 0
+	codeNotFound  = 1
+	codeAccess    = 2
+	codeFull      = 3
+	codeIllegal   = 4
+	codeOption    = 8
+)
+
+// read is a read request. Zero options were not asked for.
+type read struct {
+	name     string
+	netascii bool
+	blksize  int
+	window   int
+	timeout  int // seconds
+	tsize    bool
+}
+
+var (
+	errShort   = errors.New("packet is too short")
+	errWrite   = errors.New("this server is read-only")
+	errMode    = errors.New("mode is neither octet nor netascii")
+	errIllegal = errors.New("not a read request")
+)
+
+// maxOptions bounds the loop over a stranger's options.
+const maxOptions = 16
+
+// parseRead reads a request. Options that are unknown, repeated or nonsense
+// are as if they were not there (RFC 2347); names match in any case, and a
+// missing last NUL is forgiven.
+func parseRead(b []byte) (read, error) {
+	var r read
+	if len(b) < 2 {
+		return r, errShort
+	}
+	switch binary.BigEndian.Uint16(b) {
+	case opRRQ:
+	case opWRQ:
+		return r, errWrite
+	default:
+		return r, errIllegal
+	}
+	fields := bytes.Split(b[2:], []byte{0})
+	if len(fields) < 2 || len(fields[0]) == 0 {
+		return r, errShort
+	}
+	r.name = string(fields[0])
+	switch strings.ToLower(string(fields[1])) {
+	case "octet":
+	case "netascii":
+		r.netascii = true
+	default:
+		return r, errMode
+	}
+	opts := fields[2:]
+	for i := 0; i+1 < len(opts) && i < 2*maxOptions; i += 2 {
+		v, err := strconv.Atoi(string(opts[i+1]))
+		if err != nil || v < 0 {
+			continue
+		}
+		switch strings.ToLower(string(opts[i])) {
+		case "blksize":
+			if r.blksize == 0 && v >= 8 {
+				r.blksize = min(v, 65464)
+			}
+		case "windowsize":
+			if r.window == 0 && v >= 1 {
+				r.window = min(v, 65535)
+			}
+		case "timeout":
+			if r.timeout == 0 && v >= 1 && v <= 255 {
+				r.timeout = v
+			}
+		case "tsize":
+			r.tsize = true
+		}
+	}
+	return r, nil
+}
+
+// settle lowers what was asked to what this server and link allow. edk2
+// refuses an OACK that raises a value or brings one it did not ask for.
+func (r read) settle(maxBlk, maxWindow int) read {
+	if r.blksize != 0 {
+		r.blksize = min(r.blksize, maxBlk)
+	}
+	if r.window != 0 {
+		r.window = min(r.window, maxWindow)
+	}
+	if r.netascii {
+		r.tsize = false // the size on the wire is not the file's
+	}
+	return r
+}
+
+// block and windowLen are what the transfer uses.
+func (r read) block() int {
+	if r.blksize == 0 {
+		return 512
+	}
+	return r.blksize
+}
+
+func (r read) windowLen() int { return max(1, r.window) }
+
+// oack is the option acknowledgement, or nil where no known option was asked.
+func (r read) oack(size int64) []byte {
+	b := []byte{0, opOACK}
+	add := func(name string, v int64) {
+		b = append(b, name...)
+		b = append(b, 0)
+		b = strconv.AppendInt(b, v, 10)
+		b = append(b, 0)
+	}
+	if r.blksize != 0 {
+		add("blksize", int64(r.blksize))
+	}
+	if r.timeout != 0 {
+		add("timeout", int64(r.timeout))
+	}
+	if r.tsize {
+		add("tsize", size)
+	}
+	if r.window != 0 {
+		add("windowsize", int64(r.window))
+	}
+	if len(b) == 2 {
+		return nil
+	}
+	return b
+}
+
+// errorPacket keeps its text short: ROMs copy it into small buffers.
+func errorPacket(code uint16, text string) []byte {
+	if len(text) > 60 {
+		text = text[:60]
+	}
+	b := []byte{0, opERROR}
+	b = binary.BigEndian.AppendUint16(b, code)
+	b = append(b, text...)
+	return append(b, 0)
+}
+
+// answer is what a client sends during a transfer.
+type answer struct {
+	ack   bool
+	block uint16
+	code  uint16
+	text  string
+}
+
+func parseAnswer(b []byte) (answer, error) {
+	if len(b) < 4 {
+		return answer{}, errShort
+	}
+	n := binary.BigEndian.Uint16(b[2:])
+	switch binary.BigEndian.Uint16(b) {
+	case opACK:
+		return answer{ack: true, block: n}, nil
+	case opERROR:
+		t, _, _ := bytes.Cut(b[4:], []byte{0})
+		if len(t) > 100 {
+			t = t[:100]
+		}
+		return answer{code: n, text: strings.ToValidUTF8(string(t), "")}, nil
+	}
+	return answer{}, fmt.Errorf("opcode %d in a transfer", binary.BigEndian.Uint16(b))
+}
