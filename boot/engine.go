@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -466,3 +467,8 @@ func OrderError(format string, args ...any) error {
 
 // IsOrderError reports an error that the person who asked can mend.
 func IsOrderError(err error) bool { return errors.Is(err, errOrder) || errors.Is(err, ErrExists) }
+
+// OrderText is an order's error without the mark that IsOrderError looks for.
+func OrderText(err error) string {
+	return strings.TrimPrefix(err.Error(), errOrder.Error()+": ")
+}

@@ -167,6 +167,13 @@ func compareTemplates(a, b *Template) int {
 	)
 }
 
+// SameRank reports two templates whose order only their names decide.
+func SameRank(a, b *Template) bool {
+	x, y := *a, *b
+	x.Name, y.Name = "", ""
+	return compareTemplates(&x, &y) == 0
+}
+
 // SortTemplates puts the newest versions into the order in which they are
 // tried.
 func SortTemplates(ts []*Template) { slices.SortFunc(ts, compareTemplates) }

@@ -147,7 +147,7 @@ func serverAddr(reply []byte) netip.Addr {
 
 // sendFrame sends to a client that has no address yet and so answers no ARP.
 func (s *socket) sendFrame(reply []byte, to Dest, index int, src netip.Addr) error {
-	b := udpFrame(src, to.Addr, reply)
+	b := udpFrame(netip.AddrPortFrom(src, serverPort), to.Addr, reply)
 	sa := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: index, Halen: 6}
 	copy(sa.Addr[:], to.MAC[:])
 	s.mu.RLock()
@@ -159,16 +159,16 @@ func (s *socket) sendFrame(reply []byte, to Dest, index int, src netip.Addr) err
 }
 
 // udpFrame is an IPv4 packet with UDP in it, as the kernel would have built it.
-func udpFrame(src netip.Addr, dst netip.AddrPort, payload []byte) []byte {
+func udpFrame(src, dst netip.AddrPort, payload []byte) []byte {
 	b := make([]byte, headersIPUDP+len(payload))
-	s4, d4 := src.As4(), dst.Addr().As4()
+	s4, d4 := src.Addr().As4(), dst.Addr().As4()
 	b[0], b[8], b[9] = 0x45, 64, unix.IPPROTO_UDP
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 	copy(b[12:], s4[:])
 	copy(b[16:], d4[:])
 	binary.BigEndian.PutUint16(b[10:], ^fold(sum16(0, b[:20])))
 	u := b[20:]
-	binary.BigEndian.PutUint16(u[0:], serverPort)
+	binary.BigEndian.PutUint16(u[0:], src.Port())
 	binary.BigEndian.PutUint16(u[2:], dst.Port())
 	binary.BigEndian.PutUint16(u[4:], uint16(len(u)))
 	copy(u[8:], payload)

@@ -1,0 +1,360 @@
+// config.go: the configuration file and what can be judged of it without
+// looking at the machine. Everything wrong is an error with file and line, and
+// nothing is started.
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/run"
+	"github.com/musterboot/muster/internal/tomlfile"
+)
+
+const defaultConfig = "/etc/muster/muster.toml"
+
+// fileConfig is muster.toml as written.
+type fileConfig struct {
+	DataDir  string        `toml:"data_dir"`
+	Networks []fileNetwork `toml:"network"`
+	HTTP     fileListen    `toml:"http"`
+	TFTP     fileListen    `toml:"tftp"`
+	Enroll   fileEnroll    `toml:"enroll"`
+}
+
+type fileNetwork struct {
+	Name      string   `toml:"name"`
+	Interface string   `toml:"interface"`
+	Mode      string   `toml:"mode"`
+	Subnet    string   `toml:"subnet"`
+	Range     string   `toml:"range"`
+	Routers   []string `toml:"routers"`
+	DNS       []string `toml:"dns"`
+	Domain    string   `toml:"domain"`
+	Lease     string   `toml:"lease"`
+	Relays    []string `toml:"relays"`
+}
+
+type fileListen struct {
+	Listen string `toml:"listen"`
+}
+
+type fileEnroll struct {
+	Policy     string `toml:"policy"`
+	Hold       string `toml:"hold"`
+	MaxPending *int   `toml:"max_pending"`
+}
+
+var knownKeys = map[string][]string{
+	"":        {"data_dir", "network", "http", "tftp", "enroll"},
+	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays"},
+	"http":    {"listen"},
+	"tftp":    {"listen"},
+	"enroll":  {"policy", "hold", "max_pending"},
+}
+
+// Config is the typed, checked configuration.
+type Config struct {
+	DataDir  string
+	Networks []boot.Network // Server, and where not given Subnet, come from the interface
+	HTTP     string
+	TFTP     string
+	Enroll   boot.Enroll
+	file     *tomlfile.File
+}
+
+const defaultLease = time.Hour
+
+func defaults() *Config {
+	return &Config{
+		HTTP: ":80", TFTP: ":69",
+		Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, MaxPending: 10000},
+	}
+}
+
+// parseConfig reads a file's text. name is the file, for errors.
+func parseConfig(name string, data []byte) (*Config, error) {
+	var raw fileConfig
+	f, err := tomlfile.Decode(name, data, &raw, knownKeys)
+	if err != nil {
+		return nil, err
+	}
+	c := defaults()
+	c.DataDir, c.file = raw.DataDir, f
+	if c.HTTP, err = listenAddr(f, "http.listen", raw.HTTP.Listen, c.HTTP); err != nil {
+		return nil, err
+	}
+	if c.TFTP, err = listenAddr(f, "tftp.listen", raw.TFTP.Listen, c.TFTP); err != nil {
+		return nil, err
+	}
+	if p := boot.EnrollPolicy(raw.Enroll.Policy); p != "" {
+		if !slices.Contains([]boot.EnrollPolicy{boot.EnrollAuto, boot.EnrollApprove, boot.EnrollIgnore}, p) {
+			return nil, f.Errorf("enroll.policy", 0, "policy %q: want auto (boot at once), approve (hold until a person approves) or ignore (known machines only)", p)
+		}
+		c.Enroll.Policy = p
+	}
+	if raw.Enroll.Hold != "" {
+		d, err := time.ParseDuration(raw.Enroll.Hold)
+		if err != nil || d < 0 {
+			return nil, f.Errorf("enroll.hold", 0, "hold %q: want a duration like \"15m\", or \"0s\" to hold for ever", raw.Enroll.Hold)
+		}
+		c.Enroll.Hold = d
+	}
+	if n := raw.Enroll.MaxPending; n != nil {
+		if *n < 1 {
+			return nil, f.Errorf("enroll.max_pending", 0, "max_pending %d: want at least 1", *n)
+		}
+		c.Enroll.MaxPending = *n
+	}
+	for i, rn := range raw.Networks {
+		n, err := rn.check(func(key, format string, args ...any) error {
+			return f.ErrorIn("network", i, key, format, args...)
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range c.Networks {
+			switch {
+			case o.Name == n.Name:
+				return nil, f.ErrorIn("network", i, "name", "network name %q is used twice", n.Name)
+			case o.Interface == n.Interface && !n.Subnet.IsValid():
+				return nil, f.ErrorIn("network", i, "interface", "interface %s has network %q already; a second one on it needs a subnet of its own", n.Interface, o.Name)
+			case n.Subnet.IsValid() && o.Subnet.IsValid() && n.Subnet.Overlaps(o.Subnet):
+				return nil, f.ErrorIn("network", i, "subnet", "subnet %s overlaps %s of network %q", n.Subnet, o.Subnet, o.Name)
+			}
+			for _, r := range n.Ranges {
+				for _, or := range o.Ranges {
+					if overlap(r, or) {
+						return nil, f.ErrorIn("network", i, "range", "range %s overlaps %s of network %q", r, or, o.Name)
+					}
+				}
+			}
+		}
+		c.Networks = append(c.Networks, n)
+	}
+	return c, nil
+}
+
+func listenAddr(f *tomlfile.File, key, s, def string) (string, error) {
+	if s == "" {
+		return def, nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	n, perr := strconv.Atoi(port)
+	if err != nil || perr != nil || n < 1 || n > 65535 {
+		return "", f.Errorf(key, 0, "listen %q: want \":80\" or \"10.77.0.1:80\"", s)
+	}
+	return s, nil
+}
+
+func portOf(listen string) int {
+	_, p, _ := net.SplitHostPort(listen)
+	n, _ := strconv.Atoi(p)
+	return n
+}
+
+type complain func(key, format string, args ...any) error
+
+// check turns one [[network]] into its typed form.
+func (r fileNetwork) check(bad complain) (boot.Network, error) {
+	n := boot.Network{Name: r.Name, Interface: r.Interface, Mode: boot.Mode(r.Mode), Domain: r.Domain, Lease: defaultLease}
+	if r.Interface == "" {
+		return n, bad("interface", "a network needs an interface: interface = \"eth1\" (this machine has %s)", strings.Join(run.Interfaces(), ", "))
+	}
+	if n.Name == "" {
+		n.Name = r.Interface
+	}
+	if strings.ContainsAny(n.Name, "\x00/ ") || len(n.Name) > 63 {
+		return n, bad("name", "network name %q: want up to 63 characters without blanks", n.Name)
+	}
+	switch n.Mode {
+	case boot.Full, boot.Reservations, boot.Proxy, boot.Off:
+	case "":
+		return n, bad("mode", "network %q needs a mode: full (give addresses), reservations (known machines only), proxy (beside another DHCP server) or off", n.Name)
+	case "auto":
+		return n, bad("mode", "mode \"auto\" is not available in this version: choose full, reservations or proxy")
+	default:
+		return n, bad("mode", "mode %q: want full, reservations, proxy or off", r.Mode)
+	}
+	if r.Subnet != "" {
+		p, err := netip.ParsePrefix(r.Subnet)
+		if err != nil || !p.Addr().Is4() {
+			return n, bad("subnet", "subnet %q: want an IPv4 subnet like \"10.77.0.0/24\"", r.Subnet)
+		}
+		if p != p.Masked() {
+			return n, bad("subnet", "subnet %s has host bits set; did you mean %s?", p, p.Masked())
+		}
+		n.Subnet = p
+	}
+	ranges, err := parseRanges(r.Range)
+	if err != nil {
+		return n, bad("range", "%v", err)
+	}
+	n.Ranges = ranges
+	if n.Mode == boot.Full && len(ranges) == 0 {
+		return n, bad("range", "mode full needs a range of addresses to give: range = \"10.77.0.100-10.77.0.200\"")
+	}
+	if n.Mode == boot.Proxy && len(ranges) > 0 {
+		return n, bad("range", "mode proxy gives no addresses: remove the range, or use mode = \"full\"")
+	}
+	if n.Subnet.IsValid() {
+		if err := inside(n.Subnet, ranges); err != nil {
+			return n, bad("range", "%v", err)
+		}
+	}
+	list := func(key string, in []string) ([]netip.Addr, error) {
+		var out []netip.Addr
+		for _, s := range in {
+			a, err := netip.ParseAddr(s)
+			if err != nil || !a.Is4() {
+				return nil, bad(key, "%s: %q is no IPv4 address", key, s)
+			}
+			out = append(out, a)
+		}
+		if len(out) > 16 {
+			return nil, bad(key, "%s: at most 16 addresses fit into a reply", key)
+		}
+		return out, nil
+	}
+	if n.Routers, err = list("routers", r.Routers); err != nil {
+		return n, err
+	}
+	if n.DNS, err = list("dns", r.DNS); err != nil {
+		return n, err
+	}
+	if n.Relays, err = list("relays", r.Relays); err != nil {
+		return n, err
+	}
+	for _, a := range n.Routers {
+		if n.Subnet.IsValid() && !n.Subnet.Contains(a) {
+			return n, bad("routers", "router %s is outside subnet %s", a, n.Subnet)
+		}
+	}
+	if r.Lease != "" {
+		d, err := time.ParseDuration(r.Lease)
+		if err != nil || d < time.Minute || d > 365*24*time.Hour {
+			return n, bad("lease", "lease %q: want a duration from \"1m\" to \"8760h\"", r.Lease)
+		}
+		n.Lease = d
+	}
+	return n, nil
+}
+
+// parseRanges reads "10.0.0.10-10.0.0.20, 10.0.0.40-10.0.0.50".
+func parseRanges(s string) ([]boot.Range, error) {
+	if strings.TrimSpace(s) == "" {
+		return nil, nil
+	}
+	var out []boot.Range
+	var total uint64
+	for _, part := range strings.Split(s, ",") {
+		from, to, ok := strings.Cut(strings.TrimSpace(part), "-")
+		if !ok {
+			to = from
+		}
+		a, err1 := netip.ParseAddr(strings.TrimSpace(from))
+		b, err2 := netip.ParseAddr(strings.TrimSpace(to))
+		if err1 != nil || err2 != nil || !a.Is4() || !b.Is4() {
+			return nil, fmt.Errorf("range %q: want FIRST-LAST, like 10.77.0.100-10.77.0.200", strings.TrimSpace(part))
+		}
+		r := boot.Range{From: a, To: b}
+		if b.Less(a) {
+			return nil, fmt.Errorf("range %s ends before it begins; did you mean %s-%s?", r, b, a)
+		}
+		for _, o := range out {
+			if overlap(o, r) {
+				return nil, fmt.Errorf("range %s overlaps %s", r, o)
+			}
+		}
+		if total += r.Size(); total > boot.MaxPool {
+			return nil, fmt.Errorf("range %q holds more than %d addresses", s, boot.MaxPool)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func overlap(a, b boot.Range) bool { return !a.To.Less(b.From) && !b.To.Less(a.From) }
+
+// inside refuses ranges beyond a subnet, and its network and broadcast address.
+func inside(p netip.Prefix, ranges []boot.Range) error {
+	for _, r := range ranges {
+		for _, a := range []netip.Addr{r.From, r.To} {
+			if !p.Contains(a) {
+				return fmt.Errorf("range %s: %s is outside subnet %s", r, a, p)
+			}
+		}
+		if p.Bits() < 31 && (r.Contains(p.Addr()) || r.Contains(broadcast(p))) {
+			return fmt.Errorf("range %s holds the network or broadcast address of %s", r, p)
+		}
+	}
+	return nil
+}
+
+func broadcast(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+// resolve gives a configured network the address and, where the file names
+// none, the subnet that its interface has now. waits says, for people, why it
+// cannot be served yet.
+func resolve(n boot.Network, l run.Link) (_ boot.Network, waits string, err error) {
+	n.Server = netip.Addr{}
+	if !l.Found {
+		return n, "interface " + n.Interface + " is not there", nil
+	}
+	for _, a := range l.Addrs {
+		if !a.Addr().Is4() {
+			continue
+		}
+		if n.Subnet.IsValid() && n.Subnet.Contains(a.Addr()) {
+			n.Server = a.Addr()
+			break
+		}
+		if !n.Subnet.IsValid() && !a.Addr().IsLinkLocalUnicast() {
+			n.Server, n.Subnet = a.Addr(), a.Masked()
+			break
+		}
+	}
+	if !n.Server.IsValid() && len(n.Relays) > 0 {
+		// Behind a relay the subnet is elsewhere; any address of ours answers.
+		if a, ok := l.V4(); ok {
+			n.Server = a.Addr()
+		}
+	}
+	if !n.Server.IsValid() {
+		if n.Subnet.IsValid() {
+			return n, fmt.Sprintf("interface %s has no address in %s", n.Interface, n.Subnet), nil
+		}
+		return n, fmt.Sprintf("interface %s has no IPv4 address", n.Interface), nil
+	}
+	return n, "", inside(n.Subnet, n.Ranges)
+}
+
+// loadConfig reads the file; a missing default file is an empty one.
+func loadConfig(path string, explicit bool) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && !explicit {
+		return defaults(), nil
+	}
+	if err != nil {
+		return nil, usagef("read configuration: %w", err)
+	}
+	return parseConfig(path, data)
+}

@@ -1,0 +1,65 @@
+// content.go: templates and images behind the one port that fronts open.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/templates"
+)
+
+// content opens whatever a decision refers to.
+type content struct {
+	set     *templates.Set
+	loaders func() *images.Loaders
+}
+
+var _ boot.Content = content{}
+
+func (c content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
+	switch ref.Kind {
+	case boot.RefLoader:
+		f, err := c.loaders().Open(ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		st, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		// A package upgrade replaces the file: size and time name the bytes.
+		return &boot.Object{Body: f, Name: ref.Name, Size: st.Size(), ETag: fmt.Sprintf(`"%s-%x-%x"`, ref.Name, st.Size(), st.ModTime().UnixNano())}, nil
+	case boot.RefImage:
+		return nil, fmt.Errorf("%w: no image %s is imported", boot.ErrNoFile, path.Dir(ref.Name))
+	}
+	return c.set.Open(ctx, ref)
+}
+
+// files opens stored files, and those that this run was started with.
+type files struct {
+	store *images.Store
+	run   map[string]string // digest -> path
+}
+
+func (f files) Open(digest string) (*os.File, error) {
+	p, ok := f.run[digest]
+	if !ok {
+		return f.store.Open(digest)
+	}
+	file, err := os.Open(p)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
+		file.Close()
+		return nil, &fs.PathError{Op: "open", Path: p, Err: boot.ErrNoFile}
+	}
+	return file, nil
+}

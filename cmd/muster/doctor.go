@@ -1,0 +1,158 @@
+// doctor.go: "muster doctor" looks for what would keep a machine from booting,
+// with or without a running daemon; and "muster version".
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/run"
+)
+
+// finding is one line of the doctor.
+type finding struct {
+	OK   bool   `json:"ok"`
+	What string `json:"what"`
+	Text string `json:"text"`
+	Mend string `json:"mend,omitempty"`
+}
+
+func (a *app) doctorCmd() *cobra.Command {
+	var config string
+	c := &cobra.Command{
+		Use: "doctor", Short: "Look for what would keep a machine from booting", Args: exactly(0, "no arguments"),
+		Example: "  sudo muster doctor\n  muster doctor --json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			fs := a.examine(c.Context(), config, c.Flags().Changed("config"))
+			bad := 0
+			for _, f := range fs {
+				if !f.OK {
+					bad++
+				}
+			}
+			if a.json {
+				if err := a.printJSON(fs); err != nil {
+					return err
+				}
+			} else {
+				p := printer{out: a.out, color: isTerminal(a.out)}
+				for _, f := range fs {
+					mark := p.paint(green, "ok ")
+					if !f.OK {
+						mark = p.paint(red, "BAD")
+					}
+					fmt.Fprintf(a.out, "%s  %-10s %s\n", mark, f.What, f.Text)
+					if f.Mend != "" {
+						fmt.Fprintf(a.out, "     %-10s %s\n", "", f.Mend)
+					}
+				}
+			}
+			if bad > 0 {
+				return fmt.Errorf("%d findings", bad)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&config, "config", defaultConfig, "configuration file")
+	return c
+}
+
+func (a *app) examine(ctx context.Context, config string, explicit bool) []finding {
+	var fs []finding
+	add := func(ok bool, what, text, mend string) { fs = append(fs, finding{ok, what, text, mend}) }
+
+	var s admin.Status
+	running := false
+	switch err := a.client().Call(ctx, http.MethodGet, "/api/v1/status", nil, &s); {
+	case err == nil:
+		running = true
+		add(true, "daemon", fmt.Sprintf("version %s, up since %s", s.Version, ago(s.Started)), "")
+		for _, n := range s.Networks {
+			add(n.State == "serving", "network", fmt.Sprintf("%s on %s, %s: %s", n.Name, n.Interface, n.Mode, n.State), "")
+		}
+		for _, w := range s.Warnings {
+			add(false, "warning", w, "")
+		}
+		if s.Pending > 0 {
+			add(true, "roll", fmt.Sprintf("%d machines wait for approval", s.Pending), "muster host list --state pending")
+		}
+	case errors.Is(err, admin.ErrNoDaemon):
+		add(true, "daemon", "not running", "")
+	default:
+		add(false, "daemon", err.Error(), "")
+	}
+
+	cfg, err := loadConfig(config, explicit)
+	if err != nil {
+		add(false, "config", err.Error(), "")
+		cfg = defaults()
+	} else if len(cfg.Networks) == 0 && !running {
+		add(false, "config", "no network is configured, so nothing is answered", "write "+config+", or: muster serve -i "+strings.Join(run.Interfaces(), " or "))
+	} else {
+		add(true, "config", fmt.Sprintf("%d networks in %s", len(cfg.Networks), config), "")
+	}
+	for _, n := range cfg.Networks {
+		l, err := run.Look(n.Interface)
+		if err != nil {
+			add(false, "interface", err.Error(), "")
+			continue
+		}
+		if _, waits, err := resolve(n, l); err != nil {
+			add(false, "network", fmt.Sprintf("%s: %v", n.Name, err), "")
+		} else if waits != "" {
+			add(false, "network", n.Name+": "+waits, "")
+		}
+		if l.Found && !l.Carry {
+			add(false, "interface", n.Interface+" has no carrier", "is the cable in?")
+		}
+		if c := run.ContainerAdvice(n.Interface); c != "" {
+			add(false, "container", c, "")
+		}
+		if fw := run.FirewallAdvice(ctx, n.Interface, []int{67, 69, 4011}, []int{portOf(cfg.HTTP)}); fw != "" {
+			add(false, "firewall", fw, "")
+		}
+	}
+	if !running {
+		for _, p := range []struct {
+			network string
+			port    int
+		}{{"udp", 67}, {"udp", 4011}, {"udp", portOf(cfg.TFTP)}, {"tcp", portOf(cfg.HTTP)}} {
+			if who := run.PortHolder(p.network, p.port); who != "" {
+				add(false, "port", fmt.Sprintf("%d/%s is taken by %s", p.port, p.network, who), "stop it before you start muster")
+			}
+		}
+		if os.Geteuid() != 0 && !run.CanRaw() {
+			add(false, "privilege", "raw frames are not allowed to this user", "run as root, or by the systemd unit, which has CAP_NET_RAW")
+		}
+	}
+	l := images.FindLoaders(loaderDirs(a.dataDir)...)
+	have := l.ByPlatform()
+	for _, p := range boot.LoaderPlatforms() {
+		if have[p] != "" {
+			add(true, "loader", fmt.Sprintf("%s: %s", p, l.Path(have[p])), "")
+		}
+	}
+	for _, m := range l.Missing(boot.BIOS, boot.X64UEFI, boot.ARM64UEFI) {
+		add(false, "loader", m, "")
+	}
+	return fs
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: exactly(0, "no arguments"),
+		RunE: func(*cobra.Command, []string) error {
+			return a.said(map[string]string{"version": version}, "muster %s", version)
+		},
+	}
+}

@@ -1,0 +1,355 @@
+// host.go: "muster host".
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/admin"
+)
+
+func (a *app) client() *admin.Client { return admin.NewClient(a.dataDir) }
+
+func hostPath(name string, rest ...string) string {
+	return "/api/v1/hosts/" + url.PathEscape(name) + strings.Join(rest, "")
+}
+
+func (a *app) hostCmd() *cobra.Command {
+	c := &cobra.Command{Use: "host", Short: "The roll of machines", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(a.hostListCmd(), a.hostShowCmd(), a.hostAddCmd(), a.hostSetCmd(),
+		a.hostApproveCmd(), a.hostActCmd("deny", "Refuse a machine: it gets an address and nothing to boot"),
+		a.hostActCmd("update", "Move a machine to the newest version of its template, at its next boot"),
+		a.hostRemoveCmd())
+	return c
+}
+
+func (a *app) hostListCmd() *cobra.Command {
+	var state string
+	c := &cobra.Command{
+		Use: "list", Short: "List machines", Args: exactly(0, "no arguments"),
+		Example: "  muster host list\n  muster host list --state pending --json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if state != "" && !slices.Contains([]string{"pending", "approved", "denied"}, state) {
+				return usagef("--state %q: want pending, approved or denied", state)
+			}
+			var hs []admin.HostView
+			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/hosts?state="+state, nil, &hs); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(hs)
+			}
+			if len(hs) == 0 {
+				fmt.Fprintln(a.out, "no machines yet; they appear here when they boot from the network")
+				return nil
+			}
+			rows := [][]string{{"NAME", "STATE", "MAC", "ADDRESS", "PLATFORM", "TEMPLATE", "STAGE", "SEEN"}}
+			for _, h := range hs {
+				mac, addr := "", h.Lease
+				if len(h.MACs) > 0 {
+					mac = h.MACs[0].String()
+				}
+				if len(h.MACs) > 1 {
+					mac += fmt.Sprintf(" +%d", len(h.MACs)-1)
+				}
+				if !addr.IsValid() {
+					addr = h.Address
+				}
+				rows = append(rows, []string{h.Name, string(h.State), mac, addrText(addr), string(h.Platform), h.Template, h.Stage, ago(h.LastSeen)})
+			}
+			a.table(rows)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&state, "state", "", "only pending, approved or denied machines")
+	return c
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func (a *app) hostShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME|MAC", Short: "Show a machine and everything it asked", Args: exactly(1, "a host's name or MAC address"),
+		Example: "  muster host show m-525400aabb01\n  muster host show 52:54:00:aa:bb:01 --json",
+		RunE: func(c *cobra.Command, args []string) error {
+			var d admin.HostDetail
+			if err := a.client().Call(c.Context(), http.MethodGet, hostPath(args[0]), nil, &d); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(d)
+			}
+			a.showHost(d)
+			return nil
+		},
+	}
+}
+
+func (a *app) showHost(d admin.HostDetail) {
+	p := printer{out: a.out, color: isTerminal(a.out)}
+	fmt.Fprintln(a.out, p.paint(bold, d.Name)+"  "+string(d.State))
+	field := func(k, v string) {
+		if v != "" {
+			fmt.Fprintf(a.out, "  %-10s %s\n", k, v)
+		}
+	}
+	for _, m := range d.MACs {
+		field("MAC", m.String())
+	}
+	field("UUID", d.UUID.String())
+	field("serial", d.Serial)
+	field("platform", string(d.Platform))
+	field("network", d.Network)
+	field("address", addrText(d.Lease))
+	field("reserved", addrText(d.Address))
+	if d.Template != "" {
+		pin := "newest version at the next boot"
+		if d.Pin != 0 {
+			pin = "pinned"
+		}
+		field("template", d.Template+" ("+pin+")")
+	}
+	for k, v := range d.Params {
+		field("param", k+"="+v)
+	}
+	field("boots", fmt.Sprint(d.Boots))
+	field("stage", d.Stage)
+	field("enrolled", d.Created.Local().Format(time.DateTime))
+	field("seen", ago(d.LastSeen))
+	if d.State == boot.Pending {
+		fmt.Fprintf(a.out, "\nto let it boot: muster host approve %s\n", d.Name)
+	}
+	fmt.Fprintln(a.out)
+	for _, e := range d.Timeline {
+		p.entry(e, false)
+	}
+}
+
+// hostFlags are the fields that add and set share.
+type hostFlags struct {
+	macs, dropMACs        []string
+	uuid, serial, address string
+	template, name        string
+	params                []string
+	approved              bool
+}
+
+func (f *hostFlags) add(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringArrayVar(&f.macs, "mac", nil, "MAC address; may be given again")
+	fl.StringVar(&f.uuid, "uuid", "", "SMBIOS UUID")
+	fl.StringVar(&f.serial, "serial", "", "serial number")
+	fl.StringVar(&f.address, "address", "", "reserve this address")
+	fl.StringVar(&f.template, "template", "", "template to boot")
+	fl.StringArrayVar(&f.params, "param", nil, "template parameter NAME=VALUE; may be given again")
+}
+
+func parseMACs(in []string) ([]boot.MAC, error) {
+	var out []boot.MAC
+	for _, s := range in {
+		m, err := boot.ParseMAC(s)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func parseAddr(s string) (netip.Addr, error) {
+	if s == "" {
+		return netip.Addr{}, nil
+	}
+	x, err := netip.ParseAddr(s)
+	if err != nil {
+		return x, usagef("--address %q is no IP address", s)
+	}
+	return x, nil
+}
+
+func (a *app) hostAddCmd() *cobra.Command {
+	var f hostFlags
+	c := &cobra.Command{
+		Use: "add NAME", Short: "Put a machine on the roll before it is seen", Args: exactly(1, "a name for the host"),
+		Example: "  muster host add web1 --mac 52:54:00:aa:bb:01 --template rescue --approved\n  muster host add rig7 --serial RIG-0007 --address 10.77.0.50",
+		RunE: func(c *cobra.Command, args []string) error {
+			h := boot.Host{Name: args[0], State: boot.Pending, Serial: f.serial, Template: f.template, Params: map[string]string{}}
+			var err error
+			if h.MACs, err = parseMACs(f.macs); err != nil {
+				return err
+			}
+			if f.uuid != "" {
+				if h.UUID, err = boot.ParseUUID(f.uuid); err != nil {
+					return usageError{err}
+				}
+			}
+			if h.Address, err = parseAddr(f.address); err != nil {
+				return err
+			}
+			for _, p := range f.params {
+				k, v, ok := strings.Cut(p, "=")
+				if !ok {
+					return usagef("--param %q: want NAME=VALUE", p)
+				}
+				h.Params[k] = v
+			}
+			if f.approved {
+				h.State = boot.Approved
+			}
+			var out boot.Host
+			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/hosts", h, &out); err != nil {
+				return err
+			}
+			return a.said(out, "%s added, %s", out.Name, out.State)
+		},
+	}
+	f.add(c)
+	c.Flags().BoolVar(&f.approved, "approved", false, "let it boot at once")
+	return c
+}
+
+// said prints what a command did: a line for people, the record for programs.
+func (a *app) said(v any, format string, args ...any) error {
+	if a.json {
+		return a.printJSON(v)
+	}
+	fmt.Fprintf(a.out, format+"\n", args...)
+	return nil
+}
+
+func (a *app) hostSetCmd() *cobra.Command {
+	var f hostFlags
+	c := &cobra.Command{
+		Use: "set NAME [PARAM=VALUE …]", Short: "Change fields and template parameters of a machine",
+		Long:    "Change fields and template parameters of a machine. A parameter without a value (disk=) is removed.",
+		Example: "  muster host set web1 disk=/dev/nvme0n1 --template rescue\n  muster host set m-525400aabb01 --name web1 --address 10.77.0.50",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("host set wants a host's name or MAC address; see: muster host set --help")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			p := admin.HostPatch{Params: map[string]*string{}}
+			var err error
+			if p.AddMACs, err = parseMACs(f.macs); err != nil {
+				return err
+			}
+			if p.DropMACs, err = parseMACs(f.dropMACs); err != nil {
+				return err
+			}
+			changed := c.Flags().Changed
+			if changed("uuid") {
+				var u boot.UUID
+				if f.uuid != "" {
+					if u, err = boot.ParseUUID(f.uuid); err != nil {
+						return usageError{err}
+					}
+				}
+				p.UUID = &u
+			}
+			if changed("serial") {
+				p.Serial = &f.serial
+			}
+			if changed("address") {
+				x, err := parseAddr(f.address)
+				if err != nil {
+					return err
+				}
+				p.Address = &x
+			}
+			if changed("template") {
+				p.Template = &f.template
+			}
+			if changed("name") {
+				p.Name = &f.name
+			}
+			for _, s := range append(args[1:], f.params...) {
+				k, v, ok := strings.Cut(s, "=")
+				if !ok {
+					return usagef("%q: want PARAM=VALUE", s)
+				}
+				p.Params[k] = &v
+				if v == "" {
+					p.Params[k] = nil
+				}
+			}
+			var out boot.Host
+			if err := a.client().Call(c.Context(), http.MethodPatch, hostPath(args[0]), p, &out); err != nil {
+				return err
+			}
+			return a.said(out, "%s set", out.Name)
+		},
+	}
+	f.add(c)
+	c.Flags().StringVar(&f.name, "name", "", "rename the host")
+	c.Flags().StringArrayVar(&f.dropMACs, "drop-mac", nil, "take a MAC address away; may be given again")
+	return c
+}
+
+func (a *app) hostApproveCmd() *cobra.Command {
+	var template string
+	c := &cobra.Command{
+		Use: "approve NAME|MAC", Short: "Let a machine boot; one that waits boots within seconds", Args: exactly(1, "a host's name or MAC address"),
+		Example: "  muster host approve m-525400aabb01\n  muster host approve m-525400aabb01 --template rescue",
+		RunE: func(c *cobra.Command, args []string) error {
+			var in admin.Approval
+			if c.Flags().Changed("template") {
+				in.Template = &template
+			}
+			var out boot.Host
+			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/approve"), in, &out); err != nil {
+				return err
+			}
+			what := "the template that matches it"
+			if out.Template != "" {
+				what = "template " + out.Template
+			}
+			return a.said(out, "%s approved; it boots %s", out.Name, what)
+		},
+	}
+	c.Flags().StringVar(&template, "template", "", "and boot this template")
+	return c
+}
+
+func (a *app) hostActCmd(verb, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " NAME|MAC", Short: short, Args: exactly(1, "a host's name or MAC address"),
+		Example: "  muster host " + verb + " m-525400aabb01",
+		RunE: func(c *cobra.Command, args []string) error {
+			var out boot.Host
+			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/", verb), struct{}{}, &out); err != nil {
+				return err
+			}
+			return a.said(out, "%s: %s done", out.Name, verb)
+		},
+	}
+}
+
+func (a *app) hostRemoveCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "rm NAME|MAC", Short: "Take a machine off the roll; it is unknown afterwards", Args: exactly(1, "a host's name or MAC address"),
+		Example: "  muster host rm m-525400aabb01",
+		RunE: func(c *cobra.Command, args []string) error {
+			var out boot.Host
+			if err := a.client().Call(c.Context(), http.MethodDelete, hostPath(args[0]), nil, &out); err != nil {
+				return err
+			}
+			return a.said(out, "%s removed", out.Name)
+		},
+	}
+}

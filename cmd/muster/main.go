@@ -1,0 +1,101 @@
+// Command muster is the whole appliance: the daemon and the commands that talk
+// to it. This folder is wiring: flags, files, environment and signals are read
+// here and nowhere else.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterboot/muster/internal/tomlfile"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+// Exit codes.
+const (
+	exitFailed = 1
+	exitUsage  = 2 // wrong flags or configuration: nothing was started
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(execute(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// usageError is a mistake of the person at the keyboard.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// execute is the program without the process.
+func execute(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	a := &app{getenv: getenv, out: stdout, err: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "muster: "+err.Error())
+	var te *tomlfile.Error
+	if errors.As(err, new(usageError)) || errors.As(err, &te) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// app is what every command shares.
+type app struct {
+	getenv  func(string) string
+	out     io.Writer
+	err     io.Writer
+	dataDir string
+	json    bool
+}
+
+const defaultDataDir = "/var/lib/muster"
+
+func (a *app) root() *cobra.Command {
+	c := &cobra.Command{
+		Use:           "muster",
+		Short:         "Network boot appliance: knows every machine, says why a boot stopped",
+		Long:          "Muster answers machines that boot from the network: DHCP, TFTP, UEFI HTTP boot and iPXE,\nwith a roll of every machine that ever asked.",
+		Example:       "  sudo muster serve -i eth1                       beside the DHCP server that is there\n  sudo muster serve -i eth1 --range 10.77.0.100-10.77.0.200 --kernel vmlinuz --initrd initrd.gz\n  muster host list",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	dir := a.getenv("MUSTER_DATA_DIR")
+	if dir == "" {
+		dir = defaultDataDir
+	}
+	c.PersistentFlags().StringVar(&a.dataDir, "data-dir", dir, "data directory of the daemon (environment: MUSTER_DATA_DIR)")
+	c.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
+	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.eventCmd(), a.leaseCmd(), a.explainCmd(), a.doctorCmd(), a.versionCmd())
+	return c
+}
+
+// exactly is cobra's argument check with an error that says what is missing.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usagef("%s wants %s; see: %s --help", c.CommandPath(), what, c.CommandPath())
+		}
+		return nil
+	}
+}

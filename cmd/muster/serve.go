@@ -1,0 +1,736 @@
+// serve.go: builds the appliance and runs it. Every socket and the store open
+// before anything starts, so a failure is one clear line and an exit code.
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/dhcpd"
+	"github.com/musterboot/muster/httpboot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/run"
+	"github.com/musterboot/muster/store/bolt"
+	"github.com/musterboot/muster/store/journal"
+	"github.com/musterboot/muster/templates"
+	"github.com/musterboot/muster/tftpd"
+)
+
+// serveFlags are the flags of "muster serve".
+type serveFlags struct {
+	config    string
+	iface     string
+	ranges    string
+	address   string
+	lease     time.Duration
+	kernel    string
+	initrd    []string
+	cmdline   string
+	httpAddr  string
+	verbose   bool
+	hasConfig bool
+}
+
+func (a *app) serveCmd() *cobra.Command {
+	var f serveFlags
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the appliance",
+		Long: `Run the appliance, from a configuration file or, with -i, for one interface at once.
+
+With -i and no --range Muster is a proxy: it adds boot answers to the DHCP server
+that is there and gives no addresses. With --range it gives addresses itself.
+With --kernel every machine on that interface boots it, approved, for this run.`,
+		Example: `  sudo muster serve -i eth1
+  sudo muster serve -i eth1 --address 10.77.0.1/24 --range 10.77.0.100-10.77.0.200 \
+       --kernel vmlinuz --initrd initrd.gz --cmdline "console=ttyS0"
+  sudo muster serve --config /etc/muster/muster.toml`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			f.hasConfig = c.Flags().Changed("config")
+			return a.serve(c.Context(), f, c.Flags().Changed("data-dir") || a.getenv("MUSTER_DATA_DIR") != "")
+		},
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.config, "config", defaultConfig, "configuration file")
+	fl.StringVarP(&f.iface, "interface", "i", "", "serve this interface now, without a configuration file")
+	fl.StringVar(&f.ranges, "range", "", "addresses to give, FIRST-LAST; without it, proxy mode")
+	fl.StringVar(&f.address, "address", "", "give the interface this address for this run, like 10.77.0.1/24")
+	fl.DurationVar(&f.lease, "lease", defaultLease, "lease time")
+	fl.StringVar(&f.kernel, "kernel", "", "kernel that every machine on the interface boots in this run")
+	fl.StringArrayVar(&f.initrd, "initrd", nil, "initrd for --kernel; may be given again")
+	fl.StringVar(&f.cmdline, "cmdline", "", "command line for --kernel; {{ .ReportURL }} is where the machine reports")
+	fl.StringVar(&f.httpAddr, "http", "", "address of the HTTP listener, like :8080")
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log every packet that is dropped and every transfer")
+	return c
+}
+
+// benchConfig makes a configuration of the flags for one interface.
+func benchConfig(f serveFlags) (*Config, error) {
+	n := fileNetwork{Interface: f.iface, Mode: "proxy", Range: f.ranges, Lease: f.lease.String()}
+	if f.ranges != "" {
+		n.Mode = "full"
+	}
+	c := defaults()
+	net, err := n.check(func(key, format string, args ...any) error { return usagef("--"+key+": "+format, args...) })
+	if err != nil {
+		return nil, err
+	}
+	c.Networks = []boot.Network{net}
+	return c, nil
+}
+
+func (f serveFlags) check() error {
+	switch {
+	case f.iface == "" && (f.ranges != "" || f.address != "" || f.kernel != ""):
+		return usagef("--range, --address and --kernel belong to -i INTERFACE")
+	case f.iface != "" && f.hasConfig:
+		return usagef("-i serves one interface without a configuration file: give -i or --config, not both")
+	case f.kernel == "" && (len(f.initrd) > 0 || f.cmdline != ""):
+		return usagef("--initrd and --cmdline need a --kernel")
+	}
+	return nil
+}
+
+// daemon is everything that runs.
+type daemon struct {
+	app     *app
+	flags   serveFlags
+	log     *slog.Logger
+	dataDir string
+	started time.Time
+
+	store   boot.Store
+	images  *images.Store
+	journal *journal.Journal
+	engine  *boot.Engine
+	dhcp    *dhcpd.Server
+	tftp    *tftpd.Server
+	http    *httpboot.Handler
+	set     *templates.Set
+	loaders atomic.Pointer[images.Loaders]
+	thisRun *boot.Template
+	key     boot.Key
+
+	mu       sync.Mutex // of what follows
+	config   *Config
+	states   map[string]string // network -> why it is not served; "" serves
+	warnings []string
+	undo     func() // takes the address of this run away
+}
+
+func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error) {
+	if err := f.check(); err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if f.verbose {
+		level = slog.LevelDebug
+	}
+	d := &daemon{app: a, flags: f, dataDir: a.dataDir, started: time.Now(), states: map[string]string{}, undo: func() {},
+		log: slog.New(logHandler(a.err, level, a.getenv("JOURNAL_STREAM") != ""))}
+	if d.config, err = d.readConfig(); err != nil {
+		return err
+	}
+	if !dirGiven && d.config.DataDir != "" {
+		d.dataDir = d.config.DataDir
+	}
+	if f.httpAddr != "" {
+		d.config.HTTP = f.httpAddr
+		if portOf(f.httpAddr) == 0 {
+			return usagef("--http %q: want an address like :8080", f.httpAddr)
+		}
+	}
+	if err := d.prepareInterface(); err != nil {
+		return err
+	}
+	defer func() { d.undo() }()
+	if err := d.open(ctx); err != nil {
+		d.close()
+		return err
+	}
+	defer d.close()
+	tasks, err := d.listen(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.apply(ctx); err != nil {
+		return err
+	}
+	d.greet(ctx)
+	run.Ready()
+	defer run.Stopping()
+	err = run.Group(ctx, tasks...)
+	if ctx.Err() != nil && err == nil {
+		d.log.Info("stopped")
+	}
+	return err
+}
+
+func (d *daemon) readConfig() (*Config, error) {
+	if d.flags.iface != "" {
+		return benchConfig(d.flags)
+	}
+	return loadConfig(d.flags.config, d.flags.hasConfig)
+}
+
+// active reports whether any network wants to be served at all.
+func (d *daemon) active() bool {
+	return slices.ContainsFunc(d.config.Networks, func(n boot.Network) bool { return n.Mode != boot.Off })
+}
+
+// prepareInterface judges the interfaces before anything is opened: what stops
+// a first hour is named here, with the command that mends it.
+func (d *daemon) prepareInterface() error {
+	f := d.flags
+	for i, n := range d.config.Networks {
+		l, err := run.Look(n.Interface)
+		if err != nil {
+			return err
+		}
+		bad := func(key, format string, args ...any) error {
+			if d.config.file != nil {
+				return d.config.file.ErrorIn("network", i, key, format, args...)
+			}
+			return usagef(format, args...)
+		}
+		if !l.Found && d.config.file != nil {
+			return bad("interface", "interface %q does not exist; this machine has %s", n.Interface, strings.Join(run.Interfaces(), ", "))
+		}
+		if !l.Found {
+			d.warn("interface " + n.Interface + " is not there; waiting for it (this machine has " + strings.Join(run.Interfaces(), ", ") + ")")
+			continue
+		}
+		if f.address != "" {
+			if err := d.setAddress(); err != nil {
+				return err
+			}
+			if l, err = run.Look(n.Interface); err != nil {
+				return err
+			}
+		}
+		r, waits, err := resolve(n, l)
+		if err != nil {
+			return bad("range", "%v", err)
+		}
+		if waits != "" && d.config.file == nil {
+			sub := "10.77.0"
+			if len(n.Ranges) > 0 {
+				b := n.Ranges[0].From.As4()
+				sub = fmt.Sprintf("%d.%d.%d", b[0], b[1], b[2])
+			}
+			return usagef("%s; on a bench, give it one for this run: muster serve -i %s --address %s.1/24 …", waits, n.Interface, sub)
+		}
+		_ = r
+		if c := run.ContainerAdvice(n.Interface); c != "" {
+			d.warn(c)
+		}
+	}
+	return nil
+}
+
+func (d *daemon) setAddress() error {
+	p, err := netip.ParsePrefix(d.flags.address)
+	if err != nil || !p.Addr().Is4() {
+		return usagef("--address %q: want an address with its prefix length, like 10.77.0.1/24", d.flags.address)
+	}
+	undo, err := run.SetAddress(d.flags.iface, p)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.undo = undo
+	return nil
+}
+
+func (d *daemon) warn(s string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Contains(d.warnings, s) {
+		d.warnings = append(d.warnings, s)
+		d.log.Warn(s)
+	}
+}
+
+// open opens the store and everything that lives in the data directory.
+func (d *daemon) open(ctx context.Context) (err error) {
+	if err := os.MkdirAll(d.dataDir, 0o750); err != nil {
+		return fmt.Errorf("data directory: %w (choose another with --data-dir)", err)
+	}
+	if d.store, err = bolt.Open(filepath.Join(d.dataDir, "muster.db")); err != nil {
+		return err
+	}
+	if d.images, err = images.Open(filepath.Join(d.dataDir, "files")); err != nil {
+		return err
+	}
+	logPath := filepath.Join(d.dataDir, "requests.log")
+	if d.journal, err = journal.Open(logPath, 32<<20); err != nil {
+		return err
+	}
+	if d.key, err = tokenKey(ctx, d.store); err != nil {
+		return err
+	}
+	requests := boot.NewRequestLog(d.journal.Add)
+	if err := journal.Read(logPath, requests.Restore); err != nil {
+		d.log.Warn("history was not read back", "err", err)
+	}
+	f := files{store: d.images, run: map[string]string{}}
+	if d.flags.kernel != "" {
+		if d.thisRun, err = thisRun(ctx, d.flags, d.config.Networks[0].Name, f); err != nil {
+			return err
+		}
+	}
+	if d.set, err = templates.NewSet(f); err != nil {
+		return err
+	}
+	if d.thisRun != nil {
+		if _, err := d.set.Compiled(d.thisRun); err != nil {
+			return usageError{err}
+		}
+	}
+	d.findLoaders()
+	d.engine = boot.NewEngine(d.store, requests, d.log)
+	c := content{set: d.set, loaders: d.loaders.Load}
+	d.dhcp = dhcpd.NewServer(d.engine, d.log)
+	d.tftp = tftpd.NewServer(d.engine, c, d.log)
+	d.http = httpboot.NewHandler(d.engine, c, d.log)
+	return nil
+}
+
+// close is safe on what was never opened; the store closes last.
+func (d *daemon) close() {
+	if d.engine != nil {
+		d.engine.Close()
+	}
+	if d.journal != nil {
+		if err := d.journal.Close(); err != nil {
+			d.log.Warn("request log", "err", err)
+		}
+	}
+	if d.images != nil {
+		d.images.Close()
+	}
+	if d.store != nil {
+		if err := d.store.Close(); err != nil {
+			d.log.Error("store", "err", err)
+		}
+	}
+}
+
+// tokenKey returns the key that signs boot paths; it is made once.
+func tokenKey(ctx context.Context, s boot.Store) (k boot.Key, err error) {
+	err = s.Update(ctx, func(tx boot.Tx) error {
+		b, err := tx.Secret("token-key")
+		if err != nil {
+			return err
+		}
+		if len(b) == len(k) {
+			copy(k[:], b)
+			return nil
+		}
+		rand.Read(k[:])
+		return tx.SetSecret("token-key", k[:])
+	})
+	return k, err
+}
+
+func loaderDirs(dataDir string) []string {
+	return append([]string{filepath.Join(dataDir, "loaders")}, images.SystemDirs...)
+}
+
+// findLoaders looks again and reports whether anything changed.
+func (d *daemon) findLoaders() bool {
+	l := images.FindLoaders(loaderDirs(d.dataDir)...)
+	old := d.loaders.Swap(l)
+	return old == nil || !maps.Equal(old.ByPlatform(), l.ByPlatform())
+}
+
+// listen opens every socket and returns the tasks that use them.
+func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
+	var opened []interface{ Close() error }
+	defer func() {
+		if err != nil {
+			for _, c := range opened {
+				c.Close()
+			}
+		}
+	}()
+	sock, err := admin.Listen(d.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	opened = append(opened, sock)
+	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain}
+	tasks = append(tasks,
+		run.Task{Name: "admin socket", Run: func(ctx context.Context) error { return api.Serve(ctx, sock) }},
+		run.Task{Name: "interfaces", Run: func(ctx context.Context) error {
+			return run.WatchLinks(ctx, func() { d.refresh(ctx) })
+		}},
+		run.Task{Name: "loaders", Run: d.watchLoaders},
+		run.Task{Name: "reload", Run: d.watchHangup},
+		run.Task{Name: "log", Run: d.tell},
+		run.Watchdog(func(ctx context.Context) error {
+			return d.store.Update(ctx, func(boot.Tx) error { return nil })
+		}),
+	)
+	if !d.active() {
+		return tasks, nil
+	}
+	for _, port := range []int{67, 4011} {
+		c, frames, err := dhcpd.Listen(ctx, port)
+		if err != nil {
+			return nil, run.BindError("udp", port, err)
+		}
+		opened = append(opened, c)
+		if !frames && port == 67 {
+			d.warn("no permission for raw frames: replies to machines without an address are broadcast (mend: sudo setcap cap_net_bind_service,cap_net_raw+ep on the binary, or run as root)")
+		}
+		tasks = append(tasks, run.Task{Name: fmt.Sprintf("DHCP port %d", port), Run: func(ctx context.Context) error { return d.dhcp.Serve(ctx, c) }})
+	}
+	t, err := tftpd.Listen(ctx, d.config.TFTP)
+	if err != nil {
+		return nil, run.BindError("udp", portOf(d.config.TFTP), err)
+	}
+	opened = append(opened, t)
+	h, err := httpboot.Listen(ctx, d.config.HTTP)
+	if err != nil {
+		e := run.BindError("tcp", portOf(d.config.HTTP), err)
+		if d.flags.iface != "" && errors.Is(err, syscall.EADDRINUSE) {
+			e = fmt.Errorf("%w; or use another port: --http :8080", e)
+		}
+		return nil, e
+	}
+	opened = append(opened, h)
+	tasks = append(tasks,
+		run.Task{Name: "TFTP", Run: func(ctx context.Context) error { return d.tftp.Serve(ctx, t) }},
+		run.Task{Name: "HTTP", Run: func(ctx context.Context) error { return httpboot.Serve(ctx, h, d.http, d.log) }},
+		run.Task{Name: "surroundings", Run: d.surroundings},
+	)
+	return tasks, nil
+}
+
+// apply builds the policy of this moment and swaps it in.
+func (d *daemon) apply(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := boot.Policy{Enroll: d.config.Enroll, Loaders: d.loaders.Load().ByPlatform(), Key: d.key, HTTPPort: uint16(portOf(d.config.HTTP))}
+	if d.thisRun != nil {
+		p.Templates = []*boot.Template{d.thisRun}
+	}
+	for _, n := range d.config.Networks {
+		l, err := run.Look(n.Interface)
+		if err != nil {
+			return err
+		}
+		r, waits, err := resolve(n, l)
+		if err != nil {
+			waits = err.Error()
+			r.Server = netip.Addr{}
+		}
+		if old, known := d.states[n.Name]; !known || old != waits {
+			if waits != "" {
+				d.log.Warn("network waits: "+waits, "network", n.Name)
+			} else if known {
+				d.log.Info("network is served again", "network", n.Name, "address", r.Server)
+			}
+		}
+		d.states[n.Name] = waits
+		p.Networks = append(p.Networks, r)
+	}
+	return d.engine.SetPolicy(ctx, p)
+}
+
+// refresh follows a change of the machine's interfaces.
+func (d *daemon) refresh(ctx context.Context) {
+	if f := d.flags; f.address != "" {
+		// A USB NIC that came back has lost the address of this run.
+		if l, err := run.Look(f.iface); err == nil && l.Found {
+			if _, ok := l.V4(); !ok {
+				if err := d.setAddress(); err != nil {
+					d.log.Warn("address of this run", "err", err)
+				}
+			}
+		}
+	}
+	if err := d.apply(ctx); err != nil && ctx.Err() == nil {
+		d.log.Error("policy was not renewed", "err", err)
+	}
+}
+
+// watchLoaders notices a package that was installed while we run.
+func (d *daemon) watchLoaders(ctx context.Context) error {
+	t := time.NewTicker(15 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if d.findLoaders() {
+				d.log.Info("boot loaders changed", "loaders", loaderList(d.loaders.Load()))
+				d.refresh(ctx)
+			}
+		}
+	}
+}
+
+// watchHangup reloads the configuration on SIGHUP. A bad file changes nothing.
+func (d *daemon) watchHangup(ctx context.Context) error {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	defer signal.Stop(c)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c:
+			if d.flags.iface != "" {
+				d.log.Info("nothing to reload: this run has no configuration file")
+				continue
+			}
+			if err := d.reload(ctx); err != nil {
+				d.log.Error("configuration was not reloaded; the old one stays", "err", err)
+			}
+		}
+	}
+}
+
+func (d *daemon) reload(ctx context.Context) error {
+	c, err := d.readConfig()
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	old := d.config
+	listeners := c.HTTP != old.HTTP || c.TFTP != old.TFTP
+	wasActive := d.active()
+	if d.flags.httpAddr != "" {
+		c.HTTP = d.flags.httpAddr
+	}
+	c.HTTP, c.TFTP = old.HTTP, old.TFTP
+	d.config = c
+	nowActive := d.active()
+	d.mu.Unlock()
+	if err := d.apply(ctx); err != nil {
+		return err
+	}
+	if listeners || wasActive != nowActive {
+		d.log.Warn("configuration reloaded; listeners change only with a restart: sudo systemctl restart muster")
+		return nil
+	}
+	d.log.Info("configuration reloaded", "changed", !reflect.DeepEqual(old.Networks, c.Networks) || old.Enroll != c.Enroll)
+	return nil
+}
+
+// surroundings looks once for what would keep a first boot from working: a
+// firewall, and whether another DHCP server answers.
+func (d *daemon) surroundings(ctx context.Context) error {
+	for _, n := range d.config.Networks {
+		if n.Mode == boot.Off {
+			continue
+		}
+		if s := run.FirewallAdvice(ctx, n.Interface, []int{67, 69, 4011}, []int{portOf(d.config.HTTP)}); s != "" {
+			d.warn(s)
+		}
+	}
+	if d.flags.iface != "" {
+		d.probe(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// probe says whether another server gives addresses on the bench's interface,
+// and what that means for this run.
+func (d *daemon) probe(ctx context.Context) {
+	n := d.config.Networks[0]
+	for ctx.Err() == nil {
+		l, err := run.Look(n.Interface)
+		if err == nil && l.Found && l.Carry {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+	var own netip.Addr
+	if l, err := run.Look(n.Interface); err == nil {
+		if p, ok := l.V4(); ok {
+			own = p.Addr()
+		}
+	}
+	others, err := dhcpd.Probe(ctx, n.Interface, own, 3, time.Second)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		d.log.Warn("could not look for other DHCP servers", "err", err)
+	case n.Mode == boot.Proxy && len(others) > 0:
+		d.log.Info("another DHCP server gives the addresses; Muster adds the boot answers", "server", others[0])
+	case n.Mode == boot.Proxy:
+		sub := "10.77.0"
+		if own.Is4() {
+			b := own.As4()
+			sub = fmt.Sprintf("%d.%d.%d", b[0], b[1], b[2])
+		}
+		d.warn(fmt.Sprintf("no DHCP server answers on %s, so no machine will get an address; to give them yourself: muster serve -i %s --range %s.100-%s.200", n.Interface, n.Interface, sub, sub))
+	case len(others) > 0:
+		d.warn(fmt.Sprintf("another DHCP server (%s) answers on %s: two servers will give addresses; leave out --range to work beside it", others[0], n.Interface))
+	}
+}
+
+func (d *daemon) status(ctx context.Context) (admin.Status, error) {
+	d.mu.Lock()
+	s := admin.Status{Version: version, Started: d.started.UTC(), DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
+	for _, n := range d.engine.Policy().Networks {
+		ns := admin.NetworkStatus{Name: n.Name, Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
+		if w := d.states[n.Name]; w != "" {
+			ns.State = w
+		}
+		for _, r := range n.Ranges {
+			ns.Ranges = append(ns.Ranges, r.String())
+		}
+		s.Networks = append(s.Networks, ns)
+	}
+	d.mu.Unlock()
+	err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err })
+	return s, err
+}
+
+func loaderList(l *images.Loaders) []string {
+	var out []string
+	have := l.ByPlatform()
+	for _, p := range boot.LoaderPlatforms() {
+		if have[p] != "" {
+			out = append(out, fmt.Sprintf("%s %s", p, have[p]))
+		}
+	}
+	return out
+}
+
+// greet says, once, what is served and what is missing.
+func (d *daemon) greet(ctx context.Context) {
+	if len(d.config.Networks) == 0 {
+		d.log.Warn(fmt.Sprintf("nothing is configured, so nothing is answered; write %s with, for example:\n\n%s\nor serve one interface now: muster serve -i %s",
+			d.flags.config, sampleConfig, strings.Join(run.Interfaces(), " or ")))
+	}
+	s, err := d.status(ctx)
+	if err != nil {
+		return
+	}
+	d.log.Info("muster is up", "version", version, "data", d.dataDir, "loaders", strings.Join(s.Loaders, ", "))
+	for _, n := range s.Networks {
+		d.log.Info("network", "name", n.Name, "interface", n.Interface, "mode", n.Mode, "address", n.Server, "subnet", n.Subnet, "ranges", strings.Join(n.Ranges, ", "), "state", n.State)
+	}
+	if !d.active() {
+		return
+	}
+	// A bench sees many kinds of machine; x86 without a loader is worth a word
+	// at once, the rest when one asks.
+	for _, m := range d.loaders.Load().Missing(boot.BIOS, boot.X64UEFI) {
+		d.warn(m)
+	}
+	run.Status("serving " + strings.Join(networkNames(s), ", "))
+}
+
+func networkNames(s admin.Status) []string {
+	var out []string
+	for _, n := range s.Networks {
+		out = append(out, n.Name)
+	}
+	return out
+}
+
+const sampleConfig = `    [[network]]
+    name      = "lab"
+    interface = "eth1"
+    mode      = "proxy"        # beside the DHCP server that is there; or "full" with a range
+`
+
+// tell prints what happens: on a bench every request as it comes, in a service
+// the events.
+func (d *daemon) tell(ctx context.Context) error {
+	bench := d.flags.iface != ""
+	var last uint64
+	if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) {
+		for {
+			es, err := tx.Events(last, 1000)
+			if err != nil {
+				return err
+			}
+			if len(es) == 0 {
+				return nil
+			}
+			last = es[len(es)-1].Seq
+		}
+	}); err != nil {
+		return err
+	}
+	old, _ := d.engine.Log.Since(0)
+	var seen uint64
+	if len(old) > 0 {
+		seen = old[len(old)-1].Seq
+	}
+	p := printer{out: d.app.out, color: isTerminal(d.app.out)}
+	for {
+		changed := d.engine.Changed()
+		var es []boot.Event
+		if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { es, err = tx.Events(last, 1000); return err }); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		requests, more := d.engine.Log.Since(seen)
+		var entries []admin.Entry
+		for _, e := range es {
+			last = e.Seq
+			entries = append(entries, admin.Entry{Event: &e})
+		}
+		for _, r := range requests {
+			seen = r.Seq
+			if bench {
+				entries = append(entries, admin.Entry{Request: &r})
+			}
+		}
+		slices.SortStableFunc(entries, func(a, b admin.Entry) int { return a.At().Compare(b.At()) })
+		for _, e := range entries {
+			if bench {
+				p.entry(e, true)
+			} else {
+				d.log.Info(e.Event.Text, "event", e.Event.Seq, "kind", e.Event.Kind, "why", e.Event.Why)
+			}
+		}
+		if !bench {
+			more = nil
+		}
+		select {
+		case <-changed:
+		case <-more:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,238 @@
+// template.go: "muster template".
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/templates"
+)
+
+func (a *app) templateCmd() *cobra.Command {
+	c := &cobra.Command{Use: "template", Short: "What machines boot", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(a.templatePushCmd(), a.templateLintCmd(), a.templateListCmd(), a.templateShowCmd(), a.templateRemoveCmd())
+	return c
+}
+
+// folder lists a template's folder with the digest of every file.
+func folder(dir string) (map[string]boot.Blob, error) {
+	st, err := os.Stat(dir)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if !st.IsDir() {
+		return nil, usagef("%s is not a folder", dir)
+	}
+	out := map[string]boot.Blob{}
+	err = filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, p)
+		if err != nil || e.IsDir() {
+			return err
+		}
+		if strings.HasPrefix(e.Name(), ".") || strings.HasSuffix(e.Name(), "~") {
+			return nil // editors leave such files behind
+		}
+		f, err := os.Open(p) // follows a link: the bytes count
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+			return usagef("%s is not a regular file", p)
+		}
+		if len(out) >= templates.MaxFiles {
+			return usagef("%s holds more than %d files", dir, templates.MaxFiles)
+		}
+		out[filepath.ToSlash(name)], err = images.Digest(f)
+		return err
+	})
+	return out, err
+}
+
+func lint(dir string) (map[string]boot.Blob, *templates.Spec, error) {
+	fl, err := folder(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := templates.Lint(fl, func(name string) (io.ReadCloser, error) {
+		return os.Open(filepath.Join(dir, filepath.FromSlash(name)))
+	})
+	if err != nil {
+		return nil, nil, usagef("template %s: %w", dir, err)
+	}
+	return fl, s, nil
+}
+
+func (a *app) templateLintCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "lint DIR", Short: "Judge a template's folder without storing it", Args: exactly(1, "a folder"),
+		Example: "  muster template lint ./rescue",
+		RunE: func(c *cobra.Command, args []string) error {
+			fl, s, err := lint(args[0])
+			if err != nil {
+				return err
+			}
+			return a.said(s, "%s is in order: %d files", s.Name, len(fl))
+		},
+	}
+}
+
+func (a *app) templatePushCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "push DIR", Short: "Store a template's folder as a new version", Args: exactly(1, "a folder"),
+		Example: "  muster template push ./rescue",
+		RunE: func(c *cobra.Command, args []string) error {
+			fl, s, err := lint(args[0])
+			if err != nil {
+				return err
+			}
+			cl := a.client()
+			names := make([]string, 0, len(fl))
+			for n := range fl {
+				names = append(names, n)
+			}
+			slices.Sort(names)
+			for _, n := range names {
+				b := fl[n]
+				if cl.Has(c.Context(), b.Digest) {
+					continue
+				}
+				if !a.json && b.Size > 1<<20 {
+					fmt.Fprintf(a.err, "uploading %s, %s\n", n, size(b.Size))
+				}
+				f, err := os.Open(filepath.Join(args[0], filepath.FromSlash(n)))
+				if err != nil {
+					return err
+				}
+				err = cl.Upload(c.Context(), b.Digest, f, b.Size)
+				f.Close()
+				if err != nil {
+					return fmt.Errorf("upload %s: %w", n, err)
+				}
+			}
+			var out admin.Pushed
+			if err := cl.Call(c.Context(), http.MethodPost, "/api/v1/templates", admin.Push{Files: fl}, &out); err != nil {
+				return err
+			}
+			for _, w := range out.Warnings {
+				fmt.Fprintln(a.err, "warning: "+w)
+			}
+			return a.said(out, "%s version %d stored, %d files", s.Name, out.Template.Version, len(fl))
+		},
+	}
+}
+
+func (a *app) templateListCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List templates in the order in which they are tried", Args: exactly(0, "no arguments"),
+		Example: "  muster template list",
+		RunE: func(c *cobra.Command, _ []string) error {
+			var ts []boot.Template
+			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/templates", nil, &ts); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(ts)
+			}
+			if len(ts) == 0 {
+				fmt.Fprintln(a.out, "no templates yet; store one with: muster template push DIR")
+				return nil
+			}
+			rows := [][]string{{"NAME", "VERSION", "PRIORITY", "MATCH", "AUTO", "PUSHED"}}
+			for _, t := range ts {
+				auto := ""
+				if t.AutoApprove {
+					auto = "approves"
+				}
+				pushed := ago(t.Pushed)
+				if t.ThisRun {
+					pushed = "this run only"
+				}
+				rows = append(rows, []string{t.Name, fmt.Sprint(t.Version), fmt.Sprint(t.Priority), matchText(t.Match), auto, pushed})
+			}
+			a.table(rows)
+			return nil
+		},
+	}
+}
+
+func matchText(s boot.Selector) string {
+	var parts []string
+	add := func(k string, l []string) {
+		if len(l) > 0 {
+			parts = append(parts, k+"="+strings.Join(l, "|"))
+		}
+	}
+	var arch, uuid []string
+	for _, x := range s.Arch {
+		arch = append(arch, string(x))
+	}
+	for _, x := range s.UUID {
+		uuid = append(uuid, x.String())
+	}
+	add("mac", s.MAC)
+	add("uuid", uuid)
+	add("serial", s.Serial)
+	add("port", s.SwitchPort)
+	add("class", s.VendorClass)
+	add("network", s.Network)
+	add("arch", arch)
+	if len(parts) == 0 {
+		return "by name only"
+	}
+	return strings.Join(parts, " ")
+}
+
+func (a *app) templateShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Show a template's newest version", Args: exactly(1, "a template's name"),
+		Example: "  muster template show rescue",
+		RunE: func(c *cobra.Command, args []string) error {
+			var t boot.Template
+			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/templates/"+url.PathEscape(args[0]), nil, &t); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(t)
+			}
+			fmt.Fprintf(a.out, "%s version %d, pushed %s\n  match     %s\n  priority  %d\n", t.Name, t.Version, t.Pushed.Local().Format(time.DateTime), matchText(t.Match), t.Priority)
+			rows := [][]string{{"FILE", "SIZE", "SHA-256"}}
+			for n, b := range t.Files {
+				rows = append(rows, []string{n, size(b.Size), b.Digest})
+			}
+			slices.SortFunc(rows[1:], func(x, y []string) int { return strings.Compare(x[0], y[0]) })
+			a.table(rows)
+			return nil
+		},
+	}
+}
+
+func (a *app) templateRemoveCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "rm NAME", Short: "Forget a template that no host names", Args: exactly(1, "a template's name"),
+		Example: "  muster template rm rescue",
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := a.client().Call(c.Context(), http.MethodDelete, "/api/v1/templates/"+url.PathEscape(args[0]), nil, nil); err != nil {
+				return err
+			}
+			return a.said(struct{}{}, "%s removed", args[0])
+		},
+	}
+}

@@ -1,0 +1,123 @@
+// api.go: the shapes that travel over the socket; field names are stable.
+
+package admin
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// SocketName is the socket's file in the data directory.
+const SocketName = "muster.sock"
+
+// Failure is every error's body.
+type Failure struct {
+	Error string `json:"error"`
+}
+
+// Status is the daemon at a glance.
+type Status struct {
+	Version  string          `json:"version"`
+	Started  time.Time       `json:"started"`
+	DataDir  string          `json:"data_dir"`
+	Networks []NetworkStatus `json:"networks"`
+	Loaders  []string        `json:"loaders"`
+	Warnings []string        `json:"warnings,omitempty"`
+	Pending  uint64          `json:"pending"`
+}
+
+// NetworkStatus is one network as it is served now.
+type NetworkStatus struct {
+	Name      string       `json:"name"`
+	Interface string       `json:"interface"`
+	Mode      boot.Mode    `json:"mode"`
+	Server    netip.Addr   `json:"server,omitzero"`
+	Subnet    netip.Prefix `json:"subnet,omitzero"`
+	Ranges    []string     `json:"ranges,omitempty"`
+	State     string       `json:"state"` // serving, or what it waits for
+}
+
+// HostView is a host as lists show it.
+type HostView struct {
+	boot.Host
+	LastSeen time.Time  `json:"last_seen,omitzero"`
+	Lease    netip.Addr `json:"lease,omitzero"`
+}
+
+// HostDetail is everything known of one host.
+type HostDetail struct {
+	HostView
+	Timeline []Entry `json:"timeline"`
+}
+
+// Entry is one line of a timeline: an event or a request.
+type Entry struct {
+	Event   *boot.Event   `json:"event,omitempty"`
+	Request *boot.Request `json:"request,omitempty"`
+}
+
+// At is when it happened.
+func (e Entry) At() time.Time {
+	if e.Event != nil {
+		return e.Event.At
+	}
+	return e.Request.At
+}
+
+// HostPatch is what "host set" changes; absent fields stay.
+type HostPatch struct {
+	Name     *string            `json:"name,omitempty"`
+	AddMACs  []boot.MAC         `json:"add_macs,omitempty"`
+	DropMACs []boot.MAC         `json:"drop_macs,omitempty"`
+	UUID     *boot.UUID         `json:"uuid,omitempty"`
+	Serial   *string            `json:"serial,omitempty"`
+	Address  *netip.Addr        `json:"address,omitempty"`
+	Template *string            `json:"template,omitempty"`
+	Params   map[string]*string `json:"params,omitempty"`
+}
+
+// Approval may name a template.
+type Approval struct {
+	Template *string `json:"template,omitempty"`
+}
+
+// Push is a template's folder: every file by digest. The files themselves are
+// put beforehand.
+type Push struct {
+	Files map[string]boot.Blob `json:"files"`
+}
+
+// Pushed is what came of it.
+type Pushed struct {
+	Template boot.Template `json:"template"`
+	Warnings []string      `json:"warnings,omitempty"`
+}
+
+// ExplainRequest describes a machine, stored or imagined.
+type ExplainRequest struct {
+	Host     string        `json:"host,omitempty"`
+	MAC      boot.MAC      `json:"mac,omitzero"`
+	UUID     boot.UUID     `json:"uuid,omitzero"`
+	Serial   string        `json:"serial,omitempty"`
+	Platform boot.Platform `json:"platform,omitempty"`
+	HTTP     bool          `json:"http,omitempty"`
+	Network  string        `json:"network,omitempty"`
+	Relay    netip.Addr    `json:"relay,omitzero"`
+}
+
+// Explanation is the machine's way, step by step.
+type Explanation struct {
+	Network string        `json:"network"`
+	Steps   []ExplainStep `json:"steps"`
+}
+
+// ExplainStep is one question and its answer.
+type ExplainStep struct {
+	Step   string        `json:"step"`
+	Reply  string        `json:"reply"`
+	Gets   string        `json:"gets,omitempty"`
+	Why    []boot.Reason `json:"why"`
+	Script string        `json:"script,omitempty"` // text of a script
+}

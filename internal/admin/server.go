@@ -1,0 +1,451 @@
+// server.go: the API's handlers. They translate; the engine decides.
+
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/templates"
+)
+
+// Server is the API.
+type Server struct {
+	Engine  *boot.Engine
+	Files   *images.Store
+	Log     *slog.Logger
+	Status  func(context.Context) (Status, error)
+	Explain func(context.Context, ExplainRequest) (Explanation, error)
+}
+
+// Listen opens the socket in dir: owner and group may use it, nobody else. A
+// socket left by a dead process is replaced; whether it is dead is the store's
+// lock to know, which its caller holds.
+func Listen(dir string) (net.Listener, error) {
+	path := filepath.Join(dir, SocketName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	if g, err := user.LookupGroup("muster"); err == nil {
+		if gid, err := strconv.Atoi(g.Gid); err == nil {
+			_ = os.Chown(path, -1, gid)
+		}
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	return l, nil
+}
+
+// Serve answers until ctx ends.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// maxJSON bounds a request's body; files have a way of their own.
+const maxJSON = 4 << 20
+
+// Handler routes the API.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	route := func(pattern string, fn func(*http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			v, err := fn(r)
+			if err != nil {
+				s.fail(w, r, err)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(v)
+		})
+	}
+	route("GET /api/v1/status", func(r *http.Request) (any, error) { return s.Status(r.Context()) })
+	route("GET /api/v1/hosts", s.hosts)
+	route("POST /api/v1/hosts", func(r *http.Request) (any, error) {
+		var h boot.Host
+		if err := read(r, &h); err != nil {
+			return nil, err
+		}
+		return s.do(r, boot.AddHost{Host: h})
+	})
+	route("GET /api/v1/hosts/{name}", s.host)
+	route("PATCH /api/v1/hosts/{name}", func(r *http.Request) (any, error) {
+		var p HostPatch
+		if err := read(r, &p); err != nil {
+			return nil, err
+		}
+		return s.do(r, boot.SetHost{Name: r.PathValue("name"), NewName: p.Name, AddMACs: p.AddMACs, DropMACs: p.DropMACs,
+			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Template: p.Template, Params: p.Params})
+	})
+	route("DELETE /api/v1/hosts/{name}", func(r *http.Request) (any, error) {
+		return s.do(r, boot.RemoveHost{Name: r.PathValue("name")})
+	})
+	route("POST /api/v1/hosts/{name}/approve", func(r *http.Request) (any, error) {
+		var a Approval
+		if err := read(r, &a); err != nil {
+			return nil, err
+		}
+		return s.do(r, boot.Approve{Name: r.PathValue("name"), Template: a.Template})
+	})
+	route("POST /api/v1/hosts/{name}/deny", func(r *http.Request) (any, error) {
+		return s.do(r, boot.Deny{Name: r.PathValue("name")})
+	})
+	route("POST /api/v1/hosts/{name}/update", func(r *http.Request) (any, error) {
+		return s.do(r, boot.Update{Name: r.PathValue("name")})
+	})
+	route("GET /api/v1/templates", func(r *http.Request) (any, error) {
+		ts := s.Engine.Policy().Templates
+		if ts == nil {
+			ts = []*boot.Template{}
+		}
+		return ts, nil
+	})
+	route("GET /api/v1/templates/{name}", s.template)
+	route("POST /api/v1/templates", s.push)
+	route("DELETE /api/v1/templates/{name}", func(r *http.Request) (any, error) {
+		_, err := s.Engine.Do(r.Context(), boot.DropTemplate{Name: r.PathValue("name")})
+		return struct{}{}, err
+	})
+	route("GET /api/v1/files/{digest}", func(r *http.Request) (any, error) {
+		n, ok := s.Files.Has(r.PathValue("digest"))
+		if !ok {
+			return nil, boot.ErrNotFound
+		}
+		return boot.Blob{Digest: r.PathValue("digest"), Size: n}, nil
+	})
+	route("PUT /api/v1/files/{digest}", func(r *http.Request) (any, error) {
+		return s.Files.Put(r.Context(), r.Body, r.PathValue("digest"))
+	})
+	route("GET /api/v1/leases", s.leases)
+	route("DELETE /api/v1/leases/{network}/{addr}", func(r *http.Request) (any, error) {
+		a, err := netip.ParseAddr(r.PathValue("addr"))
+		if err != nil {
+			return nil, boot.OrderError("%q is no address", r.PathValue("addr"))
+		}
+		_, err = s.Engine.Do(r.Context(), boot.ReleaseLease{Network: r.PathValue("network"), Addr: a})
+		return struct{}{}, err
+	})
+	route("POST /api/v1/explain", func(r *http.Request) (any, error) {
+		var q ExplainRequest
+		if err := read(r, &q); err != nil {
+			return nil, err
+		}
+		return s.Explain(r.Context(), q)
+	})
+	mux.HandleFunc("GET /api/v1/events", s.events)
+	return mux
+}
+
+func read(r *http.Request, v any) error {
+	d := json.NewDecoder(io.LimitReader(r.Body, maxJSON))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil && !errors.Is(err, io.EOF) {
+		return boot.OrderError("request is not understood: %v", err)
+	}
+	return nil
+}
+
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	code := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, boot.ErrNotFound):
+		code = http.StatusNotFound
+	case boot.IsOrderError(err), errors.Is(err, images.ErrDigest):
+		code = http.StatusUnprocessableEntity
+	case r.Context().Err() != nil:
+		return
+	default:
+		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(Failure{boot.OrderText(err)})
+}
+
+// do carries out an order on a host and returns the host.
+func (s *Server) do(r *http.Request, o boot.Order) (any, error) {
+	c, err := s.Engine.Do(r.Context(), o)
+	if err != nil {
+		return nil, err
+	}
+	if c.Remove != nil {
+		return c.Remove, nil
+	}
+	return c.Host, nil
+}
+
+func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
+	v := HostView{Host: *h}
+	for _, m := range h.MACs {
+		if t := s.Engine.Log.LastSeen(m); t.After(v.LastSeen) {
+			v.LastSeen = t
+		}
+		for _, n := range s.Engine.Policy().Networks {
+			l, err := tx.LeaseByHolder(n.Name, m.String())
+			if err != nil {
+				return v, err
+			}
+			if l.Active(time.Now()) {
+				v.Lease = l.Addr
+			}
+		}
+	}
+	return v, nil
+}
+
+// page is how many records one read transaction lists.
+const page = 500
+
+func (s *Server) hosts(r *http.Request) (any, error) {
+	state := boot.State(r.URL.Query().Get("state"))
+	out := []HostView{}
+	for after := boot.HostID(0); ; {
+		n := 0
+		err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+			hs, err := tx.Hosts(after, page)
+			if err != nil {
+				return err
+			}
+			n = len(hs)
+			for _, h := range hs {
+				after = h.ID
+				if state != "" && h.State != state {
+					continue
+				}
+				v, err := s.view(h, tx)
+				if err != nil {
+					return err
+				}
+				out = append(out, v)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if n < page {
+			return out, nil
+		}
+	}
+}
+
+func (s *Server) host(r *http.Request) (any, error) {
+	d := HostDetail{Timeline: []Entry{}}
+	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+		h, err := boot.FindHost(tx, r.PathValue("name"))
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			return boot.OrderError("no host is called %s (muster host list)", r.PathValue("name"))
+		}
+		d.HostView, err = s.view(h, tx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range d.MACs {
+		for _, q := range s.Engine.Log.Machine(m.String()) {
+			d.Timeline = append(d.Timeline, Entry{Request: &q})
+		}
+	}
+	if err := s.eachEvent(r.Context(), 0, func(e boot.Event) {
+		if e.Host == d.ID || e.Host == 0 && !e.MAC.IsZero() && d.HasMAC(e.MAC) {
+			d.Timeline = append(d.Timeline, Entry{Event: &e})
+		}
+	}); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(d.Timeline, func(a, b Entry) int { return a.At().Compare(b.At()) })
+	return d, nil
+}
+
+func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event)) error {
+	for {
+		var es []boot.Event
+		if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) { es, err = tx.Events(after, page); return err }); err != nil {
+			return err
+		}
+		for _, e := range es {
+			after = e.Seq
+			fn(e)
+		}
+		if len(es) < page {
+			return nil
+		}
+	}
+}
+
+// events streams JSON lines: stored events, with all=1 the request log too,
+// with follow=1 for as long as the client stays.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	after, _ := strconv.ParseUint(q.Get("after"), 10, 64)
+	host, kind := q.Get("host"), q.Get("kind")
+	follow, all := q.Get("follow") == "1", q.Get("all") == "1"
+	var id boot.HostID
+	if host != "" {
+		err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+			h, err := boot.FindHost(tx, host)
+			if err == nil && h == nil {
+				err = boot.OrderError("no host is called %s (muster host list)", host)
+			}
+			if h != nil {
+				id = h.ID
+			}
+			return err
+		})
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
+	var seen uint64 // of the request log
+	if follow {
+		_, _ = w.Write(nil)
+		_ = rc.Flush()
+	}
+	for {
+		changed := s.Engine.Changed()
+		var out []Entry
+		requests, more := s.Engine.Log.Since(seen)
+		for _, q := range requests {
+			seen = q.Seq
+			if all && kind == "" && (id == 0 || q.Host == id) {
+				out = append(out, Entry{Request: &q})
+			}
+		}
+		if err := s.eachEvent(r.Context(), after, func(e boot.Event) {
+			after = e.Seq
+			if (kind == "" || string(e.Kind) == kind) && (id == 0 || e.Host == id) {
+				out = append(out, Entry{Event: &e})
+			}
+		}); err != nil {
+			return
+		}
+		slices.SortStableFunc(out, func(a, b Entry) int { return a.At().Compare(b.At()) })
+		for _, e := range out {
+			if enc.Encode(e) != nil {
+				return
+			}
+		}
+		if !follow {
+			return
+		}
+		if len(out) > 0 && rc.Flush() != nil {
+			return
+		}
+		if !all {
+			more = nil
+		}
+		select {
+		case <-changed:
+		case <-more:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (s *Server) leases(r *http.Request) (any, error) {
+	out := []boot.Lease{}
+	old := r.URL.Query().Get("all") == "1"
+	now := time.Now()
+	for _, n := range s.Engine.Policy().Networks {
+		if want := r.URL.Query().Get("network"); want != "" && want != n.Name {
+			continue
+		}
+		for after := (netip.Addr{}); ; {
+			var ls []boot.Lease
+			if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { ls, err = tx.Leases(n.Name, after, page); return err }); err != nil {
+				return nil, err
+			}
+			for _, l := range ls {
+				after = l.Addr
+				if old || l.Active(now) {
+					out = append(out, l)
+				}
+			}
+			if len(ls) < page {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+func (s *Server) template(r *http.Request) (any, error) {
+	name := r.PathValue("name")
+	for _, t := range s.Engine.Policy().Templates {
+		if t.Name == name {
+			return t, nil
+		}
+	}
+	return nil, boot.OrderError("no template is called %s (muster template list)", name)
+}
+
+func (s *Server) push(r *http.Request) (any, error) {
+	var p Push
+	if err := read(r, &p); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Files)) {
+		b := p.Files[name]
+		if n, ok := s.Files.Has(b.Digest); !ok || n != b.Size {
+			return nil, boot.OrderError("file %s was not uploaded whole", name)
+		}
+	}
+	spec, err := templates.Lint(p.Files, func(f string) (io.ReadCloser, error) { return s.Files.Open(p.Files[f].Digest) })
+	if err != nil {
+		return nil, boot.OrderError("%v", err)
+	}
+	t := spec.Template()
+	t.Files = p.Files
+	old := s.Engine.Policy().Templates
+	c, err := s.Engine.Do(r.Context(), boot.PushTemplate{Template: t})
+	if err != nil {
+		return nil, err
+	}
+	return Pushed{Template: *c.Template, Warnings: overlaps(c.Template, old)}, nil
+}
+
+// overlaps names the templates whose order against t only the name decides.
+func overlaps(t *boot.Template, old []*boot.Template) []string {
+	var out []string
+	for _, o := range old {
+		if o.Name != t.Name && !o.Match.Empty() && !t.Match.Empty() && boot.SameRank(o, t) {
+			out = append(out, fmt.Sprintf("a machine that matches both %s and %s gets %s, because of its name; a priority would say so", t.Name, o.Name, min(t.Name, o.Name)))
+		}
+	}
+	return out
+}
