@@ -46,7 +46,7 @@ func (t *turn) bootInfo() *BootInfo {
 	// An iPXE never gets iPXE again (that is the loop of every forum), except
 	// once where the build in the ROM cannot speak HTTP.
 	if t.class == IPXE && !t.in.Firmware.NoHTTP {
-		info.File = url + "boot.ipxe"
+		info.File = url + scriptFile
 		t.why("script for iPXE")
 		return fit(t, info)
 	}

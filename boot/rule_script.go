@@ -5,13 +5,13 @@ package boot
 
 import "time"
 
-func isScript(file string) bool {
-	// autoexec.ipxe is what newer iPXE looks for beside itself.
-	return file == "boot.ipxe" || file == "autoexec.ipxe"
-}
+// scriptFile is the one script name. autoexec.ipxe, which newer iPXE looks for
+// beside itself, is not served: it runs before the network is up, and without
+// it iPXE asks DHCP, which is the way we know.
+const scriptFile = "boot.ipxe"
 
 func ruleScript(t *turn) (bool, error) {
-	if t.dhcp() || !isScript(t.file) {
+	if t.dhcp() || t.file != scriptFile {
 		return false, nil
 	}
 	if t.id.MAC.IsZero() && t.host == nil {
@@ -54,7 +54,7 @@ func ruleScript(t *turn) (bool, error) {
 	m.Template, m.Version = x.Name, x.Version
 	t.why("boot %d: %s version %d", h.Boots, x.Name, x.Version)
 	t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
-	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: "boot.ipxe", Template: x, Machine: m}}
+	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m}}
 	return true, nil
 }
 
@@ -108,10 +108,10 @@ func (t *turn) machine(bootTok, reportTok string) Machine {
 	}
 	root := t.p.baseURL(t.net.Server)
 	if bootTok == "" {
-		m.BaseURL, m.ScriptURL = root, root+"/boot.ipxe"
+		m.BaseURL, m.ScriptURL = root, root+"/"+scriptFile
 	} else {
 		m.BaseURL = root + "/boot/" + bootTok
-		m.ScriptURL = m.BaseURL + "/boot.ipxe"
+		m.ScriptURL = m.BaseURL + "/" + scriptFile
 		m.ReportURL = root + "/boot/" + reportTok + "/report"
 	}
 	if h := t.host; h != nil {

@@ -71,7 +71,7 @@ func (k *Key) tag(body []byte) []byte {
 
 // Sign returns the text of a token.
 func (k *Key) Sign(t Token) string {
-	b := make([]byte, tokenBody, tokenBody+tokenTag)
+	b := make([]byte, tokenBody)
 	b[0] = byte(t.Kind)
 	if t.Host == 0 {
 		b[0] |= macSubject
@@ -82,7 +82,8 @@ func (k *Key) Sign(t Token) string {
 	binary.BigEndian.PutUint32(b[9:], t.Boot)
 	binary.BigEndian.PutUint32(b[13:], uint32(t.Version))
 	binary.BigEndian.PutUint32(b[17:], uint32(t.Issued.Unix()/60))
-	return tokenText.EncodeToString(append(b, k.tag(b)...))
+	// The tag goes first: it differs where a log keeps only the beginning.
+	return tokenText.EncodeToString(append(k.tag(b), b...))
 }
 
 // Open checks a token's text. A token from the future is as bad as an old one,
@@ -95,7 +96,7 @@ func (k *Key) Open(s string, now time.Time) (Token, error) {
 	if err != nil || len(raw) != tokenBody+tokenTag {
 		return Token{}, ErrBadToken
 	}
-	body, tag := raw[:tokenBody], raw[tokenBody:]
+	tag, body := raw[:tokenTag], raw[tokenTag:]
 	if !hmac.Equal(tag, k.tag(body)) {
 		return Token{}, ErrBadToken
 	}

@@ -96,7 +96,7 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 }
 
 func reserved(name string) bool {
-	return name == "report" || name == "autoexec.ipxe" || boot.IsLoader(name) || strings.HasPrefix(name, "images/")
+	return name == "report" || boot.IsLoader(name) || strings.HasPrefix(name, "images/")
 }
 
 func isIPXE(name string) bool { return strings.HasSuffix(name, ".ipxe") }

@@ -47,6 +47,12 @@ func ContainerAdvice(iface string) string {
 	if err1 != nil || err2 != nil || string(index) == string(peer) {
 		return ""
 	}
+	// The engine's own bridge carries the default route; a veth without one is
+	// a bench somebody built.
+	routes, err := os.ReadFile("/proc/net/route")
+	if err != nil || !regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(iface)+`\s+00000000\s`).Match(routes) {
+		return ""
+	}
 	return fmt.Sprintf("this is a container and %s is its bridge network: broadcasts of the real network do not reach it; start the container with --network host", iface)
 }
 

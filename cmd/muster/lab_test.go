@@ -1,0 +1,256 @@
+// lab_test.go: what the tests with real peers share: the program built once,
+// run in a lab's namespace, and asked through its own commands.
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/nettest"
+)
+
+var built struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+// program builds the binary as it ships.
+func program(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		dir, err := os.MkdirTemp("", "muster-test-")
+		if err != nil {
+			built.err = err
+			return
+		}
+		built.path = filepath.Join(dir, "muster")
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", built.path, ".")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.path != "" {
+		os.RemoveAll(filepath.Dir(built.path))
+	}
+	os.Exit(code)
+}
+
+// rig is one lab with a server host, srv, on a switch.
+type rig struct {
+	t    *testing.T
+	lab  *nettest.Lab
+	sw   *nettest.Switch
+	srv  *nettest.NS
+	data string
+	ctx  context.Context
+
+	proc *exec.Cmd
+	out  *lockedBuffer
+	done chan struct{}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+const serverAddr = "10.77.0.1"
+
+// newRig makes a lab whose server host has 10.77.0.1/24 on eth0.
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	nettest.NeedRoot(t)
+	nettest.Need(t, "ip")
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
+	t.Cleanup(cancel)
+	lab, err := nettest.New()
+	must(t, err)
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Errorf("close the lab: %v", err)
+		}
+	})
+	r := &rig{t: t, lab: lab, data: t.TempDir(), ctx: ctx}
+	r.sw, err = lab.Switch()
+	must(t, err)
+	r.srv = r.host("srv", serverAddr+"/24")
+	return r
+}
+
+// host adds a host with eth0 on the switch, with an address if one is given.
+func (r *rig) host(name, cidr string) *nettest.NS {
+	r.t.Helper()
+	ns, err := r.lab.Host(name)
+	must(r.t, err)
+	must(r.t, r.lab.Plug(ns, "eth0", r.sw))
+	if cidr != "" {
+		must(r.t, ns.Addr("eth0", cidr))
+	}
+	return ns
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serve starts muster and waits until it answers on its socket.
+func (r *rig) serve(args ...string) {
+	r.t.Helper()
+	r.out = &lockedBuffer{}
+	r.proc = r.srv.Command(r.ctx, program(r.t), append([]string{"serve", "--data-dir", r.data}, args...)...)
+	r.proc.Stdout, r.proc.Stderr = r.out, r.out
+	must(r.t, r.proc.Start())
+	done := make(chan struct{})
+	r.done = done
+	go func() { r.proc.Wait(); close(done) }()
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			r.t.Logf("muster said:\n%s", r.out)
+		}
+	})
+	c := admin.NewClient(r.data)
+	r.wait("muster to start", 20*time.Second, func() error {
+		select {
+		case <-done:
+			return fatal{fmt.Errorf("muster ended:\n%s", r.out)}
+		default:
+		}
+		var s admin.Status
+		return c.Call(r.ctx, "GET", "/api/v1/status", nil, &s)
+	})
+}
+
+// serveConfig writes a configuration and serves it.
+func (r *rig) serveConfig(toml string) {
+	r.t.Helper()
+	f := filepath.Join(r.t.TempDir(), "muster.toml")
+	must(r.t, os.WriteFile(f, []byte(toml), 0o644))
+	r.serve("--config", f)
+}
+
+// stop ends muster; kill tells how.
+func (r *rig) stop(kill bool) {
+	r.t.Helper()
+	if kill {
+		r.proc.Process.Kill()
+	} else {
+		r.proc.Process.Signal(syscall.SIGTERM)
+	}
+	select {
+	case <-r.done:
+	case <-time.After(20 * time.Second):
+		r.t.Fatalf("muster did not end:\n%s", r.out)
+	}
+}
+
+// fatal is an error that waiting will not mend.
+type fatal struct{ error }
+
+// wait asks again and again until fn is content.
+func (r *rig) wait(what string, limit time.Duration, fn func() error) {
+	r.t.Helper()
+	deadline := time.Now().Add(limit)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := fn()
+		if err == nil {
+			return
+		}
+		var f fatal
+		if errors.As(err, &f) {
+			r.t.Fatal(f.error)
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited %s for %s: %v", limit, what, err)
+		}
+		<-tick.C
+	}
+}
+
+// muster runs a command against the daemon and returns what it printed.
+func (r *rig) muster(args ...string) string {
+	r.t.Helper()
+	cmd := exec.CommandContext(r.ctx, program(r.t), append([]string{"--data-dir", r.data}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("muster %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// json runs a command with --json into v.
+func (r *rig) json(v any, args ...string) {
+	r.t.Helper()
+	out := r.muster(append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), v); err != nil {
+		r.t.Fatalf("muster %s --json: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// show returns a host with its timeline.
+func (r *rig) show(name string) admin.HostDetail {
+	r.t.Helper()
+	var d admin.HostDetail
+	r.json(&d, "host", "show", name)
+	return d
+}
+
+// hosts returns the roll.
+func (r *rig) hosts() []admin.HostView {
+	r.t.Helper()
+	var hs []admin.HostView
+	r.json(&hs, "host", "list")
+	return hs
+}
+
+// events returns the stored events.
+func (r *rig) events() []boot.Event {
+	r.t.Helper()
+	var es []boot.Event
+	for line := range strings.Lines(r.muster("event", "list", "--json")) {
+		var e admin.Entry
+		must(r.t, json.Unmarshal([]byte(line), &e))
+		es = append(es, *e.Event)
+	}
+	return es
+}

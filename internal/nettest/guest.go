@@ -1,0 +1,319 @@
+package nettest
+
+// This file is a virtual machine of the lab: QEMU with real firmware, plugged
+// into a switch, its serial console read along.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Firmware is what a machine starts with, and so how it boots from the network.
+type Firmware int
+
+const (
+	UEFI     Firmware = iota // x64 UEFI, PXE over IPv4
+	UEFIHTTP                 // x64 UEFI, HTTP boot
+	BIOS                     // SeaBIOS with iPXE as the network card's ROM
+	ARM64                    // arm64 UEFI, PXE over IPv4
+)
+
+func (f Firmware) String() string {
+	return [...]string{"uefi", "uefi-http", "bios", "arm64"}[f]
+}
+
+// Arch is the architecture by the name Kernel and Initrd know it.
+func (f Firmware) Arch() string {
+	if f == ARM64 {
+		return "arm64"
+	}
+	return "amd64"
+}
+
+// Where the packages of install.sh put firmware; for Need.
+const (
+	ovmfCode  = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVars  = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+	aavmfCode = "/usr/share/AAVMF/AAVMF_CODE.fd"
+	aavmfVars = "/usr/share/AAVMF/AAVMF_VARS.fd"
+	biosROM   = "/usr/lib/ipxe/qemu/efi-virtio.rom" // holds BIOS code too
+)
+
+// Needs lists the programs and files a machine with this firmware needs, for
+// the function Need.
+func (f Firmware) Needs() []string {
+	needs := []string{"ip", cachePath("kernel-" + f.Arch()), cachePath("busybox-" + f.Arch())}
+	switch f {
+	case BIOS:
+		return append(needs, "qemu-system-x86_64", biosROM)
+	case ARM64:
+		return append(needs, "qemu-system-aarch64", aavmfCode, aavmfVars)
+	default:
+		return append(needs, "qemu-system-x86_64", ovmfCode, ovmfVars)
+	}
+}
+
+// A Guest describes a machine. Its zero value is a UEFI one with a made-up MAC.
+type Guest struct {
+	Name      string // for file names; default the firmware's and a number
+	Firmware  Firmware
+	MAC       string   // default 52:54:00:... unique in the lab
+	UUID      string   // default QEMU's, all zero
+	Serial    string   // SMBIOS system serial number
+	MemoryMB  int      // default 512
+	Disk      string   // raw disk image, tried after the network; default none
+	Console   string   // file for the console's output; default in the lab's Dir
+	ExtraArgs []string // more arguments for QEMU
+}
+
+// A VM is a machine that was switched on.
+type VM struct {
+	Guest   // with its defaults filled in
+	Started time.Time
+
+	kill  context.CancelFunc
+	qmp   string // socket of QEMU's control protocol
+	stdin io.Writer
+	done  chan struct{}
+	err   error // how QEMU ended; read after done
+
+	mu     sync.Mutex
+	file   *os.File
+	out    bytes.Buffer
+	from   int           // where in out the current power cycle begins
+	change chan struct{} // closed and replaced at each output
+}
+
+// Boot switches a machine on. It runs until it powers off, is killed, ctx ends,
+// or the lab closes.
+func (l *Lab) Boot(ctx context.Context, sw *Switch, g Guest) (*VM, error) {
+	tap, err := l.tap(sw)
+	if err != nil {
+		return nil, err
+	}
+	n := l.nextPort()
+	if g.Name == "" {
+		g.Name = fmt.Sprintf("%s-%d", g.Firmware, n)
+	}
+	if g.MAC == "" {
+		g.MAC = fmt.Sprintf("52:54:00:77:%02x:%02x", n>>8, n&0xff)
+	}
+	if g.MemoryMB == 0 {
+		g.MemoryMB = 512
+	}
+	if g.Console == "" {
+		g.Console = filepath.Join(l.Dir, g.Name+".console")
+	}
+	vm := &VM{Guest: g, Started: time.Now(), qmp: filepath.Join(l.Dir, g.Name+".qmp"),
+		done: make(chan struct{}), change: make(chan struct{})}
+	program, args, err := g.qemu(l.Dir)
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, "-qmp", "unix:"+vm.qmp+",server=on,wait=off",
+		// No offloads on the tap: frames on the wire carry real checksums.
+		"-netdev", "tap,id=net0,script=no,downscript=no,vnet_hdr=off,ifname="+tap)
+	args = append(args, g.ExtraArgs...)
+
+	if vm.file, err = os.Create(g.Console); err != nil {
+		return nil, err
+	}
+	ctx, vm.kill = context.WithCancel(ctx)
+	cmd := sw.Command(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = vm, vm
+	if vm.stdin, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		vm.kill()
+		vm.file.Close()
+		return nil, err
+	}
+	go func() {
+		vm.err = cmd.Wait()
+		vm.kill()
+		vm.mu.Lock()
+		vm.file.Close()
+		vm.mu.Unlock()
+		close(vm.done)
+	}()
+	l.mu.Lock()
+	l.vms = append(l.vms, vm)
+	l.mu.Unlock()
+	return vm, nil
+}
+
+// qemu returns the program and arguments for the machine, less its cable. Its
+// copies of firmware variables go to dir.
+func (g Guest) qemu(dir string) (program string, args []string, err error) {
+	program = "qemu-system-x86_64"
+	nic := "virtio-net-pci,netdev=net0,bootindex=0,mac=" + g.MAC
+	var code, vars string
+	switch g.Firmware {
+	case BIOS:
+		// With graphics off SeaBIOS talks on the serial port.
+		args = append(args, "-M", "pc,graphics=off")
+		// The card keeps QEMU's default ROM, which is biosROM: named explicitly,
+		// the same file is not patched to the card's id, and SeaBIOS skips it.
+	case ARM64:
+		program, code, vars = "qemu-system-aarch64", aavmfCode, aavmfVars
+		args = append(args, "-M", "virt", "-cpu", "cortex-a57")
+	default:
+		code, vars = ovmfCode, ovmfVars
+		args = append(args, "-M", "q35")
+	}
+	if code != "" {
+		vars, err = copyFile(filepath.Join(dir, g.Name+".vars"), vars)
+		if err != nil {
+			return "", nil, err
+		}
+		args = append(args,
+			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+code,
+			"-drive", "if=pflash,unit=1,format=raw,file="+vars,
+			// One way to boot only: each of the others would cost time first.
+			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
+		if g.Firmware == UEFIHTTP {
+			args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no")
+		}
+		nic += ",romfile=" // the firmware's own network stack, not iPXE's
+	}
+	if g.UUID != "" {
+		args = append(args, "-uuid", g.UUID)
+	}
+	if g.Serial != "" {
+		args = append(args, "-smbios", "type=1,serial="+g.Serial)
+	}
+	if g.Disk != "" {
+		args = append(args, "-drive", "if=none,id=disk0,format=raw,file="+g.Disk,
+			"-device", "virtio-blk-pci,drive=disk0,bootindex=1")
+	}
+	args = append(args,
+		"-accel", "tcg", "-smp", "1", "-m", fmt.Sprint(g.MemoryMB), "-nodefaults",
+		"-display", "none", "-serial", "stdio",
+		"-device", nic, "-device", "virtio-rng-pci")
+	return program, args, nil
+}
+
+// Write takes console output in; it is for QEMU.
+func (vm *VM) Write(p []byte) (int, error) {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	vm.out.Write(p)
+	close(vm.change)
+	vm.change = make(chan struct{})
+	return vm.file.Write(p)
+}
+
+// Console returns what the console has shown since power on or Reset.
+func (vm *VM) Console() string {
+	text, _ := vm.console()
+	return text
+}
+
+func (vm *VM) console() (string, <-chan struct{}) {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return string(vm.out.Bytes()[vm.from:]), vm.change
+}
+
+// WaitConsole waits until the console has shown substr since power on or Reset.
+func (vm *VM) WaitConsole(ctx context.Context, substr string) error {
+	fail := func(text, why string) error {
+		return fmt.Errorf("%s: %s before the console showed %q; it ends in:\n%s", vm.Name, why, substr, tail(text, 1500))
+	}
+	for {
+		text, change := vm.console()
+		if bytes.Contains([]byte(text), []byte(substr)) {
+			return nil
+		}
+		select {
+		case <-change:
+		case <-vm.done:
+			// Output may have come between the look and the end.
+			if text, _ = vm.console(); bytes.Contains([]byte(text), []byte(substr)) {
+				return nil
+			}
+			return fail(text, "machine ended")
+		case <-ctx.Done():
+			return fail(text, ctx.Err().Error())
+		}
+	}
+}
+
+// Type sends keys to the serial console, to answer a boot menu.
+func (vm *VM) Type(keys string) error {
+	_, err := io.WriteString(vm.stdin, keys)
+	return err
+}
+
+// Done is closed when the machine is off.
+func (vm *VM) Done() <-chan struct{} { return vm.done }
+
+// Kill pulls the power plug and waits until the machine is off.
+func (vm *VM) Kill() {
+	vm.kill()
+	<-vm.done
+}
+
+// Reset presses the reset button. Console and WaitConsole start afresh.
+func (vm *VM) Reset() error {
+	conn, err := net.DialTimeout("unix", vm.qmp, 5*time.Second)
+	if err != nil {
+		return fmt.Errorf("%s: no control connection: %w", vm.Name, err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	vm.mu.Lock()
+	vm.from = vm.out.Len()
+	vm.mu.Unlock()
+
+	replies := json.NewDecoder(conn)
+	var greeting any
+	if err := replies.Decode(&greeting); err != nil {
+		return fmt.Errorf("%s: control connection: %w", vm.Name, err)
+	}
+	for _, command := range []string{"qmp_capabilities", "system_reset"} {
+		if _, err := fmt.Fprintf(conn, "{\"execute\":%q}\n", command); err != nil {
+			return fmt.Errorf("%s: %s: %w", vm.Name, command, err)
+		}
+		for {
+			var reply struct {
+				Return *json.RawMessage
+				Error  *struct{ Desc string }
+			}
+			if err := replies.Decode(&reply); err != nil {
+				return fmt.Errorf("%s: %s: %w", vm.Name, command, err)
+			}
+			if reply.Error != nil {
+				return fmt.Errorf("%s: %s: %s", vm.Name, command, reply.Error.Desc)
+			}
+			if reply.Return != nil {
+				break // anything else is an event
+			}
+		}
+	}
+	return nil
+}
+
+func copyFile(to, from string) (string, error) {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return "", err
+	}
+	return to, os.WriteFile(to, data, 0o644)
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return "..." + s[len(s)-n:]
+	}
+	return s
+}

@@ -1,0 +1,58 @@
+#!/bin/busybox sh
+# The whole system of a lab guest. It gets an address by DHCP, reports to the
+# URL in muster.report= that it runs, and says on the console how that went.
+# With muster.poweroff or muster.reboot on the command line it then does so.
+/bin/busybox mkdir -p /proc /sys /dev /tmp /sbin /usr/bin /usr/sbin
+/bin/busybox --install -s
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+set -f   # a URL may hold ? and *
+
+report= end=
+for word in $(cat /proc/cmdline); do
+	case $word in
+	muster.report=*) report=${word#*=} ;;
+	muster.poweroff) end=poweroff ;;
+	muster.reboot) end=reboot ;;
+	esac
+done
+
+while read -r module; do insmod "/modules/$module"; done </modules/order
+
+nic=
+for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	nic=$(ls /sys/class/net | grep -v '^lo$' | head -n 1)
+	[ -z "$nic" ] || break
+	usleep 200000
+done
+echo "MUSTER-GUEST: kernel is up, network card: ${nic:-none}"
+ifconfig lo 127.0.0.1
+[ -z "$nic" ] || {
+	ifconfig "$nic" up
+	udhcpc -i "$nic" -n -q -t 10 -T 1 -s /udhcpc.sh >/dev/null 2>/tmp/udhcpc ||
+		{ echo "MUSTER-GUEST: no address by DHCP"; cat /tmp/udhcpc; }
+}
+
+said=running
+if [ -n "$report" ]; then
+	case $report in
+	*\?*) url="$report&stage=running" ;;
+	*) url="$report?stage=running" ;;
+	esac
+	said='report failed'
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		# not wget -T: with it Debian's static busybox 1.35 dies of SIGSEGV
+		if timeout 5 wget -q -O /tmp/answer "$url" 2>/tmp/wget; then
+			said=running
+			break
+		fi
+		sleep 1
+	done
+	[ "$said" = running ] || cat /tmp/wget
+fi
+echo "MUSTER-GUEST: $said"
+
+[ -z "$end" ] || $end -f
+while :; do sleep 3600; done
