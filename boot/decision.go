@@ -146,6 +146,7 @@ type BootInfo struct {
 	VendorClass string     // what option 60 echoes
 	File        string     // TFTP path for PXE, URL otherwise; never over 127 bytes
 	Server      netip.Addr // siaddr and option 66
+	BINL        bool       // the client is to ask again on port 4011
 }
 
 // Hold promises an address to the holder of an OFFER, in memory only.

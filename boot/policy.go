@@ -43,6 +43,7 @@ type Network struct {
 	Domain    string
 	Lease     time.Duration
 	Relays    []netip.Addr // relay agents that may speak for this network
+	BINL      bool         // PXE firmware is sent to port 4011 instead of straight to the file
 }
 
 // Addresses reports a mode in which we own the network's addresses.

@@ -72,6 +72,11 @@ func (t *turn) bootInfo() *BootInfo {
 			info.VendorClass = cleanText(v, 64)
 		}
 	}
+	if info.Class == PXE && t.net.BINL && t.in.Via != Proxy4 {
+		info.BINL = true
+		t.why("%s, by port 4011", loader)
+		return fit(t, info)
+	}
 	t.why("%s", loader)
 	return fit(t, info)
 }

@@ -280,7 +280,9 @@ func bootPart(m *dhcpv4.DHCPv4, w *optionWriter, info *boot.BootInfo, full bool)
 		// Discovery control, bit 3: take the file at once, no menu, no boot
 		// server discovery. Without it UEFI goes to port 4011. The inner end
 		// marker is part of the option.
-		w.put(dhcpv4.GenericOptionCode(optVendor43), []byte{6, 1, 8, 255})
+		if !info.BINL {
+			w.put(dhcpv4.GenericOptionCode(optVendor43), []byte{6, 1, 8, 255})
+		}
 		// The NUL keeps old UEFI from reading into the next option.
 		w.put(dhcpv4.OptionBootfileName, append([]byte(info.File), 0))
 	case boot.IPXE:

@@ -4,9 +4,11 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,6 +167,137 @@ func TestBoot(t *testing.T) {
 	}
 }
 
+// dnsmasq gives addresses and nothing else, as the router of a house does.
+func (r *rig) dnsmasq() {
+	r.t.Helper()
+	nettest.Need(r.t, "dnsmasq")
+	dns := r.host("dhcp", "10.77.0.2/24")
+	cmd := dns.Command(r.ctx, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-facility=-", "--user=root",
+		"--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,1h", "--dhcp-authoritative", "--no-ping", "--pid-file=",
+		"--dhcp-leasefile="+filepath.Join(r.t.TempDir(), "leases"))
+	must(r.t, cmd.Start())
+	go cmd.Wait()
+}
+
+// TestProxy: another server gives the addresses, Muster adds the boot answers,
+// straight to the file and by port 4011.
+func TestProxy(t *testing.T) {
+	for _, c := range []struct {
+		pxe  string
+		want []string
+	}{
+		{"direct", []string{"dhcp4 discover offer", "tftp snponly.efi probe", "host.enrolled", "host.approved", "tftp snponly.efi",
+			"dhcp4 discover offer", "http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
+		{"binl", []string{"dhcp4 discover offer", "proxy4 request ack", "host.enrolled", "host.approved", "tftp snponly.efi probe", "tftp snponly.efi",
+			"dhcp4 discover offer", "http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
+	} {
+		t.Run(c.pxe, func(t *testing.T) {
+			r := newRig(t)
+			r.dnsmasq()
+			kernel, initrd, cmdline := r.kernelFor(nettest.UEFI)
+			r.serveConfig(fmt.Sprintf("[[network]]\nname=\"lab\"\ninterface=\"eth0\"\nmode=\"proxy\"\npxe=%q\n", c.pxe))
+			r.pushLinux("linux", "auto_approve = true\n[match]\nmac = [\"52:54:00:*\"]\n", kernel, initrd, cmdline)
+			d := r.reported(r.boot(guest(nettest.UEFI)))
+			got := timeline(d)
+			inOrder(t, got, c.want)
+			if slices.Contains(got, "proxy4 request ack") != (c.pxe == "binl") {
+				t.Errorf("port 4011 was asked or not, against the setting %s:\n  %s", c.pxe, strings.Join(got, "\n  "))
+			}
+			if ls := r.muster("lease", "list"); !strings.Contains(ls, "no leases") {
+				t.Errorf("a proxy gave addresses:\n%s", ls)
+			}
+		})
+	}
+}
+
+// pushLinux stores a template that boots a Linux which reports.
+func (r *rig) pushLinux(name, head, kernel, initrd, cmdline string) {
+	r.t.Helper()
+	dir := r.t.TempDir()
+	spec := fmt.Sprintf("name = %q\n%s\n[boot]\nkernel = \"vmlinuz\"\ninitrd = [\"initrd.gz\"]\ncmdline = %q\n", name, head, cmdline)
+	must(r.t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte(spec), 0o644))
+	must(r.t, os.Symlink(kernel, filepath.Join(dir, "vmlinuz")))
+	must(r.t, os.Symlink(initrd, filepath.Join(dir, "initrd.gz")))
+	r.muster("template", "push", dir)
+}
+
+const fullNetwork = "[[network]]\nname=\"lab\"\ninterface=\"eth0\"\nmode=\"full\"\nrange=\"10.77.0.100-10.77.0.110\"\n"
+
+// TestApproval: under approve a machine is held, gets nothing else, and boots
+// when a person says so, without anyone touching it.
+func TestApproval(t *testing.T) {
+	r := newRig(t)
+	kernel, initrd, cmdline := r.kernelFor(nettest.BIOS)
+	r.serveConfig(fullNetwork + "[enroll]\npolicy=\"approve\"\n")
+	r.pushLinux("linux", "[match]\narch = [\"bios\"]\n", kernel, initrd, cmdline)
+	vm := r.boot(guest(nettest.BIOS))
+	r.wait("the machine to be held", time.Minute, func() error {
+		for _, h := range r.hosts() {
+			for _, s := range timeline(r.show(h.Name)) {
+				if s == "http hold script" {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("not held yet")
+	})
+	must(t, vm.WaitConsole(r.ctx, "waiting for approval: muster host approve "+guestName))
+	d := r.show(guestMAC)
+	if d.State != boot.Pending || d.Boots != 0 || d.Serial != guestSerial {
+		t.Errorf("held host is %s, boots %d, serial %q", d.State, d.Boots, d.Serial)
+	}
+	for _, s := range timeline(d) {
+		if strings.Contains(s, "vmlinuz") || strings.Contains(s, "initrd") {
+			t.Errorf("a pending machine got %s", s)
+		}
+	}
+	approved := time.Now()
+	r.muster("host", "approve", guestName)
+	d = r.reported(vm)
+	t.Logf("from approval to report: %s", time.Since(approved).Round(time.Second/10))
+	inOrder(t, timeline(d), []string{"host.enrolled", "http hold script", "host.approved", "http boot.ipxe", "boot.script", "http vmlinuz", "boot.report"})
+	if d.Pin == 0 || d.Template != "linux" {
+		t.Errorf("after its first script the host has template %q, pin %d", d.Template, d.Pin)
+	}
+}
+
+// TestIgnored: under ignore an unknown machine gets an address, no boot answer
+// and no file, and never gets on the roll.
+func TestIgnored(t *testing.T) {
+	r := newRig(t)
+	nettest.Need(t, nettest.UEFI.Needs()...)
+	r.serveConfig(fullNetwork + "[enroll]\npolicy=\"ignore\"\n")
+	vm := r.boot(guest(nettest.UEFI))
+	// OVMF goes on to HTTP boot and then to its shell; by then it has asked
+	// for everything it ever will.
+	must(t, vm.WaitConsole(r.ctx, "UEFI Interactive Shell"))
+	if hs := r.hosts(); len(hs) != 0 {
+		t.Errorf("an ignored machine is on the roll: %+v", hs)
+	}
+	if es := r.events(); slices.ContainsFunc(es, func(e boot.Event) bool { return e.Kind == boot.HostEnrolled }) {
+		t.Errorf("an ignored machine was enrolled: %+v", es)
+	}
+	var asked bool
+	for line := range strings.Lines(r.muster("event", "list", "--all", "--json")) {
+		var e admin.Entry
+		must(t, json.Unmarshal([]byte(line), &e))
+		q := e.Request
+		if q == nil {
+			continue
+		}
+		asked = asked || q.Via == boot.DHCP4
+		if q.Via != boot.DHCP4 || strings.Contains(q.Got, "efi") || strings.Contains(q.Got, "ipxe") {
+			t.Errorf("an ignored machine got %s %s: %s", q.Via, q.Reply, q.Got)
+		}
+	}
+	if !asked {
+		t.Error("the machine never asked; the test proves nothing")
+	}
+	if s := vm.Console(); !strings.Contains(s, "PXE-E16") && !strings.Contains(s, "No valid offer") {
+		t.Logf("console:\n%s", s)
+	}
+}
+
 // link gives a file the name a test wants.
 func link(t *testing.T, file, name string) string {
 	t.Helper()
@@ -172,4 +305,3 @@ func link(t *testing.T, file, name string) string {
 	must(t, os.Symlink(file, p))
 	return p
 }
-

@@ -42,6 +42,7 @@ type fileNetwork struct {
 	Domain    string   `toml:"domain"`
 	Lease     string   `toml:"lease"`
 	Relays    []string `toml:"relays"`
+	PXE       string   `toml:"pxe"`
 }
 
 type fileListen struct {
@@ -56,7 +57,7 @@ type fileEnroll struct {
 
 var knownKeys = map[string][]string{
 	"":        {"data_dir", "network", "http", "tftp", "enroll"},
-	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays"},
+	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe"},
 	"http":    {"listen"},
 	"tftp":    {"listen"},
 	"enroll":  {"policy", "hold", "max_pending"},
@@ -241,6 +242,13 @@ func (r fileNetwork) check(bad complain) (boot.Network, error) {
 		if n.Subnet.IsValid() && !n.Subnet.Contains(a) {
 			return n, bad("routers", "router %s is outside subnet %s", a, n.Subnet)
 		}
+	}
+	switch r.PXE {
+	case "", "direct":
+	case "binl":
+		n.BINL = true
+	default:
+		return n, bad("pxe", "pxe %q: want direct (the file at once) or binl (by port 4011, for firmware that insists)", r.PXE)
 	}
 	if r.Lease != "" {
 		d, err := time.ParseDuration(r.Lease)
