@@ -141,13 +141,16 @@ func LoaderPlatforms() []Platform {
 }
 
 // IsLoader reports a file name that is some platform's loader.
-func IsLoader(name string) bool {
-	for _, names := range loaderNames {
+func IsLoader(name string) bool { return loaderPlatform(name) != "" }
+
+// loaderPlatform is the platform that a loader's name belongs to, or "".
+func loaderPlatform(name string) Platform {
+	for p, names := range loaderNames {
 		for _, n := range names {
 			if n == name {
-				return true
+				return p
 			}
 		}
 	}
-	return false
+	return ""
 }

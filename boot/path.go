@@ -13,7 +13,9 @@ const maxPath = 512
 // the 0xff, NUL, blank and CR LF that old UEFI appends are cut off. It reports
 // false for a name that climbs out ("..") or cannot be a name at all.
 func CleanPath(s string) (string, bool) {
-	s = strings.TrimRight(s, "\xff\x00 \r\n\t")
+	for len(s) > 0 && strings.IndexByte("\x00 \r\n\t", s[len(s)-1]) >= 0 || strings.HasSuffix(s, "\xff") {
+		s = s[:len(s)-1]
+	}
 	s = strings.ReplaceAll(s, `\`, "/")
 	if rest, ok := strings.CutPrefix(s, "tftp://"); ok {
 		_, s, _ = strings.Cut(rest, "/")

@@ -16,6 +16,9 @@ import (
 // twelve bytes an address.
 const MaxPool = 1 << 20
 
+// holdFirm is how long an offer is never taken back.
+const holdFirm = 5 * time.Second
+
 type pool struct {
 	ranges  []Range
 	first   []uint32 // first[i] is the slot of ranges[i].From
@@ -55,9 +58,8 @@ func newPool(ranges []Range) *pool {
 	for i := range p.heap {
 		p.heap[i], p.pos[i] = uint32(i), int32(i)
 	}
-	// A flood of DISCOVERs may hold half of the pool, never all of it, and
-	// never more than fits in a few megabytes.
-	p.limit = int(max(1, min((n+1)/2, 16384)))
+	// Reservations outside the ranges are held too; the bound is on memory.
+	p.limit = 16384
 	return p
 }
 
@@ -170,6 +172,15 @@ func (p *pool) candidates(holder string, n int, now time.Time) []netip.Addr {
 	}
 	for _, s := range taken {
 		p.put(s)
+	}
+	if len(out) == 0 && len(p.order) > 0 {
+		// Everything free is on offer. A client that wants its offer says so
+		// within seconds, so the oldest promise gives way: a flood of
+		// DISCOVERs must not keep a real machine out for a minute.
+		if h := p.holds[p.order[0]]; now.Sub(h.Until.Add(-holdTime)) >= holdFirm {
+			p.drop(h.Holder)
+			out = append(out, h.Addr)
+		}
 	}
 	return out
 }

@@ -5,6 +5,9 @@ package boot
 func ruleClass(t *turn) (bool, error) {
 	if !t.dhcp() {
 		t.plat = t.in.Firmware.PlatformHint
+		if t.plat == "" {
+			t.plat = loaderPlatform(t.file)
+		}
 		return false, nil
 	}
 	t.class = Classify(t.in.Firmware)

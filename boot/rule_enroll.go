@@ -28,7 +28,7 @@ func ruleEnroll(t *turn) (bool, error) {
 		}
 		return false, nil
 	}
-	if t.class == Plain || t.id.MAC.IsZero() {
+	if t.class == Plain {
 		return false, nil
 	}
 	if t.p.Enroll.Policy == EnrollIgnore {
@@ -36,7 +36,7 @@ func ruleEnroll(t *turn) (bool, error) {
 		t.why("policy is ignore: unknown machines get nothing to boot")
 		return false, nil
 	}
-	if t.clash != "" || t.maybe != nil || !t.proves() {
+	if t.id.MAC.IsZero() || t.clash != "" || t.maybe != nil || !t.proves() {
 		return false, nil
 	}
 	n, err := t.v.Counter(PendingHosts)

@@ -14,14 +14,11 @@ func ruleScript(t *turn) (bool, error) {
 	if t.dhcp() || t.file != scriptFile {
 		return false, nil
 	}
-	if t.id.MAC.IsZero() && t.host == nil {
-		if t.p.Enroll.Policy == EnrollIgnore {
-			return t.refuse(false, "unknown machines are ignored")
-		}
-		return t.builtin("stranger", "nobody knows this address")
-	}
 	if t.host == nil && t.barred != "" {
 		return t.refuse(false, "%s", t.barred)
+	}
+	if t.id.MAC.IsZero() && t.host == nil {
+		return t.builtin("stranger", "nobody knows this address")
 	}
 	if t.barred != "" {
 		return t.builtin("local", t.barred)

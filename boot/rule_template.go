@@ -9,7 +9,7 @@ func ruleTemplate(t *turn) (bool, error) {
 		return false, nil
 	}
 	// A file of a running boot is fixed by its token and needs no choice.
-	if !t.dhcp() && t.token.Version != 0 {
+	if !t.dhcp() && t.token.Version != 0 && t.file != scriptFile {
 		return false, nil
 	}
 	h := t.host

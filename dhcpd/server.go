@@ -45,9 +45,8 @@ const (
 
 // Server answers DHCPv4.
 type Server struct {
-	ask    boot.Decider
-	log    *slog.Logger
-	onGood func() // called for each packet answered or refused; may be nil
+	ask boot.Decider
+	log *slog.Logger
 
 	mu       sync.Mutex
 	inFlight int

@@ -35,13 +35,10 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open file store: %w", err)
 	}
-	if err := root.RemoveAll(tmpDir); err == nil {
+	if err = root.RemoveAll(tmpDir); err == nil {
 		err = root.Mkdir(tmpDir, 0o750)
-	} else {
-		root.Close()
-		return nil, fmt.Errorf("open file store: %w", err)
 	}
-	if _, err := root.Stat(tmpDir); err != nil {
+	if err != nil {
 		root.Close()
 		return nil, fmt.Errorf("open file store %s: %w", dir, err)
 	}

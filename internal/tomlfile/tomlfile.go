@@ -43,15 +43,13 @@ func Decode(name string, data []byte, v any, known map[string][]string) (*File, 
 	if err != nil {
 		return nil, f.syntax(err)
 	}
-	seen := map[string]int{}
-	for _, k := range md.Undecoded() {
-		path := k.String()
+	if unknown := md.Undecoded(); len(unknown) > 0 {
+		k := unknown[0]
 		table, last := "", k[len(k)-1]
 		if len(k) > 1 {
 			table = strings.Join(k[:len(k)-1], ".")
 		}
-		e := f.Errorf(path, seen[path], "unknown key %q%s", last, in(table))
-		seen[path]++
+		e := f.Errorf(k.String(), 0, "unknown key %q%s", last, in(table))
 		if best := nearest(last, known[table]); best != "" {
 			e.Msg += fmt.Sprintf("; did you mean %q?", best)
 		} else if len(known[table]) > 0 {

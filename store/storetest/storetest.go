@@ -302,7 +302,7 @@ func CheckEvents(open Opener) error {
 		select {
 		case <-changed:
 		default:
-			return errors.New("Changed did not fire after 50 events")
+			return errors.New("the channel of Changed did not fire after 50 events")
 		}
 		return s.View(ctx, func(tx boot.ReadTx) error {
 			var next uint64 = 1

@@ -1,0 +1,83 @@
+# Muster: build, prove, try. "make help" lists the targets.
+
+GO          ?= go
+GO_MIN      := 1.26
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 20s
+OUT         := out
+INSTALL     := internal/nettest/install.sh
+
+export GOTOOLCHAIN := local
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+.PHONY: go
+go: # says what to do where Go is missing or old
+	@command -v $(GO) >/dev/null 2>&1 || { echo "Go is missing: install Go $(GO_MIN) or newer from https://go.dev/dl/ (Debian 12's golang package is too old), then run this again"; exit 1; }
+	@v=$$($(GO) env GOVERSION | sed 's/^go//'); \
+	 [ "$$(printf '%s\n%s\n' $(GO_MIN) "$$v" | sort -V | head -n1)" = $(GO_MIN) ] || { echo "Go $$v is too old: install Go $(GO_MIN) or newer from https://go.dev/dl/"; exit 1; }
+
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "this needs root, for network namespaces: sudo make $(MAKECMDGOALS)"; exit 1; }
+
+.PHONY: build
+build: go ## build out/muster, static
+	@mkdir -p $(OUT)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT)/muster ./cmd/muster
+
+.PHONY: demo
+demo: root go ## boot a machine that nobody has seen, here and now (root)
+	@$(INSTALL) demo
+	@$(MAKE) --no-print-directory build
+	@$(GO) run ./internal/nettest/demo -muster $(OUT)/muster
+
+.PHONY: lint
+lint: go ## vet, staticcheck, gofmt, shell syntax
+	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f || exit 1; done
+
+.PHONY: check
+check: lint ## lint, then every quick test with the race detector
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+
+.PHONY: test
+test: root go ## everything: check, fuzz seeds, real peers, whole boots (root, about 15 minutes)
+	@$(INSTALL) test
+	$(GO) mod verify
+	@$(MAKE) --no-print-directory check
+	$(GO) test -count=1 -timeout 40m ./cmd/muster ./packaging ./internal/nettest
+
+.PHONY: test-all
+test-all: test fuzz ## test, then every fuzz target for FUZZTIME
+
+.PHONY: fuzz
+fuzz: go ## run every fuzz target for FUZZTIME (20s)
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
+	  done; done
+
+.PHONY: golden
+golden: go ## rewrite the golden files; review the diff
+	MUSTER_GOLDEN=write $(GO) test ./boot ./dhcpd ./templates
+
+.PHONY: bench
+bench: root go ## side by side with Kea, dnsmasq, tftpd-hpa, atftpd, nginx (root)
+	@$(INSTALL) bench
+	$(GO) run ./bench
+
+.PHONY: deb
+deb: build ## build a Debian package in out/
+	packaging/build-deb.sh $(VERSION) $(OUT)/muster $(OUT)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(OUT)

@@ -1,0 +1,102 @@
+// layers_test.go holds the layer table: who may import whom inside the module,
+// and which packages may see a third party's types. A new edge fails, and so
+// does a package that is not in the table.
+
+package boot_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/musterboot/muster/"
+
+// layers lists, for each package, the packages of ours that it may import.
+var layers = map[string][]string{
+	"boot":              {},
+	"internal/run":      {},
+	"internal/tomlfile": {},
+	"internal/nettest":  {},
+	"templates":         {"boot", "internal/tomlfile"},
+	"images":            {"boot"},
+	"dhcpd":             {"boot"},
+	"tftpd":             {"boot"},
+	"httpboot":          {"boot"},
+	"store":             {"boot"},
+	"store/bolt":        {"boot", "store"},
+	"store/mem":         {"boot", "store"},
+	"store/journal":     {"boot"},
+	"store/storetest":   {"boot"},
+	"internal/admin":    {"boot", "templates", "images"},
+	// Wiring sees everything and nobody sees it.
+	"cmd/muster":            {"*"},
+	"bench":                 {"*"},
+	"internal/nettest/demo": {"internal/nettest"},
+}
+
+// confined lists third-party modules whose types may not leave some packages.
+var confined = map[string][]string{
+	"github.com/insomniacslk/dhcp":   {"dhcpd"},
+	"go.etcd.io/bbolt":               {"store/bolt"},
+	"github.com/spf13/cobra":         {"cmd/muster"},
+	"github.com/BurntSushi/toml":     {"internal/tomlfile"},
+	"github.com/vishvananda/netlink": {"internal/run"},
+	"github.com/coreos/go-systemd":   {"internal/run"},
+}
+
+func TestLayers(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := map[string]bool{}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		allowed, known := layers[name]
+		if !known {
+			if len(p.Imports) > 0 {
+				t.Errorf("package %s is not in the layer table: say in boot/layers_test.go what it may import", name)
+			}
+			continue
+		}
+		seen[name] = true
+		for _, imp := range p.Imports {
+			if own, ours := strings.CutPrefix(imp, module); ours {
+				if !slices.Contains(allowed, own) && !slices.Contains(allowed, "*") {
+					t.Errorf("%s imports %s, which its layer may not", name, own)
+				}
+				continue
+			}
+			if name == "boot" && strings.Contains(imp, ".") {
+				t.Errorf("boot imports %s: the core is standard library only", imp)
+			}
+			for mod, where := range confined {
+				if strings.HasPrefix(imp, mod) && !slices.Contains(where, name) {
+					t.Errorf("%s imports %s, whose types may not leave %s", name, imp, strings.Join(where, ", "))
+				}
+			}
+		}
+	}
+	for name := range layers {
+		if !seen[name] && name != "bench" && name != "internal/nettest/demo" {
+			t.Errorf("the table names %s, which does not exist", name)
+		}
+	}
+}

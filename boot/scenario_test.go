@@ -1,0 +1,438 @@
+// scenario_test.go: golden decisions. Each file in testdata/decide is a
+// conversation: what the world is, then lines that begin with ">" (somebody
+// asks) and, beneath each, lines that begin with "<" (what leaves, why, and
+// what was written). MUSTER_GOLDEN=write rewrites the "<" lines.
+
+package boot_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/store/mem"
+)
+
+var began = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+
+// world is one conversation being played.
+type world struct {
+	ctx    context.Context
+	store  boot.Store
+	engine *boot.Engine
+	policy boot.Policy
+	now    time.Time
+	seen   uint64 // last event shown
+	token  string // the last one that left
+	saved  map[string]string
+}
+
+func newWorld() (*world, func(), error) {
+	s, err := mem.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &world{ctx: context.Background(), store: s, now: began, saved: map[string]string{}}
+	w.engine = boot.NewEngine(s, boot.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	w.policy = boot.Policy{Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, MaxPending: 100}, Key: boot.Key{1, 2, 3}, Loaders: map[boot.Platform]string{}}
+	return w, func() { w.engine.Close(); s.Close() }, nil
+}
+
+// fields splits "a b=c d" into words and settings.
+func fields(line string) (words []string, kv map[string]string) {
+	kv = map[string]string{}
+	for _, f := range strings.Fields(line) {
+		if k, v, ok := strings.Cut(f, "="); ok {
+			kv[k] = v
+		} else {
+			words = append(words, f)
+		}
+	}
+	return words, kv
+}
+
+// play runs one line and returns what to show beneath it.
+func (w *world) play(line string) ([]string, error) {
+	words, kv := fields(strings.TrimPrefix(line, ">"))
+	switch {
+	case strings.HasPrefix(line, ">"):
+		return w.ask(words, kv)
+	case words[0] == "network": // network NAME IFACE MODE ADDRESS/LEN [RANGE]
+		p := netip.MustParsePrefix(words[4])
+		n := boot.Network{Name: words[1], Interface: words[2], Mode: boot.Mode(words[3]), Server: p.Addr(), Subnet: p.Masked(), Lease: time.Hour, BINL: kv["pxe"] == "binl"}
+		if len(words) > 5 {
+			from, to, _ := strings.Cut(words[5], "-")
+			n.Ranges = []boot.Range{{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}}
+		}
+		w.policy.Networks = append(w.policy.Networks, n)
+	case words[0] == "enroll":
+		w.policy.Enroll.Policy = boot.EnrollPolicy(words[1])
+		if kv["max"] != "" {
+			w.policy.Enroll.MaxPending, _ = strconv.Atoi(kv["max"])
+		}
+		if kv["hold"] != "" {
+			w.policy.Enroll.Hold, _ = time.ParseDuration(kv["hold"])
+		}
+	case words[0] == "loader":
+		w.policy.Loaders[boot.Platform(words[1])] = words[2]
+	case words[0] == "wait":
+		d, err := time.ParseDuration(words[1])
+		w.now = w.now.Add(d)
+		return nil, err
+	case words[0] == "save": // keeps the last token under a name
+		w.saved[words[1]] = w.token
+		return nil, nil
+	case words[0] == "template":
+		return nil, w.template(words, kv)
+	case words[0] == "host":
+		return nil, w.host(words, kv)
+	case words[0] == "lease": // lease NETWORK ADDRESS HOLDER FOR
+		d, err := time.ParseDuration(words[4])
+		if err != nil {
+			return nil, err
+		}
+		l := boot.Lease{Network: words[1], Addr: netip.MustParseAddr(words[2]), Holder: words[3], Kind: boot.Dynamic, Starts: w.now, Expires: w.now.Add(d)}
+		return nil, w.store.Update(w.ctx, func(tx boot.Tx) error { return tx.PutLease(l) })
+	case words[0] == "order":
+		return w.order(words[1:])
+	default:
+		return nil, fmt.Errorf("no such line: %s", line)
+	}
+	return nil, nil
+}
+
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+func (w *world) template(words []string, kv map[string]string) error {
+	t := boot.Template{Name: words[1], AutoApprove: slices.Contains(words, "auto_approve"), Files: map[string]boot.Blob{"template.toml": {}, "vmlinuz": {}}}
+	t.Priority, _ = strconv.Atoi(kv["priority"])
+	for _, a := range list(kv["arch"]) {
+		t.Match.Arch = append(t.Match.Arch, boot.Platform(a))
+	}
+	t.Match.MAC, t.Match.Serial, t.Match.Network = list(kv["mac"]), list(kv["serial"]), list(kv["network"])
+	if slices.Contains(words, "this_run") {
+		t.ThisRun, t.ID, t.Version = true, 1<<31|7, 1
+		w.policy.Templates = append(w.policy.Templates, &t)
+		return nil
+	}
+	if slices.Contains(words, "install") {
+		// Push refuses it; a store may hold one all the same.
+		t.Install, t.ID, t.Version = true, 99, 1
+		return w.store.Update(w.ctx, func(tx boot.Tx) error { return tx.PutTemplate(&t) })
+	}
+	_, err := w.engine.Do(w.ctx, boot.PushTemplate{Template: t})
+	return err
+}
+
+func (w *world) host(words []string, kv map[string]string) error {
+	h := boot.Host{Name: words[1], State: boot.State(words[2]), Template: kv["template"], Serial: kv["serial"]}
+	for _, s := range list(kv["mac"]) {
+		m, err := boot.ParseMAC(s)
+		if err != nil {
+			return err
+		}
+		h.MACs = append(h.MACs, m)
+	}
+	if kv["uuid"] != "" {
+		h.UUID, _ = boot.ParseUUID(kv["uuid"])
+	}
+	if kv["address"] != "" {
+		h.Address = netip.MustParseAddr(kv["address"])
+	}
+	if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
+		return err
+	}
+	_, err := w.engine.Do(w.ctx, boot.AddHost{Host: h})
+	return err
+}
+
+func (w *world) order(words []string) ([]string, error) {
+	var o boot.Order
+	switch words[0] {
+	case "approve":
+		o = boot.Approve{Name: words[1]}
+	case "deny":
+		o = boot.Deny{Name: words[1]}
+	case "update":
+		o = boot.Update{Name: words[1]}
+	case "remove":
+		o = boot.RemoveHost{Name: words[1]}
+	default:
+		return nil, fmt.Errorf("no such order: %v", words)
+	}
+	_, err := w.engine.Do(w.ctx, o)
+	return nil, err
+}
+
+var (
+	tokenRE = regexp.MustCompile(`boot/([0-9a-z]{60,70})`)
+	shortRE = regexp.MustCompile(`[0-9a-hj-km-np-tv-z]{8}…`)
+)
+
+// ask turns "> dhcp4 discover mac=…" into a Sighting, asks, and shows.
+func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
+	if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
+		return nil, err
+	}
+	w.now = w.now.Add(time.Second)
+	in := boot.Sighting{At: w.now, Via: boot.Via(words[0]), Firmware: boot.Firmware{Arch: boot.ArchNone}}
+	addr := func(k string) netip.Addr {
+		a, _ := netip.ParseAddr(kv[k])
+		return a
+	}
+	mac, _ := boot.ParseMAC(kv["mac"])
+	uuid, _ := boot.ParseUUID(kv["uuid"])
+	in.ID.UUID, in.ID.Serial = uuid, kv["serial"]
+	in.Link.Interface, in.Link.Relay, in.Link.Subnet = "eth0", addr("relay"), addr("relay")
+	if kv["iface"] != "" {
+		in.Link.Interface = kv["iface"]
+	}
+	switch in.Via {
+	case boot.DHCP4, boot.Proxy4:
+		in.Step, in.ID.MAC = boot.Step(words[1]), mac
+		in.Want.Addr, in.Want.Server = addr("want"), addr("server")
+		f := &in.Firmware
+		f.VendorClass, f.IPXE, f.Proxied, f.NoHTTP = kv["class"], slices.Contains(words, "ipxe"), in.Via == boot.Proxy4, slices.Contains(words, "nohttp")
+		if kv["arch"] != "" {
+			n, err := strconv.Atoi(kv["arch"])
+			if err != nil {
+				return nil, err
+			}
+			f.Arch = boot.Arch(n)
+		}
+	default:
+		in.Step = boot.Fetch
+		tok := w.token
+		for name, saved := range w.saved {
+			words[1] = strings.ReplaceAll(words[1], "$"+name, saved)
+		}
+		in.Want.Path = strings.ReplaceAll(words[1], "$token", tok)
+		in.Source = netip.AddrPortFrom(addr("from"), 1024)
+		in.Link.Local = w.policy.Networks[0].Server
+		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"]}
+		in.Firmware.PlatformHint = boot.Platform(kv["platform"])
+		in.Want.Head = slices.Contains(words, "head")
+	}
+	d, err := w.engine.Next(w.ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return w.show(d)
+}
+
+func (w *world) show(d boot.Decision) ([]string, error) {
+	out := []string{w.reply(d)}
+	out = append(out, "why "+d.WhyLine())
+	if d.Hold != nil {
+		out = append(out, fmt.Sprintf("hold %s for %s", d.Hold.Addr, d.Hold.Holder))
+	}
+	for _, n := range d.Notices {
+		out = append(out, fmt.Sprintf("notice %s %s", n.Kind, n.Text))
+	}
+	if err := w.engine.View(w.ctx, func(tx boot.ReadTx) error {
+		for {
+			es, err := tx.Events(w.seen, 100)
+			if err != nil || len(es) == 0 {
+				return err
+			}
+			for _, e := range es {
+				w.seen = e.Seq
+				if !slices.ContainsFunc(d.Writes.Events, func(x boot.Event) bool { return x.Seq == e.Seq }) {
+					continue // a person's, or a notice's
+				}
+				out = append(out, fmt.Sprintf("event %s %s", e.Kind, e.Text))
+			}
+		}
+	}); err != nil {
+		return nil, err
+	}
+	if h := d.Writes.Host; h != nil {
+		line := fmt.Sprintf("host %s %s", h.Name, h.State)
+		if h.Pin != 0 {
+			line += fmt.Sprintf(" pinned %s#%d", h.Template, h.Pin)
+		}
+		if h.Boots != 0 {
+			line += fmt.Sprintf(" boots %d", h.Boots)
+		}
+		if h.Stage != "" {
+			line += " stage " + h.Stage
+		}
+		out = append(out, line)
+	}
+	for _, l := range d.Writes.Leases {
+		out = append(out, fmt.Sprintf("lease %s %s %s for %s", l.Kind, l.Addr, l.Holder, l.Expires.Sub(w.now)))
+	}
+	for i := range out {
+		out[i] = shortRE.ReplaceAllString(tokenRE.ReplaceAllString(out[i], "boot/TOKEN"), "TOKEN")
+	}
+	return out, nil
+}
+
+func (w *world) note(s string) string {
+	if m := tokenRE.FindStringSubmatch(s); m != nil {
+		w.token = m[1]
+	}
+	return s
+}
+
+func (w *world) reply(d boot.Decision) string {
+	dhcp := func(g *boot.Grant, b *boot.BootInfo) string {
+		var s string
+		if g != nil {
+			s += fmt.Sprintf(" %s for %s", g.Addr, g.Lease)
+		}
+		if b != nil {
+			s += fmt.Sprintf(", %s %q: %s", b.Class, b.VendorClass, w.note(b.File))
+			if b.BINL {
+				s += " (by 4011)"
+			}
+		}
+		return s
+	}
+	switch x := d.Reply.(type) {
+	case boot.Offer:
+		return "offer" + dhcp(x.Grant, x.Boot)
+	case boot.Ack:
+		return "ack" + dhcp(x.Grant, x.Boot)
+	case boot.Nak:
+		return "nak " + x.Message
+	case boot.File:
+		s := fmt.Sprintf("file %s %s", x.Ref.Kind, x.Ref.Name)
+		if x.Ref.Template != nil {
+			s += fmt.Sprintf(" of %s version %d", x.Ref.Template.Name, x.Ref.Template.Version)
+		}
+		return s
+	case boot.Script:
+		w.note(x.Ref.Machine.BaseURL)
+		s := fmt.Sprintf("script %s %s", x.Ref.Kind, x.Ref.Name)
+		if x.Ref.Template != nil {
+			s += fmt.Sprintf(" of %s version %d", x.Ref.Template.Name, x.Ref.Template.Version)
+		}
+		return s
+	case boot.Refuse:
+		return fmt.Sprintf("%s: %s", boot.Verb(x), x.Reason)
+	case boot.Done:
+		return "done " + x.Text
+	}
+	return boot.Verb(d.Reply)
+}
+
+// perform plays a file and returns it with fresh "<" lines.
+func perform(text string) (string, error) {
+	w, done, err := newWorld()
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	var out strings.Builder
+	for i, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		if strings.HasPrefix(line, "<") {
+			continue
+		}
+		out.WriteString(line + "\n")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		shown, err := w.play(line)
+		if err != nil {
+			return "", fmt.Errorf("line %d: %s: %w", i+1, line, err)
+		}
+		for _, s := range shown {
+			out.WriteString("< " + s + "\n")
+		}
+	}
+	return out.String(), nil
+}
+
+func scenarios(t *testing.T) map[string]string {
+	t.Helper()
+	names, err := filepath.Glob("testdata/decide/*.txt")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	out := map[string]string{}
+	for _, n := range names {
+		b, err := os.ReadFile(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[n] = string(b)
+	}
+	return out
+}
+
+func TestDecide(t *testing.T) {
+	for name, want := range scenarios(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
+			got, err := perform(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got == want {
+				return
+			}
+			if os.Getenv("MUSTER_GOLDEN") == "write" {
+				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+			for i := range max(len(g), len(w)) {
+				var a, b string
+				if i < len(g) {
+					a = g[i]
+				}
+				if i < len(w) {
+					b = w[i]
+				}
+				if a != b {
+					t.Fatalf("line %d\n got %s\nwant %s", i+1, a, b)
+				}
+			}
+		})
+	}
+}
+
+// TestEveryRuleMatters takes one rule out at a time: some scenario must notice.
+func TestEveryRuleMatters(t *testing.T) {
+	files := scenarios(t)
+	for _, rule := range boot.RuleNames() {
+		restore := boot.WithoutRule(rule)
+		noticed := false
+		for _, want := range files {
+			noticed = noticed || func() (differs bool) {
+				defer func() {
+					if recover() != nil {
+						differs = true
+					}
+				}()
+				got, err := perform(want)
+				return err != nil || got != want
+			}()
+			if noticed {
+				break
+			}
+		}
+		restore()
+		if !noticed {
+			t.Errorf("no scenario notices when rule %s is gone", rule)
+		}
+	}
+}
