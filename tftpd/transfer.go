@@ -19,12 +19,14 @@ type transfer struct {
 	opened  bool  // the OACK was acknowledged, or there was none
 	base    int64 // last block acknowledged
 	sent    int64 // last block sent
+	mending int64 // blocks up to here are a repetition: a second one waits for the time-out
 	resent  bool  // the window after base was sent again already: dup ACKs wait
 	tries   int
 	backoff bool // the flight in the air is a repetition: no RTT from it
 
 	rto   time.Duration
 	srtt  time.Duration
+	least time.Duration // shortest round trip seen
 	fixed bool // the client named its time-out (RFC 2349)
 }
 
@@ -81,13 +83,15 @@ func (t *transfer) ack(block uint16, rtt time.Duration) step {
 		return t.flight()
 	}
 	ahead := int64(block - uint16(t.base)) // modulo 65536
+	// Sooner than any round trip: it speaks of the flight before.
+	early := rtt < t.least
 	switch {
 	case ahead == 0:
 		// The client repeats itself: in a window it misses a block. One
 		// resend is enough; edk2 says so again for every packet out of order.
 		// In lock-step a repeated ACK is only late, and answering it would
 		// double every packet from here on (RFC 1123 4.2.3.1).
-		if t.window == 1 || t.resent || t.base == t.sent {
+		if t.window == 1 || t.resent || t.base == t.sent || early {
 			return nothing
 		}
 		t.resent, t.backoff = true, true
@@ -95,7 +99,6 @@ func (t *transfer) ack(block uint16, rtt time.Duration) step {
 	case ahead > t.sent-t.base:
 		return nothing // from an older window
 	}
-	whole := t.base+ahead == t.sent
 	t.base += ahead
 	t.tries = 0
 	if t.base >= t.last {
@@ -104,9 +107,22 @@ func (t *transfer) ack(block uint16, rtt time.Duration) step {
 	if !t.backoff {
 		t.measure(rtt)
 	}
-	// An ACK inside the window means the rest is lost: what follows is a
-	// resend already, and the dup ACKs of the old flight must not repeat it.
-	t.resent, t.backoff = !whole, !whole
+	switch {
+	case t.base == t.sent:
+		t.resent, t.backoff, t.mending = false, false, 0
+		return t.flight()
+	case t.base < t.mending || early:
+		// The rest was sent again already. A client that sees packets out of
+		// order acknowledges many times over; answering each with a window
+		// would be a storm. Only what it has never been sent goes out, so that
+		// its window fills.
+		fresh := t.sent + 1
+		s := t.flight()
+		s.from = fresh
+		return s
+	}
+	// An ACK inside the window: the rest is lost.
+	t.mending, t.resent, t.backoff = t.sent, true, true
 	return t.flight()
 }
 
@@ -124,7 +140,7 @@ func (t *transfer) timeout() step {
 	if !t.fixed {
 		t.rto = min(2*t.rto, maxRTO)
 	}
-	t.resent, t.backoff = true, true
+	t.resent, t.backoff, t.mending = true, true, t.sent
 	if !t.opened {
 		return step{oack: true, from: 1, to: 0}
 	}
@@ -133,6 +149,9 @@ func (t *transfer) timeout() step {
 
 // measure follows the round trip (RFC 6298 in miniature).
 func (t *transfer) measure(rtt time.Duration) {
+	if rtt > 0 && (t.least == 0 || rtt < t.least) {
+		t.least = rtt
+	}
 	if t.fixed || rtt <= 0 {
 		return
 	}

@@ -1,0 +1,275 @@
+// server_test.go: the server on real sockets, with an independent client and
+// with hand-made packets.
+
+package tftpd
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pin/tftp/v3"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// shelf is a Decider and a Content with files in memory.
+type shelf struct {
+	files map[string][]byte
+	mu    sync.Mutex
+	ended []boot.Outcome
+	end   chan struct{}
+}
+
+func (s *shelf) Next(_ context.Context, in boot.Sighting) (boot.Decision, error) {
+	switch {
+	case in.Want.Path == "broken":
+		return boot.Decision{}, errors.New("store failed")
+	case in.Want.Path == "silent":
+		return boot.Decision{Reply: boot.Ignore{}}, nil
+	case in.Want.Path == "pending":
+		return boot.Decision{Reply: boot.Refuse{Reason: "waits for approval"}}, nil
+	case s.files[in.Want.Path] == nil:
+		return boot.Decision{Reply: boot.Refuse{NotFound: true, Reason: "no such file"}}, nil
+	}
+	return boot.Decision{Reply: boot.File{Ref: boot.Ref{Name: in.Want.Path}}}, nil
+}
+
+func (s *shelf) Done(_ context.Context, _ boot.Sighting, _ boot.Decision, o boot.Outcome) error {
+	s.mu.Lock()
+	s.ended = append(s.ended, o)
+	s.mu.Unlock()
+	s.end <- struct{}{}
+	return nil
+}
+
+type body struct{ *bytes.Reader }
+
+func (body) Close() error { return nil }
+
+func (s *shelf) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
+	b := s.files[ref.Name]
+	return &boot.Object{Body: body{bytes.NewReader(b)}, Size: int64(len(b)), Name: ref.Name}, nil
+}
+
+func start(t *testing.T) (*shelf, *Server, *net.UDPAddr) {
+	t.Helper()
+	big := make([]byte, 3<<20+17)
+	rand.Read(big)
+	s := &shelf{end: make(chan struct{}, 1000), files: map[string][]byte{"big": big, "empty": {}, "block": make([]byte, 512), "text": []byte("a\nb\rc")}}
+	srv := NewServer(s, s, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	ctx, cancel := context.WithCancel(context.Background())
+	c, err := Listen(ctx, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, c) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return s, srv, c.LocalAddr().(*net.UDPAddr)
+}
+
+func TestIndependentClient(t *testing.T) {
+	s, _, addr := start(t)
+	for _, blk := range []int{0, 512, 1024, 1432} {
+		for name, want := range s.files {
+			if name == "text" {
+				continue
+			}
+			c, err := tftp.NewClient(addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if blk != 0 {
+				c.SetBlockSize(blk)
+			}
+			r, err := c.Receive(name, "octet")
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			var b bytes.Buffer
+			if _, err := r.WriteTo(&b); err != nil {
+				t.Fatalf("%s, block size %d: %v", name, blk, err)
+			}
+			if !bytes.Equal(b.Bytes(), want) {
+				t.Errorf("%s, block size %d: %d bytes arrived, want %d, or they differ", name, blk, b.Len(), len(want))
+			}
+			<-s.end
+		}
+	}
+	for _, o := range s.ended {
+		if o.Result != boot.Complete {
+			t.Errorf("a transfer ended as %+v", o)
+		}
+	}
+}
+
+// raw is a client by hand.
+type raw struct {
+	t    *testing.T
+	conn *net.UDPConn
+	to   netip.AddrPort
+	srv  netip.AddrPort
+}
+
+func dial(t *testing.T, addr *net.UDPAddr) *raw {
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	ap := addr.AddrPort()
+	return &raw{t, c, netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), netip.AddrPort{}}
+}
+
+func (r *raw) ask(fields ...string) {
+	r.t.Helper()
+	if _, err := r.conn.WriteToUDPAddrPort(rrq(fields...), r.to); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *raw) send(b ...byte) {
+	r.t.Helper()
+	if _, err := r.conn.WriteToUDPAddrPort(b, r.srv); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *raw) recv() []byte {
+	r.t.Helper()
+	b := make([]byte, 2000)
+	r.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	n, from, err := r.conn.ReadFromUDPAddrPort(b)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.srv = from
+	return b[:n]
+}
+
+func TestProbe(t *testing.T) {
+	for _, code := range []byte{0, 8} {
+		s, srv, addr := start(t)
+		c := dial(t, addr)
+		c.ask("big", "octet", "tsize", "0", "blksize", "1468", "windowsize", "4")
+		want := fmt.Sprintf("\x00\x06blksize\x001468\x00tsize\x00%d\x00windowsize\x004\x00", len(s.files["big"]))
+		if got := c.recv(); string(got) != want {
+			t.Fatalf("OACK %q, want %q", got, want)
+		}
+		c.send(append([]byte{0, 5, 0, code}, "User aborted the transfer\x00"...)...)
+		<-s.end
+		if o := s.ended[0]; o.Result != boot.Probe || srv.Stats.Probes.Load() != 1 {
+			t.Errorf("error %d after the OACK counts as %s, want a probe", code, o.Result)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	_, _, addr := start(t)
+	for _, c := range []struct {
+		packet []byte
+		want   string
+	}{
+		{rrq("nothing", "octet"), "\x00\x05\x00\x01no such file\x00"},
+		{rrq("pending", "octet"), "\x00\x05\x00\x02waits for approval\x00"},
+		{rrq("../../etc/passwd", "octet"), "\x00\x05\x00\x02bad file name\x00"},
+		{rrq(`..\..\etc\passwd`, "octet"), "\x00\x05\x00\x02bad file name\x00"},
+		{rrq("broken", "octet"), "\x00\x05\x00\x00server is in trouble, try again\x00"},
+		{rrq("big", "mail"), "\x00\x05\x00\x04mode is neither octet nor netascii\x00"},
+		{append([]byte{0, 2}, "up\x00octet\x00"...), "\x00\x05\x00\x02this server is read-only\x00"},
+	} {
+		r := dial(t, addr)
+		if _, err := r.conn.WriteToUDPAddrPort(c.packet, r.to); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.recv(); string(got) != c.want {
+			t.Errorf("%q: %q, want %q", c.packet, got, c.want)
+		}
+	}
+}
+
+func TestNetascii(t *testing.T) {
+	s, _, addr := start(t)
+	c := dial(t, addr)
+	c.ask("text", "netascii", "tsize", "0")
+	if got := c.recv(); string(got) != "\x00\x03\x00\x01a\r\nb\r\x00c" {
+		t.Errorf("%q", got)
+	}
+	c.send(0, 4, 0, 1)
+	<-s.end
+}
+
+// TestRepeatedRequest: a doubled request is one transfer.
+func TestRepeatedRequest(t *testing.T) {
+	s, srv, addr := start(t)
+	c := dial(t, addr)
+	for range 50 {
+		c.ask("block", "octet")
+	}
+	if got := c.recv(); got[1] != opDATA || len(got) != 516 {
+		t.Fatalf("%q", got[:4])
+	}
+	first := c.srv
+	c.send(0, 4, 0, 1)
+	if got := c.recv(); len(got) != 4 || c.srv != first {
+		// A repetition of block 1 from the same session is fine, a second
+		// session is not.
+		if c.srv != first {
+			t.Fatal("a second session answers")
+		}
+		c.recv()
+	}
+	c.send(0, 4, 0, 2)
+	<-s.end
+	if n := len(s.ended); n != 1 {
+		t.Errorf("%d transfers for one request that came 50 times", n)
+	}
+	if srv.Stats.Repeated.Load() == 0 {
+		t.Error("repetitions were not counted")
+	}
+}
+
+// TestLimits: one address cannot have all the transfers.
+func TestLimits(t *testing.T) {
+	_, srv, addr := start(t)
+	for range perClient + 20 {
+		dial(t, addr).ask("big", "octet", "tsize", "0")
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for srv.Stats.Dropped.Load() != 20 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d requests over the limit were dropped, want 20", srv.Stats.Dropped.Load())
+		}
+		time.Sleep(time.Millisecond) // polls a counter, for lack of an event
+	}
+}
+
+// TestMidTransferError: a client that gives up in the middle is no success.
+func TestMidTransferError(t *testing.T) {
+	s, _, addr := start(t)
+	c := dial(t, addr)
+	c.ask("big", "octet")
+	c.recv()
+	c.send(0, 4, 0, 1)
+	c.recv()
+	c.send(append([]byte{0, 5, 0, 3}, "disk full\x00"...)...)
+	<-s.end
+	if o := s.ended[0]; o.Result != boot.CutShort || o.Bytes != 512 || o.Err != "client says error 3: disk full" {
+		t.Errorf("ended as %+v", o)
+	}
+}
