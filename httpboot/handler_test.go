@@ -1,0 +1,276 @@
+// handler_test.go: what firmware needs of an HTTP server, on a real listener.
+
+package httpboot
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/nettest"
+)
+
+type shelf struct {
+	dir   string
+	ended chan boot.Outcome
+	last  boot.Sighting
+}
+
+func (s *shelf) Next(_ context.Context, in boot.Sighting) (boot.Decision, error) {
+	s.last = in
+	switch in.Want.Path {
+	case "broken":
+		return boot.Decision{}, errors.New("store failed")
+	case "outside":
+		return boot.Decision{Reply: boot.Ignore{}}, nil
+	case "pending":
+		return boot.Decision{Reply: boot.Refuse{Reason: "waits for approval", Retry: 5 * time.Second}}, nil
+	case "report":
+		return boot.Decision{Reply: boot.Done{Text: "noted"}}, nil
+	case "unmade":
+		return boot.Decision{Reply: boot.Script{Ref: boot.Ref{Name: "unmade"}}}, nil
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, in.Want.Path)); err != nil || in.Want.Path == "" {
+		return boot.Decision{Reply: boot.Refuse{NotFound: true, Reason: "no such file"}}, nil
+	}
+	return boot.Decision{Reply: boot.File{Ref: boot.Ref{Name: in.Want.Path}}}, nil
+}
+
+func (s *shelf) Done(_ context.Context, _ boot.Sighting, _ boot.Decision, o boot.Outcome) error {
+	s.ended <- o
+	return nil
+}
+
+func (s *shelf) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
+	if ref.Name == "unmade" {
+		return nil, errors.New("template is wrong")
+	}
+	f, err := os.Open(filepath.Join(s.dir, ref.Name))
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return &boot.Object{Body: f, Name: ref.Name, Size: st.Size(), ETag: `"abc"`}, nil
+}
+
+func start(t *testing.T) (*shelf, string) {
+	t.Helper()
+	s := &shelf{dir: t.TempDir(), ended: make(chan boot.Outcome, 100)}
+	ctx, cancel := context.WithCancel(context.Background())
+	l, err := Listen(ctx, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, l, NewHandler(s, s, log), log) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	must(t, os.WriteFile(filepath.Join(s.dir, "ipxe.efi"), []byte("0123456789"), 0o644))
+	return s, l.Addr().String()
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// talk sends raw requests on one connection and returns the responses.
+func talk(t *testing.T, addr string, requests ...string) []*http.Response {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	must(t, err)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	r := bufio.NewReader(c)
+	var out []*http.Response
+	for _, q := range requests {
+		_, err := io.WriteString(c, q)
+		must(t, err)
+		method, _, _ := strings.Cut(q, " ")
+		resp, err := http.ReadResponse(r, &http.Request{Method: method})
+		must(t, err)
+		b, err := io.ReadAll(resp.Body)
+		must(t, err)
+		resp.Body = io.NopCloser(bytes.NewReader(b))
+		out = append(out, resp)
+	}
+	return out
+}
+
+func text2(r *http.Response) string { b, _ := io.ReadAll(r.Body); return string(b) }
+
+// firmware is a request as edk2 writes it.
+func firmware(method, path string, more ...string) string {
+	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: 10.77.0.1\r\nAccept: */*\r\nUser-Agent: UefiHttpBoot/1.0\r\n%s\r\n", method, path, strings.Join(more, ""))
+}
+
+// TestFirmware: HEAD then GET on one connection, exact length and type, and
+// never a redirect, however the path is written.
+func TestFirmware(t *testing.T) {
+	_, addr := start(t)
+	for _, path := range []string{"/ipxe.efi", "//ipxe.efi", "/./ipxe.efi", "//.//ipxe.efi", "/ipxe.efi?mac=a&t=b", "/%69pxe.efi"} {
+		rs := talk(t, addr, firmware("HEAD", path), firmware("GET", path))
+		for i, r := range rs {
+			if r.StatusCode != 200 || r.Header.Get("Content-Length") != "10" || r.Header.Get("Content-Type") != "application/efi" || r.Header.Get("Etag") != `"abc"` {
+				t.Errorf("%s, request %d: %d %v", path, i, r.StatusCode, r.Header)
+			}
+		}
+		if b := text2(rs[1]); b != "0123456789" {
+			t.Errorf("%s: body %q", path, b)
+		}
+	}
+}
+
+// TestErrorsHaveBodies: shim hangs on an empty 404, and edk2 stops at any 3xx.
+func TestErrorsHaveBodies(t *testing.T) {
+	_, addr := start(t)
+	for _, c := range []struct {
+		request string
+		code    int
+	}{
+		{firmware("GET", "/nothing"), 404}, {firmware("HEAD", "/nothing"), 404}, {firmware("GET", "/pending"), 403},
+		{firmware("GET", "/../etc/passwd"), 400}, {firmware("GET", "/%2e%2e/etc/passwd"), 400}, {firmware("GET", "/a%00b"), 400},
+		{firmware("GET", "/broken"), 503}, {firmware("GET", "/unmade"), 500}, {firmware("DELETE", "/ipxe.efi"), 405},
+		{firmware("GET", "/dir/"), 404}, {firmware("GET", "/index.html"), 404}, {firmware("GET", "/"), 404},
+	} {
+		r := talk(t, addr, c.request)[0]
+		line, _, _ := strings.Cut(c.request, "\r")
+		n, _ := strconv.Atoi(r.Header.Get("Content-Length"))
+		if r.StatusCode != c.code || n < 1 {
+			t.Errorf("%s: %d with %d bytes, want %d and a body", line, r.StatusCode, n, c.code)
+		}
+		if !strings.HasPrefix(c.request, "HEAD") && len(text2(r)) != n {
+			t.Errorf("%s: body is not as long as it says", line)
+		}
+	}
+}
+
+func TestRange(t *testing.T) {
+	_, addr := start(t)
+	for _, c := range []struct {
+		header string
+		code   int
+		body   string
+	}{
+		{"Range: bytes=2-4\r\n", 206, "234"},
+		{"Range: bytes=7-\r\n", 206, "789"},
+		{"Range: bytes=2-4\r\nIf-Match: \"abc\"\r\n", 206, "234"},
+		{"Range: bytes=2-4\r\nIf-Match: \"other\"\r\n", 412, ""},
+		{"Range: bytes=2-4\r\nIf-Range: \"other\"\r\n", 200, "0123456789"},
+		{"Range: bytes=90-\r\n", 416, ""},
+	} {
+		r := talk(t, addr, firmware("GET", "/ipxe.efi", c.header))[0]
+		b := text2(r)
+		if r.StatusCode != c.code || c.body != "" && b != c.body {
+			t.Errorf("%q: %d %q", c.header, r.StatusCode, b)
+		}
+		if c.code == 206 && !strings.HasSuffix(r.Header.Get("Content-Range"), "/10") {
+			t.Errorf("%q: Content-Range %q", c.header, r.Header.Get("Content-Range"))
+		}
+	}
+}
+
+// TestOutside: a request from no network of ours hears nothing at all.
+func TestOutside(t *testing.T) {
+	_, addr := start(t)
+	resp, err := http.Get("http://" + addr + "/outside")
+	if err == nil {
+		t.Fatalf("answered with %s", resp.Status)
+	}
+}
+
+// TestOutcome: a probe, a whole file and a file cut short are told apart, and
+// the bytes are counted.
+func TestOutcome(t *testing.T) {
+	s, addr := start(t)
+	talk(t, addr, firmware("HEAD", "/ipxe.efi"))
+	if o := <-s.ended; o.Result != boot.Probe {
+		t.Errorf("HEAD ended as %+v", o)
+	}
+	talk(t, addr, firmware("GET", "/ipxe.efi"))
+	if o := <-s.ended; o.Result != boot.Complete || o.Bytes != 10 {
+		t.Errorf("GET ended as %+v", o)
+	}
+	must(t, os.WriteFile(filepath.Join(s.dir, "big.img"), make([]byte, 64<<20), 0o644))
+	c, err := net.Dial("tcp", addr)
+	must(t, err)
+	io.WriteString(c, firmware("GET", "/big.img"))
+	io.ReadFull(c, make([]byte, 1000))
+	c.(*net.TCPConn).SetLinger(0) // firmware closes with a reset
+	c.Close()
+	if o := <-s.ended; o.Result != boot.CutShort || o.Bytes >= 64<<20 {
+		t.Errorf("a reset in the middle ended as %+v", o)
+	}
+}
+
+// TestQuery: the first of each parameter counts, a plus is a plus, and an
+// SMBIOS text cannot make itself another machine.
+func TestQuery(t *testing.T) {
+	s, addr := start(t)
+	talk(t, addr, firmware("GET", "/ipxe.efi?mac=52-54-00-aa-bb-01&uuid=c0ffee00-1111-2222-3333-444455556666&arch=x86_64&platform=efi&serial=A+B%20C&mac=52-54-00-00-00-99&uuid=deadbeef-1111-2222-3333-444455556666"))
+	q := s.last
+	if q.Want.Query.MAC.String() != "52:54:00:aa:bb:01" || q.ID.UUID.String() != "c0ffee00-1111-2222-3333-444455556666" || q.ID.Serial != "A+B C" || q.Firmware.PlatformHint != boot.X64UEFI || !q.Want.Query.Asked {
+		t.Errorf("read as %+v", q)
+	}
+	body := "stage=installer&text=half+way%20through"
+	talk(t, addr, fmt.Sprintf("POST /report HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+	if q := s.last.Want.Query; q.Stage != "installer" || q.Text != "half+way through" {
+		t.Errorf("a posted report was read as %+v", q)
+	}
+}
+
+var syscr = regexp.MustCompile(`syscr: (\d+)`)
+
+// TestSendfile: a large file leaves in few system calls, so the kernel copies
+// it; a wrapper that loses ReadFrom would read it 32 KiB at a time.
+func TestSendfile(t *testing.T) {
+	nettest.Need(t, "curl")
+	s, addr := start(t)
+	const size = 128 << 20
+	f, err := os.Create(filepath.Join(s.dir, "big.img"))
+	must(t, err)
+	must(t, f.Truncate(size))
+	f.Close()
+	reads := func() int {
+		b, err := os.ReadFile("/proc/self/io")
+		if err != nil {
+			t.Skip("this kernel does not count system calls")
+		}
+		n, _ := strconv.Atoi(string(syscr.FindSubmatch(b)[1]))
+		return n
+	}
+	before := reads()
+	// Another process reads, so that only the server's calls are counted.
+	out, err := exec.Command("curl", "-sS", "-o", "/dev/null", "-w", "%{size_download}", "http://"+addr+"/big.img").CombinedOutput()
+	if err != nil || string(out) != strconv.Itoa(size) {
+		t.Fatalf("curl: %v, %s", err, out)
+	}
+	if n := reads() - before; n > size/(64<<10) {
+		t.Errorf("%d reads for %d MiB: the file is copied through the process", n, size>>20)
+	}
+}

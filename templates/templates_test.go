@@ -1,0 +1,274 @@
+package templates
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// folder is a template's folder in memory.
+type folder map[string]string
+
+func (f folder) blobs() map[string]boot.Blob {
+	out := map[string]boot.Blob{}
+	for n, s := range f {
+		out[n] = boot.Blob{Digest: n, Size: int64(len(s))}
+	}
+	return out
+}
+
+func (f folder) lint() (*Spec, error) {
+	return Lint(f.blobs(), func(n string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(f[n])), nil })
+}
+
+const minimal = "name = \"rescue\"\n[boot]\nkernel = \"vmlinuz\"\ninitrd = [\"initrd.gz\", \"more/extra.img\"]\ncmdline = \"console=ttyS0 root={{ .Params.disk }} muster.report={{ .ReportURL }}\"\n[params.disk]\ntype = \"string\"\ndefault = \"/dev/sda\"\n"
+
+func rescue() folder {
+	return folder{SpecFile: minimal, "vmlinuz": "K", "initrd.gz": "I", "more/extra.img": "X"}
+}
+
+// onDisk serves a folder's files as stored ones, with the name as digest.
+type onDisk string
+
+func (d onDisk) Open(digest string) (*os.File, error) { return os.Open(filepath.Join(string(d), digest)) }
+
+func set(t *testing.T, f folder) (*Set, *boot.Template) {
+	t.Helper()
+	dir := t.TempDir()
+	for n, s := range f {
+		p := filepath.Join(dir, n)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(s), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := NewSet(onDisk(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs := f.blobs()
+	for n, b := range blobs {
+		b.Digest = n + strings.Repeat(" ", max(0, 32-len(n)))
+		b.Digest = n
+		blobs[n] = b
+	}
+	return s, &boot.Template{ID: 1, Name: "rescue", Version: 3, Files: blobs}
+}
+
+func machine() boot.Machine {
+	m := sample(boot.X64UEFI)
+	m.Name, m.Template, m.Version, m.Boot = "web1", "rescue", 3, 7
+	return m
+}
+
+func (s *Set) text(t *testing.T, ref boot.Ref) (string, error) {
+	t.Helper()
+	o, err := s.Open(context.Background(), ref)
+	if err != nil {
+		return "", err
+	}
+	defer o.Body.Close()
+	b, err := io.ReadAll(o.Body)
+	if int64(len(b)) != o.Size {
+		t.Errorf("%s: size says %d, there are %d bytes", ref.Name, o.Size, len(b))
+	}
+	return string(b), err
+}
+
+// golden compares with testdata/NAME; MUSTER_GOLDEN=write rewrites it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	p := filepath.Join("testdata", name)
+	if os.Getenv("MUSTER_GOLDEN") == "write" {
+		os.MkdirAll("testdata", 0o755)
+		if err := os.WriteFile(p, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s:\n got %s\nwant %s", name, got, want)
+	}
+}
+
+func TestGeneratedScript(t *testing.T) {
+	s, tm := set(t, rescue())
+	got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, Template: tm, Machine: machine()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "generated.ipxe", got)
+	m := machine()
+	m.Params = map[string]string{"disk": "/dev/nvme0n1"}
+	if got, err = s.text(t, boot.Ref{Kind: boot.RefGenerated, Template: tm, Machine: m}); err != nil || !strings.Contains(got, "root=/dev/nvme0n1 ") {
+		t.Errorf("a host's parameter is not used: %v\n%s", err, got)
+	}
+}
+
+func TestBuiltins(t *testing.T) {
+	s, _ := set(t, rescue())
+	for _, name := range []string{"ask", "hold", "local", "stranger"} {
+		m := machine()
+		m.Note, m.WaitSeconds, m.HoldSeconds = "waiting for approval: muster host approve web1", 5, 600
+		got, err := s.text(t, boot.Ref{Kind: boot.RefBuiltin, Name: name, Machine: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(got, "#!ipxe\n") {
+			t.Errorf("%s does not begin with #!ipxe", name)
+		}
+		golden(t, name+".ipxe", got)
+	}
+}
+
+// TestHostileValues: what came over the wire cannot become a command.
+func TestHostileValues(t *testing.T) {
+	f := rescue()
+	f["boot.ipxe"] = "#!ipxe\nset x {{ .Serial }}\n"
+	s, tm := set(t, f)
+	for _, evil := range []string{"a || shell", "x${net0/mac}", "a\nshell", "#", "a;b ; c", "&&", "ends\\"} {
+		m := machine()
+		m.Serial = evil
+		if got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, Template: tm, Machine: m}); err == nil {
+			t.Errorf("serial %q went into a script:\n%s", evil, got)
+		}
+		m.Note, m.Name = evil, "n"
+		got, err := s.text(t, boot.Ref{Kind: boot.RefBuiltin, Name: "hold", Machine: m})
+		if err != nil {
+			t.Errorf("a note must be shown, however odd: %v", err)
+		}
+		for line := range strings.Lines(got) {
+			if strings.Contains(line, "echo   ") && (strings.Contains(line, " || ") || strings.Contains(line, " && ") || strings.Contains(line, "${")) {
+				t.Errorf("note %q became %q", evil, line)
+			}
+		}
+	}
+}
+
+func TestRendered(t *testing.T) {
+	f := rescue()
+	f["preseed.cfg"] = "d-i hostname {{ .Name | sh }}\n"
+	f["post.sh.tmpl"] = "curl {{ .ReportURL }} # {{ toJson .Params.disk }}\n"
+	f["raw.txt"] = "{{ not a template"
+	s, tm := set(t, f)
+	for name, want := range map[string]string{
+		"preseed.cfg": "d-i hostname 'web1'\n",
+		"post.sh":     "curl http://192.0.2.1/boot/sample/report # \"/dev/sda\"\n",
+		"raw.txt":     "{{ not a template",
+		"vmlinuz":     "K",
+	} {
+		if tm.Files[name].Digest != "" {
+			b := tm.Files[name]
+			tm.Files[name] = b
+		}
+		got, err := s.text(t, boot.Ref{Kind: boot.RefTemplate, Name: name, Template: pad(tm), Machine: machine()})
+		if err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"post.sh.tmpl", "nothing", "../vmlinuz", SpecFile} {
+		if got, err := s.text(t, boot.Ref{Kind: boot.RefTemplate, Name: name, Template: pad(tm), Machine: machine()}); err == nil {
+			t.Errorf("%s was served: %q", name, got)
+		}
+	}
+}
+
+// pad gives short test digests the length that an ETag takes.
+func pad(t *boot.Template) *boot.Template {
+	c := *t
+	c.Files = map[string]boot.Blob{}
+	for n, b := range t.Files {
+		b.Digest = strings.Repeat("./", 20) + n
+		c.Files[n] = b
+	}
+	return &c
+}
+
+// TestLint: each folder here is wrong in one way, and the message says which.
+func TestLint(t *testing.T) {
+	if s, err := rescue().lint(); err != nil || s.Name != "rescue" {
+		t.Fatalf("a good folder: %v", err)
+	}
+	change := func(file, text string) folder {
+		f := rescue()
+		f[file] = text
+		return f
+	}
+	for _, c := range []struct {
+		name string
+		f    folder
+		want string
+	}{
+		{"no template.toml", folder{"vmlinuz": ""}, "there is no template.toml"},
+		{"unknown key", change(SpecFile, "name = \"a\"\n[boot]\nkernal = \"vmlinuz\"\n"), `template.toml:3: unknown key "kernal" in [boot]; did you mean "kernel"?`},
+		{"wrong type", change(SpecFile, "name = \"a\"\npriority = \"high\"\n"), "template.toml:2"},
+		{"no name", change(SpecFile, "[boot]\nkernel = \"vmlinuz\"\n"), "needs a name"},
+		{"kernel not there", change(SpecFile, "name = \"a\"\n[boot]\nkernel = \"linux\"\n"), "[boot] names linux, which is not in the folder"},
+		{"nothing to boot", change(SpecFile, "name = \"a\"\n"), "nothing to boot"},
+		{"auto_approve for all", change(SpecFile, "name = \"a\"\nauto_approve = true\n[boot]\nkernel = \"vmlinuz\"\n"), "auto_approve without [match]"},
+		{"unknown architecture", change(SpecFile, "name = \"a\"\n[match]\narch = [\"x86\"]\n[boot]\nkernel = \"vmlinuz\"\n"), `match.arch "x86"`},
+		{"bad parameter", change(SpecFile, minimal+"[params.n]\ntype = \"int\"\ndefault = \"many\"\n"), "parameter n: default: \"many\" is no whole number"},
+		{"climbing kernel", change(SpecFile, "name = \"a\"\n[boot]\nkernel = \"../vmlinuz\"\n"), "want a relative path"},
+		{"missing value", change("user-data", "{{ .Params.nothing }}"), "nothing"},
+		{"unknown function", change("user-data", "{{ env \"HOME\" }}"), `function "env" not defined`},
+		{"endless range", change("user-data", "{{ range 1000000000 }}{{ end }}"), "range is allowed over"},
+		{"endless range by variable", change("user-data", "{{ $n := 1000000000 }}{{ range $n }}{{ end }}"), "range is allowed over"},
+		{"nested template", change("user-data", "{{ define \"a\" }}x{{ end }}{{ template \"a\" }}"), "cannot call another"},
+		{"script without its mark", change("boot.ipxe", "echo hello\n"), "must begin with #!ipxe"},
+		{"reserved name", change("snponly.efi", "x"), "the name is Muster's own"},
+		{"two files of one name", folder{SpecFile: minimal, "vmlinuz": "", "initrd.gz": "", "more/extra.img": "", "a.tmpl": "", "a": ""}, "would both be served as a"},
+		{"command in the command line", change(SpecFile, "name = \"a\"\n[boot]\nkernel = \"vmlinuz\"\ncmdline = \"quiet || shell\"\n"), "reads as a command"},
+		{"much output", change("user-data", strings.Repeat("{{ range split \",\" \""+strings.Repeat(",", 2000)+"\" }}"+strings.Repeat("x", 1000)+"{{ end }}", 1)), "more than"},
+	} {
+		_, err := c.f.lint()
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestOtherDelims(t *testing.T) {
+	f := rescue()
+	f[SpecFile] = "delims = [\"[[\", \"]]\"]\n" + strings.ReplaceAll(strings.ReplaceAll(minimal, "{{", "[["), "}}", "]]")
+	f["user-data"] = "{{ jinja }} [[ .Name ]]"
+	s, tm := set(t, f)
+	if got, err := s.text(t, boot.Ref{Kind: boot.RefTemplate, Name: "user-data", Template: tm, Machine: machine()}); err != nil || got != "{{ jinja }} web1" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// FuzzSpec: no text of a template.toml panics, hangs or yields a script that
+// is not one.
+func FuzzSpec(f *testing.F) {
+	f.Add([]byte(minimal), "{{ .Name }}")
+	f.Add([]byte("name=\"a\"\n[match]\nmac=[\"52:*\"]\n"), "{{ range split \",\" .Serial }}{{ . }}{{ end }}")
+	f.Fuzz(func(t *testing.T, spec []byte, body string) {
+		fl := folder{SpecFile: string(spec), "vmlinuz": "K", "initrd.gz": "I", "more/extra.img": "", "user-data": body, "boot.ipxe": "#!ipxe\n" + body}
+		c, err := compile(fl.blobs(), func(n string) ([]byte, error) { return []byte(fl[n]), nil })
+		if err != nil {
+			return
+		}
+		b, err := c.Script(machine())
+		if err == nil && !bytes.HasPrefix(b, []byte("#!ipxe")) {
+			t.Fatalf("script %q", b)
+		}
+	})
+}
+
+func ExampleParseSpec() {
+	_, err := ParseSpec("template.toml", []byte("name = \"rescue\"\nintsall = true\n"))
+	fmt.Println(err)
+	// Output: template.toml:2: unknown key "intsall"; did you mean "install"?
+}
