@@ -27,7 +27,7 @@ type pool struct {
 	pos     []int32  // by slot: place in heap, -1 while held
 	holds   map[string]Hold
 	byAddr  map[netip.Addr]string
-	order   []string // holders, oldest hold first; may name holds that ended
+	order   []Hold // oldest first; those that ended or were renewed are still in it
 	limit   int
 	dropped uint64 // holds pushed out by newer ones
 }
@@ -177,7 +177,7 @@ func (p *pool) candidates(holder string, n int, now time.Time) []netip.Addr {
 		// Everything free is on offer. A client that wants its offer says so
 		// within seconds, so the oldest promise gives way: a flood of
 		// DISCOVERs must not keep a real machine out for a minute.
-		if h := p.holds[p.order[0]]; now.Sub(h.Until.Add(-holdTime)) >= holdFirm {
+		if h := p.order[0]; now.Sub(h.Until.Add(-holdTime)) >= holdFirm {
 			p.drop(h.Holder)
 			out = append(out, h.Addr)
 		}
@@ -193,21 +193,26 @@ func (p *pool) hold(h Hold, now time.Time) bool {
 	}
 	p.drop(h.Holder)
 	for len(p.holds) >= p.limit && len(p.order) > 0 {
-		p.drop(p.order[0])
+		if p.live(p.order[0]) {
+			p.drop(p.order[0].Holder)
+			p.dropped++
+		}
 		p.order = p.order[1:]
-		p.dropped++
 	}
 	p.holds[h.Holder], p.byAddr[h.Addr] = h, h.Holder
-	p.order = append(p.order, h.Holder)
+	p.order = append(p.order, h)
 	if s, ok := p.slot(h.Addr); ok {
 		p.take(s)
 	}
-	// Names of ended holds are swept when they outnumber the live ones.
+	// Ended holds are swept when they outnumber the live ones.
 	if len(p.order) > 2*p.limit+16 {
-		p.order = slices.DeleteFunc(p.order, func(n string) bool { _, ok := p.holds[n]; return !ok })
+		p.order = slices.DeleteFunc(p.order, func(h Hold) bool { return !p.live(h) })
 	}
 	return true
 }
+
+// live reports a hold that was neither renewed nor ended since.
+func (p *pool) live(h Hold) bool { return p.holds[h.Holder] == h }
 
 func (p *pool) drop(holder string) {
 	h, ok := p.holds[holder]
@@ -223,11 +228,11 @@ func (p *pool) drop(holder string) {
 
 func (p *pool) expire(now time.Time) {
 	for len(p.order) > 0 {
-		h, ok := p.holds[p.order[0]]
-		if ok && now.Before(h.Until) {
-			return
-		}
-		if ok {
+		h := p.order[0]
+		if p.live(h) {
+			if now.Before(h.Until) {
+				return
+			}
 			p.drop(h.Holder)
 		}
 		p.order = p.order[1:]

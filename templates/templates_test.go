@@ -37,7 +37,9 @@ func rescue() folder {
 // onDisk serves a folder's files as stored ones, with the name as digest.
 type onDisk string
 
-func (d onDisk) Open(digest string) (*os.File, error) { return os.Open(filepath.Join(string(d), digest)) }
+func (d onDisk) Open(digest string) (*os.File, error) {
+	return os.Open(filepath.Join(string(d), digest))
+}
 
 func set(t *testing.T, f folder) (*Set, *boot.Template) {
 	t.Helper()

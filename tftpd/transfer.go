@@ -27,7 +27,7 @@ type transfer struct {
 	rto   time.Duration
 	srtt  time.Duration
 	least time.Duration // shortest round trip seen
-	fixed bool // the client named its time-out (RFC 2349)
+	fixed bool          // the client named its time-out (RFC 2349)
 }
 
 // step says what to do now.

@@ -53,10 +53,10 @@ func main() {
 
 	d := &demo{say: newPrinter(os.Stdout), stages: newStages(), ended: make(chan error, 1)}
 	err := d.run(ctx, *binary)
-	if err != nil && ctx.Err() != nil {
-		err = errors.New("interrupted; nothing is left behind")
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
 	}
-	if err != nil {
+	if err = errors.Join(err, d.left); err != nil {
 		d.say.line(red, "\ndemo: "+err.Error())
 		os.Exit(1)
 	}
@@ -70,9 +70,10 @@ type demo struct {
 	shown  tail       // what muster wrote to stdout
 	ended  chan error // muster ended, and how
 	vm     *nettest.VM
+	left   error // what could not be cleaned up
 }
 
-func (d *demo) run(ctx context.Context, binary string) (err error) {
+func (d *demo) run(ctx context.Context, binary string) error {
 	kernel, err := prepare(&binary)
 	if err != nil {
 		return err
@@ -82,8 +83,8 @@ func (d *demo) run(ctx context.Context, binary string) (err error) {
 		return fmt.Errorf("could not start the lab: %w", err)
 	}
 	defer func() {
-		if cerr := lab.Close(); cerr != nil {
-			err = errors.Join(err, fmt.Errorf("clean up: %w", cerr))
+		if err := lab.Close(); err != nil {
+			d.left = fmt.Errorf("could not clean up, the next run tries again: %w", err)
 		}
 	}()
 	if err := system(lab.Dir, kernel); err != nil {

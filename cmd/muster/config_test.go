@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/run"
+	"github.com/musterboot/muster/internal/tomlfile"
+)
+
+const goodConfig = `# all of it
+data_dir = "/var/lib/muster"
+
+[[network]]
+name      = "lab"
+interface = "eth1"
+mode      = "full"
+subnet    = "10.77.0.0/24"
+range     = "10.77.0.100-10.77.0.200"
+routers   = ["10.77.0.1"]
+dns       = ["10.77.0.1"]
+lease     = "1h"
+
+[[network]]
+name      = "racks"
+interface = "eth2"
+mode      = "proxy"
+pxe       = "binl"
+
+[http]
+listen = ":80"
+[tftp]
+listen = ":69"
+[enroll]
+policy = "approve"
+hold = "15m"
+max_pending = 500
+`
+
+func TestConfig(t *testing.T) {
+	c, err := parseConfig("muster.toml", []byte(goodConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Networks) != 2 || c.Networks[0].Ranges[0].Size() != 101 || !c.Networks[1].BINL || c.Enroll.MaxPending != 500 {
+		t.Errorf("read as %+v", c)
+	}
+	// An empty file is valid and configures nothing.
+	if c, err = parseConfig("muster.toml", nil); err != nil || len(c.Networks) != 0 || c.Enroll.Policy != boot.EnrollApprove {
+		t.Errorf("empty: %+v, %v", c, err)
+	}
+}
+
+// TestConfigErrors: each mistake is told with file and line, and what was
+// meant.
+func TestConfigErrors(t *testing.T) {
+	change := func(old, new string) string {
+		if !strings.Contains(goodConfig, old) {
+			t.Fatalf("the good configuration has no %q", old)
+		}
+		return strings.Replace(goodConfig, old, new, 1)
+	}
+	for _, c := range []struct{ name, text, want string }{
+		{"unknown key", change("lease     =", "leese     ="), `muster.toml:12: unknown key "leese" in [network]; did you mean "lease"?`},
+		{"unknown table", change("[tftp]", "[ftp]"), `muster.toml:22: unknown key "ftp"; did you mean "tftp"?`},
+		{"not yet there", goodConfig + "[admin]\nlisten = \":8067\"\n", `unknown key "admin"`},
+		{"syntax", change(`mode      = "full"`, `mode      = full`), "muster.toml:7"},
+		{"wrong type", change(`max_pending = 500`, `max_pending = "many"`), "muster.toml:27"},
+		{"misspelt mode", change(`"full"`, `"ful"`), `muster.toml:7: mode "ful": want full, reservations, proxy or off`},
+		{"mode not yet there", change(`"full"`, `"auto"`), "not available in this version"},
+		{"range outside", change("10.77.0.100-10.77.0.200", "10.77.0.100-10.77.1.200"), "muster.toml:9: range 10.77.0.100-10.77.1.200: 10.77.1.200 is outside subnet 10.77.0.0/24"},
+		{"range backwards", change("10.77.0.100-10.77.0.200", "10.77.0.200-10.77.0.100"), "did you mean 10.77.0.100-10.77.0.200?"},
+		{"range of nonsense", change("10.77.0.100-10.77.0.200", "100-200"), "muster.toml:9: range \"100-200\": want FIRST-LAST"},
+		{"overlapping ranges", change("10.77.0.100-10.77.0.200", "10.77.0.100-10.77.0.150, 10.77.0.150-10.77.0.160"), "muster.toml:9: range 10.77.0.150-10.77.0.160 overlaps 10.77.0.100-10.77.0.150"},
+		{"broadcast address", change("10.77.0.100-10.77.0.200", "10.77.0.100-10.77.0.255"), "network or broadcast address"},
+		{"huge range", change("subnet    = \"10.77.0.0/24\"\nrange     = \"10.77.0.100-10.77.0.200\"", "range = \"10.0.0.0-10.255.255.0\""), "more than 1048576 addresses"},
+		{"full without range", change(`range     = "10.77.0.100-10.77.0.200"`, ""), "mode full needs a range"},
+		{"proxy with range", change(`pxe       = "binl"`, `range = "10.78.0.1-10.78.0.2"`), "muster.toml:18: mode proxy gives no addresses"},
+		{"host bits", change("10.77.0.0/24", "10.77.0.1/24"), "muster.toml:8: subnet 10.77.0.1/24 has host bits set; did you mean 10.77.0.0/24?"},
+		{"router elsewhere", change(`routers   = ["10.77.0.1"]`, `routers   = ["10.78.0.1"]`), "muster.toml:10: router 10.78.0.1 is outside subnet"},
+		{"no address", change(`dns       = ["10.77.0.1"]`, `dns       = ["one"]`), `muster.toml:11: dns: "one" is no IPv4 address`},
+		{"no interface", change(`interface = "eth2"`, ""), "muster.toml:14: a network needs an interface"},
+		{"name twice", change(`name      = "racks"`, `name      = "lab"`), `muster.toml:15: network name "lab" is used twice`},
+		{"overlapping subnets", change(`mode      = "proxy"`, "mode      = \"proxy\"\nsubnet = \"10.77.0.128/25\""), "muster.toml:18: subnet 10.77.0.128/25 overlaps 10.77.0.0/24 of network \"lab\""},
+		{"short lease", change(`"1h"`, `"1s"`), "muster.toml:12: lease \"1s\""},
+		{"policy", change(`"approve"`, `"aprove"`), "muster.toml:25: policy \"aprove\""},
+		{"listen", change(`":80"`, `"80"`), "muster.toml:21: listen \"80\""},
+	} {
+		_, err := parseConfig("muster.toml", []byte(c.text))
+		var te *tomlfile.Error
+		if err == nil || !strings.Contains(err.Error(), c.want) || !errors.As(err, &te) || te.Line == 0 {
+			t.Errorf("%s:\n got %v\nwant %s", c.name, err, c.want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	p := netip.MustParsePrefix
+	n := boot.Network{Name: "lab", Interface: "eth1", Mode: boot.Full, Ranges: []boot.Range{{From: netip.MustParseAddr("10.77.0.100"), To: netip.MustParseAddr("10.77.0.110")}}}
+	link := run.Link{Name: "eth1", Found: true, Addrs: []netip.Prefix{p("169.254.1.1/16"), p("10.77.0.1/24")}}
+	r, waits, err := resolve(n, link)
+	if err != nil || waits != "" || r.Server.String() != "10.77.0.1" || r.Subnet != p("10.77.0.0/24") {
+		t.Errorf("%+v, %q, %v", r, waits, err)
+	}
+	if _, waits, _ = resolve(n, run.Link{Name: "eth1"}); waits != "interface eth1 is not there" {
+		t.Errorf("waits for %q", waits)
+	}
+	if _, waits, _ = resolve(n, run.Link{Name: "eth1", Found: true}); waits != "interface eth1 has no IPv4 address" {
+		t.Errorf("waits for %q", waits)
+	}
+	link.Addrs = []netip.Prefix{p("192.168.0.1/24")}
+	if _, _, err = resolve(n, link); err == nil || !strings.Contains(err.Error(), "outside subnet 192.168.0.0/24") {
+		t.Errorf("a range outside the interface's subnet: %v", err)
+	}
+}
+
+// TestExitCodes: a mistake of the person is 2, and nothing was started.
+func TestExitCodes(t *testing.T) {
+	bad := t.TempDir() + "/muster.toml"
+	if err := os.WriteFile(bad, []byte("[[network]]\nmode = \"full\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	data := t.TempDir()
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"serve", "--config", bad}, 2, ":1: a network needs an interface"},
+		{[]string{"serve", "--config", "/nowhere/muster.toml"}, 2, "no such file"},
+		{[]string{"serve", "--frobnicate"}, 2, "unknown flag"},
+		{[]string{"serve", "--range", "10.0.0.1-10.0.0.2"}, 2, "belong to -i INTERFACE"},
+		{[]string{"serve", "-i", "eth0", "--range", "one"}, 2, "want FIRST-LAST"},
+		{[]string{"serve", "-i", "lo", "--kernel", "/nowhere"}, 2, "--kernel"},
+		{[]string{"host", "list"}, 1, "no running muster"},
+		{[]string{"host", "show"}, 2, "wants a host's name"},
+		{[]string{"host", "add", "x", "--mac", "zz"}, 2, "is not a MAC address"},
+		{[]string{"template", "lint", "/nowhere"}, 2, "no such file"},
+		{[]string{"version"}, 0, "muster devel"},
+	} {
+		var out strings.Builder
+		code := execute(t.Context(), append(c.args, "--data-dir", data), os.Getenv, &out, &out)
+		if code != c.code || !strings.Contains(out.String(), c.want) {
+			t.Errorf("muster %s: exit %d, want %d\n%s", strings.Join(c.args, " "), code, c.code, out.String())
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(goodConfig))
+	f.Add([]byte("[[network]]\ninterface=\"e\"\nmode=\"full\"\nrange=\"1.1.1.1-255.255.255.255\"\n"))
+	f.Add([]byte("x=\"\"\"\n[network]\n\"\"\"\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := parseConfig("f", b)
+		if err != nil {
+			if err.Error() == "" {
+				t.Fatal("an error without words")
+			}
+			return
+		}
+		for _, n := range c.Networks {
+			if n.Interface == "" || n.Mode == boot.Full && len(n.Ranges) == 0 {
+				t.Fatalf("accepted %+v", n)
+			}
+			if n.Subnet.IsValid() {
+				if err := inside(n.Subnet, n.Ranges); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}

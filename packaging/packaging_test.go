@@ -1,0 +1,384 @@
+// Package packaging_test builds the Debian package and looks at it: what is in
+// it, that the unit and the default configuration are sound, and that it
+// installs, upgrades and purges on a throwaway copy of this system.
+package packaging_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// need ends a test whose tools are missing: with a skip, or in CI, where they
+// are supposed to be there, with a failure.
+func need(t *testing.T, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			lack(t, "missing "+tool)
+		}
+	}
+}
+
+func lack(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// output runs a command and returns what it printed.
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "muster-packaging-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
+// build makes muster as it ships, once.
+var build = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(scratch, "muster")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "../cmd/muster")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func binary(t *testing.T) string {
+	t.Helper()
+	path, err := build()
+	must(t, err)
+	return path
+}
+
+// stub is the head of the binary, for packages that nobody will run: they are
+// compressed at once.
+func stub(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile(binary(t))
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "muster")
+	must(t, os.WriteFile(path, b[:4096], 0o755))
+	return path
+}
+
+// deb builds a package in a folder of its own and returns its path.
+func deb(t *testing.T, version, program string, env ...string) string {
+	t.Helper()
+	need(t, "dpkg-deb", "dpkg")
+	cmd := exec.Command("./build-deb.sh", version, program, t.TempDir())
+	cmd.Env = append(append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", "COMPLETER="+binary(t)), env...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("build-deb.sh: %v\n%s", err, errs.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func TestDebContents(t *testing.T) {
+	p := deb(t, "1.2.0", binary(t))
+	if want := "muster_1.2.0_" + strings.TrimSpace(output(t, "dpkg", "--print-architecture")) + ".deb"; filepath.Base(p) != want {
+		t.Errorf("package is %s, want %s", filepath.Base(p), want)
+	}
+	listing := output(t, "dpkg-deb", "-c", p)
+	for line := range strings.Lines(listing) {
+		if !strings.Contains(line, " root/root ") {
+			t.Errorf("not owned by root: %s", line)
+		}
+	}
+	control := output(t, "dpkg-deb", "-I", p)
+	for _, want := range []string{"Version: 1.2.0\n", "Depends: adduser | systemd-sysusers\n", "Recommends: ipxe\n", "Suggests: shim-signed, grub-efi-", "postinst", "prerm", "postrm"} {
+		if !strings.Contains(control, want) {
+			t.Errorf("control has no %q:\n%s", want, control)
+		}
+	}
+	if got := output(t, "dpkg-deb", "-I", p, "conffiles"); got != "/etc/muster/muster.toml\n" {
+		t.Errorf("conffiles: %q", got)
+	}
+
+	root := t.TempDir()
+	output(t, "dpkg-deb", "-x", p, root)
+	for name, mode := range map[string]os.FileMode{
+		"usr/bin/muster":                                  0o755,
+		"etc/muster":                                      0o755 | os.ModeDir,
+		"etc/muster/muster.toml":                          0o644,
+		"usr/lib/systemd/system/muster.service":           0o644,
+		"usr/lib/sysusers.d/muster.conf":                  0o644,
+		"usr/share/bash-completion/completions/muster":    0o644,
+		"usr/share/zsh/vendor-completions/_muster":        0o644,
+		"usr/share/fish/vendor_completions.d/muster.fish": 0o644,
+	} {
+		st, err := os.Stat(filepath.Join(root, name))
+		if err != nil {
+			t.Error(err)
+		} else if st.Mode() != mode || (st.Mode().IsRegular() && st.Size() == 0) {
+			t.Errorf("%s: mode %v, %d bytes; want %v", name, st.Mode(), st.Size(), mode)
+		}
+	}
+	if _, err := os.Stat("../LICENSE"); err == nil {
+		if _, err := os.Stat(filepath.Join(root, "usr/share/doc/muster/copyright")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDebIsReproducible(t *testing.T) {
+	program := stub(t)
+	a, err := os.ReadFile(deb(t, "1.2.0", program))
+	must(t, err)
+	time.Sleep(time.Second) // another second on the clock
+	b, err := os.ReadFile(deb(t, "1.2.0", program, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8"))
+	must(t, err)
+	if !bytes.Equal(a, b) {
+		t.Error("two builds of the same input differ")
+	}
+}
+
+func TestDebVersions(t *testing.T) {
+	program, last := stub(t), ""
+	for _, c := range [][2]string{{"v1.2.0-rc1", "1.2.0~rc1"}, {"v1.2.0", "1.2.0"}, {"1.2.0-3-gabcdef", "1.2.0+3+gabcdef"}} {
+		name := filepath.Base(deb(t, c[0], program))
+		if !strings.HasPrefix(name, "muster_"+c[1]+"_") {
+			t.Errorf("%s: package is %s, want version %s", c[0], name, c[1])
+		}
+		if last != "" {
+			output(t, "dpkg", "--compare-versions", last, "lt", c[1])
+		}
+		last = c[1]
+	}
+}
+
+func TestDebRefuses(t *testing.T) {
+	need(t, "dpkg-deb", "dpkg")
+	wrongArch := "arm64"
+	if strings.TrimSpace(output(t, "dpkg", "--print-architecture")) == "arm64" {
+		wrongArch = "amd64"
+	}
+	for _, c := range []struct {
+		name string
+		env  string
+		args []string
+		want string
+	}{
+		{"no arguments", "", nil, "usage: build-deb.sh VERSION BINARY OUTDIR"},
+		{"version", "", []string{"devel", binary(t), scratch}, "want something like 1.2.0"},
+		{"no binary", "", []string{"1", "nowhere", scratch}, "no binary nowhere: go build"},
+		{"architecture", "DEB_ARCH=" + wrongArch, []string{"1", binary(t), scratch}, "is not built for " + wrongArch},
+		{"completer", "COMPLETER=/bin/false", []string{"1", binary(t), scratch}, "set COMPLETER"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := exec.Command("./build-deb.sh", c.args...)
+			cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", c.env)
+			out, err := cmd.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), c.want) {
+				t.Errorf("err %v, said %q; want %q", err, out, c.want)
+			}
+		})
+	}
+}
+
+// TestUnit lets systemd judge the unit, with the built binary in its place.
+func TestUnit(t *testing.T) {
+	need(t, "systemd-analyze")
+	unit, err := os.ReadFile("muster.service")
+	must(t, err)
+	text := strings.Replace(string(unit), "/usr/bin/muster ", binary(t)+" ", 1)
+	path := filepath.Join(t.TempDir(), "muster.service")
+	must(t, os.WriteFile(path, []byte(text), 0o644))
+	if out := output(t, "systemd-analyze", "verify", "--man=no", path); out != "" {
+		t.Errorf("systemd-analyze verify says:\n%s", out)
+	}
+	// 20 of 100: what is left open is what a network server needs.
+	output(t, "systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", path)
+}
+
+// TestDefaultConfig: the configuration that is installed is accepted, says what
+// to write, and opens no port.
+func TestDefaultConfig(t *testing.T) {
+	data := t.TempDir()
+	var said bytes.Buffer
+	cmd := exec.Command(binary(t), "serve", "--config", "muster.toml", "--data-dir", data)
+	cmd.Stdout, cmd.Stderr = &said, &said
+	must(t, cmd.Start())
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	stop := sync.OnceValue(func() error {
+		cmd.Process.Signal(syscall.SIGTERM)
+		return <-done
+	})
+	defer stop()
+
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		out, err := exec.Command(binary(t), "host", "list", "--data-dir", data).CombinedOutput()
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			cmd.Process.Kill()
+			stop()
+			t.Fatalf("no answer on the socket: %s\n%s", out, said.String())
+		}
+	}
+	if open := inetSockets(t, cmd.Process.Pid); len(open) > 0 {
+		t.Errorf("nothing is configured, but these are open:\n%s", strings.Join(open, "\n"))
+	}
+	if err := stop(); err != nil {
+		t.Errorf("muster ended with %v", err)
+	}
+	for _, want := range []string{"nothing is configured", "muster.toml", "[[network]]", "interface"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("muster did not say %q:\n%s", want, said.String())
+		}
+	}
+}
+
+// inetSockets lists a process's UDP and TCP sockets as /proc/net shows them.
+func inetSockets(t *testing.T, pid int) (open []string) {
+	t.Helper()
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil || len(fds) == 0 {
+		t.Fatalf("cannot see what process %d has open", pid)
+	}
+	mine := map[string]bool{}
+	for _, fd := range fds {
+		if l, err := os.Readlink(fd); err == nil && strings.HasPrefix(l, "socket:[") {
+			mine[strings.Trim(l, "socket:[]")] = true
+		}
+	}
+	for _, proto := range []string{"udp", "udp6", "tcp", "tcp6"} {
+		table, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, proto)) // no IPv6, no table
+		for line := range strings.Lines(string(table)) {
+			// The tenth field is the inode; of the heading it is a word.
+			if f := strings.Fields(line); len(f) > 9 && mine[f[9]] {
+				open = append(open, proto+" "+f[1])
+			}
+		}
+	}
+	return open
+}
+
+// TestConfigExamples takes the # away from every setting: all are known, and
+// the only complaint is about the interfaces of the example.
+func TestConfigExamples(t *testing.T) {
+	text, err := os.ReadFile("muster.toml")
+	must(t, err)
+	text = regexp.MustCompile(`(?m)^#([a-z_\[])`).ReplaceAll(text, []byte("$1"))
+	text = bytes.ReplaceAll(text, []byte(`"eth`), []byte(`"nowhere`))
+	if bytes.Count(text, []byte("\n[[network]]")) != 2 || !bytes.Contains(text, []byte("\nmax_pending")) {
+		t.Fatalf("the examples were not uncommented:\n%s", text)
+	}
+	path := filepath.Join(t.TempDir(), "muster.toml")
+	must(t, os.WriteFile(path, text, 0o644))
+	out, err := exec.Command(binary(t), "serve", "--config", path, "--data-dir", t.TempDir()).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), `interface "nowhere1" does not exist`) {
+		t.Errorf("err %v:\n%s", err, out)
+	}
+}
+
+func TestMaintainerScripts(t *testing.T) {
+	for _, s := range []string{"postinst", "prerm", "postrm"} {
+		output(t, "sh", "-n", filepath.Join("debian", s))
+	}
+}
+
+// TestInstall runs dpkg on this system's files with a layer on top that takes
+// all changes and is gone with the test.
+func TestInstall(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lack(t, "needs root, to mount")
+	}
+	need(t, "unshare", "mount", "chroot", "dpkg", "deb-systemd-helper", "systemctl")
+	if exec.Command("dpkg", "-s", "muster").Run() == nil {
+		lack(t, "the package muster is installed on this machine")
+	}
+	if out, err := exec.Command("unshare", "-m", "sh", "-c", onTop+"true", "sh", t.TempDir()).CombinedOutput(); err != nil {
+		lack(t, "cannot mount an overlay here: "+string(out))
+	}
+	older, newer := deb(t, "1.0.0", stub(t)), deb(t, "1.1.0", stub(t))
+	out, err := exec.Command("unshare", "-m", "sh", "-c", onTop+`
+cp "$2" "$3" "$1/root/tmp/"
+chroot "$1/root" sh -ec '
+	export DEBIAN_FRONTEND=noninteractive
+	unit=/etc/systemd/system/multi-user.target.wants/muster.service
+	echo "# install"
+	dpkg -i /tmp/muster_1.0.0_*.deb
+	getent passwd muster | grep :/usr/sbin/nologin
+	test -L $unit
+	test "$(dpkg --verify muster)" = ""
+	echo "# what a person changed survives an upgrade"
+	echo "# mine" >>/etc/muster/muster.toml
+	systemctl --quiet disable muster.service
+	install -d -o muster -g muster -m 750 /var/lib/muster
+	touch /var/lib/muster/muster.db
+	dpkg -i /tmp/muster_1.1.0_*.deb
+	grep "^# mine" /etc/muster/muster.toml
+	test ! -e $unit
+	echo "# removal keeps configuration and data"
+	dpkg -r muster
+	test -e /etc/muster/muster.toml
+	test -e /var/lib/muster/muster.db
+	echo "# purge takes them"
+	dpkg -P muster
+	test ! -e /etc/muster
+	test ! -e /var/lib/muster
+	getent passwd muster >/dev/null
+	test "$(find /etc/systemd /var/lib/systemd -name "muster*")" = ""
+	echo "# the other way to make the user"
+	userdel muster
+	rm /usr/bin/systemd-sysusers
+	dpkg -i /tmp/muster_1.0.0_*.deb
+	getent passwd muster | grep :/usr/sbin/nologin
+	getent group muster
+	echo "# all well"
+'`, "sh", t.TempDir(), older, newer).CombinedOutput()
+	if err != nil || !strings.HasSuffix(string(out), "# all well\n") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
+// onTop makes $1/root this system with a layer for changes in memory. Mounts
+// are private to the namespace and end with it.
+const onTop = `set -e
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+mount -t proc proc "$1/root/proc"
+mount --rbind /dev "$1/root/dev"
+mount -t tmpfs tmpfs "$1/root/run"
+mount -t tmpfs tmpfs "$1/root/tmp"
+`
