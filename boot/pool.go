@@ -155,11 +155,11 @@ func (p *pool) touch(a netip.Addr, t time.Time) {
 // candidates returns up to n addresses that look free at now, best first. A
 // holder's own offer comes first, so that a repeated DISCOVER gets the same.
 func (p *pool) candidates(holder string, n int, now time.Time) []netip.Addr {
+	p.expire(now)
 	var out []netip.Addr
 	if h, ok := p.holds[holder]; ok {
 		out = append(out, h.Addr)
 	}
-	p.expire(now)
 	var taken []uint32
 	for len(taken) < n && len(p.heap) > 0 {
 		s := p.heap[0]

@@ -254,3 +254,28 @@ func (r *rig) events() []boot.Event {
 	}
 	return es
 }
+
+// tries runs a command that may fail, and returns what it printed.
+func (r *rig) tries(args ...string) string {
+	r.t.Helper()
+	out, _ := exec.CommandContext(r.ctx, program(r.t), append([]string{"--data-dir", r.data}, args...)...).Output()
+	return string(out)
+}
+
+// fails runs a command that must fail, and returns what it said.
+func (r *rig) fails(args ...string) string {
+	r.t.Helper()
+	out, err := exec.CommandContext(r.ctx, program(r.t), append([]string{"--data-dir", r.data}, args...)...).CombinedOutput()
+	if err == nil {
+		r.t.Fatalf("muster %s succeeded:\n%s", strings.Join(args, " "), out)
+	}
+	return string(out)
+}
+
+// status is the daemon's own account.
+func (r *rig) status() admin.Status {
+	r.t.Helper()
+	var s admin.Status
+	must(r.t, admin.NewClient(r.data).Call(r.ctx, "GET", "/api/v1/status", nil, &s))
+	return s
+}
