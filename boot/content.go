@@ -24,6 +24,7 @@ type Ref struct {
 	Kind     RefKind
 	Name     string    // loader, file inside the template, or image/file
 	Template *Template // for RefTemplate and RefGenerated
+	Blob     Blob      // for RefImage
 	Machine  Machine   // what a rendered file may see
 }
 

@@ -164,11 +164,13 @@ type Changes struct {
 	Leases   []Lease   // put
 	Template *Template // put, as the newest of its name
 	Drop     string    // template name to forget
+	Image    *Image    // put
+	NoImage  string    // image to remove
 	Events   []Event   // appended with the rest
 	Pending  int       // change of the count of pending hosts
 }
 
 // Empty reports a decision that touches no disk.
 func (c *Changes) Empty() bool {
-	return c.Host == nil && c.Remove == nil && len(c.Leases) == 0 && len(c.Events) == 0 && c.Template == nil && c.Drop == ""
+	return c.Host == nil && c.Remove == nil && len(c.Leases) == 0 && len(c.Events) == 0 && c.Template == nil && c.Drop == "" && c.Image == nil && c.NoImage == ""
 }

@@ -359,6 +359,16 @@ func apply(tx Tx, c *Changes) error {
 			return err
 		}
 	}
+	if c.Image != nil {
+		if err := tx.PutImage(c.Image); err != nil {
+			return err
+		}
+	}
+	if c.NoImage != "" {
+		if err := tx.DeleteImage(c.NoImage); err != nil {
+			return err
+		}
+	}
 	for i := range c.Events {
 		seq, err := tx.Append(c.Events[i])
 		if err != nil {

@@ -43,5 +43,7 @@ const (
 	LoaderMissing EventKind = "loader.missing"
 	TemplatePush  EventKind = "template.pushed"
 	TemplateGone  EventKind = "template.removed"
+	ImageImported EventKind = "image.imported"
+	ImageGone     EventKind = "image.removed"
 	EnrollLimit   EventKind = "enroll.limit"
 )

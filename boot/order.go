@@ -54,6 +54,12 @@ type PushTemplate struct{ Template Template }
 // DropTemplate forgets a name that no host uses.
 type DropTemplate struct{ Name string }
 
+// ImportImage names files that are stored already.
+type ImportImage struct{ Image Image }
+
+// RemoveImage forgets an image.
+type RemoveImage struct{ Name string }
+
 // ReleaseLease frees an address.
 type ReleaseLease struct {
 	Network string
@@ -69,6 +75,8 @@ func (RemoveHost) order()   {}
 func (PushTemplate) order() {}
 func (DropTemplate) order() {}
 func (ReleaseLease) order() {}
+func (ImportImage) order()  {}
+func (RemoveImage) order()  {}
 
 // Apply says what an order changes. It is pure but for now, which is given.
 func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
@@ -129,6 +137,22 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 		}
 	case ReleaseLease:
 		err = a.release(o)
+	case ImportImage:
+		i := o.Image
+		if err = i.Validate(); err != nil {
+			err = OrderError("%v", err)
+			break
+		}
+		i.Imported = a.now
+		a.c.Image = &i
+		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageImported, Text: fmt.Sprintf("image %s imported, %d files", i.Name, len(i.Files))})
+	case RemoveImage:
+		var i *Image
+		if i, err = v.Image(o.Name); err == nil && i == nil {
+			err = OrderError("no image is called %s (muster image list)", o.Name)
+		}
+		a.c.NoImage = o.Name
+		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageGone, Text: "image " + o.Name + " removed"})
 	default:
 		err = fmt.Errorf("order %T is not known", o)
 	}

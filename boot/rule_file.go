@@ -3,8 +3,6 @@
 
 package boot
 
-import "strings"
-
 func ruleFile(t *turn) (bool, error) {
 	if t.dhcp() {
 		return false, nil
@@ -16,6 +14,9 @@ func ruleFile(t *turn) (bool, error) {
 		t.why("loader %s", t.file)
 		t.d.Reply = File{Ref{Kind: RefLoader, Name: t.file}}
 		return true, nil
+	}
+	if name, file, ok := imageFile(t.file); ok && !t.hasToken {
+		return t.image(name, file, true)
 	}
 	if !t.hasToken {
 		return t.refuse(true, "no file %q for a machine without a boot path", t.file)
@@ -45,12 +46,29 @@ func ruleFile(t *turn) (bool, error) {
 	}
 	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: t.token.Boot, Version: x.ID, Issued: t.token.Issued}))
 	m.Boot, m.Template, m.Version = int(t.token.Boot), x.Name, x.Version
-	if name, ok := strings.CutPrefix(t.file, "images/"); ok {
-		t.why("image %s", name)
-		t.d.Reply = File{Ref{Kind: RefImage, Name: name, Template: x, Machine: m}}
-		return true, nil
+	if name, file, ok := imageFile(t.file); ok {
+		return t.image(name, file, false)
 	}
 	t.why("%s of %s version %d", t.file, x.Name, x.Version)
 	t.d.Reply = File{Ref{Kind: RefTemplate, Name: t.file, Template: x, Machine: m}}
+	return true, nil
+}
+
+// image answers with a file of an image. Without a boot path only public
+// images exist.
+func (t *turn) image(name, file string, publicOnly bool) (bool, error) {
+	img, err := t.v.Image(name)
+	if err != nil {
+		return false, err
+	}
+	if img == nil || publicOnly && !img.Public {
+		return t.refuse(true, "no image %s for this machine", name)
+	}
+	b, ok := img.Files[file]
+	if !ok {
+		return t.refuse(true, "image %s has no file %s", name, file)
+	}
+	t.why("%s of image %s", file, name)
+	t.d.Reply = File{Ref{Kind: RefImage, Name: file, Blob: b}}
 	return true, nil
 }

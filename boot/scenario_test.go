@@ -97,6 +97,10 @@ func (w *world) play(line string) ([]string, error) {
 		return nil, w.template(words, kv)
 	case words[0] == "host":
 		return nil, w.host(words, kv)
+	case words[0] == "image": // image NAME FILE [public]
+		i := boot.Image{Name: words[1], Public: slices.Contains(words, "public"), Files: map[string]boot.Blob{words[2]: {Digest: "d", Size: 1}}}
+		_, err := w.engine.Do(w.ctx, boot.ImportImage{Image: i})
+		return nil, err
 	case words[0] == "lease": // lease NETWORK ADDRESS HOLDER FOR
 		d, err := time.ParseDuration(words[4])
 		if err != nil {

@@ -46,6 +46,7 @@ type Reader interface {
 	LeaseByHolder(network, holder string) (*Lease, error)
 	Template(TemplateID) (*Template, error)
 	TemplateByName(string) (*Template, error) // newest version
+	Image(name string) (*Image, error)
 	Counter(Counter) (uint64, error)
 	Secret(name string) ([]byte, error)
 }
@@ -59,6 +60,7 @@ type ReadTx interface {
 	Leases(network string, after netip.Addr, n int) ([]Lease, error)
 	Events(after uint64, n int) ([]Event, error)
 	Templates(after TemplateID, n int) ([]*Template, error)
+	Images(after string, n int) ([]*Image, error)
 }
 
 // Tx adds writes to point look-ups. There are no ranges inside Update.
@@ -69,6 +71,8 @@ type Tx interface {
 	PutLease(Lease) error
 	PutTemplate(*Template) error
 	DropTemplate(name string) error // forgets the name; versions stay for what is pinned to them
+	PutImage(*Image) error
+	DeleteImage(name string) error
 	Append(Event) (seq uint64, err error)
 	SetCounter(Counter, uint64) error
 	SetSecret(name string, value []byte) error

@@ -18,6 +18,7 @@ const (
 	tabHolder       Table = "holder"
 	tabTemplate     Table = "template"
 	tabTemplateName Table = "template.name"
+	tabImage        Table = "image"
 	tabEvent        Table = "event"
 	tabCounter      Table = "counter"
 	tabSecret       Table = "secret"
@@ -27,7 +28,7 @@ const (
 // Tables lists every table a backend must have.
 func Tables() []Table {
 	return []Table{tabHost, tabHostName, tabHostMAC, tabHostUUID, tabHostSerial, tabHostDUID, tabHostAddr,
-		tabLease, tabHolder, tabTemplate, tabTemplateName, tabEvent, tabCounter, tabSecret, tabMeta}
+		tabLease, tabHolder, tabTemplate, tabTemplateName, tabImage, tabEvent, tabCounter, tabSecret, tabMeta}
 }
 
 // Backend is a medium. View may run concurrently with itself and with Commit;

@@ -12,6 +12,7 @@
 //	holder         network 00 holder -> address
 //	template       big-endian ID -> JSON
 //	template.name  name -> ID of the newest version
+//	image          name -> JSON
 //	event          big-endian number -> JSON
 //	counter        name -> big-endian number
 //	secret         name -> bytes

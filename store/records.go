@@ -118,6 +118,18 @@ func (r records) TemplateByName(name string) (*boot.Template, error) {
 	return t, nil
 }
 
+func (r records) Image(name string) (*boot.Image, error) {
+	b := r.get(tabImage, []byte(name))
+	if b == nil {
+		return nil, nil
+	}
+	i := new(boot.Image)
+	if err := decodeJSON(b, i); err != nil {
+		return nil, fmt.Errorf("image %s: %w", name, err)
+	}
+	return i, nil
+}
+
 func (r records) Counter(c boot.Counter) (uint64, error) {
 	return fromBE64(r.get(tabCounter, []byte(c))), nil
 }
@@ -166,6 +178,10 @@ func (r readTx) Hosts(after boot.HostID, n int) ([]*boot.Host, error) {
 
 func (r readTx) Templates(after boot.TemplateID, n int) ([]*boot.Template, error) {
 	return list(r.s, tabTemplate, nil, be64(uint64(after)), n, jsonRecord[boot.Template])
+}
+
+func (r readTx) Images(after string, n int) ([]*boot.Image, error) {
+	return list(r.s, tabImage, nil, []byte(after), n, jsonRecord[boot.Image])
 }
 
 func (r readTx) Events(after uint64, n int) ([]boot.Event, error) {
@@ -352,6 +368,23 @@ func (w *writeTx) PutTemplate(t *boot.Template) error {
 
 func (w *writeTx) DropTemplate(name string) error {
 	w.put(tabTemplateName, []byte(name), nil)
+	return nil
+}
+
+func (w *writeTx) PutImage(i *boot.Image) error {
+	if err := i.Validate(); err != nil {
+		return err
+	}
+	b, err := encodeJSON(i)
+	if err != nil {
+		return err
+	}
+	w.put(tabImage, []byte(i.Name), b)
+	return nil
+}
+
+func (w *writeTx) DeleteImage(name string) error {
+	w.put(tabImage, []byte(name), nil)
 	return nil
 }
 

@@ -107,6 +107,18 @@ func (s *Spec) Template() boot.Template {
 	return boot.Template{Name: s.Name, Install: s.Install, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match}
 }
 
+// Images lists the images that the boot script refers to.
+func (s *Spec) Images() []string {
+	var out []string
+	for _, f := range append([]string{s.Boot.Kernel}, s.Boot.Initrd...) {
+		if ref, ok := strings.CutPrefix(f, imagePrefix); ok {
+			name, _, _ := strings.Cut(ref, "/")
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // value reads a parameter from text, by its type.
 func (p Param) value(text string) (any, error) {
 	switch p.Type {

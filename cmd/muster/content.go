@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
@@ -17,6 +16,7 @@ import (
 // content opens whatever a decision refers to.
 type content struct {
 	set     *templates.Set
+	images  *images.Store
 	loaders func() *images.Loaders
 }
 
@@ -37,7 +37,11 @@ func (c content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 		// A package upgrade replaces the file: size and time name the bytes.
 		return &boot.Object{Body: f, Name: ref.Name, Size: st.Size(), ETag: fmt.Sprintf(`"%s-%x-%x"`, ref.Name, st.Size(), st.ModTime().UnixNano())}, nil
 	case boot.RefImage:
-		return nil, fmt.Errorf("%w: no image %s is imported", boot.ErrNoFile, path.Dir(ref.Name))
+		f, err := c.images.Open(ref.Blob.Digest)
+		if err != nil {
+			return nil, err
+		}
+		return &boot.Object{Body: f, Name: ref.Name, Size: ref.Blob.Size, ETag: `"` + ref.Blob.Digest + `"`}, nil
 	}
 	return c.set.Open(ctx, ref)
 }

@@ -165,7 +165,7 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 		}
 		s := admin.ExplainStep{Step: name, Reply: boot.Verb(dec.Reply), Gets: d.gets(dec), Why: dec.Why}
 		if x, ok := dec.Reply.(boot.Script); ok {
-			if obj, err := (content{set: d.set, loaders: d.loaders.Load}).Open(ctx, x.Ref); err != nil {
+			if obj, err := d.content().Open(ctx, x.Ref); err != nil {
 				s.Script = err.Error()
 			} else {
 				b, _ := io.ReadAll(obj.Body)

@@ -311,11 +311,15 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	}
 	d.findLoaders()
 	d.engine = boot.NewEngine(d.store, requests, d.log)
-	c := content{set: d.set, loaders: d.loaders.Load}
+	c := d.content()
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)
 	d.tftp = tftpd.NewServer(d.engine, c, d.log)
 	d.http = httpboot.NewHandler(d.engine, c, d.log)
 	return nil
+}
+
+func (d *daemon) content() content {
+	return content{set: d.set, images: d.images, loaders: d.loaders.Load}
 }
 
 // close is safe on what was never opened; the store closes last.

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -80,6 +82,29 @@ func lint(dir string) (map[string]boot.Blob, *templates.Spec, error) {
 	return fl, s, nil
 }
 
+// upload stores a folder's files; those the daemon has are not sent again.
+func (a *app) upload(ctx context.Context, cl *admin.Client, fl map[string]boot.Blob, dir string) error {
+	for _, n := range slices.Sorted(maps.Keys(fl)) {
+		b := fl[n]
+		if cl.Has(ctx, b.Digest) {
+			continue
+		}
+		if !a.json && b.Size > 1<<20 {
+			fmt.Fprintf(a.err, "uploading %s, %s\n", n, size(b.Size))
+		}
+		f, err := os.Open(filepath.Join(dir, filepath.FromSlash(n)))
+		if err != nil {
+			return err
+		}
+		err = cl.Upload(ctx, b.Digest, f, b.Size)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("upload %s: %w", n, err)
+		}
+	}
+	return nil
+}
+
 func (a *app) templateLintCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "lint DIR", Short: "Judge a template's folder without storing it", Args: exactly(1, "a folder"),
@@ -104,28 +129,8 @@ func (a *app) templatePushCmd() *cobra.Command {
 				return err
 			}
 			cl := a.client()
-			names := make([]string, 0, len(fl))
-			for n := range fl {
-				names = append(names, n)
-			}
-			slices.Sort(names)
-			for _, n := range names {
-				b := fl[n]
-				if cl.Has(c.Context(), b.Digest) {
-					continue
-				}
-				if !a.json && b.Size > 1<<20 {
-					fmt.Fprintf(a.err, "uploading %s, %s\n", n, size(b.Size))
-				}
-				f, err := os.Open(filepath.Join(args[0], filepath.FromSlash(n)))
-				if err != nil {
-					return err
-				}
-				err = cl.Upload(c.Context(), b.Digest, f, b.Size)
-				f.Close()
-				if err != nil {
-					return fmt.Errorf("upload %s: %w", n, err)
-				}
+			if err := a.upload(c.Context(), cl, fl, args[0]); err != nil {
+				return err
 			}
 			var out admin.Pushed
 			if err := cl.Call(c.Context(), http.MethodPost, "/api/v1/templates", admin.Push{Files: fl}, &out); err != nil {

@@ -143,6 +143,25 @@ func (s *Server) Handler() http.Handler {
 	route("PUT /api/v1/files/{digest}", func(r *http.Request) (any, error) {
 		return s.Files.Put(r.Context(), r.Body, r.PathValue("digest"))
 	})
+	route("GET /api/v1/images", s.imageList)
+	route("POST /api/v1/images", func(r *http.Request) (any, error) {
+		var i boot.Image
+		if err := read(r, &i); err != nil {
+			return nil, err
+		}
+		if err := s.uploaded(i.Files); err != nil {
+			return nil, err
+		}
+		c, err := s.Engine.Do(r.Context(), boot.ImportImage{Image: i})
+		return c.Image, err
+	})
+	route("DELETE /api/v1/images/{name}", func(r *http.Request) (any, error) {
+		if err := s.imageUnused(r.PathValue("name")); err != nil {
+			return nil, err
+		}
+		_, err := s.Engine.Do(r.Context(), boot.RemoveImage{Name: r.PathValue("name")})
+		return struct{}{}, err
+	})
 	route("GET /api/v1/leases", s.leases)
 	route("DELETE /api/v1/leases/{network}/{addr}", func(r *http.Request) (any, error) {
 		a, err := netip.ParseAddr(r.PathValue("addr"))
@@ -419,11 +438,8 @@ func (s *Server) push(r *http.Request) (any, error) {
 	if err := read(r, &p); err != nil {
 		return nil, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.Files)) {
-		b := p.Files[name]
-		if n, ok := s.Files.Has(b.Digest); !ok || n != b.Size {
-			return nil, boot.OrderError("file %s was not uploaded whole", name)
-		}
+	if err := s.uploaded(p.Files); err != nil {
+		return nil, err
 	}
 	spec, err := templates.Lint(p.Files, func(f string) (io.ReadCloser, error) { return s.Files.Open(p.Files[f].Digest) })
 	if err != nil {
@@ -437,6 +453,64 @@ func (s *Server) push(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return Pushed{Template: *c.Template, Warnings: overlaps(c.Template, old)}, nil
+}
+
+// uploaded refuses a list of files of which one is not here whole, or has a
+// name that no URL should carry.
+func (s *Server) uploaded(files map[string]boot.Blob) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := templates.ValidFile(name); err != nil {
+			return boot.OrderError("%v", err)
+		}
+		b := files[name]
+		if n, ok := s.Files.Has(b.Digest); !ok || n != b.Size {
+			return boot.OrderError("file %s was not uploaded whole", name)
+		}
+	}
+	return nil
+}
+
+func (s *Server) imageList(r *http.Request) (any, error) {
+	out := []*boot.Image{}
+	for after := ""; ; {
+		var is []*boot.Image
+		if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { is, err = tx.Images(after, page); return err }); err != nil {
+			return nil, err
+		}
+		out = append(out, is...)
+		if len(is) < page {
+			return out, nil
+		}
+		after = is[len(is)-1].Name
+	}
+}
+
+// imageUnused refuses to remove an image whose files a template boots.
+func (s *Server) imageUnused(name string) error {
+	for _, t := range s.Engine.Policy().Templates {
+		uses, err := s.uses(t, name)
+		if err != nil {
+			return err
+		}
+		if uses {
+			return boot.OrderError("image %s is used by template %s", name, t.Name)
+		}
+	}
+	return nil
+}
+
+func (s *Server) uses(t *boot.Template, image string) (bool, error) {
+	f, err := s.Files.Open(t.Files[templates.SpecFile].Digest)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return false, err
+	}
+	spec, err := templates.ParseSpec(templates.SpecFile, b)
+	return err == nil && slices.Contains(spec.Images(), image), err
 }
 
 // overlaps names the templates whose order against t only the name decides.

@@ -28,6 +28,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"hosts and their keys", CheckHosts},
 		{"leases", CheckLeases},
 		{"templates", CheckTemplates},
+		{"images", CheckImages},
 		{"events", CheckEvents},
 		{"counters and secrets", CheckSmall},
 		{"failed update undoes only itself", CheckIsolation},
@@ -281,6 +282,35 @@ func CheckTemplates(open Opener) error {
 			return err
 		}
 		return check(false)
+	})
+}
+
+// CheckImages: put, found, listed by name, gone.
+func CheckImages(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		if err := s.Update(ctx, func(tx boot.Tx) error {
+			for _, n := range []string{"b", "a"} {
+				if err := tx.PutImage(&boot.Image{Name: n, Public: n == "a", Imported: noon, Files: map[string]boot.Blob{"vmlinuz": {Digest: n, Size: 1}}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if err := s.Update(ctx, func(tx boot.Tx) error { return tx.DeleteImage("b") }); err != nil {
+			return err
+		}
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			if i, err := tx.Image("b"); err != nil || i != nil {
+				return fmt.Errorf("removed image is %+v, %v", i, err)
+			}
+			l, err := tx.Images("", 10)
+			if err != nil || len(l) != 1 || l[0].Name != "a" || !l[0].Public || l[0].Files["vmlinuz"].Digest != "a" {
+				return fmt.Errorf("images listed: %+v, %v", l, err)
+			}
+			return nil
+		})
 	})
 }
 

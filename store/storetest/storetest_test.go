@@ -51,6 +51,8 @@ type writes interface {
 	PutLease(boot.Lease) error
 	PutTemplate(*boot.Template) error
 	DropTemplate(string) error
+	PutImage(*boot.Image) error
+	DeleteImage(string) error
 	Append(boot.Event) (uint64, error)
 	SetCounter(boot.Counter, uint64) error
 	SetSecret(string, []byte) error
