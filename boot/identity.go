@@ -12,10 +12,12 @@ import (
 // MAC is a 48-bit hardware address, the only kind netboot uses (hlen 6).
 type MAC [6]byte
 
+var separators = strings.NewReplacer(":", "", "-", "")
+
 // ParseMAC reads 52:54:00:aa:bb:01, 52-54-00-aa-bb-01 or 525400aabb01.
 func ParseMAC(s string) (MAC, error) {
 	var m MAC
-	h := strings.NewReplacer(":", "", "-", "").Replace(strings.TrimSpace(s))
+	h := separators.Replace(strings.TrimSpace(s))
 	if len(h) != 12 {
 		return m, fmt.Errorf("%q is not a MAC address: want six bytes like 52:54:00:aa:bb:01", s)
 	}
@@ -164,12 +166,16 @@ var junkSerials = map[string]bool{
 	"oem": true, "chassisserialnumber": true, "baseboardserialnumber": true, "notprovided": true, "xxxxxxx": true,
 }
 
+var blanksAndDots = strings.NewReplacer(" ", "", ".", "")
+
 // CleanSerial trims a serial number and reports whether it can name a
 // machine. Control characters and anything beyond ASCII refuse it, as does a
 // text that vendors ship as filler. At most 64 bytes are kept: SMBIOS strings
 // have no limit of their own.
 func CleanSerial(s string) (string, bool) {
-	s = strings.TrimSpace(s)
+	if s = strings.TrimSpace(s); s == "" {
+		return "", false
+	}
 	if len(s) > 64 {
 		s = s[:64]
 	}
@@ -178,7 +184,7 @@ func CleanSerial(s string) (string, bool) {
 			return "", false
 		}
 	}
-	k := strings.ToLower(strings.NewReplacer(" ", "", ".", "").Replace(s))
+	k := strings.ToLower(blanksAndDots.Replace(s))
 	if junkSerials[k] || len(s) < 3 || strings.Trim(s, "0") == "" || strings.Trim(s, "Ff") == "" || strings.Trim(s, ".-_ ") == "" {
 		return "", false
 	}

@@ -39,8 +39,11 @@ const (
 	crowded      = slots * 3 / 4
 	linkSlots    = slots / 4 // of one interface, once it is crowded
 	batch        = 64
-	bufferSize   = 2048
-	askTimeout   = 5 * time.Second // then the client has asked again anyway
+
+	discoverWorkers = 4
+	discoverQueue   = 256
+	bufferSize      = 2048
+	askTimeout      = 5 * time.Second // then the client has asked again anyway
 )
 
 // Server answers DHCPv4.
@@ -73,6 +76,17 @@ func (s *Server) Serve(ctx context.Context, c Conn) error {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	defer s.wg.Wait()
+	// DISCOVERs go to a few workers, so that a flood of them queues among
+	// itself and never in front of the store's writer.
+	discovers := make(chan func(), discoverQueue)
+	defer close(discovers)
+	for range discoverWorkers {
+		s.wg.Go(func() {
+			for f := range discovers {
+				f()
+			}
+		})
+	}
 	ps := make([]Packet, batch)
 	for i := range ps {
 		ps[i].Buf = make([]byte, bufferSize)
@@ -111,10 +125,20 @@ func (s *Server) Serve(ctx context.Context, c Conn) error {
 				s.Stats.Dropped.Add(1)
 				continue
 			}
-			s.wg.Go(func() {
+			work := func() {
 				defer release()
 				s.answer(ctx, c, r)
-			})
+			}
+			if r.in.Step != boot.Discover {
+				s.wg.Go(work)
+				continue
+			}
+			select {
+			case discovers <- work:
+			default:
+				release()
+				s.Stats.Dropped.Add(1)
+			}
 		}
 	}
 }
@@ -131,13 +155,19 @@ func (s *Server) parse(b []byte, m Meta) (r *request, err error) {
 }
 
 // take finds a slot: at most half of them for REQUESTs, and at most a quarter
-// for one interface while it is crowded.
+// for one interface while it is crowded and others ask too. A DISCOVER is
+// refused while half of the REQUEST slots wait for the disk: an offer that
+// nobody could confirm is work for nothing.
 func (s *Server) take(r *request) (release func(), ok bool) {
 	commits := r.in.Step != boot.Discover
 	link := r.meta.Index
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.inFlight >= slots || commits && s.requests >= requestSlots || s.inFlight >= crowded && s.byLink[link] >= linkSlots {
+	switch {
+	case s.inFlight >= slots,
+		commits && s.requests >= requestSlots,
+		!commits && s.requests >= requestSlots/2,
+		s.inFlight >= crowded && len(s.byLink) > 1 && s.byLink[link] >= linkSlots:
 		return nil, false
 	}
 	s.inFlight++

@@ -357,10 +357,14 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	for {
 		changed := s.Engine.Changed()
 		var out []Entry
-		requests, more := s.Engine.Log.Since(seen)
+		var requests []boot.Request
+		var more <-chan struct{}
+		if all && kind == "" {
+			requests, more = s.Engine.Log.Since(seen)
+		}
 		for _, q := range requests {
 			seen = q.Seq
-			if all && kind == "" && (id == 0 || q.Host == id) {
+			if id == 0 || q.Host == id {
 				out = append(out, Entry{Request: &q})
 			}
 		}
@@ -383,9 +387,6 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		}
 		if len(out) > 0 && rc.Flush() != nil {
 			return
-		}
-		if !all {
-			more = nil
 		}
 		select {
 		case <-changed:

@@ -1,0 +1,151 @@
+// Command bench measures Muster against the servers people use in its place:
+// Kea and dnsmasq for DHCP, tftpd-hpa, atftpd and dnsmasq for TFTP, nginx for
+// HTTP. It prints one Markdown table a protocol. docs/bench.md says how to
+// read them.
+//
+// It needs root and what `internal/nettest/install.sh bench` brings. Servers
+// and clients run in two network namespaces of its own, joined by one cable.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/musterboot/muster/internal/nettest"
+)
+
+const (
+	serverAddr = "10.80.0.1"
+	clientAddr = "10.80.0.2"
+)
+
+// bench is one run of this program.
+type bench struct {
+	pairs  int
+	short  bool
+	dir    string // on a disk: leases are synced to it
+	muster string // the binary
+	server *nettest.NS
+	client *nettest.NS
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var b bench
+	only := flag.String("only", "dhcp,tftp,http", "protocols to measure")
+	flag.IntVar(&b.pairs, "pairs", 5, "rounds; in each, every server runs once")
+	flag.BoolVar(&b.short, "short", false, "short runs and small files: shows that it works, not how fast it is")
+	dir := flag.String("dir", "/var/tmp", "where data directories and files go; use a real disk")
+	flag.StringVar(&b.muster, "muster", "", "binary to measure; default: built from this module")
+	limit := flag.Duration("timeout", time.Hour, "end after this long, whatever is left to do")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *limit)
+	defer cancel()
+
+	parts := map[string]func(context.Context) (*table, error){"dhcp": b.dhcp, "tftp": b.tftp, "http": b.http}
+	var names []string
+	for name := range strings.SplitSeq(*only, ",") {
+		if parts[name] == nil {
+			return fmt.Errorf("-only %q: want some of dhcp,tftp,http", *only)
+		}
+		names = append(names, name)
+	}
+	var err error
+	if b.dir, err = os.MkdirTemp(*dir, "muster-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	if b.muster == "" {
+		b.muster = filepath.Join(b.dir, "muster")
+		out, err := exec.CommandContext(ctx, "go", "build", "-o", b.muster, "github.com/musterboot/muster/cmd/muster").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("build muster: %w: %s", err, out)
+		}
+	}
+	lab, err := nettest.New()
+	if err != nil {
+		return err
+	}
+	defer lab.Close()
+	if err := b.connect(ctx, lab); err != nil {
+		return err
+	}
+	fmt.Println(machine(*dir))
+	for _, name := range names {
+		t, err := parts[name](ctx)
+		if t != nil {
+			t.print(os.Stdout) // what there is, if it was cut short
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	fmt.Printf("\nMade by: `%s`\n", "go run ./bench "+strings.Join(os.Args[1:], " "))
+	return ctx.Err()
+}
+
+// connect joins two hosts by a cable without a switch, offloads as the kernel
+// sets them.
+func (b *bench) connect(ctx context.Context, lab *nettest.Lab) (err error) {
+	if b.server, err = lab.Host("server"); err != nil {
+		return err
+	}
+	if b.client, err = lab.Host("client"); err != nil {
+		return err
+	}
+	if _, err := b.server.Run(ctx, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.client.Name); err != nil {
+		return err
+	}
+	for ns, addr := range map[*nettest.NS]string{b.server: serverAddr, b.client: clientAddr} {
+		if err := ns.Addr("eth0", addr+"/16"); err != nil {
+			return err
+		}
+		if _, err := ns.Run(ctx, "ip", "link", "set", "eth0", "up"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each runs fn for every server in turn, pairs times over. A run that fails is
+// told and leaves a gap; only the end of ctx ends the round.
+func (b *bench) each(ctx context.Context, servers []program, fn func(round int, p program) error) error {
+	for round := range b.pairs {
+		for _, p := range servers {
+			start := time.Now()
+			if err := fn(round, p); err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				fmt.Fprintf(os.Stderr, "round %d, %s: %v\n", round+1, p.name, err)
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "round %d, %s: %v\n", round+1, p.name, time.Since(start).Round(time.Second))
+		}
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

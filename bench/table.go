@@ -1,0 +1,165 @@
+// table.go: samples to a Markdown table of medians and ratios, and the line
+// that says where they were measured.
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// table collects samples; the first server is the one the others are compared
+// with.
+type table struct {
+	title   string
+	servers []string
+	notes   []string
+	rows    []*row
+}
+
+type row struct {
+	name, unit string
+	values     map[string][]float64
+}
+
+func newTable(title string, ps []program) *table {
+	t := &table{title: title}
+	for _, p := range ps {
+		t.servers = append(t.servers, p.name)
+	}
+	return t
+}
+
+func (t *table) note(format string, args ...any) {
+	t.notes = append(t.notes, fmt.Sprintf(format, args...))
+}
+
+// add notes one sample. Rows appear in the order of their first.
+func (t *table) add(name, unit string, p program, v float64) {
+	i := slices.IndexFunc(t.rows, func(r *row) bool { return r.name == name })
+	if i < 0 {
+		i = len(t.rows)
+		t.rows = append(t.rows, &row{name, unit, map[string][]float64{}})
+	}
+	t.rows[i].values[p.name] = append(t.rows[i].values[p.name], v)
+}
+
+func (t *table) print(w io.Writer) {
+	first, peers := t.servers[0], t.servers[1:]
+	fmt.Fprintf(w, "\n### %s\n\n| |", t.title)
+	for _, s := range t.servers {
+		fmt.Fprintf(w, " %s |", s)
+	}
+	for _, s := range peers {
+		fmt.Fprintf(w, " %s/%s |", first, s)
+	}
+	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(t.servers)+len(peers)))
+	for _, r := range t.rows {
+		fmt.Fprintf(w, "| %s, %s |", r.name, r.unit)
+		for _, s := range t.servers {
+			fmt.Fprintf(w, " %s |", spread(r.values[s]))
+		}
+		for _, s := range peers {
+			fmt.Fprintf(w, " %s |", ratio(r.values[first], r.values[s]))
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w)
+	for _, n := range t.notes {
+		fmt.Fprintf(w, "- %s\n", n)
+	}
+}
+
+// spread is "median (least–most)".
+func spread(v []float64) string {
+	if len(v) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%s (%s–%s)", digits(median(v)), digits(slices.Min(v)), digits(slices.Max(v)))
+}
+
+// ratio is the quotient of the medians.
+func ratio(a, b []float64) string {
+	if len(a) == 0 || len(b) == 0 || median(b) == 0 {
+		return "–"
+	}
+	return digits(median(a) / median(b))
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	n := len(s)
+	return (s[(n-1)/2] + s[n/2]) / 2
+}
+
+// digits shows what the noise leaves: three figures.
+func digits(x float64) string {
+	if x == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%.*f", max(0, 2-int(math.Floor(math.Log10(math.Abs(x))))), x)
+}
+
+func bytesText(n int) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
+}
+
+// machine describes where the figures come from.
+func machine(dir string) string {
+	var u syscall.Utsname
+	kernel := "?"
+	if syscall.Uname(&u) == nil {
+		var b []byte
+		for _, c := range u.Release {
+			if c == 0 {
+				break
+			}
+			b = append(b, byte(c))
+		}
+		kernel = string(b)
+	}
+	model := "processor unknown"
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+				model = strings.TrimSpace(v)
+				break
+			}
+		}
+	}
+	fs := said("findmnt", "-no", "FSTYPE,SOURCE", "-T", dir)
+	s := fmt.Sprintf("Machine: %d cores (%s), Linux %s, %s, data on %s.", runtime.NumCPU(), model, kernel, runtime.Version(), fs)
+	var have []string
+	for _, p := range []string{"kea-dhcp4-server", "dnsmasq-base", "nginx"} {
+		if v := said("dpkg-query", "-W", "-f", "${Version}", p); v != "?" {
+			have = append(have, p+" "+v)
+		}
+	}
+	for _, p := range []string{"in.tftpd", "atftpd"} {
+		if bin, err := unpacked(p); err == nil {
+			have = append(have, said(bin, "-V"))
+		}
+	}
+	return s + "\nPeers: " + strings.Join(have, ", ") + "."
+}
+
+// said is the first line that a command prints.
+func said(name string, args ...string) string {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
+	if err != nil && len(line) == 0 {
+		return "?"
+	}
+	return strings.Join(strings.Fields(string(line)), " ")
+}
