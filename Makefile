@@ -2,7 +2,7 @@
 
 GO          ?= go
 GO_MIN      := 1.26
-VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+VERSION     ?= $(shell git describe --tags --dirty 2>/dev/null || echo 0.1.0-g$$(git rev-parse --short HEAD 2>/dev/null || echo unknown))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 OUT         := out

@@ -46,7 +46,6 @@ type client struct {
 	got    int64
 	blk    int64
 	done   bool
-	oack   bool
 }
 
 // take returns the block to acknowledge, if any.

@@ -68,6 +68,7 @@ type rig struct {
 	data string
 	ctx  context.Context
 
+	wrap []string // a command in front of muster
 	proc *exec.Cmd
 	out  *lockedBuffer
 	done chan struct{}
@@ -95,6 +96,9 @@ const serverAddr = "10.77.0.1"
 // newRig makes a lab whose server host has 10.77.0.1/24 on eth0.
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("real peers and whole boots run without -short")
+	}
 	nettest.NeedRoot(t)
 	nettest.Need(t, "ip")
 	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
@@ -136,7 +140,8 @@ func must(t *testing.T, err error) {
 func (r *rig) serve(args ...string) {
 	r.t.Helper()
 	r.out = &lockedBuffer{}
-	r.proc = r.srv.Command(r.ctx, program(r.t), append([]string{"serve", "--data-dir", r.data}, args...)...)
+	line := append(append([]string(nil), r.wrap...), append([]string{program(r.t), "serve", "--data-dir", r.data}, args...)...)
+	r.proc = r.srv.Command(r.ctx, line[0], line[1:]...)
 	r.proc.Stdout, r.proc.Stderr = r.out, r.out
 	must(r.t, r.proc.Start())
 	done := make(chan struct{})

@@ -434,9 +434,6 @@ func TestTwoHundredAtOnce(t *testing.T) {
 // held twice, and the store is whole.
 func TestKilledDaemon(t *testing.T) {
 	rounds := 20
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
 	r := newRig(t)
 	serve := func() { r.serve("-i", "eth0", "--range", "10.77.0.2-10.77.0.254") }
 	serve()
@@ -543,6 +540,73 @@ func TestFirstHour(t *testing.T) {
 	hold.Close()
 	if code != 1 || !strings.Contains(out, "port 69/udp is taken by muster.test (pid ") {
 		t.Errorf("a taken port: exit %d\n%s", code, out)
+	}
+}
+
+// TestFirewallIsNamed: a packet filter that would drop our requests is named
+// with the command that opens it, and the command does.
+func TestFirewallIsNamed(t *testing.T) {
+	nettest.Need(t, "nft", "udhcpc")
+	r := newRig(t)
+	if out, err := r.srv.Run(r.ctx, "nft", "add table inet filter; add chain inet filter input { type filter hook input priority 0; policy drop; }"); err != nil {
+		t.Fatalf("nft: %v\n%s", err, out)
+	}
+	r.serve("-i", "eth0", "--range", "10.77.0.100-10.77.0.110")
+	mend := regexp.MustCompile(`sudo (nft insert rule [^;]*accept); sudo (nft insert rule [^"]*accept)`)
+	var cmds []string
+	r.wait("the warning", 15*time.Second, func() error {
+		if cmds = mend.FindStringSubmatch(r.out.String()); cmds == nil {
+			return errors.New("no warning yet")
+		}
+		return nil
+	})
+	cli := r.host("cli", "")
+	ask := []string{"-n", "-q", "-f", "-i", "eth0", "-s", "/bin/true", "-t", "2", "-T", "1"}
+	if out, err := cli.Run(r.ctx, "udhcpc", ask...); err == nil {
+		t.Fatalf("the filter drops nothing, so the test proves nothing:\n%s", out)
+	}
+	for _, c := range cmds[1:] {
+		if out, err := r.srv.Run(r.ctx, "sh", "-c", strings.NewReplacer("{", "'{", "}", "}'").Replace(c)); err != nil {
+			t.Fatalf("%s: %v\n%s", c, err, out)
+		}
+	}
+	if out, err := cli.Run(r.ctx, "udhcpc", ask...); err != nil {
+		t.Errorf("after the advice was followed: %v\n%s", err, out)
+	}
+}
+
+// TestUnprivileged: without the right to open the ports, the message says how
+// to get it.
+func TestUnprivileged(t *testing.T) {
+	nettest.Need(t, "setpriv")
+	r := newRig(t)
+	data := t.TempDir()
+	must(t, os.Chmod(data, 0o777))
+	bin := program(t)
+	must(t, os.Chmod(filepath.Dir(bin), 0o755))
+	must(t, os.Chmod(filepath.Dir(data), 0o755))
+	out, err := r.srv.Run(r.ctx, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all",
+		bin, "serve", "--data-dir", data, "-i", "eth0", "--range", "10.77.0.100-10.77.0.110")
+	if err == nil || !strings.Contains(out, "no permission to open port 67/udp; run with sudo, or once: sudo setcap cap_net_bind_service,cap_net_raw+ep") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestBroadcastWithoutRaw: with the port but not the raw socket, a client
+// without an address is answered by broadcast.
+func TestBroadcastWithoutRaw(t *testing.T) {
+	nettest.Need(t, "setpriv", "udhcpc")
+	r := newRig(t)
+	bin := program(t)
+	must(t, os.Chmod(filepath.Dir(bin), 0o755))
+	r.wrap = []string{"setpriv", "--bounding-set=-all,+net_bind_service", "--inh-caps=-all", "--"}
+	r.serve("-i", "eth0", "--range", "10.77.0.100-10.77.0.110")
+	if !strings.Contains(r.out.String(), "no permission for raw frames") {
+		t.Errorf("nothing is said of it:\n%s", r.out)
+	}
+	cli := r.host("cli", "")
+	if out, err := cli.Run(r.ctx, "udhcpc", "-n", "-q", "-f", "-i", "eth0", "-s", "/bin/true", "-t", "3", "-T", "1"); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

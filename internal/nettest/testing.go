@@ -62,6 +62,9 @@ type T struct {
 // console is logged.
 func NewT(t testing.TB) *T {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("whole boots run without -short")
+	}
 	NeedRoot(t)
 	Need(t, "ip")
 	lab, err := New()
