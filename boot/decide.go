@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Decide says what a machine gets next. It is pure: the same View, Policy and
@@ -182,11 +183,12 @@ func (t *turn) findTemplate(id TemplateID) (*Template, error) {
 	return t.v.Template(id)
 }
 
-// cleanStage keeps a stage that a machine reports to something that can stand
-// in a log line.
+// cleanText keeps what came over the wire to something that can stand in a
+// log line and on a terminal: no control characters of either set, nothing
+// that reorders or hides text.
 func cleanText(s string, max int) string {
 	s = strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || r > 0x2fff {
+		if !unicode.IsPrint(r) {
 			return -1
 		}
 		return r

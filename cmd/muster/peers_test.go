@@ -552,7 +552,7 @@ func TestFirewallIsNamed(t *testing.T) {
 		t.Fatalf("nft: %v\n%s", err, out)
 	}
 	r.serve("-i", "eth0", "--range", "10.77.0.100-10.77.0.110")
-	mend := regexp.MustCompile(`sudo (nft insert rule [^;]*accept); sudo (nft insert rule [^"]*accept)`)
+	mend := regexp.MustCompile(`sudo (nft insert rule [^;]*accept); sudo (nft insert rule [^\n]*accept)`)
 	var cmds []string
 	r.wait("the warning", 15*time.Second, func() error {
 		if cmds = mend.FindStringSubmatch(r.out.String()); cmds == nil {

@@ -152,7 +152,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 		level = slog.LevelDebug
 	}
 	d := &daemon{app: a, flags: f, dataDir: a.dataDir, started: time.Now(), states: map[string]string{}, undo: func() {},
-		log: slog.New(logHandler(a.err, level, a.getenv("JOURNAL_STREAM") != ""))}
+		log: slog.New(newLogHandler(a.err, level, a.getenv("JOURNAL_STREAM") != ""))}
 	if d.config, err = d.readConfig(); err != nil {
 		return err
 	}
