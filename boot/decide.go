@@ -4,6 +4,7 @@ package boot
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
 	"strings"
 	"time"
@@ -83,10 +84,11 @@ type turn struct {
 	choice   Choice
 	template *Template
 	dirty    bool
+	reserved netip.Addr // kept for this machine here
 }
 
 func (t *turn) why(format string, args ...any) {
-	t.d.Why = append(t.d.Why, Reason{t.rule, fmt.Sprintf(format, args...)})
+	t.d.Why = append(t.d.Why, Reason{t.rule, cleanText(fmt.Sprintf(format, args...), 400)})
 }
 
 func (t *turn) ignore(format string, args ...any) (bool, error) {
@@ -134,6 +136,13 @@ func (t *turn) notice(once string, kind EventKind, format string, args ...any) {
 func (t *turn) finish() {
 	t.d.Class = t.class
 	t.d.ID = t.id
+	if t.before == nil && t.host != nil && t.dhcp() {
+		switch t.d.Reply.(type) {
+		case Nak, Ignore:
+			// What was refused proved nothing.
+			t.host, t.d.Writes.Events = nil, nil
+		}
+	}
 	if t.net != nil {
 		t.d.Network = t.net.Name
 	}

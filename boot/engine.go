@@ -233,8 +233,7 @@ func (e *Engine) decide(ctx context.Context, p *Policy, in Sighting) (d Decision
 		}
 		if len(d.Skip) > 0 {
 			// Memory thought these free and the store knows better.
-			e.mem.skip(d.Network, d.Skip, in.At.Add(time.Minute))
-			if d.Hold == nil {
+			if news := e.mem.skip(d.Network, d.Skip, in.At); news && d.Hold == nil {
 				continue
 			}
 		}
@@ -383,8 +382,8 @@ func apply(tx Tx, c *Changes) error {
 // notices, what was overheard.
 func (e *Engine) after(in Sighting, d *Decision) {
 	p := e.policy.Load()
-	if in.Want.Addr.IsValid() && in.ID.MAC.Usable() && (in.Via == DHCP4 && in.Step != Discover && in.Step != Decline || in.Via == Proxy4) {
-		if n := p.Find(in.Link); n != nil && n.Mode == Proxy {
+	if in.Want.Addr.IsValid() && in.ID.MAC.Usable() && (in.Step == Selecting || in.Step == Renew || in.Step == InitReboot) {
+		if n := p.Find(in.Link); n != nil && n.Mode == Proxy && n.Subnet.Contains(in.Want.Addr) {
 			e.mem.hear(in.Want.Addr, in.ID.MAC, in.At)
 		}
 	}

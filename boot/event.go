@@ -27,23 +27,24 @@ type EventKind string
 
 // Event kinds.
 const (
-	HostEnrolled  EventKind = "host.enrolled"
-	HostApproved  EventKind = "host.approved"
-	HostDenied    EventKind = "host.denied"
-	HostAdded     EventKind = "host.added"
-	HostChanged   EventKind = "host.changed"
-	HostRemoved   EventKind = "host.removed"
-	HostLearned   EventKind = "host.learned" // a fact or a MAC joined a known host
-	HostClash     EventKind = "host.clash"   // one request names two hosts: a person decides
-	LeaseGranted  EventKind = "lease.granted"
-	LeaseDeclined EventKind = "lease.declined"
-	PoolExhausted EventKind = "pool.exhausted"
-	BootScript    EventKind = "boot.script"
-	BootReport    EventKind = "boot.report"
-	LoaderMissing EventKind = "loader.missing"
-	TemplatePush  EventKind = "template.pushed"
-	TemplateGone  EventKind = "template.removed"
-	ImageImported EventKind = "image.imported"
-	ImageGone     EventKind = "image.removed"
-	EnrollLimit   EventKind = "enroll.limit"
+	HostEnrolled     EventKind = "host.enrolled"
+	HostApproved     EventKind = "host.approved"
+	HostDenied       EventKind = "host.denied"
+	HostAdded        EventKind = "host.added"
+	HostChanged      EventKind = "host.changed"
+	HostRemoved      EventKind = "host.removed"
+	HostLearned      EventKind = "host.learned" // a fact or a MAC joined a known host
+	HostClash        EventKind = "host.clash"   // one request names two hosts: a person decides
+	LeaseGranted     EventKind = "lease.granted"
+	LeaseDeclined    EventKind = "lease.declined"
+	ReservationTaken EventKind = "reservation.taken"
+	PoolExhausted    EventKind = "pool.exhausted"
+	BootScript       EventKind = "boot.script"
+	BootReport       EventKind = "boot.report"
+	LoaderMissing    EventKind = "loader.missing"
+	TemplatePush     EventKind = "template.pushed"
+	TemplateGone     EventKind = "template.removed"
+	ImageImported    EventKind = "image.imported"
+	ImageGone        EventKind = "image.removed"
+	EnrollLimit      EventKind = "enroll.limit"
 )

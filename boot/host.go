@@ -43,6 +43,9 @@ type Host struct {
 	Network  string    `json:"network,omitempty"` // where it enrolled
 	Boots    uint32    `json:"boots,omitempty"`   // a boot is numbered by its first script
 	Stage    string    `json:"stage,omitempty"`   // last stage the machine itself reported
+	Reports  int       `json:"reports,omitempty"` // of this boot that became events
+	Class    string    `json:"class,omitempty"`   // vendor class of its firmware
+	Port     string    `json:"port,omitempty"`    // switch port, by option 82
 	Created  time.Time `json:"created"`
 	Changed  time.Time `json:"changed"`
 }

@@ -177,7 +177,7 @@ func CleanSerial(s string) (string, bool) {
 		return "", false
 	}
 	if len(s) > 64 {
-		s = s[:64]
+		s = strings.TrimSpace(s[:64])
 	}
 	for i := 0; i < len(s); i++ {
 		if s[i] < 0x20 || s[i] > 0x7e {

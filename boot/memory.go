@@ -112,7 +112,7 @@ func (v view) Holder(network string, a netip.Addr) string {
 		return ""
 	}
 	h := p.byAddr[a]
-	if h != "" && !v.now.Before(p.holds[h].Until) {
+	if h != "" && (!v.now.Before(p.holds[h].Until) || !p.firm(p.holds[h], v.now)) {
 		return ""
 	}
 	return h
@@ -139,14 +139,22 @@ func (m *memory) hold(h Hold, now time.Time) bool {
 	return p == nil || p.hold(h, now)
 }
 
-func (m *memory) skip(network string, addrs []netip.Addr, until time.Time) {
+// skip notes addresses that the store says are not free. It reports whether
+// that was news: only then is it worth asking again.
+func (m *memory) skip(network string, addrs []netip.Addr, now time.Time) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p := m.pools[network]; p != nil {
-		for _, a := range addrs {
-			p.touch(a, until)
+	p := m.pools[network]
+	if p == nil {
+		return false
+	}
+	for _, a := range addrs {
+		if s, ok := p.slot(a); ok && p.pos[s] >= 0 && p.expires[s] <= now.Unix() {
+			p.touch(a, now.Add(time.Minute))
+			news = true
 		}
 	}
+	return news
 }
 
 // settle follows what a decision committed.

@@ -97,6 +97,9 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 			if h.State == Approved && o.Template == nil {
 				return OrderError("host %s is approved already", h.Name)
 			}
+			if h.State == Denied && o.Template == nil {
+				h.Pin = 0 // what it once booted is decided anew
+			}
 			h.State = Approved
 			a.event(HostApproved, h, "%s approved by a person", h.Name)
 			return nil
@@ -143,6 +146,16 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 			err = OrderError("%v", err)
 			break
 		}
+		var have *Image
+		if have, err = v.Image(i.Name); err != nil {
+			break
+		}
+		if have != nil && !maps.Equal(have.Files, i.Files) {
+			// A boot reads kernel and initrd at two moments: a name must not
+			// change its bytes between them.
+			err = OrderError("image %s exists with other files, and a boot may be reading them: import under another name, such as %s-2", i.Name, i.Name)
+			break
+		}
 		i.Imported = a.now
 		a.c.Image = &i
 		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageImported, Text: fmt.Sprintf("image %s imported, %d files", i.Name, len(i.Files))})
@@ -170,7 +183,7 @@ func (a *applying) event(kind EventKind, h *Host, format string, args ...any) {
 	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: kind, Host: h.ID, Name: h.Name, MAC: h.Identity().MAC, Text: fmt.Sprintf(format, args...)})
 }
 
-// find accepts a name, a MAC, or #ID.
+// find accepts a name or a MAC address.
 func find(v Reader, name string) (*Host, error) {
 	h, err := FindHost(v, name)
 	if err != nil {
@@ -266,8 +279,8 @@ func (a *applying) checkAddress(h *Host) error {
 	}
 	for _, n := range a.p.Networks {
 		if n.Subnet.Contains(h.Address) {
-			if n.Server == h.Address {
-				return OrderError("address %s is this server's own on network %s", h.Address, n.Name)
+			if why := n.Unusable(h.Address); why != "" {
+				return OrderError("address %s cannot be reserved on network %s: %s", h.Address, n.Name, why)
 			}
 			return nil
 		}
@@ -416,7 +429,8 @@ func (e *Engine) Do(ctx context.Context, o Order) (Changes, error) {
 		// Templates of this run come back from the policy itself.
 		e.setting.Lock()
 		defer e.setting.Unlock()
-		if err := e.setPolicy(ctx, *e.policy.Load()); err != nil {
+		// It is committed: a client that hangs up now changes nothing.
+		if err := e.setPolicy(context.WithoutCancel(ctx), *e.policy.Load()); err != nil {
 			return c, err
 		}
 	}

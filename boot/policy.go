@@ -90,24 +90,59 @@ func (p *Policy) Find(l Link) *Network {
 			if !n.Subnet.IsValid() || !n.Subnet.Contains(at) {
 				continue
 			}
-			if n.Subnet.Contains(l.Relay) || containsAddr(n.Relays, l.Relay) {
+			// giaddr is what a packet says of itself. It is believed on the
+			// network's own interface, or of a relay agent that is listed.
+			if containsAddr(n.Relays, l.Relay) || n.Interface == l.Interface && n.Subnet.Contains(l.Relay) {
 				return n
 			}
 		}
 		return nil
 	}
+	// Several subnets on one interface: the one that the client has an address
+	// of, else the one whose address was spoken to, else the first.
 	var found *Network
+	best := 0
 	for i := range p.Networks {
 		n := &p.Networks[i]
 		if n.Interface != l.Interface {
 			continue
 		}
-		// Two subnets on one interface: the one that owns the address spoken to.
-		if found == nil || l.Local.IsValid() && n.Server == l.Local {
-			found = n
+		rank := 1
+		switch {
+		case l.Client.IsValid() && n.Subnet.Contains(l.Client):
+			rank = 4
+		case l.Local.IsValid() && n.Server == l.Local && n.Subnet.Contains(n.Server):
+			rank = 3
+		case n.Subnet.Contains(n.Server):
+			rank = 2
+		}
+		if rank > best {
+			found, best = n, rank
 		}
 	}
 	return found
+}
+
+// Unusable says why an address of the subnet is nobody's to lease; "" if it is.
+func (n *Network) Unusable(a netip.Addr) string {
+	switch {
+	case a == n.Server:
+		return "it is this server's own"
+	case containsAddr(n.Routers, a):
+		return "it is a router's"
+	case a.Is4() && n.Subnet.Bits() < 31 && (a == n.Subnet.Addr() || a == Broadcast(n.Subnet)):
+		return "it is the network's or its broadcast address"
+	}
+	return ""
+}
+
+// Broadcast is the last address of an IPv4 subnet.
+func Broadcast(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
 }
 
 func containsAddr(l []netip.Addr, a netip.Addr) bool {

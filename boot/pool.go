@@ -173,12 +173,17 @@ func (p *pool) candidates(holder string, n int, now time.Time) []netip.Addr {
 	for _, s := range taken {
 		p.put(s)
 	}
-	if len(out) == 0 && len(p.order) > 0 {
-		// Everything free is on offer. A client that wants its offer says so
-		// within seconds, so the oldest promise gives way: a flood of
-		// DISCOVERs must not keep a real machine out for a minute.
-		if h := p.order[0]; now.Sub(h.Until.Add(-holdTime)) >= holdFirm {
-			p.drop(h.Holder)
+	if len(out) > 0 {
+		return out
+	}
+	// Everything free is on offer. A client that wants its offer says so
+	// within seconds, so the oldest promises give way: a flood of DISCOVERs
+	// must not keep a real machine out for a minute.
+	for _, h := range p.order {
+		if len(out) == n || p.firm(h, now) {
+			break
+		}
+		if _, inPool := p.slot(h.Addr); inPool && p.live(h) {
 			out = append(out, h.Addr)
 		}
 	}
@@ -189,7 +194,10 @@ func (p *pool) candidates(holder string, n int, now time.Time) []netip.Addr {
 func (p *pool) hold(h Hold, now time.Time) bool {
 	p.expire(now)
 	if other, ok := p.byAddr[h.Addr]; ok && other != h.Holder {
-		return false
+		if p.firm(p.holds[other], now) {
+			return false
+		}
+		p.drop(other)
 	}
 	p.drop(h.Holder)
 	for len(p.holds) >= p.limit && len(p.order) > 0 {
@@ -209,6 +217,15 @@ func (p *pool) hold(h Hold, now time.Time) bool {
 		p.order = slices.DeleteFunc(p.order, func(h Hold) bool { return !p.live(h) })
 	}
 	return true
+}
+
+// firm reports an offer that no other client may be given: any while there is
+// something else to give, and a fresh one always.
+func (p *pool) firm(h Hold, now time.Time) bool {
+	if now.Sub(h.Until.Add(-holdTime)) < holdFirm {
+		return true
+	}
+	return len(p.heap) > 0 && p.expires[p.heap[0]] <= now.Unix()
 }
 
 // live reports a hold that was neither renewed nor ended since.

@@ -48,11 +48,15 @@ func TestPoolModel(t *testing.T) {
 			case 0:
 				h := Hold{Addr: a, Holder: who, Until: now.Add(holdTime)}
 				other, taken := held[a]
+				firm := taken && other.Holder != who && (now.Sub(other.Until.Add(-holdTime)) < holdFirm || p.Free(now) > 0)
 				got := p.hold(h, now)
-				if got == (taken && other.Holder != who) {
+				if got == firm {
 					t.Fatalf("hold of %s by %s: %v, held by %q", a, who, got, other.Holder)
 				}
 				if got {
+					if taken {
+						forget(other.Holder)
+					}
 					forget(who)
 					held[a], byHolder[who] = h, a
 				}
@@ -75,9 +79,9 @@ func TestPoolModel(t *testing.T) {
 			var last int64
 			seen := map[netip.Addr]bool{}
 			for _, c := range cs {
-				if _, h := held[c]; h {
-					if len(cs) == 1 && !hasOwn {
-						forget(held[c].Holder) // the oldest offer gave way
+				if h, is := held[c]; is {
+					// An offer may give way when it is old and nothing is free.
+					if !hasOwn && now.Sub(h.Until.Add(-holdTime)) >= holdFirm && p.Free(now) == 0 {
 						continue
 					}
 					t.Fatalf("%s is held and a candidate", c)
@@ -128,4 +132,15 @@ func TestRecentIsBounded(t *testing.T) {
 	if v, _, ok := r.get(999); !ok || v != 999 {
 		t.Error("the newest entry is gone")
 	}
+}
+
+// Free counts addresses that are neither leased nor on offer, the slow way.
+func (p *pool) Free(now time.Time) int {
+	n := 0
+	for slot, pos := range p.pos {
+		if pos >= 0 && p.expires[slot] <= now.Unix() {
+			n++
+		}
+	}
+	return n
 }

@@ -43,12 +43,14 @@ const (
 	perMachine  = 64
 	maxMachines = 16384
 	tailLen     = 4096
+	maxEntries  = 1 << 17 // over all machines; a flood of MACs pushes out the oldest
 )
 
 // RequestLog is safe for concurrent use.
 type RequestLog struct {
 	mu       sync.Mutex
 	seq      uint64
+	entries  int
 	machines map[string]*list.Element // of *machineLog, most recent first
 	lru      *list.List
 	tail     []Request // ring of the newest over all machines
@@ -104,10 +106,12 @@ func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
 	if e == nil {
 		e = l.lru.PushFront(&machineLog{key: k})
 		l.machines[k] = e
-		if l.lru.Len() > maxMachines {
+		for l.lru.Len() > maxMachines || l.entries > maxEntries {
 			old := l.lru.Back()
 			l.lru.Remove(old)
-			delete(l.machines, old.Value.(*machineLog).key)
+			m := old.Value.(*machineLog)
+			l.entries -= len(m.ring)
+			delete(l.machines, m.key)
 		}
 	} else {
 		l.lru.MoveToFront(e)
@@ -121,6 +125,7 @@ func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
 		prev.Last = r.At
 	} else if len(m.ring) < perMachine {
 		m.ring = append(m.ring, r)
+		l.entries++
 	} else {
 		m.ring[m.next] = r
 		m.next = (m.next + 1) % perMachine

@@ -35,6 +35,9 @@ func ruleAddress(t *turn) (bool, error) {
 	if t.id.MAC.IsZero() {
 		return t.ignore("no usable hardware address")
 	}
+	if err := t.findReserved(); err != nil {
+		return false, err
+	}
 	switch in.Step {
 	case Discover:
 		return t.discover()
@@ -46,6 +49,9 @@ func ruleAddress(t *turn) (bool, error) {
 		return t.decline()
 	case Inform:
 		// The address is the client's own; it wants the options only.
+		if !n.Subnet.Contains(in.Want.Addr) {
+			return t.ignore("%s is no address of this network", in.Want.Addr)
+		}
 		t.why("inform")
 		t.d.Reply = Ack{Options: t.options()}
 		return false, nil
@@ -55,21 +61,34 @@ func ruleAddress(t *turn) (bool, error) {
 
 func (t *turn) holder() string { return t.id.MAC.String() }
 
-// reserved returns the address that the host's record keeps for it here.
-func (t *turn) reserved() netip.Addr {
-	if t.host != nil && t.host.Address.IsValid() && t.net.Subnet.Contains(t.host.Address) {
-		return t.host.Address
+// findReserved notes the address that the host's record keeps for it here. A
+// machine with two NICs has one reservation: while one of them holds it, the
+// other is served from the pool.
+func (t *turn) findReserved() error {
+	if t.host == nil || !t.host.Address.IsValid() || !t.net.Subnet.Contains(t.host.Address) {
+		return nil
 	}
-	return netip.Addr{}
+	l, err := t.v.Lease(t.net.Name, t.host.Address)
+	if err != nil {
+		return err
+	}
+	if l.Active(t.in.At) && l.Kind != Declined && l.Holder != t.holder() {
+		if m, err := ParseMAC(l.Holder); err == nil && t.host.HasMAC(m) {
+			t.why("%s is reserved, and %s of the same host has it", l.Addr, m)
+			return nil
+		}
+	}
+	t.reserved = t.host.Address
+	return nil
 }
 
 // usable reports whether a may be given to this client, and if not, why.
 func (t *turn) usable(a netip.Addr) (ok bool, why string, err error) {
 	n := t.net
-	if a == n.Server {
-		return false, "it is this server's own", nil
+	if why := n.Unusable(a); why != "" {
+		return false, why, nil
 	}
-	if res := t.reserved(); res.IsValid() {
+	if res := t.reserved; res.IsValid() {
 		if a != res {
 			return false, "the host has " + res.String() + " reserved", nil
 		}
@@ -127,12 +146,14 @@ func (t *turn) discover() (bool, error) {
 		t.d.Reply = Offer{Grant: t.grant(a), Options: t.options()}
 		return true, nil
 	}
-	if res := t.reserved(); res.IsValid() {
+	if res := t.reserved; res.IsValid() {
 		ok, err := try(res, "its reservation")
 		if err != nil || ok {
 			return false, err
 		}
-		return t.exhausted("the reserved address %s cannot be given", res)
+		why := t.d.Why[len(t.d.Why)-1].Note
+		t.notice(t.net.Name+" "+res.String(), ReservationTaken, "%s has %s reserved and cannot get it: %s", t.host.Name, res, why)
+		return t.ignore("the reserved address cannot be given")
 	}
 	if n.Mode == Reservations {
 		return t.ignore("no reservation for %s", t.id.MAC)
@@ -175,7 +196,7 @@ func (t *turn) request() (bool, error) {
 		return t.ignore("the client chose server %s", in.Want.Server)
 	}
 	if !a.IsValid() || !n.Subnet.Contains(a) {
-		if in.Step == InitReboot && a.IsValid() {
+		if in.Step == InitReboot && a.IsValid() && (n.Mode == Full || t.reserved.IsValid()) {
 			// RFC 2131 4.3.2: it moved here from another network.
 			return t.nak("%s is not an address of this network", a)
 		}
@@ -188,11 +209,10 @@ func (t *turn) request() (bool, error) {
 	if !ok {
 		// Refuse what is ours to refuse: an address in our ranges or of our
 		// reservations. Another server's client hears nothing from us.
-		if in.Step == Selecting || n.InRange(a) {
+		if in.Step == Selecting || n.Mode == Full && n.InRange(a) {
 			return t.nak("%s cannot be given: %s", a, not)
 		}
-		res := t.reserved()
-		if res.IsValid() && in.Step == InitReboot {
+		if t.reserved.IsValid() && in.Step == InitReboot {
 			return t.nak("%s cannot be given: %s", a, not)
 		}
 		return t.ignore("%s is not ours to give or refuse: %s", a, not)
@@ -202,7 +222,7 @@ func (t *turn) request() (bool, error) {
 		return false, err
 	}
 	l := Lease{Network: n.Name, Addr: a, Holder: t.holder(), Kind: Dynamic, Name: cleanText(in.Want.Name, 63), Starts: in.At.UTC(), Expires: in.At.UTC().Add(n.Lease)}
-	if t.reserved() == a {
+	if t.reserved == a {
 		l.Kind = Reserved
 	}
 	if t.host != nil {

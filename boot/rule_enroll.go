@@ -12,7 +12,7 @@ func (t *turn) proves() bool {
 	case DHCP4:
 		// A REQUEST that names another server chose that one.
 		return t.net.Addresses() && t.in.Step == Selecting && t.in.Want.Server == t.net.Server ||
-			t.net.Mode == Full && (t.in.Step == InitReboot || t.in.Step == Renew)
+			t.net.Mode == Full && t.net.InRange(t.in.Want.Addr) && (t.in.Step == InitReboot || t.in.Step == Renew)
 	case Proxy4:
 		return t.in.Step != Discover
 	default:
@@ -55,7 +55,7 @@ func ruleEnroll(t *turn) (bool, error) {
 	}
 	h := &Host{
 		ID: HostID(last + 1), State: Pending, MACs: []MAC{t.id.MAC}, UUID: t.id.UUID, Serial: t.id.Serial,
-		Platform: t.plat, Network: t.net.Name, Created: t.in.At.UTC(),
+		Platform: t.plat, Network: t.net.Name, Created: t.in.At.UTC(), Class: cleanText(t.in.Firmware.VendorClass, 64), Port: cleanText(t.in.Link.Port, 128),
 	}
 	h.Name = defaultName(t.id, h.ID)
 	if other, err := t.v.HostByName(h.Name); err != nil {
@@ -135,6 +135,13 @@ func ruleLearn(t *turn) (bool, error) {
 	}
 	if t.plat != "" && h.Platform != t.plat {
 		h.Platform, t.dirty = t.plat, true
+	}
+	// A script's request does not repeat what DHCP said; templates may match it.
+	if c := cleanText(t.in.Firmware.VendorClass, 64); c != "" && c != h.Class && (t.class != IPXE || h.Class == "") {
+		h.Class, t.dirty = c, true
+	}
+	if p := cleanText(t.in.Link.Port, 128); p != "" && p != h.Port {
+		h.Port, t.dirty = p, true
 	}
 	if len(learned) > 0 {
 		t.dirty = true

@@ -30,7 +30,10 @@ func ruleIdentify(t *turn) (bool, error) {
 		by = "token"
 		if host == nil {
 			t.why("token names a host that was removed")
-			t.hasToken = false
+			t.hasToken, t.text = false, ""
+			if err := t.bySource(); err != nil {
+				return false, err
+			}
 		} else {
 			t.id = host.Identity()
 			if !t.in.Want.Query.MAC.IsZero() && host.HasMAC(t.in.Want.Query.MAC) {

@@ -52,12 +52,13 @@ func (t *turn) bootInfo() *BootInfo {
 	}
 	loader := t.p.Loaders[t.plat]
 	if loader == "" {
-		what := string(t.plat)
+		// One cause for all that is unknown: the number is the client's to choose.
+		what, cause := string(t.plat), string(t.plat)
 		if what == "" {
-			what = "architecture " + t.in.Firmware.Arch.String()
+			what, cause = "architecture "+t.in.Firmware.Arch.String(), "unknown"
 		}
 		t.why("no loader for %s", what)
-		t.notice(what, LoaderMissing, "%s asked for a loader and there is none for %s: run \"muster doctor\" to see where one is looked for", t.id.MAC, what)
+		t.notice(cause, LoaderMissing, "%s asked for a loader and there is none for %s: run \"muster doctor\" to see where one is looked for", t.id.MAC, what)
 		return nil
 	}
 	switch t.class {

@@ -17,6 +17,9 @@ func ruleNetwork(t *turn) (bool, error) {
 		if !t.net.Server.IsValid() {
 			return t.ignore("interface %s of network %s has no address to answer from", t.net.Interface, t.net.Name)
 		}
+		if src := t.in.Source.Addr(); t.in.Via == Proxy4 && src.IsValid() && !src.IsUnspecified() && !t.net.Subnet.Contains(src) {
+			return t.ignore("%s is in no subnet of %s", src, t.net.Name)
+		}
 		t.why("%s (%s)", t.net.Name, t.net.Mode)
 		return false, nil
 	}

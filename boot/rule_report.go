@@ -3,8 +3,15 @@
 
 package boot
 
+// reportFile is the name beneath a token that takes reports.
+const reportFile = "report"
+
+// maxReports is how many events the reports of one boot may cause; the rest
+// are in the request log.
+const maxReports = 64
+
 func ruleReport(t *turn) (bool, error) {
-	if t.dhcp() || t.file != "report" {
+	if t.dhcp() || t.file != reportFile {
 		return false, nil
 	}
 	if !t.hasToken || t.host == nil {
@@ -13,6 +20,15 @@ func ruleReport(t *turn) (bool, error) {
 	if t.in.Want.Head {
 		t.why("probe")
 		t.d.Reply = Done{Text: "report"}
+		return true, nil
+	}
+	if t.host.State != Approved {
+		return t.refuse(false, "%s is %s and boots nothing it could report", t.host.Name, t.host.State)
+	}
+	if t.token.Boot != t.host.Boots {
+		// A machine of an earlier boot must not speak for the present one.
+		t.why("report of boot %d, the present one is %d", t.token.Boot, t.host.Boots)
+		t.d.Reply = Done{Text: "noted"}
 		return true, nil
 	}
 	stage := cleanText(t.in.Want.Query.Stage, 64)
@@ -25,7 +41,11 @@ func ruleReport(t *turn) (bool, error) {
 	if t.host.Stage == stage && text == "" {
 		return true, nil // said before: in the request log, not an event
 	}
+	if t.host.Reports >= maxReports && t.host.Stage == stage {
+		return true, nil
+	}
 	t.host.Stage, t.dirty = stage, true
+	t.host.Reports++
 	if text != "" {
 		t.record(BootReport, "%s reports %s: %s", t.host.Name, stage, text)
 	} else {

@@ -40,7 +40,16 @@ func ruleScript(t *turn) (bool, error) {
 		return t.builtin("local", "template "+t.template.Name+" installs and no ticket is armed: booting the local disk")
 	}
 	h, x := t.host, t.template
+	if t.in.Want.Head {
+		// Asking for the size is no boot.
+		t.why("%s version %d, size only", x.Name, x.Version)
+		m := t.machine(t.text, t.text)
+		m.Template, m.Version = x.Name, x.Version
+		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m}}
+		return true, nil
+	}
 	h.Boots++
+	h.Reports = 0
 	t.d.Boot = h.Boots
 	if !x.ThisRun {
 		h.Template, h.Pin = x.Name, x.ID
@@ -72,6 +81,9 @@ func (t *turn) hold(note string) (bool, error) {
 func (t *turn) builtin(name, note string) (bool, error) {
 	t.why("%s: %s", name, note)
 	tok := t.text
+	if t.hasToken && t.p.Enroll.Hold == 0 && t.in.At.Sub(t.token.Issued) > bootTokenLife/2 {
+		tok = "" // who is held for ever must still be known tomorrow
+	}
 	if tok == "" && (t.host != nil || !t.id.MAC.IsZero()) {
 		tok = t.bootToken(BootToken, 0, 0)
 	}

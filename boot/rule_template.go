@@ -49,6 +49,12 @@ func ruleTemplate(t *turn) (bool, error) {
 		if f.Platform == "" {
 			f.Platform = h.Platform
 		}
+		if h.Class != "" {
+			f.VendorClass = h.Class // the firmware's, not iPXE's
+		}
+		if f.SwitchPort == "" {
+			f.SwitchPort = h.Port
+		}
 	}
 	t.choice = Choose(t.p.Templates, f)
 	t.template = t.choice.Template

@@ -24,6 +24,12 @@ func ruleToken(t *turn) (bool, error) {
 		t.why("%s: %v", Short(text), err)
 		return false, nil
 	}
+	if tok.Kind == ReportToken && file != reportFile {
+		// It stands on the kernel's command line, where every user of the
+		// machine reads it: it must not fetch anything.
+		t.why("%s: this token can only report", Short(text))
+		return false, nil
+	}
 	t.token, t.hasToken, t.text = tok, true, text
 	t.d.Boot = tok.Boot
 	t.why("%s", Short(text))
@@ -36,23 +42,29 @@ func ruleSource(t *turn) (bool, error) {
 	if t.dhcp() || t.hasToken {
 		return false, nil
 	}
+	return false, t.bySource()
+}
+
+func (t *turn) bySource() error {
 	src := t.in.Source.Addr()
 	l, err := t.v.Lease(t.net.Name, src)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if l.Active(t.in.At) && l.Kind != Declined {
 		if m, err := ParseMAC(l.Holder); err == nil {
 			t.id.MAC = m
 			t.why("%s is leased to %s", src, m)
-			return false, nil
+			return nil
 		}
 	}
-	if m := t.v.Heard(src); !m.IsZero() {
-		t.id.MAC = m
-		t.why("%s was given to %s by another server", src, m)
-		return false, nil
+	if t.net.Mode == Proxy {
+		if m := t.v.Heard(src); !m.IsZero() {
+			t.id.MAC = m
+			t.why("%s was given to %s by another server", src, m)
+			return nil
+		}
 	}
 	t.why("%s is a stranger", src)
-	return false, nil
+	return nil
 }

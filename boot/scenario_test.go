@@ -35,6 +35,7 @@ type world struct {
 	now    time.Time
 	seen   uint64 // last event shown
 	token  string // the last one that left
+	report string
 	saved  map[string]string
 }
 
@@ -92,6 +93,9 @@ func (w *world) play(line string) ([]string, error) {
 		return nil, err
 	case words[0] == "save": // keeps the last token under a name
 		w.saved[words[1]] = w.token
+		if len(words) > 2 {
+			w.saved[words[1]] = w.report // the report token of the last script
+		}
 		return nil, nil
 	case words[0] == "template":
 		return nil, w.template(words, kv)
@@ -130,6 +134,7 @@ func (w *world) template(words []string, kv map[string]string) error {
 		t.Match.Arch = append(t.Match.Arch, boot.Platform(a))
 	}
 	t.Match.MAC, t.Match.Serial, t.Match.Network = list(kv["mac"]), list(kv["serial"]), list(kv["network"])
+	t.Match.VendorClass, t.Match.SwitchPort = list(kv["class"]), list(kv["port"])
 	if slices.Contains(words, "this_run") {
 		t.ThisRun, t.ID, t.Version = true, 1<<31|7, 1
 		w.policy.Templates = append(w.policy.Templates, &t)
@@ -203,7 +208,7 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 	mac, _ := boot.ParseMAC(kv["mac"])
 	uuid, _ := boot.ParseUUID(kv["uuid"])
 	in.ID.UUID, in.ID.Serial = uuid, kv["serial"]
-	in.Link.Interface, in.Link.Relay, in.Link.Subnet = "eth0", addr("relay"), addr("relay")
+	in.Link.Interface, in.Link.Relay, in.Link.Subnet, in.Link.Port = "eth0", addr("relay"), addr("relay"), kv["port"]
 	if kv["iface"] != "" {
 		in.Link.Interface = kv["iface"]
 	}
@@ -211,6 +216,10 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 	case boot.DHCP4, boot.Proxy4:
 		in.Step, in.ID.MAC = boot.Step(words[1]), mac
 		in.Want.Addr, in.Want.Server = addr("want"), addr("server")
+		in.Source = netip.AddrPortFrom(addr("from"), 68)
+		if in.Step == boot.Renew || in.Step == boot.Release || in.Step == boot.Inform {
+			in.Link.Client = in.Want.Addr
+		}
 		f := &in.Firmware
 		f.VendorClass, f.IPXE, f.Proxied, f.NoHTTP = kv["class"], slices.Contains(words, "ipxe"), in.Via == boot.Proxy4, slices.Contains(words, "nohttp")
 		if kv["arch"] != "" {
@@ -324,6 +333,9 @@ func (w *world) reply(d boot.Decision) string {
 		return s
 	case boot.Script:
 		w.note(x.Ref.Machine.BaseURL)
+		if m := tokenRE.FindStringSubmatch(x.Ref.Machine.ReportURL); m != nil {
+			w.report = m[1]
+		}
 		s := fmt.Sprintf("script %s %s", x.Ref.Kind, x.Ref.Name)
 		if x.Ref.Template != nil {
 			s += fmt.Sprintf(" of %s version %d", x.Ref.Template.Name, x.Ref.Template.Version)

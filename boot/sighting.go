@@ -53,6 +53,7 @@ type Link struct {
 	Local     netip.Addr `json:"local,omitzero"`  // address the request was sent to, if ours
 	Relay     netip.Addr `json:"relay,omitzero"`  // giaddr
 	Subnet    netip.Addr `json:"subnet,omitzero"` // link-selection (82.5, option 118); else giaddr
+	Client    netip.Addr `json:"client,omitzero"` // the client's own address, where it has one
 	Port      string     `json:"port,omitempty"`  // circuit-id, printable
 }
 

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// MaxEvents bounds the events that a store keeps.
+const MaxEvents = 200_000
+
 // Store keeps hosts, leases, templates and events.
 //
 //  1. A function given to View or Update may run more than once and has no
@@ -22,7 +25,8 @@ import (
 //     UUID, serial, DUID or reserved address (ErrExists). An index entry is
 //     believed only when the record it points to agrees.
 //  5. Times are UTC. Values handed out are the caller's own.
-//  6. The schema has a version; an older program refuses a newer file.
+//  6. The newest MaxEvents events are kept; older ones are gone.
+//  7. The schema has a version; an older program refuses a newer file.
 type Store interface {
 	View(ctx context.Context, fn func(ReadTx) error) error
 	Update(ctx context.Context, fn func(Tx) error) error
@@ -87,6 +91,7 @@ const (
 	LastHost     Counter = "last-host"
 	LastTemplate Counter = "last-template"
 	PendingHosts Counter = "pending-hosts"
+	LastEvent    Counter = "last-event" // the store's own
 )
 
 // Errors of a Store.

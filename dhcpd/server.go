@@ -54,11 +54,13 @@ type Server struct {
 	mu       sync.Mutex
 	inFlight int
 	requests int
-	byLink   map[int]int
+	byLink   map[int]*load // interfaces that ever asked; there are few
 
 	Stats Stats
-	wg    sync.WaitGroup
 }
+
+// load is what one interface has in flight.
+type load struct{ all, requests int }
 
 // Stats counts packets; all of it only grows.
 type Stats struct {
@@ -67,7 +69,7 @@ type Stats struct {
 
 // NewServer returns a server that asks ask.
 func NewServer(ask boot.Decider, log *slog.Logger) *Server {
-	return &Server{ask: ask, log: log, byLink: map[int]int{}}
+	return &Server{ask: ask, log: log, byLink: map[int]*load{}}
 }
 
 // Serve reads c until ctx ends or reading fails, then waits for the packets in
@@ -75,13 +77,14 @@ func NewServer(ask boot.Decider, log *slog.Logger) *Server {
 func (s *Server) Serve(ctx context.Context, c Conn) error {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	defer s.wg.Wait()
+	var wg sync.WaitGroup // this port's alone: the other one may live on
+	defer wg.Wait()
 	// DISCOVERs go to a few workers, so that a flood of them queues among
 	// itself and never in front of the store's writer.
 	discovers := make(chan func(), discoverQueue)
 	defer close(discovers)
 	for range discoverWorkers {
-		s.wg.Go(func() {
+		wg.Go(func() {
 			for f := range discovers {
 				f()
 			}
@@ -130,7 +133,7 @@ func (s *Server) Serve(ctx context.Context, c Conn) error {
 				s.answer(ctx, c, r)
 			}
 			if r.in.Step != boot.Discover {
-				s.wg.Go(work)
+				wg.Go(work)
 				continue
 			}
 			select {
@@ -163,27 +166,38 @@ func (s *Server) take(r *request) (release func(), ok bool) {
 	link := r.meta.Index
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l := s.byLink[link]
+	if l == nil {
+		l = new(load)
+		s.byLink[link] = l
+	}
+	// An interface that is not the only one leaves room for the others, and
+	// sheds its own DISCOVERs by its own REQUESTs.
+	share := requestSlots
+	if len(s.byLink) > 1 {
+		share = requestSlots * 3 / 4
+	}
 	switch {
 	case s.inFlight >= slots,
-		commits && s.requests >= requestSlots,
-		!commits && s.requests >= requestSlots/2,
-		s.inFlight >= crowded && len(s.byLink) > 1 && s.byLink[link] >= linkSlots:
+		commits && (s.requests >= requestSlots || l.requests >= share),
+		!commits && l.requests >= requestSlots/2,
+		s.inFlight >= crowded && len(s.byLink) > 1 && l.all >= linkSlots:
 		return nil, false
 	}
 	s.inFlight++
-	s.byLink[link]++
+	l.all++
 	if commits {
 		s.requests++
+		l.requests++
 	}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.inFlight--
+		l.all--
 		if commits {
 			s.requests--
-		}
-		if s.byLink[link]--; s.byLink[link] == 0 {
-			delete(s.byLink, link)
+			l.requests--
 		}
 	}, true
 }

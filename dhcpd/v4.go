@@ -87,6 +87,9 @@ func parse4(b []byte, m Meta) (*request, error) {
 
 	o := msg.Options
 	ciaddr := addr4(msg.ClientIPAddr)
+	if in.Link.Client = ciaddr; !ciaddr.IsValid() && m.Source.Addr().IsValid() && !m.Source.Addr().IsUnspecified() && !in.Link.Relay.IsValid() {
+		in.Link.Client = m.Source.Addr()
+	}
 	asked := addr4(o.Get(dhcpv4.OptionRequestedIPAddress))
 	in.Want.Server = addr4(o.Get(dhcpv4.OptionServerIdentifier))
 	in.Want.Name = text(o.Get(dhcpv4.OptionHostName))

@@ -44,6 +44,9 @@ func NewHandler(ask boot.Decider, content boot.Content, log *slog.Logger) *Handl
 // edk2 waits for a header.
 const askTimeout = 4 * time.Second
 
+// bodyTimeout is how long the body of a request may take.
+const bodyTimeout = 5 * time.Second
+
 // maxBody bounds what a client may send: a report's form.
 const maxBody = 64 << 10
 
@@ -59,7 +62,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	h.Stats.Requests.Add(1)
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if r.ContentLength != 0 {
+		// Nobody's body is waited for: read here for a report, and thrown away
+		// by net/http for the rest.
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		w.Header().Set("Connection", "close")
+	}
 	in, ok := parse(r, time.Now())
 	if !ok {
 		h.Stats.Refused.Add(1)
@@ -228,7 +237,7 @@ func parse(r *http.Request, now time.Time) (boot.Sighting, bool) {
 		in.Link.Local = la.AddrPort().Addr().Unmap()
 	}
 	readQuery(&in, r.URL.RawQuery)
-	if r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+	if r.Method == http.MethodPost && path.Base(p) == "report" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 		if b, err := io.ReadAll(r.Body); err == nil {
 			readQuery(&in, string(b))
 		}

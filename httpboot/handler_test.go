@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,12 +28,15 @@ import (
 
 type shelf struct {
 	dir   string
+	mu    sync.Mutex
 	ended chan boot.Outcome
 	last  boot.Sighting
 }
 
 func (s *shelf) Next(_ context.Context, in boot.Sighting) (boot.Decision, error) {
+	s.mu.Lock()
 	s.last = in
+	s.mu.Unlock()
 	switch in.Want.Path {
 	case "broken":
 		return boot.Decision{}, errors.New("store failed")
@@ -272,5 +276,69 @@ func TestSendfile(t *testing.T) {
 	}
 	if n := reads() - before; n > size/(64<<10) {
 		t.Errorf("%d reads for %d MiB: the file is copied through the process", n, size>>20)
+	}
+}
+
+// TestShutdownLetsATransferEnd: a restart does not cut a kernel in half.
+func TestShutdownLetsATransferEnd(t *testing.T) {
+	s := &shelf{dir: t.TempDir(), ended: make(chan boot.Outcome, 10)}
+	const size = 32 << 20
+	f, err := os.Create(filepath.Join(s.dir, "big.img"))
+	must(t, err)
+	must(t, f.Truncate(size))
+	f.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	l, err := Listen(ctx, "127.0.0.1:0")
+	must(t, err)
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, l, NewHandler(s, s, log), log) }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	defer c.Close()
+	io.WriteString(c, firmware("GET", "/big.img"))
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, nil)
+	must(t, err)
+	cancel()
+	n, err := io.Copy(io.Discard, resp.Body)
+	if err != nil || n != size {
+		t.Errorf("%d of %d bytes, %v", n, size, err)
+	}
+	c.Close()
+	must(t, <-done)
+}
+
+// TestSlowBody: nobody's body is waited for.
+func TestSlowBody(t *testing.T) {
+	_, addr := start(t)
+	for _, path := range []string{"/report", "/ipxe.efi"} {
+		c, err := net.Dial("tcp", addr)
+		must(t, err)
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(3 * bodyTimeout))
+		io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nstage=")
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Errorf("%s: still open: %v", path, err)
+		}
+	}
+}
+
+// TestOneAddressCannotHaveAll: connections of one address are bounded.
+func TestOneAddressCannotHaveAll(t *testing.T) {
+	_, addr := start(t)
+	refused := 0
+	for range perClient + 30 {
+		c, err := net.Dial("tcp", addr)
+		must(t, err)
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		io.WriteString(c, firmware("HEAD", "/nothing"))
+		if _, err := c.Read(make([]byte, 10)); err != nil {
+			refused++
+		}
+	}
+	if refused != 30 {
+		t.Errorf("%d connections were refused, want 30", refused)
 	}
 }

@@ -10,14 +10,20 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// MaxConns bounds open connections; more wait in the kernel's queue.
-const MaxConns = 4096
+// MaxConns bounds open connections; more wait in the kernel's queue. One
+// address may have perClient of them.
+const (
+	MaxConns  = 4096
+	perClient = 128
+)
 
 // stalled is how long a client may take nothing before its connection ends.
 // There is no write deadline: slow firmware on a slow line is served to the
@@ -46,44 +52,80 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 		// Firmware closes by reset and strangers send noise: not our log.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
+	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
 		if srv.Shutdown(grace) != nil {
 			srv.Close()
 		}
 	})
-	defer stop()
-	ll := &limited{Listener: l, room: make(chan struct{}, MaxConns), done: ctx.Done()}
-	srv.ConnState = func(_ net.Conn, st http.ConnState) {
+	ll := &limited{Listener: l, room: make(chan struct{}, MaxConns), done: ctx.Done(), from: map[netip.Addr]int{}}
+	srv.ConnState = func(c net.Conn, st http.ConnState) {
 		if st == http.StateClosed || st == http.StateHijacked {
-			<-ll.room
+			ll.leave(c)
 		}
 	}
 	err := srv.Serve(ll)
+	if !stop() {
+		<-ended // Serve returns when the shutdown begins, not when it is over
+	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return err
 }
 
-// limited accepts while there is room. It hands out the kernel's own
-// connections: a wrapper around them would lose sendfile.
+// limited accepts while there is room, and no more than its share from one
+// address. It hands out the kernel's own connections: a wrapper around them
+// would lose sendfile.
 type limited struct {
 	net.Listener
 	room chan struct{}
 	done <-chan struct{}
+	mu   sync.Mutex
+	from map[netip.Addr]int
+}
+
+func source(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
 }
 
 func (l *limited) Accept() (net.Conn, error) {
-	select {
-	case l.room <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
+	for {
+		select {
+		case l.room <- struct{}{}:
+		case <-l.done:
+			return nil, net.ErrClosed
+		}
+		c, err := l.Listener.Accept()
+		if err != nil {
+			<-l.room
+			return nil, err
+		}
+		a := source(c)
+		l.mu.Lock()
+		l.from[a]++
+		over := l.from[a] > perClient
+		l.mu.Unlock()
+		if !over {
+			return c, nil
+		}
+		c.Close()
+		l.leave(c)
 	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.room
+}
+
+func (l *limited) leave(c net.Conn) {
+	a := source(c)
+	l.mu.Lock()
+	if l.from[a]--; l.from[a] <= 0 {
+		delete(l.from, a)
 	}
-	return c, err
+	l.mu.Unlock()
+	<-l.room
 }

@@ -111,9 +111,16 @@ func (s *Store) Put(ctx context.Context, r io.Reader, want string) (boot.Blob, e
 	if err := s.root.Rename(name, place(b.Digest)); err != nil {
 		return boot.Blob{}, fmt.Errorf("store file: %w", err)
 	}
-	if d, err := s.root.Open(b.Digest[:2]); err == nil {
-		d.Sync()
-		d.Close()
+	// The names must survive a power cut as well as the bytes.
+	for _, dir := range []string{b.Digest[:2], "."} {
+		d, err := s.root.Open(dir)
+		if err == nil {
+			err = d.Sync()
+			d.Close()
+		}
+		if err != nil {
+			return boot.Blob{}, fmt.Errorf("store file: %w", err)
+		}
 	}
 	return b, nil
 }

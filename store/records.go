@@ -339,6 +339,14 @@ func (w *writeTx) PutLease(l boot.Lease) error {
 	if !l.Addr.IsValid() || l.Network == "" || l.Holder == "" {
 		return fmt.Errorf("lease of %s on %q to %q is incomplete", l.Addr, l.Network, l.Holder)
 	}
+	if old, err := w.Lease(l.Network, l.Addr); err != nil {
+		return err
+	} else if old != nil && old.Holder != l.Holder {
+		// Whoever held it before no longer leads here.
+		if k := netKey(l.Network, []byte(old.Holder)); bytes.Equal(w.lookup(tabHolder, k), l.Addr.AsSlice()) {
+			w.put(tabHolder, k, nil)
+		}
+	}
 	w.put(tabLease, leaseKey(l.Network, l.Addr), encodeLease(&l))
 	hk := netKey(l.Network, []byte(l.Holder))
 	switch cur := w.lookup(tabHolder, hk); {
@@ -388,18 +396,19 @@ func (w *writeTx) DeleteImage(name string) error {
 	return nil
 }
 
-const lastEvent boot.Counter = "last-event"
-
 func (w *writeTx) Append(e boot.Event) (uint64, error) {
-	n, _ := w.Counter(lastEvent)
+	n, _ := w.Counter(boot.LastEvent)
 	n++
 	e.Seq, e.At = n, e.At.UTC()
 	b, err := encodeJSON(e)
 	if err != nil {
 		return 0, err
 	}
-	w.put(tabCounter, []byte(lastEvent), be64(n))
+	w.put(tabCounter, []byte(boot.LastEvent), be64(n))
 	w.put(tabEvent, be64(n), b)
+	if n > boot.MaxEvents {
+		w.put(tabEvent, be64(n-boot.MaxEvents), nil)
+	}
 	w.events++
 	return n, nil
 }

@@ -48,6 +48,9 @@ var (
 	errIllegal = errors.New("not a read request")
 )
 
+// maxTimeout is the longest retransmission time a client may choose, seconds.
+const maxTimeout = 10
+
 // maxOptions bounds the loop over a stranger's options.
 const maxOptions = 16
 
@@ -94,7 +97,9 @@ func parseRead(b []byte) (read, error) {
 				r.window = min(v, 65535)
 			}
 		case "timeout":
-			if r.timeout == 0 && v >= 1 && v <= 255 {
+			// The option goes to 255 s (RFC 2349). A longer one than this would
+			// keep a dead transfer for half an hour, so it is not agreed to.
+			if r.timeout == 0 && v >= 1 && v <= maxTimeout {
 				r.timeout = v
 			}
 		case "tsize":

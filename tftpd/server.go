@@ -131,31 +131,47 @@ func (s *Server) request(ctx context.Context, b []byte, from netip.AddrPort, loc
 	}
 	s.mu.Lock()
 	if old := s.sessions[from]; old != nil {
-		// The client did not see our first packet, or the network doubled
-		// its request: the running session says it again.
-		s.mu.Unlock()
-		s.Stats.Repeated.Add(1)
-		old.again()
-		return
+		if old.read == r && (!old.moved.Load() || time.Since(old.born) < time.Second) {
+			// The client did not see our first packet, or the network doubled
+			// its request: the running session says it again.
+			s.mu.Unlock()
+			s.Stats.Repeated.Add(1)
+			old.again()
+			return
+		}
+		// It was reset, or asks for something else: ROMs use one source port
+		// for everything.
+		old.cancel()
+		s.drop(old)
 	}
 	if len(s.sessions) >= MaxTransfers || s.byClient[from.Addr()] >= perClient {
 		s.mu.Unlock()
 		s.Stats.Dropped.Add(1)
 		return // it asks again, and by then there is room
 	}
-	ses := &session{server: s, read: r, from: from, local: local, index: index, kick: make(chan struct{}, 1)}
+	sctx, cancel := context.WithCancel(ctx)
+	ses := &session{server: s, read: r, from: from, local: local, index: index, kick: make(chan struct{}, 1), cancel: cancel, born: time.Now()}
 	s.sessions[from] = ses
 	s.byClient[from.Addr()]++
 	s.mu.Unlock()
 	s.wg.Go(func() {
 		defer s.forget(ses)
-		ses.run(ctx)
+		defer cancel()
+		ses.run(sctx)
 	})
 }
 
 func (s *Server) forget(ses *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.drop(ses)
+}
+
+// drop takes a session off the books, once; the lock is held.
+func (s *Server) drop(ses *session) {
+	if s.sessions[ses.from] != ses {
+		return
+	}
 	delete(s.sessions, ses.from)
 	if s.byClient[ses.from.Addr()]--; s.byClient[ses.from.Addr()] <= 0 {
 		delete(s.byClient, ses.from.Addr())

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -29,6 +30,9 @@ type session struct {
 	local  netip.Addr
 	index  int
 	kick   chan struct{}
+	cancel context.CancelFunc
+	born   time.Time
+	moved  atomic.Bool // the client has acknowledged data
 
 	conn *net.UDPConn
 	out  *ipv4.PacketConn
@@ -129,8 +133,8 @@ func (s *session) run(ctx context.Context) {
 			return
 		}
 	}
-	s.read = s.read.settle(max(512, mtu-headers), maxWindow)
-	o := s.transfer(ctx, size)
+	agreed := s.read.settle(max(512, mtu-headers), maxWindow)
+	o := s.transfer(ctx, agreed, size)
 	o.Took = time.Since(in.At)
 	st := &s.server.Stats
 	st.Bytes.Add(uint64(o.Bytes))
@@ -144,7 +148,7 @@ func (s *session) run(ctx context.Context) {
 	default:
 		st.Short.Add(1)
 	}
-	log.Debug("transfer ended", "result", o.Result, "bytes", o.Bytes, "took", o.Took, "blksize", s.read.block(), "window", s.read.windowLen(), "err", o.Err)
+	log.Debug("transfer ended", "result", o.Result, "bytes", o.Bytes, "took", o.Took, "blksize", agreed.block(), "window", agreed.windowLen(), "err", o.Err)
 	_ = s.server.ask.Done(context.WithoutCancel(ctx), in, d, o)
 }
 
@@ -152,9 +156,9 @@ func (s *session) run(ctx context.Context) {
 const headers = 20 + 8 + 4
 
 // transfer runs the step function against the socket.
-func (s *session) transfer(ctx context.Context, size int64) boot.Outcome {
-	t := newTransfer(s.read, size)
-	oack := s.read.oack(size)
+func (s *session) transfer(ctx context.Context, agreed read, size int64) boot.Outcome {
+	t := newTransfer(agreed, size)
+	oack := agreed.oack(size)
 	win := int(t.window)
 	s.buf = make([]byte, max(int(t.blk)*win, int(min(readAhead, size))))
 	s.head = make([]byte, 4*win)
@@ -188,8 +192,8 @@ func (s *session) transfer(ctx context.Context, size int64) boot.Outcome {
 		// Stale packets must not put the time-out off: it counts from left.
 		s.conn.SetReadDeadline(left.Add(t.rto))
 		if ctx.Err() != nil {
-			s.say(codeUndefined, "server is stopping")
-			return ended(boot.CutShort, "server stopped")
+			s.say(codeUndefined, "transfer ended by the server")
+			return ended(boot.CutShort, "ended here: the server stops, or the client began anew")
 		}
 		n, err := s.conn.Read(in)
 		select {
@@ -216,6 +220,9 @@ func (s *session) transfer(ctx context.Context, size int64) boot.Outcome {
 			return ended(boot.CutShort, "client is gone")
 		}
 		a, err := parseAnswer(in[:n])
+		if t.base > 0 {
+			s.moved.Store(true)
+		}
 		switch {
 		case err != nil:
 			next = nothing

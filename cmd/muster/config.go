@@ -207,6 +207,9 @@ func (r fileNetwork) check(bad complain) (boot.Network, error) {
 	if n.Mode == boot.Full && len(ranges) == 0 {
 		return n, bad("range", "mode full needs a range of addresses to give: range = \"10.77.0.100-10.77.0.200\"")
 	}
+	if n.Mode == boot.Reservations && len(ranges) > 0 {
+		return n, bad("range", "mode reservations gives only what hosts have reserved: remove the range, or use mode = \"full\"")
+	}
 	if n.Mode == boot.Proxy && len(ranges) > 0 {
 		return n, bad("range", "mode proxy gives no addresses: remove the range, or use mode = \"full\"")
 	}
@@ -304,19 +307,11 @@ func inside(p netip.Prefix, ranges []boot.Range) error {
 				return fmt.Errorf("range %s: %s is outside subnet %s", r, a, p)
 			}
 		}
-		if p.Bits() < 31 && (r.Contains(p.Addr()) || r.Contains(broadcast(p))) {
+		if p.Bits() < 31 && (r.Contains(p.Addr()) || r.Contains(boot.Broadcast(p))) {
 			return fmt.Errorf("range %s holds the network or broadcast address of %s", r, p)
 		}
 	}
 	return nil
-}
-
-func broadcast(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	return netip.AddrFrom4(b)
 }
 
 // resolve gives a configured network the address and, where the file names

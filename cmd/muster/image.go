@@ -17,7 +17,7 @@ func (a *app) imageCmd() *cobra.Command {
 	var public bool
 	imp := &cobra.Command{
 		Use: "import NAME DIR", Short: "Store a folder's files under a name", Args: exactly(2, "a name and a folder"),
-		Long:    "Store a folder's files under a name, each once by its digest. A template boots them as\nkernel = \"image:NAME/vmlinuz\". Importing the name again replaces the set.",
+		Long:    "Store a folder's files under a name, each once by its digest. A template boots them as\nkernel = \"image:NAME/vmlinuz\". A name never changes its bytes; new files want a new name.",
 		Example: "  muster image import debian12 ./netboot\n  muster image import firmware ./fw --public",
 		RunE: func(c *cobra.Command, args []string) error {
 			fl, err := folder(args[1])

@@ -687,15 +687,21 @@ func TestCommands(t *testing.T) {
 	r.muster("image", "import", "debian12", img, "--public")
 	must(t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte("name = \"shared\"\n[boot]\nkernel = \"image:debian12/vmlinuz\"\n"), 0o644))
 	r.muster("template", "push", dir)
-	if out := r.fails("image", "rm", "debian12"); !strings.Contains(out, "used by template shared") {
+	if out := r.fails("image", "rm", "debian12"); !strings.Contains(out, "used by version 1 of template shared") {
 		t.Errorf("removing a used image: %s", out)
+	}
+	must(t, os.WriteFile(filepath.Join(img, "vmlinuz"), []byte("another kernel"), 0o644))
+	if out := r.fails("image", "import", "debian12", img); !strings.Contains(out, "exists with other files") {
+		t.Errorf("a name changed its bytes: %s", out)
 	}
 	cli := r.host("cli", "10.77.0.60/24")
 	if out, err := cli.Run(r.ctx, "curl", "-sS", "--fail", "http://"+serverAddr+"/images/debian12/vmlinuz"); err != nil || out != "shared kernel" {
 		t.Errorf("a public image: %q, %v", out, err)
 	}
 	r.muster("template", "rm", "shared")
-	r.muster("image", "rm", "debian12")
+	if out := r.fails("image", "rm", "debian12"); !strings.Contains(out, "used by version 1 of template shared") {
+		t.Errorf("a stored version still boots it: %s", out)
+	}
 	r.muster("host", "add", "web1", "--mac", "52:54:00:00:00:01", "--serial", "RIG-1", "--address", "10.77.0.50")
 	if out := r.fails("host", "add", "web2", "--mac", "52:54:00:00:00:01"); !strings.Contains(out, "MAC 52:54:00:00:00:01 already exists: it belongs to host web1") {
 		t.Errorf("a second host with one MAC: %s", out)
@@ -720,7 +726,7 @@ func TestCommands(t *testing.T) {
 	for _, e := range r.events() {
 		kinds = append(kinds, string(e.Kind))
 	}
-	if got := strings.Join(kinds, " "); got != "template.pushed template.pushed image.imported template.pushed template.removed image.removed host.added host.changed host.approved host.changed" {
+	if got := strings.Join(kinds, " "); got != "template.pushed template.pushed image.imported template.pushed template.removed host.added host.changed host.approved host.changed" {
 		t.Errorf("events: %s", got)
 	}
 	r.muster("host", "deny", "52:54:00:00:00:01")

@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"reflect"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -147,6 +146,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 	// Live memory is a few tens of megabytes; collecting it less often buys a
 	// tenth of the processor back under load.
 	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(512 << 20)
 	level := slog.LevelInfo
 	if f.verbose {
 		level = slog.LevelDebug
@@ -165,7 +165,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 			return usagef("--http %q: want an address like :8080", f.httpAddr)
 		}
 	}
-	if err := d.prepareInterface(); err != nil {
+	if err := d.prepareInterface(d.config); err != nil {
 		return err
 	}
 	defer func() { d.undo() }()
@@ -199,26 +199,26 @@ func (d *daemon) readConfig() (*Config, error) {
 }
 
 // active reports whether any network wants to be served at all.
-func (d *daemon) active() bool {
-	return slices.ContainsFunc(d.config.Networks, func(n boot.Network) bool { return n.Mode != boot.Off })
+func (c *Config) active() bool {
+	return slices.ContainsFunc(c.Networks, func(n boot.Network) bool { return n.Mode != boot.Off })
 }
 
 // prepareInterface judges the interfaces before anything is opened: what stops
 // a first hour is named here, with the command that mends it.
-func (d *daemon) prepareInterface() error {
+func (d *daemon) prepareInterface(c *Config) error {
 	f := d.flags
-	for i, n := range d.config.Networks {
+	for i, n := range c.Networks {
 		l, err := run.Look(n.Interface)
 		if err != nil {
 			return err
 		}
 		bad := func(key, format string, args ...any) error {
-			if d.config.file != nil {
-				return d.config.file.ErrorIn("network", i, key, format, args...)
+			if c.file != nil {
+				return c.file.ErrorIn("network", i, key, format, args...)
 			}
 			return usagef(format, args...)
 		}
-		if !l.Found && d.config.file != nil {
+		if !l.Found && c.file != nil {
 			return bad("interface", "interface %q does not exist; this machine has %s", n.Interface, strings.Join(run.Interfaces(), ", "))
 		}
 		if !l.Found {
@@ -237,7 +237,7 @@ func (d *daemon) prepareInterface() error {
 		if err != nil {
 			return bad("range", "%v", err)
 		}
-		if waits != "" && d.config.file == nil {
+		if waits != "" && c.file == nil {
 			sub := "10.77.0"
 			if len(n.Ranges) > 0 {
 				b := n.Ranges[0].From.As4()
@@ -402,7 +402,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 			return d.store.Update(ctx, func(boot.Tx) error { return nil })
 		}),
 	)
-	if !d.active() {
+	if !d.config.active() {
 		return tasks, nil
 	}
 	for _, port := range []int{67, 4011} {
@@ -529,36 +529,48 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// What would keep a start from happening keeps a reload from happening.
+	if err := d.prepareInterface(c); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	old := d.config
-	listeners := c.HTTP != old.HTTP || c.TFTP != old.TFTP
-	wasActive := d.active()
 	if d.flags.httpAddr != "" {
 		c.HTTP = d.flags.httpAddr
 	}
-	c.HTTP, c.TFTP = old.HTTP, old.TFTP
+	restart := c.HTTP != old.HTTP || c.TFTP != old.TFTP || c.DataDir != old.DataDir || c.active() != old.active()
+	c.HTTP, c.TFTP, c.DataDir = old.HTTP, old.TFTP, old.DataDir
 	d.config = c
-	nowActive := d.active()
 	d.mu.Unlock()
 	if err := d.apply(ctx); err != nil {
+		d.mu.Lock()
+		d.config = old
+		d.mu.Unlock()
 		return err
 	}
-	if listeners || wasActive != nowActive {
-		d.log.Warn("configuration reloaded; listeners change only with a restart: sudo systemctl restart muster")
-		return nil
+	d.log.Info("configuration reloaded")
+	if restart {
+		d.log.Warn("listeners and data directory change only with a restart: sudo systemctl restart muster")
 	}
-	d.log.Info("configuration reloaded", "changed", !reflect.DeepEqual(old.Networks, c.Networks) || old.Enroll != c.Enroll)
 	return nil
+}
+
+// settings is the configuration of the moment.
+func (d *daemon) settings() *Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config
 }
 
 // surroundings looks once for what would keep a first boot from working: a
 // firewall, and whether another DHCP server answers.
 func (d *daemon) surroundings(ctx context.Context) error {
-	for _, n := range d.config.Networks {
+	c := d.settings()
+	for _, n := range c.Networks {
 		if n.Mode == boot.Off {
 			continue
 		}
-		if s := run.FirewallAdvice(ctx, n.Interface, []int{67, 69, 4011}, []int{portOf(d.config.HTTP)}); s != "" {
+		if s := run.FirewallAdvice(ctx, n.Interface, []int{67, 69, 4011}, []int{portOf(c.HTTP)}); s != "" {
 			d.warn(s)
 		}
 	}
@@ -572,7 +584,7 @@ func (d *daemon) surroundings(ctx context.Context) error {
 // probe says whether another server gives addresses on the bench's interface,
 // and what that means for this run.
 func (d *daemon) probe(ctx context.Context) {
-	n := d.config.Networks[0]
+	n := d.settings().Networks[0]
 	for ctx.Err() == nil {
 		l, err := run.Look(n.Interface)
 		if err == nil && l.Found && l.Carry {
@@ -652,7 +664,7 @@ func (d *daemon) greet(ctx context.Context) {
 	for _, n := range s.Networks {
 		d.log.Info("network", "name", n.Name, "interface", n.Interface, "mode", n.Mode, "address", n.Server, "subnet", n.Subnet, "ranges", strings.Join(n.Ranges, ", "), "state", n.State)
 	}
-	if !d.active() {
+	if !d.config.active() {
 		return
 	}
 	// A bench sees many kinds of machine; x86 without a loader is worth a word
@@ -683,16 +695,8 @@ func (d *daemon) tell(ctx context.Context) error {
 	bench := d.flags.iface != ""
 	var last uint64
 	if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) {
-		for {
-			es, err := tx.Events(last, 1000)
-			if err != nil {
-				return err
-			}
-			if len(es) == 0 {
-				return nil
-			}
-			last = es[len(es)-1].Seq
-		}
+		last, err = tx.Counter(boot.LastEvent)
+		return err
 	}); err != nil {
 		return err
 	}

@@ -156,7 +156,7 @@ func (s *Server) Handler() http.Handler {
 		return c.Image, err
 	})
 	route("DELETE /api/v1/images/{name}", func(r *http.Request) (any, error) {
-		if err := s.imageUnused(r.PathValue("name")); err != nil {
+		if err := s.imageUnused(r.Context(), r.PathValue("name")); err != nil {
 			return nil, err
 		}
 		_, err := s.Engine.Do(r.Context(), boot.RemoveImage{Name: r.PathValue("name")})
@@ -486,18 +486,28 @@ func (s *Server) imageList(r *http.Request) (any, error) {
 	}
 }
 
-// imageUnused refuses to remove an image whose files a template boots.
-func (s *Server) imageUnused(name string) error {
-	for _, t := range s.Engine.Policy().Templates {
-		uses, err := s.uses(t, name)
-		if err != nil {
+// imageUnused refuses to remove an image whose files a template boots, in any
+// version: a host may be pinned to an old one.
+func (s *Server) imageUnused(ctx context.Context, name string) error {
+	for after := boot.TemplateID(0); ; {
+		var ts []*boot.Template
+		if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) { ts, err = tx.Templates(after, page); return err }); err != nil {
 			return err
 		}
-		if uses {
-			return boot.OrderError("image %s is used by template %s", name, t.Name)
+		for _, t := range ts {
+			after = t.ID
+			uses, err := s.uses(t, name)
+			if err != nil {
+				return err
+			}
+			if uses {
+				return boot.OrderError("image %s is used by version %d of template %s", name, t.Version, t.Name)
+			}
+		}
+		if len(ts) < page {
+			return nil
 		}
 	}
-	return nil
 }
 
 func (s *Server) uses(t *boot.Template, image string) (bool, error) {

@@ -167,6 +167,7 @@ func (j *Journal) rotate() {
 		return
 	}
 	if err := j.open(); err != nil {
+		_ = os.Rename(j.path+".1", j.path)
 		j.file = old
 		return
 	}

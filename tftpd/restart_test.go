@@ -1,0 +1,67 @@
+// restart_test.go: a client that begins anew from the same port, and one that
+// asks for a time-out of minutes.
+
+package tftpd
+
+import (
+	"testing"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// TestBeginsAnew: a machine that was reset and asks for another file from the
+// same port gets that file, not repeats of the old one.
+func TestBeginsAnew(t *testing.T) {
+	s, _, addr := start(t)
+	c := dial(t, addr)
+	c.ask("big", "octet")
+	c.recv()
+	c.send(0, 4, 0, 1)
+	c.recv()
+	c.ask("text", "octet")
+	for {
+		got := c.recv()
+		if got[1] == opDATA && string(got[4:]) == "a\nb\rc" {
+			break
+		}
+		if got[1] != opDATA && got[1] != opERROR {
+			t.Fatalf("%q", got)
+		}
+	}
+	c.send(0, 4, 0, 1)
+	<-s.end
+	<-s.end
+	results := map[boot.Result]int{}
+	for _, o := range s.ended {
+		results[o.Result]++
+	}
+	if results[boot.Complete] != 1 || results[boot.CutShort] != 1 {
+		t.Errorf("ended as %v", results)
+	}
+}
+
+// TestLongTimeout: whatever time-out a client wants, its silence ends the
+// transfer in bounded time.
+func TestLongTimeout(t *testing.T) {
+	r, err := parseRead(rrq("a", "octet", "timeout", "255", "blksize", "512"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := string(r.settle(1468, 16).oack(1)); o != "\x00\x06blksize\x00512\x00" {
+		t.Errorf("agreed to %q", o)
+	}
+	r, _ = parseRead(rrq("a", "octet", "timeout", "10"))
+	x := newTransfer(r, 5000)
+	x.start()
+	waited := time.Duration(0)
+	for {
+		waited += x.rto
+		if s := x.timeout(); s.gaveUp || s.done {
+			break
+		}
+	}
+	if waited > 90*time.Second {
+		t.Errorf("silence is borne for %s", waited)
+	}
+}
