@@ -5,6 +5,8 @@ package boot
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -140,11 +142,25 @@ func LoaderPlatforms() []Platform {
 	return []Platform{BIOS, X64UEFI, IA32UEFI, ARM64UEFI, ARM32UEFI, RISCV64UEFI, LOONG64UEFI}
 }
 
+// signedLoaders are the distribution's signed shim, its MOK manager and GRUB,
+// by the names that firmware and shim ask for. They are served to who asks; no
+// network offers them by itself yet.
+var signedLoaders = map[string]Platform{
+	"shimx64.efi": X64UEFI, "mmx64.efi": X64UEFI, "grubx64.efi": X64UEFI,
+	"shimaa64.efi": ARM64UEFI, "mmaa64.efi": ARM64UEFI, "grubaa64.efi": ARM64UEFI,
+}
+
+// SignedLoaders lists the names of the signed chain, sorted.
+func SignedLoaders() []string { return slices.Sorted(maps.Keys(signedLoaders)) }
+
 // IsLoader reports a file name that is some platform's loader.
 func IsLoader(name string) bool { return loaderPlatform(name) != "" }
 
 // loaderPlatform is the platform that a loader's name belongs to, or "".
 func loaderPlatform(name string) Platform {
+	if p := signedLoaders[name]; p != "" {
+		return p
+	}
 	for p, names := range loaderNames {
 		for _, n := range names {
 			if n == name {

@@ -407,13 +407,20 @@ func (a *applying) release(o ReleaseLease) error {
 
 // Do carries out an order and returns what it changed.
 func (e *Engine) Do(ctx context.Context, o Order) (Changes, error) {
-	now := time.Now()
-	p := e.policy.Load()
-	if d, ok := o.(DropTemplate); ok {
-		if err := e.unused(ctx, d.Name); err != nil {
+	switch x := o.(type) {
+	case DropTemplate:
+		e.setting.Lock()
+		defer e.setting.Unlock()
+		if err := e.unused(ctx, x.Name); err != nil {
 			return Changes{}, err
 		}
+	case PushTemplate:
+		// One at a time: each is judged against the templates of the others.
+		e.setting.Lock()
+		defer e.setting.Unlock()
 	}
+	now := time.Now()
+	p := e.policy.Load()
 	var c Changes
 	err := e.store.Update(ctx, func(tx Tx) (err error) {
 		if c, err = Apply(tx, p, now, o); err != nil {
@@ -427,8 +434,6 @@ func (e *Engine) Do(ctx context.Context, o Order) (Changes, error) {
 	e.mem.settle(&Decision{Writes: c})
 	if c.Template != nil || c.Drop != "" {
 		// Templates of this run come back from the policy itself.
-		e.setting.Lock()
-		defer e.setting.Unlock()
 		// It is committed: a client that hangs up now changes nothing.
 		if err := e.setPolicy(context.WithoutCancel(ctx), *e.policy.Load()); err != nil {
 			return c, err

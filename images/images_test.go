@@ -82,6 +82,8 @@ func TestLoaders(t *testing.T) {
 	put(system, "undionly.kpxe", "system")
 	put(own, "undionly.kpxe", "own")
 	put(own, "ipxe-arm64.efi", "") // an empty file is none
+	put(own, "shimx64.efi", "own")
+	put(own, "notes.txt", "not a loader")
 	l := FindLoaders(own, system, "/does/not/exist")
 	have := l.ByPlatform()
 	if have[boot.X64UEFI] != "ipxe.efi" || have[boot.BIOS] != "undionly.kpxe" || have[boot.ARM64UEFI] != "" {
@@ -94,6 +96,9 @@ func TestLoaders(t *testing.T) {
 	defer f.Close()
 	if b, _ := io.ReadAll(f); string(b) != "own" {
 		t.Errorf("the operator's folder does not come first: %q", b)
+	}
+	if l.Path("shimx64.efi") != filepath.Join(own, "shimx64.efi") || l.Path("notes.txt") != "" {
+		t.Errorf("signed loaders: %q, %q", l.Path("shimx64.efi"), l.Path("notes.txt"))
 	}
 	if _, err := l.Open("../../etc/passwd"); !errors.Is(err, boot.ErrNoFile) {
 		t.Errorf("a name that is no loader: %v", err)

@@ -18,6 +18,17 @@ import (
 // arm64, riscv64 and loong64 too).
 var SystemDirs = []string{"/usr/lib/ipxe", "/usr/share/ipxe"}
 
+// signed is where Debian's shim-signed and grub-efi-*-signed put what the
+// signed chain asks for under other names.
+var signed = map[string]string{
+	"shimx64.efi":  "/usr/lib/shim/shimx64.efi.signed",
+	"mmx64.efi":    "/usr/lib/shim/mmx64.efi.signed",
+	"grubx64.efi":  "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",
+	"shimaa64.efi": "/usr/lib/shim/shimaa64.efi.signed",
+	"mmaa64.efi":   "/usr/lib/shim/mmaa64.efi.signed",
+	"grubaa64.efi": "/usr/lib/grub/arm64-efi-signed/grubnetaa64.efi.signed",
+}
+
 // Loaders is what was found at one moment.
 type Loaders struct {
 	paths map[string]string // loader name -> file
@@ -30,16 +41,30 @@ func FindLoaders(dirs ...string) *Loaders {
 	l := &Loaders{paths: map[string]string{}, dirs: dirs}
 	for _, p := range boot.LoaderPlatforms() {
 		for _, name := range boot.LoaderNames(p) {
-			for _, d := range dirs {
-				f := filepath.Join(d, name)
-				if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
-					l.paths[name] = f
-					break
-				}
-			}
+			l.look(name, dirs, "")
 		}
 	}
+	for _, name := range boot.SignedLoaders() {
+		l.look(name, dirs, signed[name])
+	}
 	return l
+}
+
+// look notes the first place that has a loader; elsewhere is tried last.
+func (l *Loaders) look(name string, dirs []string, elsewhere string) {
+	var places []string
+	for _, d := range dirs {
+		places = append(places, filepath.Join(d, name))
+	}
+	if elsewhere != "" {
+		places = append(places, elsewhere)
+	}
+	for _, f := range places {
+		if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
+			l.paths[name] = f
+			return
+		}
+	}
 }
 
 // ByPlatform returns the loader to offer to each platform.

@@ -142,6 +142,11 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 			add(true, "loader", fmt.Sprintf("%s: %s", p, l.Path(have[p])), "")
 		}
 	}
+	for _, name := range boot.SignedLoaders() {
+		if p := l.Path(name); p != "" {
+			add(true, "loader", name+": "+p+" (signed; served to who asks)", "")
+		}
+	}
 	for _, m := range l.Missing(boot.BIOS, boot.X64UEFI, boot.ARM64UEFI) {
 		add(false, "loader", m, "")
 	}

@@ -149,7 +149,7 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 		class = "HTTPClient"
 	}
 	fw := boot.Firmware{Arch: arch, VendorClass: fmt.Sprintf("%s:Arch:%05d:UNDI:003000", class, uint16(arch))}
-	link := boot.Link{Interface: net.Interface}
+	link := boot.Link{Interface: net.Interface, Local: net.Server}
 	if q.Relay.IsValid() {
 		link.Relay, link.Subnet = q.Relay, q.Relay
 	}
