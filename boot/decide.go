@@ -140,7 +140,7 @@ func (t *turn) finish() {
 		switch t.d.Reply.(type) {
 		case Nak, Ignore:
 			// What was refused proved nothing.
-			t.host, t.d.Writes.Events = nil, nil
+			t.host, t.d.Writes.Events, t.d.Writes.Auto = nil, nil, 0
 		}
 	}
 	if t.net != nil {

@@ -168,6 +168,7 @@ type Changes struct {
 	NoImage  string    // image to remove
 	Events   []Event   // appended with the rest
 	Pending  int       // change of the count of pending hosts
+	Auto     int       // change of the count of hosts that a rule let in
 }
 
 // Empty reports a decision that touches no disk.

@@ -331,12 +331,18 @@ func apply(tx Tx, c *Changes) error {
 			return err
 		}
 	}
-	if c.Pending != 0 {
-		n, err := tx.Counter(PendingHosts)
+	for _, k := range []struct {
+		counter Counter
+		change  int
+	}{{PendingHosts, c.Pending}, {AutoHosts, c.Auto}} {
+		if k.change == 0 {
+			continue
+		}
+		n, err := tx.Counter(k.counter)
 		if err != nil {
 			return err
 		}
-		if err := tx.SetCounter(PendingHosts, uint64(max(0, int64(n)+int64(c.Pending)))); err != nil {
+		if err := tx.SetCounter(k.counter, uint64(max(0, int64(n)+int64(k.change)))); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,7 @@ type Host struct {
 	Template string            `json:"template,omitempty"`
 	Pin      TemplateID        `json:"pin,omitempty"` // version fixed when the first script after approval was decided
 	Params   map[string]string `json:"params,omitempty"`
+	Auto     bool              `json:"auto,omitempty"` // let in by a rule, not by a person
 
 	Platform Platform  `json:"platform,omitempty"`
 	Network  string    `json:"network,omitempty"` // where it enrolled

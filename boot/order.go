@@ -358,6 +358,9 @@ func (a *applying) removeHost(o RemoveHost) error {
 	if h.State == Pending {
 		a.c.Pending = -1
 	}
+	if h.Auto {
+		a.c.Auto = -1
+	}
 	a.event(HostRemoved, h, "%s removed by a person", h.Name)
 	return nil
 }

@@ -71,9 +71,9 @@ const (
 
 // Enroll governs boot answers to unknown machines; addresses are the mode's.
 type Enroll struct {
-	Policy     EnrollPolicy
-	Hold       time.Duration // then the holding script boots the disk; 0 waits for ever
-	MaxPending int           // pending hosts at a time
+	Policy EnrollPolicy
+	Hold   time.Duration // then the holding script boots the disk; 0 waits for ever
+	Limit  int           // pending hosts at a time
 }
 
 // Find returns the network a request belongs to: by its relay's subnet, else

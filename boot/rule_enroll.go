@@ -43,10 +43,14 @@ func ruleEnroll(t *turn) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if t.p.Enroll.MaxPending > 0 && n >= uint64(t.p.Enroll.MaxPending) {
-		t.barred = "too many machines wait for approval"
-		t.why("%d machines wait for approval, the limit", n)
-		t.notice("", EnrollLimit, "%d machines wait for approval: no more are enrolled until some are approved, denied or removed (muster host list --state pending)", n)
+	auto, err := t.v.Counter(AutoHosts)
+	if err != nil {
+		return false, err
+	}
+	if n += auto; t.p.Enroll.Limit > 0 && n >= uint64(t.p.Enroll.Limit) {
+		t.barred = "too many machines were let in by nobody"
+		t.why("%d machines wait or were let in by a rule, the limit", n)
+		t.notice("", EnrollLimit, "%d machines wait for approval or were let in by a rule: no more are enrolled until some are approved, denied or removed (muster host list), or [enroll] limit is raised", n)
 		return false, nil
 	}
 	last, err := t.v.Counter(LastHost)
@@ -74,7 +78,8 @@ func ruleEnroll(t *turn) (bool, error) {
 }
 
 func (t *turn) approve(why string) {
-	t.host.State, t.dirty = Approved, true
+	t.host.State, t.host.Auto, t.dirty = Approved, true, true
+	t.d.Writes.Auto = 1
 	t.why("approved: %s", why)
 	t.record(HostApproved, "%s approved: %s", t.host.Name, why)
 }

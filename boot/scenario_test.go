@@ -46,7 +46,7 @@ func newWorld() (*world, func(), error) {
 	}
 	w := &world{ctx: context.Background(), store: s, now: began, saved: map[string]string{}}
 	w.engine = boot.NewEngine(s, boot.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
-	w.policy = boot.Policy{Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, MaxPending: 100}, Key: boot.Key{1, 2, 3}, Loaders: map[boot.Platform]string{}}
+	w.policy = boot.Policy{Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 100}, Key: boot.Key{1, 2, 3}, Loaders: map[boot.Platform]string{}}
 	return w, func() { w.engine.Close(); s.Close() }, nil
 }
 
@@ -80,7 +80,7 @@ func (w *world) play(line string) ([]string, error) {
 	case words[0] == "enroll":
 		w.policy.Enroll.Policy = boot.EnrollPolicy(words[1])
 		if kv["max"] != "" {
-			w.policy.Enroll.MaxPending, _ = strconv.Atoi(kv["max"])
+			w.policy.Enroll.Limit, _ = strconv.Atoi(kv["max"])
 		}
 		if kv["hold"] != "" {
 			w.policy.Enroll.Hold, _ = time.ParseDuration(kv["hold"])

@@ -91,6 +91,7 @@ const (
 	LastHost     Counter = "last-host"
 	LastTemplate Counter = "last-template"
 	PendingHosts Counter = "pending-hosts"
+	AutoHosts    Counter = "auto-hosts" // let in by a rule
 	LastEvent    Counter = "last-event" // the store's own
 )
 

@@ -299,7 +299,7 @@ func TestConfigExamples(t *testing.T) {
 	must(t, err)
 	text = regexp.MustCompile(`(?m)^#([a-z_\[])`).ReplaceAll(text, []byte("$1"))
 	text = bytes.ReplaceAll(text, []byte(`"eth`), []byte(`"nowhere`))
-	if bytes.Count(text, []byte("\n[[network]]")) != 2 || !bytes.Contains(text, []byte("\nmax_pending")) {
+	if bytes.Count(text, []byte("\n[[network]]")) != 2 || !bytes.Contains(text, []byte("\nlimit")) {
 		t.Fatalf("the examples were not uncommented:\n%s", text)
 	}
 	path := filepath.Join(t.TempDir(), "muster.toml")

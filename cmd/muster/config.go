@@ -50,9 +50,9 @@ type fileListen struct {
 }
 
 type fileEnroll struct {
-	Policy     string `toml:"policy"`
-	Hold       string `toml:"hold"`
-	MaxPending *int   `toml:"max_pending"`
+	Policy string `toml:"policy"`
+	Hold   string `toml:"hold"`
+	Limit  *int   `toml:"limit"`
 }
 
 var knownKeys = map[string][]string{
@@ -60,7 +60,7 @@ var knownKeys = map[string][]string{
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe"},
 	"http":    {"listen"},
 	"tftp":    {"listen"},
-	"enroll":  {"policy", "hold", "max_pending"},
+	"enroll":  {"policy", "hold", "limit"},
 }
 
 // Config is the typed, checked configuration.
@@ -78,7 +78,7 @@ const defaultLease = time.Hour
 func defaults() *Config {
 	return &Config{
 		HTTP: ":80", TFTP: ":69",
-		Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, MaxPending: 10000},
+		Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 10000},
 	}
 }
 
@@ -110,11 +110,11 @@ func parseConfig(name string, data []byte) (*Config, error) {
 		}
 		c.Enroll.Hold = d
 	}
-	if n := raw.Enroll.MaxPending; n != nil {
+	if n := raw.Enroll.Limit; n != nil {
 		if *n < 1 {
-			return nil, f.Errorf("enroll.max_pending", 0, "max_pending %d: want at least 1", *n)
+			return nil, f.Errorf("enroll.limit", 0, "limit %d: want at least 1", *n)
 		}
-		c.Enroll.MaxPending = *n
+		c.Enroll.Limit = *n
 	}
 	for i, rn := range raw.Networks {
 		n, err := rn.check(func(key, format string, args ...any) error {

@@ -38,7 +38,7 @@ listen = ":69"
 [enroll]
 policy = "approve"
 hold = "15m"
-max_pending = 500
+limit = 500
 `
 
 func TestConfig(t *testing.T) {
@@ -46,7 +46,7 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Networks) != 2 || c.Networks[0].Ranges[0].Size() != 101 || !c.Networks[1].BINL || c.Enroll.MaxPending != 500 {
+	if len(c.Networks) != 2 || c.Networks[0].Ranges[0].Size() != 101 || !c.Networks[1].BINL || c.Enroll.Limit != 500 {
 		t.Errorf("read as %+v", c)
 	}
 	// An empty file is valid and configures nothing.
@@ -69,7 +69,7 @@ func TestConfigErrors(t *testing.T) {
 		{"unknown table", change("[tftp]", "[ftp]"), `muster.toml:22: unknown key "ftp"; did you mean "tftp"?`},
 		{"not yet there", goodConfig + "[admin]\nlisten = \":8067\"\n", `unknown key "admin"`},
 		{"syntax", change(`mode      = "full"`, `mode      = full`), "muster.toml:7"},
-		{"wrong type", change(`max_pending = 500`, `max_pending = "many"`), "muster.toml:27"},
+		{"wrong type", change(`limit = 500`, `limit = "many"`), "muster.toml:27"},
 		{"misspelt mode", change(`"full"`, `"ful"`), `muster.toml:7: mode "ful": want full, reservations, proxy or off`},
 		{"mode not yet there", change(`"full"`, `"auto"`), "not available in this version"},
 		{"range outside", change("10.77.0.100-10.77.0.200", "10.77.0.100-10.77.1.200"), "muster.toml:9: range 10.77.0.100-10.77.1.200: 10.77.1.200 is outside subnet 10.77.0.0/24"},
