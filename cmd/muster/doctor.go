@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -82,6 +84,11 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 		}
 		for _, w := range s.Warnings {
 			add(false, "warning", w, "")
+		}
+		for _, k := range slices.Sorted(maps.Keys(s.Dropped)) {
+			if n := s.Dropped[k]; n > 0 {
+				add(true, "dropped", fmt.Sprintf("%d %s", n, k), "")
+			}
 		}
 		if s.Pending > 0 {
 			add(true, "roll", fmt.Sprintf("%d machines wait for approval", s.Pending), "muster host list --state pending")

@@ -635,6 +635,15 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		s.Networks = append(s.Networks, ns)
 	}
 	d.mu.Unlock()
+	s.Dropped = map[string]uint64{
+		"dhcp packets, no slot free":      d.dhcp.Stats.Dropped.Load(),
+		"dhcp packets, malformed":         d.dhcp.Stats.Malformed.Load(),
+		"dhcp replies, not sent":          d.dhcp.Stats.SendErrors.Load(),
+		"tftp requests, too many at once": d.tftp.Stats.Dropped.Load(),
+		"tftp requests, malformed":        d.tftp.Stats.Malformed.Load(),
+		"request log lines, over budget":  d.engine.Log.Dropped(),
+		"events of causes, queue full":    d.engine.LostNotices(),
+	}
 	err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err })
 	return s, err
 }

@@ -26,6 +26,8 @@ type Status struct {
 	Loaders  []string        `json:"loaders"`
 	Warnings []string        `json:"warnings,omitempty"`
 	Pending  uint64          `json:"pending"`
+	// Dropped counts what a bound turned away since the start, by the bound.
+	Dropped map[string]uint64 `json:"dropped"`
 }
 
 // NetworkStatus is one network as it is served now.
