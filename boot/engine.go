@@ -269,17 +269,12 @@ func (e *Engine) view(r Reader, now time.Time) view {
 
 // Explain decides without writing, holding or telling anybody: what live
 // serving would do at this moment.
-func (e *Engine) Explain(ctx context.Context, in Sighting) (d Decision, err error) {
-	p := e.policy.Load()
-	err = e.store.View(ctx, func(tx ReadTx) (err error) {
-		d, err = Decide(e.view(tx, in.At), p, in)
-		return err
-	})
-	return d, err
+func (e *Engine) Explain(ctx context.Context, in Sighting) (Decision, error) {
+	return e.ExplainWith(ctx, in, nil)
 }
 
-// ExplainWith is Explain in a world where extra hosts exist as given: the
-// later steps of a machine that is only imagined.
+// ExplainWith is Explain in a world where one host, if not nil, is as given:
+// the later steps of a machine that is only imagined.
 func (e *Engine) ExplainWith(ctx context.Context, in Sighting, host *Host) (d Decision, err error) {
 	p := e.policy.Load()
 	err = e.store.View(ctx, func(tx ReadTx) (err error) {

@@ -81,11 +81,10 @@ type Want struct {
 // Query is what a script's URL says. The front takes the first occurrence of
 // each parameter: an SMBIOS text can smuggle in later ones.
 type Query struct {
-	Asked    bool   `json:"asked,omitempty"` // identity parameters are present at all
-	MAC      MAC    `json:"mac,omitzero"`
-	Stage    string `json:"stage,omitempty"`
-	Text     string `json:"text,omitempty"`
-	Attempts int    `json:"-"`
+	Asked bool   `json:"asked,omitempty"` // identity parameters are present at all
+	MAC   MAC    `json:"mac,omitzero"`
+	Stage string `json:"stage,omitempty"`
+	Text  string `json:"text,omitempty"`
 }
 
 // Sighting is one request, as facts. ID holds what the request itself claims;

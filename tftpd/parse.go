@@ -26,7 +26,6 @@ const (
 	codeUndefined = 0
 	codeNotFound  = 1
 	codeAccess    = 2
-	codeFull      = 3
 	codeIllegal   = 4
 	codeOption    = 8
 )
