@@ -34,17 +34,18 @@ func Tables() []Table {
 // Backend is a medium. View may run concurrently with itself and with Commit;
 // Commit is called by one goroutine at a time.
 type Backend interface {
-	// View runs fn on one consistent snapshot. Slices handed out are valid
-	// only inside fn and must not be changed.
+	// View runs fn on one consistent snapshot, which holds everything that a
+	// Commit which returned has written. Slices handed out are valid only
+	// inside fn and must not be changed.
 	View(fn func(Snapshot) error) error
 	// Commit makes all changes durable, or none, before it returns.
 	Commit([]Change) error
 	Close() error
 }
 
-// Snapshot reads tables.
+// Snapshot reads tables in order. Single keys are the Store's: it keeps them in
+// memory.
 type Snapshot interface {
-	Get(t Table, key []byte) []byte // nil: no such key
 	// Range calls fn for each key above after that begins with prefix, in
 	// order, until fn returns false.
 	Range(t Table, prefix, after []byte, fn func(k, v []byte) bool)

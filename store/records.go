@@ -142,29 +142,32 @@ func (r records) Secret(name string) ([]byte, error) {
 	return bytes.Clone(b[1:]), nil
 }
 
-// readTx is a snapshot with its ranges.
+// readTx is a state with its ranges.
 type readTx struct {
 	records
-	s Snapshot
+	b Backend
 }
 
 var _ boot.ReadTx = readTx{}
 
 // list decodes at most n records of a range; it stops at the first error.
-func list[T any](s Snapshot, t Table, prefix, after []byte, n int, decode func(k, v []byte) (T, error)) (out []T, err error) {
+func list[T any](b Backend, t Table, prefix, after []byte, n int, decode func(k, v []byte) (T, error)) (out []T, err error) {
 	if n <= 0 {
 		return nil, nil
 	}
-	s.Range(t, prefix, after, func(k, v []byte) bool {
-		var x T
-		if x, err = decode(k, v); err != nil {
-			err = fmt.Errorf("table %s, key %x: %w", t, k, err)
-			return false
-		}
-		out = append(out, x)
-		return len(out) < n
+	verr := b.View(func(s Snapshot) error {
+		s.Range(t, prefix, after, func(k, v []byte) bool {
+			var x T
+			if x, err = decode(k, v); err != nil {
+				err = fmt.Errorf("table %s, key %x: %w", t, k, err)
+				return false
+			}
+			out = append(out, x)
+			return len(out) < n
+		})
+		return err
 	})
-	return out, err
+	return out, verr
 }
 
 func jsonRecord[T any](_, v []byte) (*T, error) {
@@ -173,19 +176,19 @@ func jsonRecord[T any](_, v []byte) (*T, error) {
 }
 
 func (r readTx) Hosts(after boot.HostID, n int) ([]*boot.Host, error) {
-	return list(r.s, tabHost, nil, be64(uint64(after)), n, jsonRecord[boot.Host])
+	return list(r.b, tabHost, nil, be64(uint64(after)), n, jsonRecord[boot.Host])
 }
 
 func (r readTx) Templates(after boot.TemplateID, n int) ([]*boot.Template, error) {
-	return list(r.s, tabTemplate, nil, be64(uint64(after)), n, jsonRecord[boot.Template])
+	return list(r.b, tabTemplate, nil, be64(uint64(after)), n, jsonRecord[boot.Template])
 }
 
 func (r readTx) Images(after string, n int) ([]*boot.Image, error) {
-	return list(r.s, tabImage, nil, []byte(after), n, jsonRecord[boot.Image])
+	return list(r.b, tabImage, nil, []byte(after), n, jsonRecord[boot.Image])
 }
 
 func (r readTx) Events(after uint64, n int) ([]boot.Event, error) {
-	return list(r.s, tabEvent, nil, be64(after), n, func(k, v []byte) (e boot.Event, err error) {
+	return list(r.b, tabEvent, nil, be64(after), n, func(k, v []byte) (e boot.Event, err error) {
 		err = decodeJSON(v, &e)
 		e.Seq = binary.BigEndian.Uint64(k)
 		return e, err
@@ -198,7 +201,7 @@ func (r readTx) Leases(network string, after netip.Addr, n int) ([]boot.Lease, e
 	if after.IsValid() {
 		start = leaseKey(network, after)
 	}
-	return list(r.s, tabLease, prefix, start, n, func(k, v []byte) (l boot.Lease, err error) {
+	return list(r.b, tabLease, prefix, start, n, func(k, v []byte) (l boot.Lease, err error) {
 		a, ok := netip.AddrFromSlice(k[len(prefix):])
 		if !ok {
 			return l, fmt.Errorf("lease key is damaged")
@@ -216,34 +219,32 @@ func (r readTx) Leases(network string, after netip.Addr, n int) ([]boot.Lease, e
 type writeTx struct {
 	records
 	under   func(Table, []byte) []byte
-	changes map[Table]map[string][]byte
+	changes overlay
 	events  int
 }
 
 var _ boot.Tx = (*writeTx)(nil)
 
 func newWriteTx(under func(Table, []byte) []byte) *writeTx {
-	w := &writeTx{under: under, changes: map[Table]map[string][]byte{}}
+	w := &writeTx{under: under}
 	w.records = records{get: w.lookup}
 	return w
 }
 
+func (w *writeTx) reset() {
+	w.changes.reset()
+	w.events = 0
+}
+
 func (w *writeTx) lookup(t Table, key []byte) []byte {
-	if v, ok := w.changes[t][string(key)]; ok {
+	if v, ok := w.changes.get(t, key); ok {
 		return v
 	}
 	return w.under(t, key)
 }
 
 // put writes; a nil value deletes.
-func (w *writeTx) put(t Table, key, value []byte) {
-	m := w.changes[t]
-	if m == nil {
-		m = map[string][]byte{}
-		w.changes[t] = m
-	}
-	m[string(key)] = value
-}
+func (w *writeTx) put(t Table, key, value []byte) { w.changes.put(Change{t, key, value}) }
 
 // hostKeys are the index entries of a host, with what each is called when it
 // is taken already.

@@ -1,17 +1,17 @@
 // store.go: the one writer. Functions given to Update queue up; the writer
-// drains what is there, runs each on its own overlay over the same snapshot,
+// drains what is there, runs each on its own overlay over the same state,
 // commits them together, and only then lets any of them answer. There is no
 // timer: a lone write waits for nobody, and a crowd shares one fsync.
+//
+// Every table but the events is in memory too (index.go): single look-ups, in
+// which all of DHCP consists, never wait for a disk or a transaction.
 
 package store
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sync"
 
 	"github.com/musterboot/muster/boot"
@@ -35,6 +35,11 @@ type Store struct {
 	once  sync.Once
 	err   error
 
+	// The writer alone changes tables, and holds state while it does; it reads
+	// them without. A View holds it for reading all through.
+	state  sync.RWMutex
+	tables map[Table]*index
+
 	mu      sync.Mutex
 	changed chan struct{}
 }
@@ -47,37 +52,67 @@ type job struct {
 	done chan error
 }
 
-// New takes over a backend: it checks and migrates the schema and starts the
-// writer. Close closes the backend too.
+// New takes over a backend: it checks and migrates the schema, reads what is
+// looked up by key, and starts the writer. Close closes the backend too.
 func New(b Backend) (*Store, error) {
-	if err := migrate(b); err != nil {
+	s := &Store{b: b, queue: make(chan *job, queueLen), quit: make(chan struct{}), gone: make(chan struct{}), changed: make(chan struct{}), tables: map[Table]*index{}}
+	if err := s.load(); err != nil {
 		return nil, err
 	}
-	s := &Store{b: b, queue: make(chan *job, queueLen), quit: make(chan struct{}), gone: make(chan struct{}), changed: make(chan struct{})}
+	if err := s.migrate(); err != nil {
+		return nil, err
+	}
 	go s.write()
 	return s, nil
 }
 
-func migrate(b Backend) error {
-	var have uint64
-	fresh := false
-	if err := b.View(func(s Snapshot) error {
-		v := s.Get(tabMeta, []byte("schema"))
-		fresh, have = v == nil, fromBE64(v)
+// load fills the tables in memory. Events are only ever read in order.
+func (s *Store) load() error {
+	return s.b.View(func(snap Snapshot) error {
+		for _, t := range Tables() {
+			x := newIndex()
+			s.tables[t] = x
+			if t == tabEvent {
+				continue
+			}
+			snap.Range(t, nil, nil, func(k, v []byte) bool {
+				x.put(k, v)
+				return true
+			})
+		}
 		return nil
-	}); err != nil {
-		return err
-	}
-	switch {
-	case fresh:
-		return b.Commit([]Change{{tabMeta, []byte("schema"), be64(Schema)}})
+	})
+}
+
+func (s *Store) get(t Table, key []byte) []byte { return s.tables[t].get(key) }
+
+func (s *Store) migrate() error {
+	v := s.get(tabMeta, []byte("schema"))
+	switch have := fromBE64(v); {
+	case v == nil:
+		c := []Change{{tabMeta, []byte("schema"), be64(Schema)}}
+		if err := s.b.Commit(c); err != nil {
+			return err
+		}
+		s.apply(c)
 	case have > Schema:
 		return fmt.Errorf("%w: it has schema %d, this program knows %d; install the newer version again, or restore a backup from before it", boot.ErrTooNew, have, Schema)
 	}
 	return nil
 }
 
-// View runs fn on a snapshot.
+// apply follows a commit in memory.
+func (s *Store) apply(changes []Change) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	for _, c := range changes {
+		if c.Table != tabEvent {
+			s.tables[c.Table].put(c.Key, c.Value)
+		}
+	}
+}
+
+// View runs fn on a state between two commits.
 func (s *Store) View(ctx context.Context, fn func(boot.ReadTx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -87,9 +122,9 @@ func (s *Store) View(ctx context.Context, fn func(boot.ReadTx) error) error {
 		return boot.ErrClosed
 	default:
 	}
-	return s.b.View(func(snap Snapshot) error {
-		return fn(readTx{records{snap.Get}, snap})
-	})
+	s.state.RLock()
+	defer s.state.RUnlock()
+	return fn(&readTx{records{s.get}, s.b})
 }
 
 // Update hands fn to the writer and waits until its group is durable. Once
@@ -166,54 +201,34 @@ func (s *Store) write() {
 
 // commit runs one group. A function that fails or panics undoes only itself.
 func (s *Store) commit(group []*job) {
-	merged := map[Table]map[string][]byte{}
+	var merged overlay
 	var passed []*job
 	events := 0
-	err := s.b.View(func(snap Snapshot) error {
-		under := func(t Table, k []byte) []byte {
-			if v, ok := merged[t][string(k)]; ok {
-				return v
-			}
-			return snap.Get(t, k)
+	under := func(t Table, k []byte) []byte {
+		if v, ok := merged.get(t, k); ok {
+			return v
 		}
-		for _, j := range group {
-			if err := j.ctx.Err(); err != nil {
-				j.done <- err
-				continue
-			}
-			tx := newWriteTx(under)
-			if err := call(j.fn, tx); err != nil {
-				j.done <- err
-				continue
-			}
-			for t, m := range tx.changes {
-				if merged[t] == nil {
-					merged[t] = m
-					continue
-				}
-				for k, v := range m {
-					merged[t][k] = v
-				}
-			}
-			events += tx.events
-			passed = append(passed, j)
+		return s.get(t, k)
+	}
+	tx := newWriteTx(under)
+	for _, j := range group {
+		if err := j.ctx.Err(); err != nil {
+			j.done <- err
+			continue
 		}
-		return nil
-	})
-	if err == nil {
-		// In key order: neighbours share a page, and pages are what a commit
-		// costs.
-		var changes []Change
-		for t, m := range merged {
-			for k, v := range m {
-				changes = append(changes, Change{t, []byte(k), v})
-			}
+		tx.reset()
+		if err := call(j.fn, tx); err != nil {
+			j.done <- err
+			continue
 		}
-		slices.SortFunc(changes, func(a, b Change) int {
-			return cmp.Or(cmp.Compare(a.Table, b.Table), bytes.Compare(a.Key, b.Key))
-		})
-		if len(changes) > 0 {
-			err = s.b.Commit(changes)
+		merged.add(&tx.changes)
+		events += tx.events
+		passed = append(passed, j)
+	}
+	var err error
+	if changes := merged.sorted(); len(changes) > 0 {
+		if err = s.b.Commit(changes); err == nil {
+			s.apply(changes)
 		}
 	}
 	for _, j := range passed {

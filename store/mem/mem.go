@@ -58,8 +58,6 @@ func (b *Backend) Close() error { return nil }
 
 type snapshot struct{ b *Backend }
 
-func (s snapshot) Get(t store.Table, key []byte) []byte { return s.b.tables[t][string(key)] }
-
 func (s snapshot) Range(t store.Table, prefix, after []byte, fn func(k, v []byte) bool) {
 	var keys []string
 	for k := range s.b.tables[t] {
