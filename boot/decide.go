@@ -66,7 +66,9 @@ type turn struct {
 	d    Decision
 
 	net  *Network
-	file string // what is asked for, beneath the token where there is one
+	link []*Network // with net first, the networks of its link that give addresses
+	who  string     // holder of its lease
+	file string     // what is asked for, beneath the token where there is one
 
 	token    Token
 	hasToken bool   // a valid one
@@ -88,7 +90,18 @@ type turn struct {
 }
 
 func (t *turn) why(format string, args ...any) {
-	t.d.Why = append(t.d.Why, Reason{t.rule, cleanText(fmt.Sprintf(format, args...), 400)})
+	if len(args) > 0 {
+		format = fmt.Sprintf(format, args...)
+	}
+	t.note(format)
+}
+
+// note is why without a format: what every packet says costs no formatting.
+func (t *turn) note(s string) {
+	if t.d.Why == nil {
+		t.d.Why = make([]Reason, 0, 8)
+	}
+	t.d.Why = append(t.d.Why, Reason{t.rule, cleanText(s, 400)})
 }
 
 func (t *turn) ignore(format string, args ...any) (bool, error) {
@@ -108,7 +121,7 @@ func (t *turn) dhcp() bool { return t.in.Via == DHCP4 || t.in.Via == Proxy4 }
 
 // writes reports whether this step may touch the disk: a DISCOVER never does,
 // so that a flood of them costs nothing that lasts.
-func (t *turn) writes() bool { return t.in.Step != Discover }
+func (t *turn) writes() bool { return t.in.Step != Discover || t.rapid() }
 
 func (t *turn) event(kind EventKind, format string, args ...any) Event {
 	e := Event{At: t.in.At.UTC(), Kind: kind, MAC: t.id.MAC, Text: fmt.Sprintf(format, args...)}
@@ -162,6 +175,9 @@ func (t *turn) finish() {
 			t.d.Host = nil
 		}
 	}
+	if len(t.d.Writes.Events)+len(t.d.Notices) == 0 {
+		return
+	}
 	why := t.d.WhyLine()
 	for i := range t.d.Writes.Events {
 		t.d.Writes.Events[i].Why = why
@@ -196,6 +212,9 @@ func (t *turn) findTemplate(id TemplateID) (*Template, error) {
 // log line and on a terminal: no control characters of either set, nothing
 // that reorders or hides text.
 func cleanText(s string, max int) string {
+	if len(s) <= max && plainText(s) {
+		return s
+	}
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return -1
@@ -206,6 +225,16 @@ func cleanText(s string, max int) string {
 		s = strings.ToValidUTF8(s[:max], "")
 	}
 	return s
+}
+
+// plainText reports printable ASCII, which nearly all text is.
+func plainText(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
 }
 
 func base(p string) string { return path.Base("/" + p) }

@@ -19,8 +19,11 @@ type Decision struct {
 	Writes  Changes
 	Notices []Event // told after the reply, once a while for each cause; a DISCOVER writes nothing else
 	Hold    *Hold
-	Drop    string       // holder whose hold ends
-	Skip    []netip.Addr // candidates that turned out not to be free
+	Drop    string // holder whose hold ends
+	Skip    []Spot // candidates that turned out not to be free
+	New     bool   // a new lease of a machine that nobody let in
+	Enrolls string // link whose budget a new host is charged to
+	Rival   *Rival // another DHCP server that the request gave away
 	Why     []Reason
 }
 
@@ -65,11 +68,12 @@ type Ack struct {
 	Grant   *Grant
 	Boot    *BootInfo
 	Options Options
+	Rapid   bool // it answers a DISCOVER (RFC 4039)
 }
 
 // Nak refuses an address; the note says why, for option 56.
 type Nak struct {
-	Server  netip.Addr
+	Options Options // Server and Source only
 	Message string
 }
 
@@ -97,6 +101,14 @@ func (File) reply()   {}
 func (Script) reply() {}
 func (Refuse) reply() {}
 func (Done) reply()   {}
+
+// Rival is another DHCP server on a link.
+type Rival struct {
+	Network string     `json:"network"`
+	Server  netip.Addr `json:"server"`
+	Offered netip.Addr `json:"offered,omitzero"`  // an address it gave
+	Options string     `json:"options,omitempty"` // what came with it, for people
+}
 
 // Verb is the reply in one word, for logs.
 func Verb(r Reply) string {
@@ -132,12 +144,14 @@ type Grant struct {
 
 // Options are what a network tells every client on it.
 type Options struct {
-	Server  netip.Addr // option 54, and the source of the reply
+	Server  netip.Addr // option 54: ours, or what the relay has in its place (RFC 5107)
+	Source  netip.Addr // the reply leaves from it
 	Subnet  netip.Prefix
 	Routers []netip.Addr
 	DNS     []netip.Addr
 	Domain  string
-	Name    string // option 12
+	Name    string   // option 12
+	Extra   []Option // what the operator wants sent, by code; it replaces the above
 }
 
 // BootInfo is the boot part of a DHCP reply.
@@ -154,7 +168,14 @@ type Hold struct {
 	Network string
 	Addr    netip.Addr
 	Holder  string
+	Known   bool // of a machine that was let in
 	Until   time.Time
+}
+
+// Spot is an address of a network.
+type Spot struct {
+	Network string
+	Addr    netip.Addr
 }
 
 // Changes are the writes of one decision; all are committed or none.

@@ -158,13 +158,14 @@ const page = 1000
 
 func (e *Engine) fillPool(ctx context.Context, p *pool, network string) error {
 	var after netip.Addr
+	now := time.Now()
 	for {
 		var ls []Lease
 		if err := e.store.View(ctx, func(tx ReadTx) (err error) { ls, err = tx.Leases(network, after, page); return err }); err != nil {
 			return err
 		}
 		for _, l := range ls {
-			p.touch(l.Addr, l.Expires)
+			p.lease(l.Addr, l.Expires, l.Kind == Unknown && l.Active(now))
 		}
 		if len(ls) < page {
 			return nil
@@ -223,6 +224,11 @@ func (e *Engine) Next(ctx context.Context, in Sighting) (Decision, error) {
 }
 
 func (e *Engine) decide(ctx context.Context, p *Policy, in Sighting) (d Decision, err error) {
+	if in.Via == DHCP4 && in.Step != Discover && in.Step != Inform && in.Step != Bootp {
+		// A REQUEST nearly always writes: it is decided once, where it is
+		// written.
+		return e.commit(ctx, p, in)
+	}
 	for range attempts {
 		err = e.store.View(ctx, func(tx ReadTx) (err error) {
 			d, err = Decide(e.view(tx, in.At), p, in)
@@ -233,7 +239,7 @@ func (e *Engine) decide(ctx context.Context, p *Policy, in Sighting) (d Decision
 		}
 		if len(d.Skip) > 0 {
 			// Memory thought these free and the store knows better.
-			if news := e.mem.skip(d.Network, d.Skip, in.At); news && d.Hold == nil {
+			if news := e.mem.skip(d.Skip, in.At); news && d.Hold == nil && d.Writes.Empty() {
 				continue
 			}
 		}
@@ -241,7 +247,7 @@ func (e *Engine) decide(ctx context.Context, p *Policy, in Sighting) (d Decision
 			continue
 		}
 		if d.Writes.Empty() {
-			e.mem.settle(&d)
+			e.mem.settle(&d, p, in.At)
 			return d, nil
 		}
 		return e.commit(ctx, p, in)
@@ -254,12 +260,15 @@ func (e *Engine) commit(ctx context.Context, p *Policy, in Sighting) (d Decision
 		if d, err = Decide(e.view(tx, in.At), p, in); err != nil {
 			return err
 		}
-		return apply(tx, &d.Writes)
+		if err := apply(tx, &d.Writes); err != nil {
+			return err
+		}
+		e.mem.settle(&d, p, in.At)
+		return nil
 	})
 	if err != nil {
 		return Decision{}, err
 	}
-	e.mem.settle(&d)
 	return d, nil
 }
 

@@ -37,7 +37,12 @@ const (
 	HostClash        EventKind = "host.clash"   // one request names two hosts: a person decides
 	LeaseGranted     EventKind = "lease.granted"
 	LeaseDeclined    EventKind = "lease.declined"
+	LeaseConflict    EventKind = "lease.conflict" // a probe found somebody on a free address
 	ReservationTaken EventKind = "reservation.taken"
+	ReservationStale EventKind = "reservation.stale" // it is in no network any more
+	UnknownLimit     EventKind = "unknown.limit"     // machines nobody let in have their share
+	RivalServer      EventKind = "server.rival"      // another DHCP server on a link
+	ModeChanged      EventKind = "network.mode"      // of mode auto
 	PoolExhausted    EventKind = "pool.exhausted"
 	BootScript       EventKind = "boot.script"
 	BootReport       EventKind = "boot.report"

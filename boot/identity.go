@@ -29,7 +29,15 @@ func ParseMAC(s string) (MAC, error) {
 
 // String returns the colon form in lower case.
 func (m MAC) String() string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+	const digits = "0123456789abcdef"
+	b := make([]byte, 0, 17) // by hand: every packet spells it several times
+	for i, x := range m {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = append(b, digits[x>>4], digits[x&15])
+	}
+	return string(b)
 }
 
 // Bare returns twelve hexadecimal digits without separators.

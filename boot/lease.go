@@ -13,7 +13,7 @@ import (
 type Lease struct {
 	Network string     `json:"network"`
 	Addr    netip.Addr `json:"addr"`
-	Holder  string     `json:"holder"` // MAC in v4 (wire: client-ids change between firmware, iPXE and OS)
+	Holder  string     `json:"holder"` // MAC in v4 (wire: client-ids change between firmware, iPXE and OS), or "id:" and the client-id, or "port:" and the switch port
 	Host    HostID     `json:"host,omitempty"`
 	Kind    LeaseKind  `json:"kind"`
 	Name    string     `json:"name,omitempty"` // what the client called itself, option 12
@@ -24,9 +24,11 @@ type Lease struct {
 // LeaseKind says why an address is taken.
 type LeaseKind string
 
-// A declined lease is quarantine: somebody else was seen on the address.
+// A declined lease is quarantine: somebody else was seen on the address. An
+// unknown one is dynamic, of a machine that nobody let in.
 const (
 	Dynamic  LeaseKind = "dynamic"
+	Unknown  LeaseKind = "unknown"
 	Reserved LeaseKind = "reserved"
 	Declined LeaseKind = "declined"
 )

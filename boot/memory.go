@@ -14,6 +14,11 @@ const (
 	maxNotices = 4096
 	noticeGap  = 10 * time.Minute // a repeating cause is told this often
 	heardLife  = 24 * time.Hour
+
+	maxLinks    = 4096
+	enrollRate  = 20   // new hosts a second on one link,
+	enrollBurst = 1000 // and in one go: a row of racks
+	leaseBurst  = 10   // seconds of a network's rate of new leases
 )
 
 type memory struct {
@@ -21,6 +26,24 @@ type memory struct {
 	pools   map[string]*pool
 	heard   recent[netip.Addr, MAC]
 	notices recent[string, struct{}]
+	leases  map[string]*bucket // by network: new ones of machines nobody let in
+	enrolls recent[string, *bucket]
+}
+
+// bucket is a rate with room for a burst.
+type bucket struct {
+	left float64
+	at   time.Time
+}
+
+// fill adds what came due since; at most burst is kept.
+func (b *bucket) fill(rate, burst float64, now time.Time) {
+	if b.at.IsZero() {
+		b.left = burst
+	} else if d := now.Sub(b.at); d > 0 {
+		b.left = min(burst, b.left+rate*d.Seconds())
+	}
+	b.at = now
 }
 
 // recent is a bounded map that forgets the oldest entry first.
@@ -61,8 +84,8 @@ func (r *recent[K, V]) get(k K) (V, time.Time, bool) {
 }
 
 func newMemory() *memory {
-	m := &memory{pools: map[string]*pool{}}
-	m.heard.max, m.notices.max = maxHeard, maxNotices
+	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}}
+	m.heard.max, m.notices.max, m.enrolls.max = maxHeard, maxNotices, maxLinks
 	return m
 }
 
@@ -94,28 +117,67 @@ type view struct {
 	last func(MAC) time.Time
 }
 
-func (v view) Candidates(n *Network, holder string) []netip.Addr {
+func (v view) Candidates(n *Network, holder string, known bool) []netip.Addr {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	p := v.m.pools[n.Name]
 	if p == nil {
 		return nil
 	}
-	return p.candidates(holder, 16, v.now)
+	return p.candidates(holder, known, v.now)
 }
 
-func (v view) Holder(network string, a netip.Addr) string {
+func (v view) Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	p := v.m.pools[network]
 	if p == nil {
-		return ""
+		return Hold{}, false
 	}
-	h := p.byAddr[a]
-	if h != "" && (!v.now.Before(p.holds[h].Until) || !p.firm(p.holds[h], v.now)) {
-		return ""
+	holder := p.byAddr[a]
+	if holder == "" {
+		return Hold{}, false
 	}
-	return h
+	if h = p.holds[holder]; !v.now.Before(h.Until) {
+		return Hold{}, false
+	}
+	return h, p.firm(h, known, v.now)
+}
+
+func (v view) Room(n *Network) Room {
+	v.m.mu.Lock()
+	defer v.m.mu.Unlock()
+	var r Room
+	if p := v.m.pools[n.Name]; p != nil && n.UnknownShare > 0 && n.UnknownShare < 100 {
+		r.Limit = max(1, len(p.expires)*n.UnknownShare/100)
+		r.Full = p.strangers(v.now) >= r.Limit
+	}
+	if n.NewLeases > 0 {
+		r.Fast = v.m.bucket(n, v.now).left < 1
+	}
+	return r
+}
+
+// bucket is the network's rate of new leases, filled to now.
+func (m *memory) bucket(n *Network, now time.Time) *bucket {
+	b := m.leases[n.Name]
+	if b == nil {
+		b = new(bucket)
+		m.leases[n.Name] = b
+	}
+	b.fill(float64(n.NewLeases), float64(n.NewLeases*leaseBurst), now)
+	return b
+}
+
+func (v view) MayEnroll(link string) bool {
+	v.m.mu.Lock()
+	defer v.m.mu.Unlock()
+	b, _, ok := v.m.enrolls.get(link)
+	if !ok {
+		return true
+	}
+	b.fill(enrollRate, enrollBurst, v.now)
+	return b.left >= 1
 }
 
 func (v view) Heard(a netip.Addr) MAC {
@@ -141,35 +203,53 @@ func (m *memory) hold(h Hold, now time.Time) bool {
 
 // skip notes addresses that the store says are not free. It reports whether
 // that was news: only then is it worth asking again.
-func (m *memory) skip(network string, addrs []netip.Addr, now time.Time) (news bool) {
+func (m *memory) skip(spots []Spot, now time.Time) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pools[network]
-	if p == nil {
-		return false
-	}
-	for _, a := range addrs {
-		if s, ok := p.slot(a); ok && p.pos[s] >= 0 && p.expires[s] <= now.Unix() {
-			p.touch(a, now.Add(time.Minute))
+	for _, x := range spots {
+		p := m.pools[x.Network]
+		if p == nil {
+			continue
+		}
+		if s, ok := p.slot(x.Addr); ok && p.pos[s] >= 0 && p.expires[s] <= now.Unix() {
+			p.touch(x.Addr, now.Add(time.Minute))
 			news = true
 		}
 	}
 	return news
 }
 
-// settle follows what a decision committed.
-func (m *memory) settle(d *Decision) {
-	if len(d.Writes.Leases) == 0 && d.Drop == "" {
+// settle follows what a decision is about to commit. It may run ahead of the disk
+// by one commit: what it says is a hint, and the next decision of the same
+// group must see it.
+func (m *memory) settle(d *Decision, p *Policy, now time.Time) {
+	if len(d.Writes.Leases) == 0 && d.Drop == "" && d.Enrolls == "" {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, l := range d.Writes.Leases {
 		if p := m.pools[l.Network]; p != nil {
-			p.touch(l.Addr, l.Expires)
+			p.lease(l.Addr, l.Expires, l.Kind == Unknown && l.Active(now))
 		}
 	}
-	if p := m.pools[d.Network]; p != nil && d.Drop != "" {
-		p.drop(d.Drop)
+	if d.New {
+		if n := p.network(d.Network); n != nil && n.NewLeases > 0 {
+			m.bucket(n, now).left--
+		}
+	}
+	if d.Enrolls != "" {
+		b, _, ok := m.enrolls.get(d.Enrolls)
+		if !ok {
+			b = new(bucket)
+			m.enrolls.set(d.Enrolls, b, now)
+		}
+		b.fill(enrollRate, enrollBurst, now)
+		b.left--
+	}
+	if d.Drop != "" {
+		for _, p := range m.pools {
+			p.drop(d.Drop)
+		}
 	}
 }

@@ -434,7 +434,7 @@ func (e *Engine) Do(ctx context.Context, o Order) (Changes, error) {
 	if err != nil {
 		return Changes{}, err
 	}
-	e.mem.settle(&Decision{Writes: c})
+	e.mem.settle(&Decision{Writes: c}, p, now)
 	if c.Template != nil || c.Drop != "" {
 		// Templates of this run come back from the policy itself.
 		// It is committed: a client that hangs up now changes nothing.

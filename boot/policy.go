@@ -28,6 +28,8 @@ const (
 	Reservations Mode = "reservations"
 	Proxy        Mode = "proxy"
 	Off          Mode = "off"
+	Auto         Mode = "auto"      // of the configuration: becomes full or proxy
+	Listening    Mode = "listening" // auto, before it knows
 )
 
 // Network is one VLAN.
@@ -44,6 +46,49 @@ type Network struct {
 	Lease     time.Duration
 	Relays    []netip.Addr // relay agents that may speak for this network
 	BINL      bool         // PXE firmware is sent to port 4011 instead of straight to the file
+
+	Shared       string        // networks with the same word are one link (shared network)
+	UnknownLease time.Duration // lease time of machines that nobody let in; 0 is Lease
+	UnknownShare int           // percent of the ranges that they may have together; 0 is all
+	NewLeases    int           // new leases a second to them; 0 is no limit
+	ClientID     bool          // leases belong to client identifiers (RFC 4361), not to MACs
+	RapidCommit  bool          // RFC 4039
+	Probe        bool          // addresses are probed for a squatter
+	Options      []Option
+	Menu         *Menu // for PXE firmware; nil is none
+}
+
+// onLink reports a network that our own interface is part of.
+func (n *Network) onLink() bool { return n.Subnet.IsValid() && n.Subnet.Contains(n.Server) }
+
+// Shares reports two networks that are one link: told so, or on one interface
+// with an address of ours in each.
+func (n *Network) Shares(o *Network) bool {
+	if n.Shared != "" || o.Shared != "" {
+		return n.Shared == o.Shared
+	}
+	return n.Interface == o.Interface && n.onLink() && o.onLink()
+}
+
+// link returns the networks of one link that give addresses, n first.
+func (p *Policy) link(n *Network) []*Network {
+	out := []*Network{n}
+	for i := range p.Networks {
+		if o := &p.Networks[i]; o.Name != n.Name && o.Addresses() && o.Server.IsValid() && n.Shares(o) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// network finds a network by name; nil if there is none.
+func (p *Policy) network(name string) *Network {
+	for i := range p.Networks {
+		if p.Networks[i].Name == name {
+			return &p.Networks[i]
+		}
+	}
+	return nil
 }
 
 // Addresses reports a mode in which we own the network's addresses.

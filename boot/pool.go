@@ -6,6 +6,7 @@
 package boot
 
 import (
+	"container/heap"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -16,7 +17,8 @@ import (
 // twelve bytes an address.
 const MaxPool = 1 << 20
 
-// holdFirm is how long an offer is never taken back.
+// holdFirm is how long an offer is never taken back, and the window in which a
+// flood is told from a rack that is larger than the pool.
 const holdFirm = 5 * time.Second
 
 type pool struct {
@@ -25,11 +27,39 @@ type pool struct {
 	expires []int64  // by slot: Unix seconds; 0 never used
 	heap    []uint32 // slots, least recently used first
 	pos     []int32  // by slot: place in heap, -1 while held
+
+	unknown  []bool // by slot: leased to a machine that nobody let in
+	unknowns int    // how many of those
+	ends     ends   // when they end
+
+	window  time.Time // of what follows
+	refused [2]int    // DISCOVERs that found nothing free: this window, the one before
+
 	holds   map[string]Hold
 	byAddr  map[netip.Addr]string
 	order   []Hold // oldest first; those that ended or were renewed are still in it
 	limit   int
 	dropped uint64 // holds pushed out by newer ones
+}
+
+// end is when the lease of a slot may end; it counts only if the slot still
+// says so.
+type end struct {
+	slot uint32
+	at   int64
+}
+
+// ends is a heap, soonest first.
+type ends []end
+
+func (e ends) Len() int           { return len(e) }
+func (e ends) Less(i, j int) bool { return e[i].at < e[j].at }
+func (e ends) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *ends) Push(x any)        { *e = append(*e, x.(end)) }
+func (e *ends) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
 }
 
 // Size counts the addresses of a range; 0 if it is not a plain IPv4 run.
@@ -55,6 +85,7 @@ func newPool(ranges []Range) *pool {
 	p.expires = make([]int64, n)
 	p.heap = make([]uint32, n)
 	p.pos = make([]int32, n)
+	p.unknown = make([]bool, n)
 	for i := range p.heap {
 		p.heap[i], p.pos[i] = uint32(i), int32(i)
 	}
@@ -141,7 +172,11 @@ func (p *pool) put(slot uint32) {
 }
 
 // touch notes that a is leased until t (or was, if t has passed).
-func (p *pool) touch(a netip.Addr, t time.Time) {
+func (p *pool) touch(a netip.Addr, t time.Time) { p.lease(a, t, false) }
+
+// lease is touch with who has it: the leases of machines that nobody let in are
+// counted.
+func (p *pool) lease(a netip.Addr, t time.Time, unknown bool) {
 	s, ok := p.slot(a)
 	if !ok {
 		return
@@ -150,51 +185,102 @@ func (p *pool) touch(a netip.Addr, t time.Time) {
 	if p.pos[s] >= 0 {
 		p.fix(int(p.pos[s]))
 	}
+	if p.unknown[s] != unknown {
+		p.unknown[s] = unknown
+		if unknown {
+			p.unknowns++
+		} else {
+			p.unknowns--
+		}
+	}
+	if unknown {
+		heap.Push(&p.ends, end{s, p.expires[s]})
+		if len(p.ends) > 2*len(p.expires)+64 {
+			p.ends = slices.DeleteFunc(p.ends, func(e end) bool { return !p.unknown[e.slot] || p.expires[e.slot] != e.at })
+			heap.Init(&p.ends)
+		}
+	}
 }
 
-// candidates returns up to n addresses that look free at now, best first. A
+// strangers counts the leases that machines nobody let in hold at now.
+func (p *pool) strangers(now time.Time) int {
+	for len(p.ends) > 0 && p.ends[0].at <= now.Unix() {
+		e := heap.Pop(&p.ends).(end)
+		if p.unknown[e.slot] && p.expires[e.slot] == e.at {
+			p.unknown[e.slot] = false
+			p.unknowns--
+		}
+	}
+	return p.unknowns
+}
+
+// free reports an address that is neither leased nor on offer.
+func (p *pool) free(now time.Time) bool {
+	return len(p.heap) > 0 && p.expires[p.heap[0]] <= now.Unix()
+}
+
+// candidates returns a few addresses that look free at now, best first. A
 // holder's own offer comes first, so that a repeated DISCOVER gets the same.
-func (p *pool) candidates(holder string, n int, now time.Time) []netip.Addr {
+func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr {
 	p.expire(now)
-	var out []netip.Addr
+	out := make([]netip.Addr, 0, 3)
 	if h, ok := p.holds[holder]; ok {
 		out = append(out, h.Addr)
 	}
-	var taken []uint32
-	for len(taken) < n && len(p.heap) > 0 {
-		s := p.heap[0]
-		if p.expires[s] > now.Unix() {
-			break // the one free soonest is not free yet
+	if p.free(now) {
+		// The first and, should the store know better of it, the next ones: the
+		// rest of the heap is not looked at.
+		out = append(out, p.addr(p.heap[0]))
+		for i := 1; i < 3 && i < len(p.heap); i++ {
+			if s := p.heap[i]; p.expires[s] <= now.Unix() {
+				out = append(out, p.addr(s))
+			}
 		}
-		out = append(out, p.addr(s))
-		p.take(s)
-		taken = append(taken, s)
-	}
-	for _, s := range taken {
-		p.put(s)
+		if len(out) > 2 && p.less(p.heap[2], p.heap[1]) {
+			n := len(out)
+			out[n-1], out[n-2] = out[n-2], out[n-1]
+		}
 	}
 	if len(out) > 0 {
 		return out
 	}
-	// Everything free is on offer. A client that wants its offer says so
-	// within seconds, so the oldest promises give way: a flood of DISCOVERs
-	// must not keep a real machine out for a minute.
+	// Everything free is on offer. The oldest promises give way where they
+	// may.
+	p.refuse(now)
 	for _, h := range p.order {
-		if len(out) == n || p.firm(h, now) {
+		if len(out) == cap(out) {
 			break
 		}
-		if _, inPool := p.slot(h.Addr); inPool && p.live(h) {
+		if _, inPool := p.slot(h.Addr); inPool && p.live(h) && !p.firm(h, known, now) {
 			out = append(out, h.Addr)
 		}
 	}
 	return out
 }
 
+// refuse notes a DISCOVER that found nothing free.
+func (p *pool) refuse(now time.Time) {
+	if d := now.Sub(p.window); d >= holdFirm || d < 0 {
+		p.refused[1] = p.refused[0]
+		if d >= 2*holdFirm || d < 0 {
+			p.refused[1] = 0
+		}
+		p.window, p.refused[0] = now, 0
+	}
+	p.refused[0]++
+}
+
+// flooded reports more of them than machines could be waiting: each asks once or
+// twice in the window.
+func (p *pool) flooded(now time.Time) bool {
+	return now.Sub(p.window) < 2*holdFirm && max(p.refused[0], p.refused[1]) > 4*len(p.expires)+64
+}
+
 // hold promises an address; false if somebody else has that promise.
 func (p *pool) hold(h Hold, now time.Time) bool {
 	p.expire(now)
 	if other, ok := p.byAddr[h.Addr]; ok && other != h.Holder {
-		if p.firm(p.holds[other], now) {
+		if p.firm(p.holds[other], h.Known, now) {
 			return false
 		}
 		p.drop(other)
@@ -219,13 +305,17 @@ func (p *pool) hold(h Hold, now time.Time) bool {
 	return true
 }
 
-// firm reports an offer that no other client may be given: any while there is
-// something else to give, and a fresh one always.
-func (p *pool) firm(h Hold, now time.Time) bool {
-	if now.Sub(h.Until.Add(-holdTime)) < holdFirm {
+// firm reports an offer that may not be given to another client: any while there
+// is something else to give, one of a machine that was let in if the other was
+// not, and else a fresh one, unless a flood makes them all.
+func (p *pool) firm(h Hold, known bool, now time.Time) bool {
+	switch {
+	case p.free(now), h.Known && !known:
 		return true
+	case known && !h.Known, p.flooded(now):
+		return false
 	}
-	return len(p.heap) > 0 && p.expires[p.heap[0]] <= now.Unix()
+	return now.Sub(h.Until.Add(-holdTime)) < holdFirm
 }
 
 // live reports a hold that was neither renewed nor ended since.

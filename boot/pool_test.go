@@ -17,6 +17,7 @@ func TestPoolModel(t *testing.T) {
 		p := newPool(ranges)
 		now := time.Unix(1_800_000_000, 0)
 		lastUse := map[netip.Addr]int64{}
+		strangers := map[netip.Addr]bool{}
 		held := map[netip.Addr]Hold{}
 		byHolder := map[string]netip.Addr{}
 		all := []netip.Addr{}
@@ -48,7 +49,8 @@ func TestPoolModel(t *testing.T) {
 			case 0:
 				h := Hold{Addr: a, Holder: who, Until: now.Add(holdTime)}
 				other, taken := held[a]
-				firm := taken && other.Holder != who && (now.Sub(other.Until.Add(-holdTime)) < holdFirm || p.Free(now) > 0)
+				h.Known = rapid.Bool().Draw(t, "known")
+				firm := taken && other.Holder != who && p.firmNow(other, h.Known, now)
 				got := p.hold(h, now)
 				if got == firm {
 					t.Fatalf("hold of %s by %s: %v, held by %q", a, who, got, other.Holder)
@@ -62,45 +64,96 @@ func TestPoolModel(t *testing.T) {
 				}
 			case 1:
 				until := now.Add(time.Duration(rapid.IntRange(-50, 50).Draw(t, "lease")) * time.Second)
-				p.touch(a, until)
-				lastUse[a] = until.Unix()
+				stranger := until.After(now) && rapid.Bool().Draw(t, "stranger")
+				p.lease(a, until, stranger)
+				lastUse[a], strangers[a] = until.Unix(), stranger
 			case 2:
 				p.drop(who)
 				forget(who)
 			}
 			own, hasOwn := byHolder[who]
-			cs := p.candidates(who, 16, now)
+			known := rapid.Bool().Draw(t, "asks known")
+			cs := p.candidates(who, known, now)
 			if hasOwn && (len(cs) == 0 || cs[0] != own) {
 				t.Fatalf("%s holds %s and is offered %v", who, own, cs)
 			}
 			if hasOwn {
 				cs = cs[1:]
 			}
-			var last int64
-			seen := map[netip.Addr]bool{}
-			for _, c := range cs {
-				if h, is := held[c]; is {
-					// An offer may give way when it is old and nothing is free.
-					if !hasOwn && now.Sub(h.Until.Add(-holdTime)) >= holdFirm && p.Free(now) == 0 {
-						continue
-					}
-					t.Fatalf("%s is held and a candidate", c)
-				}
-				if lastUse[c] > now.Unix() {
-					t.Fatalf("%s is leased and a candidate", c)
-				}
-				if lastUse[c] < last {
-					t.Fatalf("candidates %v are not the longest unused first", cs)
-				}
-				last, seen[c] = lastUse[c], true
-			}
+			free := map[netip.Addr]bool{}
+			oldest := int64(1 << 62)
 			for _, x := range all {
-				if _, h := held[x]; !h && lastUse[x] <= now.Unix() && !seen[x] && !(hasOwn && x == own) {
-					t.Fatalf("%s is free and no candidate among %v", x, cs)
+				if _, h := held[x]; !h && lastUse[x] <= now.Unix() {
+					free[x] = true
+					oldest = min(oldest, lastUse[x])
 				}
+			}
+			for i, c := range cs {
+				switch h, is := held[c]; {
+				case is && len(free) > 0:
+					t.Fatalf("%s is held and a candidate, and %d are free", c, len(free))
+				case is && p.firmNow(h, known, now):
+					t.Fatalf("%s is held firmly and a candidate", c)
+				case is:
+				case !free[c]:
+					t.Fatalf("%s is leased and a candidate", c)
+				case i == 0 && lastUse[c] != oldest:
+					t.Fatalf("%s is not the longest unused", c)
+				}
+			}
+			if len(free) > 0 && len(cs) == 0 {
+				t.Fatalf("%d are free and there is no candidate", len(free))
+			}
+			n := 0
+			for x, is := range strangers {
+				if is && lastUse[x] > now.Unix() {
+					n++
+				}
+			}
+			if got := p.strangers(now); got != n {
+				t.Fatalf("%d leases of strangers, counted %d", n, got)
 			}
 		}
 	})
+}
+
+// firmNow says the same as firm, the slow way and without floods.
+func (p *pool) firmNow(h Hold, known bool, now time.Time) bool {
+	return p.Free(now) > 0 || h.Known && !known || !(known && !h.Known) && now.Sub(h.Until.Add(-holdTime)) < holdFirm
+}
+
+// TestPoolFlood: DISCOVERs of machines that never come back make offers give way
+// at once, but not those of machines that were let in.
+func TestPoolFlood(t *testing.T) {
+	p := newPool([]Range{{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.4")}})
+	now := time.Unix(1_800_000_000, 0)
+	ask := func(holder string, known bool) bool {
+		cs := p.candidates(holder, known, now)
+		return len(cs) > 0 && p.hold(Hold{Addr: cs[0], Holder: holder, Known: known, Until: now.Add(holdTime)}, now)
+	}
+	for _, h := range []string{"a", "b", "c"} {
+		ask(h, false)
+	}
+	ask("host", true)
+	if ask("late", false) {
+		t.Error("an offer gave way to one machine more than there are addresses")
+	}
+	got := 0
+	for i := range 1000 {
+		if ask(string(rune('A'+i)), false) {
+			got++
+		}
+	}
+	if got == 0 || !p.flooded(now) {
+		t.Errorf("%d offers under a flood, flooded %v", got, p.flooded(now))
+	}
+	if p.holds["host"].Holder != "host" {
+		t.Error("a flood took what a host was offered")
+	}
+	now = now.Add(3 * holdFirm)
+	if p.flooded(now) {
+		t.Error("the flood is over, and nobody noticed")
+	}
 }
 
 // TestPoolBounds: a flood of holders costs a fixed amount.

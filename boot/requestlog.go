@@ -51,16 +51,23 @@ type RequestLog struct {
 	mu       sync.Mutex
 	seq      uint64
 	entries  int
-	machines map[string]*list.Element // of *machineLog, most recent first
+	machines map[who]*list.Element // of *machineLog, most recent first
 	lru      *list.List
 	tail     []Request // ring of the newest over all machines
 	changed  chan struct{}
+	watched  bool // somebody took changed
 	sink     func(Request) bool
 	dropped  uint64
 }
 
+// who is the MAC, or the source address of what told none.
+type who struct {
+	mac    MAC
+	source netip.Addr
+}
+
 type machineLog struct {
-	key  string
+	key  who
 	last time.Time
 	ring []Request
 	next int
@@ -80,14 +87,14 @@ func (m *machineLog) newest() *Request {
 // entry under the lock and must not block; it returns false when it dropped
 // the entry, which is counted.
 func NewRequestLog(sink func(Request) bool) *RequestLog {
-	return &RequestLog{machines: map[string]*list.Element{}, lru: list.New(), changed: make(chan struct{}), sink: sink}
+	return &RequestLog{machines: map[who]*list.Element{}, lru: list.New(), changed: make(chan struct{}), sink: sink}
 }
 
-func (r *Request) key() string {
+func (r *Request) key() who {
 	if !r.MAC.IsZero() {
-		return r.MAC.String()
+		return who{mac: r.MAC}
 	}
-	return r.Source.String()
+	return who{source: r.Source}
 }
 
 // Add appends an entry and returns its number.
@@ -138,8 +145,11 @@ func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
 	if sink != nil && !sink(r) {
 		l.dropped++
 	}
-	close(l.changed)
-	l.changed = make(chan struct{})
+	if l.watched {
+		l.watched = false
+		close(l.changed)
+		l.changed = make(chan struct{})
+	}
 	return r.Seq
 }
 
@@ -148,7 +158,13 @@ func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
 func (l *RequestLog) Machine(key string) []Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.machines[key]
+	var k who
+	if m, err := ParseMAC(key); err == nil {
+		k.mac = m
+	} else if k.source, err = netip.ParseAddr(key); err != nil {
+		return nil
+	}
+	e := l.machines[k]
 	if e == nil {
 		return nil
 	}
@@ -163,7 +179,7 @@ func (l *RequestLog) Machine(key string) []Request {
 func (l *RequestLog) LastSeen(m MAC) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.machines[m.String()]; e != nil {
+	if e := l.machines[who{mac: m}]; e != nil {
 		return e.Value.(*machineLog).last
 	}
 	return time.Time{}
@@ -180,6 +196,7 @@ func (l *RequestLog) Since(seq uint64) ([]Request, <-chan struct{}) {
 	for s := start + 1; s <= l.seq; s++ {
 		out = append(out, l.tail[(s-1)%tailLen])
 	}
+	l.watched = true
 	return out, l.changed
 }
 

@@ -6,6 +6,7 @@ package boot
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -13,7 +14,8 @@ import (
 // seconds, old ROMs retry for up to a minute.
 const holdTime = time.Minute
 
-// declineTime is how long a declined address is left alone.
+// declineTime is how long an address is left alone on which somebody else was
+// seen.
 const declineTime = 10 * time.Minute
 
 func ruleAddress(t *turn) (bool, error) {
@@ -25,6 +27,7 @@ func ruleAddress(t *turn) (bool, error) {
 		// A proxy answers discovery on port 67 and requests on 4011; a REQUEST
 		// on 67 is the other server's, and a NAK would end that boot.
 		if in.Via == DHCP4 && in.Step != Discover {
+			t.rival()
 			return t.ignore("%s on port 67 belongs to the server that gives addresses", in.Step)
 		}
 		return false, nil
@@ -52,39 +55,96 @@ func ruleAddress(t *turn) (bool, error) {
 		if !n.Subnet.Contains(in.Want.Addr) {
 			return t.ignore("%s is no address of this network", in.Want.Addr)
 		}
-		t.why("inform")
+		t.note("inform")
 		t.d.Reply = Ack{Options: t.options()}
 		return false, nil
+	case Bootp:
+		return t.bootp()
 	}
 	return t.ignore("a server does not answer %s", in.Step)
 }
 
-func (t *turn) holder() string { return t.id.MAC.String() }
+// holder is who a lease belongs to: the MAC, because firmware, iPXE, installer
+// and OS of one machine each bring another client-id; the client-id where the
+// network wants RFC 4361; the switch port where a person bound a host to it.
+func (t *turn) holder() string {
+	if t.who != "" {
+		return t.who
+	}
+	switch {
+	case t.host != nil && t.host.BoundPort != "" && t.host.BoundPort == t.in.Link.Port:
+		t.who = "port:" + t.host.BoundPort
+	case t.net.ClientID && t.in.Want.ClientID != "":
+		t.who = "id:" + t.in.Want.ClientID
+	default:
+		t.who = t.id.MAC.String()
+	}
+	return t.who
+}
 
-// findReserved notes the address that the host's record keeps for it here. A
-// machine with two NICs has one reservation: while one of them holds it, the
-// other is served from the pool.
+// known reports a machine that a person or a rule let in. The others share a
+// part of the pool, for a short time each: a flood of made-up machines must not
+// keep a real one out.
+func (t *turn) known() bool { return t.host != nil && t.host.State == Approved }
+
+// ours reports a server identifier that one of our replies on this link bears.
+func (t *turn) ours(server netip.Addr) bool {
+	if o := t.in.Link.ServerID; o.IsValid() && server == o {
+		return true
+	}
+	return slices.ContainsFunc(t.link, func(n *Network) bool { return n.Server == server })
+}
+
+// rival notes another server that the client chose.
+func (t *turn) rival() {
+	s := t.in.Want.Server
+	if t.in.Step != Selecting || !s.IsValid() || t.in.Link.Relay.IsValid() {
+		return
+	}
+	t.d.Rival = &Rival{Network: t.net.Name, Server: s, Offered: t.in.Want.Addr}
+}
+
+// findReserved notes the address that the host's record keeps for it on this
+// link. A machine with two NICs has one reservation: while one of them holds
+// it, the other is served from the pool.
 func (t *turn) findReserved() error {
-	if t.host == nil || !t.host.Address.IsValid() || !t.net.Subnet.Contains(t.host.Address) {
+	if t.host == nil || !t.host.Address.IsValid() {
 		return nil
 	}
-	l, err := t.v.Lease(t.net.Name, t.host.Address)
+	a := t.host.Address
+	n := t.within(a)
+	if n == nil {
+		if !slices.ContainsFunc(t.p.Networks, func(n Network) bool { return n.Subnet.Contains(a) }) {
+			t.notice(t.host.Name, ReservationStale, "%s has %s reserved, which is in no configured network: muster host set %s --address ADDRESS, or --address none", t.host.Name, a, t.host.Name)
+		}
+		return nil
+	}
+	l, err := t.v.Lease(n.Name, a)
 	if err != nil {
 		return err
 	}
-	if l.Active(t.in.At) && l.Kind != Declined && l.Holder != t.holder() {
-		if m, err := ParseMAC(l.Holder); err == nil && t.host.HasMAC(m) {
-			t.why("%s is reserved, and %s of the same host has it", l.Addr, m)
+	if l.Active(t.in.At) && l.Kind != Declined && l.Holder != t.holder() && l.Host == t.host.ID {
+		if m, err := ParseMAC(l.Holder); err != nil || t.host.HasMAC(m) {
+			t.why("%s is reserved, and %s of the same host has it", l.Addr, l.Holder)
 			return nil
 		}
 	}
-	t.reserved = t.host.Address
+	t.reserved = a
+	return nil
+}
+
+// within returns the network of this link that an address belongs to.
+func (t *turn) within(a netip.Addr) *Network {
+	for _, n := range t.link {
+		if n.Subnet.Contains(a) {
+			return n
+		}
+	}
 	return nil
 }
 
 // usable reports whether a may be given to this client, and if not, why.
-func (t *turn) usable(a netip.Addr) (ok bool, why string, err error) {
-	n := t.net
+func (t *turn) usable(n *Network, a netip.Addr) (ok bool, why string, err error) {
 	if why := n.Unusable(a); why != "" {
 		return false, why, nil
 	}
@@ -120,34 +180,55 @@ func (t *turn) usable(a netip.Addr) (ok bool, why string, err error) {
 		}
 		return true, "", nil
 	}
-	if h := t.v.Holder(n.Name, a); h != "" && h != t.holder() {
-		return false, "it was just offered to " + h, nil
+	if h, firm := t.v.Offered(n.Name, a, t.known()); h.Holder != "" && h.Holder != t.holder() {
+		// Between strangers the first REQUEST wins: a flood of DISCOVERs must
+		// not take back what a real machine was offered.
+		if t.in.Step == Selecting {
+			firm = h.Known && !t.known()
+		}
+		if firm {
+			return false, "it was just offered to " + h.Holder, nil
+		}
 	}
 	return true, "", nil
 }
 
-func (t *turn) grant(a netip.Addr) *Grant { return &Grant{Addr: a, Lease: t.net.Lease} }
+// grant is a with the time this client may have it: what the network gives, or
+// less if it asked for less.
+func (t *turn) grant(a netip.Addr) *Grant {
+	d := t.net.Lease
+	if !t.known() && t.net.UnknownLease > 0 {
+		d = min(d, t.net.UnknownLease)
+	}
+	if w := t.in.Want.Lease; w > 0 && w < d {
+		d = max(w, time.Minute)
+	}
+	return &Grant{Addr: a, Lease: d}
+}
 
 func (t *turn) discover() (bool, error) {
-	n := t.net
-	try := func(a netip.Addr, why string) (bool, error) {
-		if !a.IsValid() {
-			return false, nil
-		}
-		ok, not, err := t.usable(a)
+	try := func(n *Network, a netip.Addr, why string) (bool, error) {
+		ok, not, err := t.usable(n, a)
 		if err != nil || !ok {
 			if not != "" && why != "" {
 				t.why("not %s, %s: %s", a, why, not)
 			}
 			return false, err
 		}
-		t.why("%s, %s", a, orNone(why))
-		t.d.Hold = &Hold{Network: n.Name, Addr: a, Holder: t.holder(), Until: t.in.At.Add(holdTime)}
+		t.net = n
+		if why == "" {
+			why = "the longest unused"
+		}
+		t.note(a.String() + ", " + why)
+		if t.rapid() {
+			return true, t.give(n, a)
+		}
+		t.d.Hold = &Hold{Network: n.Name, Addr: a, Holder: t.holder(), Known: t.known(), Until: t.in.At.Add(holdTime)}
 		t.d.Reply = Offer{Grant: t.grant(a), Options: t.options()}
 		return true, nil
 	}
 	if res := t.reserved; res.IsValid() {
-		ok, err := try(res, "its reservation")
+		ok, err := try(t.within(res), res, "its reservation")
 		if err != nil || ok {
 			return false, err
 		}
@@ -155,54 +236,80 @@ func (t *turn) discover() (bool, error) {
 		t.notice(t.net.Name+" "+res.String(), ReservationTaken, "%s has %s reserved and cannot get it: %s", t.host.Name, res, why)
 		return t.ignore("the reserved address cannot be given")
 	}
-	if n.Mode == Reservations {
-		return t.ignore("no reservation for %s", t.id.MAC)
-	}
-	last, err := t.v.LeaseByHolder(n.Name, t.holder())
-	if err != nil {
-		return false, err
-	}
-	if last != nil {
-		if ok, err := try(last.Addr, "its last address"); err != nil || ok {
-			return false, err
+	pools := 0
+	var crowded string
+	for _, n := range t.link {
+		if n.Mode == Reservations {
+			continue
 		}
-	}
-	for _, a := range t.v.Candidates(n, t.holder()) {
-		ok, err := try(a, "")
+		pools++
+		last, err := t.v.LeaseByHolder(n.Name, t.holder())
 		if err != nil {
 			return false, err
 		}
-		if ok {
-			t.d.Why[len(t.d.Why)-1].Note = a.String() + ", the longest unused"
-			return false, nil
+		if !last.Active(t.in.At) {
+			if why := t.crowded(n); why != "" {
+				crowded = why
+				continue
+			}
 		}
-		t.d.Skip = append(t.d.Skip, a)
+		if last != nil {
+			if ok, err := try(n, last.Addr, "its last address"); err != nil || ok {
+				return false, err
+			}
+		}
+		for _, a := range t.v.Candidates(n, t.holder(), t.known()) {
+			if ok, err := try(n, a, ""); err != nil || ok {
+				return false, err
+			}
+			t.d.Skip = append(t.d.Skip, Spot{n.Name, a})
+		}
 	}
-	return t.exhausted("no free address in %s", n.Name)
+	switch {
+	case pools == 0:
+		return t.ignore("no reservation for %s", t.holder())
+	case crowded != "":
+		return t.ignore("%s", crowded)
+	}
+	t.notice(t.net.Name, PoolExhausted, "no free address in %s: widen the range, shorten the lease time, or release leases (muster lease list)", t.net.Name)
+	return t.ignore("no free address in %s", t.net.Name)
 }
 
-func (t *turn) exhausted(format string, args ...any) (bool, error) {
-	t.notice(t.net.Name, PoolExhausted, format+": widen the range, shorten the lease time, or release leases (muster lease list)", args...)
-	return t.ignore(format, args...)
+// crowded says why a machine that nobody let in gets no new lease; "" if it may.
+func (t *turn) crowded(n *Network) string {
+	if t.known() {
+		return ""
+	}
+	switch r := t.v.Room(n); {
+	case r.Full:
+		t.notice(n.Name, UnknownLimit, "machines that nobody let in hold %d addresses of %s, all that they may have together: approve those that belong here (muster host list, muster host add), or raise unknown_share", r.Limit, n.Name)
+		return "unknown machines have their share of " + n.Name
+	case r.Fast:
+		t.notice(n.Name+" rate", UnknownLimit, "more than %d new leases a second to machines that nobody let in on %s: they wait; raise new_leases if they belong here", n.NewLeases, n.Name)
+		return "too many new leases to unknown machines on " + n.Name
+	}
+	return ""
 }
 
 func (t *turn) request() (bool, error) {
-	n, in := t.net, t.in
+	in := t.in
 	a := in.Want.Addr
-	if in.Step == Selecting && in.Want.Server != n.Server {
+	if in.Step == Selecting && !t.ours(in.Want.Server) {
 		// The client chose another server. Its hold here ends; nothing is
 		// said, least of all a NAK (edk2 gives up on one).
 		t.d.Drop = t.holder()
+		t.rival()
 		return t.ignore("the client chose server %s", in.Want.Server)
 	}
-	if !a.IsValid() || !n.Subnet.Contains(a) {
-		if in.Step == InitReboot && a.IsValid() && (n.Mode == Full || t.reserved.IsValid()) {
+	n := t.within(a)
+	if n == nil {
+		if in.Step == InitReboot && a.IsValid() && (t.net.Mode == Full || t.reserved.IsValid()) {
 			// RFC 2131 4.3.2: it moved here from another network.
 			return t.nak("%s is not an address of this network", a)
 		}
 		return t.ignore("no address of this network is asked for")
 	}
-	ok, not, err := t.usable(a)
+	ok, not, err := t.usable(n, a)
 	if err != nil {
 		return false, err
 	}
@@ -217,47 +324,99 @@ func (t *turn) request() (bool, error) {
 		}
 		return t.ignore("%s is not ours to give or refuse: %s", a, not)
 	}
+	t.net = n
+	return false, t.give(n, a)
+}
+
+// give leases a, which is usable.
+func (t *turn) give(n *Network, a netip.Addr) error {
+	in := t.in
 	old, err := t.v.Lease(n.Name, a)
 	if err != nil {
-		return false, err
+		return err
 	}
-	l := Lease{Network: n.Name, Addr: a, Holder: t.holder(), Kind: Dynamic, Name: cleanText(in.Want.Name, 63), Starts: in.At.UTC(), Expires: in.At.UTC().Add(n.Lease)}
-	if t.reserved == a {
+	g := t.grant(a)
+	l := Lease{Network: n.Name, Addr: a, Holder: t.holder(), Kind: Dynamic, Name: cleanText(in.Want.Name, 63), Starts: in.At.UTC(), Expires: in.At.UTC().Add(g.Lease)}
+	fresh := !old.Active(in.At) || old.Holder != l.Holder
+	switch {
+	case t.reserved == a:
 		l.Kind = Reserved
+	case !t.known():
+		l.Kind = Unknown
+		if why := t.crowded(n); fresh && why != "" {
+			t.ignore("%s", why)
+			return nil
+		}
+		t.d.New = fresh
 	}
 	if t.host != nil {
 		l.Host = t.host.ID
 	}
-	fresh := true
-	if old.Active(in.At) && old.Holder == l.Holder {
-		l.Starts, fresh = old.Starts, false
+	if !fresh {
+		l.Starts = old.Starts
 	}
-	if prev, err := t.v.LeaseByHolder(n.Name, l.Holder); err != nil {
-		return false, err
-	} else if prev != nil && prev.Addr != a && prev.Active(in.At) && prev.Kind != Declined {
-		// One machine, one address: the one it left is free again.
-		prev.Expires = in.At.UTC()
-		t.d.Writes.Leases = append(t.d.Writes.Leases, *prev)
+	for _, o := range t.link {
+		prev, err := t.v.LeaseByHolder(o.Name, l.Holder)
+		if err != nil {
+			return err
+		}
+		if prev != nil && prev.Addr != a && prev.Active(in.At) && prev.Kind != Declined {
+			// One machine, one address: the one it left is free again.
+			prev.Expires = in.At.UTC()
+			t.d.Writes.Leases = append(t.d.Writes.Leases, *prev)
+		}
 	}
 	t.d.Writes.Leases = append(t.d.Writes.Leases, l)
 	t.d.Drop = l.Holder
-	t.d.Reply = Ack{Grant: t.grant(a), Options: t.options()}
-	t.why("%s for %s", a, n.Lease)
-	if fresh {
-		t.record(LeaseGranted, "%s leased to %s for %s", a, l.Holder, n.Lease)
+	t.d.Reply = Ack{Grant: g, Options: t.options(), Rapid: in.Step == Discover}
+	t.note(a.String() + " for " + g.Lease.String())
+	// A machine that is neither on the roll nor about to boot is the lease
+	// list's and the request log's affair: a flood of them must not push
+	// everybody's events out.
+	if fresh && (t.host != nil || t.class != Plain) {
+		t.record(LeaseGranted, "%s leased to %s for %s", a, l.Holder, g.Lease)
 	}
+	return nil
+}
+
+// rapid reports a DISCOVER that may be answered with an ACK (RFC 4039): the
+// client asks for it, and this network has no other server.
+func (t *turn) rapid() bool {
+	return t.in.Step == Discover && t.in.Want.Rapid && t.net.RapidCommit
+}
+
+// bootp answers RFC 951 for machines whose address a person reserved: such a
+// client never gives an address back.
+func (t *turn) bootp() (bool, error) {
+	if !t.reserved.IsValid() {
+		return t.ignore("BOOTP is answered for hosts with a reserved address only")
+	}
+	n := t.within(t.reserved)
+	if ok, not, err := t.usable(n, t.reserved); err != nil || !ok {
+		if err != nil {
+			return false, err
+		}
+		return t.ignore("%s, its reservation, cannot be given: %s", t.reserved, not)
+	}
+	t.net = n
+	t.note(t.reserved.String() + ", its reservation, for good")
+	t.d.Reply = Ack{Grant: &Grant{Addr: t.reserved}, Options: t.options()}
 	return false, nil
 }
 
 func (t *turn) nak(format string, args ...any) (bool, error) {
 	t.refuse(false, format, args...)
-	t.d.Reply = Nak{Server: t.net.Server, Message: t.d.Reply.(Refuse).Reason}
+	t.d.Reply = Nak{Options: t.options(), Message: t.d.Reply.(Refuse).Reason}
 	t.d.Drop = t.holder()
 	return true, nil
 }
 
 func (t *turn) release() (bool, error) {
-	l, err := t.v.Lease(t.net.Name, t.in.Want.Addr)
+	n := t.within(t.in.Want.Addr)
+	if n == nil {
+		return t.ignore("release of %s, which is no address of this network", t.in.Want.Addr)
+	}
+	l, err := t.v.Lease(n.Name, t.in.Want.Addr)
 	if err != nil {
 		return false, err
 	}
@@ -270,21 +429,30 @@ func (t *turn) release() (bool, error) {
 }
 
 func (t *turn) decline() (bool, error) {
-	a, n := t.in.Want.Addr, t.net
-	if t.in.Want.Server.IsValid() && t.in.Want.Server != n.Server {
+	a := t.in.Want.Addr
+	if t.in.Want.Server.IsValid() && !t.ours(t.in.Want.Server) {
 		return t.ignore("decline meant for server %s", t.in.Want.Server)
+	}
+	n := t.within(a)
+	if n == nil {
+		return t.ignore("decline of %s, which is no address of this network", a)
 	}
 	l, err := t.v.Lease(n.Name, a)
 	if err != nil {
 		return false, err
 	}
 	// Only who was given the address may take it out of the pool.
-	held := t.v.Holder(n.Name, a) == t.holder()
-	if !held && (!l.Active(t.in.At) || l.Holder != t.holder() || l.Kind == Declined) {
+	h, _ := t.v.Offered(n.Name, a, false)
+	if h.Holder != t.holder() && (!l.Active(t.in.At) || l.Holder != t.holder() || l.Kind == Declined) {
 		return t.ignore("decline of %s, which it was not given", a)
 	}
 	t.d.Drop = t.holder()
-	t.d.Writes.Leases = []Lease{{Network: n.Name, Addr: a, Holder: t.holder(), Kind: Declined, Starts: t.in.At.UTC(), Expires: t.in.At.UTC().Add(declineTime)}}
+	t.d.Writes.Leases = []Lease{quarantine(n, a, t.holder(), t.in.At)}
 	t.record(LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", a, t.holder(), declineTime)
 	return t.ignore("%s declined, left alone for %s", a, declineTime)
+}
+
+// quarantine takes an address out of use for a while.
+func quarantine(n *Network, a netip.Addr, by string, now time.Time) Lease {
+	return Lease{Network: n.Name, Addr: a, Holder: by, Kind: Declined, Starts: now.UTC(), Expires: now.UTC().Add(declineTime)}
 }

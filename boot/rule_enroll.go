@@ -11,7 +11,7 @@ func (t *turn) proves() bool {
 	switch t.in.Via {
 	case DHCP4:
 		// A REQUEST that names another server chose that one.
-		return t.net.Addresses() && t.in.Step == Selecting && t.in.Want.Server == t.net.Server ||
+		return t.net.Addresses() && t.in.Step == Selecting && t.ours(t.in.Want.Server) || t.rapid() ||
 			t.net.Mode == Full && t.net.InRange(t.in.Want.Addr) && (t.in.Step == InitReboot || t.in.Step == Renew)
 	case Proxy4:
 		return t.in.Step != Discover
@@ -53,6 +53,17 @@ func ruleEnroll(t *turn) (bool, error) {
 		t.notice("", EnrollLimit, "%d machines wait for approval or were let in by a rule: no more are enrolled until some are approved, denied or removed (muster host list), or [enroll] limit is raised", n)
 		return false, nil
 	}
+	link := t.net.Name + " " + t.in.Link.Interface
+	if t.in.Link.Relay.IsValid() {
+		link += " " + t.in.Link.Relay.String()
+	}
+	if !t.v.MayEnroll(link) {
+		t.barred = "too many new machines at once on this link"
+		t.why("more than %d new machines a second on %s", enrollRate, link)
+		t.notice(link, EnrollLimit, "more than %d new machines a second on %s: the rest are enrolled when they ask again", enrollRate, link)
+		return false, nil
+	}
+	t.d.Enrolls = link
 	last, err := t.v.Counter(LastHost)
 	if err != nil {
 		return false, err

@@ -91,13 +91,16 @@ func fit(t *turn, info *BootInfo) *BootInfo {
 }
 
 func (t *turn) options() Options {
-	o := Options{Server: t.net.Server}
+	o := Options{Server: t.net.Server, Source: t.net.Server}
+	if id := t.in.Link.ServerID; id.IsValid() {
+		o.Server = id
+	}
 	if t.net.Addresses() {
 		o.Subnet = t.net.Subnet
 		o.Routers = t.net.Routers
 		o.DNS = t.net.DNS
 		o.Domain = t.net.Domain
-		if t.host != nil && t.host.State == Approved {
+		if t.known() {
 			o.Name = t.host.Name
 		}
 	}

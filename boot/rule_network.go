@@ -11,8 +11,11 @@ func ruleNetwork(t *turn) (bool, error) {
 			}
 			return t.ignore("no network is configured on interface %s", t.in.Link.Interface)
 		}
-		if t.net.Mode == Off {
+		switch t.net.Mode {
+		case Off:
 			return t.ignore("network %s is off", t.net.Name)
+		case Listening:
+			return t.ignore("network %s listens for other DHCP servers first", t.net.Name)
 		}
 		if !t.net.Server.IsValid() {
 			return t.ignore("interface %s of network %s has no address to answer from", t.net.Interface, t.net.Name)
@@ -20,7 +23,13 @@ func ruleNetwork(t *turn) (bool, error) {
 		if src := t.in.Source.Addr(); t.in.Via == Proxy4 && src.IsValid() && !src.IsUnspecified() && !t.net.Subnet.Contains(src) {
 			return t.ignore("%s is in no subnet of %s", src, t.net.Name)
 		}
-		t.why("%s (%s)", t.net.Name, t.net.Mode)
+		if t.net.Addresses() {
+			t.link = t.p.link(t.net)
+			if n := t.within(t.in.Want.Addr); n != nil && t.in.Step != Discover {
+				t.net = n
+			}
+		}
+		t.note(t.net.Name + " (" + string(t.net.Mode) + ")")
 		return false, nil
 	}
 	t.net = t.p.Serves(t.in.Link, t.in.Source.Addr())

@@ -32,6 +32,7 @@ const (
 	Decline    Step = "decline"
 	Release    Step = "release"
 	Inform     Step = "inform"
+	Bootp      Step = "bootp" // RFC 951: no message type
 	Fetch      Step = "fetch"
 )
 
@@ -50,11 +51,12 @@ const (
 // Link is where a request arrived.
 type Link struct {
 	Interface string     `json:"interface,omitempty"`
-	Local     netip.Addr `json:"local,omitzero"`  // address the request was sent to, if ours
-	Relay     netip.Addr `json:"relay,omitzero"`  // giaddr
-	Subnet    netip.Addr `json:"subnet,omitzero"` // link-selection (82.5, option 118); else giaddr
-	Client    netip.Addr `json:"client,omitzero"` // the client's own address, where it has one
-	Port      string     `json:"port,omitempty"`  // circuit-id, printable
+	Local     netip.Addr `json:"local,omitzero"`     // address the request was sent to, if ours
+	Relay     netip.Addr `json:"relay,omitzero"`     // giaddr
+	Subnet    netip.Addr `json:"subnet,omitzero"`    // link-selection (82.5, option 118); else giaddr
+	Client    netip.Addr `json:"client,omitzero"`    // the client's own address, where it has one
+	Port      string     `json:"port,omitempty"`     // switch port of option 82: remote-id and circuit-id, "leaf3:Ethernet12"
+	ServerID  netip.Addr `json:"server_id,omitzero"` // what the relay wants in place of ours (82.11, RFC 5107)
 }
 
 // Firmware is what the client says of its own software.
@@ -70,12 +72,16 @@ type Firmware struct {
 
 // Want is what the request asks for.
 type Want struct {
-	Addr   netip.Addr `json:"addr,omitzero"`   // requested address, or ciaddr
-	Server netip.Addr `json:"server,omitzero"` // server identifier in a REQUEST
-	Path   string     `json:"path,omitempty"`  // file, without leading slash, normalised by the front
-	Query  Query      `json:"query,omitzero"`
-	Head   bool       `json:"head,omitempty"` // size only
-	Name   string     `json:"name,omitempty"` // option 12
+	Addr     netip.Addr    `json:"addr,omitzero"`   // requested address, or ciaddr
+	Server   netip.Addr    `json:"server,omitzero"` // server identifier in a REQUEST
+	Path     string        `json:"path,omitempty"`  // file, without leading slash, normalised by the front
+	Query    Query         `json:"query,omitzero"`
+	Head     bool          `json:"head,omitempty"`      // size only
+	Name     string        `json:"name,omitempty"`      // option 12
+	Lease    time.Duration `json:"lease,omitempty"`     // option 51
+	Rapid    bool          `json:"rapid,omitempty"`     // option 80
+	Item     uint16        `json:"item,omitempty"`      // boot server type of a PXE menu (43.71)
+	ClientID string        `json:"client_id,omitempty"` // option 61, hexadecimal
 }
 
 // Query is what a script's URL says. The front takes the first occurrence of

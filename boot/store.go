@@ -108,8 +108,17 @@ var (
 // engine's memory. What memory says is a hint; the truth is the look-up.
 type View interface {
 	Reader
-	Candidates(n *Network, holder string) []netip.Addr // addresses worth trying, best first
-	Holder(network string, a netip.Addr) string        // who was offered this address and has not answered yet
-	Heard(a netip.Addr) MAC                            // whose DHCP exchange with another server gave this address
-	LastSeen(m MAC) time.Time                          // when this MAC last asked for anything
+	Candidates(n *Network, holder string, known bool) []netip.Addr        // addresses worth trying, best first
+	Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) // who was offered this address and has not answered yet; firm if it may not be given to another
+	Room(n *Network) Room                                                 // what a network has left for machines that nobody let in
+	MayEnroll(link string) bool                                           // whether a link may have one more new host now
+	Heard(a netip.Addr) MAC                                               // whose DHCP exchange with another server gave this address
+	LastSeen(m MAC) time.Time                                             // when this MAC last asked for anything
+}
+
+// Room says why a machine that nobody let in gets no new lease.
+type Room struct {
+	Limit int  // addresses that such machines may have together; 0 is all
+	Full  bool // they have them
+	Fast  bool // more of them a second than the network's rate
 }

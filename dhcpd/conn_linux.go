@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
@@ -104,50 +105,38 @@ func (s *socket) Read(ps []Packet) (int, error) {
 }
 
 func (s *socket) Send(reply []byte, to Dest, m Meta) error {
-	src := serverAddr(reply)
-	if !src.IsValid() {
+	if !to.From.IsValid() {
 		return errNoAddress
 	}
-	if to.How == Frame && s.raw >= 0 {
-		err := s.sendFrame(reply, to, m.Index, src)
-		if err == nil {
+	if to.How == Frame {
+		if s.raw >= 0 && s.sendFrame(reply, to, m.Index) == nil {
 			return nil
 		}
-		to = Dest{How: Broadcast, Addr: everybody}
-	} else if to.How == Frame {
-		to = Dest{How: Broadcast, Addr: everybody}
+		to.How, to.Addr = Broadcast, everybody
 	}
-	cm := &ipv4.ControlMessage{Src: src.AsSlice()}
+	index := 0
 	if to.How == Broadcast {
-		cm.IfIndex = m.Index
+		index = m.Index
 	}
-	_, err := s.ip.WriteTo(reply, cm, net.UDPAddrFromAddrPort(to.Addr))
+	var oob [unix.SizeofCmsghdr + unix.SizeofInet4Pktinfo]byte
+	_, _, err := s.pc.WriteMsgUDPAddrPort(reply, packetInfo(oob[:], index, to.From), to.Addr)
 	return err
 }
 
-// serverAddr reads option 54 back from the reply: replies leave from the
-// address they name, and so from the one a second server on the host has not.
-func serverAddr(reply []byte) netip.Addr {
-	for b := reply[fixedPart:]; len(b) >= 2 && b[0] != 255; {
-		n := int(b[1])
-		if b[0] == 0 {
-			b = b[1:]
-			continue
-		}
-		if b[0] == 54 && n == 4 && len(b) >= 6 {
-			return netip.AddrFrom4([4]byte(b[2:6]))
-		}
-		if n+2 > len(b) {
-			break
-		}
-		b = b[n+2:]
-	}
-	return netip.Addr{}
+// packetInfo says by which interface and from which address a datagram leaves
+// (ip(7), IP_PKTINFO).
+func packetInfo(b []byte, index int, from netip.Addr) []byte {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
+	h.SetLen(unix.CmsgLen(unix.SizeofInet4Pktinfo))
+	info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&b[unix.CmsgLen(0)]))
+	info.Ifindex, info.Spec_dst = int32(index), from.As4()
+	return b
 }
 
 // sendFrame sends to a client that has no address yet and so answers no ARP.
-func (s *socket) sendFrame(reply []byte, to Dest, index int, src netip.Addr) error {
-	b := udpFrame(netip.AddrPortFrom(src, serverPort), to.Addr, reply)
+func (s *socket) sendFrame(reply []byte, to Dest, index int) error {
+	b := udpFrame(netip.AddrPortFrom(to.From, serverPort), to.Addr, reply)
 	sa := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: index, Halen: 6}
 	copy(sa.Addr[:], to.MAC[:])
 	s.mu.RLock()

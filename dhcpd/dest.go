@@ -13,6 +13,7 @@ type Dest struct {
 	How  How
 	Addr netip.AddrPort // of the relay or client
 	MAC  boot.MAC       // for Frame
+	From netip.Addr     // ours: a second server on this host has another
 }
 
 // How a reply is sent.
@@ -36,8 +37,18 @@ const (
 var everybody = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), clientPort)
 
 func dest4(r *request, d boot.Decision) Dest {
+	to := way4(r, d)
+	to.From = source(d)
+	return to
+}
+
+func way4(r *request, d boot.Decision) Dest {
 	if r.in.Link.Relay.IsValid() {
-		return Dest{How: Relayed, Addr: netip.AddrPortFrom(r.in.Link.Relay, serverPort)}
+		port := uint16(serverPort)
+		if r.relayPort && r.meta.Source.Port() != 0 {
+			port = r.meta.Source.Port()
+		}
+		return Dest{How: Relayed, Addr: netip.AddrPortFrom(r.in.Link.Relay, port)}
 	}
 	if _, nak := d.Reply.(boot.Nak); nak {
 		return Dest{How: Broadcast, Addr: everybody}

@@ -34,16 +34,15 @@ type Packet struct {
 
 // Limits of what is in flight.
 const (
-	slots        = 1024
-	requestSlots = slots / 2 // hold REQUESTs, which wait for a commit
+	slots        = 4096
+	requestSlots = slots / 4 // hold REQUESTs, which wait for a commit
 	crowded      = slots * 3 / 4
 	linkSlots    = slots / 4 // of one interface, once it is crowded
 	batch        = 64
 
 	discoverWorkers = 4
-	discoverQueue   = 256
+	discoverQueue   = 1024
 	bufferSize      = 2048
-	askTimeout      = 5 * time.Second // then the client has asked again anyway
 )
 
 // Server answers DHCPv4.
@@ -77,19 +76,27 @@ func NewServer(ask boot.Decider, log *slog.Logger) *Server {
 func (s *Server) Serve(ctx context.Context, c Conn) error {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
+	// DISCOVERs go to a few workers, so that a flood of them queues among
+	// itself and never in front of the store's writer. REQUESTs wait for the
+	// disk: each has a worker, and a worker that is done takes the next.
 	var wg sync.WaitGroup // this port's alone: the other one may live on
 	defer wg.Wait()
-	// DISCOVERs go to a few workers, so that a flood of them queues among
-	// itself and never in front of the store's writer.
-	discovers := make(chan func(), discoverQueue)
+	work := func(r *request) {
+		s.answer(ctx, c, r)
+		s.release(r)
+	}
+	discovers := make(chan *request, discoverQueue)
 	defer close(discovers)
 	for range discoverWorkers {
 		wg.Go(func() {
-			for f := range discovers {
-				f()
+			for r := range discovers {
+				work(r)
 			}
 		})
 	}
+	commits := make(chan *request)
+	defer close(commits)
+	idle := make(chan struct{}, requestSlots) // a token for each worker there is
 	ps := make([]Packet, batch)
 	for i := range ps {
 		ps[i].Buf = make([]byte, bufferSize)
@@ -123,28 +130,35 @@ func (s *Server) Serve(ctx context.Context, c Conn) error {
 				s.log.Debug("packet dropped", "from", p.Meta.Source, "interface", p.Meta.Interface, "err", err)
 				continue
 			}
-			release, ok := s.take(r)
-			if !ok {
+			if !s.take(r) {
 				s.Stats.Dropped.Add(1)
 				continue
 			}
-			work := func() {
-				defer release()
-				s.answer(ctx, c, r)
-			}
-			if r.in.Step != boot.Discover {
-				wg.Go(work)
+			if !r.commits() {
+				select {
+				case discovers <- r:
+				default:
+					s.release(r)
+					s.Stats.Dropped.Add(1)
+				}
 				continue
 			}
 			select {
-			case discovers <- work:
-			default:
-				release()
-				s.Stats.Dropped.Add(1)
+			case commits <- r:
+			case idle <- struct{}{}:
+				wg.Go(func() {
+					work(r)
+					for r := range commits {
+						work(r)
+					}
+				})
 			}
 		}
 	}
 }
+
+// commits reports a request that may wait for the disk.
+func (r *request) commits() bool { return r.in.Step != boot.Discover || r.in.Want.Rapid }
 
 // parse shields the read loop from a codec that panics.
 func (s *Server) parse(b []byte, m Meta) (r *request, err error) {
@@ -161,15 +175,14 @@ func (s *Server) parse(b []byte, m Meta) (r *request, err error) {
 // for one interface while it is crowded and others ask too. A DISCOVER is
 // refused while half of the REQUEST slots wait for the disk: an offer that
 // nobody could confirm is work for nothing.
-func (s *Server) take(r *request) (release func(), ok bool) {
-	commits := r.in.Step != boot.Discover
-	link := r.meta.Index
+func (s *Server) take(r *request) bool {
+	commits := r.commits()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.byLink[link]
+	l := s.byLink[r.meta.Index]
 	if l == nil {
 		l = new(load)
-		s.byLink[link] = l
+		s.byLink[r.meta.Index] = l
 	}
 	// An interface that is not the only one leaves room for the others, and
 	// sheds its own DISCOVERs by its own REQUESTs.
@@ -182,24 +195,25 @@ func (s *Server) take(r *request) (release func(), ok bool) {
 		commits && (s.requests >= requestSlots || l.requests >= share),
 		!commits && l.requests >= requestSlots/2,
 		s.inFlight >= crowded && len(s.byLink) > 1 && l.all >= linkSlots:
-		return nil, false
+		return false
 	}
-	s.inFlight++
-	l.all++
+	s.count(l, commits, 1)
+	return true
+}
+
+func (s *Server) release(r *request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count(s.byLink[r.meta.Index], r.commits(), -1)
+}
+
+func (s *Server) count(l *load, commits bool, n int) {
+	s.inFlight += n
+	l.all += n
 	if commits {
-		s.requests++
-		l.requests++
+		s.requests += n
+		l.requests += n
 	}
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.inFlight--
-		l.all--
-		if commits {
-			s.requests--
-			l.requests--
-		}
-	}, true
 }
 
 func (s *Server) answer(ctx context.Context, c Conn, r *request) {
@@ -209,8 +223,6 @@ func (s *Server) answer(ctx context.Context, c Conn, r *request) {
 			s.log.Error("packet handling panicked", "mac", r.in.ID.MAC, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	d, err := s.ask.Next(ctx, r.in)
 	if err != nil {
 		return // the engine logged it; silence is right: the client asks again

@@ -32,15 +32,15 @@ var (
 	ErrMalformed = errors.New("malformed packet")
 	ErrNotAsked  = errors.New("not a request")
 	ErrHardware  = errors.New("hardware address is not Ethernet")
-	ErrBOOTP     = errors.New("BOOTP without a message type")
 	ErrType      = errors.New("message type is not a client's")
 )
 
 // request is a parsed packet with the facts drawn from it.
 type request struct {
-	msg  *dhcpv4.DHCPv4
-	meta Meta
-	in   boot.Sighting
+	msg       *dhcpv4.DHCPv4
+	meta      Meta
+	in        boot.Sighting
+	relayPort bool // the relay wants the reply at the port it sent from (RFC 8357)
 }
 
 const (
@@ -51,8 +51,13 @@ const (
 	optSubnet      = 118
 	optIPXE        = 175
 	ipxeHTTP       = 0x13
+	optRapidCommit = 80
+	pxeBootItem    = 71 // of option 43
 	relayCircuit   = 1
+	relayRemote    = 2
 	relayLink      = 5
+	relayServerID  = 11
+	relaySource    = 19
 	maxDatagram    = 1472 // edk2 PXE discards more, whatever it advertised
 	minDatagram    = 576
 	headersIPUDP   = 28
@@ -93,9 +98,14 @@ func parse4(b []byte, m Meta) (*request, error) {
 	asked := addr4(o.Get(dhcpv4.OptionRequestedIPAddress))
 	in.Want.Server = addr4(o.Get(dhcpv4.OptionServerIdentifier))
 	in.Want.Name = text(o.Get(dhcpv4.OptionHostName))
+	_, in.Want.Rapid = o[optRapidCommit]
+	in.Want.ClientID = hex.EncodeToString(o.Get(dhcpv4.OptionClientIdentifier))
+	if v := o.Get(dhcpv4.OptionIPAddressLeaseTime); len(v) == 4 {
+		in.Want.Lease = time.Duration(binary.BigEndian.Uint32(v)) * time.Second
+	}
 	switch msg.MessageType() {
 	case dhcpv4.MessageTypeNone:
-		return nil, ErrBOOTP
+		in.Step = boot.Bootp
 	case dhcpv4.MessageTypeDiscover:
 		in.Step, in.Want.Addr = boot.Discover, asked
 	case dhcpv4.MessageTypeRequest:
@@ -136,20 +146,51 @@ func parse4(b []byte, m Meta) (*request, error) {
 	if id := o.Get(dhcpv4.OptionClientIdentifier); len(id) > 7 && len(id) < 140 && id[0] == 0xff {
 		in.ID.DUID = hex.EncodeToString(id[5:]) // RFC 4361: ff, IAID, DUID
 	}
-	if ri := o.Get(dhcpv4.OptionRelayAgentInformation); ri != nil {
-		for code, v := range subOptions(ri) {
-			switch {
-			case code == relayCircuit:
-				in.Link.Port = text(v)
-			case code == relayLink && len(v) == 4 && in.Link.Relay.IsValid():
-				in.Link.Subnet = addr4(v)
-			}
+	if in.Link.Relay.IsValid() {
+		// Believed of a relay only; a client could write it too, and the
+		// switch in between strips it or drops the packet (RFC 3046 2.1).
+		ri := subOptions(o.Get(dhcpv4.OptionRelayAgentInformation))
+		in.Link.Port = switchPort(ri[relayRemote], ri[relayCircuit])
+		if v := ri[relayLink]; len(v) == 4 {
+			in.Link.Subnet = addr4(v)
 		}
+		if v := ri[relayServerID]; len(v) == 4 {
+			in.Link.ServerID = addr4(v)
+		}
+		_, r.relayPort = ri[relaySource]
+		if s := o.Get(dhcpv4.GenericOptionCode(optSubnet)); len(s) == 4 {
+			in.Link.Subnet = addr4(s)
+		}
+	} else if ri := o.Get(dhcpv4.OptionRelayAgentInformation); ri != nil {
+		// A switch that snoops adds it without being a relay.
+		sub := subOptions(ri)
+		in.Link.Port = switchPort(sub[relayRemote], sub[relayCircuit])
 	}
-	if s := o.Get(dhcpv4.GenericOptionCode(optSubnet)); len(s) == 4 && in.Link.Relay.IsValid() {
-		in.Link.Subnet = addr4(s)
+	if v := subOptions(o.Get(dhcpv4.GenericOptionCode(optVendor43)))[pxeBootItem]; len(v) == 4 && v[2]&0x80 == 0 {
+		in.Want.Item = binary.BigEndian.Uint16(v)
 	}
 	return r, nil
+}
+
+// switchPort names a port as people do, "leaf3:Ethernet12": remote-id and
+// circuit-id of option 82. What is not text is spelled in hexadecimal, a
+// remote-id of six bytes as the MAC address it is.
+func switchPort(remote, circuit []byte) string {
+	var parts []string
+	for _, b := range [][]byte{remote, circuit} {
+		switch t := text(b); {
+		case len(b) == 0:
+		case len(t) == len(strings.TrimRight(string(b), "\x00")):
+			parts = append(parts, t)
+		case len(b) == 6:
+			parts = append(parts, boot.MAC(b).String())
+		case len(b) == 8 && b[0] == 0 && b[1] == 6: // type and length in front of a MAC
+			parts = append(parts, boot.MAC(b[2:]).String())
+		default:
+			parts = append(parts, "0x"+hex.EncodeToString(b))
+		}
+	}
+	return strings.Join(parts, ":")
 }
 
 func addr4(b []byte) netip.Addr {
@@ -232,20 +273,27 @@ func build4(r *request, d boot.Decision) []byte {
 	case boot.Ack:
 		kind, grant, info, opts = dhcpv4.MessageTypeAck, x.Grant, x.Boot, x.Options
 	case boot.Nak:
-		return nak4(r, d, x)
+		return nak4(r, x)
 	default:
 		return nil
 	}
 	m := r.skeleton()
 	w := optionWriter{msg: m, left: r.room()}
-	w.must(dhcpv4.OptionDHCPMessageType, []byte{byte(kind)})
-	w.must(dhcpv4.OptionServerIdentifier, opts.Server.AsSlice())
+	if r.in.Step != boot.Bootp {
+		w.must(dhcpv4.OptionDHCPMessageType, []byte{byte(kind)})
+		w.must(dhcpv4.OptionServerIdentifier, opts.Server.AsSlice())
+	}
 	w.echo(r)
 	if kind == dhcpv4.MessageTypeAck {
 		m.ClientIPAddr = r.msg.ClientIPAddr
 	}
+	if x, ok := d.Reply.(boot.Ack); ok && x.Rapid {
+		w.must(dhcpv4.GenericOptionCode(optRapidCommit), nil)
+	}
 	if grant != nil {
 		m.YourIPAddr = grant.Addr.AsSlice()
+	}
+	if grant != nil && grant.Lease > 0 {
 		secs := func(d time.Duration) []byte { return binary.BigEndian.AppendUint32(nil, uint32(d/time.Second)) }
 		w.put(dhcpv4.OptionIPAddressLeaseTime, secs(grant.Lease))
 		w.put(dhcpv4.OptionRenewTimeValue, secs(grant.Lease/2))
@@ -299,11 +347,11 @@ func bootPart(m *dhcpv4.DHCPv4, w *optionWriter, info *boot.BootInfo, full bool)
 	w.put(dhcpv4.OptionTFTPServerName, []byte(info.Server.String()))
 }
 
-func nak4(r *request, d boot.Decision, x boot.Nak) []byte {
+func nak4(r *request, x boot.Nak) []byte {
 	m := r.skeleton()
 	w := optionWriter{msg: m, left: r.room()}
 	w.must(dhcpv4.OptionDHCPMessageType, []byte{byte(dhcpv4.MessageTypeNak)})
-	if s := serverOf(r, d); s.IsValid() {
+	if s := x.Options.Server; s.IsValid() {
 		w.must(dhcpv4.OptionServerIdentifier, s.AsSlice())
 	}
 	w.echo(r)
@@ -318,12 +366,17 @@ func nak4(r *request, d boot.Decision, x boot.Nak) []byte {
 	return m.ToBytes()
 }
 
-// serverOf is the address a NAK speaks for.
-func serverOf(r *request, d boot.Decision) netip.Addr {
-	if x, ok := d.Reply.(boot.Nak); ok && x.Server.IsValid() {
-		return x.Server
+// source is the address that a reply leaves from.
+func source(d boot.Decision) netip.Addr {
+	switch x := d.Reply.(type) {
+	case boot.Offer:
+		return x.Options.Source
+	case boot.Ack:
+		return x.Options.Source
+	case boot.Nak:
+		return x.Options.Source
 	}
-	return r.in.Want.Server
+	return netip.Addr{}
 }
 
 // skeleton copies what every reply repeats.

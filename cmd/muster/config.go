@@ -43,6 +43,15 @@ type fileNetwork struct {
 	Lease     string   `toml:"lease"`
 	Relays    []string `toml:"relays"`
 	PXE       string   `toml:"pxe"`
+
+	Exclude      string `toml:"exclude"`
+	Shared       string `toml:"shared"`
+	UnknownLease string `toml:"unknown_lease"`
+	UnknownShare *int   `toml:"unknown_share"`
+	NewLeases    *int   `toml:"new_leases"`
+	Probe        *bool  `toml:"probe"`
+	ClientID     string `toml:"client_id"`
+	RapidCommit  bool   `toml:"rapid_commit"`
 }
 
 type fileListen struct {
@@ -57,7 +66,8 @@ type fileEnroll struct {
 
 var knownKeys = map[string][]string{
 	"":        {"data_dir", "network", "http", "tftp", "enroll"},
-	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe"},
+	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
+		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit"},
 	"http":    {"listen"},
 	"tftp":    {"listen"},
 	"enroll":  {"policy", "hold", "limit"},
@@ -73,7 +83,13 @@ type Config struct {
 	file     *tomlfile.File
 }
 
-const defaultLease = time.Hour
+// What a network does unless told.
+const (
+	defaultLease        = time.Hour
+	defaultUnknownLease = 10 * time.Minute // long enough for a boot
+	defaultUnknownShare = 50
+	defaultNewLeases    = 100
+)
 
 func defaults() *Config {
 	return &Config{
@@ -170,7 +186,8 @@ type complain func(key, format string, args ...any) error
 
 // check turns one [[network]] into its typed form.
 func (r fileNetwork) check(bad complain) (boot.Network, error) {
-	n := boot.Network{Name: r.Name, Interface: r.Interface, Mode: boot.Mode(r.Mode), Domain: r.Domain, Lease: defaultLease}
+	n := boot.Network{Name: r.Name, Interface: r.Interface, Mode: boot.Mode(r.Mode), Domain: r.Domain, Lease: defaultLease, Shared: r.Shared,
+		UnknownLease: defaultUnknownLease, UnknownShare: defaultUnknownShare, NewLeases: defaultNewLeases, Probe: true, RapidCommit: r.RapidCommit}
 	if r.Interface == "" {
 		return n, bad("interface", "a network needs an interface: interface = \"eth1\" (this machine has %s)", strings.Join(run.Interfaces(), ", "))
 	}
@@ -181,13 +198,11 @@ func (r fileNetwork) check(bad complain) (boot.Network, error) {
 		return n, bad("name", "network name %q: want up to 63 characters without blanks", n.Name)
 	}
 	switch n.Mode {
-	case boot.Full, boot.Reservations, boot.Proxy, boot.Off:
+	case boot.Full, boot.Reservations, boot.Proxy, boot.Off, boot.Auto:
 	case "":
-		return n, bad("mode", "network %q needs a mode: full (give addresses), reservations (known machines only), proxy (beside another DHCP server) or off", n.Name)
-	case "auto":
-		return n, bad("mode", "mode \"auto\" is not available in this version: choose full, reservations or proxy")
+		return n, bad("mode", "network %q needs a mode: full (give addresses), reservations (known machines only), proxy (beside another DHCP server), auto (full if no other server answers, else proxy) or off", n.Name)
 	default:
-		return n, bad("mode", "mode %q: want full, reservations, proxy or off", r.Mode)
+		return n, bad("mode", "mode %q: want full, reservations, proxy, auto or off", r.Mode)
 	}
 	if r.Subnet != "" {
 		p, err := netip.ParsePrefix(r.Subnet)
@@ -203,9 +218,20 @@ func (r fileNetwork) check(bad complain) (boot.Network, error) {
 	if err != nil {
 		return n, bad("range", "%v", err)
 	}
-	n.Ranges = ranges
-	if n.Mode == boot.Full && len(ranges) == 0 {
-		return n, bad("range", "mode full needs a range of addresses to give: range = \"10.77.0.100-10.77.0.200\"")
+	if (n.Mode == boot.Full || n.Mode == boot.Auto) && len(ranges) == 0 {
+		return n, bad("range", "mode %s needs a range of addresses to give: range = \"10.77.0.100-10.77.0.200\"", n.Mode)
+	}
+	excluded, err := parseRanges(r.Exclude)
+	if err != nil {
+		return n, bad("exclude", "%v", err)
+	}
+	for _, x := range excluded {
+		if !slices.ContainsFunc(ranges, func(r boot.Range) bool { return overlap(r, x) }) {
+			return n, bad("exclude", "exclude %s is in no range of this network", x)
+		}
+	}
+	if n.Ranges = without(ranges, excluded); len(ranges) > 0 && len(n.Ranges) == 0 {
+		return n, bad("exclude", "exclude leaves no address of range %q", r.Range)
 	}
 	if n.Mode == boot.Reservations && len(ranges) > 0 {
 		return n, bad("range", "mode reservations gives only what hosts have reserved: remove the range, or use mode = \"full\"")
@@ -260,7 +286,61 @@ func (r fileNetwork) check(bad complain) (boot.Network, error) {
 		}
 		n.Lease = d
 	}
+	if r.UnknownLease != "" {
+		d, err := time.ParseDuration(r.UnknownLease)
+		if err != nil || d < time.Minute || d > 365*24*time.Hour {
+			return n, bad("unknown_lease", "unknown_lease %q: want a duration from \"1m\" to \"8760h\"", r.UnknownLease)
+		}
+		n.UnknownLease = d
+	}
+	n.UnknownLease = min(n.UnknownLease, n.Lease)
+	if v := r.UnknownShare; v != nil {
+		if *v < 1 || *v > 100 {
+			return n, bad("unknown_share", "unknown_share %d: want a percentage from 1 to 100", *v)
+		}
+		n.UnknownShare = *v
+	}
+	if v := r.NewLeases; v != nil {
+		if *v < 0 || *v > 1_000_000 {
+			return n, bad("new_leases", "new_leases %d: want how many new leases a second machines may take that nobody let in, or 0 for no limit", *v)
+		}
+		n.NewLeases = *v
+	}
+	if r.Probe != nil {
+		n.Probe = *r.Probe
+	}
+	switch r.ClientID {
+	case "", "mac":
+	case "rfc4361":
+		n.ClientID = true
+	default:
+		return n, bad("client_id", "client_id %q: want mac (one machine keeps one address in firmware, installer and OS) or rfc4361 (leases belong to client identifiers)", r.ClientID)
+	}
+	if len(n.Shared) > 63 {
+		return n, bad("shared", "shared %q: want a word of up to 63 characters", n.Shared)
+	}
 	return n, nil
+}
+
+// without takes addresses out of ranges.
+func without(ranges, excluded []boot.Range) []boot.Range {
+	for _, x := range excluded {
+		var left []boot.Range
+		for _, r := range ranges {
+			if !overlap(r, x) {
+				left = append(left, r)
+				continue
+			}
+			if r.From.Less(x.From) {
+				left = append(left, boot.Range{From: r.From, To: x.From.Prev()})
+			}
+			if x.To.Less(r.To) {
+				left = append(left, boot.Range{From: x.To.Next(), To: r.To})
+			}
+		}
+		ranges = left
+	}
+	return ranges
 }
 
 // parseRanges reads "10.0.0.10-10.0.0.20, 10.0.0.40-10.0.0.50".

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -25,6 +26,9 @@ const (
 	// take: a loop of firmware stays visible, a flood does not own the file.
 	machineBudget = 300
 	maxBudgets    = 16384
+	// networkBudget is the same for all machines of a network together: a file
+	// that turns over in seconds is history of nothing.
+	networkBudget = 30000
 	maxLine       = 4096
 )
 
@@ -38,11 +42,18 @@ type Journal struct {
 	once  sync.Once
 
 	mu      sync.Mutex
-	budgets map[string]int
+	budgets map[budget]int
 	minute  int64
 
 	file *os.File // the writer's
 	size int64
+}
+
+// budget is one machine's, one stranger's or one network's lines of a minute.
+type budget struct {
+	mac     boot.MAC
+	source  netip.Addr
+	network string
 }
 
 // Open opens path for appending. The file is kept below limit bytes; when it
@@ -52,7 +63,7 @@ func Open(path string, limit int64) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("open request log: %w", err)
 	}
-	j := &Journal{path: path, limit: limit, queue: make(chan boot.Request, queueLen), stop: make(chan struct{}), done: make(chan struct{}), budgets: map[string]int{}}
+	j := &Journal{path: path, limit: limit, queue: make(chan boot.Request, queueLen), stop: make(chan struct{}), done: make(chan struct{}), budgets: map[budget]int{}}
 	if err := j.open(); err != nil {
 		return nil, err
 	}
@@ -83,17 +94,20 @@ func (j *Journal) open() error {
 
 // Add hands an entry to the writer without waiting; false means dropped.
 func (j *Journal) Add(r boot.Request) bool {
-	key := r.MAC.String()
+	key, network := budget{mac: r.MAC}, budget{network: r.Network}
 	if r.MAC.IsZero() {
-		key = r.Source.String()
+		key.source = r.Source
 	}
 	j.mu.Lock()
 	if m := r.At.Unix() / 60; m != j.minute || len(j.budgets) > maxBudgets {
 		j.minute = m
 		clear(j.budgets)
 	}
-	j.budgets[key]++
-	over := j.budgets[key] > machineBudget
+	over := j.budgets[key] >= machineBudget || j.budgets[network] >= networkBudget
+	if !over {
+		j.budgets[key]++
+		j.budgets[network]++
+	}
 	j.mu.Unlock()
 	if over {
 		return false

@@ -1,0 +1,7 @@
+package boot
+
+type Option struct {
+	Code uint8
+	Data []byte
+}
+type Menu struct{}
