@@ -181,6 +181,7 @@ type Spot struct {
 // Changes are the writes of one decision; all are committed or none.
 type Changes struct {
 	Host     *Host     // put
+	Hosts    []*Host   // put, of one AddHosts
 	Remove   *Host     // delete with its keys
 	Leases   []Lease   // put
 	Template *Template // put, as the newest of its name
@@ -194,5 +195,5 @@ type Changes struct {
 
 // Empty reports a decision that touches no disk.
 func (c *Changes) Empty() bool {
-	return c.Host == nil && c.Remove == nil && len(c.Leases) == 0 && len(c.Events) == 0 && c.Template == nil && c.Drop == "" && c.Image == nil && c.NoImage == ""
+	return c.Host == nil && len(c.Hosts) == 0 && c.Remove == nil && len(c.Leases) == 0 && len(c.Events) == 0 && c.Template == nil && c.Drop == "" && c.Image == nil && c.NoImage == ""
 }

@@ -52,7 +52,12 @@ type Engine struct {
 	mem     *memory
 	Log     *RequestLog
 
+	// Now is the clock of orders and findings; requests bring their own.
+	Now func() time.Time
+
 	notices chan Event
+	checks  chan Check
+	rivals  chan Rival
 	stop    context.CancelFunc
 	done    chan struct{}
 	lost    atomic.Uint64
@@ -67,7 +72,8 @@ var ErrBusy = errors.New("too many clients want the same addresses")
 // SetPolicy. Close stops it; the store is the caller's to close.
 func NewEngine(store Store, requests *RequestLog, log *slog.Logger) *Engine {
 	ctx, cancel := context.WithCancel(context.Background())
-	e := &Engine{store: store, log: log, mem: newMemory(), Log: requests, notices: make(chan Event, 256), stop: cancel, done: make(chan struct{})}
+	e := &Engine{store: store, log: log, mem: newMemory(), Log: requests, Now: time.Now,
+		notices: make(chan Event, 256), checks: make(chan Check, 1024), rivals: make(chan Rival, 64), stop: cancel, done: make(chan struct{})}
 	e.policy.Store(&Policy{})
 	go e.tellNotices(ctx)
 	return e
@@ -149,6 +155,9 @@ func (e *Engine) setPolicy(ctx context.Context, p Policy) error {
 	e.mem.pools = pools
 	e.mem.mu.Unlock()
 	e.policy.Store(&p)
+	for i := range p.Networks {
+		e.lookAhead(&p, p.Networks[i].Name, netip.Addr{}, MAC{}, e.Now())
+	}
 	return nil
 }
 
@@ -158,7 +167,7 @@ const page = 1000
 
 func (e *Engine) fillPool(ctx context.Context, p *pool, network string) error {
 	var after netip.Addr
-	now := time.Now()
+	now := e.Now()
 	for {
 		var ls []Lease
 		if err := e.store.View(ctx, func(tx ReadTx) (err error) { ls, err = tx.Leases(network, after, page); return err }); err != nil {
@@ -321,17 +330,13 @@ func apply(tx Tx, c *Changes) error {
 			return err
 		}
 	}
-	if h := c.Host; h != nil {
-		last, err := tx.Counter(LastHost)
-		if err != nil {
+	if c.Host != nil {
+		if err := putHost(tx, c.Host); err != nil {
 			return err
 		}
-		if uint64(h.ID) > last {
-			if err := tx.SetCounter(LastHost, uint64(h.ID)); err != nil {
-				return err
-			}
-		}
-		if err := tx.PutHost(h); err != nil {
+	}
+	for _, h := range c.Hosts {
+		if err := putHost(tx, h); err != nil {
 			return err
 		}
 	}
@@ -388,6 +393,20 @@ func apply(tx Tx, c *Changes) error {
 	return nil
 }
 
+// putHost writes a host and keeps count of the numbers that are used.
+func putHost(tx Tx, h *Host) error {
+	last, err := tx.Counter(LastHost)
+	if err != nil {
+		return err
+	}
+	if uint64(h.ID) > last {
+		if err := tx.SetCounter(LastHost, uint64(h.ID)); err != nil {
+			return err
+		}
+	}
+	return tx.PutHost(h)
+}
+
 // after does what follows a decision and must not delay it: the log, the
 // notices, what was overheard.
 func (e *Engine) after(in Sighting, d *Decision) {
@@ -396,6 +415,12 @@ func (e *Engine) after(in Sighting, d *Decision) {
 		if n := p.Find(in.Link); n != nil && n.Mode == Proxy && n.Subnet.Contains(in.Want.Addr) {
 			e.mem.hear(in.Want.Addr, in.ID.MAC, in.At)
 		}
+	}
+	if d.Hold != nil {
+		e.lookAhead(p, d.Hold.Network, d.Hold.Addr, d.ID.MAC, in.At)
+	}
+	if r := d.Rival; r != nil {
+		e.Rival(*r, in.At)
 	}
 	for _, ev := range d.Notices {
 		if !e.mem.tell(ev.Once, in.At) {
@@ -415,6 +440,100 @@ func (e *Engine) after(in Sighting, d *Decision) {
 		return // Done tells it, with bytes
 	}
 	e.Log.Add(e.request(in, d))
+}
+
+// Check asks the outside to see whether somebody answers on an address.
+type Check struct {
+	Network string
+	Addr    netip.Addr
+	For     MAC // who was offered it; its own answer is none
+}
+
+// Checks hands out addresses to probe. An OFFER never waits for one: most were
+// probed before anybody wanted them.
+func (e *Engine) Checks() <-chan Check { return e.checks }
+
+func (e *Engine) lookAhead(p *Policy, network string, offered netip.Addr, who MAC, now time.Time) {
+	n := p.network(network)
+	if n == nil || !n.Probe || n.Mode != Full || !n.Server.IsValid() {
+		return
+	}
+	for _, a := range e.mem.checks(network, offered, now) {
+		c := Check{Network: network, Addr: a}
+		if a == offered {
+			c.For = who
+		}
+		select {
+		case e.checks <- c:
+		default: // a storm: the client's own check is left
+		}
+	}
+}
+
+// Taken says that a probe found somebody on an address that was to be given
+// out. It is left alone for a while.
+func (e *Engine) Taken(ctx context.Context, c Check, by MAC) error {
+	now := e.Now()
+	n := e.policy.Load().network(c.Network)
+	if n == nil || by == c.For && !by.IsZero() {
+		return nil
+	}
+	who := by.String()
+	if by.IsZero() {
+		who = "somebody who answers pings"
+	}
+	quarantined := false
+	err := e.store.Update(ctx, func(tx Tx) error {
+		quarantined = false
+		l, err := tx.Lease(c.Network, c.Addr)
+		if err != nil || l.Active(now) && (l.Kind == Declined || l.Holder == who) {
+			return err
+		}
+		ev := Event{At: now.UTC(), Kind: LeaseConflict, Network: c.Network, MAC: by}
+		if h, err := tx.HostByMAC(by); err != nil {
+			return err
+		} else if h != nil {
+			ev.Host, ev.Name = h.ID, h.Name
+		}
+		if l.Active(now) {
+			ev.Text = fmt.Sprintf("%s is leased to %s, and %s answers on it too: take the address off that machine, or exclude it from the range", c.Addr, l.Holder, who)
+		} else {
+			ev.Text = fmt.Sprintf("%s is free, and %s answers on it: left alone for %s; take the address off that machine, reserve it for it (muster host set), or exclude it from the range", c.Addr, who, declineTime)
+			quarantined = true
+			if err := tx.PutLease(quarantine(n, c.Addr, who, now)); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Append(ev)
+		return err
+	})
+	if err == nil && quarantined {
+		e.mem.taken(c.Network, c.Addr, now.Add(declineTime))
+	}
+	return err
+}
+
+// Rivals hands out other DHCP servers as they are noticed, each once a while.
+func (e *Engine) Rivals() <-chan Rival { return e.rivals }
+
+// Rival notes another DHCP server on a network.
+func (e *Engine) Rival(r Rival, now time.Time) {
+	if !e.mem.tell("rival "+r.Network+" "+r.Server.String(), now) {
+		return
+	}
+	select {
+	case e.rivals <- r:
+	default:
+		e.lost.Add(1)
+	}
+}
+
+// Record appends an event that is no decision's: what the outside noticed.
+func (e *Engine) Record(ctx context.Context, ev Event) error {
+	if ev.At.IsZero() {
+		ev.At = e.Now()
+	}
+	return e.store.Update(ctx, func(tx Tx) error { _, err := tx.Append(ev); return err })
 }
 
 func (e *Engine) request(in Sighting, d *Decision) Request {

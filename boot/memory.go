@@ -201,6 +201,39 @@ func (m *memory) hold(h Hold, now time.Time) bool {
 	return p == nil || p.hold(h, now)
 }
 
+// checks returns what of a network should be probed now: what was just offered,
+// and what will be next.
+func (m *memory) checks(network string, offered netip.Addr, now time.Time) []netip.Addr {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pools[network]
+	if p == nil {
+		return nil
+	}
+	out := p.upcoming(now)
+	if s, ok := p.slot(offered); offered.IsValid() && (!ok || now.Unix()-p.checked[s] > int64(checkLife/time.Second)) {
+		if ok {
+			p.checked[s] = now.Unix()
+		}
+		out = append(out, offered)
+	}
+	return out
+}
+
+// taken notes an address that somebody else was seen on.
+func (m *memory) taken(network string, a netip.Addr, until time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pools[network]
+	if p == nil {
+		return
+	}
+	if h := p.byAddr[a]; h != "" {
+		p.drop(h)
+	}
+	p.touch(a, until)
+}
+
 // skip notes addresses that the store says are not free. It reports whether
 // that was news: only then is it worth asking again.
 func (m *memory) skip(spots []Spot, now time.Time) (news bool) {

@@ -19,6 +19,9 @@ type Order interface{ order() }
 // AddHost puts a machine on the roll before it was ever seen.
 type AddHost struct{ Host Host }
 
+// AddHosts puts many machines on the roll, all of them or none.
+type AddHosts struct{ Hosts []Host }
+
 // SetHost changes fields of a host; nil fields stay.
 type SetHost struct {
 	Name     string
@@ -67,6 +70,7 @@ type ReleaseLease struct {
 }
 
 func (AddHost) order()      {}
+func (AddHosts) order()     {}
 func (SetHost) order()      {}
 func (Approve) order()      {}
 func (Deny) order()         {}
@@ -85,6 +89,8 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 	switch o := o.(type) {
 	case AddHost:
 		err = a.addHost(o)
+	case AddHosts:
+		err = a.addHosts(o)
 	case SetHost:
 		err = a.setHost(o)
 	case Approve:
@@ -177,6 +183,8 @@ type applying struct {
 	p   *Policy
 	now time.Time
 	c   Changes
+
+	assigned string // template that assign found last
 }
 
 func (a *applying) event(kind EventKind, h *Host, format string, args ...any) {
@@ -229,7 +237,7 @@ func (a *applying) change(name string, fn func(*Host) error) error {
 
 // assign names a template on a host; its version is pinned at the next boot.
 func (a *applying) assign(h *Host, name string) error {
-	if name != "" {
+	if name != "" && name != a.assigned {
 		t, err := a.v.TemplateByName(name)
 		if err != nil {
 			return err
@@ -237,6 +245,7 @@ func (a *applying) assign(h *Host, name string) error {
 		if t == nil {
 			return OrderError("no template is called %s (muster template list)", name)
 		}
+		a.assigned = name
 	}
 	h.Template, h.Pin = name, 0
 	return nil
@@ -247,8 +256,19 @@ func (a *applying) addHost(o AddHost) error {
 	if err != nil {
 		return err
 	}
-	h := o.Host.Clone()
-	h.ID, h.Created, h.Changed = HostID(last+1), a.now, a.now
+	h, err := a.newHost(&o.Host, HostID(last+1))
+	if err != nil {
+		return err
+	}
+	a.c.Host = h
+	a.event(HostAdded, h, "%s added by a person: %s", h.Name, describe(h, Firmware{}))
+	return nil
+}
+
+// newHost judges a host that a person adds.
+func (a *applying) newHost(given *Host, id HostID) (*Host, error) {
+	h := given.Clone()
+	h.ID, h.Created, h.Changed = id, a.now, a.now
 	if h.State == "" {
 		h.State = Pending
 	}
@@ -256,20 +276,172 @@ func (a *applying) addHost(o AddHost) error {
 		h.Name = defaultName(h.Identity(), h.ID)
 	}
 	if err := a.assign(h, h.Template); err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.checkAddress(h); err != nil {
-		return err
+		return nil, err
 	}
 	if err := h.Validate(); err != nil {
-		return OrderError("%v", err)
+		return nil, OrderError("%v", err)
 	}
 	if h.State == Pending {
-		a.c.Pending = 1
+		a.c.Pending++
 	}
-	a.c.Host = h
-	a.event(HostAdded, h, "%s added by a person: %s", h.Name, describe(h, Firmware{}))
+	return h, nil
+}
+
+// MaxAddHosts bounds one AddHosts.
+const MaxAddHosts = 100_000
+
+// ownEvents is how many hosts of one order are told one by one: more would
+// push out the events of others.
+const ownEvents = 100
+
+// RefusedHosts says which hosts of an AddHosts kept it from being carried out.
+type RefusedHosts []RefusedHost
+
+// RefusedHost is one of them.
+type RefusedHost struct {
+	Index int // in the order
+	Name  string
+	Why   string
+}
+
+// Unwrap makes it an error that the person who asked can mend.
+func (r RefusedHosts) Unwrap() error { return errOrder }
+
+func (r RefusedHosts) Error() string {
+	const most = 20
+	var b strings.Builder
+	fmt.Fprintf(&b, "none was added: %d cannot be", len(r))
+	for i, h := range r {
+		if i == most {
+			fmt.Fprintf(&b, "; and %d more", len(r)-most)
+			break
+		}
+		fmt.Fprintf(&b, "; %s: %s", h.Name, h.Why)
+	}
+	return b.String()
+}
+
+// addHosts judges every host, so that whoever mends the list sees all that is
+// wrong with it at once.
+func (a *applying) addHosts(o AddHosts) error {
+	if len(o.Hosts) > MaxAddHosts {
+		return OrderError("%d hosts at once: at most %d", len(o.Hosts), MaxAddHosts)
+	}
+	last, err := a.v.Counter(LastHost)
+	if err != nil {
+		return err
+	}
+	var refused RefusedHosts
+	taken := map[string]*Host{}
+	for i := range o.Hosts {
+		h, err := a.newHost(&o.Hosts[i], HostID(last+1+uint64(i)))
+		if err == nil {
+			err = a.checkFree(h, taken)
+		}
+		switch {
+		case err == nil:
+			a.c.Hosts = append(a.c.Hosts, h)
+		case IsOrderError(err):
+			name := cleanText(o.Hosts[i].Name, 63)
+			if name == "" {
+				name = defaultName(o.Hosts[i].Identity(), HostID(i+1))
+			}
+			refused = append(refused, RefusedHost{i, name, strings.TrimPrefix(OrderText(err), "host "+name+": ")})
+		default:
+			return err
+		}
+	}
+	if len(refused) > 0 {
+		return refused
+	}
+	if len(a.c.Hosts) <= ownEvents {
+		for _, h := range a.c.Hosts {
+			a.event(HostAdded, h, "%s added by a person: %s", h.Name, describe(h, Firmware{}))
+		}
+		return nil
+	}
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: HostAdded,
+		Text: fmt.Sprintf("%d hosts added by a person at once, from %s to %s", len(a.c.Hosts), a.c.Hosts[0].Name, a.c.Hosts[len(a.c.Hosts)-1].Name)})
 	return nil
+}
+
+// checkFree refuses a host of which something is another's already: on the
+// roll, or in the same order, where taken gathers it.
+func (a *applying) checkFree(h *Host, taken map[string]*Host) error {
+	var mine []string
+	check := func(what string, other *Host, err error) error {
+		if err != nil {
+			return err
+		}
+		if other != nil {
+			return OrderError("%s belongs to host %s already (muster host show %s)", what, other.Name, other.Name)
+		}
+		if other := taken[what]; other != nil {
+			return OrderError("%s is given to host %s too", what, other.Name)
+		}
+		mine = append(mine, what)
+		return nil
+	}
+	for _, m := range h.MACs {
+		o, err := a.v.HostByMAC(m)
+		if err := check("MAC "+m.String(), o, err); err != nil {
+			return err
+		}
+	}
+	o, err := a.v.HostByName(h.Name)
+	if err := check("name "+h.Name, o, err); err != nil {
+		return err
+	}
+	if h.Address.IsValid() {
+		o, err := a.v.HostByAddress(h.Address)
+		if err := check("address "+h.Address.String(), o, err); err != nil {
+			return err
+		}
+	}
+	if !h.UUID.IsZero() {
+		o, err := a.v.HostByUUID(h.UUID)
+		if err := check("UUID "+h.UUID.String(), o, err); err != nil {
+			return err
+		}
+	}
+	if h.Serial != "" {
+		o, err := a.v.HostBySerial(h.Serial)
+		if err := check("serial "+h.Serial, o, err); err != nil {
+			return err
+		}
+	}
+	for _, what := range mine {
+		taken[what] = h
+	}
+	return nil
+}
+
+// KnownHost returns the host on the roll that has all the MACs of h or, where
+// it has none, its UUID or serial number; nil if no single one does.
+func KnownHost(v Reader, h *Host) (*Host, error) {
+	var known *Host
+	for _, m := range h.MACs {
+		o, err := v.HostByMAC(m)
+		if o == nil || err != nil || known != nil && o.ID != known.ID {
+			return nil, err
+		}
+		known = o
+	}
+	if known != nil || len(h.MACs) > 0 {
+		return known, nil
+	}
+	if !h.UUID.IsZero() {
+		if o, err := v.HostByUUID(h.UUID); o != nil || err != nil {
+			return o, err
+		}
+	}
+	if h.Serial != "" {
+		return v.HostBySerial(h.Serial)
+	}
+	return nil, nil
 }
 
 // checkAddress refuses a reservation that no network could ever give.
@@ -408,6 +580,16 @@ func (a *applying) release(o ReleaseLease) error {
 	return nil
 }
 
+// Try says what an order would change at this moment, and writes nothing.
+func (e *Engine) Try(ctx context.Context, o Order) (c Changes, err error) {
+	p := e.policy.Load()
+	err = e.store.View(ctx, func(tx ReadTx) (err error) {
+		c, err = Apply(tx, p, time.Now(), o)
+		return err
+	})
+	return c, err
+}
+
 // Do carries out an order and returns what it changed.
 func (e *Engine) Do(ctx context.Context, o Order) (Changes, error) {
 	switch x := o.(type) {
@@ -422,7 +604,7 @@ func (e *Engine) Do(ctx context.Context, o Order) (Changes, error) {
 		e.setting.Lock()
 		defer e.setting.Unlock()
 	}
-	now := time.Now()
+	now := e.Now()
 	p := e.policy.Load()
 	var c Changes
 	err := e.store.Update(ctx, func(tx Tx) (err error) {

@@ -28,6 +28,8 @@ type pool struct {
 	heap    []uint32 // slots, least recently used first
 	pos     []int32  // by slot: place in heap, -1 while held
 
+	checked []int64 // by slot: Unix seconds; a probe found nobody then, or is about to look
+
 	unknown  []bool // by slot: leased to a machine that nobody let in
 	unknowns int    // how many of those
 	ends     ends   // when they end
@@ -86,6 +88,7 @@ func newPool(ranges []Range) *pool {
 	p.heap = make([]uint32, n)
 	p.pos = make([]int32, n)
 	p.unknown = make([]bool, n)
+	p.checked = make([]int64, n)
 	for i := range p.heap {
 		p.heap[i], p.pos[i] = uint32(i), int32(i)
 	}
@@ -236,10 +239,6 @@ func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr
 				out = append(out, p.addr(s))
 			}
 		}
-		if len(out) > 2 && p.less(p.heap[2], p.heap[1]) {
-			n := len(out)
-			out[n-1], out[n-2] = out[n-2], out[n-1]
-		}
 	}
 	if len(out) > 0 {
 		return out
@@ -257,6 +256,25 @@ func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr
 	}
 	return out
 }
+
+// checkLife is how long a probe's answer is good for.
+const checkLife = 10 * time.Minute
+
+// upcoming returns free addresses that are about to be offered and were not
+// probed lately, and takes them as probed.
+func (p *pool) upcoming(now time.Time) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range p.heap[:min(len(p.heap), lookAhead)] {
+		if p.expires[s] <= now.Unix() && now.Unix()-p.checked[s] > int64(checkLife/time.Second) {
+			p.checked[s] = now.Unix()
+			out = append(out, p.addr(s))
+		}
+	}
+	return out
+}
+
+// lookAhead is how many addresses are probed before anybody wants them.
+const lookAhead = 16
 
 // refuse notes a DISCOVER that found nothing free.
 func (p *pool) refuse(now time.Time) {

@@ -27,7 +27,6 @@ func ruleAddress(t *turn) (bool, error) {
 		// A proxy answers discovery on port 67 and requests on 4011; a REQUEST
 		// on 67 is the other server's, and a NAK would end that boot.
 		if in.Via == DHCP4 && in.Step != Discover {
-			t.rival()
 			return t.ignore("%s on port 67 belongs to the server that gives addresses", in.Step)
 		}
 		return false, nil

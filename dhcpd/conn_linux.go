@@ -28,6 +28,7 @@ type socket struct {
 	port  int
 	links links
 	msgs  []ipv4.Message
+	now   func() time.Time
 
 	mu     sync.RWMutex // raw may not be closed under a sender
 	closed bool
@@ -36,8 +37,8 @@ type socket struct {
 // Listen opens a port (67 or 4011) on every interface; which of them is served
 // is the policy's affair. Without CAP_NET_RAW it still works: replies to
 // clients without an address are then broadcast. frames reports whether raw
-// frames can be sent.
-func Listen(ctx context.Context, port int) (c Conn, frames bool, err error) {
+// frames can be sent. now is the clock by which leases are given.
+func Listen(ctx context.Context, port int, now func() time.Time) (c Conn, frames bool, err error) {
 	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
 		var serr error
 		if err := rc.Control(func(fd uintptr) {
@@ -58,7 +59,7 @@ func Listen(ctx context.Context, port int) (c Conn, frames bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	s := &socket{pc: l.(*net.UDPConn), port: port, raw: -1}
+	s := &socket{pc: l.(*net.UDPConn), port: port, raw: -1, now: now}
 	s.ip = ipv4.NewPacketConn(s.pc)
 	if err := s.ip.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true); err != nil {
 		l.Close()
@@ -83,7 +84,7 @@ func (s *socket) Read(ps []Packet) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	now := time.Now()
+	now := s.now()
 	for i := range n {
 		m, p := &s.msgs[i], &ps[i]
 		p.N = m.N

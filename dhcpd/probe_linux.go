@@ -1,4 +1,5 @@
-// probe_linux.go: looks for other DHCP servers on a link, as a client would.
+// probe_linux.go: looks for other DHCP servers on a link, as a client would, and
+// for machines on addresses that are to be given out.
 
 package dhcpd
 
@@ -11,16 +12,21 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"github.com/musterboot/muster/boot"
 )
 
-// Probe sends tries DISCOVERs, wait apart, and returns the addresses of the
-// servers that offered, without own. It needs CAP_NET_RAW: a client has no
-// address to be answered at.
-func Probe(ctx context.Context, iface string, own netip.Addr, tries int, wait time.Duration) ([]netip.Addr, error) {
+// Probe sends tries DISCOVERs, wait apart, and returns the servers that offered.
+// This server itself leaves them unanswered. It needs CAP_NET_RAW: a client has
+// no address to be answered at.
+func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.Duration) ([]boot.Rival, error) {
 	i, err := net.InterfaceByName(iface)
 	if err != nil {
 		return nil, err
@@ -36,6 +42,7 @@ func Probe(ctx context.Context, iface string, own netip.Addr, tries int, wait ti
 	mac := make(net.HardwareAddr, 6)
 	rand.Read(mac)
 	mac[0] = mac[0]&^1 | 2 // locally administered: no machine of anybody's
+	defer s.probing(boot.MAC(mac))()
 	msg, err := dhcpv4.NewDiscovery(mac)
 	if err != nil {
 		return nil, err
@@ -43,7 +50,7 @@ func Probe(ctx context.Context, iface string, own netip.Addr, tries int, wait ti
 	msg.SetBroadcast()
 	frame := udpFrame(netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.AddrPortFrom(everybody.Addr(), serverPort), msg.ToBytes())
 	to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: i.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
-	var found []netip.Addr
+	var found []boot.Rival
 	buf := make([]byte, bufferSize)
 	for range tries {
 		if err := unix.Sendto(fd, frame, 0, to); err != nil {
@@ -65,8 +72,9 @@ func Probe(ctx context.Context, iface string, own netip.Addr, tries int, wait ti
 			if err != nil {
 				return found, fmt.Errorf("receive on %s: %w", iface, err)
 			}
-			if s := offerFor(buf[:n], msg.TransactionID); s.IsValid() && s != own && !slices.Contains(found, s) {
-				found = append(found, s)
+			r, ok := offerFor(buf[:n], msg.TransactionID)
+			if ok && !slices.ContainsFunc(found, func(o boot.Rival) bool { return o.Server == r.Server }) {
+				found = append(found, r)
 			}
 		}
 		if len(found) > 0 || ctx.Err() != nil {
@@ -76,19 +84,164 @@ func Probe(ctx context.Context, iface string, own netip.Addr, tries int, wait ti
 	return found, ctx.Err()
 }
 
-// offerFor returns the server of an OFFER in an IPv4 packet, if it is one and
-// for this transaction.
-func offerFor(ip []byte, xid dhcpv4.TransactionID) netip.Addr {
+// probing has the server ignore a MAC address until the returned function is
+// called.
+func (s *Server) probing(m boot.MAC) (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own[m] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.own, m)
+	}
+}
+
+// offerFor reads the server and its offer from an IPv4 packet, if it is an OFFER
+// of this transaction.
+func offerFor(ip []byte, xid dhcpv4.TransactionID) (r boot.Rival, ok bool) {
 	if len(ip) < headersIPUDP || ip[0]>>4 != 4 || ip[9] != unix.IPPROTO_UDP {
-		return netip.Addr{}
+		return r, false
 	}
 	hl := int(ip[0]&15) * 4
 	if len(ip) < hl+8 || binary.BigEndian.Uint16(ip[hl+2:]) != clientPort {
-		return netip.Addr{}
+		return r, false
 	}
 	m, err := dhcpv4.FromBytes(ip[hl+8:])
 	if err != nil || m.TransactionID != xid || m.MessageType() != dhcpv4.MessageTypeOffer {
-		return netip.Addr{}
+		return r, false
 	}
-	return addr4(m.Options.Get(dhcpv4.OptionServerIdentifier))
+	r.Server, r.Offered = addr4(m.Options.Get(dhcpv4.OptionServerIdentifier)), addr4(m.YourIPAddr)
+	var with []string
+	if a := addr4(m.Options.Get(dhcpv4.OptionRouter)[:min(4, len(m.Options.Get(dhcpv4.OptionRouter)))]); a.IsValid() {
+		with = append(with, "router "+a.String())
+	}
+	if f := text([]byte(m.BootFileName)); f != "" {
+		with = append(with, "boot file "+f[:min(len(f), 64)])
+	}
+	r.Options = strings.Join(with, ", ")
+	return r, r.Server.IsValid()
+}
+
+// Occupied asks by ARP who is on addrs, for wait, and returns who answered. The
+// requests bear our own address: one without (RFC 5227) would make a client that
+// is checking the same address believe in a conflict.
+func Occupied(ctx context.Context, iface string, own netip.Addr, addrs []netip.Addr, wait time.Duration) (map[netip.Addr]boot.MAC, error) {
+	i, err := net.InterfaceByName(iface)
+	if err != nil {
+		return nil, err
+	}
+	if len(i.HardwareAddr) != 6 || !own.Is4() {
+		return nil, fmt.Errorf("%s has no Ethernet or no IPv4 address to ask from", iface)
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ARP)))
+	if err != nil {
+		return nil, fmt.Errorf("open a packet socket: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: i.Index}); err != nil {
+		return nil, fmt.Errorf("bind to %s: %w", iface, err)
+	}
+	to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: i.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+	asked := map[netip.Addr]bool{}
+	for _, a := range addrs {
+		if !a.Is4() || a == own {
+			continue
+		}
+		asked[a] = true
+		if err := unix.Sendto(fd, arpRequest(boot.MAC(i.HardwareAddr), own, a), 0, to); err != nil {
+			return nil, fmt.Errorf("send on %s: %w", iface, err)
+		}
+	}
+	found := map[netip.Addr]boot.MAC{}
+	buf := make([]byte, 256)
+	for end := time.Now().Add(wait); len(asked) > len(found) && ctx.Err() == nil; {
+		left := time.Until(end)
+		if left <= 0 {
+			break
+		}
+		tv := unix.NsecToTimeval(min(left, 200*time.Millisecond).Nanoseconds())
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+			return found, err
+		}
+		n, _, err := unix.Recvfrom(fd, buf, 0)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return found, fmt.Errorf("receive on %s: %w", iface, err)
+		}
+		if a, mac, ok := arpSender(buf[:n]); ok && asked[a] && mac != boot.MAC(i.HardwareAddr) {
+			found[a] = mac
+		}
+	}
+	return found, ctx.Err()
+}
+
+// arpRequest is the payload of an ARP request for Ethernet and IPv4 (RFC 826).
+func arpRequest(mac boot.MAC, own, target netip.Addr) []byte {
+	b := []byte{0, 1, 8, 0, 6, 4, 0, 1}
+	b = append(b, mac[:]...)
+	b = append(b, own.AsSlice()...)
+	b = append(b, make([]byte, 6)...)
+	return append(b, target.AsSlice()...)
+}
+
+// arpSender reads who says in an ARP packet that it has which address. A probe
+// claims nothing yet: its sender address is zero.
+func arpSender(b []byte) (netip.Addr, boot.MAC, bool) {
+	if len(b) < 28 || [6]byte(b[:6]) != [6]byte{0, 1, 8, 0, 6, 4} {
+		return netip.Addr{}, boot.MAC{}, false
+	}
+	a := netip.AddrFrom4([4]byte(b[14:18]))
+	return a, boot.MAC(b[8:14]), !a.IsUnspecified()
+}
+
+// Answers asks by ICMP echo who of addrs is there, for wait: beyond a relay ARP
+// does not reach.
+func Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error) {
+	c, err := icmp.ListenPacket("ip4:icmp", own.String())
+	if err != nil {
+		return nil, fmt.Errorf("open an ICMP socket: %w", err)
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	var id [2]byte
+	rand.Read(id[:])
+	asked := map[netip.Addr]bool{}
+	for seq, a := range addrs {
+		m := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: int(binary.BigEndian.Uint16(id[:])), Seq: seq, Data: []byte("muster")}}
+		b, err := m.Marshal(nil)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := c.WriteTo(b, &net.IPAddr{IP: a.AsSlice()}); err == nil { // no route: nobody there to disturb
+			asked[a] = true
+		}
+	}
+	if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return nil, err
+	}
+	var found []netip.Addr
+	buf := make([]byte, 1500)
+	for len(found) < len(asked) {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			break // the deadline
+		}
+		m, err := icmp.ParseMessage(1, buf[:n])
+		if err != nil || m.Type != ipv4.ICMPTypeEchoReply {
+			continue
+		}
+		e, ok := m.Body.(*icmp.Echo)
+		if !ok || e.ID != int(binary.BigEndian.Uint16(id[:])) {
+			continue
+		}
+		if ip, ok := from.(*net.IPAddr); ok {
+			if a := addr4(ip.IP); asked[a] && !slices.Contains(found, a) {
+				found = append(found, a)
+			}
+		}
+	}
+	return found, ctx.Err()
 }

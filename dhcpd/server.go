@@ -53,7 +53,8 @@ type Server struct {
 	mu       sync.Mutex
 	inFlight int
 	requests int
-	byLink   map[int]*load // interfaces that ever asked; there are few
+	byLink   map[int]*load     // interfaces that ever asked; there are few
+	own      map[boot.MAC]bool // our own probes, to be left unanswered
 
 	Stats Stats
 }
@@ -68,7 +69,7 @@ type Stats struct {
 
 // NewServer returns a server that asks ask.
 func NewServer(ask boot.Decider, log *slog.Logger) *Server {
-	return &Server{ask: ask, log: log, byLink: map[int]*load{}}
+	return &Server{ask: ask, log: log, byLink: map[int]*load{}, own: map[boot.MAC]bool{}}
 }
 
 // Serve reads c until ctx ends or reading fails, then waits for the packets in
@@ -179,6 +180,9 @@ func (s *Server) take(r *request) bool {
 	commits := r.commits()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.own) > 0 && s.own[r.in.ID.MAC] {
+		return false
+	}
 	l := s.byLink[r.meta.Index]
 	if l == nil {
 		l = new(load)

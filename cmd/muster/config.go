@@ -65,12 +65,12 @@ type fileEnroll struct {
 }
 
 var knownKeys = map[string][]string{
-	"":        {"data_dir", "network", "http", "tftp", "enroll"},
+	"": {"data_dir", "network", "http", "tftp", "enroll"},
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
 		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit"},
-	"http":    {"listen"},
-	"tftp":    {"listen"},
-	"enroll":  {"policy", "hold", "limit"},
+	"http":   {"listen"},
+	"tftp":   {"listen"},
+	"enroll": {"policy", "hold", "limit"},
 }
 
 // Config is the typed, checked configuration.

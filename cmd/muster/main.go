@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,7 +42,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 // execute is the program without the process.
 func execute(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	a := &app{getenv: getenv, out: stdout, err: stderr}
+	a := &app{getenv: getenv, out: stdout, err: stderr, now: time.Now}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -63,6 +64,7 @@ type app struct {
 	getenv  func(string) string
 	out     io.Writer
 	err     io.Writer
+	now     func() time.Time
 	dataDir string
 	json    bool
 }

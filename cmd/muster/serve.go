@@ -134,7 +134,9 @@ type daemon struct {
 
 	mu       sync.Mutex // of what follows
 	config   *Config
-	states   map[string]string // network -> why it is not served; "" serves
+	states   map[string]string                           // network -> why it is not served; "" serves
+	auto     map[string]boot.Mode                        // network -> what mode auto is
+	rivals   map[string]map[netip.Addr]admin.RivalStatus // by network and server
 	warnings []string
 	undo     func() // takes the address of this run away
 }
@@ -151,7 +153,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 	if f.verbose {
 		level = slog.LevelDebug
 	}
-	d := &daemon{app: a, flags: f, dataDir: a.dataDir, started: time.Now(), states: map[string]string{}, undo: func() {},
+	d := &daemon{app: a, flags: f, dataDir: a.dataDir, started: time.Now(), states: map[string]string{}, auto: map[string]boot.Mode{}, rivals: map[string]map[netip.Addr]admin.RivalStatus{}, undo: func() {},
 		log: slog.New(newLogHandler(a.err, level, a.getenv("JOURNAL_STREAM") != ""))}
 	if d.config, err = d.readConfig(); err != nil {
 		return err
@@ -315,6 +317,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	}
 	d.findLoaders()
 	d.engine = boot.NewEngine(d.store, requests, d.log)
+	d.engine.Now = d.app.now
 	c := d.content()
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)
 	d.tftp = tftpd.NewServer(d.engine, c, d.log)
@@ -406,7 +409,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		return tasks, nil
 	}
 	for _, port := range []int{67, 4011} {
-		c, frames, err := dhcpd.Listen(ctx, port)
+		c, frames, err := dhcpd.Listen(ctx, port, d.app.now)
 		if err != nil {
 			return nil, run.BindError("udp", port, err)
 		}
@@ -434,6 +437,8 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		run.Task{Name: "TFTP", Run: func(ctx context.Context) error { return d.tftp.Serve(ctx, t) }},
 		run.Task{Name: "HTTP", Run: func(ctx context.Context) error { return httpboot.Serve(ctx, h, d.http, d.log) }},
 		run.Task{Name: "surroundings", Run: d.surroundings},
+		run.Task{Name: "other servers", Run: d.watchServers},
+		run.Task{Name: "conflict probes", Run: d.watchAddresses},
 	)
 	return tasks, nil
 }
@@ -464,6 +469,11 @@ func (d *daemon) apply(ctx context.Context) error {
 			}
 		}
 		d.states[n.Name] = waits
+		if r.Mode == boot.Auto {
+			if r.Mode = d.auto[n.Name]; r.Mode == "" {
+				r.Mode = boot.Listening
+			}
+		}
 		p.Networks = append(p.Networks, r)
 	}
 	return d.engine.SetPolicy(ctx, p)
@@ -596,28 +606,29 @@ func (d *daemon) probe(ctx context.Context) {
 		case <-time.After(time.Second):
 		}
 	}
+	if n.Mode != boot.Proxy {
+		return // watchServers looks
+	}
 	var own netip.Addr
 	if l, err := run.Look(n.Interface); err == nil {
 		if p, ok := l.V4(); ok {
 			own = p.Addr()
 		}
 	}
-	others, err := dhcpd.Probe(ctx, n.Interface, own, 3, time.Second)
+	others, err := d.dhcp.Probe(ctx, n.Interface, 3, time.Second)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
 		d.log.Warn("could not look for other DHCP servers", "err", err)
-	case n.Mode == boot.Proxy && len(others) > 0:
-		d.log.Info("another DHCP server gives the addresses; Muster adds the boot answers", "server", others[0])
-	case n.Mode == boot.Proxy:
+	case len(others) > 0:
+		d.log.Info("another DHCP server gives the addresses; Muster adds the boot answers", "server", others[0].Server)
+	default:
 		sub := "10.77.0"
 		if own.Is4() {
 			b := own.As4()
 			sub = fmt.Sprintf("%d.%d.%d", b[0], b[1], b[2])
 		}
 		d.warn(fmt.Sprintf("no DHCP server answers on %s, so no machine will get an address; to give them yourself: muster serve -i %s --range %s.100-%s.200", n.Interface, n.Interface, sub, sub))
-	case len(others) > 0:
-		d.warn(fmt.Sprintf("another DHCP server (%s) answers on %s: two servers will give addresses; leave out --range to work beside it", others[0], n.Interface))
 	}
 }
 
@@ -632,6 +643,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		for _, r := range n.Ranges {
 			ns.Ranges = append(ns.Ranges, r.String())
 		}
+		ns.Rivals = rivalList(d.rivals[n.Name])
 		s.Networks = append(s.Networks, ns)
 	}
 	d.mu.Unlock()

@@ -39,6 +39,15 @@ type NetworkStatus struct {
 	Subnet    netip.Prefix `json:"subnet,omitzero"`
 	Ranges    []string     `json:"ranges,omitempty"`
 	State     string       `json:"state"` // serving, or what it waits for
+	// Rivals are other DHCP servers that answered there.
+	Rivals []RivalStatus `json:"rivals,omitempty"`
+}
+
+// RivalStatus is another DHCP server and when it was noticed.
+type RivalStatus struct {
+	boot.Rival
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
 }
 
 // HostView is a host as lists show it.
@@ -78,6 +87,27 @@ type HostPatch struct {
 	Address  *netip.Addr        `json:"address,omitempty"`
 	Template *string            `json:"template,omitempty"`
 	Params   map[string]*string `json:"params,omitempty"`
+}
+
+// HostImport adds many hosts, all of them or none. One that is on the roll
+// already stays as it is. A dry run changes nothing.
+type HostImport struct {
+	DryRun bool        `json:"dry_run,omitempty"`
+	Hosts  []boot.Host `json:"hosts"`
+}
+
+// HostImported has a result for each host, in order.
+type HostImported struct {
+	Results  []ImportResult `json:"results"`
+	Warnings []string       `json:"warnings,omitempty"`
+}
+
+// ImportResult says what became of a host: it was added, unless it was known
+// or, in a dry run, would be refused.
+type ImportResult struct {
+	Name    string     `json:"name"`
+	Known   *boot.Host `json:"known,omitempty"`
+	Refused string     `json:"refused,omitempty"`
 }
 
 // Approval may name a template.

@@ -1,0 +1,251 @@
+// watch.go: what the daemon looks for beside serving: other DHCP servers on its
+// links, which decide what mode "auto" is, and machines that sit on addresses
+// which are to be given out.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/dhcpd"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/run"
+)
+
+const (
+	autoCarrier  = 10 * time.Second // of carrier before mode auto probes
+	autoTries    = 3                // unanswered probes make it full
+	rivalEvery   = 5 * time.Minute  // a link is probed this often
+	rivalForgets = time.Hour        // a server silent for so long is news again
+	maxRivals    = 64               // of one network
+)
+
+// watchServers finds other DHCP servers, by asking as a client would and by what
+// clients say to them, and settles what mode auto is.
+func (d *daemon) watchServers(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	carrier := map[string]time.Time{}
+	probed := map[string]time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case r := <-d.engine.Rivals():
+			d.rival(ctx, r)
+		case <-tick.C:
+			for _, n := range d.settings().Networks {
+				if n.Mode == boot.Off || n.Mode == boot.Proxy || ctx.Err() != nil {
+					continue
+				}
+				l, err := run.Look(n.Interface)
+				if err != nil || !l.Found || !l.Carry {
+					delete(carrier, n.Name)
+					delete(probed, n.Name)
+					if n.Mode == boot.Auto && d.autoMode(n.Name) != boot.Listening {
+						d.setAuto(ctx, n.Name, boot.Listening, "the link is down")
+					}
+					continue
+				}
+				if carrier[n.Name].IsZero() {
+					carrier[n.Name] = time.Now()
+				}
+				listening := n.Mode == boot.Auto && d.autoMode(n.Name) == boot.Listening
+				switch {
+				case listening && time.Since(carrier[n.Name]) < autoCarrier:
+				case listening:
+					d.settle(ctx, n)
+					probed[n.Name] = time.Now()
+				case time.Since(probed[n.Name]) > rivalEvery:
+					probed[n.Name] = time.Now()
+					d.look(ctx, n, 1)
+				}
+			}
+		}
+	}
+}
+
+// settle decides what an auto network is.
+func (d *daemon) settle(ctx context.Context, n boot.Network) {
+	found, err := d.look(ctx, n, autoTries)
+	switch {
+	case err != nil || ctx.Err() != nil || len(found) > 0: // look told it
+	default:
+		d.setAuto(ctx, n.Name, boot.Full, "no other DHCP server answered")
+	}
+}
+
+// look probes a network once; what it finds is told.
+func (d *daemon) look(ctx context.Context, n boot.Network, tries int) ([]boot.Rival, error) {
+	found, err := d.dhcp.Probe(ctx, n.Interface, tries, time.Second)
+	if err != nil && ctx.Err() == nil {
+		d.warn(fmt.Sprintf("network %s: cannot look for other DHCP servers: %v", n.Name, err))
+	}
+	for _, r := range found {
+		r.Network = n.Name
+		d.rival(ctx, r)
+	}
+	return found, err
+}
+
+// rival takes note of another server: an event and a warning when it is news,
+// and mode auto gives way at once.
+func (d *daemon) rival(ctx context.Context, r boot.Rival) {
+	d.mu.Lock()
+	i := slices.IndexFunc(d.config.Networks, func(n boot.Network) bool { return n.Name == r.Network })
+	if i < 0 || slices.ContainsFunc(d.engine.Policy().Networks, func(n boot.Network) bool { return n.Server == r.Server }) {
+		d.mu.Unlock()
+		return
+	}
+	auto := d.config.Networks[i].Mode == boot.Auto
+	if d.rivals[r.Network] == nil {
+		d.rivals[r.Network] = map[netip.Addr]admin.RivalStatus{}
+	}
+	known := d.rivals[r.Network]
+	old, seen := known[r.Server]
+	now := d.app.now()
+	news := !seen || now.Sub(old.Last) > rivalForgets
+	if seen || len(known) < maxRivals {
+		if news {
+			old.First = now.UTC()
+		}
+		known[r.Server] = admin.RivalStatus{Rival: r, First: old.First, Last: now.UTC()}
+	}
+	d.mu.Unlock()
+	if news {
+		text := fmt.Sprintf("another DHCP server, %s, answers on network %s", r.Server, r.Network)
+		if r.Offered.IsValid() {
+			text += fmt.Sprintf("; it offered %s", r.Offered)
+		}
+		if r.Options != "" {
+			text += " with " + r.Options
+		}
+		if !auto {
+			text += ": two servers give addresses there; turn one off, or set mode = \"proxy\""
+		}
+		d.log.Warn(text)
+		if err := d.engine.Record(ctx, boot.Event{Kind: boot.RivalServer, Network: r.Network, Text: text}); err != nil && ctx.Err() == nil {
+			d.log.Error("event was not stored", "err", err)
+		}
+	}
+	if auto && d.autoMode(r.Network) != boot.Proxy {
+		d.setAuto(ctx, r.Network, boot.Proxy, fmt.Sprintf("DHCP server %s gives the addresses", r.Server))
+	}
+}
+
+func (d *daemon) autoMode(network string) boot.Mode {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.auto[network]; m != "" {
+		return m
+	}
+	return boot.Listening
+}
+
+// setAuto changes what an auto network is. Once proxy it stays so until the link
+// or the daemon starts anew: a server that fails to answer for a while may come
+// back, and its clients with it.
+func (d *daemon) setAuto(ctx context.Context, network string, m boot.Mode, why string) {
+	d.mu.Lock()
+	d.auto[network] = m
+	d.mu.Unlock()
+	if err := d.apply(ctx); err != nil && ctx.Err() == nil {
+		d.log.Error("policy was not renewed", "err", err)
+		return
+	}
+	text := fmt.Sprintf("network %s is now in mode %s: %s", network, m, why)
+	d.log.Info(text)
+	if err := d.engine.Record(ctx, boot.Event{Kind: boot.ModeChanged, Network: network, Text: text}); err != nil && ctx.Err() == nil {
+		d.log.Error("event was not stored", "err", err)
+	}
+}
+
+const (
+	probeWait  = 400 * time.Millisecond
+	probeBatch = 64
+)
+
+// watchAddresses probes what is about to be offered.
+func (d *daemon) watchAddresses(ctx context.Context) error {
+	for {
+		var batch []boot.Check
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-d.engine.Checks():
+			batch = append(batch, c)
+		}
+	more:
+		for len(batch) < probeBatch {
+			select {
+			case c := <-d.engine.Checks():
+				batch = append(batch, c)
+			default:
+				break more
+			}
+		}
+		byNetwork := map[string][]boot.Check{}
+		for _, c := range batch {
+			byNetwork[c.Network] = append(byNetwork[c.Network], c)
+		}
+		for name, cs := range byNetwork {
+			if err := d.checkAddresses(ctx, name, cs); err != nil && ctx.Err() == nil {
+				d.warn(fmt.Sprintf("network %s: addresses are not probed before they are offered: %v", name, err))
+			}
+		}
+	}
+}
+
+func (d *daemon) checkAddresses(ctx context.Context, network string, cs []boot.Check) error {
+	p := d.engine.Policy()
+	i := slices.IndexFunc(p.Networks, func(n boot.Network) bool { return n.Name == network })
+	if i < 0 || !p.Networks[i].Server.IsValid() {
+		return nil
+	}
+	n := p.Networks[i]
+	addrs := make([]netip.Addr, len(cs))
+	for i, c := range cs {
+		addrs[i] = c.Addr
+	}
+	taken := map[netip.Addr]boot.MAC{}
+	if n.Subnet.Contains(n.Server) {
+		var err error
+		if taken, err = dhcpd.Occupied(ctx, n.Interface, n.Server, addrs, probeWait); err != nil {
+			return err
+		}
+	} else {
+		found, err := dhcpd.Answers(ctx, n.Server, addrs, 2*probeWait)
+		if err != nil {
+			return err
+		}
+		for _, a := range found {
+			taken[a] = boot.MAC{}
+		}
+	}
+	for _, c := range cs {
+		mac, is := taken[c.Addr]
+		if !is {
+			continue
+		}
+		if err := d.engine.Taken(ctx, c, mac); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rivalList is what status shows of a network's other servers.
+func rivalList(m map[netip.Addr]admin.RivalStatus) []admin.RivalStatus {
+	var out []admin.RivalStatus
+	for _, r := range m {
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b admin.RivalStatus) int { return strings.Compare(a.Server.String(), b.Server.String()) })
+	return out
+}
