@@ -25,6 +25,7 @@ var layers = map[string][]string{
 	"internal/nettest":  {},
 	"templates":         {"boot", "internal/tomlfile"},
 	"images":            {"boot"},
+	"reservation":       {"boot"},
 	"dhcpd":             {"boot"},
 	"tftpd":             {"boot"},
 	"httpboot":          {"boot"},

@@ -413,6 +413,12 @@ func (a *applying) checkFree(h *Host, taken map[string]*Host) error {
 			return err
 		}
 	}
+	if h.DUID != "" {
+		o, err := a.v.HostByDUID(h.DUID)
+		if err := check("DUID "+h.DUID, o, err); err != nil {
+			return err
+		}
+	}
 	for _, what := range mine {
 		taken[what] = h
 	}

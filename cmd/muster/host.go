@@ -28,6 +28,7 @@ func (a *app) hostCmd() *cobra.Command {
 	c.AddCommand(a.hostListCmd(), a.hostShowCmd(), a.hostAddCmd(), a.hostSetCmd(),
 		a.hostApproveCmd(), a.hostActCmd("deny", "Refuse a machine: it gets an address and nothing to boot"),
 		a.hostActCmd("update", "Move a machine to the newest version of its template, at its next boot"),
+		a.hostImportCmd(),
 		a.hostRemoveCmd())
 	return c
 }

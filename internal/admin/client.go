@@ -92,6 +92,15 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any) err
 	return json.NewDecoder(resp.Body).Decode(out)
 }
 
+// ImportHosts adds many hosts, or says what that would do.
+func (c *Client) ImportHosts(ctx context.Context, in HostImport) (out HostImported, err error) {
+	err = c.Call(ctx, http.MethodPost, "/api/v1/hosts/import", in, &out)
+	if err == nil && len(out.Results) != len(in.Hosts) {
+		err = fmt.Errorf("the daemon answered for %d of %d hosts", len(out.Results), len(in.Hosts))
+	}
+	return out, err
+}
+
 // Has reports whether the daemon holds a file.
 func (c *Client) Has(ctx context.Context, digest string) bool {
 	return c.Call(ctx, http.MethodGet, "/api/v1/files/"+digest, nil, nil) == nil

@@ -69,8 +69,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// maxJSON bounds a request's body; files have a way of their own.
-const maxJSON = 4 << 20
+// Bounds of a request's body; files have a way of their own.
+const (
+	maxJSON   = 4 << 20
+	maxImport = 64 << 20
+)
 
 // Handler routes the API.
 func (s *Server) Handler() http.Handler {
@@ -95,6 +98,7 @@ func (s *Server) Handler() http.Handler {
 		}
 		return s.do(r, boot.AddHost{Host: h})
 	})
+	route("POST /api/v1/hosts/import", s.importHosts)
 	route("GET /api/v1/hosts/{name}", s.host)
 	route("PATCH /api/v1/hosts/{name}", func(r *http.Request) (any, error) {
 		var p HostPatch
@@ -182,10 +186,16 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-func read(r *http.Request, v any) error {
-	d := json.NewDecoder(io.LimitReader(r.Body, maxJSON))
+func read(r *http.Request, v any) error { return readUpTo(r, v, maxJSON) }
+
+func readUpTo(r *http.Request, v any, most int64) error {
+	body := &io.LimitedReader{R: r.Body, N: most + 1}
+	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil && !errors.Is(err, io.EOF) {
+		if body.N == 0 {
+			return boot.OrderError("request is larger than %d MiB", most>>20)
+		}
 		return boot.OrderError("request is not understood: %v", err)
 	}
 	return nil
@@ -218,6 +228,80 @@ func (s *Server) do(r *http.Request, o boot.Order) (any, error) {
 		return c.Remove, nil
 	}
 	return c.Host, nil
+}
+
+// importHosts adds what is not known yet.
+func (s *Server) importHosts(r *http.Request) (any, error) {
+	var in HostImport
+	if err := readUpTo(r, &in, maxImport); err != nil {
+		return nil, err
+	}
+	if len(in.Hosts) > boot.MaxAddHosts {
+		return nil, boot.OrderError("%d hosts at once: at most %d", len(in.Hosts), boot.MaxAddHosts)
+	}
+	out := HostImported{Results: make([]ImportResult, len(in.Hosts))}
+	var fresh []boot.Host
+	var place []int // of each in the request
+	var waiting uint64
+	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+		fresh, place, waiting = nil, nil, 0
+		for i := range in.Hosts {
+			h := &in.Hosts[i]
+			known, err := boot.KnownHost(tx, h)
+			if err != nil {
+				return err
+			}
+			out.Results[i] = ImportResult{Name: h.Name, Known: known}
+			if known != nil {
+				out.Results[i].Name = known.Name
+				continue
+			}
+			fresh, place = append(fresh, *h), append(place, i)
+			if h.State != boot.Approved && h.State != boot.Denied {
+				waiting++
+			}
+		}
+		for _, c := range []boot.Counter{boot.PendingHosts, boot.AutoHosts} {
+			n, err := tx.Counter(c)
+			if err != nil {
+				return err
+			}
+			if waiting > 0 {
+				waiting += n
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if limit := s.Engine.Policy().Enroll.Limit; limit > 0 && waiting >= uint64(limit) {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("%d machines wait for approval or were let in by a rule with these, and [enroll] limit is %d: a machine that nobody knows is not enrolled until some are approved", waiting, limit))
+	}
+	if len(fresh) == 0 {
+		return out, nil
+	}
+	act := s.Engine.Do
+	if in.DryRun {
+		act = s.Engine.Try
+	}
+	c, err := act(r.Context(), boot.AddHosts{Hosts: fresh})
+	var refused boot.RefusedHosts
+	switch {
+	case errors.As(err, &refused) && in.DryRun:
+		for _, f := range refused {
+			out.Results[place[f.Index]].Name, out.Results[place[f.Index]].Refused = f.Name, f.Why
+		}
+	case err != nil:
+		return nil, err
+	}
+	added := c.Hosts
+	for _, i := range place {
+		if out.Results[i].Refused == "" && len(added) > 0 {
+			out.Results[i].Name, added = added[0].Name, added[1:]
+		}
+	}
+	return out, nil
 }
 
 func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {

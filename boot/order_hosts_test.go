@@ -1,0 +1,128 @@
+package boot_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// TestAddHosts: all or none, everything that is wrong at once, and no more
+// events than others can bear.
+func TestAddHosts(t *testing.T) {
+	w, done, err := newWorld()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	w.policy.Networks = []boot.Network{{Name: "lab", Interface: "eth0", Mode: boot.Reservations, Server: netip.MustParseAddr("10.0.0.1"), Subnet: netip.MustParsePrefix("10.0.0.0/16")}}
+	if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
+		t.Fatal(err)
+	}
+	count := func() (hosts, events int, pending uint64) {
+		t.Helper()
+		if err := w.store.View(w.ctx, func(tx boot.ReadTx) error {
+			hs, err := tx.Hosts(0, 1000)
+			if err != nil {
+				return err
+			}
+			es, err := tx.Events(0, 1000)
+			if err != nil {
+				return err
+			}
+			hosts, events = len(hs), len(es)
+			pending, err = tx.Counter(boot.PendingHosts)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	host := func(name string, mac byte, addr string) boot.Host {
+		h := boot.Host{Name: name, MACs: []boot.MAC{{0x52, 0x54, 0, 0, 0, mac}}}
+		if addr != "" {
+			h.Address = netip.MustParseAddr(addr)
+		}
+		return h
+	}
+	if _, err := w.engine.Do(w.ctx, boot.AddHost{Host: host("old", 1, "10.0.0.9")}); err != nil {
+		t.Fatal(err)
+	}
+
+	bad := []boot.Host{
+		host("good", 2, "10.0.0.2"),
+		host("old", 3, ""),
+		host("mac", 1, ""),
+		host("reserved", 4, "10.0.0.9"),
+		host("server", 5, "10.0.0.1"),
+		host("elsewhere", 6, "192.168.0.1"),
+		host("good", 7, ""),
+		host("nobody", 8, ""),
+		host("unbootable", 10, ""),
+	}
+	bad[7].MACs = nil
+	bad[8].Template = "nowhere"
+	_, err = w.engine.Do(w.ctx, boot.AddHosts{Hosts: bad})
+	var refused boot.RefusedHosts
+	if !errors.As(err, &refused) || !boot.IsOrderError(err) {
+		t.Fatalf("got %v", err)
+	}
+	var got []string
+	for _, r := range refused {
+		got = append(got, fmt.Sprintf("%d %s: %s", r.Index, r.Name, r.Why))
+	}
+	want := `1 old: name old belongs to host old already (muster host show old)
+2 mac: MAC 52:54:00:00:00:01 belongs to host old already (muster host show old)
+3 reserved: address 10.0.0.9 belongs to host old already (muster host show old)
+4 server: address 10.0.0.1 cannot be reserved on network lab: it is this server's own
+5 elsewhere: address 192.168.0.1 is in no configured network
+6 good: name good is given to host good too
+7 nobody: nothing identifies it: give a MAC address, UUID or serial number
+8 unbootable: no template is called nowhere (muster template list)`
+	if s := strings.Join(got, "\n"); s != want {
+		t.Errorf("refused:\n%s\nwant:\n%s", s, want)
+	}
+	if !strings.HasPrefix(boot.OrderText(err), "none was added: 8 cannot be; old: name old belongs") {
+		t.Errorf("said %q", boot.OrderText(err))
+	}
+	if _, terr := w.engine.Try(w.ctx, boot.AddHosts{Hosts: bad}); terr == nil || terr.Error() != err.Error() {
+		t.Errorf("the dry run says %v", terr)
+	}
+
+	few := []boot.Host{host("a", 20, "10.0.1.1"), host("", 21, ""), host("c", 22, "")}
+	few[2].State = boot.Approved
+	c, err := w.engine.Try(w.ctx, boot.AddHosts{Hosts: few})
+	if err != nil || len(c.Hosts) != 3 || c.Hosts[1].Name != "m-525400000015" {
+		t.Errorf("the dry run: %+v, %v", c.Hosts, err)
+	}
+	if h, e, p := count(); h != 1 || e != 1 || p != 1 {
+		t.Errorf("after refusals and dry runs: %d hosts, %d events, %d pending", h, e, p)
+	}
+	if _, err := w.engine.Do(w.ctx, boot.AddHosts{Hosts: few}); err != nil {
+		t.Fatal(err)
+	}
+	if h, e, p := count(); h != 4 || e != 4 || p != 3 {
+		t.Errorf("after three: %d hosts, %d events, %d pending", h, e, p)
+	}
+	var many []boot.Host
+	for i := range 150 {
+		many = append(many, host(fmt.Sprintf("n%d", i), byte(100+i), ""))
+	}
+	if _, err := w.engine.Do(w.ctx, boot.AddHosts{Hosts: many}); err != nil {
+		t.Fatal(err)
+	}
+	if h, e, p := count(); h != 154 || e != 5 || p != 153 {
+		t.Errorf("after 150 more: %d hosts, %d events, %d pending", h, e, p)
+	}
+	// Numbers go on where they ended.
+	c, err = w.engine.Do(w.ctx, boot.AddHost{Host: host("last", 99, "")})
+	if err != nil || c.Host.ID != 155 {
+		t.Errorf("the next host: %+v, %v", c.Host, err)
+	}
+	if _, err := w.engine.Do(w.ctx, boot.AddHosts{Hosts: make([]boot.Host, boot.MaxAddHosts+1)}); !boot.IsOrderError(err) {
+		t.Errorf("too many: %v", err)
+	}
+}

@@ -1,0 +1,371 @@
+// host_import.go: "muster host import": the machines that another DHCP server
+// knows. Everything is read and judged before anything is added.
+
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/reservation"
+)
+
+// importFlags are the flags of "muster host import".
+type importFlags struct {
+	from     string
+	template string
+	dryRun   bool
+	approved bool
+	skip     bool
+}
+
+func (a *app) hostImportCmd() *cobra.Command {
+	var f importFlags
+	c := &cobra.Command{
+		Use: "import FILE...", Short: "Add the machines of another DHCP server",
+		Long: `Add the machines that another DHCP server has reservations for: host blocks of
+dhcpd.conf, reservations of kea-dhcp4.conf, dhcp-host lines of dnsmasq.conf, a
+dhcp-hostsfile or /etc/ethers, or a CSV file.
+
+A CSV file has a header row with some of the columns name, mac (several separated
+by a blank or ';'), uuid, serial, address, template and param.NAME.
+
+What a host cannot hold is told with file and line. All machines are added, or
+none: two entries with one name, MAC address or address, and whatever the daemon
+refuses, stop the import. A machine that is known already stays as it is; if the
+file says otherwise, the command to change it is printed.`,
+		Example: `  muster host import --dry-run /etc/dhcp/dhcpd.conf
+  muster host import --approved /etc/dhcp/dhcpd.conf
+  muster host import --from dnsmasq /etc/dnsmasq.d/lab /etc/ethers
+  muster host import --template rescue machines.csv
+  muster host import --json --dry-run /etc/kea/kea-dhcp4.conf`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("host import wants a file; see: muster host import --help")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error { return a.hostImport(c, f, args) },
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.from, "from", "", "whose files they are: isc, kea, dnsmasq or csv; without it, each file tells")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and change nothing")
+	fl.BoolVar(&f.approved, "approved", false, "let them boot at once; without it they wait for approval")
+	fl.StringVar(&f.template, "template", "", "template to boot, for machines whose file names none")
+	fl.BoolVar(&f.skip, "skip-conflicts", false, "leave out what is in conflict or refused, and add the rest")
+	return c
+}
+
+// What becomes of an entry.
+const (
+	hostAdded    = "added"
+	hostKnown    = "known already"
+	hostDiffers  = "differs"
+	hostConflict = "conflict"
+	hostRefused  = "refused"
+	hostNotAdded = "not added" // because of others
+)
+
+// importedHost is one entry and what becomes of it.
+type importedHost struct {
+	reservation.Entry
+	Result   string   `json:"result"`
+	Why      string   `json:"why,omitempty"`
+	Commands []string `json:"commands,omitempty"` // that make the known host agree
+}
+
+// importReport is the whole import.
+type importReport struct {
+	DryRun    bool               `json:"dry_run"`
+	Added     int                `json:"added"`
+	Known     int                `json:"known"`
+	Differ    int                `json:"differ"`
+	Conflicts int                `json:"conflicts"`
+	Refused   int                `json:"refused"`
+	Lost      int                `json:"not_carried_over"` // machines that no host can be made of
+	Parts     int                `json:"parts_not_carried_over"`
+	Hosts     []importedHost     `json:"hosts"`
+	Notes     []reservation.Note `json:"notes"`
+	Warnings  []string           `json:"warnings,omitempty"`
+}
+
+func (a *app) hostImport(c *cobra.Command, f importFlags, files []string) error {
+	r, err := readReservations(reservation.Format(f.from), files)
+	if err != nil {
+		return err
+	}
+	r.DryRun = f.dryRun
+	for i := range r.Hosts {
+		h := &r.Hosts[i].Host
+		if f.approved {
+			h.State = boot.Approved
+		}
+		h.Template = cmp.Or(h.Template, f.template)
+	}
+	r.conflicts()
+	// The dry run comes first in any case: it says all that is wrong at once.
+	if err := r.ask(c, a.client(), true); err != nil {
+		return err
+	}
+	blocked := r.count(hostConflict)+r.count(hostRefused) > 0 && !f.skip
+	if !blocked && !f.dryRun {
+		if err := r.ask(c, a.client(), false); err != nil {
+			return err
+		}
+	}
+	if blocked {
+		for i := range r.Hosts {
+			if h := &r.Hosts[i]; h.Result == hostAdded {
+				h.Result = hostNotAdded
+			}
+		}
+	}
+	r.Added, r.Known, r.Differ = r.count(hostAdded), r.count(hostKnown), r.count(hostDiffers)
+	r.Conflicts, r.Refused = r.count(hostConflict), r.count(hostRefused)
+	if a.json {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+	} else {
+		a.showImport(r)
+	}
+	if blocked {
+		would := "was"
+		if f.dryRun {
+			would = "would be"
+		}
+		return fmt.Errorf("nothing %s added: %d in conflict, %d refused; mend the file, or leave them out with --skip-conflicts", would, r.Conflicts, r.Refused)
+	}
+	return nil
+}
+
+// readReservations reads all files before anything is judged.
+func readReservations(from reservation.Format, files []string) (*importReport, error) {
+	if from != "" && !slices.Contains(reservation.Formats, from) {
+		return nil, usagef("--from %q: want isc, kea, dnsmasq or csv", from)
+	}
+	r := &importReport{Hosts: []importedHost{}, Notes: []reservation.Note{}}
+	left := reservation.MaxBytes
+	for _, name := range files {
+		data, err := readUpTo(name, left)
+		if err != nil {
+			return nil, err
+		}
+		left -= len(data)
+		format := cmp.Or(from, reservation.Detect(name, data))
+		if format == "" {
+			return nil, usagef("%s: cannot tell whose file this is: say --from isc, kea, dnsmasq or csv", name)
+		}
+		res, err := reservation.Parse(format, name, data)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if len(r.Hosts)+len(res.Entries) > reservation.MaxHosts {
+			return nil, usagef("%s: more than %d machines in all: import the files one by one", name, reservation.MaxHosts)
+		}
+		for _, e := range res.Entries {
+			r.Hosts = append(r.Hosts, importedHost{Entry: e})
+		}
+		r.Notes = append(r.Notes, res.Notes...)
+		r.Lost += res.Lost
+		r.Parts += res.Parts
+	}
+	return r, nil
+}
+
+func readUpTo(name string, most int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if len(data) > most {
+		return nil, usagef("%s: more than %d MiB in all: split it", name, reservation.MaxBytes>>20)
+	}
+	return data, nil
+}
+
+func (r *importReport) count(result string) (n int) {
+	for i := range r.Hosts {
+		if r.Hosts[i].Result == result {
+			n++
+		}
+	}
+	return n
+}
+
+// conflicts marks entries that claim what an earlier one has.
+func (r *importReport) conflicts() {
+	es := make([]reservation.Entry, len(r.Hosts))
+	for i := range r.Hosts {
+		es[i] = r.Hosts[i].Entry
+	}
+	for _, c := range reservation.Conflicts(es) {
+		first := es[c.First]
+		h := &r.Hosts[c.Entry]
+		h.Result = hostConflict
+		h.Why = fmt.Sprintf("%s is %s's already, %s:%d; if they are one machine, write it once with all its MAC addresses", c.What, hostLabel(&first.Host), first.File, first.Line)
+	}
+}
+
+// ask sends the daemon every entry that is neither settled nor refused.
+func (r *importReport) ask(c *cobra.Command, client *admin.Client, dry bool) error {
+	in := admin.HostImport{DryRun: dry, Hosts: []boot.Host{}}
+	var place []int
+	for i := range r.Hosts {
+		if h := &r.Hosts[i]; h.Result == "" || h.Result == hostAdded {
+			in.Hosts, place = append(in.Hosts, h.Host), append(place, i)
+		}
+	}
+	out, err := client.ImportHosts(c.Context(), in)
+	if err != nil {
+		return err
+	}
+	if dry {
+		r.Warnings = out.Warnings
+	}
+	for n, i := range place {
+		h, res := &r.Hosts[i], &out.Results[n]
+		switch {
+		case res.Refused != "":
+			h.Result, h.Why = hostRefused, res.Refused
+		case res.Known != nil:
+			h.Result = hostKnown
+			var diffs []string
+			if diffs, h.Commands = differences(&h.Host, res.Known); len(diffs) > 0 {
+				h.Result, h.Why = hostDiffers, strings.Join(diffs, ", ")
+			}
+			h.Host.Name = res.Name
+		default:
+			h.Result, h.Host.Name = hostAdded, res.Name
+		}
+	}
+	return nil
+}
+
+// differences says what a file has otherwise than the roll, and the commands
+// that would change the roll. What the file does not name does not differ.
+func differences(file, known *boot.Host) (diffs, commands []string) {
+	var set []string
+	field := func(what, want, have, flag string) {
+		if want == "" || want == have {
+			return
+		}
+		diffs = append(diffs, fmt.Sprintf("%s %s, known with %s", what, want, cmp.Or(have, "none")))
+		set = append(set, flag, shellWord(want))
+	}
+	if file.State == boot.Approved && known.State != boot.Approved {
+		diffs = append(diffs, fmt.Sprintf("approved, known as %s", known.State))
+		commands = append(commands, "muster host approve "+known.Name)
+	}
+	field("name", file.Name, known.Name, "--name")
+	field("address", addrText(file.Address), addrText(known.Address), "--address")
+	field("UUID", file.UUID.String(), known.UUID.String(), "--uuid")
+	field("serial", file.Serial, known.Serial, "--serial")
+	field("template", file.Template, known.Template, "--template")
+	for _, k := range slices.Sorted(maps.Keys(file.Params)) {
+		want := file.Params[k]
+		if have, ok := known.Params[k]; !ok || have != want {
+			diffs = append(diffs, fmt.Sprintf("parameter %s=%s, known with %s", k, want, cmp.Or(have, "none")))
+			set = append(set, shellWord(k+"="+want))
+		}
+	}
+	if len(set) > 0 {
+		commands = append(commands, "muster host set "+known.Name+" "+strings.Join(set, " "))
+	}
+	return diffs, commands
+}
+
+// shellWord quotes what a shell would not take as it is: the commands are
+// printed to be pasted, and their words come out of a file.
+func shellWord(s string) string {
+	plain := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.,:/=@%+", c)
+	}
+	if s != "" && strings.IndexFunc(s, func(c rune) bool { return !plain(c) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// hostLabel is what to call a host that may have no name yet.
+func hostLabel(h *boot.Host) string {
+	switch {
+	case h.Name != "":
+		return h.Name
+	case len(h.MACs) > 0:
+		return h.MACs[0].String()
+	}
+	return cmp.Or(h.Serial, h.UUID.String())
+}
+
+// maxRows bounds the table of hosts; programs read --json.
+const maxRows = 1000
+
+func (a *app) showImport(r *importReport) {
+	for _, n := range r.Notes {
+		fmt.Fprintln(a.out, n)
+	}
+	if more := r.Lost + r.Parts - len(r.Notes); more > 0 {
+		fmt.Fprintf(a.out, "and %d more like these\n", more)
+	}
+	rows := [][]string{{"NAME", "RESULT", "MAC", "ADDRESS", "TEMPLATE", "FROM"}}
+	for i := range r.Hosts {
+		h := &r.Hosts[i]
+		if h.Why != "" {
+			fmt.Fprintf(a.out, "%s:%d: %s: %s: %s\n", h.File, h.Line, hostLabel(&h.Host), h.Result, h.Why)
+		}
+		for _, line := range h.Commands {
+			fmt.Fprintf(a.out, "    %s\n", line)
+		}
+		if len(rows) > maxRows {
+			continue
+		}
+		mac := ""
+		if len(h.Host.MACs) > 0 {
+			mac = h.Host.MACs[0].String()
+		}
+		if len(h.Host.MACs) > 1 {
+			mac += fmt.Sprintf(" +%d", len(h.Host.MACs)-1)
+		}
+		result := h.Result
+		if r.DryRun && result == hostAdded {
+			result = "would be added"
+		}
+		rows = append(rows, []string{h.Host.Name, result, mac, addrText(h.Host.Address), h.Host.Template, fmt.Sprintf("%s:%d", h.File, h.Line)})
+	}
+	if len(rows) > 1 {
+		fmt.Fprintln(a.out)
+		a.table(rows)
+	}
+	if more := len(r.Hosts) - maxRows; more > 0 {
+		fmt.Fprintf(a.out, "and %d more (--json has all of them)\n", more)
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintf(a.out, "\nwarning: %s\n", w)
+	}
+	added := "added"
+	if r.DryRun {
+		added = "would be added"
+	}
+	fmt.Fprintln(a.out)
+	sum := [][]string{{added, fmt.Sprint(r.Added)}, {"known already", fmt.Sprint(r.Known)}, {"known, but differ", fmt.Sprint(r.Differ)},
+		{"not carried over", fmt.Sprint(r.Lost + r.Conflicts + r.Refused + r.count(hostNotAdded))}, {"details not carried over", fmt.Sprint(r.Parts)}}
+	a.table(sum)
+	if n := r.Added; n > 0 && !r.DryRun && slices.ContainsFunc(r.Hosts, func(h importedHost) bool { return h.Result == hostAdded && h.Host.State == boot.Pending }) {
+		fmt.Fprintln(a.out, "\nthey wait for approval: muster host approve NAME")
+	}
+}

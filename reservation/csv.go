@@ -1,0 +1,167 @@
+// csv.go: a spreadsheet with a header row.
+
+package reservation
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/musterboot/muster/boot"
+)
+
+var csvColumns = []string{"name", "mac", "uuid", "serial", "address", "template"}
+
+const csvParam = "param."
+
+func isColumn(s string) bool {
+	return slices.Contains(csvColumns, s) || len(s) > len(csvParam) && strings.HasPrefix(s, csvParam)
+}
+
+// delimiter is the one that the header row uses most.
+func delimiter(header string) rune {
+	best := ','
+	for _, d := range ";\t" {
+		if strings.Count(header, string(d)) > strings.Count(header, string(best)) {
+			best = d
+		}
+	}
+	return best
+}
+
+// column is a header's cell as it is known; a parameter keeps its case.
+func column(cell string) string {
+	cell = strings.Trim(strings.TrimSpace(cell), `"`)
+	if len(cell) > len(csvParam) && strings.EqualFold(cell[:len(csvParam)], csvParam) {
+		return csvParam + cell[len(csvParam):]
+	}
+	return strings.ToLower(cell)
+}
+
+// isHeader tells a header row from other servers' first lines.
+func isHeader(line string) bool {
+	if len(line) > 1<<16 {
+		return false
+	}
+	for _, c := range strings.Split(line, string(delimiter(line))) {
+		if c := column(c); c == "mac" || c == "uuid" || c == "serial" {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *reader) csv(data []byte) error {
+	d := ','
+	for line := range bytes.Lines(data) {
+		if t := bytes.TrimSpace(line); len(t) > 0 && t[0] != '#' {
+			d = delimiter(string(line))
+			break
+		}
+	}
+	c := csv.NewReader(bytes.NewReader(data))
+	c.Comma, c.Comment, c.FieldsPerRecord, c.ReuseRecord = d, '#', -1, true
+	c.TrimLeadingSpace = d != '\t'
+	var header []string
+	for {
+		row, err := c.Read()
+		var pe *csv.ParseError
+		switch {
+		case errors.Is(err, io.EOF) && header == nil:
+			return r.errorf(1, "want a header row with some of: %s, param.NAME", strings.Join(csvColumns, ", "))
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &pe):
+			return r.errorf(pe.StartLine, "%v", pe.Err)
+		case err != nil:
+			return r.errorf(0, "%v", err)
+		}
+		line, _ := c.FieldPos(0)
+		if header == nil {
+			if header, err = r.csvHeader(line, row); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.csvRow(line, header, row); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *reader) csvHeader(line int, row []string) ([]string, error) {
+	if len(row) > maxWords {
+		return nil, r.errorf(line, "%d columns: at most %d", len(row), maxWords)
+	}
+	header := []string{}
+	known := false
+	for i, cell := range row {
+		name := column(cell)
+		switch {
+		case name == "" && i == len(row)-1: // a delimiter at the end
+		case !isColumn(name):
+			return nil, r.errorf(line, "unknown column %s: want %s, or param.NAME", show(cell), strings.Join(csvColumns, ", "))
+		case slices.Contains(header, name):
+			return nil, r.errorf(line, "column %s is there twice", show(cell))
+		}
+		known = known || name == "mac" || name == "uuid" || name == "serial"
+		header = append(header, name)
+	}
+	if !known {
+		return nil, r.errorf(line, "no column mac, uuid or serial: nothing would identify the machines")
+	}
+	return header, nil
+}
+
+func (r *reader) csvRow(line int, header, row []string) error {
+	d := &draft{line: line}
+	empty := true
+	for i, cell := range row {
+		cell = strings.TrimSpace(cell)
+		empty = empty && cell == ""
+		if i < len(header) && header[i] == "name" {
+			d.host.Name = cell
+		}
+	}
+	if empty {
+		return nil
+	}
+	d.label = word(d.host.Name)
+	for i, cell := range row {
+		if cell = strings.TrimSpace(cell); cell == "" {
+			continue
+		}
+		if i >= len(header) || header[i] == "" {
+			r.part(line, d.label, "%s stands beyond the last column", show(cell))
+			continue
+		}
+		switch key := header[i]; key {
+		case "name":
+		case "mac":
+			for _, m := range strings.FieldsFunc(cell, func(c rune) bool { return c == ';' || c == ' ' || c == ',' || c == '\n' }) {
+				r.addMAC(d, line, m)
+			}
+		case "uuid":
+			u, err := boot.ParseUUID(cell)
+			if err != nil {
+				r.part(line, d.label, "%s is not a UUID: want 32 hexadecimal digits", show(cell))
+			}
+			d.host.UUID = u
+		case "serial":
+			d.host.Serial = cell
+		case "address":
+			r.addAddress(d, line, cell)
+		case "template":
+			d.host.Template = cell
+		default:
+			if d.host.Params == nil {
+				d.host.Params = map[string]string{}
+			}
+			d.host.Params[strings.TrimPrefix(key, csvParam)] = cell
+		}
+	}
+	return r.finish(d)
+}

@@ -1,0 +1,405 @@
+// Package reservation reads the machines out of other DHCP servers' files: a
+// name and bytes in, hosts and notes out. Whatever a file says of a machine
+// that a host cannot hold becomes a note with file and line. It must not open
+// files, nor know which hosts there are already.
+package reservation
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Bounds of one import.
+const (
+	MaxBytes = 64 << 20
+	MaxHosts = boot.MaxAddHosts
+	maxNotes = 10_000 // of one file; more are counted
+	maxDepth = 100    // of blocks in blocks
+	maxWords = 256    // of a statement, a line or a header row
+)
+
+// Format is whose file it is.
+type Format string
+
+// Formats.
+const (
+	ISC     Format = "isc"
+	Kea     Format = "kea"
+	Dnsmasq Format = "dnsmasq"
+	CSV     Format = "csv"
+)
+
+// Formats lists them all.
+var Formats = []Format{ISC, Kea, Dnsmasq, CSV}
+
+// Entry is one machine and where it was written.
+type Entry struct {
+	File string    `json:"file"`
+	Line int       `json:"line"`
+	Host boot.Host `json:"host"`
+}
+
+// Note is one thing that could not be carried over as it was.
+type Note struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Host string `json:"host,omitempty"` // as the file calls it
+	Text string `json:"text"`
+	Lost bool   `json:"lost,omitempty"` // the whole machine stays behind
+}
+
+func (n Note) String() string {
+	s := fmt.Sprintf("%s:%d: ", n.File, n.Line)
+	if n.Host != "" {
+		s += n.Host + ": "
+	}
+	return s + n.Text
+}
+
+// Result is what one file holds.
+type Result struct {
+	Entries []Entry
+	Notes   []Note
+	Lost    int // machines that stay behind
+	Parts   int // things that are not carried over of the others; Notes is bounded, this counts on
+}
+
+// Parse reads a file. name is for notes and errors only.
+func Parse(f Format, name string, data []byte) (*Result, error) {
+	if len(data) > MaxBytes {
+		return nil, fmt.Errorf("%s is larger than %d MiB: split it", name, MaxBytes>>20)
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	r := &reader{file: name}
+	var err error
+	switch f {
+	case ISC:
+		err = r.isc(data)
+	case Kea:
+		err = r.kea(data)
+	case Dnsmasq:
+		err = r.dnsmasq(data)
+	case CSV:
+		err = r.csv(data)
+	default:
+		err = fmt.Errorf("format %q: want isc, kea, dnsmasq or csv", f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// A host is judged when all of it was read; its notes belong in between.
+	slices.SortStableFunc(r.Notes, func(a, b Note) int { return cmp.Compare(a.Line, b.Line) })
+	return &r.Result, nil
+}
+
+var (
+	iscWords     = regexp.MustCompile(`(?m)^[ \t]*(host[ \t]+[^\s{]+[ \t]*\{|subnet[ \t]+\S+[ \t]+netmask[ \t]|shared-network[ \t]|option[ \t]+[a-z-]+[ \t]+[^=]*;)`)
+	dnsmasqWords = regexp.MustCompile(`(?m)^[ \t]*(dhcp-(host|range|option|boot|hostsfile)[ \t]*=|([0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f*]{1,2}([ \t]+|[ \t]*,)\S)`)
+)
+
+// Detect says whose file it is, by what is in it, else by its name; "" if
+// neither tells.
+func Detect(name string, data []byte) Format {
+	head := bytes.TrimPrefix(data[:min(len(data), 1<<20)], []byte("\ufeff"))
+	first := bytes.TrimLeftFunc(head, unicode.IsSpace)
+	for comment := true; comment; first = bytes.TrimLeftFunc(first, unicode.IsSpace) {
+		switch {
+		case bytes.HasPrefix(first, []byte("#")), bytes.HasPrefix(first, []byte("//")):
+			_, first, _ = bytes.Cut(first, []byte("\n"))
+		case bytes.HasPrefix(first, []byte("/*")):
+			_, first, _ = bytes.Cut(first, []byte("*/"))
+		default:
+			comment = false
+		}
+	}
+	header, _, _ := bytes.Cut(first, []byte("\n"))
+	base := strings.ToLower(filepath.Base(name))
+	switch {
+	case bytes.HasPrefix(first, []byte("{")), bytes.HasPrefix(first, []byte("[")):
+		return Kea
+	case isHeader(string(header)):
+		return CSV
+	case dnsmasqWords.Match(head):
+		return Dnsmasq
+	case iscWords.Match(head):
+		return ISC
+	case strings.HasSuffix(base, ".csv"), strings.HasSuffix(base, ".tsv"):
+		return CSV
+	case strings.HasSuffix(base, ".json"), strings.HasPrefix(base, "kea"):
+		return Kea
+	case strings.Contains(base, "dnsmasq"), base == "ethers":
+		return Dnsmasq
+	case strings.HasPrefix(base, "dhcpd"):
+		return ISC
+	}
+	return ""
+}
+
+// reader gathers what the parser of one file finds.
+type reader struct {
+	Result
+	file string
+}
+
+func (r *reader) errorf(line int, format string, args ...any) error {
+	return fmt.Errorf("%s:%d: %s", r.file, line, fmt.Sprintf(format, args...))
+}
+
+func (r *reader) add(n Note) {
+	n.File = r.file
+	if n.Lost {
+		r.Lost++
+	} else {
+		r.Parts++
+	}
+	if len(r.Notes) < maxNotes {
+		r.Notes = append(r.Notes, n)
+	}
+}
+
+// part notes one thing of a host, or of none, that stays behind.
+func (r *reader) part(line int, host, format string, args ...any) {
+	r.add(Note{Line: line, Host: host, Text: fmt.Sprintf(format, args...)})
+}
+
+// lost notes that a whole host stays behind.
+func (r *reader) lost(line int, host, format string, args ...any) {
+	r.add(Note{Line: line, Host: host, Text: "not carried over: " + fmt.Sprintf(format, args...), Lost: true})
+}
+
+var errMany = errors.New("too many hosts")
+
+// draft is a host on its way from a file to an Entry.
+type draft struct {
+	line  int
+	label string // what notes call it
+	host  boot.Host
+	other []string // identifiers that Muster does not go by
+}
+
+// addMAC reads one hardware address.
+func (r *reader) addMAC(d *draft, line int, s string) {
+	if strings.Contains(s, "*") {
+		r.part(line, d.label, "%s stands for many machines; a host has whole addresses", show(s))
+		return
+	}
+	m, err := parseMAC(s)
+	switch {
+	case err != nil:
+		r.part(line, d.label, "%s is not an Ethernet address: want six bytes like 52:54:00:aa:bb:01", show(s))
+	case !m.Usable():
+		r.part(line, d.label, "%s is no station's address", m)
+	case len(d.host.MACs) <= 64 && !d.host.HasMAC(m): // one too many is for Validate to refuse
+		d.host.MACs = append(d.host.MACs, m)
+	}
+}
+
+// addOther notes an identifier; a host has few.
+func (d *draft) addOther(s string) {
+	if len(d.other) < 16 {
+		d.other = append(d.other, s)
+	}
+}
+
+// addAddress takes the first IPv4 address of a host.
+func (r *reader) addAddress(d *draft, line int, s string) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil:
+		r.part(line, d.label, "%s is no address: names are not looked up, give the IPv4 address itself", show(s))
+	case !a.Is4():
+		r.part(line, d.label, "address %s is not carried over: only IPv4 is reserved", show(s))
+	case d.host.Address.IsValid() && d.host.Address != a:
+		r.part(line, d.label, "address %s is not carried over: a host has one, here %s", a, d.host.Address)
+	default:
+		d.host.Address = a
+	}
+}
+
+// finish judges a draft by the rules of a host and keeps what passes, so that
+// one bad field does not refuse the machine.
+func (r *reader) finish(d *draft) error {
+	h := &d.host
+	h.State = boot.Pending
+	if name := cleanName(h.Name); name != h.Name {
+		if name == "" {
+			r.part(d.line, d.label, "name %s has no letter or digit: it is called by its MAC address instead", show(h.Name))
+		} else {
+			r.part(d.line, d.label, "name %s becomes %s: letters, digits, and '-', '_' or '.' inside, 63 at most", show(h.Name), name)
+		}
+		h.Name = name
+	}
+	if !h.UUID.IsZero() && h.UUID.Junk() {
+		r.part(d.line, d.label, "UUID %s is a vendor's filler that many boards share", h.UUID)
+		h.UUID = boot.UUID{}
+	}
+	if h.Serial != "" {
+		s, ok := boot.CleanSerial(h.Serial)
+		if !ok {
+			r.part(d.line, d.label, "serial %s is filler or not plain text", show(h.Serial))
+		}
+		h.Serial = s
+	}
+	if len(h.MACs) == 0 && h.UUID.IsZero() && h.Serial == "" {
+		if len(d.other) > 0 {
+			r.lost(d.line, d.label, "it is known by %s only: a host needs a MAC address, UUID or serial number", strings.Join(d.other, ", "))
+		} else {
+			r.lost(d.line, d.label, "nothing identifies it: a host needs a MAC address, UUID or serial number")
+		}
+		return nil
+	}
+	for _, o := range d.other {
+		r.part(d.line, d.label, "%s is not carried over: the host is known by its MAC address", o)
+	}
+	// A host without a name gets its default from the daemon.
+	judged := *h
+	if judged.Name == "" {
+		judged.Name = "unnamed"
+	}
+	if err := judged.Validate(); err != nil {
+		r.lost(d.line, d.label, "%s", plain(strings.TrimPrefix(err.Error(), "host "+judged.Name+": "), 300))
+		return nil
+	}
+	if len(r.Entries) >= MaxHosts {
+		return fmt.Errorf("%s:%d: %w: more than %d; split the file", r.file, d.line, errMany, MaxHosts)
+	}
+	r.Entries = append(r.Entries, Entry{r.file, d.line, *h})
+	return nil
+}
+
+// parseMAC also reads 0:1:2:a:b:c and 5254.00aa.bb01, which other programs
+// write.
+func parseMAC(s string) (boot.MAC, error) {
+	s = strings.TrimSpace(s)
+	if len(s) > 64 {
+		return boot.MAC{}, fmt.Errorf("too long")
+	}
+	for _, sep := range []string{":", "-"} {
+		if parts := strings.Split(s, sep); len(parts) == 6 {
+			for i, p := range parts {
+				if len(p) == 1 {
+					parts[i] = "0" + p
+				}
+				if len(parts[i]) != 2 {
+					return boot.MAC{}, fmt.Errorf("not two digits")
+				}
+			}
+			return boot.ParseMAC(strings.Join(parts, sep))
+		}
+	}
+	if len(s) == 14 && s[4] == '.' && s[9] == '.' {
+		s = strings.ReplaceAll(s, ".", "")
+	}
+	return boot.ParseMAC(s)
+}
+
+// cleanName makes a name that a host may have out of one that it may not;
+// "" if nothing is left.
+func cleanName(s string) string {
+	if len(s) > 1024 {
+		s = s[:1024]
+	}
+	dash := false
+	s = strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '.', c == '_':
+			dash = false
+			return c
+		case dash: // one for a run of them
+			return -1
+		}
+		dash = true
+		return '-'
+	}, s)
+	s = strings.Trim(s, "-._")
+	return strings.TrimRight(s[:min(len(s), 63)], "-._")
+}
+
+// show is text of a file in a line for a terminal.
+func show(s string) string { return `"` + word(s) + `"` }
+
+// word is show without the quotes.
+func word(s string) string { return plain(s, 60) }
+
+func plain(s string, most int) string {
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}, s)
+}
+
+// clientID says what a DHCP client identifier is, for people; most are the
+// MAC address with the hardware type in front.
+func clientID(s string) string {
+	t := "client-id " + show(s)
+	if rest, ok := strings.CutPrefix(strings.ReplaceAll(s, "-", ":"), "01:"); ok {
+		if m, err := parseMAC(rest); err == nil {
+			t += fmt.Sprintf(" (if that is its MAC address, write %s)", m)
+		}
+	}
+	return t
+}
+
+// Conflict is an entry that says what an earlier one says of itself.
+type Conflict struct {
+	Entry int    // index of the later
+	First int    // index of the earlier
+	What  string // what both claim
+}
+
+// Conflicts finds entries that claim the name, an identifier or the address of
+// an earlier one. Entries in conflict claim nothing themselves, so that
+// leaving them out leaves no conflict.
+func Conflicts(es []Entry) []Conflict {
+	var out []Conflict
+	owner := map[string]int{}
+	for i := range es {
+		h := &es[i].Host
+		var claims []string
+		for _, m := range h.MACs {
+			claims = append(claims, "MAC "+m.String())
+		}
+		if h.Name != "" {
+			claims = append(claims, "name "+h.Name)
+		}
+		if h.Address.IsValid() {
+			claims = append(claims, "address "+h.Address.String())
+		}
+		if !h.UUID.IsZero() {
+			claims = append(claims, "UUID "+h.UUID.String())
+		}
+		if h.Serial != "" {
+			claims = append(claims, "serial "+h.Serial)
+		}
+		clash := false
+		for _, c := range claims {
+			if first, taken := owner[c]; taken {
+				out = append(out, Conflict{i, first, c})
+				clash = true
+				break
+			}
+		}
+		if clash {
+			continue
+		}
+		for _, c := range claims {
+			owner[c] = i
+		}
+	}
+	return out
+}
