@@ -30,6 +30,7 @@ const (
 	ARM64UEFI   Platform = "arm64-uefi"
 	RISCV64UEFI Platform = "riscv64-uefi"
 	LOONG64UEFI Platform = "loong64-uefi"
+	PiPlatform  Platform = "raspberry-pi"
 )
 
 // archs is data: operators meet values after the last one we know, and those

@@ -12,6 +12,8 @@ import (
 type Decision struct {
 	Reply   Reply
 	Class   Class
+	Kind    string        // name of the client class
+	Delay   time.Duration // before an OFFER leaves
 	Network string
 	Host    *Host // as it is after the writes; nil for a stranger
 	ID      Identity
@@ -161,6 +163,8 @@ type BootInfo struct {
 	File        string     // TFTP path for PXE, URL otherwise; never over 127 bytes
 	Server      netip.Addr // siaddr and option 66
 	BINL        bool       // the client is to ask again on port 4011
+	Menu        *Menu      // shown first
+	Item        uint16     // boot server type that this file is for, echoed in 43.71
 }
 
 // Hold promises an address to the holder of an OFFER, in memory only.

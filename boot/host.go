@@ -61,6 +61,7 @@ func (h *Host) Clone() *Host {
 	c := *h
 	c.MACs = slices.Clone(h.MACs)
 	c.Params = maps.Clone(h.Params)
+	c.Options = slices.Clone(h.Options)
 	return &c
 }
 
@@ -102,8 +103,14 @@ func (h *Host) Validate() error {
 	default:
 		return fmt.Errorf("host %s: state %q: want pending, approved or denied", h.Name, h.State)
 	}
-	if len(h.MACs) == 0 && h.UUID.IsZero() && h.Serial == "" && h.DUID == "" {
-		return fmt.Errorf("host %s: nothing identifies it: give a MAC address, UUID or serial number", h.Name)
+	if len(h.MACs) == 0 && h.UUID.IsZero() && h.Serial == "" && h.DUID == "" && h.BoundPort == "" {
+		return fmt.Errorf("host %s: nothing identifies it: give a MAC address, UUID, serial number or switch port", h.Name)
+	}
+	if len(h.BoundPort) > 128 || !plainText(h.BoundPort) {
+		return fmt.Errorf("host %s: switch port %q: want up to 128 characters of plain text, as \"muster host show\" prints it for a machine that asked through its relay", h.Name, h.BoundPort)
+	}
+	if len(h.Options) > 64 {
+		return fmt.Errorf("host %s: %d options: at most 64", h.Name, len(h.Options))
 	}
 	if len(h.MACs) > 64 {
 		return fmt.Errorf("host %s: %d MAC addresses: at most 64", h.Name, len(h.MACs))

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -32,7 +33,10 @@ type SetHost struct {
 	Serial   *string
 	Address  *netip.Addr
 	Template *string
+	Port     *string            // switch port to bind to; "" unbinds
 	Params   map[string]*string // nil removes
+	Options  []Option           // set
+	NoOption []string           // names or numbers of options to remove
 }
 
 // Approve lets a host boot; Deny gives it nothing to boot. Update moves its
@@ -506,6 +510,22 @@ func (a *applying) setHost(o SetHost) error {
 				return err
 			}
 			what = append(what, "template "+orNone(*o.Template))
+		}
+		if o.Port != nil {
+			h.BoundPort = *o.Port
+			what = append(what, "switch port "+orNone(*o.Port))
+		}
+		for _, x := range o.Options {
+			h.Options = mergeOptions(h.Options, []Option{x})
+			what = append(what, "option "+x.String())
+		}
+		for _, name := range o.NoOption {
+			n := len(h.Options)
+			h.Options = slices.DeleteFunc(h.Options, func(x Option) bool { return x.Name() == name || strconv.Itoa(int(x.Code)) == name })
+			if len(h.Options) == n {
+				return OrderError("host %s has no option %s", h.Name, name)
+			}
+			what = append(what, "no option "+name)
 		}
 		if h.Params == nil {
 			h.Params = map[string]string{}

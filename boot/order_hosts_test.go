@@ -80,7 +80,7 @@ func TestAddHosts(t *testing.T) {
 4 server: address 10.0.0.1 cannot be reserved on network lab: it is this server's own
 5 elsewhere: address 192.168.0.1 is in no configured network
 6 good: name good is given to host good too
-7 nobody: nothing identifies it: give a MAC address, UUID or serial number
+7 nobody: nothing identifies it: give a MAC address, UUID, serial number or switch port
 8 unbootable: no template is called nowhere (muster template list)`
 	if s := strings.Join(got, "\n"); s != want {
 		t.Errorf("refused:\n%s\nwant:\n%s", s, want)

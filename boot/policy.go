@@ -13,7 +13,8 @@ import (
 type Policy struct {
 	Networks  []Network
 	Enroll    Enroll
-	Templates []*Template // newest versions, sorted by SortTemplates
+	Classes   []ClientClass // before the standard ones
+	Templates []*Template   // newest versions, sorted by SortTemplates
 	Loaders   map[Platform]string
 	Key       Key
 	HTTPPort  uint16 // of boot URLs; 80 is left out of them

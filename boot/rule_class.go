@@ -2,6 +2,11 @@
 
 package boot
 
+import (
+	"slices"
+	"strings"
+)
+
 func ruleClass(t *turn) (bool, error) {
 	if !t.dhcp() {
 		t.plat = t.in.Firmware.PlatformHint
@@ -10,9 +15,20 @@ func ruleClass(t *turn) (bool, error) {
 		}
 		return false, nil
 	}
-	t.class = Classify(t.in.Firmware)
+	t.kind, t.class, t.echo = t.p.classify(&t.in)
+	t.d.Kind, t.d.Delay = t.kind.Name, t.kind.Delay
+	if t.in.Step == Bootp && t.class == Plain {
+		// A ROM older than DHCP; what it boots is its host's.
+		t.class, t.plat = PXE, BIOS
+		t.note("BOOTP")
+		return false, nil
+	}
 	if t.class == Plain {
-		t.why("not a boot client")
+		if t.kind.Name == "plain" {
+			t.note("not a boot client")
+		} else {
+			t.note(t.kind.Name + ", not a boot client")
+		}
 		if t.net.Mode == Proxy {
 			// The address is the other server's affair, and so is the client.
 			return t.ignore("proxy answers boot clients only")
@@ -20,10 +36,17 @@ func ruleClass(t *turn) (bool, error) {
 		return false, nil
 	}
 	t.plat = t.in.Firmware.Platform()
+	if strings.HasPrefix(t.kind.Name, "raspberry-pi") {
+		t.plat = PiPlatform
+	}
+	what := string(t.class)
+	if !slices.Contains([]string{"ipxe", "uefi-http", "pxe"}, t.kind.Name) {
+		what += " (" + t.kind.Name + ")"
+	}
 	if t.plat == "" {
-		t.why("%s, architecture %s", t.class, t.in.Firmware.Arch)
+		t.note(what + ", architecture " + t.in.Firmware.Arch.String())
 	} else {
-		t.why("%s, %s", t.class, t.plat)
+		t.note(what + ", " + string(t.plat))
 	}
 	return false, nil
 }

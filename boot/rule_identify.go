@@ -62,6 +62,22 @@ func ruleIdentify(t *turn) (bool, error) {
 		by = "MAC"
 	}
 
+	if t.dhcp() && t.in.Link.Port != "" && host == nil {
+		// Whatever is plugged in there is that host: a board swapped for
+		// another keeps name, address and template.
+		if host, err = t.v.HostByPort(t.in.Link.Port); err != nil {
+			return false, err
+		}
+		if host != nil {
+			t.before, t.host = host, host.Clone()
+			t.why("%s by switch port %s, %s", host.Name, host.BoundPort, host.State)
+			if t.plat == "" {
+				t.plat = host.Platform
+			}
+			return false, nil
+		}
+	}
+
 	byUUID, err := lookupUUID(t.v, claim.UUID)
 	if err != nil {
 		return false, err

@@ -3,6 +3,13 @@
 
 package boot
 
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+)
+
 // headerFile is what fits into the BOOTP file field with its NUL.
 const headerFile = 127
 
@@ -50,7 +57,23 @@ func (t *turn) bootInfo() *BootInfo {
 		t.why("script for iPXE")
 		return fit(t, info)
 	}
+	if t.plat == PiPlatform {
+		// It reads no file name: files come by serial number over TFTP.
+		info.Class = PXE
+		t.note("its files, over TFTP")
+		return info
+	}
 	loader := t.p.Loaders[t.plat]
+	if it, ok := t.net.Menu.Item(t.in.Want.Item); ok && t.class == PXE && it.Loader != "default" {
+		if it.Loader == "" {
+			t.note("the menu's line " + it.Text + " boots the disk")
+			return nil
+		}
+		loader, info.Item = it.Loader, t.in.Want.Item
+		t.note("the menu's line " + it.Text)
+	} else if ok {
+		info.Item = t.in.Want.Item
+	}
 	if loader == "" {
 		// One cause for all that is unknown: the number is the client's to choose.
 		what, cause := string(t.plat), string(t.plat)
@@ -68,10 +91,15 @@ func (t *turn) bootInfo() *BootInfo {
 	default:
 		info.Class = PXE
 		info.File = "boot/" + tok + "/" + loader
-		// BlueField takes its own word back, not the standard one.
-		if v := t.in.Firmware.VendorClass; len(v) >= 9 && v[:9] != "PXEClient" && Classify(Firmware{Arch: ArchNone, VendorClass: v}) == PXE {
-			info.VendorClass = cleanText(v, 64)
+		if t.echo {
+			info.VendorClass = cleanText(t.in.Firmware.VendorClass, 64)
 		}
+	}
+	if info.Class == PXE && t.net.Menu != nil && t.in.Via != Proxy4 {
+		// Never to iPXE: it asks for its menu again and again.
+		info.Menu = t.net.Menu
+		t.note("menu of " + strconv.Itoa(len(info.Menu.Items)) + " lines")
+		return fit(t, info)
 	}
 	if info.Class == PXE && t.net.BINL && t.in.Via != Proxy4 {
 		info.BINL = true
@@ -104,5 +132,52 @@ func (t *turn) options() Options {
 			o.Name = t.host.Name
 		}
 	}
+	o.Extra = t.extra()
 	return o
+}
+
+// extra is what operators want sent. What is the whole network's goes only to
+// clients that can use it (option 55), because the room is small; what is meant
+// for this client goes to it in any case.
+func (t *turn) extra() []Option {
+	var general, class, template, host []Option
+	for _, o := range t.net.Options {
+		if t.in.Want.Options == nil || bytes.IndexByte(t.in.Want.Options, o.Code) >= 0 {
+			general = append(general, o)
+		}
+	}
+	if t.kind != nil {
+		class = t.kind.Options
+	}
+	if t.template != nil {
+		template = t.template.Options
+	}
+	if t.host != nil {
+		host = t.host.Options
+	}
+	if len(general)+len(class)+len(template)+len(host) == 0 {
+		return nil
+	}
+	out := mergeOptions(general, class, template, host)
+	if !t.net.Addresses() {
+		// A proxy speaks of booting only.
+		out = slices.DeleteFunc(out, func(o Option) bool { return !bootOption(o.Code) })
+	}
+	if len(out) > 0 {
+		names := make([]string, len(out))
+		for i, o := range out {
+			names[i] = o.Name()
+		}
+		t.note("options " + strings.Join(names, ", "))
+	}
+	return out
+}
+
+// bootOption reports a code that is about booting rather than the network.
+func bootOption(code uint8) bool {
+	switch code {
+	case 17, 43, 60, 66, 67, 114, 125, 150, 175, 208, 209, 210, 211:
+		return true
+	}
+	return false
 }

@@ -64,10 +64,12 @@ type Firmware struct {
 	Arch         Arch     `json:"arch"`
 	VendorClass  string   `json:"vendor_class,omitempty"`
 	UserClass    string   `json:"user_class,omitempty"`
-	IPXE         bool     `json:"ipxe,omitempty"`     // option 77 or 175 says so
-	NoHTTP       bool     `json:"no_http,omitempty"`  // an iPXE build that lists its features without HTTP
-	Proxied      bool     `json:"proxied,omitempty"`  // arrived on port 4011
-	PlatformHint Platform `json:"platform,omitempty"` // from a script's query, where 93 is not
+	IPXE         bool     `json:"ipxe,omitempty"`       // option 77 or 175 says so
+	NoHTTP       bool     `json:"no_http,omitempty"`    // an iPXE build that lists its features without HTTP
+	Proxied      bool     `json:"proxied,omitempty"`    // arrived on port 4011
+	Enterprise   uint32   `json:"enterprise,omitempty"` // of option 124 or 125
+	PiROM        bool     `json:"pi_rom,omitempty"`     // option 97 is the filler of a Raspberry Pi 3
+	PlatformHint Platform `json:"platform,omitempty"`   // from a script's query, where 93 is not
 }
 
 // Want is what the request asks for.
@@ -81,6 +83,7 @@ type Want struct {
 	Lease    time.Duration `json:"lease,omitempty"`     // option 51
 	Rapid    bool          `json:"rapid,omitempty"`     // option 80
 	Item     uint16        `json:"item,omitempty"`      // boot server type of a PXE menu (43.71)
+	Options  []byte        `json:"options,omitempty"`   // option 55, what it can use
 	ClientID string        `json:"client_id,omitempty"` // option 61, hexadecimal
 }
 
@@ -104,26 +107,6 @@ type Sighting struct {
 	ID       Identity       `json:"id,omitzero"`
 	Firmware Firmware       `json:"firmware,omitzero"`
 	Want     Want           `json:"want,omitzero"`
-}
-
-// Classify says what kind of client a DHCP request comes from: iPXE first,
-// then the vendor class, then a lone architecture (wire: 77/175, 60, 93).
-func Classify(f Firmware) Class {
-	v := f.VendorClass
-	switch {
-	case f.IPXE:
-		return IPXE
-	case strings.HasPrefix(v, "HTTPClient"):
-		return HTTPClient
-	case strings.HasPrefix(v, "PXEClient"), strings.HasPrefix(v, "NVIDIA/BF/PXE"), strings.HasPrefix(v, "BF2Client"):
-		if f.Arch != ArchNone && f.Arch.HTTP() {
-			return HTTPClient
-		}
-		return PXE
-	case f.Arch != ArchNone || f.Proxied:
-		return PXE
-	}
-	return Plain
 }
 
 // Platform is the machine kind as far as the request tells. PXE firmware that

@@ -22,7 +22,7 @@ const MaxEvents = 200_000
 //  3. Functions given to Update see each other's writes one after another, as
 //     if they ran alone. One that fails undoes only itself.
 //  4. Uniqueness is a key, never a scan: two hosts cannot hold one name, MAC,
-//     UUID, serial, DUID or reserved address (ErrExists). An index entry is
+//     UUID, serial, DUID, switch port or reserved address (ErrExists). An index entry is
 //     believed only when the record it points to agrees.
 //  5. Times are UTC. Values handed out are the caller's own.
 //  6. The newest MaxEvents events are kept; older ones are gone.
@@ -46,6 +46,7 @@ type Reader interface {
 	HostBySerial(string) (*Host, error)
 	HostByDUID(string) (*Host, error)
 	HostByAddress(netip.Addr) (*Host, error)
+	HostByPort(string) (*Host, error) // that a person bound to a switch port
 	Lease(network string, addr netip.Addr) (*Lease, error)
 	LeaseByHolder(network, holder string) (*Lease, error)
 	Template(TemplateID) (*Template, error)

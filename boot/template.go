@@ -27,6 +27,7 @@ type Template struct {
 	AutoApprove bool     `json:"auto_approve,omitempty"`
 	Priority    int      `json:"priority,omitempty"`
 	Match       Selector `json:"match,omitzero"`
+	Options     []Option `json:"options,omitempty"`  // DHCP options of the machines that boot it
 	ThisRun     bool     `json:"this_run,omitempty"` // made by "serve --kernel"; gone with the process
 }
 

@@ -43,6 +43,7 @@ const (
 	discoverWorkers = 4
 	discoverQueue   = 1024
 	bufferSize      = 2048
+	maxDelayed      = 64 // replies that wait; beyond that they leave at once
 )
 
 // Server answers DHCPv4.
@@ -56,7 +57,8 @@ type Server struct {
 	byLink   map[int]*load     // interfaces that ever asked; there are few
 	own      map[boot.MAC]bool // our own probes, to be left unanswered
 
-	Stats Stats
+	delayed atomic.Int32
+	Stats   Stats
 }
 
 // load is what one interface has in flight.
@@ -83,7 +85,10 @@ func (s *Server) Serve(ctx context.Context, c Conn) error {
 	var wg sync.WaitGroup // this port's alone: the other one may live on
 	defer wg.Wait()
 	work := func(r *request) {
-		s.answer(ctx, c, r)
+		if wait := s.answer(ctx, c, r); wait != nil {
+			wg.Go(func() { wait(); s.release(r) })
+			return
+		}
 		s.release(r)
 	}
 	discovers := make(chan *request, discoverQueue)
@@ -220,7 +225,9 @@ func (s *Server) count(l *load, commits bool, n int) {
 	}
 }
 
-func (s *Server) answer(ctx context.Context, c Conn, r *request) {
+// answer asks and replies. Where the reply must wait (a Raspberry Pi's ROM takes
+// none that is quick) it returns what is left to do.
+func (s *Server) answer(ctx context.Context, c Conn, r *request) (later func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.Stats.Panics.Add(1)
@@ -229,36 +236,36 @@ func (s *Server) answer(ctx context.Context, c Conn, r *request) {
 	}()
 	d, err := s.ask.Next(ctx, r.in)
 	if err != nil {
-		return // the engine logged it; silence is right: the client asks again
+		return nil // the engine logged it; silence is right: the client asks again
 	}
 	reply := build4(r, d)
 	if reply == nil {
-		return
+		return nil
 	}
 	to := dest4(r, d)
+	if d.Delay > 0 && r.in.Step == boot.Discover && s.delayed.Add(1) <= maxDelayed {
+		return func() {
+			defer s.delayed.Add(-1)
+			select {
+			case <-ctx.Done():
+			case <-time.After(d.Delay):
+				s.send(c, r, reply, to)
+			}
+		}
+	} else if d.Delay > 0 && r.in.Step == boot.Discover {
+		s.delayed.Add(-1)
+	}
+	s.send(c, r, reply, to)
+	return nil
+}
+
+func (s *Server) send(c Conn, r *request, reply []byte, to Dest) {
 	if err := c.Send(reply, to, r.meta); err != nil {
 		s.Stats.SendErrors.Add(1)
 		s.log.Warn("reply was not sent", "mac", r.in.ID.MAC, "to", to.Addr, "how", to.How, "interface", r.meta.Interface, "err", err)
 		return
 	}
 	s.Stats.Answered.Add(1)
-}
-
-// Dry is the server without sockets: bytes in, Decision, bytes and way out.
-func Dry(packet []byte, m Meta, ask func(boot.Sighting) (boot.Decision, error)) (boot.Decision, []byte, Dest, error) {
-	r, err := parse4(packet, m)
-	if err != nil {
-		return boot.Decision{}, nil, Dest{}, err
-	}
-	d, err := ask(r.in)
-	if err != nil {
-		return d, nil, Dest{}, err
-	}
-	reply := build4(r, d)
-	if reply == nil {
-		return d, nil, Dest{}, nil
-	}
-	return d, reply, dest4(r, d), nil
 }
 
 var errNoAddress = errors.New("interface has no address to send from")

@@ -3,6 +3,7 @@
 package dhcpd
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -44,25 +45,27 @@ type request struct {
 }
 
 const (
-	optVendor43    = 43
-	optUserClass   = 77
-	optArch        = 93
-	optMachineID   = 97
-	optSubnet      = 118
-	optIPXE        = 175
-	ipxeHTTP       = 0x13
-	optRapidCommit = 80
-	pxeBootItem    = 71 // of option 43
-	relayCircuit   = 1
-	relayRemote    = 2
-	relayLink      = 5
-	relayServerID  = 11
-	relaySource    = 19
-	maxDatagram    = 1472 // edk2 PXE discards more, whatever it advertised
-	minDatagram    = 576
-	headersIPUDP   = 28
-	fixedPart      = 240 // header and magic cookie
-	bootpMinLength = 300
+	optVendor43      = 43
+	optUserClass     = 77
+	optArch          = 93
+	optMachineID     = 97
+	optVendorClasses = 124
+	optVendorOptions = 125
+	optSubnet        = 118
+	optIPXE          = 175
+	ipxeHTTP         = 0x13
+	optRapidCommit   = 80
+	pxeBootItem      = 71 // of option 43
+	relayCircuit     = 1
+	relayRemote      = 2
+	relayLink        = 5
+	relayServerID    = 11
+	relaySource      = 19
+	maxDatagram      = 1472 // edk2 PXE discards more, whatever it advertised
+	minDatagram      = 576
+	headersIPUDP     = 28
+	fixedPart        = 240 // header and magic cookie
+	bootpMinLength   = 300
 )
 
 // parse4 reads one packet. It keeps nothing of b.
@@ -99,6 +102,9 @@ func parse4(b []byte, m Meta) (*request, error) {
 	in.Want.Server = addr4(o.Get(dhcpv4.OptionServerIdentifier))
 	in.Want.Name = text(o.Get(dhcpv4.OptionHostName))
 	_, in.Want.Rapid = o[optRapidCommit]
+	if l := o.Get(dhcpv4.OptionParameterRequestList); len(l) > 0 {
+		in.Want.Options = bytes.Clone(l)
+	}
 	in.Want.ClientID = hex.EncodeToString(o.Get(dhcpv4.OptionClientIdentifier))
 	if v := o.Get(dhcpv4.OptionIPAddressLeaseTime); len(v) == 4 {
 		in.Want.Lease = time.Duration(binary.BigEndian.Uint32(v)) * time.Second
@@ -140,8 +146,14 @@ func parse4(b []byte, m Meta) (*request, error) {
 	f.IPXE = f.UserClass == "iPXE" || feat != nil
 	f.NoHTTP = lacksHTTP(feat)
 	f.Proxied = m.Proxy
+	for _, code := range []uint8{optVendorClasses, optVendorOptions} {
+		if v := o[code]; len(v) >= 4 && f.Enterprise == 0 {
+			f.Enterprise = binary.BigEndian.Uint32(v)
+		}
+	}
 	if g := o.Get(dhcpv4.GenericOptionCode(optMachineID)); len(g) == 17 && g[0] == 0 {
 		in.ID.UUID, _ = boot.UUIDFromWire(g[1:])
+		f.PiROM = bytes.Count(g[1:], []byte{0x44}) == 16
 	}
 	if id := o.Get(dhcpv4.OptionClientIdentifier); len(id) > 7 && len(id) < 140 && id[0] == 0xff {
 		in.ID.DUID = hex.EncodeToString(id[5:]) // RFC 4361: ff, IAID, DUID
@@ -278,7 +290,7 @@ func build4(r *request, d boot.Decision) []byte {
 		return nil
 	}
 	m := r.skeleton()
-	w := optionWriter{msg: m, left: r.room()}
+	w := optionWriter{msg: m, left: r.room(), extra: opts.Extra, split: d.Class == boot.Plain}
 	if r.in.Step != boot.Bootp {
 		w.must(dhcpv4.OptionDHCPMessageType, []byte{byte(kind)})
 		w.must(dhcpv4.OptionServerIdentifier, opts.Server.AsSlice())
@@ -312,6 +324,9 @@ func build4(r *request, d boot.Decision) []byte {
 	w.put(dhcpv4.OptionDomainNameServer, addrs(opts.DNS))
 	w.put(dhcpv4.OptionDomainName, []byte(opts.Domain))
 	w.put(dhcpv4.OptionHostName, []byte(opts.Name))
+	for _, o := range opts.Extra {
+		w.put(dhcpv4.GenericOptionCode(o.Code), o.Data)
+	}
 	return m.ToBytes()
 }
 
@@ -325,26 +340,63 @@ func bootPart(m *dhcpv4.DHCPv4, w *optionWriter, info *boot.BootInfo, full bool)
 	}
 	m.ServerIPAddr = info.Server.AsSlice()
 	m.ServerHostName = info.Server.String()
-	m.BootFileName = info.File
+	file := info.File
 	switch info.Class {
 	case boot.PXE:
-		// Discovery control, bit 3: take the file at once, no menu, no boot
-		// server discovery. Without it UEFI goes to port 4011. The inner end
-		// marker is part of the option.
-		if !info.BINL {
+		switch {
+		case info.Menu != nil:
+			// A file beside a menu would be started instead of it.
+			file = ""
+			w.put(dhcpv4.GenericOptionCode(optVendor43), menu(info.Menu, info.Server))
+		case info.Item != 0:
+			// The boot item comes back (PXE 2.1 3.3); layer 0 is the loader.
+			w.put(dhcpv4.GenericOptionCode(optVendor43), append(binary.BigEndian.AppendUint16([]byte{pxeBootItem, 4}, info.Item), 0, 0, 255))
+		case !info.BINL:
+			// Discovery control, bit 3: take the file at once, no menu, no boot
+			// server discovery. Without it UEFI goes to port 4011. The inner end
+			// marker is part of the option.
 			w.put(dhcpv4.GenericOptionCode(optVendor43), []byte{6, 1, 8, 255})
 		}
-		// The NUL keeps old UEFI from reading into the next option.
-		w.put(dhcpv4.OptionBootfileName, append([]byte(info.File), 0))
+		if file != "" {
+			// The NUL keeps old UEFI from reading into the next option.
+			w.put(dhcpv4.OptionBootfileName, append([]byte(file), 0))
+		}
 	case boot.IPXE:
-		w.put(dhcpv4.OptionBootfileName, []byte(info.File))
+		w.put(dhcpv4.OptionBootfileName, []byte(file))
 		if full {
 			// no-pxedhcp: no two seconds of waiting for a proxy. A proxy itself
 			// must never say it.
 			w.put(dhcpv4.GenericOptionCode(optIPXE), []byte{176, 1, 1})
 		}
 	}
+	// An operator's file goes where this client looks first, too.
+	if o := w.extraOf(dhcpv4.OptionBootfileName.Code()); o != nil {
+		file = strings.TrimRight(string(o), "\x00")
+	}
+	if len(file) < 128 {
+		m.BootFileName = file
+	}
 	w.put(dhcpv4.OptionTFTPServerName, []byte(info.Server.String()))
+}
+
+// menu is option 43 for firmware that shows one: no discovery but from the list
+// of servers, which is us for every line.
+func menu(m *boot.Menu, server netip.Addr) []byte {
+	b := []byte{6, 1, 7, 8, 0}
+	var lines []byte
+	for i, it := range m.Items {
+		t := boot.MenuTypes + uint16(i)
+		if it.Loader == "" {
+			t = 0 // the firmware goes on to its next boot entry
+		} else {
+			b = append(append(binary.BigEndian.AppendUint16(b, t), 1), server.AsSlice()...)
+		}
+		lines = append(append(binary.BigEndian.AppendUint16(lines, t), byte(len(it.Text))), it.Text...)
+	}
+	b[4] = byte(len(b) - 5)
+	b = append(append(b, 9, byte(len(lines))), lines...)
+	b = append(append(b, 10, byte(1+len(m.Prompt)), m.Timeout), m.Prompt...)
+	return append(b, 255)
 }
 
 func nak4(r *request, x boot.Nak) []byte {
@@ -391,6 +443,9 @@ func (r *request) skeleton() *dhcpv4.DHCPv4 {
 
 // room is how many bytes of options the client takes.
 func (r *request) room() int {
+	if r.in.Step == boot.Bootp {
+		return 64 - 4 - 1 // RFC 951: the vendor area, with its cookie and end mark
+	}
 	n := minDatagram
 	if v := r.msg.Options.Get(dhcpv4.OptionMaximumDHCPMessageSize); len(v) == 2 {
 		n = min(max(int(binary.BigEndian.Uint16(v)), minDatagram), maxDatagram)
@@ -401,17 +456,33 @@ func (r *request) room() int {
 // optionWriter adds options in order of priority until the reply is full; what
 // does not fit is left out rather than cut.
 type optionWriter struct {
-	msg  *dhcpv4.DHCPv4
-	left int
+	msg   *dhcpv4.DHCPv4
+	left  int
+	extra []boot.Option // what the operator wants in place of ours
+	split bool          // the client joins options of more than 255 bytes (RFC 3396)
 }
 
-// put adds an option. Empty ones are refused: edk2 drops a whole packet for
-// one, and nothing over 255 bytes is split, because PXE ROMs do not join.
+// put adds an option. Empty ones are refused: edk2 drops a whole packet for one,
+// and nothing over 255 bytes is split for firmware, because ROMs do not join.
 func (w *optionWriter) put(code dhcpv4.OptionCode, v []byte) {
-	if len(v) == 0 || len(v) > 255 || len(v)+2 > w.left {
+	if x := w.extraOf(code.Code()); x != nil {
+		v = x
+	}
+	n := len(v) + 2*((len(v)+254)/255)
+	if _, there := w.msg.Options[code.Code()]; there || len(v) == 0 || len(v) > 255 && !w.split || n > w.left {
 		return
 	}
-	w.must(code, v)
+	w.msg.Options[code.Code()] = v
+	w.left -= n
+}
+
+func (w *optionWriter) extraOf(code uint8) []byte {
+	for _, o := range w.extra {
+		if o.Code == code {
+			return o.Data
+		}
+	}
+	return nil
 }
 
 func (w *optionWriter) must(code dhcpv4.OptionCode, v []byte) {

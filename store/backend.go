@@ -14,6 +14,7 @@ const (
 	tabHostSerial   Table = "host.serial"
 	tabHostDUID     Table = "host.duid"
 	tabHostAddr     Table = "host.addr"
+	tabHostPort     Table = "host.port"
 	tabLease        Table = "lease"
 	tabHolder       Table = "holder"
 	tabTemplate     Table = "template"
@@ -27,7 +28,7 @@ const (
 
 // Tables lists every table a backend must have.
 func Tables() []Table {
-	return []Table{tabHost, tabHostName, tabHostMAC, tabHostUUID, tabHostSerial, tabHostDUID, tabHostAddr,
+	return []Table{tabHost, tabHostName, tabHostMAC, tabHostUUID, tabHostSerial, tabHostDUID, tabHostAddr, tabHostPort,
 		tabLease, tabHolder, tabTemplate, tabTemplateName, tabImage, tabEvent, tabCounter, tabSecret, tabMeta}
 }
 

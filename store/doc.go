@@ -7,7 +7,7 @@
 //
 //	host           big-endian ID -> JSON
 //	host.name      name -> ID            also host.mac, host.uuid, host.serial,
-//	                                     host.duid, host.addr: uniqueness is a key
+//	                                     host.duid, host.addr, host.port: uniqueness is a key
 //	lease          network 00 address -> binary (leaseCodec)
 //	holder         network 00 holder -> address
 //	template       big-endian ID -> JSON

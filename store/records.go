@@ -70,6 +70,10 @@ func (r records) HostByAddress(a netip.Addr) (*boot.Host, error) {
 	return r.hostBy(tabHostAddr, a.AsSlice(), func(h *boot.Host) bool { return h.Address == a })
 }
 
+func (r records) HostByPort(s string) (*boot.Host, error) {
+	return r.hostBy(tabHostPort, []byte(s), func(h *boot.Host) bool { return h.BoundPort == s })
+}
+
 func (r records) Lease(network string, a netip.Addr) (*boot.Lease, error) {
 	b := r.get(tabLease, leaseKey(network, a))
 	if b == nil {
@@ -270,6 +274,9 @@ func hostKeys(h *boot.Host) []struct {
 	}
 	if h.DUID != "" {
 		keys = append(keys, entry{tabHostDUID, []byte(h.DUID), "DUID " + h.DUID})
+	}
+	if h.BoundPort != "" {
+		keys = append(keys, entry{tabHostPort, []byte(h.BoundPort), "switch port " + h.BoundPort})
 	}
 	if h.Address.IsValid() {
 		keys = append(keys, entry{tabHostAddr, h.Address.AsSlice(), "address " + h.Address.String()})

@@ -29,6 +29,9 @@ type Spec struct {
 	Match        boot.Selector    `toml:"match"`
 	Boot         Boot             `toml:"boot"`
 	Params       map[string]Param `toml:"params"`
+	Options      map[string]any   `toml:"options"` // DHCP options of the machines that boot it
+
+	dhcp []boot.Option
 }
 
 // Boot is what the generated script starts.
@@ -46,7 +49,7 @@ type Param struct {
 }
 
 var known = map[string][]string{
-	"":      {"name", "install", "first_install", "auto_approve", "priority", "delims", "match", "boot", "params"},
+	"":      {"name", "install", "first_install", "auto_approve", "priority", "delims", "match", "boot", "params", "options"},
 	"match": {"arch", "mac", "uuid", "serial", "vendor_class", "switch_port", "network"},
 	"boot":  {"kernel", "initrd", "cmdline"},
 }
@@ -63,6 +66,13 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 	}
 	if len(s.Delims) != 0 && (len(s.Delims) != 2 || s.Delims[0] == "" || s.Delims[1] == "" || s.Delims[0] == s.Delims[1]) {
 		return nil, f.Errorf("delims", 0, "delims wants two different marks, for example [\"[[\", \"]]\"]")
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Options)) {
+		o, err := boot.ParseOption(k, s.Options[k])
+		if err != nil {
+			return nil, f.Errorf("options."+k, 0, "%v", err)
+		}
+		s.dhcp = append(s.dhcp, o)
 	}
 	t := s.Template()
 	if err := t.Validate(); err != nil {
@@ -104,7 +114,7 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 
 // Template returns the part that selects and is stored with a version.
 func (s *Spec) Template() boot.Template {
-	return boot.Template{Name: s.Name, Install: s.Install, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match}
+	return boot.Template{Name: s.Name, Install: s.Install, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp}
 }
 
 // Images lists the images that the boot script refers to.

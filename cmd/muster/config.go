@@ -7,6 +7,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -29,6 +30,34 @@ type fileConfig struct {
 	HTTP     fileListen    `toml:"http"`
 	TFTP     fileListen    `toml:"tftp"`
 	Enroll   fileEnroll    `toml:"enroll"`
+	Classes  []fileClass   `toml:"class"`
+}
+
+// fileClass is a [[class]]: what a kind of client says, and how it is answered.
+type fileClass struct {
+	Name        string         `toml:"name"`
+	VendorClass []string       `toml:"vendor_class"`
+	UserClass   []string       `toml:"user_class"`
+	Arch        []int          `toml:"arch"`
+	OUI         []string       `toml:"oui"`
+	Enterprise  []uint32       `toml:"enterprise"`
+	As          string         `toml:"as"`
+	EchoVendor  bool           `toml:"echo_vendor_class"`
+	Delay       string         `toml:"delay"`
+	Options     map[string]any `toml:"options"`
+}
+
+// fileMenu is [network.menu].
+type fileMenu struct {
+	Prompt  string         `toml:"prompt"`
+	Timeout *int           `toml:"timeout"`
+	Items   []fileMenuItem `toml:"item"`
+}
+
+type fileMenuItem struct {
+	Text   string `toml:"text"`
+	Loader string `toml:"loader"`
+	Local  bool   `toml:"local"`
 }
 
 type fileNetwork struct {
@@ -52,6 +81,9 @@ type fileNetwork struct {
 	Probe        *bool  `toml:"probe"`
 	ClientID     string `toml:"client_id"`
 	RapidCommit  bool   `toml:"rapid_commit"`
+
+	Options map[string]any `toml:"options"`
+	Menu    *fileMenu      `toml:"menu"`
 }
 
 type fileListen struct {
@@ -65,12 +97,15 @@ type fileEnroll struct {
 }
 
 var knownKeys = map[string][]string{
-	"": {"data_dir", "network", "http", "tftp", "enroll"},
+	"": {"data_dir", "network", "http", "tftp", "enroll", "class"},
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
-		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit"},
-	"http":   {"listen"},
-	"tftp":   {"listen"},
-	"enroll": {"policy", "hold", "limit"},
+		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "options", "menu"},
+	"network.menu":      {"prompt", "timeout", "item"},
+	"network.menu.item": {"text", "loader", "local"},
+	"class":             {"name", "vendor_class", "user_class", "arch", "oui", "enterprise", "as", "echo_vendor_class", "delay", "options"},
+	"http":              {"listen"},
+	"tftp":              {"listen"},
+	"enroll":            {"policy", "hold", "limit"},
 }
 
 // Config is the typed, checked configuration.
@@ -80,6 +115,7 @@ type Config struct {
 	HTTP     string
 	TFTP     string
 	Enroll   boot.Enroll
+	Classes  []boot.ClientClass
 	file     *tomlfile.File
 }
 
@@ -131,6 +167,17 @@ func parseConfig(name string, data []byte) (*Config, error) {
 			return nil, f.Errorf("enroll.limit", 0, "limit %d: want at least 1", *n)
 		}
 		c.Enroll.Limit = *n
+	}
+	for i, rc := range raw.Classes {
+		bad := func(key, format string, args ...any) error { return f.ErrorIn("class", i, key, format, args...) }
+		x, err := rc.check(bad)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(c.Classes, func(o boot.ClientClass) bool { return o.Name == x.Name }) {
+			return nil, bad("name", "class name %q is used twice", x.Name)
+		}
+		c.Classes = append(c.Classes, x)
 	}
 	for i, rn := range raw.Networks {
 		n, err := rn.check(func(key, format string, args ...any) error {
@@ -316,10 +363,101 @@ func (r fileNetwork) check(bad complain) (boot.Network, error) {
 	default:
 		return n, bad("client_id", "client_id %q: want mac (one machine keeps one address in firmware, installer and OS) or rfc4361 (leases belong to client identifiers)", r.ClientID)
 	}
+	if n.Options, err = options(r.Options, "options", bad); err != nil {
+		return n, err
+	}
+	if n.Menu, err = r.Menu.check(bad); err != nil {
+		return n, err
+	}
 	if len(n.Shared) > 63 {
 		return n, bad("shared", "shared %q: want a word of up to 63 characters", n.Shared)
 	}
 	return n, nil
+}
+
+// options reads a table of options, in the order of their names so that the first
+// error is always the same.
+func options(m map[string]any, table string, bad complain) ([]boot.Option, error) {
+	var out []boot.Option
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		o, err := boot.ParseOption(k, m[k])
+		if err != nil {
+			return nil, bad(table+"."+k, "%v", err)
+		}
+		if slices.ContainsFunc(out, func(x boot.Option) bool { return x.Code == o.Code }) {
+			return nil, bad(table+"."+k, "option %s (%d) is set twice, by name and by number", o.Name(), o.Code)
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// check turns [network.menu] into its typed form.
+func (r *fileMenu) check(bad complain) (*boot.Menu, error) {
+	if r == nil {
+		return nil, nil
+	}
+	m := &boot.Menu{Prompt: r.Prompt, Timeout: 10}
+	if r.Timeout != nil {
+		if *r.Timeout < 0 || *r.Timeout > 255 {
+			return nil, bad("menu.timeout", "timeout %d: want seconds from 0 (the first line at once) to 255 (wait)", *r.Timeout)
+		}
+		m.Timeout = uint8(*r.Timeout)
+	}
+	if m.Prompt == "" {
+		m.Prompt = "Press F8 for a menu"
+	}
+	// Firmware takes one option of 255 bytes and 24 lines (edk2).
+	if len(r.Items) < 1 || len(r.Items) > 24 {
+		return nil, bad("menu.item", "a menu wants 1 to 24 lines: [[network.menu.item]]")
+	}
+	size := 12 + len(m.Prompt)
+	for _, it := range r.Items {
+		x := boot.MenuItem{Text: it.Text, Loader: it.Loader}
+		switch {
+		case it.Text == "":
+			return nil, bad("menu.item", "a line of the menu needs a text")
+		case it.Local && it.Loader != "":
+			return nil, bad("menu.item", "line %q: local = true boots the disk and wants no loader", it.Text)
+		case !it.Local && it.Loader == "":
+			x.Loader = "default"
+		case strings.ContainsAny(it.Loader, "/\\"):
+			return nil, bad("menu.item", "line %q: loader %q: want the name of a file in the loaders folder", it.Text, it.Loader)
+		}
+		size += 10 + len(it.Text)
+		m.Items = append(m.Items, x)
+	}
+	if size > 255 {
+		return nil, bad("menu.item", "the menu takes %d bytes of the 255 that firmware reads: fewer lines or shorter texts", size)
+	}
+	return m, nil
+}
+
+// check turns a [[class]] into its typed form.
+func (r fileClass) check(bad complain) (boot.ClientClass, error) {
+	c := boot.ClientClass{Name: r.Name, As: boot.Class(r.As), Echo: r.EchoVendor,
+		Match: boot.ClassMatch{VendorClass: r.VendorClass, UserClass: r.UserClass, OUI: r.OUI, Enterprise: r.Enterprise}}
+	for _, a := range r.Arch {
+		if a < 0 || a > 0xfffe {
+			return c, bad("arch", "arch %d: want a number of option 93, like 7 or 11", a)
+		}
+		c.Match.Arch = append(c.Match.Arch, boot.Arch(a))
+	}
+	if r.Delay != "" {
+		d, err := time.ParseDuration(r.Delay)
+		if err != nil || d < 0 || d > 10*time.Second {
+			return c, bad("delay", "delay %q: want a duration up to \"10s\"", r.Delay)
+		}
+		c.Delay = d
+	}
+	var err error
+	if c.Options, err = options(r.Options, "options", bad); err != nil {
+		return c, err
+	}
+	if err := c.Validate(); err != nil {
+		return c, bad("name", "%v", err)
+	}
+	return c, nil
 }
 
 // without takes addresses out of ranges.

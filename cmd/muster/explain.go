@@ -5,26 +5,29 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/internal/admin"
 )
 
 func (a *app) explainCmd() *cobra.Command {
 	var q admin.ExplainRequest
 	var mac, uuid, arch, relay string
+	var packets bool
 	c := &cobra.Command{
 		Use: "explain [HOST]", Short: "Say what a machine would get at each step, and by which rules",
-		Example: "  muster explain web1\n  muster explain --mac 52:54:00:aa:bb:99 --arch x64-uefi --network lab",
+		Example: "  muster explain web1\n  muster explain --mac 52:54:00:aa:bb:99 --arch x64-uefi --network lab\n  muster explain --mac 52:54:00:aa:bb:99 --arch bios --relay 10.20.0.1 --switch-port leaf3:Ethernet12\n  muster explain --mac 52:54:00:aa:bb:99 --vendor-class onie_vendor:x86_64-acme_sw1-r0 --packets",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("explain wants one host, or --mac")
@@ -54,8 +57,11 @@ func (a *app) explainCmd() *cobra.Command {
 			}
 			name, http_ := strings.CutSuffix(arch, "-http")
 			q.Platform, q.HTTP = boot.Platform(name), http_
-			if arch != "" && !boot.KnownPlatform(q.Platform) {
-				return usagef("--arch %q: want one like bios, x64-uefi, x64-uefi-http, arm64-uefi", arch)
+			if n, err := strconv.ParseUint(arch, 0, 16); err == nil {
+				v := boot.Arch(n)
+				q.Arch, q.Platform, q.HTTP = &v, v.Platform(), v.HTTP()
+			} else if arch != "" && !boot.KnownPlatform(q.Platform) {
+				return usagef("--arch %q: want one like bios, x64-uefi, x64-uefi-http, arm64-uefi, or a number of option 93", arch)
 			}
 			var e admin.Explanation
 			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/explain", q, &e); err != nil {
@@ -71,6 +77,15 @@ func (a *app) explainCmd() *cobra.Command {
 				for _, w := range s.Why {
 					fmt.Fprintf(a.out, "     %-9s %s\n", w.Rule, w.Note)
 				}
+				if s.Way != "" {
+					fmt.Fprintf(a.out, "     %-9s %s\n", "sent", s.Way)
+				}
+				for _, f := range s.Fields {
+					fmt.Fprintf(a.out, "       %s\n", f)
+				}
+				if packets && len(s.Packet) > 0 {
+					fmt.Fprintln(a.out, "       "+strings.ReplaceAll(strings.TrimSpace(hex.Dump(s.Packet)), "\n", "\n       "))
+				}
 				if s.Script != "" {
 					fmt.Fprintln(a.out, "     "+strings.ReplaceAll(strings.TrimSpace(s.Script), "\n", "\n     "))
 				}
@@ -82,8 +97,12 @@ func (a *app) explainCmd() *cobra.Command {
 	fl.StringVar(&mac, "mac", "", "MAC address")
 	fl.StringVar(&uuid, "uuid", "", "SMBIOS UUID")
 	fl.StringVar(&q.Serial, "serial", "", "serial number")
-	fl.StringVar(&arch, "arch", "", "architecture: bios, x64-uefi, x64-uefi-http, arm64-uefi, …")
+	fl.StringVar(&arch, "arch", "", "architecture: bios, x64-uefi, x64-uefi-http, arm64-uefi, …, or a number of option 93")
 	fl.StringVar(&q.Network, "network", "", "network it asks on; the first by default")
+	fl.StringVar(&q.Port, "switch-port", "", "switch port that the relay tells (option 82): REMOTE-ID:CIRCUIT-ID")
+	fl.StringVar(&q.VendorClass, "vendor-class", "", "option 60, in place of what --arch sends")
+	fl.StringVar(&q.UserClass, "user-class", "", "option 77")
+	fl.BoolVar(&packets, "packets", false, "print the DHCP replies byte for byte")
 	fl.StringVar(&relay, "relay", "", "relay agent (giaddr) it asks through")
 	return c
 }
@@ -128,14 +147,25 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 	if q.MAC.IsZero() {
 		return out, boot.OrderError("host %s has no MAC address yet; give one with --mac", q.Host)
 	}
-	if q.Platform == "" {
+	if q.Platform == "" && q.VendorClass == "" && q.Arch == nil {
 		q.Platform = boot.X64UEFI
 	}
-	arch, ok := boot.ArchFor(q.Platform, q.HTTP)
-	if !ok {
-		return out, boot.OrderError("%s has no HTTP boot of its own", q.Platform)
+	arch := boot.ArchNone
+	if q.Arch != nil {
+		arch = *q.Arch
+	} else if q.Platform != "" {
+		var ok bool
+		if arch, ok = boot.ArchFor(q.Platform, q.HTTP); !ok {
+			return out, boot.OrderError("%s has no HTTP boot of its own", q.Platform)
+		}
 	}
 	net := network(p, q.Network)
+	if q.Relay.IsValid() && q.Network == "" {
+		net = p.Find(boot.Link{Relay: q.Relay, Subnet: q.Relay})
+		if net == nil {
+			return out, boot.OrderError("no network serves relay %s: its address must be in the network's subnet and in its list of relays", q.Relay)
+		}
+	}
 	if net == nil {
 		if q.Network != "" {
 			return out, boot.OrderError("no network is called %s", q.Network)
@@ -148,12 +178,11 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 	if q.HTTP {
 		class = "HTTPClient"
 	}
-	fw := boot.Firmware{Arch: arch, VendorClass: fmt.Sprintf("%s:Arch:%05d:UNDI:003000", class, uint16(arch))}
-	link := boot.Link{Interface: net.Interface, Local: net.Server}
-	if q.Relay.IsValid() {
-		link.Relay, link.Subnet = q.Relay, q.Relay
+	fw := boot.Firmware{Arch: arch, VendorClass: fmt.Sprintf("%s:Arch:%05d:UNDI:003000", class, uint16(arch)), UserClass: q.UserClass}
+	if q.VendorClass != "" {
+		fw.VendorClass = q.VendorClass
 	}
-	now := time.Now()
+	now := d.app.now()
 	step := func(name string, in boot.Sighting) (boot.Decision, error) {
 		in.At = now
 		dec, err := d.engine.ExplainWith(ctx, in, host)
@@ -177,9 +206,26 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 		return dec, nil
 	}
 
-	id := boot.Identity{MAC: q.MAC, UUID: q.UUID}
+	// The packet goes through the same parser and builder as one from the wire.
+	send := func(name string, ask dhcpd.Query) (dec boot.Decision, err error) {
+		meta := dhcpd.Meta{At: now, Interface: net.Interface, Local: net.Server}
+		_, reply, to, err := dhcpd.Dry(ask.Packet(), meta, func(in boot.Sighting) (boot.Decision, error) {
+			dec, err = step(name, in)
+			return dec, err
+		})
+		if err != nil {
+			return dec, err
+		}
+		s := &out.Steps[len(out.Steps)-1]
+		s.Class = dec.Kind
+		if reply != nil {
+			s.Way, s.Packet, s.Fields = fmt.Sprintf("%s to %s, %d bytes", to.How, to.Addr, len(reply)), reply, dhcpd.Describe(reply)
+		}
+		return dec, nil
+	}
 	dhcp := func(what string, fw boot.Firmware) (boot.Decision, error) {
-		dec, err := step(what+" DISCOVER", boot.Sighting{Via: boot.DHCP4, Step: boot.Discover, Link: link, ID: id, Firmware: fw})
+		ask := dhcpd.Query{MAC: q.MAC, UUID: q.UUID, Arch: fw.Arch, VendorClass: fw.VendorClass, UserClass: fw.UserClass, Relay: q.Relay, Port: q.Port}
+		dec, err := send(what+" DISCOVER", ask)
 		if err != nil {
 			return dec, err
 		}
@@ -187,7 +233,8 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 		if !ok || o.Grant == nil {
 			return dec, nil
 		}
-		return step(what+" REQUEST", boot.Sighting{Via: boot.DHCP4, Step: boot.Selecting, Link: link, ID: id, Firmware: fw, Want: boot.Want{Addr: o.Grant.Addr, Server: net.Server}})
+		ask.Addr, ask.Server = o.Grant.Addr, o.Options.Server
+		return send(what+" REQUEST", ask)
 	}
 	dec, err := dhcp("firmware", fw)
 	if err != nil {

@@ -117,6 +117,13 @@ func (a *app) showHost(d admin.HostDetail) {
 	field("network", d.Network)
 	field("address", addrText(d.Lease))
 	field("reserved", addrText(d.Address))
+	field("bound to", d.BoundPort)
+	if d.Port != d.BoundPort {
+		field("on port", d.Port)
+	}
+	for _, o := range d.Options {
+		field("option", o.String())
+	}
 	if d.Template != "" {
 		pin := "newest version at the next boot"
 		if d.Pin != 0 {
@@ -146,6 +153,8 @@ type hostFlags struct {
 	uuid, serial, address string
 	template, name        string
 	params                []string
+	port                  string
+	options, noOptions    []string
 	approved              bool
 }
 
@@ -156,6 +165,8 @@ func (f *hostFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.serial, "serial", "", "serial number")
 	fl.StringVar(&f.address, "address", "", "reserve this address")
 	fl.StringVar(&f.template, "template", "", "template to boot")
+	fl.StringVar(&f.port, "switch-port", "", "bind the host to a switch port, as its relay names it (REMOTE-ID:CIRCUIT-ID): whatever asks there is this host")
+	fl.StringArrayVar(&f.options, "option", nil, "DHCP option NAME=VALUE, like ntp-servers=10.77.0.1; may be given again")
 	fl.StringArrayVar(&f.params, "param", nil, "template parameter NAME=VALUE; may be given again")
 }
 
@@ -171,8 +182,20 @@ func parseMACs(in []string) ([]boot.MAC, error) {
 	return out, nil
 }
 
+func parseOptions(in []string) ([]boot.Option, error) {
+	var out []boot.Option
+	for _, s := range in {
+		o, err := boot.ParseOptionText(s)
+		if err != nil {
+			return nil, usagef("--option: %w", err)
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
 func parseAddr(s string) (netip.Addr, error) {
-	if s == "" {
+	if s == "" || s == "none" {
 		return netip.Addr{}, nil
 	}
 	x, err := netip.ParseAddr(s)
@@ -186,10 +209,13 @@ func (a *app) hostAddCmd() *cobra.Command {
 	var f hostFlags
 	c := &cobra.Command{
 		Use: "add NAME", Short: "Put a machine on the roll before it is seen", Args: exactly(1, "a name for the host"),
-		Example: "  muster host add web1 --mac 52:54:00:aa:bb:01 --template rescue --approved\n  muster host add rig7 --serial RIG-0007 --address 10.77.0.50",
+		Example: "  muster host add web1 --mac 52:54:00:aa:bb:01 --template rescue --approved\n  muster host add rig7 --serial RIG-0007 --address 10.77.0.50\n  muster host add leaf3-p12 --switch-port leaf3:Ethernet12 --address 10.77.0.51 --option ntp-servers=10.77.0.1",
 		RunE: func(c *cobra.Command, args []string) error {
-			h := boot.Host{Name: args[0], State: boot.Pending, Serial: f.serial, Template: f.template, Params: map[string]string{}}
+			h := boot.Host{Name: args[0], State: boot.Pending, Serial: f.serial, Template: f.template, Params: map[string]string{}, BoundPort: f.port}
 			var err error
+			if h.Options, err = parseOptions(f.options); err != nil {
+				return err
+			}
 			if h.MACs, err = parseMACs(f.macs); err != nil {
 				return err
 			}
@@ -279,6 +305,13 @@ func (a *app) hostSetCmd() *cobra.Command {
 			if changed("name") {
 				p.Name = &f.name
 			}
+			if changed("switch-port") {
+				p.Port = &f.port
+			}
+			if p.Options, err = parseOptions(f.options); err != nil {
+				return err
+			}
+			p.NoOption = f.noOptions
 			for _, s := range append(args[1:], f.params...) {
 				k, v, ok := strings.Cut(s, "=")
 				if !ok {
@@ -298,6 +331,7 @@ func (a *app) hostSetCmd() *cobra.Command {
 	}
 	f.add(c)
 	c.Flags().StringVar(&f.name, "name", "", "rename the host")
+	c.Flags().StringArrayVar(&f.noOptions, "drop-option", nil, "take a DHCP option away, by name or number; may be given again")
 	c.Flags().StringArrayVar(&f.dropMACs, "drop-mac", nil, "take a MAC address away; may be given again")
 	return c
 }

@@ -447,7 +447,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 func (d *daemon) apply(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := boot.Policy{Enroll: d.config.Enroll, Loaders: d.loaders.Load().ByPlatform(), Key: d.key, HTTPPort: uint16(portOf(d.config.HTTP))}
+	p := boot.Policy{Enroll: d.config.Enroll, Classes: d.config.Classes, Loaders: d.loaders.Load().ByPlatform(), Key: d.key, HTTPPort: uint16(portOf(d.config.HTTP))}
 	if d.thisRun != nil {
 		p.Templates = []*boot.Template{d.thisRun}
 	}

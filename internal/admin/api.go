@@ -86,7 +86,10 @@ type HostPatch struct {
 	Serial   *string            `json:"serial,omitempty"`
 	Address  *netip.Addr        `json:"address,omitempty"`
 	Template *string            `json:"template,omitempty"`
+	Port     *string            `json:"bound_port,omitempty"`
 	Params   map[string]*string `json:"params,omitempty"`
+	Options  []boot.Option      `json:"options,omitempty"`
+	NoOption []string           `json:"drop_options,omitempty"`
 }
 
 // HostImport adds many hosts, all of them or none. One that is on the roll
@@ -137,6 +140,11 @@ type ExplainRequest struct {
 	HTTP     bool          `json:"http,omitempty"`
 	Network  string        `json:"network,omitempty"`
 	Relay    netip.Addr    `json:"relay,omitzero"`
+	// Port is the switch port that the relay tells: remote-id:circuit-id.
+	Port        string     `json:"switch_port,omitempty"`
+	VendorClass string     `json:"vendor_class,omitempty"` // in place of the platform's
+	UserClass   string     `json:"user_class,omitempty"`
+	Arch        *boot.Arch `json:"arch,omitempty"` // in place of the platform's
 }
 
 // Explanation is the machine's way, step by step.
@@ -152,4 +160,8 @@ type ExplainStep struct {
 	Gets   string        `json:"gets,omitempty"`
 	Why    []boot.Reason `json:"why"`
 	Script string        `json:"script,omitempty"` // text of a script
+	Class  string        `json:"class,omitempty"`  // client class, of DHCP
+	Way    string        `json:"way,omitempty"`    // how the reply leaves, and where to
+	Fields []string      `json:"fields,omitempty"` // of the DHCP reply, in the order they are sent
+	Packet []byte        `json:"packet,omitempty"` // the DHCP reply itself
 }
