@@ -30,7 +30,7 @@ func (b *bench) http(ctx context.Context) (*table, error) {
 		return nil, err
 	}
 	files := map[string]string{"ipxe.efi": bigFile, "undionly.kpxe": smallFile}
-	servers := []program{b.musterServer("tcp/80", files), nginx(files)}
+	servers := []program{b.musterServer("Muster", "tcp/80", pool{size: 65000}, "", files), nginx(files)}
 	t := newTable("HTTP", servers)
 	t.note("One client: %s, %d times on one connection. %d clients: %s each, %d times, a connection each. The files are in the page cache. nginx: sendfile and tcp_nopush on, one worker a processor. The client runs on the same processors and is most of the work.", bytesText(big), times, crowd, bytesText(small), times)
 	err = b.each(ctx, servers, func(_ int, p program) error {

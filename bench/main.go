@@ -1,7 +1,7 @@
 // Command bench measures Muster against the servers people use in its place:
 // Kea and dnsmasq for DHCP, tftpd-hpa, atftpd and dnsmasq for TFTP, nginx for
-// HTTP. It prints one Markdown table a protocol. docs/bench.md says how to
-// read them.
+// HTTP; and alone with many leases and under floods. It prints Markdown tables.
+// docs/bench.md says how to read them.
 //
 // It needs root and what `internal/nettest/install.sh bench` brings. Servers
 // and clients run in two network namespaces of its own, joined by one cable.
@@ -29,12 +29,15 @@ const (
 
 // bench is one run of this program.
 type bench struct {
-	pairs  int
-	short  bool
-	dir    string // on a disk: leases are synced to it
-	muster string // the binary
-	server *nettest.NS
-	client *nettest.NS
+	pairs    int
+	short    bool
+	dir      string // on a disk: leases are synced to it
+	muster   string // the binary
+	noLimits string // settings of its network for the comparison with its peers
+	verbose  bool
+	runs     int // of perfdhcp
+	server   *nettest.NS
+	client   *nettest.NS
 }
 
 func main() {
@@ -46,12 +49,13 @@ func main() {
 
 func run() error {
 	var b bench
-	only := flag.String("only", "dhcp,tftp,http", "protocols to measure")
+	only := flag.String("only", "dhcp,size,flood,tftp,http", "parts to measure")
 	flag.IntVar(&b.pairs, "pairs", 5, "rounds; in each, every server runs once")
 	flag.BoolVar(&b.short, "short", false, "short runs and small files: shows that it works, not how fast it is")
+	flag.BoolVar(&b.verbose, "v", false, "tell of every run of perfdhcp")
 	dir := flag.String("dir", "/var/tmp", "where data directories and files go; use a real disk")
 	flag.StringVar(&b.muster, "muster", "", "binary to measure; default: built from this module")
-	limit := flag.Duration("timeout", time.Hour, "end after this long, whatever is left to do")
+	limit := flag.Duration("timeout", 3*time.Hour, "end after this long, whatever is left to do")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -59,11 +63,19 @@ func run() error {
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
 
-	parts := map[string]func(context.Context) (*table, error){"dhcp": b.dhcp, "tftp": b.tftp, "http": b.http}
+	one := func(part func(context.Context) (*table, error)) func(context.Context) ([]*table, error) {
+		return func(ctx context.Context) ([]*table, error) {
+			t, err := part(ctx)
+			return []*table{t}, err
+		}
+	}
+	parts := map[string]func(context.Context) ([]*table, error){
+		"dhcp": b.dhcp, "size": one(b.size), "flood": b.floods, "tftp": one(b.tftp), "http": one(b.http),
+	}
 	var names []string
 	for name := range strings.SplitSeq(*only, ",") {
 		if parts[name] == nil {
-			return fmt.Errorf("-only %q: want some of dhcp,tftp,http", *only)
+			return fmt.Errorf("-only %q: want some of dhcp,size,flood,tftp,http", *only)
 		}
 		names = append(names, name)
 	}
@@ -79,6 +91,9 @@ func run() error {
 			return fmt.Errorf("build muster: %w: %s", err, out)
 		}
 	}
+	if b.noLimits, err = noLimits(b.muster); err != nil {
+		return err
+	}
 	lab, err := nettest.New()
 	if err != nil {
 		return err
@@ -89,9 +104,11 @@ func run() error {
 	}
 	fmt.Println(machine(*dir))
 	for _, name := range names {
-		t, err := parts[name](ctx)
-		if t != nil {
-			t.print(os.Stdout) // what there is, if it was cut short
+		ts, err := parts[name](ctx)
+		for _, t := range ts { // what there is, if it was cut short
+			if t != nil {
+				t.print(os.Stdout)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -114,7 +131,7 @@ func (b *bench) connect(ctx context.Context, lab *nettest.Lab) (err error) {
 		return err
 	}
 	for ns, addr := range map[*nettest.NS]string{b.server: serverAddr, b.client: clientAddr} {
-		if err := ns.Addr("eth0", addr+"/16"); err != nil {
+		if err := ns.Addr("eth0", addr+prefixBits); err != nil {
 			return err
 		}
 		if _, err := ns.Run(ctx, "ip", "link", "set", "eth0", "up"); err != nil {

@@ -26,13 +26,14 @@ type program struct {
 
 // process is a running program.
 type process struct {
-	dir  string
-	cmd  *exec.Cmd
-	done chan struct{}
+	dir     string
+	cmd     *exec.Cmd
+	done    chan struct{}
+	started time.Time
 }
 
-// start runs p with an empty directory and waits until it listens.
-func (b *bench) start(ctx context.Context, p program) (*process, error) {
+// launch runs p with an empty directory.
+func (b *bench) launch(ctx context.Context, p program) (*process, error) {
 	dir, err := os.MkdirTemp(b.dir, "run-")
 	if err != nil {
 		return nil, err
@@ -49,12 +50,21 @@ func (b *bench) start(ctx context.Context, p program) (*process, error) {
 	cmd := b.server.Command(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	s := &process{dir: dir, cmd: cmd, done: make(chan struct{}), started: time.Now()}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &process{dir: dir, cmd: cmd, done: make(chan struct{})}
 	go func() { cmd.Wait(); close(s.done) }()
-	for range 100 {
+	return s, nil
+}
+
+// start runs p with an empty directory and waits until it listens.
+func (b *bench) start(ctx context.Context, p program) (*process, error) {
+	s, err := b.launch(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	for range 200 {
 		pause(ctx, 50*time.Millisecond)
 		if s.listens(p.port) {
 			pause(ctx, 300*time.Millisecond) // what it does after it listens
@@ -62,7 +72,7 @@ func (b *bench) start(ctx context.Context, p program) (*process, error) {
 		}
 		select {
 		case <-s.done:
-			out, _ := os.ReadFile(log.Name())
+			out, _ := os.ReadFile(filepath.Join(s.dir, "output"))
 			s.stop()
 			return nil, fmt.Errorf("it ended at once: %s", out)
 		default:
@@ -134,25 +144,16 @@ func (s *process) cpu() time.Duration {
 	return time.Duration(ticks) * (time.Second / 100) // USER_HZ is 100 on Linux
 }
 
-// musterServer is Muster as a user would start it, with a pool of 65,000
-// addresses. files are boot loaders by name, shared by hard link.
-func (b *bench) musterServer(port string, files map[string]string) program {
-	return program{"Muster", port, func(dir string) ([]string, []string, error) {
-		conf := filepath.Join(dir, "muster.toml")
-		loaders := filepath.Join(dir, "data", "loaders")
-		err := errors.Join(
-			os.WriteFile(conf, []byte(`[[network]]
-name = "lab"
-interface = "eth0"
-mode = "full"
-range = "`+poolFrom+"-"+poolTo+`"
-lease = "1h"
-`), 0o644), os.MkdirAll(loaders, 0o755))
-		for name, from := range files {
-			err = errors.Join(err, os.Link(from, filepath.Join(loaders, name)))
+// memory is the resident set of the process in MB, its file pages included.
+func (s *process) memory() float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			kb, _ := strconv.Atoi(f[1])
+			return float64(kb) * 1024 / 1e6
 		}
-		return []string{b.muster, "serve", "--config", conf, "--data-dir", filepath.Join(dir, "data")}, nil, err
-	}}
+	}
+	return 0
 }
 
 // makeFile writes a test file that is the same in every run and in which no

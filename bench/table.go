@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -23,6 +24,7 @@ type table struct {
 	servers []string
 	notes   []string
 	rows    []*row
+	growth  bool // a ratio is the other to the first, not the first to the other
 }
 
 type row struct {
@@ -52,6 +54,23 @@ func (t *table) add(name, unit string, p program, v float64) {
 	t.rows[i].values[p.name] = append(t.rows[i].values[p.name], v)
 }
 
+// delays notes one run's mean, median, 99th percentile and worst, in
+// milliseconds.
+func (t *table) delays(name string, p program, v []float64) {
+	if len(v) == 0 {
+		return
+	}
+	sum := 0.0
+	for _, x := range v {
+		sum += x
+	}
+	s := slices.Sorted(slices.Values(v))
+	t.add(name+", mean", "ms", p, sum/float64(len(s)))
+	t.add(name+", p50", "ms", p, median(s))
+	t.add(name+", p99", "ms", p, s[(99*len(s)+99)/100-1])
+	t.add(name+", worst", "ms", p, s[len(s)-1])
+}
+
 func (t *table) print(w io.Writer) {
 	first, peers := t.servers[0], t.servers[1:]
 	fmt.Fprintf(w, "\n### %s\n\n| |", t.title)
@@ -59,7 +78,11 @@ func (t *table) print(w io.Writer) {
 		fmt.Fprintf(w, " %s |", s)
 	}
 	for _, s := range peers {
-		fmt.Fprintf(w, " %s/%s |", first, s)
+		if t.growth {
+			fmt.Fprintf(w, " %s/%s |", s, first)
+		} else {
+			fmt.Fprintf(w, " %s/%s |", first, s)
+		}
 	}
 	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(t.servers)+len(peers)))
 	for _, r := range t.rows {
@@ -68,7 +91,11 @@ func (t *table) print(w io.Writer) {
 			fmt.Fprintf(w, " %s |", spread(r.values[s]))
 		}
 		for _, s := range peers {
-			fmt.Fprintf(w, " %s |", ratio(r.values[first], r.values[s]))
+			over, under := r.values[first], r.values[s]
+			if t.growth {
+				over, under = under, over
+			}
+			fmt.Fprintf(w, " %s |", ratio(over, under))
 		}
 		fmt.Fprintln(w)
 	}
@@ -82,6 +109,9 @@ func (t *table) print(w io.Writer) {
 func spread(v []float64) string {
 	if len(v) == 0 {
 		return "–"
+	}
+	if len(v) == 1 {
+		return digits(v[0])
 	}
 	return fmt.Sprintf("%s (%s–%s)", digits(median(v)), digits(slices.Min(v)), digits(slices.Max(v)))
 }
@@ -106,6 +136,14 @@ func digits(x float64) string {
 		return "0"
 	}
 	return fmt.Sprintf("%.*f", max(0, 2-int(math.Floor(math.Log10(math.Abs(x))))), x)
+}
+
+// thousands writes 50000 as 50,000.
+func thousands(n int) string {
+	if n < 1000 {
+		return strconv.Itoa(n)
+	}
+	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }
 
 func bytesText(n int) string {

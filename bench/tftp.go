@@ -41,7 +41,7 @@ func (b *bench) tftp(ctx context.Context) (*table, error) {
 		return nil, err
 	}
 	files := map[string]string{"undionly.kpxe": bigFile, "ipxe.efi": smallFile}
-	servers := []program{b.musterServer("udp/69", files), b.tftpdHPA(files), b.atftpd(files), b.dnsmasqTFTP(files)}
+	servers := []program{b.musterServer("Muster", "udp/69", pool{size: 65000}, "", files), b.tftpdHPA(files), b.atftpd(files), b.dnsmasqTFTP(files)}
 	t := newTable("TFTP", servers)
 	t.note("blksize %d. One client: %s. %d clients: %s each, all at once. A dash: the server does not know the windowsize option; or, for the CPU of tftpd-hpa, it cannot be told, because each transfer is a process that ends unseen.", blockSize, bytesText(big), crowd, bytesText(small))
 	mb := func(n int, d time.Duration) float64 { return float64(n) / 1e6 / d.Seconds() }

@@ -38,7 +38,6 @@ type ClassMatch struct {
 
 func (m *ClassMatch) holds(in *Sighting) bool {
 	f := &in.Firmware
-	mac := in.ID.MAC.String()
 	switch {
 	case m.IPXE && !f.IPXE,
 		len(m.VendorClass) > 0 && !anyGlob(m.VendorClass, f.VendorClass),
@@ -46,7 +45,9 @@ func (m *ClassMatch) holds(in *Sighting) bool {
 		len(m.Arch) > 0 && !slices.Contains(m.Arch, f.Arch),
 		m.AnyArch && f.Arch == ArchNone && !f.Proxied,
 		len(m.Enterprise) > 0 && !slices.Contains(m.Enterprise, f.Enterprise),
-		len(m.OUI) > 0 && !slices.ContainsFunc(m.OUI, func(p string) bool { return strings.HasPrefix(mac, strings.ToLower(strings.ReplaceAll(p, "-", ":"))) }),
+		len(m.OUI) > 0 && !slices.ContainsFunc(m.OUI, func(p string) bool {
+			return strings.HasPrefix(in.ID.MAC.Bare(), strings.ToLower(separators.Replace(p)))
+		}),
 		m.Filler && !f.PiROM:
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 )
@@ -16,7 +17,9 @@ import (
 // an unknown machine, a bad token or an empty pool are decisions.
 func Decide(v View, p *Policy, in Sighting) (Decision, error) {
 	in.ID = in.ID.Clean()
-	t := &turn{v: v, p: p, in: in}
+	t := turns.Get().(*turn)
+	defer turns.Put(t)
+	*t = turn{v: v, p: p, in: in}
 	for _, r := range rules {
 		t.rule = r.name
 		done, err := r.fn(t)
@@ -34,6 +37,10 @@ func Decide(v View, p *Policy, in Sighting) (Decision, error) {
 	t.finish()
 	return t.d, nil
 }
+
+// turns are used again: a turn is large and short-lived, and garbage is what
+// limits how many machines are answered. What leaves a turn is a copy.
+var turns = sync.Pool{New: func() any { return new(turn) }}
 
 // rules, in order. Each is in a file of its own, and each either ends the turn
 // or adds to it.

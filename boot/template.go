@@ -77,6 +77,10 @@ const (
 
 // glob matches with path.Match but without its one special separator.
 func glob(pattern, s string) bool {
+	// "PXEClient*" and its like, which every packet is compared with.
+	if p, ok := strings.CutSuffix(pattern, "*"); ok && literal(p) {
+		return strings.HasPrefix(s, p)
+	}
 	ok, err := path.Match(strings.ReplaceAll(pattern, "/", "\x01"), strings.ReplaceAll(s, "/", "\x01"))
 	return ok && err == nil
 }

@@ -22,17 +22,20 @@ import (
 
 // socket is a Conn on the kernel.
 type socket struct {
-	pc    *net.UDPConn
-	ip    *ipv4.PacketConn
-	raw   int // AF_PACKET; -1 without the privilege
-	port  int
-	links links
-	msgs  []ipv4.Message
-	now   func() time.Time
+	pc      *net.UDPConn
+	ip      *ipv4.PacketConn
+	raw     int // AF_PACKET; -1 without the privilege
+	port    int
+	links   links
+	readers sync.Pool
+	now     func() time.Time
 
 	mu     sync.RWMutex // raw may not be closed under a sender
 	closed bool
 }
+
+// reader is what one Read needs beside the caller's buffers.
+type reader struct{ msgs []ipv4.Message }
 
 // Listen opens a port (67 or 4011) on every interface; which of them is served
 // is the policy's affair. Without CAP_NET_RAW it still works: replies to
@@ -59,7 +62,7 @@ func Listen(ctx context.Context, port int, now func() time.Time) (c Conn, frames
 	if err != nil {
 		return nil, false, err
 	}
-	s := &socket{pc: l.(*net.UDPConn), port: port, raw: -1, now: now}
+	s := &socket{pc: l.(*net.UDPConn), port: port, raw: -1, now: now, readers: sync.Pool{New: func() any { return new(reader) }}}
 	s.ip = ipv4.NewPacketConn(s.pc)
 	if err := s.ip.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true); err != nil {
 		l.Close()
@@ -73,20 +76,25 @@ func Listen(ctx context.Context, port int, now func() time.Time) (c Conn, frames
 }
 
 func (s *socket) Read(ps []Packet) (int, error) {
-	if len(s.msgs) != len(ps) {
-		s.msgs = make([]ipv4.Message, len(ps))
-		for i := range s.msgs {
-			s.msgs[i].Buffers = [][]byte{ps[i].Buf}
-			s.msgs[i].OOB = ipv4.NewControlMessage(ipv4.FlagInterface | ipv4.FlagDst)
+	r := s.readers.Get().(*reader)
+	defer s.readers.Put(r)
+	if len(r.msgs) < len(ps) {
+		r.msgs = make([]ipv4.Message, len(ps))
+		for i := range r.msgs {
+			r.msgs[i].OOB = ipv4.NewControlMessage(ipv4.FlagInterface | ipv4.FlagDst)
 		}
 	}
-	n, err := s.ip.ReadBatch(s.msgs, 0)
+	msgs := r.msgs[:len(ps)]
+	for i := range msgs {
+		msgs[i].Buffers = append(msgs[i].Buffers[:0], ps[i].Buf)
+	}
+	n, err := s.ip.ReadBatch(msgs, 0)
 	if err != nil {
 		return 0, err
 	}
 	now := s.now()
 	for i := range n {
-		m, p := &s.msgs[i], &ps[i]
+		m, p := &msgs[i], &ps[i]
 		p.N = m.N
 		p.Meta = Meta{At: now, Proxy: s.port == proxyPort}
 		if ua, ok := m.Addr.(*net.UDPAddr); ok {
@@ -206,6 +214,7 @@ func (s *socket) Close() error {
 // links names interfaces by index. A USB NIC that comes back may have another
 // index and an index another name, so what is known is asked again.
 type links struct {
+	mu    sync.Mutex
 	known map[int]string
 	asked time.Time
 }
@@ -213,6 +222,8 @@ type links struct {
 const linksLife = 2 * time.Second
 
 func (l *links) name(index int, now time.Time) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if now.Sub(l.asked) > linksLife || l.known == nil {
 		l.known, l.asked = map[int]string{}, now
 	}

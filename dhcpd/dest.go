@@ -59,7 +59,7 @@ func way4(r *request, d boot.Decision) Dest {
 			return Dest{How: Unicast, Addr: src}
 		}
 	}
-	if c := addr4(r.msg.ClientIPAddr); c.IsValid() {
+	if c := addr4(r.msg.ciaddr[:]); c.IsValid() {
 		return Dest{How: Unicast, Addr: netip.AddrPortFrom(c, clientPort)}
 	}
 	var grant *boot.Grant
@@ -69,7 +69,7 @@ func way4(r *request, d boot.Decision) Dest {
 	case boot.Ack:
 		grant = x.Grant
 	}
-	if r.msg.IsBroadcast() || grant == nil {
+	if r.msg.flags&broadcastFlag != 0 || grant == nil {
 		return Dest{How: Broadcast, Addr: everybody}
 	}
 	return Dest{How: Frame, Addr: netip.AddrPortFrom(grant.Addr, clientPort), MAC: r.in.ID.MAC}

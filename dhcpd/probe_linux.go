@@ -111,7 +111,7 @@ func offerFor(ip []byte, xid dhcpv4.TransactionID) (r boot.Rival, ok bool) {
 	if err != nil || m.TransactionID != xid || m.MessageType() != dhcpv4.MessageTypeOffer {
 		return r, false
 	}
-	r.Server, r.Offered = addr4(m.Options.Get(dhcpv4.OptionServerIdentifier)), addr4(m.YourIPAddr)
+	r.Server, r.Offered = addr4(m.Options.Get(dhcpv4.OptionServerIdentifier)), addr4(m.YourIPAddr.To4())
 	var with []string
 	if a := addr4(m.Options.Get(dhcpv4.OptionRouter)[:min(4, len(m.Options.Get(dhcpv4.OptionRouter)))]); a.IsValid() {
 		with = append(with, "router "+a.String())
@@ -238,7 +238,7 @@ func Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.
 			continue
 		}
 		if ip, ok := from.(*net.IPAddr); ok {
-			if a := addr4(ip.IP); asked[a] && !slices.Contains(found, a) {
+			if a := addr4(ip.IP.To4()); asked[a] && !slices.Contains(found, a) {
 				found = append(found, a)
 			}
 		}

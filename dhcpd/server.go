@@ -1,10 +1,11 @@
 // server.go: reads packets in batches, gives each a slot, asks, answers. A
-// flood finds the slots full and is dropped and counted; a REQUEST that waits
-// for the disk never keeps a DISCOVER waiting.
+// flood waits in the socket's buffer and what does not fit is the kernel's to
+// drop; a REQUEST that waits for the disk never keeps a DISCOVER waiting.
 
 package dhcpd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,8 @@ import (
 )
 
 // Conn is the sockets of one port. Read fills buffers and returns how many
-// packets it read; it returns net.ErrClosed (wrapped or not) after Close.
+// packets it read; several may read at once. It returns net.ErrClosed (wrapped
+// or not) after Close.
 type Conn interface {
 	Read([]Packet) (int, error)
 	Send(reply []byte, to Dest, m Meta) error
@@ -40,10 +42,9 @@ const (
 	linkSlots    = slots / 4 // of one interface, once it is crowded
 	batch        = 64
 
-	discoverWorkers = 4
-	discoverQueue   = 1024
-	bufferSize      = 2048
-	maxDelayed      = 64 // replies that wait; beyond that they leave at once
+	readers    = 2 // of a port
+	bufferSize = 2048
+	maxDelayed = 64 // replies that wait; beyond that they leave at once
 )
 
 // Server answers DHCPv4.
@@ -79,30 +80,59 @@ func NewServer(ask boot.Decider, log *slog.Logger) *Server {
 func (s *Server) Serve(ctx context.Context, c Conn) error {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	// DISCOVERs go to a few workers, so that a flood of them queues among
-	// itself and never in front of the store's writer. REQUESTs wait for the
-	// disk: each has a worker, and a worker that is done takes the next.
+	// Readers answer DISCOVERs themselves: a flood of them waits in the socket's
+	// buffer. REQUESTs wait for the disk: each has a worker, and a worker that
+	// is done takes the next.
 	var wg sync.WaitGroup // this port's alone: the other one may live on
-	defer wg.Wait()
-	work := func(r *request) {
-		if wait := s.answer(ctx, c, r); wait != nil {
-			wg.Go(func() { wait(); s.release(r) })
-			return
-		}
-		s.release(r)
+	work := &workers{s: s, c: c, wg: &wg, commits: make(chan *request), room: make(chan struct{}, requestSlots)}
+	errs := make(chan error, readers)
+	for range readers {
+		go func() { errs <- s.read(ctx, c, work) }()
 	}
-	discovers := make(chan *request, discoverQueue)
-	defer close(discovers)
-	for range discoverWorkers {
-		wg.Go(func() {
-			for r := range discovers {
-				work(r)
+	var err error
+	for range readers {
+		if e := <-errs; e != nil && err == nil {
+			err = e
+			c.Close()
+		}
+	}
+	close(work.commits)
+	wg.Wait()
+	return err
+}
+
+// workers answer what may wait for a commit.
+type workers struct {
+	s       *Server
+	c       Conn
+	wg      *sync.WaitGroup
+	commits chan *request
+	room    chan struct{} // a token for each worker there is
+}
+
+func (w *workers) hand(ctx context.Context, r *request) {
+	select {
+	case w.commits <- r:
+	case w.room <- struct{}{}:
+		w.wg.Go(func() {
+			w.answer(ctx, r)
+			for r := range w.commits {
+				w.answer(ctx, r)
 			}
 		})
 	}
-	commits := make(chan *request)
-	defer close(commits)
-	idle := make(chan struct{}, requestSlots) // a token for each worker there is
+}
+
+func (w *workers) answer(ctx context.Context, r *request) {
+	if wait := w.s.answer(ctx, w.c, r); wait != nil {
+		w.wg.Go(func() { wait(); w.s.release(r) })
+		return
+	}
+	w.s.release(r)
+}
+
+// read is one reader.
+func (s *Server) read(ctx context.Context, c Conn, work *workers) error {
 	ps := make([]Packet, batch)
 	for i := range ps {
 		ps[i].Buf = make([]byte, bufferSize)
@@ -136,29 +166,27 @@ func (s *Server) Serve(ctx context.Context, c Conn) error {
 				s.log.Debug("packet dropped", "from", p.Meta.Source, "interface", p.Meta.Interface, "err", err)
 				continue
 			}
-			if !s.take(r) {
+			switch {
+			case !s.take(r):
 				s.Stats.Dropped.Add(1)
-				continue
+			case r.commits():
+				r.own()
+				work.hand(ctx, r)
+			default:
+				work.answer(ctx, r)
 			}
-			if !r.commits() {
-				select {
-				case discovers <- r:
-				default:
-					s.release(r)
-					s.Stats.Dropped.Add(1)
-				}
-				continue
-			}
-			select {
-			case commits <- r:
-			case idle <- struct{}{}:
-				wg.Go(func() {
-					work(r)
-					for r := range commits {
-						work(r)
-					}
-				})
-			}
+		}
+	}
+}
+
+// own keeps, of the options that lie in the reader's buffer, copies of those that
+// the reply will need.
+func (r *request) own() {
+	old := r.msg
+	r.msg.options, r.msg.at = nil, [256]uint8{}
+	for _, code := range []byte{optRelayInfo, optClientID, optMachineID, optMaxSize} {
+		if old.has(code) {
+			r.msg.set(code, bytes.Clone(old.get(code)))
 		}
 	}
 }

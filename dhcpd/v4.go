@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-
 	"github.com/musterboot/muster/boot"
 )
 
@@ -38,49 +36,36 @@ var (
 
 // request is a parsed packet with the facts drawn from it.
 type request struct {
-	msg       *dhcpv4.DHCPv4
+	msg       packet
 	meta      Meta
 	in        boot.Sighting
 	relayPort bool // the relay wants the reply at the port it sent from (RFC 8357)
 }
 
 const (
-	optVendor43      = 43
-	optUserClass     = 77
-	optArch          = 93
-	optMachineID     = 97
-	optVendorClasses = 124
-	optVendorOptions = 125
-	optSubnet        = 118
-	optIPXE          = 175
-	ipxeHTTP         = 0x13
-	optRapidCommit   = 80
-	pxeBootItem      = 71 // of option 43
-	relayCircuit     = 1
-	relayRemote      = 2
-	relayLink        = 5
-	relayServerID    = 11
-	relaySource      = 19
-	maxDatagram      = 1472 // edk2 PXE discards more, whatever it advertised
-	minDatagram      = 576
-	headersIPUDP     = 28
-	fixedPart        = 240 // header and magic cookie
-	bootpMinLength   = 300
+	ipxeHTTP      = 0x13
+	pxeBootItem   = 71 // of option 43
+	relayCircuit  = 1
+	relayRemote   = 2
+	relayLink     = 5
+	relayServerID = 11
+	relaySource   = 19
 )
 
-// parse4 reads one packet. It keeps nothing of b.
+// parse4 reads one packet. Option values in msg lie in b; the Sighting keeps
+// nothing of it.
 func parse4(b []byte, m Meta) (*request, error) {
-	msg, err := dhcpv4.FromBytes(b)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+	r := &request{meta: m}
+	msg := &r.msg
+	if err := msg.decode(b); err != nil {
+		return nil, err
 	}
-	if msg.OpCode != dhcpv4.OpcodeBootRequest {
+	if msg.op != bootRequest {
 		return nil, ErrNotAsked
 	}
-	if msg.HWType != 1 || len(msg.ClientHWAddr) != 6 {
+	if msg.htype != 1 || msg.hlen != 6 {
 		return nil, ErrHardware
 	}
-	r := &request{msg: msg, meta: m}
 	in := &r.in
 	in.At, in.Source = m.At, m.Source
 	in.Via = boot.DHCP4
@@ -88,33 +73,38 @@ func parse4(b []byte, m Meta) (*request, error) {
 		in.Via = boot.Proxy4
 	}
 	in.Link = boot.Link{Interface: m.Interface, Local: m.Local}
-	if ga := addr4(msg.GatewayIPAddr); ga.IsValid() {
+	if ga := addr4(msg.giaddr[:]); ga.IsValid() {
 		in.Link.Relay, in.Link.Subnet = ga, ga
 	}
-	copy(in.ID.MAC[:], msg.ClientHWAddr)
+	copy(in.ID.MAC[:], msg.chaddr[:])
 
-	o := msg.Options
-	ciaddr := addr4(msg.ClientIPAddr)
+	ciaddr := addr4(msg.ciaddr[:])
 	if in.Link.Client = ciaddr; !ciaddr.IsValid() && m.Source.Addr().IsValid() && !m.Source.Addr().IsUnspecified() && !in.Link.Relay.IsValid() {
 		in.Link.Client = m.Source.Addr()
 	}
-	asked := addr4(o.Get(dhcpv4.OptionRequestedIPAddress))
-	in.Want.Server = addr4(o.Get(dhcpv4.OptionServerIdentifier))
-	in.Want.Name = text(o.Get(dhcpv4.OptionHostName))
-	_, in.Want.Rapid = o[optRapidCommit]
-	if l := o.Get(dhcpv4.OptionParameterRequestList); len(l) > 0 {
+	asked := addr4(msg.get(optRequested))
+	in.Want.Server = addr4(msg.get(optServerID))
+	in.Want.Name = text(msg.get(optHostName))
+	in.Want.Rapid = msg.has(optRapidCommit)
+	if l := msg.get(optAsked); len(l) > 0 {
 		in.Want.Options = bytes.Clone(l)
 	}
-	in.Want.ClientID = hex.EncodeToString(o.Get(dhcpv4.OptionClientIdentifier))
-	if v := o.Get(dhcpv4.OptionIPAddressLeaseTime); len(v) == 4 {
+	in.Want.ClientID = hex.EncodeToString(msg.get(optClientID))
+	if v := msg.get(optLease); len(v) == 4 {
 		in.Want.Lease = time.Duration(binary.BigEndian.Uint32(v)) * time.Second
 	}
-	switch msg.MessageType() {
-	case dhcpv4.MessageTypeNone:
+	kind := byte(typeNone)
+	if v := msg.get(optType); len(v) == 1 {
+		kind = v[0]
+	} else if msg.has(optType) {
+		return nil, fmt.Errorf("%w: message type of %d bytes", ErrMalformed, len(v))
+	}
+	switch kind {
+	case typeNone:
 		in.Step = boot.Bootp
-	case dhcpv4.MessageTypeDiscover:
+	case typeDiscover:
 		in.Step, in.Want.Addr = boot.Discover, asked
-	case dhcpv4.MessageTypeRequest:
+	case typeRequest:
 		switch {
 		case m.Proxy:
 			in.Step, in.Want.Addr = boot.Selecting, ciaddr
@@ -125,11 +115,11 @@ func parse4(b []byte, m Meta) (*request, error) {
 		default:
 			in.Step, in.Want.Addr = boot.InitReboot, asked
 		}
-	case dhcpv4.MessageTypeDecline:
+	case typeDecline:
 		in.Step, in.Want.Addr = boot.Decline, asked
-	case dhcpv4.MessageTypeRelease:
+	case typeRelease:
 		in.Step, in.Want.Addr = boot.Release, ciaddr
-	case dhcpv4.MessageTypeInform:
+	case typeInform:
 		in.Step, in.Want.Addr = boot.Inform, ciaddr
 	default:
 		return nil, ErrType
@@ -137,31 +127,31 @@ func parse4(b []byte, m Meta) (*request, error) {
 
 	f := &in.Firmware
 	f.Arch = boot.ArchNone
-	if a := o.Get(dhcpv4.GenericOptionCode(optArch)); len(a) >= 2 {
+	if a := msg.get(optArch); len(a) >= 2 {
 		f.Arch = boot.Arch(binary.BigEndian.Uint16(a)) // a list is possible; the first counts
 	}
-	f.VendorClass = text(o.Get(dhcpv4.OptionClassIdentifier))
-	f.UserClass = userClass(o.Get(dhcpv4.GenericOptionCode(optUserClass)))
-	feat := o.Get(dhcpv4.GenericOptionCode(optIPXE))
+	f.VendorClass = text(msg.get(optVendorClass))
+	f.UserClass = userClass(msg.get(optUserClass))
+	feat := msg.get(optIPXE)
 	f.IPXE = f.UserClass == "iPXE" || feat != nil
 	f.NoHTTP = lacksHTTP(feat)
 	f.Proxied = m.Proxy
 	for _, code := range []uint8{optVendorClasses, optVendorOptions} {
-		if v := o[code]; len(v) >= 4 && f.Enterprise == 0 {
+		if v := msg.get(code); len(v) >= 4 && f.Enterprise == 0 {
 			f.Enterprise = binary.BigEndian.Uint32(v)
 		}
 	}
-	if g := o.Get(dhcpv4.GenericOptionCode(optMachineID)); len(g) == 17 && g[0] == 0 {
+	if g := msg.get(optMachineID); len(g) == 17 && g[0] == 0 {
 		in.ID.UUID, _ = boot.UUIDFromWire(g[1:])
 		f.PiROM = bytes.Count(g[1:], []byte{0x44}) == 16
 	}
-	if id := o.Get(dhcpv4.OptionClientIdentifier); len(id) > 7 && len(id) < 140 && id[0] == 0xff {
+	if id := msg.get(optClientID); len(id) > 7 && len(id) < 140 && id[0] == 0xff {
 		in.ID.DUID = hex.EncodeToString(id[5:]) // RFC 4361: ff, IAID, DUID
 	}
 	if in.Link.Relay.IsValid() {
 		// Believed of a relay only; a client could write it too, and the
 		// switch in between strips it or drops the packet (RFC 3046 2.1).
-		ri := subOptions(o.Get(dhcpv4.OptionRelayAgentInformation))
+		ri := subOptions(msg.get(optRelayInfo))
 		in.Link.Port = switchPort(ri[relayRemote], ri[relayCircuit])
 		if v := ri[relayLink]; len(v) == 4 {
 			in.Link.Subnet = addr4(v)
@@ -170,15 +160,15 @@ func parse4(b []byte, m Meta) (*request, error) {
 			in.Link.ServerID = addr4(v)
 		}
 		_, r.relayPort = ri[relaySource]
-		if s := o.Get(dhcpv4.GenericOptionCode(optSubnet)); len(s) == 4 {
+		if s := msg.get(optSubnet); len(s) == 4 {
 			in.Link.Subnet = addr4(s)
 		}
-	} else if ri := o.Get(dhcpv4.OptionRelayAgentInformation); ri != nil {
+	} else if ri := msg.get(optRelayInfo); ri != nil {
 		// A switch that snoops adds it without being a relay.
 		sub := subOptions(ri)
 		in.Link.Port = switchPort(sub[relayRemote], sub[relayCircuit])
 	}
-	if v := subOptions(o.Get(dhcpv4.GenericOptionCode(optVendor43)))[pxeBootItem]; len(v) == 4 && v[2]&0x80 == 0 {
+	if v := subOptions(msg.get(optVendor43))[pxeBootItem]; len(v) == 4 && v[2]&0x80 == 0 {
 		in.Want.Item = binary.BigEndian.Uint16(v)
 	}
 	return r, nil
@@ -203,15 +193,6 @@ func switchPort(remote, circuit []byte) string {
 		}
 	}
 	return strings.Join(parts, ":")
-}
-
-func addr4(b []byte) netip.Addr {
-	if v4 := net.IP(b).To4(); v4 != nil {
-		if a := netip.AddrFrom4([4]byte(v4)); !a.IsUnspecified() {
-			return a
-		}
-	}
-	return netip.Addr{}
 }
 
 // text keeps the printable part of an option; firmware pads with NULs.
@@ -278,12 +259,12 @@ func build4(r *request, d boot.Decision) []byte {
 	var grant *boot.Grant
 	var info *boot.BootInfo
 	var opts boot.Options
-	kind := dhcpv4.MessageTypeNone
+	kind := byte(typeNone)
 	switch x := d.Reply.(type) {
 	case boot.Offer:
-		kind, grant, info, opts = dhcpv4.MessageTypeOffer, x.Grant, x.Boot, x.Options
+		kind, grant, info, opts = typeOffer, x.Grant, x.Boot, x.Options
 	case boot.Ack:
-		kind, grant, info, opts = dhcpv4.MessageTypeAck, x.Grant, x.Boot, x.Options
+		kind, grant, info, opts = typeAck, x.Grant, x.Boot, x.Options
 	case boot.Nak:
 		return nak4(r, x)
 	default:
@@ -292,54 +273,54 @@ func build4(r *request, d boot.Decision) []byte {
 	m := r.skeleton()
 	w := optionWriter{msg: m, left: r.room(), extra: opts.Extra, split: d.Class == boot.Plain}
 	if r.in.Step != boot.Bootp {
-		w.must(dhcpv4.OptionDHCPMessageType, []byte{byte(kind)})
-		w.must(dhcpv4.OptionServerIdentifier, opts.Server.AsSlice())
+		w.must(optType, []byte{kind})
+		w.must(optServerID, opts.Server.AsSlice())
 	}
 	w.echo(r)
-	if kind == dhcpv4.MessageTypeAck {
-		m.ClientIPAddr = r.msg.ClientIPAddr
+	if kind == typeAck {
+		m.ciaddr = r.msg.ciaddr
 	}
 	if x, ok := d.Reply.(boot.Ack); ok && x.Rapid {
-		w.must(dhcpv4.GenericOptionCode(optRapidCommit), nil)
+		w.must(optRapidCommit, nil)
 	}
 	if grant != nil {
-		m.YourIPAddr = grant.Addr.AsSlice()
+		m.yiaddr = four(grant.Addr)
 	}
 	if grant != nil && grant.Lease > 0 {
 		secs := func(d time.Duration) []byte { return binary.BigEndian.AppendUint32(nil, uint32(d/time.Second)) }
-		w.put(dhcpv4.OptionIPAddressLeaseTime, secs(grant.Lease))
-		w.put(dhcpv4.OptionRenewTimeValue, secs(grant.Lease/2))
-		w.put(dhcpv4.OptionRebindingTimeValue, secs(grant.Lease*7/8))
+		w.put(optLease, secs(grant.Lease))
+		w.put(optRenew, secs(grant.Lease/2))
+		w.put(optRebind, secs(grant.Lease*7/8))
 	}
 	if opts.Subnet.IsValid() {
-		w.put(dhcpv4.OptionSubnetMask, net.CIDRMask(opts.Subnet.Bits(), 32))
+		w.put(optSubnetMask, net.CIDRMask(opts.Subnet.Bits(), 32))
 	}
-	w.put(dhcpv4.OptionRouter, addrs(opts.Routers))
+	w.put(optRouter, addrs(opts.Routers))
 	if info != nil {
 		bootPart(m, &w, info, grant != nil)
-		if g := r.msg.Options.Get(dhcpv4.GenericOptionCode(optMachineID)); len(g) == 17 {
-			w.put(dhcpv4.GenericOptionCode(optMachineID), g) // BIOS ROMs expect it back
+		if g := r.msg.get(optMachineID); len(g) == 17 {
+			w.put(optMachineID, g) // BIOS ROMs expect it back
 		}
 	}
-	w.put(dhcpv4.OptionDomainNameServer, addrs(opts.DNS))
-	w.put(dhcpv4.OptionDomainName, []byte(opts.Domain))
-	w.put(dhcpv4.OptionHostName, []byte(opts.Name))
+	w.put(optDNS, addrs(opts.DNS))
+	w.put(optDomain, []byte(opts.Domain))
+	w.put(optHostName, []byte(opts.Name))
 	for _, o := range opts.Extra {
-		w.put(dhcpv4.GenericOptionCode(o.Code), o.Data)
+		w.put(o.Code, o.Data)
 	}
-	return m.ToBytes()
+	return m.encode()
 }
 
 // bootPart writes the first file in every place that some client reads it:
 // the header for shim, GRUB, U-Boot and ROMs, options 66 and 67 for the rest.
-func bootPart(m *dhcpv4.DHCPv4, w *optionWriter, info *boot.BootInfo, full bool) {
-	w.put(dhcpv4.OptionClassIdentifier, []byte(info.VendorClass))
+func bootPart(m *packet, w *optionWriter, info *boot.BootInfo, full bool) {
+	w.put(optVendorClass, []byte(info.VendorClass))
 	if info.Class == boot.HTTPClient {
-		w.put(dhcpv4.OptionBootfileName, []byte(info.File))
+		w.put(optBootfile, []byte(info.File))
 		return
 	}
-	m.ServerIPAddr = info.Server.AsSlice()
-	m.ServerHostName = info.Server.String()
+	m.siaddr = four(info.Server)
+	m.sname = info.Server.String()
 	file := info.File
 	switch info.Class {
 	case boot.PXE:
@@ -347,36 +328,36 @@ func bootPart(m *dhcpv4.DHCPv4, w *optionWriter, info *boot.BootInfo, full bool)
 		case info.Menu != nil:
 			// A file beside a menu would be started instead of it.
 			file = ""
-			w.put(dhcpv4.GenericOptionCode(optVendor43), menu(info.Menu, info.Server))
+			w.put(optVendor43, menu(info.Menu, info.Server))
 		case info.Item != 0:
 			// The boot item comes back (PXE 2.1 3.3); layer 0 is the loader.
-			w.put(dhcpv4.GenericOptionCode(optVendor43), append(binary.BigEndian.AppendUint16([]byte{pxeBootItem, 4}, info.Item), 0, 0, 255))
+			w.put(optVendor43, append(binary.BigEndian.AppendUint16([]byte{pxeBootItem, 4}, info.Item), 0, 0, 255))
 		case !info.BINL:
 			// Discovery control, bit 3: take the file at once, no menu, no boot
 			// server discovery. Without it UEFI goes to port 4011. The inner end
 			// marker is part of the option.
-			w.put(dhcpv4.GenericOptionCode(optVendor43), []byte{6, 1, 8, 255})
+			w.put(optVendor43, []byte{6, 1, 8, 255})
 		}
 		if file != "" {
 			// The NUL keeps old UEFI from reading into the next option.
-			w.put(dhcpv4.OptionBootfileName, append([]byte(file), 0))
+			w.put(optBootfile, append([]byte(file), 0))
 		}
 	case boot.IPXE:
-		w.put(dhcpv4.OptionBootfileName, []byte(file))
+		w.put(optBootfile, []byte(file))
 		if full {
 			// no-pxedhcp: no two seconds of waiting for a proxy. A proxy itself
 			// must never say it.
-			w.put(dhcpv4.GenericOptionCode(optIPXE), []byte{176, 1, 1})
+			w.put(optIPXE, []byte{176, 1, 1})
 		}
 	}
 	// An operator's file goes where this client looks first, too.
-	if o := w.extraOf(dhcpv4.OptionBootfileName.Code()); o != nil {
+	if o := w.extraOf(optBootfile); o != nil {
 		file = strings.TrimRight(string(o), "\x00")
 	}
 	if len(file) < 128 {
-		m.BootFileName = file
+		m.file = file
 	}
-	w.put(dhcpv4.OptionTFTPServerName, []byte(info.Server.String()))
+	w.put(optTFTPServer, []byte(info.Server.String()))
 }
 
 // menu is option 43 for firmware that shows one: no discovery but from the list
@@ -402,20 +383,20 @@ func menu(m *boot.Menu, server netip.Addr) []byte {
 func nak4(r *request, x boot.Nak) []byte {
 	m := r.skeleton()
 	w := optionWriter{msg: m, left: r.room()}
-	w.must(dhcpv4.OptionDHCPMessageType, []byte{byte(dhcpv4.MessageTypeNak)})
+	w.must(optType, []byte{typeNak})
 	if s := x.Options.Server; s.IsValid() {
-		w.must(dhcpv4.OptionServerIdentifier, s.AsSlice())
+		w.must(optServerID, s.AsSlice())
 	}
 	w.echo(r)
 	msg := x.Message
 	if len(msg) > 128 {
 		msg = msg[:128]
 	}
-	w.put(dhcpv4.OptionMessage, []byte(msg))
+	w.put(optMessage, []byte(msg))
 	if r.in.Link.Relay.IsValid() {
-		m.Flags |= 0x8000 // RFC 2131 4.3.2: the relay must broadcast it
+		m.flags |= broadcastFlag // RFC 2131 4.3.2: the relay must broadcast it
 	}
-	return m.ToBytes()
+	return m.encode()
 }
 
 // source is the address that a reply leaves from.
@@ -432,13 +413,9 @@ func source(d boot.Decision) netip.Addr {
 }
 
 // skeleton copies what every reply repeats.
-func (r *request) skeleton() *dhcpv4.DHCPv4 {
-	q := r.msg
-	return &dhcpv4.DHCPv4{
-		OpCode: dhcpv4.OpcodeBootReply, HWType: q.HWType, TransactionID: q.TransactionID, Flags: q.Flags,
-		ClientIPAddr: net.IPv4zero, YourIPAddr: net.IPv4zero, ServerIPAddr: net.IPv4zero, GatewayIPAddr: q.GatewayIPAddr,
-		ClientHWAddr: q.ClientHWAddr, Options: dhcpv4.Options{},
-	}
+func (r *request) skeleton() *packet {
+	q := &r.msg
+	return &packet{op: bootReply, htype: q.htype, hlen: q.hlen, xid: q.xid, flags: q.flags, giaddr: q.giaddr, chaddr: q.chaddr, options: make([]option, 0, 20)}
 }
 
 // room is how many bytes of options the client takes.
@@ -447,7 +424,7 @@ func (r *request) room() int {
 		return 64 - 4 - 1 // RFC 951: the vendor area, with its cookie and end mark
 	}
 	n := minDatagram
-	if v := r.msg.Options.Get(dhcpv4.OptionMaximumDHCPMessageSize); len(v) == 2 {
+	if v := r.msg.get(optMaxSize); len(v) == 2 {
 		n = min(max(int(binary.BigEndian.Uint16(v)), minDatagram), maxDatagram)
 	}
 	return n - headersIPUDP - fixedPart - 1 // the end marker
@@ -456,7 +433,7 @@ func (r *request) room() int {
 // optionWriter adds options in order of priority until the reply is full; what
 // does not fit is left out rather than cut.
 type optionWriter struct {
-	msg   *dhcpv4.DHCPv4
+	msg   *packet
 	left  int
 	extra []boot.Option // what the operator wants in place of ours
 	split bool          // the client joins options of more than 255 bytes (RFC 3396)
@@ -464,15 +441,15 @@ type optionWriter struct {
 
 // put adds an option. Empty ones are refused: edk2 drops a whole packet for one,
 // and nothing over 255 bytes is split for firmware, because ROMs do not join.
-func (w *optionWriter) put(code dhcpv4.OptionCode, v []byte) {
-	if x := w.extraOf(code.Code()); x != nil {
+func (w *optionWriter) put(code byte, v []byte) {
+	if x := w.extraOf(code); x != nil {
 		v = x
 	}
 	n := len(v) + 2*((len(v)+254)/255)
-	if _, there := w.msg.Options[code.Code()]; there || len(v) == 0 || len(v) > 255 && !w.split || n > w.left {
+	if w.msg.has(code) || len(v) == 0 || len(v) > 255 && !w.split || n > w.left {
 		return
 	}
-	w.msg.Options[code.Code()] = v
+	w.msg.set(code, v)
 	w.left -= n
 }
 
@@ -485,16 +462,16 @@ func (w *optionWriter) extraOf(code uint8) []byte {
 	return nil
 }
 
-func (w *optionWriter) must(code dhcpv4.OptionCode, v []byte) {
-	w.msg.Options[code.Code()] = v
+func (w *optionWriter) must(code byte, v []byte) {
+	w.msg.set(code, v)
 	w.left -= len(v) + 2
 }
 
 // echo repeats what the client or its relay must have back: 82 byte for byte
 // (RFC 3046), 61 only if it was sent (RFC 6842).
 func (w *optionWriter) echo(r *request) {
-	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionRelayAgentInformation, dhcpv4.OptionClientIdentifier} {
-		if v := r.msg.Options.Get(code); len(v) > 0 && len(v) <= 255 {
+	for _, code := range []byte{optRelayInfo, optClientID} {
+		if v := r.msg.get(code); len(v) > 0 && len(v) <= 255 {
 			w.must(code, v)
 		}
 	}

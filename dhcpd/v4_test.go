@@ -291,7 +291,7 @@ func TestSmallClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(r.msg.Options, 57)
+	r.msg.set(optMaxSize, nil)
 	long := strings.Repeat("d", 250)
 	d := boot.Decision{Reply: boot.Ack{
 		Grant:   &boot.Grant{Addr: netip.MustParseAddr("10.77.0.100"), Lease: time.Hour},

@@ -52,6 +52,9 @@ type job struct {
 	done chan error
 }
 
+// jobs are used again once their answer was taken.
+var jobs = sync.Pool{New: func() any { return &job{done: make(chan error, 1)} }}
+
 // New takes over a backend: it checks and migrates the schema, reads what is
 // looked up by key, and starts the writer. Close closes the backend too.
 func New(b Backend) (*Store, error) {
@@ -131,12 +134,13 @@ func (s *Store) View(ctx context.Context, fn func(boot.ReadTx) error) error {
 // handed over it is not abandoned, so that nil always means written and an
 // error always means not.
 func (s *Store) Update(ctx context.Context, fn func(boot.Tx) error) error {
-	j := &job{ctx: ctx, fn: fn, done: make(chan error, 1)}
 	select {
 	case <-s.quit:
 		return boot.ErrClosed
 	default:
 	}
+	j := jobs.Get().(*job)
+	j.ctx, j.fn = ctx, fn
 	select {
 	case s.queue <- j:
 	case <-ctx.Done():
@@ -146,6 +150,8 @@ func (s *Store) Update(ctx context.Context, fn func(boot.Tx) error) error {
 	}
 	select {
 	case err := <-j.done:
+		j.ctx, j.fn = nil, nil
+		jobs.Put(j)
 		return err
 	case <-s.gone:
 		select {

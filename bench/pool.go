@@ -1,0 +1,205 @@
+// pool.go: the three DHCP servers, with the same addresses to give and, where
+// wanted, the same leases given before they start.
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/store/bolt"
+)
+
+// One subnet for all; only the range in it differs. boot.MaxPool addresses
+// would fit.
+const (
+	subnet     = "10.64.0.0/11"
+	netmask    = "255.224.0.0"
+	prefixBits = "/11"
+	network    = "lab"
+)
+
+// pool is what a DHCP server has to give when it starts.
+type pool struct {
+	size   int // addresses
+	leased int // of them taken
+}
+
+func (p pool) addr(i int) netip.Addr {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], 10<<24|65<<16+1+uint32(i))
+	return netip.AddrFrom4(b)
+}
+
+func (p pool) first() string { return p.addr(0).String() }
+func (p pool) last() string  { return p.addr(p.size - 1).String() }
+
+// leases are those given before the start, spread evenly: a pool in use has
+// its gaps everywhere, and no server's way of searching is hit or spared.
+func (p pool) leases() iter.Seq2[mac, netip.Addr] {
+	return func(yield func(mac, netip.Addr) bool) {
+		for i := range p.leased {
+			if !yield(present.number(i), p.addr(int(int64(i)*int64(p.size)/int64(p.leased)))) {
+				return
+			}
+		}
+	}
+}
+
+// leaseEnds outlasts the benchmark.
+const leaseEnds = 24 * time.Hour
+
+// noLimits are lines of a [[network]] under which machines that nobody knows
+// get what the peers give them. A binary older than a key goes without it.
+func noLimits(muster string) (lines string, err error) {
+	code, err := os.ReadFile(muster)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range [][2]string{{"unknown_lease", `"1h"`}, {"unknown_share", "100"}, {"new_leases", "0"}, {"probe", "false"}} {
+		if bytes.Contains(code, []byte(`toml:"`+s[0]+`"`)) {
+			lines += s[0] + " = " + s[1] + "\n"
+		}
+	}
+	return lines, nil
+}
+
+// musterServer is Muster as a user would start it. lines go into its network;
+// files are boot loaders by name, shared by hard link.
+func (b *bench) musterServer(name, port string, p pool, lines string, files map[string]string) program {
+	return program{name, port, func(dir string) ([]string, []string, error) {
+		conf := filepath.Join(dir, "muster.toml")
+		data := filepath.Join(dir, "data")
+		loaders := filepath.Join(data, "loaders")
+		err := errors.Join(
+			os.WriteFile(conf, []byte(`[[network]]
+name = "`+network+`"
+interface = "eth0"
+mode = "full"
+subnet = "`+subnet+`"
+range = "`+p.first()+"-"+p.last()+`"
+lease = "1h"
+`+lines), 0o644), os.MkdirAll(loaders, 0o755))
+		for name, from := range files {
+			err = errors.Join(err, os.Link(from, filepath.Join(loaders, name)))
+		}
+		if p.leased > 0 {
+			err = errors.Join(err, b.seed(p, data))
+		}
+		return []string{b.muster, "serve", "--config", conf, "--data-dir", data}, nil, err
+	}}
+}
+
+// seed puts a store with the pool's leases into dir. It is made once and then
+// copied, and on the disk before the run: nothing of it is left to write.
+func (b *bench) seed(p pool, dir string) error {
+	made := filepath.Join(b.dir, fmt.Sprintf("seed-%d-%d", p.leased, p.size))
+	if _, err := os.Stat(made); err != nil {
+		if err := p.write(made + ".new"); err != nil {
+			return err
+		}
+		if err := os.Rename(made+".new", made); err != nil {
+			return err
+		}
+	}
+	files, err := os.ReadDir(made)
+	for _, f := range files {
+		err = errors.Join(err, copySynced(filepath.Join(dir, f.Name()), filepath.Join(made, f.Name())))
+	}
+	return err
+}
+
+func (p pool) write(dir string) error {
+	s, err := bolt.Open(filepath.Join(dir, "muster.db"))
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	var ls []boot.Lease
+	put := func() error {
+		defer func() { ls = ls[:0] }()
+		return s.Update(context.Background(), func(tx boot.Tx) error {
+			for _, l := range ls {
+				if err := tx.PutLease(l); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	for m, a := range p.leases() {
+		ls = append(ls, boot.Lease{Network: network, Addr: a, Holder: m.String(), Kind: boot.Dynamic, Starts: now, Expires: now.Add(leaseEnds)})
+		if len(ls) == 5000 {
+			err = errors.Join(err, put())
+		}
+	}
+	return errors.Join(err, put(), s.Close())
+}
+
+func copySynced(to, from string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Sync(), dst.Close())
+}
+
+func kea(p pool) program {
+	return program{"Kea", "udp/67", func(dir string) ([]string, []string, error) {
+		conf, leases := filepath.Join(dir, "kea.conf"), filepath.Join(dir, "leases.csv")
+		err := os.WriteFile(conf, fmt.Appendf(nil, `{"Dhcp4": {
+	"interfaces-config": {"interfaces": ["eth0"]},
+	"lease-database": {"type": "memfile", "persist": true, "name": "%s"},
+	"multi-threading": {"enable-multi-threading": true},
+	"valid-lifetime": 3600,
+	"subnet4": [{"id": 1, "subnet": "%s", "pools": [{"pool": "%s-%s"}]}],
+	"loggers": [{"name": "kea-dhcp4", "severity": "WARN", "output_options": [{"output": "stderr"}]}]
+}}
+`, leases, subnet, p.first(), p.last()), 0o644)
+		ends := time.Now().Add(leaseEnds).Unix()
+		text := []byte("address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n")
+		for m, a := range p.leases() {
+			text = fmt.Appendf(text, "%s,%s,,%d,%d,1,0,0,,0,\n", a, m, int(leaseEnds.Seconds()), ends)
+		}
+		if p.leased > 0 {
+			err = errors.Join(err, os.WriteFile(leases, text, 0o644))
+		}
+		return []string{"kea-dhcp4", "-c", conf}, []string{"KEA_LOCKFILE_DIR=" + dir, "KEA_PIDFILE_DIR=" + dir}, err
+	}}
+}
+
+func dnsmasqDHCP(p pool) program {
+	return program{"dnsmasq", "udp/67", func(dir string) ([]string, []string, error) {
+		leases := filepath.Join(dir, "leases")
+		ends := time.Now().Add(leaseEnds).Unix()
+		var text []byte
+		for m, a := range p.leases() {
+			text = fmt.Appendf(text, "%d %s %s * *\n", ends, m, a)
+		}
+		err := os.WriteFile(leases, text, 0o644)
+		return dnsmasq(dir, "--dhcp-range="+p.first()+","+p.last()+","+netmask+",1h", "--dhcp-authoritative", "--no-ping", "--quiet-dhcp",
+			"--dhcp-lease-max=200000", "--dhcp-leasefile="+leases), nil, err
+	}}
+}
+
+// dnsmasq is its command without DNS and without the machine's configuration.
+func dnsmasq(dir string, args ...string) []string {
+	return append([]string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--bind-interfaces",
+		"--user=root", "--pid-file=" + filepath.Join(dir, "pid"), "--log-facility=" + filepath.Join(dir, "log")}, args...)
+}
