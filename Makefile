@@ -56,7 +56,11 @@ test: root go ## everything: check, fuzz seeds, real peers, whole boots (root, a
 	$(GO) test -count=1 -timeout 40m ./cmd/muster ./packaging ./internal/nettest
 
 .PHONY: test-all
-test-all: test fuzz ## test, then every fuzz target for FUZZTIME
+test-all: test kills fuzz ## test, then fifty kills under load, then every fuzz target for FUZZTIME
+
+.PHONY: kills
+kills: root go ## kill -9 under load, fifty times (root)
+	MUSTER_LONG=1 $(GO) test -count=1 -timeout 10m -run '^TestKilledUnderLoad$$' ./cmd/muster
 
 .PHONY: fuzz
 fuzz: go ## run every fuzz target for FUZZTIME (20s)

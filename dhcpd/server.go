@@ -36,8 +36,8 @@ type Packet struct {
 
 // Limits of what is in flight.
 const (
-	slots        = 4096
-	requestSlots = slots / 4 // hold REQUESTs, which wait for a commit
+	slots        = 8192
+	requestSlots = slots / 2 // hold REQUESTs, which wait for a commit
 	crowded      = slots * 3 / 4
 	linkSlots    = slots / 4 // of one interface, once it is crowded
 	batch        = 64

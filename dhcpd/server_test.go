@@ -99,11 +99,11 @@ func TestDiscoverNeverWaitsForADisk(t *testing.T) {
 		if len(a.out) != 1 {
 			t.Errorf("%d answers while 100 REQUESTs wait, want the one OFFER", len(a.out))
 		}
-		for range 2000 {
+		for range 2 * requestSlots {
 			a.in <- request
 		}
 		synctest.Wait()
-		if s.requests != requestSlots || s.Stats.Dropped.Load() != 2100-requestSlots {
+		if s.requests != requestSlots || s.Stats.Dropped.Load() != 100+requestSlots {
 			t.Errorf("%d REQUESTs in hand, %d dropped", s.requests, s.Stats.Dropped.Load())
 		}
 		close(ask.free)

@@ -145,9 +145,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 	if err := f.check(); err != nil {
 		return err
 	}
-	// Live memory is a few tens of megabytes; collecting it less often buys a
-	// tenth of the processor back under load.
-	debug.SetGCPercent(400)
+	// A heap that runs away is collected in earnest before the machine swaps.
 	debug.SetMemoryLimit(512 << 20)
 	level := slog.LevelInfo
 	if f.verbose {

@@ -26,13 +26,14 @@ parts=(kernel-amd64 busybox-amd64)
 case $level in demo|test|bench) ;; *) die "say which level to install: demo, test or bench" ;; esac
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
-		udhcpc tftp-hpa atftp curl nftables gcc libc6-dev)
-	parts+=(kernel-arm64 busybox-arm64 ipxe-13 secureboot)
+		udhcpc dhcpcd-base systemd iputils-arping kea-admin tftp-hpa atftp curl nftables gcc libc6-dev)
+	# The relay's package would start it at the next boot; it is only unpacked.
+	parts+=(kernel-arm64 busybox-arm64 ipxe-13 secureboot dhcrelay)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
 	# unpacked; these are the libraries they want.
-	packages+=(kea-dhcp4-server kea-admin nginx-light libwrap0 libpcre2-8-0)
+	packages+=(kea-dhcp4-server nginx-light libwrap0 libpcre2-8-0)
 	parts+=(tftpd)
 fi
 
@@ -166,6 +167,9 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 		mv "$tree" "$cache/$part" ;;
 	secureboot)
 		unpack "$tree" shim-signed shim-helpers-amd64-signed grub-efi-amd64-signed
+		mv "$tree" "$cache/$part" ;;
+	dhcrelay)
+		unpack "$tree" isc-dhcp-relay
 		mv "$tree" "$cache/$part" ;;
 	tftpd)
 		unpack "$tree" tftpd-hpa atftpd

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	queueLen   = 8192
+	queueLen   = 2048
 	flushEvery = 250 * time.Millisecond
 	// machineBudget is how many lines a minute one machine or stranger may
 	// take: a loop of firmware stays visible, a flood does not own the file.
@@ -28,7 +28,7 @@ const (
 	maxBudgets    = 16384
 	// networkBudget is the same for all machines of a network together: a file
 	// that turns over in seconds is history of nothing.
-	networkBudget = 30000
+	networkBudget = 12000
 	maxLine       = 4096
 )
 
