@@ -152,13 +152,24 @@ func (e *Engine) setPolicy(ctx context.Context, p Policy) error {
 		pools[n.Name] = fresh
 	}
 	e.mem.mu.Lock()
+	for i := range p.Networks {
+		n := &p.Networks[i]
+		pools[n.Name].probed = n.Probe && n.Mode == Full && n.Server.IsValid()
+	}
 	e.mem.pools = pools
 	e.mem.mu.Unlock()
 	e.policy.Store(&p)
-	for i := range p.Networks {
-		e.lookAhead(&p, p.Networks[i].Name, netip.Addr{}, MAC{}, e.Now())
-	}
+	e.LookAhead()
 	return nil
+}
+
+// LookAhead has the addresses probed that will be offered next. It is for quiet
+// times; a busy network does it itself.
+func (e *Engine) LookAhead() {
+	p := e.policy.Load()
+	for i := range p.Networks {
+		e.lookAhead(p, p.Networks[i].Name, netip.Addr{}, MAC{}, e.Now())
+	}
 }
 
 // page is how many records one read transaction lists: a long one would stop
@@ -416,8 +427,11 @@ func (e *Engine) after(in Sighting, d *Decision) {
 			e.mem.hear(in.Want.Addr, in.ID.MAC, in.At)
 		}
 	}
-	if d.Hold != nil {
+	switch {
+	case d.Hold != nil:
 		e.lookAhead(p, d.Hold.Network, d.Hold.Addr, d.ID.MAC, in.At)
+	case in.Step == Discover && d.Network != "":
+		e.lookAhead(p, d.Network, netip.Addr{}, MAC{}, in.At)
 	}
 	if r := d.Rival; r != nil {
 		e.Rival(*r, in.At)
@@ -465,7 +479,7 @@ func (e *Engine) lookAhead(p *Policy, network string, offered netip.Addr, who MA
 		}
 		select {
 		case e.checks <- c:
-		default: // a storm: the client's own check is left
+		default: // a storm: the client asks again, or its own check is left
 		}
 	}
 }
@@ -486,7 +500,7 @@ func (e *Engine) Taken(ctx context.Context, c Check, by MAC) error {
 	err := e.store.Update(ctx, func(tx Tx) error {
 		quarantined = false
 		l, err := tx.Lease(c.Network, c.Addr)
-		if err != nil || l.Active(now) && (l.Kind == Declined || l.Holder == who) {
+		if err != nil || l.Active(now) && (!l.Given() || l.Holder == who) {
 			return err
 		}
 		ev := Event{At: now.UTC(), Kind: LeaseConflict, Network: c.Network, MAC: by}
@@ -495,12 +509,18 @@ func (e *Engine) Taken(ctx context.Context, c Check, by MAC) error {
 		} else if h != nil {
 			ev.Host, ev.Name = h.ID, h.Name
 		}
-		if l.Active(now) {
+		switch {
+		case l.Active(now):
 			ev.Text = fmt.Sprintf("%s is leased to %s, and %s answers on it too: take the address off that machine, or exclude it from the range", c.Addr, l.Holder, who)
-		} else {
-			ev.Text = fmt.Sprintf("%s is free, and %s answers on it: left alone for %s; take the address off that machine, reserve it for it (muster host set), or exclude it from the range", c.Addr, who, declineTime)
+		case l != nil && l.Holder == who:
+			ev.Text = fmt.Sprintf("the lease of %s has ended and its holder %s still uses it: nobody else gets it for %s", c.Addr, who, declineTime)
 			quarantined = true
-			if err := tx.PutLease(quarantine(n, c.Addr, who, now)); err != nil {
+		default:
+			ev.Text = fmt.Sprintf("%s is free, and %s answers on it: nobody else gets it for %s; take the address off that machine, reserve it for it (muster host set), or exclude it from the range", c.Addr, who, declineTime)
+			quarantined = true
+		}
+		if quarantined {
+			if err := tx.PutLease(quarantine(n, c.Addr, Occupied, who, now)); err != nil {
 				return err
 			}
 		}
@@ -512,6 +532,9 @@ func (e *Engine) Taken(ctx context.Context, c Check, by MAC) error {
 	}
 	return err
 }
+
+// Clean says that a probe found nobody on these addresses.
+func (e *Engine) Clean(network string, addrs []netip.Addr) { e.mem.clean(network, addrs, e.Now()) }
 
 // Rivals hands out other DHCP servers as they are noticed, each once a while.
 func (e *Engine) Rivals() <-chan Rival { return e.rivals }

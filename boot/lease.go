@@ -24,14 +24,19 @@ type Lease struct {
 // LeaseKind says why an address is taken.
 type LeaseKind string
 
-// A declined lease is quarantine: somebody else was seen on the address. An
-// unknown one is dynamic, of a machine that nobody let in.
+// A declined lease is quarantine: its holder found somebody else on the address.
+// An occupied one is what a probe found: its holder answers there and was not
+// given it. An unknown one is dynamic, of a machine that nobody let in.
 const (
 	Dynamic  LeaseKind = "dynamic"
 	Unknown  LeaseKind = "unknown"
 	Reserved LeaseKind = "reserved"
 	Declined LeaseKind = "declined"
+	Occupied LeaseKind = "occupied"
 )
+
+// Given reports a lease that its holder was granted.
+func (l *Lease) Given() bool { return l.Kind != Declined && l.Kind != Occupied }
 
 // Active reports whether the address is taken at t.
 func (l *Lease) Active(t time.Time) bool { return l != nil && t.Before(l.Expires) }

@@ -117,14 +117,15 @@ type view struct {
 	last func(MAC) time.Time
 }
 
-func (v view) Candidates(n *Network, holder string, known bool) []netip.Addr {
+func (v view) Candidates(n *Network, holder string, known bool) (addrs []netip.Addr, probing bool) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	p := v.m.pools[n.Name]
 	if p == nil {
-		return nil
+		return nil, false
 	}
-	return p.candidates(holder, known, v.now)
+	addrs = p.candidates(holder, known, v.now)
+	return addrs, len(addrs) == 0 && p.free(v.now)
 }
 
 func (v view) Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) {
@@ -211,13 +212,29 @@ func (m *memory) checks(network string, offered netip.Addr, now time.Time) []net
 		return nil
 	}
 	out := p.upcoming(now)
-	if s, ok := p.slot(offered); offered.IsValid() && (!ok || now.Unix()-p.checked[s] > int64(checkLife/time.Second)) {
+	if s, ok := p.slot(offered); offered.IsValid() && (!ok || p.wants(s, now)) {
 		if ok {
-			p.checked[s] = now.Unix()
+			p.asked[s] = now.Unix()
 		}
 		out = append(out, offered)
 	}
 	return out
+}
+
+// clean notes addresses that a probe found nobody on.
+func (m *memory) clean(network string, addrs []netip.Addr, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pools[network]
+	if p == nil {
+		return
+	}
+	for _, a := range addrs {
+		if s, ok := p.slot(a); ok {
+			p.checked[s] = now.Unix()
+			delete(p.asked, s)
+		}
+	}
 }
 
 // taken notes an address that somebody else was seen on.
@@ -232,6 +249,9 @@ func (m *memory) taken(network string, a netip.Addr, until time.Time) {
 		p.drop(h)
 	}
 	p.touch(a, until)
+	if s, ok := p.slot(a); ok {
+		delete(p.asked, s)
+	}
 }
 
 // skip notes addresses that the store says are not free. It reports whether

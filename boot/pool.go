@@ -28,7 +28,9 @@ type pool struct {
 	heap    []uint32 // slots, least recently used first
 	pos     []int32  // by slot: place in heap, -1 while held
 
-	checked []int64 // by slot: Unix seconds; a probe found nobody then, or is about to look
+	probed  bool             // addresses that were somebody's are probed before they are offered
+	checked []int64          // by slot: Unix seconds; a probe found nobody then
+	asked   map[uint32]int64 // slots with a probe under way, and since when
 
 	unknown  []bool // by slot: leased to a machine that nobody let in
 	unknowns int    // how many of those
@@ -78,7 +80,7 @@ func v4(a netip.Addr) uint32 {
 }
 
 func newPool(ranges []Range) *pool {
-	p := &pool{ranges: ranges, holds: map[string]Hold{}, byAddr: map[netip.Addr]string{}}
+	p := &pool{ranges: ranges, asked: map[uint32]int64{}, holds: map[string]Hold{}, byAddr: map[netip.Addr]string{}}
 	var n uint64
 	for _, r := range ranges {
 		p.first = append(p.first, uint32(n))
@@ -233,12 +235,14 @@ func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr
 	if p.free(now) {
 		// The first and, should the store know better of it, the next ones: the
 		// rest of the heap is not looked at.
-		out = append(out, p.addr(p.heap[0]))
-		for i := 1; i < 3 && i < len(p.heap); i++ {
-			if s := p.heap[i]; p.expires[s] <= now.Unix() {
-				out = append(out, p.addr(s))
+		for _, s := range p.heap[:min(len(p.heap), lookAhead)] {
+			if p.expires[s] <= now.Unix() && p.vetted(s, now) {
+				if out = append(out, p.addr(s)); len(out) == cap(out) {
+					break
+				}
 			}
 		}
+		return out
 	}
 	if len(out) > 0 {
 		return out
@@ -257,24 +261,53 @@ func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr
 	return out
 }
 
-// checkLife is how long a probe's answer is good for.
-const checkLife = 10 * time.Minute
+const (
+	checkLife = 2 * time.Minute // a probe's answer is good for
+	checkWait = 5 * time.Second // then a probe was lost
+	// lookAhead is how many addresses are probed before anybody wants them.
+	lookAhead = 128
+)
 
-// upcoming returns free addresses that are about to be offered and were not
-// probed lately, and takes them as probed.
+// vetted reports an address that may be offered: never used, or seen to be
+// nobody's. A lease that has ended says little where a clock has jumped.
+func (p *pool) vetted(slot uint32, now time.Time) bool {
+	return !p.probed || p.expires[slot] == 0 || p.fresh(slot, now)
+}
+
+func (p *pool) fresh(slot uint32, now time.Time) bool {
+	d := now.Unix() - p.checked[slot]
+	return d >= 0 && d <= int64(checkLife/time.Second)
+}
+
+// wants reports an address that should be probed: its last answer is getting old
+// and none is awaited.
+func (p *pool) wants(slot uint32, now time.Time) bool {
+	if d := now.Unix() - p.checked[slot]; d >= 0 && d <= int64(checkLife/2/time.Second) {
+		return false
+	}
+	d := now.Unix() - p.asked[slot]
+	return d < 0 || d > int64(checkWait/time.Second)
+}
+
+// upcoming returns free addresses that are about to be offered and should be
+// probed, and takes them as asked.
 func (p *pool) upcoming(now time.Time) []netip.Addr {
 	var out []netip.Addr
 	for _, s := range p.heap[:min(len(p.heap), lookAhead)] {
-		if p.expires[s] <= now.Unix() && now.Unix()-p.checked[s] > int64(checkLife/time.Second) {
-			p.checked[s] = now.Unix()
+		if p.expires[s] <= now.Unix() && p.wants(s, now) {
+			p.asked[s] = now.Unix()
 			out = append(out, p.addr(s))
+		}
+	}
+	if len(p.asked) > 8*lookAhead {
+		for s, at := range p.asked {
+			if now.Unix()-at > int64(checkWait/time.Second) {
+				delete(p.asked, s)
+			}
 		}
 	}
 	return out
 }
-
-// lookAhead is how many addresses are probed before anybody wants them.
-const lookAhead = 16
 
 // refuse notes a DISCOVER that found nothing free.
 func (p *pool) refuse(now time.Time) {

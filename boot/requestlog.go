@@ -35,10 +35,6 @@ type Request struct {
 	Last     time.Time     `json:"last,omitzero"`      // of the repetitions
 }
 
-func (r *Request) same(o *Request) bool {
-	return r.Via == o.Via && r.Step == o.Step && r.Path == o.Path && r.Reply == o.Reply && r.Got == o.Got && r.Outcome == o.Outcome && r.Boot == o.Boot && r.Why == o.Why
-}
-
 const (
 	perMachine  = 64
 	maxMachines = 16384
@@ -58,6 +54,7 @@ type RequestLog struct {
 	watched  bool // somebody took changed
 	sink     func(Request) bool
 	dropped  uint64
+	buf      [1024]byte
 }
 
 // who is the MAC, or the source address of what told none.
@@ -69,11 +66,11 @@ type who struct {
 type machineLog struct {
 	key  who
 	last time.Time
-	ring []Request
+	ring []packed
 	next int
 }
 
-func (m *machineLog) newest() *Request {
+func (m *machineLog) newest() *packed {
 	if len(m.ring) == 0 {
 		return nil
 	}
@@ -125,16 +122,17 @@ func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
 	}
 	m := e.Value.(*machineLog)
 	m.last = r.At
-	if prev := m.newest(); prev != nil && prev.same(&r) {
+	entry := pack(&r, l.buf[:])
+	if prev := m.newest(); prev != nil && prev.shared() == entry.shared() {
 		// A machine that is held asks for a quarter of an hour: that is one
 		// line, not the whole of its history.
-		prev.Repeated++
-		prev.Last = r.At
+		prev.repeated++
+		prev.last = r.At.UnixNano()
 	} else if len(m.ring) < perMachine {
-		m.ring = append(m.ring, r)
+		m.ring = append(m.ring, entry)
 		l.entries++
 	} else {
-		m.ring[m.next] = r
+		m.ring[m.next] = entry
 		m.next = (m.next + 1) % perMachine
 	}
 	if len(l.tail) < tailLen {
@@ -170,8 +168,12 @@ func (l *RequestLog) Machine(key string) []Request {
 	}
 	m := e.Value.(*machineLog)
 	out := make([]Request, 0, len(m.ring))
-	out = append(out, m.ring[m.next:]...)
-	return append(out, m.ring[:m.next]...)
+	for _, half := range [][]packed{m.ring[m.next:], m.ring[:m.next]} {
+		for i := range half {
+			out = append(out, half[i].unpack())
+		}
+	}
+	return out
 }
 
 // LastSeen returns when a MAC last asked for anything; the zero time if never

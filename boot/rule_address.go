@@ -122,7 +122,7 @@ func (t *turn) findReserved() error {
 	if err != nil {
 		return err
 	}
-	if l.Active(t.in.At) && l.Kind != Declined && l.Holder != t.holder() && l.Host == t.host.ID {
+	if l.Active(t.in.At) && l.Given() && l.Holder != t.holder() && l.Host == t.host.ID {
 		if m, err := ParseMAC(l.Holder); err != nil || t.host.HasMAC(m) {
 			t.why("%s is reserved, and %s of the same host has it", l.Addr, l.Holder)
 			return nil
@@ -174,6 +174,8 @@ func (t *turn) usable(n *Network, a netip.Addr) (ok bool, why string, err error)
 		if l.Kind == Declined {
 			return false, "somebody else was seen on it", nil
 		}
+		// Whom a probe found there may have it: a client of ours whose lease we
+		// lost, or whose time a clock that jumped has ended.
 		if l.Holder != t.holder() {
 			return false, "it is leased to " + l.Holder, nil
 		}
@@ -257,7 +259,11 @@ func (t *turn) discover() (bool, error) {
 				return false, err
 			}
 		}
-		for _, a := range t.v.Candidates(n, t.holder(), t.known()) {
+		cs, probing := t.v.Candidates(n, t.holder(), t.known())
+		if probing {
+			crowded = "every free address of " + n.Name + " was somebody's, and is being probed first"
+		}
+		for _, a := range cs {
 			if ok, err := try(n, a, ""); err != nil || ok {
 				return false, err
 			}
@@ -313,18 +319,37 @@ func (t *turn) request() (bool, error) {
 		return false, err
 	}
 	if !ok {
-		// Refuse what is ours to refuse: an address in our ranges or of our
-		// reservations. Another server's client hears nothing from us.
-		if in.Step == Selecting || n.Mode == Full && n.InRange(a) {
-			return t.nak("%s cannot be given: %s", a, not)
+		mine, err := t.mine(n, a)
+		if err != nil {
+			return false, err
 		}
-		if t.reserved.IsValid() && in.Step == InitReboot {
+		if mine {
 			return t.nak("%s cannot be given: %s", a, not)
 		}
 		return t.ignore("%s is not ours to give or refuse: %s", a, not)
 	}
 	t.net = n
 	return false, t.give(n, a)
+}
+
+// mine reports a request that is ours to refuse: it says so, or it is for an
+// address that we give out and it asks us alone or we have a record of the
+// client. Another server's client hears nothing (RFC 2131 4.3.2).
+func (t *turn) mine(n *Network, a netip.Addr) (bool, error) {
+	switch {
+	case t.in.Step == Selecting, t.in.Step == InitReboot && t.reserved.IsValid():
+		return true, nil
+	case n.Mode != Full || !n.InRange(a):
+		return false, nil
+	case t.reserved.IsValid(), t.in.Step == Renew && t.in.Link.Local == n.Server:
+		return true, nil
+	}
+	for _, o := range t.link {
+		if l, err := t.v.LeaseByHolder(o.Name, t.holder()); l != nil || err != nil {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 // give leases a, which is usable.
@@ -336,7 +361,7 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 	}
 	g := t.grant(a)
 	l := Lease{Network: n.Name, Addr: a, Holder: t.holder(), Kind: Dynamic, Name: cleanText(in.Want.Name, 63), Starts: in.At.UTC(), Expires: in.At.UTC().Add(g.Lease)}
-	fresh := !old.Active(in.At) || old.Holder != l.Holder
+	fresh := !old.Active(in.At) || old.Holder != l.Holder || !old.Given()
 	switch {
 	case t.reserved == a:
 		l.Kind = Reserved
@@ -351,7 +376,7 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 	if t.host != nil {
 		l.Host = t.host.ID
 	}
-	if !fresh {
+	if !fresh && old.Starts.Before(l.Starts) {
 		l.Starts = old.Starts
 	}
 	for _, o := range t.link {
@@ -359,7 +384,7 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 		if err != nil {
 			return err
 		}
-		if prev != nil && prev.Addr != a && prev.Active(in.At) && prev.Kind != Declined {
+		if prev != nil && prev.Addr != a && prev.Active(in.At) && prev.Given() {
 			// One machine, one address: the one it left is free again.
 			prev.Expires = in.At.UTC()
 			t.d.Writes.Leases = append(t.d.Writes.Leases, *prev)
@@ -419,7 +444,7 @@ func (t *turn) release() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !l.Active(t.in.At) || l.Holder != t.holder() || l.Kind == Declined {
+	if !l.Active(t.in.At) || l.Holder != t.holder() || !l.Given() {
 		return t.ignore("release of %s, which it does not hold", t.in.Want.Addr)
 	}
 	l.Expires = t.in.At.UTC()
@@ -442,16 +467,16 @@ func (t *turn) decline() (bool, error) {
 	}
 	// Only who was given the address may take it out of the pool.
 	h, _ := t.v.Offered(n.Name, a, false)
-	if h.Holder != t.holder() && (!l.Active(t.in.At) || l.Holder != t.holder() || l.Kind == Declined) {
+	if h.Holder != t.holder() && (!l.Active(t.in.At) || l.Holder != t.holder() || !l.Given()) {
 		return t.ignore("decline of %s, which it was not given", a)
 	}
 	t.d.Drop = t.holder()
-	t.d.Writes.Leases = []Lease{quarantine(n, a, t.holder(), t.in.At)}
+	t.d.Writes.Leases = []Lease{quarantine(n, a, Declined, t.holder(), t.in.At)}
 	t.record(LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", a, t.holder(), declineTime)
 	return t.ignore("%s declined, left alone for %s", a, declineTime)
 }
 
 // quarantine takes an address out of use for a while.
-func quarantine(n *Network, a netip.Addr, by string, now time.Time) Lease {
-	return Lease{Network: n.Name, Addr: a, Holder: by, Kind: Declined, Starts: now.UTC(), Expires: now.UTC().Add(declineTime)}
+func quarantine(n *Network, a netip.Addr, kind LeaseKind, by string, now time.Time) Lease {
+	return Lease{Network: n.Name, Addr: a, Holder: by, Kind: kind, Starts: now.UTC(), Expires: now.UTC().Add(declineTime)}
 }

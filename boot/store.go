@@ -109,7 +109,9 @@ var (
 // engine's memory. What memory says is a hint; the truth is the look-up.
 type View interface {
 	Reader
-	Candidates(n *Network, holder string, known bool) []netip.Addr        // addresses worth trying, best first
+	// Candidates are addresses worth trying, best first; probing says that there
+	// are free ones, which must be seen to be nobody's before they are offered.
+	Candidates(n *Network, holder string, known bool) (addrs []netip.Addr, probing bool)
 	Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) // who was offered this address and has not answered yet; firm if it may not be given to another
 	Room(n *Network) Room                                                 // what a network has left for machines that nobody let in
 	MayEnroll(link string) bool                                           // whether a link may have one more new host now

@@ -358,7 +358,7 @@ func (w *writeTx) PutLease(l boot.Lease) error {
 	w.put(tabLease, leaseKey(l.Network, l.Addr), encodeLease(&l))
 	hk := netKey(l.Network, []byte(l.Holder))
 	switch cur := w.lookup(tabHolder, hk); {
-	case l.Kind == boot.Declined:
+	case !l.Given():
 		// Quarantine is nobody's last address.
 		if bytes.Equal(cur, l.Addr.AsSlice()) {
 			w.put(tabHolder, hk, nil)

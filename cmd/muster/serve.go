@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -145,8 +144,6 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 	if err := f.check(); err != nil {
 		return err
 	}
-	// A heap that runs away is collected in earnest before the machine swaps.
-	debug.SetMemoryLimit(512 << 20)
 	level := slog.LevelInfo
 	if f.verbose {
 		level = slog.LevelDebug

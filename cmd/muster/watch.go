@@ -167,17 +167,23 @@ func (d *daemon) setAuto(ctx context.Context, network string, m boot.Mode, why s
 }
 
 const (
-	probeWait  = 400 * time.Millisecond
-	probeBatch = 64
+	probeWait  = 150 * time.Millisecond
+	probeBatch = 256
+	probeEvery = 30 * time.Second // in quiet times
 )
 
 // watchAddresses probes what is about to be offered.
 func (d *daemon) watchAddresses(ctx context.Context) error {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
 	for {
 		var batch []boot.Check
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tick.C:
+			d.engine.LookAhead()
+			continue
 		case c := <-d.engine.Checks():
 			batch = append(batch, c)
 		}
@@ -196,6 +202,12 @@ func (d *daemon) watchAddresses(ctx context.Context) error {
 		}
 		for name, cs := range byNetwork {
 			if err := d.checkAddresses(ctx, name, cs); err != nil && ctx.Err() == nil {
+				// Without a probe there is the client's own.
+				addrs := make([]netip.Addr, len(cs))
+				for i, c := range cs {
+					addrs[i] = c.Addr
+				}
+				d.engine.Clean(name, addrs)
 				d.warn(fmt.Sprintf("network %s: addresses are not probed before they are offered: %v", name, err))
 			}
 		}
@@ -220,7 +232,7 @@ func (d *daemon) checkAddresses(ctx context.Context, network string, cs []boot.C
 			return err
 		}
 	} else {
-		found, err := dhcpd.Answers(ctx, n.Server, addrs, 2*probeWait)
+		found, err := dhcpd.Answers(ctx, n.Server, addrs, 4*probeWait)
 		if err != nil {
 			return err
 		}
@@ -228,15 +240,15 @@ func (d *daemon) checkAddresses(ctx context.Context, network string, cs []boot.C
 			taken[a] = boot.MAC{}
 		}
 	}
+	var clean []netip.Addr
 	for _, c := range cs {
-		mac, is := taken[c.Addr]
-		if !is {
-			continue
-		}
-		if err := d.engine.Taken(ctx, c, mac); err != nil {
+		if mac, is := taken[c.Addr]; !is {
+			clean = append(clean, c.Addr)
+		} else if err := d.engine.Taken(ctx, c, mac); err != nil {
 			return err
 		}
 	}
+	d.engine.Clean(network, clean)
 	return nil
 }
 

@@ -316,7 +316,7 @@ func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
 			if err != nil {
 				return v, err
 			}
-			if l.Active(time.Now()) {
+			if l.Active(s.Engine.Now()) {
 				v.Lease = l.Addr
 			}
 		}
@@ -485,7 +485,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 func (s *Server) leases(r *http.Request) (any, error) {
 	out := []boot.Lease{}
 	old := r.URL.Query().Get("all") == "1"
-	now := time.Now()
+	now := s.Engine.Now()
 	for _, n := range s.Engine.Policy().Networks {
 		if want := r.URL.Query().Get("network"); want != "" && want != n.Name {
 			continue

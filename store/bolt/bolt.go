@@ -184,7 +184,7 @@ func (b *backend) View(fn func(store.Snapshot) error) error {
 
 // maxPending is how many changes wait in memory to be folded; as many again
 // may be in folding.
-const maxPending = 32768
+const maxPending = 16384
 
 func (b *backend) Commit(cs []store.Change) error {
 	s := b.segments[b.cur]

@@ -1,0 +1,84 @@
+// packed.go: a Request in as few bytes as it takes, without pointers: the log
+// keeps more than a hundred thousand, and the garbage collector would look at
+// every string of them.
+
+package boot
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
+
+// packed is one entry of a machine's ring. What two entries share when the second
+// is the first repeated comes first, behind its length.
+type packed struct {
+	b        []byte
+	repeated int32
+	last     int64 // of the repetitions, Unix nanoseconds
+}
+
+func pack(r *Request, buf []byte) packed {
+	b := buf[:0]
+	text := func(s string) {
+		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	}
+	for _, s := range []string{string(r.Via), string(r.Step), r.Path, r.Reply, r.Got, r.Outcome, r.Why} {
+		text(s)
+	}
+	b = binary.AppendUvarint(b, uint64(r.Boot))
+	shared := len(b)
+	text(r.Name)
+	text(r.Network)
+	text(string(r.Class))
+	text(string(r.Source.AsSlice()))
+	b = append(b, r.MAC[:]...)
+	b = binary.AppendVarint(b, r.At.UnixNano())
+	for _, n := range []uint64{r.Seq, uint64(r.Host), uint64(r.Bytes), uint64(r.Took)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	out := make([]byte, 0, len(b)+2)
+	out = binary.AppendUvarint(out, uint64(shared))
+	p := packed{b: append(out, b...), repeated: int32(r.Repeated)}
+	if !r.Last.IsZero() {
+		p.last = r.Last.UnixNano()
+	}
+	return p
+}
+
+// shared is the part that repetitions have in common.
+func (p *packed) shared() string {
+	n, w := binary.Uvarint(p.b)
+	return string(p.b[w : w+int(n)])
+}
+
+// unpack trusts its input: it was packed by this process.
+func (p *packed) unpack() (r Request) {
+	b := p.b
+	number := func() uint64 {
+		n, w := binary.Uvarint(b)
+		b = b[w:]
+		return n
+	}
+	text := func() string {
+		n := number()
+		s := string(b[:n])
+		b = b[n:]
+		return s
+	}
+	number() // shared
+	r.Via, r.Step, r.Path, r.Reply, r.Got, r.Outcome, r.Why = Via(text()), Step(text()), text(), text(), text(), text(), text()
+	r.Boot = uint32(number())
+	r.Name, r.Network, r.Class = text(), text(), Class(text())
+	r.Source, _ = netip.AddrFromSlice([]byte(text()))
+	b = b[copy(r.MAC[:], b):]
+	at, w := binary.Varint(b)
+	b = b[w:]
+	r.At = time.Unix(0, at).UTC()
+	r.Seq, r.Host, r.Bytes, r.Took = number(), HostID(number()), int64(number()), time.Duration(number())
+	r.Repeated = int(p.repeated)
+	if p.last != 0 {
+		r.Last = time.Unix(0, p.last).UTC()
+	}
+	return r
+}
