@@ -21,6 +21,7 @@ type ClientClass struct {
 	Delay   time.Duration // before the OFFER leaves
 	Options []Option
 	Note    string // what forced it
+	Added   string // class of the configuration whose options are in here too
 }
 
 // ClassMatch are conditions on a request. All that are present must hold; of the
@@ -33,7 +34,8 @@ type ClassMatch struct {
 	AnyArch     bool     // option 93 is there at all, or the request came to port 4011
 	OUI         []string // first bytes of the MAC address, like "b8:27:eb"
 	Enterprise  []uint32 // of option 124 or 125
-	Filler      bool     // option 97 repeats 0x44, the mark of a Raspberry Pi 3's ROM
+	PiROM       bool     // option 97 is the filler of a Raspberry Pi 3
+	PiBoard     bool     // option 97 begins with RPi
 }
 
 func (m *ClassMatch) holds(in *Sighting) bool {
@@ -48,7 +50,8 @@ func (m *ClassMatch) holds(in *Sighting) bool {
 		len(m.OUI) > 0 && !slices.ContainsFunc(m.OUI, func(p string) bool {
 			return strings.HasPrefix(in.ID.MAC.Bare(), strings.ToLower(separators.Replace(p)))
 		}),
-		m.Filler && !f.PiROM:
+		m.PiROM && !f.PiROM,
+		m.PiBoard && !f.PiBoard:
 		return false
 	}
 	return true
@@ -86,10 +89,12 @@ func (c *ClientClass) Validate() error {
 var standardClasses = []ClientClass{
 	{Name: "ipxe", Match: ClassMatch{IPXE: true}, As: IPXE, Note: "says iPXE in option 77 or brings option 175; still sends 60 PXEClient, and must never get iPXE again"},
 	{Name: "uefi-http", Match: ClassMatch{VendorClass: []string{"HTTPClient*"}}, As: HTTPClient, Note: "ignores an OFFER that does not repeat HTTPClient"},
-	{Name: "raspberry-pi-rom", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Filler: true}, As: PXE, Delay: 2 * time.Second,
+	{Name: "raspberry-pi-rom", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, PiROM: true}, As: PXE, Delay: 2 * time.Second,
 		Options: []Option{{43, piMenu}}, Note: "Pi 3 and CM3: wants \"Raspberry Pi Boot\" in option 43, loops when answered within two seconds"},
+	{Name: "raspberry-pi-board", Match: ClassMatch{PiBoard: true}, As: PXE,
+		Options: []Option{{43, piMenu}}, Note: "Pi 4 and 5: its REQUEST has no option 60, so its GUID tells"},
 	{Name: "raspberry-pi", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Arch: []Arch{0, ArchNone, 41}, OUI: piOUIs}, As: PXE,
-		Options: []Option{{43, piMenu}}, Note: "Pi 4 and 5: says architecture 0, BIOS, and reads its server from 43, 66 or siaddr, whichever comes last"},
+		Options: []Option{{43, piMenu}}, Note: "says architecture 0, BIOS, and reads its server from 43, 66 or siaddr, whichever comes last"},
 	{Name: "bluefield-http", Match: ClassMatch{VendorClass: []string{"NVIDIA/BF/PXE*", "BF2Client*"}, Arch: httpArchs}, As: HTTPClient, Note: "DPU by URL"},
 	{Name: "bluefield", Match: ClassMatch{VendorClass: []string{"NVIDIA/BF/PXE*", "BF2Client*"}}, As: PXE, Echo: true, Note: "DPU: wants its own word back in option 60"},
 	{Name: "uefi-http-as-pxe", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Arch: httpArchs}, As: HTTPClient, Note: "says PXEClient and an HTTP architecture"},
@@ -113,28 +118,34 @@ var (
 // StandardClasses returns the table that ships, for people.
 func StandardClasses() []ClientClass { return slices.Clone(standardClasses) }
 
-// classify finds the class of a request and the style of its answer: a class of
-// the configuration that names no style takes that of the table.
-func (p *Policy) classify(in *Sighting) (c *ClientClass, as Class, echo bool) {
+// classify finds the class of a request. The first class of the configuration that
+// matches comes before the table; one that names no style only adds its options
+// to what the table says.
+func (p *Policy) classify(in *Sighting) *ClientClass {
+	var added *ClientClass
 	for i := range p.Classes {
-		x := &p.Classes[i]
-		if x.Match.holds(in) {
-			if c == nil {
-				c = x
+		if x := &p.Classes[i]; x.Match.holds(in) {
+			if x.As != "" {
+				return x
 			}
-			if c.As != "" {
-				return c, c.As, c.Echo
-			}
+			added = x
 			break
 		}
 	}
 	for i := range standardClasses {
-		if x := &standardClasses[i]; x.Match.holds(in) {
-			if c == nil {
-				c = x
-			}
-			return c, x.As, x.Echo || c.Echo
+		x := &standardClasses[i]
+		if !x.Match.holds(in) {
+			continue
 		}
+		if added == nil {
+			return x
+		}
+		both := *x
+		both.Added = added.Name
+		both.Options = mergeOptions(x.Options, added.Options)
+		both.Echo = x.Echo || added.Echo
+		both.Delay = max(x.Delay, added.Delay)
+		return &both
 	}
-	return c, Plain, false
+	return &standardClasses[len(standardClasses)-1]
 }

@@ -366,12 +366,13 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 	case t.reserved == a:
 		l.Kind = Reserved
 	case !t.known():
-		l.Kind = Unknown
-		if why := t.crowded(n); fresh && why != "" {
-			t.ignore("%s", why)
-			return nil
+		l.Kind, t.d.New = Unknown, fresh
+		if fresh {
+			if why := t.crowded(n); why != "" {
+				_, err := t.ignore("%s", why)
+				return err
+			}
 		}
-		t.d.New = fresh
 	}
 	if t.host != nil {
 		l.Host = t.host.ID

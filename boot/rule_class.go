@@ -15,8 +15,12 @@ func ruleClass(t *turn) (bool, error) {
 		}
 		return false, nil
 	}
-	t.kind, t.class, t.echo = t.p.classify(&t.in)
+	t.kind = t.p.classify(&t.in)
+	t.class = t.kind.As
 	t.d.Kind, t.d.Delay = t.kind.Name, t.kind.Delay
+	if t.kind.Added != "" {
+		t.d.Kind += " + " + t.kind.Added
+	}
 	if t.in.Step == Bootp && t.class == Plain {
 		// A ROM older than DHCP; what it boots is its host's.
 		t.class, t.plat = PXE, BIOS

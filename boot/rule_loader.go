@@ -91,7 +91,7 @@ func (t *turn) bootInfo() *BootInfo {
 	default:
 		info.Class = PXE
 		info.File = "boot/" + tok + "/" + loader
-		if t.echo {
+		if t.kind.Echo {
 			info.VendorClass = cleanText(t.in.Firmware.VendorClass, 64)
 		}
 	}

@@ -64,7 +64,7 @@ func fields(line string) (words []string, kv map[string]string) {
 }
 
 // play runs one line and returns what to show beneath it.
-func (w *world) play(line string) ([]string, error) {
+func (w *world) play(line string) (_ []string, err error) {
 	words, kv := fields(strings.TrimPrefix(line, ">"))
 	switch {
 	case strings.HasPrefix(line, ">"):
@@ -76,7 +76,33 @@ func (w *world) play(line string) ([]string, error) {
 			from, to, _ := strings.Cut(words[5], "-")
 			n.Ranges = []boot.Range{{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}}
 		}
+		n.Shared, n.RapidCommit, n.ClientID = kv["shared"], slices.Contains(words, "rapid"), slices.Contains(words, "clientid")
+		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
+		n.UnknownShare, _ = strconv.Atoi(kv["share"])
+		n.NewLeases, _ = strconv.Atoi(kv["new"])
+		for _, r := range list(kv["relays"]) {
+			n.Relays = append(n.Relays, netip.MustParseAddr(r))
+		}
+		if n.Options, err = options(kv["option"]); err != nil {
+			return nil, err
+		}
+		if kv["menu"] != "" { // TEXT:LOADER,TEXT:
+			n.Menu = &boot.Menu{Prompt: "F8", Timeout: 5}
+			for _, it := range list(kv["menu"]) {
+				text, loader, _ := strings.Cut(it, ":")
+				n.Menu.Items = append(n.Menu.Items, boot.MenuItem{Text: text, Loader: loader})
+			}
+		}
 		w.policy.Networks = append(w.policy.Networks, n)
+	case words[0] == "class": // class NAME STYLE vendor= user= oui= option=
+		c := boot.ClientClass{Name: words[1], Match: boot.ClassMatch{VendorClass: list(kv["vendor"]), UserClass: list(kv["user"]), OUI: list(kv["oui"])}, Echo: slices.Contains(words, "echo")}
+		if len(words) > 2 && words[2] != "echo" {
+			c.As = boot.Class(words[2])
+		}
+		if c.Options, err = options(kv["option"]); err != nil {
+			return nil, err
+		}
+		w.policy.Classes = append(w.policy.Classes, c)
 	case words[0] == "enroll":
 		w.policy.Enroll.Policy = boot.EnrollPolicy(words[1])
 		if kv["max"] != "" {
@@ -91,6 +117,18 @@ func (w *world) play(line string) ([]string, error) {
 		d, err := time.ParseDuration(words[1])
 		w.now = w.now.Add(d)
 		return nil, err
+	case words[0] == "flood": // flood NETWORK SERVER FIRST-MAC N: complete exchanges of N strangers
+		return w.flood(words)
+	case words[0] == "taken": // taken NETWORK ADDRESS MAC: a probe found it there
+		m, err := boot.ParseMAC(words[3])
+		if err != nil {
+			return nil, err
+		}
+		w.engine.Now = func() time.Time { return w.now }
+		if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
+			return nil, err
+		}
+		return nil, w.engine.Taken(w.ctx, boot.Check{Network: words[1], Addr: netip.MustParseAddr(words[2])}, m)
 	case words[0] == "save": // keeps the last token under a name
 		w.saved[words[1]] = w.token
 		if len(words) > 2 {
@@ -118,6 +156,52 @@ func (w *world) play(line string) ([]string, error) {
 		return nil, fmt.Errorf("no such line: %s", line)
 	}
 	return nil, nil
+}
+
+// options reads "name=value;name=value".
+func options(s string) (out []boot.Option, err error) {
+	for _, x := range strings.FieldsFunc(s, func(r rune) bool { return r == ';' }) {
+		o, err := boot.ParseOptionText(x)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// flood has strangers ask and take what they are offered; it tells how many got
+// a lease.
+func (w *world) flood(words []string) ([]string, error) {
+	if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
+		return nil, err
+	}
+	n, err := strconv.Atoi(words[3])
+	if err != nil {
+		return nil, err
+	}
+	server := netip.MustParseAddr(words[2])
+	got := 0
+	for i := range n {
+		in := boot.Sighting{At: w.now, Via: boot.DHCP4, Step: boot.Discover, Link: boot.Link{Interface: words[1]}, Firmware: boot.Firmware{Arch: boot.ArchNone},
+			ID: boot.Identity{MAC: boot.MAC{2, 0xf0, 0, byte(i >> 16), byte(i >> 8), byte(i)}}}
+		d, err := w.engine.Next(w.ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		o, ok := d.Reply.(boot.Offer)
+		if !ok {
+			continue
+		}
+		in.Step, in.Want = boot.Selecting, boot.Want{Addr: o.Grant.Addr, Server: server}
+		if d, err = w.engine.Next(w.ctx, in); err != nil {
+			return nil, err
+		}
+		if _, ok := d.Reply.(boot.Ack); ok {
+			got++
+		}
+	}
+	return []string{fmt.Sprintf("flood %d of %d", got, n)}, nil
 }
 
 func list(s string) []string {
@@ -161,13 +245,18 @@ func (w *world) host(words []string, kv map[string]string) error {
 	if kv["uuid"] != "" {
 		h.UUID, _ = boot.ParseUUID(kv["uuid"])
 	}
+	h.BoundPort = kv["bound"]
+	var err error
+	if h.Options, err = options(kv["option"]); err != nil {
+		return err
+	}
 	if kv["address"] != "" {
 		h.Address = netip.MustParseAddr(kv["address"])
 	}
 	if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
 		return err
 	}
-	_, err := w.engine.Do(w.ctx, boot.AddHost{Host: h})
+	_, err = w.engine.Do(w.ctx, boot.AddHost{Host: h})
 	return err
 }
 
@@ -220,7 +309,34 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		if in.Step == boot.Renew || in.Step == boot.Release || in.Step == boot.Inform {
 			in.Link.Client = in.Want.Addr
 		}
+		in.Link.ServerID, in.Want.ClientID, in.Want.Rapid = addr("serverid"), kv["clientid"], slices.Contains(words, "rapid")
+		if slices.Contains(words, "unicast") {
+			in.Link.Local = in.Want.Server
+			if !in.Link.Local.IsValid() {
+				in.Link.Local = w.policy.Networks[0].Server
+			}
+		}
+		if kv["item"] != "" {
+			n, err := strconv.ParseUint(kv["item"], 0, 16)
+			if err != nil {
+				return nil, err
+			}
+			in.Want.Item = uint16(n)
+		}
+		if kv["asks"] != "" { // option 55
+			for _, x := range list(kv["asks"]) {
+				n, err := strconv.Atoi(x)
+				if err != nil {
+					return nil, err
+				}
+				in.Want.Options = append(in.Want.Options, byte(n))
+			}
+		}
+		if kv["lease"] != "" {
+			in.Want.Lease, _ = time.ParseDuration(kv["lease"])
+		}
 		f := &in.Firmware
+		f.UserClass = kv["user"]
 		f.VendorClass, f.IPXE, f.Proxied, f.NoHTTP = kv["class"], slices.Contains(words, "ipxe"), in.Via == boot.Proxy4, slices.Contains(words, "nohttp")
 		if kv["arch"] != "" {
 			n, err := strconv.Atoi(kv["arch"])
@@ -305,7 +421,7 @@ func (w *world) note(s string) string {
 }
 
 func (w *world) reply(d boot.Decision) string {
-	dhcp := func(g *boot.Grant, b *boot.BootInfo) string {
+	dhcp := func(g *boot.Grant, b *boot.BootInfo, o boot.Options) string {
 		var s string
 		if g != nil {
 			s += fmt.Sprintf(" %s for %s", g.Addr, g.Lease)
@@ -315,14 +431,32 @@ func (w *world) reply(d boot.Decision) string {
 			if b.BINL {
 				s += " (by 4011)"
 			}
+			if b.Menu != nil {
+				s += fmt.Sprintf(" (menu of %d)", len(b.Menu.Items))
+			}
+			if b.Item != 0 {
+				s += fmt.Sprintf(" (item %#x)", b.Item)
+			}
+		}
+		if o.Server != o.Source {
+			s += fmt.Sprintf(", as server %s", o.Server)
+		}
+		for _, x := range o.Extra {
+			s += ", " + x.String()
+		}
+		if d.Delay != 0 {
+			s += fmt.Sprintf(", after %s", d.Delay)
 		}
 		return s
 	}
 	switch x := d.Reply.(type) {
 	case boot.Offer:
-		return "offer" + dhcp(x.Grant, x.Boot)
+		return "offer" + dhcp(x.Grant, x.Boot, x.Options)
 	case boot.Ack:
-		return "ack" + dhcp(x.Grant, x.Boot)
+		if x.Rapid {
+			return "rapid ack" + dhcp(x.Grant, x.Boot, x.Options)
+		}
+		return "ack" + dhcp(x.Grant, x.Boot, x.Options)
 	case boot.Nak:
 		return "nak " + x.Message
 	case boot.File:

@@ -69,6 +69,7 @@ type Firmware struct {
 	Proxied      bool     `json:"proxied,omitempty"`    // arrived on port 4011
 	Enterprise   uint32   `json:"enterprise,omitempty"` // of option 124 or 125
 	PiROM        bool     `json:"pi_rom,omitempty"`     // option 97 is the filler of a Raspberry Pi 3
+	PiBoard      bool     `json:"pi_board,omitempty"`   // option 97 begins with RPi, as a Pi 4 or later has it
 	PlatformHint Platform `json:"platform,omitempty"`   // from a script's query, where 93 is not
 }
 

@@ -144,6 +144,7 @@ func parse4(b []byte, m Meta) (*request, error) {
 	if g := msg.get(optMachineID); len(g) == 17 && g[0] == 0 {
 		in.ID.UUID, _ = boot.UUIDFromWire(g[1:])
 		f.PiROM = bytes.Count(g[1:], []byte{0x44}) == 16
+		f.PiBoard = bytes.HasPrefix(g[1:], []byte("RPi"))
 	}
 	if id := msg.get(optClientID); len(id) > 7 && len(id) < 140 && id[0] == 0xff {
 		in.ID.DUID = hex.EncodeToString(id[5:]) // RFC 4361: ff, IAID, DUID
