@@ -11,6 +11,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -29,15 +30,16 @@ const (
 
 // bench is one run of this program.
 type bench struct {
-	pairs    int
-	short    bool
-	dir      string // on a disk: leases are synced to it
-	muster   string // the binary
-	noLimits string // settings of its network for the comparison with its peers
-	verbose  bool
-	runs     int // of perfdhcp
-	server   *nettest.NS
-	client   *nettest.NS
+	pairs         int
+	dnsmasqRounds int
+	short         bool
+	dir           string // on a disk: leases are synced to it
+	muster        string // the binary
+	noLimits      string // settings of its network for the comparison with its peers
+	verbose       bool
+	runs          int // of perfdhcp
+	server        *nettest.NS
+	client        *nettest.NS
 }
 
 func main() {
@@ -51,6 +53,7 @@ func run() error {
 	var b bench
 	only := flag.String("only", "dhcp,size,flood,tftp,http", "parts to measure")
 	flag.IntVar(&b.pairs, "pairs", 5, "rounds; in each, every server runs once")
+	flag.IntVar(&b.dnsmasqRounds, "dnsmasq", math.MaxInt, "rounds in which dnsmasq takes part; with many leases each of its starts takes a minute")
 	flag.BoolVar(&b.short, "short", false, "short runs and small files: shows that it works, not how fast it is")
 	flag.BoolVar(&b.verbose, "v", false, "tell of every run of perfdhcp")
 	dir := flag.String("dir", "/var/tmp", "where data directories and files go; use a real disk")
@@ -146,6 +149,9 @@ func (b *bench) connect(ctx context.Context, lab *nettest.Lab) (err error) {
 func (b *bench) each(ctx context.Context, servers []program, fn func(round int, p program) error) error {
 	for round := range b.pairs {
 		for _, p := range servers {
+			if p.name == "dnsmasq" && round >= b.dnsmasqRounds {
+				continue
+			}
 			start := time.Now()
 			if err := fn(round, p); err != nil {
 				if ctx.Err() != nil {

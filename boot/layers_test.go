@@ -21,6 +21,7 @@ const module = "github.com/musterboot/muster/"
 var layers = map[string][]string{
 	"boot":              {},
 	"internal/run":      {},
+	"internal/metrics":  {},
 	"internal/tomlfile": {},
 	"internal/nettest":  {},
 	"templates":         {"boot", "internal/tomlfile"},
@@ -49,6 +50,7 @@ var confined = map[string][]string{
 	"github.com/BurntSushi/toml":     {"internal/tomlfile"},
 	"github.com/vishvananda/netlink": {"internal/run"},
 	"github.com/coreos/go-systemd":   {"internal/run"},
+	"github.com/prometheus":          {"internal/metrics"},
 }
 
 func TestLayers(t *testing.T) {

@@ -306,3 +306,36 @@ func (m *memory) settle(d *Decision, p *Policy, now time.Time) {
 		}
 	}
 }
+
+// PoolStatus is one network's ranges at a moment.
+type PoolStatus struct {
+	Network string `json:"network"`
+	Size    int    `json:"size"`
+	Leased  int    `json:"leased"`  // or left alone
+	Offered int    `json:"offered"` // promises not yet taken
+	Unknown int    `json:"unknown"` // leases of machines that nobody let in
+	Lost    uint64 `json:"lost"`    // promises that the bound on memory dropped
+}
+
+// Pools counts what the ranges hold.
+func (e *Engine) Pools() []PoolStatus {
+	now := e.Now()
+	p := e.policy.Load()
+	e.mem.mu.Lock()
+	defer e.mem.mu.Unlock()
+	var out []PoolStatus
+	for i := range p.Networks {
+		x := e.mem.pools[p.Networks[i].Name]
+		if x == nil || len(x.expires) == 0 {
+			continue
+		}
+		s := PoolStatus{Network: p.Networks[i].Name, Size: len(x.expires), Offered: len(x.holds), Unknown: x.strangers(now), Lost: x.dropped}
+		for _, t := range x.expires {
+			if t > now.Unix() {
+				s.Leased++
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}

@@ -15,7 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"runtime/metrics"
+	rtmetrics "runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +30,7 @@ import (
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/metrics"
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/store/bolt"
 	"github.com/musterboot/muster/store/journal"
@@ -97,6 +98,8 @@ func benchConfig(f serveFlags) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	// On a bench everything is unknown, and the range was written for it.
+	net.UnknownShare = 100
 	c.Networks = []boot.Network{net}
 	return c, nil
 }
@@ -389,7 +392,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		return nil, err
 	}
 	opened = append(opened, sock)
-	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain}
+	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain, Metrics: metrics.Handler(d.figures)}
 	tasks = append(tasks,
 		run.Task{Name: "admin socket", Run: func(ctx context.Context) error { return api.Serve(ctx, sock) }},
 		run.Task{Name: "interfaces", Run: func(ctx context.Context) error {
@@ -770,7 +773,7 @@ func (d *daemon) tell(ctx context.Context) error {
 func (d *daemon) tidyMemory(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}}
+	sample := []rtmetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}}
 	var seen uint64
 	for {
 		select {
@@ -783,7 +786,7 @@ func (d *daemon) tidyMemory(ctx context.Context) error {
 		if seen-before > 1000 {
 			continue
 		}
-		metrics.Read(sample)
+		rtmetrics.Read(sample)
 		held := sample[1].Value.Uint64() + sample[2].Value.Uint64() + sample[3].Value.Uint64()
 		if held > sample[0].Value.Uint64()+24<<20 {
 			debug.FreeOSMemory()

@@ -32,6 +32,7 @@ type Server struct {
 	Log     *slog.Logger
 	Status  func(context.Context) (Status, error)
 	Explain func(context.Context, ExplainRequest) (Explanation, error)
+	Metrics http.Handler // answers GET /metrics; nil for none
 }
 
 // Listen opens the socket in dir: owner and group may use it, nobody else. A
@@ -88,6 +89,9 @@ func (s *Server) Handler() http.Handler {
 			w.Header().Set("Content-Type", "application/json")
 			_ = json.NewEncoder(w).Encode(v)
 		})
+	}
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", s.Metrics)
 	}
 	route("GET /api/v1/status", func(r *http.Request) (any, error) { return s.Status(r.Context()) })
 	route("GET /api/v1/hosts", s.hosts)

@@ -1,0 +1,54 @@
+// figures.go: the daemon's counters as metrics.
+
+package main
+
+import (
+	"context"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/metrics"
+)
+
+func (d *daemon) figures() (out []metrics.Sample) {
+	add := func(name, help string, counter bool, v float64, labels ...metrics.Label) {
+		out = append(out, metrics.Sample{Name: name, Help: help, Counter: counter, Value: v, Labels: labels})
+	}
+	label := func(name, value string) metrics.Label { return metrics.Label{Name: name, Value: value} }
+	add("muster_info", "The program; always 1.", false, 1, label("version", version))
+	s := &d.dhcp.Stats
+	for _, x := range []struct {
+		result string
+		n      uint64
+	}{{"received", s.Received.Load()}, {"answered", s.Answered.Load()}, {"malformed", s.Malformed.Load()}, {"dropped", s.Dropped.Load()}, {"send-error", s.SendErrors.Load()}, {"panic", s.Panics.Load()}} {
+		add("muster_dhcp_packets_total", "DHCP packets by what became of them.", true, float64(x.n), label("result", x.result))
+	}
+	add("muster_request_log_dropped_total", "Lines that the request log's file had no room for.", true, float64(d.engine.Log.Dropped()))
+	for _, p := range d.engine.Pools() {
+		n := label("network", p.Network)
+		add("muster_pool_addresses", "Addresses in the ranges of a network.", false, float64(p.Size), n)
+		add("muster_pool_leased_addresses", "Of them, leased or left alone.", false, float64(p.Leased), n)
+		add("muster_pool_offered_addresses", "Addresses on offer.", false, float64(p.Offered), n)
+		add("muster_pool_unknown_leases", "Leases of machines that nobody let in.", false, float64(p.Unknown), n)
+		add("muster_pool_lost_offers_total", "Offers pushed out of memory by newer ones.", true, float64(p.Lost), n)
+	}
+	var pending, events uint64
+	if err := d.engine.View(context.Background(), func(tx boot.ReadTx) (err error) {
+		if pending, err = tx.Counter(boot.PendingHosts); err != nil {
+			return err
+		}
+		events, err = tx.Counter(boot.LastEvent)
+		return err
+	}); err == nil {
+		add("muster_pending_hosts", "Machines that wait for approval.", false, float64(pending))
+		add("muster_events_total", "Events ever recorded.", true, float64(events))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, n := range d.config.Networks {
+		for _, r := range rivalList(d.rivals[n.Name]) {
+			add("muster_other_dhcp_server_seen_timestamp_seconds", "Another DHCP server on a network, and when it was last noticed.", false, float64(r.Last.Unix()),
+				label("network", n.Name), label("server", r.Server.String()))
+		}
+	}
+	return out
+}
