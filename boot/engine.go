@@ -185,7 +185,7 @@ func (e *Engine) fillPool(ctx context.Context, p *pool, network string) error {
 			return err
 		}
 		for _, l := range ls {
-			p.lease(l.Addr, l.Expires, l.Kind == Unknown && l.Active(now))
+			p.lease(l.Addr, l.Expires, l.strange() && l.Active(now))
 		}
 		if len(ls) < page {
 			return nil
@@ -287,9 +287,29 @@ func (e *Engine) commit(ctx context.Context, p *Policy, in Sighting) (d Decision
 		return nil
 	})
 	if err != nil {
+		e.forget(ctx, d.Writes.Leases)
 		return Decision{}, err
 	}
 	return d, nil
+}
+
+// forget sets memory back to what the store says, where a commit failed that
+// memory ran ahead of.
+func (e *Engine) forget(ctx context.Context, ls []Lease) {
+	for _, l := range ls {
+		var old *Lease
+		if err := e.store.View(context.WithoutCancel(ctx), func(tx ReadTx) (err error) { old, err = tx.Lease(l.Network, l.Addr); return err }); err != nil {
+			return
+		}
+		e.mem.mu.Lock()
+		if p := e.mem.pools[l.Network]; p != nil {
+			if old == nil {
+				old = &Lease{Expires: time.Unix(1, 0)}
+			}
+			p.lease(l.Addr, old.Expires, old.strange() && old.Active(e.Now()))
+		}
+		e.mem.mu.Unlock()
+	}
 }
 
 func (e *Engine) view(r Reader, now time.Time) view {
@@ -503,6 +523,13 @@ func (e *Engine) Taken(ctx context.Context, c Check, by MAC) error {
 		if err != nil || l.Active(now) && (!l.Given() || l.Holder == who) {
 			return err
 		}
+		if l.Active(now) {
+			// A lease by identifier or switch port does not tell whose answer
+			// it is, nor does a ping.
+			if _, err := ParseMAC(l.Holder); err != nil || by.IsZero() {
+				return nil
+			}
+		}
 		ev := Event{At: now.UTC(), Kind: LeaseConflict, Network: c.Network, MAC: by}
 		if h, err := tx.HostByMAC(by); err != nil {
 			return err
@@ -541,7 +568,7 @@ func (e *Engine) Rivals() <-chan Rival { return e.rivals }
 
 // Rival notes another DHCP server on a network.
 func (e *Engine) Rival(r Rival, now time.Time) {
-	if !e.mem.tell("rival "+r.Network+" "+r.Server.String(), now) {
+	if !e.mem.due(&e.mem.rivals, r.Network+" "+r.Server.String(), now) {
 		return
 	}
 	select {

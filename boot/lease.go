@@ -13,7 +13,8 @@ import (
 type Lease struct {
 	Network string     `json:"network"`
 	Addr    netip.Addr `json:"addr"`
-	Holder  string     `json:"holder"` // MAC in v4 (wire: client-ids change between firmware, iPXE and OS), or "id:" and the client-id, or "port:" and the switch port
+	Holder  string     `json:"holder"`       // MAC in v4 (wire: client-ids change between firmware, iPXE and OS), or "id:" and the client-id, or "port:" and the switch port
+	MAC     MAC        `json:"mac,omitzero"` // who has it, where the holder does not tell
 	Host    HostID     `json:"host,omitempty"`
 	Kind    LeaseKind  `json:"kind"`
 	Name    string     `json:"name,omitempty"` // what the client called itself, option 12
@@ -34,6 +35,10 @@ const (
 	Declined LeaseKind = "declined"
 	Occupied LeaseKind = "occupied"
 )
+
+// strange reports an address that counts against the share of machines nobody
+// let in: leased to one, or declined by one.
+func (l *Lease) strange() bool { return l.Kind == Unknown || l.Kind == Declined && l.Host == 0 }
 
 // Given reports a lease that its holder was granted.
 func (l *Lease) Given() bool { return l.Kind != Declined && l.Kind != Occupied }

@@ -16,6 +16,7 @@ const (
 	heardLife  = 24 * time.Hour
 
 	maxLinks    = 4096
+	maxRivals   = 256
 	enrollRate  = 20   // new hosts a second on one link,
 	enrollBurst = 1000 // and in one go: a row of racks
 	leaseBurst  = 10   // seconds of a network's rate of new leases
@@ -26,7 +27,8 @@ type memory struct {
 	pools   map[string]*pool
 	heard   recent[netip.Addr, MAC]
 	notices recent[string, struct{}]
-	leases  map[string]*bucket // by network: new ones of machines nobody let in
+	rivals  recent[string, struct{}] // apart from them: a stranger can make up many
+	leases  map[string]*bucket       // by network: new ones of machines nobody let in
 	enrolls recent[string, *bucket]
 }
 
@@ -85,18 +87,22 @@ func (r *recent[K, V]) get(k K) (V, time.Time, bool) {
 
 func newMemory() *memory {
 	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}}
-	m.heard.max, m.notices.max, m.enrolls.max = maxHeard, maxNotices, maxLinks
+	m.heard.max, m.notices.max, m.enrolls.max, m.rivals.max = maxHeard, maxNotices, maxLinks, maxRivals
 	return m
 }
 
 // tell reports whether a notice is due, and notes that it was told.
 func (m *memory) tell(once string, now time.Time) bool {
+	return m.due(&m.notices, once, now)
+}
+
+func (m *memory) due(told *recent[string, struct{}], once string, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, at, ok := m.notices.get(once); ok && now.Sub(at) < noticeGap {
+	if _, at, ok := told.get(once); ok && now.Sub(at) < noticeGap {
 		return false
 	}
-	m.notices.set(once, struct{}{}, now)
+	told.set(once, struct{}{}, now)
 	return true
 }
 
@@ -283,7 +289,7 @@ func (m *memory) settle(d *Decision, p *Policy, now time.Time) {
 	defer m.mu.Unlock()
 	for _, l := range d.Writes.Leases {
 		if p := m.pools[l.Network]; p != nil {
-			p.lease(l.Addr, l.Expires, l.Kind == Unknown && l.Active(now))
+			p.lease(l.Addr, l.Expires, l.strange() && l.Active(now))
 		}
 	}
 	if d.New {

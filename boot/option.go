@@ -4,6 +4,7 @@
 package boot
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -309,8 +310,17 @@ func (o Option) Name() string {
 	return strconv.Itoa(int(o.Code))
 }
 
-// String is the option as a person would write it.
+// String is the option as a person would write it; what it says is read back as
+// the same bytes.
 func (o Option) String() string {
+	s := o.text()
+	if again, err := ParseOptionText(s); err != nil || !bytes.Equal(again.Data, o.Data) {
+		return o.Name() + "=hex:" + hex.EncodeToString(o.Data)
+	}
+	return s
+}
+
+func (o Option) text() string {
 	kind := kindHex
 	for _, t := range optionTypes {
 		if t.code == o.Code && t.name != "" {
@@ -332,13 +342,13 @@ func (o Option) String() string {
 		}
 	case kind == kindSeconds && len(o.Data) == 4:
 		v = (time.Duration(binary.BigEndian.Uint32(o.Data)) * time.Second).String()
-	case (kind == kindU8 || kind == kindU16 || kind == kindU32) && len(o.Data) <= 4:
+	case kind == kindU8 && len(o.Data) == 1, kind == kindU16 && len(o.Data) == 2, kind == kindU32 && len(o.Data) == 4:
 		var n uint64
 		for _, x := range o.Data {
 			n = n<<8 | uint64(x)
 		}
 		v = strconv.FormatUint(n, 10)
-	case kind == kindBool && len(o.Data) == 1:
+	case kind == kindBool && len(o.Data) == 1 && o.Data[0] < 2:
 		v = strconv.FormatBool(o.Data[0] != 0)
 	}
 	return o.Name() + "=" + v

@@ -55,6 +55,7 @@ type Network struct {
 	ClientID     bool          // leases belong to client identifiers (RFC 4361), not to MACs
 	RapidCommit  bool          // RFC 4039
 	Probe        bool          // addresses are probed for a squatter
+	TrustPorts   bool          // option 82 is believed of everybody: the switches strip what clients write
 	Options      []Option
 	Menu         *Menu // for PXE firmware; nil is none
 }

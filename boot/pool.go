@@ -254,8 +254,13 @@ func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr
 		if len(out) == cap(out) {
 			break
 		}
-		if _, inPool := p.slot(h.Addr); inPool && p.live(h) && !p.firm(h, known, now) {
+		if !p.live(h) {
+			continue
+		}
+		if _, inPool := p.slot(h.Addr); inPool && !p.firm(h, known, now) {
 			out = append(out, h.Addr)
+		} else if !h.Known && !known && now.Sub(h.Until.Add(-holdTime)) < holdFirm {
+			break // and those behind it are younger
 		}
 	}
 	return out
@@ -350,7 +355,7 @@ func (p *pool) hold(h Hold, now time.Time) bool {
 		p.take(s)
 	}
 	// Ended holds are swept when they outnumber the live ones.
-	if len(p.order) > 2*p.limit+16 {
+	if len(p.order) > 2*len(p.holds)+64 {
 		p.order = slices.DeleteFunc(p.order, func(h Hold) bool { return !p.live(h) })
 	}
 	return true

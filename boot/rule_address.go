@@ -71,7 +71,7 @@ func (t *turn) holder() string {
 		return t.who
 	}
 	switch {
-	case t.host != nil && t.host.BoundPort != "" && t.host.BoundPort == t.in.Link.Port:
+	case t.host != nil && t.host.BoundPort != "" && t.port() == t.host.BoundPort:
 		t.who = "port:" + t.host.BoundPort
 	case t.net.ClientID && t.in.Want.ClientID != "":
 		t.who = "id:" + t.in.Want.ClientID
@@ -175,7 +175,16 @@ func (t *turn) usable(n *Network, a netip.Addr) (ok bool, why string, err error)
 			return false, "somebody else was seen on it", nil
 		}
 		// Whom a probe found there may have it: a client of ours whose lease we
-		// lost, or whose time a clock that jumped has ended.
+		// lost, or whose time a clock that jumped has ended. Beyond a relay the
+		// probe does not tell who it is; then who says it has the address is
+		// believed.
+		if l.Kind == Occupied {
+			by, err := ParseMAC(l.Holder)
+			if by == t.id.MAC || err != nil && (t.in.Step == Renew || t.in.Step == InitReboot) {
+				return true, "", nil
+			}
+			return false, "somebody answers on it: " + l.Holder, nil
+		}
 		if l.Holder != t.holder() {
 			return false, "it is leased to " + l.Holder, nil
 		}
@@ -341,7 +350,7 @@ func (t *turn) mine(n *Network, a netip.Addr) (bool, error) {
 		return true, nil
 	case n.Mode != Full || !n.InRange(a):
 		return false, nil
-	case t.reserved.IsValid(), t.in.Step == Renew && t.in.Link.Local == n.Server:
+	case t.reserved.IsValid(), t.in.Step == Renew && t.in.Link.Local == n.Server && !t.in.Link.Relay.IsValid():
 		return true, nil
 	}
 	for _, o := range t.link {
@@ -360,7 +369,7 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 		return err
 	}
 	g := t.grant(a)
-	l := Lease{Network: n.Name, Addr: a, Holder: t.holder(), Kind: Dynamic, Name: cleanText(in.Want.Name, 63), Starts: in.At.UTC(), Expires: in.At.UTC().Add(g.Lease)}
+	l := Lease{Network: n.Name, Addr: a, Holder: t.holder(), MAC: t.id.MAC, Kind: Dynamic, Name: cleanText(in.Want.Name, 63), Starts: in.At.UTC(), Expires: in.At.UTC().Add(g.Lease)}
 	fresh := !old.Active(in.At) || old.Holder != l.Holder || !old.Given()
 	switch {
 	case t.reserved == a:
@@ -395,11 +404,11 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 	t.d.Drop = l.Holder
 	t.d.Reply = Ack{Grant: g, Options: t.options(), Rapid: in.Step == Discover}
 	t.note(a.String() + " for " + g.Lease.String())
-	// A machine that is neither on the roll nor about to boot is the lease
-	// list's and the request log's affair: a flood of them must not push
-	// everybody's events out.
-	if fresh && (t.host != nil || t.class != Plain) {
-		t.record(LeaseGranted, "%s leased to %s for %s", a, l.Holder, g.Lease)
+	// A machine that is not on the roll is the lease list's and the request
+	// log's affair, and one that is gets told once a while: neither a flood nor
+	// a machine that takes and releases may push everybody's events out.
+	if fresh && t.host != nil {
+		t.notice(l.Holder, LeaseGranted, "%s leased to %s for %s", a, l.Holder, g.Lease)
 	}
 	return nil
 }
@@ -407,7 +416,7 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 // rapid reports a DISCOVER that may be answered with an ACK (RFC 4039): the
 // client asks for it, and this network has no other server.
 func (t *turn) rapid() bool {
-	return t.in.Step == Discover && t.in.Want.Rapid && t.net.RapidCommit
+	return t.in.Step == Discover && t.in.Want.Rapid && len(t.link) > 0 && !slices.ContainsFunc(t.link, func(n *Network) bool { return !n.RapidCommit })
 }
 
 // bootp answers RFC 951 for machines whose address a person reserved: such a
@@ -466,14 +475,18 @@ func (t *turn) decline() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	// Only who was given the address may take it out of the pool.
-	h, _ := t.v.Offered(n.Name, a, false)
-	if h.Holder != t.holder() && (!l.Active(t.in.At) || l.Holder != t.holder() || !l.Given()) {
+	// Only who has the lease may take it out of the pool (RFC 2131 3.1: the
+	// client checks after the ACK). An offer is too cheap for that.
+	if !l.Active(t.in.At) || l.Holder != t.holder() || !l.Given() {
 		return t.ignore("decline of %s, which it was not given", a)
 	}
 	t.d.Drop = t.holder()
-	t.d.Writes.Leases = []Lease{quarantine(n, a, Declined, t.holder(), t.in.At)}
-	t.record(LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", a, t.holder(), declineTime)
+	q := quarantine(n, a, Declined, t.holder(), t.in.At)
+	if t.known() {
+		q.Host = t.host.ID // else it goes on counting as a stranger's
+	}
+	t.d.Writes.Leases = []Lease{q}
+	t.notice(n.Name+" "+a.String(), LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", a, t.holder(), declineTime)
 	return t.ignore("%s declined, left alone for %s", a, declineTime)
 }
 

@@ -54,7 +54,7 @@ func ruleEnroll(t *turn) (bool, error) {
 		return false, nil
 	}
 	link := t.net.Name + " " + t.in.Link.Interface
-	if t.in.Link.Relay.IsValid() {
+	if containsAddr(t.net.Relays, t.in.Link.Relay) { // any other is the client's to choose
 		link += " " + t.in.Link.Relay.String()
 	}
 	if !t.v.MayEnroll(link) {
@@ -141,13 +141,23 @@ func ruleLearn(t *turn) (bool, error) {
 			learned = append(learned, "MAC "+t.id.MAC.String())
 		}
 	}
+	// A fact that is another host's stays there: a board behind a bound switch
+	// port may be that host's, or share a vendor's filler with it.
 	if u := t.in.ID.UUID; h.UUID.IsZero() && !u.IsZero() {
-		h.UUID = u
-		learned = append(learned, "UUID "+u.String())
+		if other, err := lookupUUID(t.v, u); err != nil {
+			return false, err
+		} else if other == nil {
+			h.UUID = u
+			learned = append(learned, "UUID "+u.String())
+		}
 	}
 	if s := t.in.ID.Serial; h.Serial == "" && s != "" {
-		h.Serial = s
-		learned = append(learned, "serial "+s)
+		if other, err := t.v.HostBySerial(s); err != nil {
+			return false, err
+		} else if other == nil {
+			h.Serial = s
+			learned = append(learned, "serial "+s)
+		}
 	}
 	if t.plat != "" && h.Platform != t.plat {
 		h.Platform, t.dirty = t.plat, true

@@ -4,7 +4,10 @@
 
 package boot
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // A MAC counts as booting while it asked for something this recently: a second
 // machine with a cloned UUID must not slip in under the first.
@@ -62,10 +65,10 @@ func ruleIdentify(t *turn) (bool, error) {
 		by = "MAC"
 	}
 
-	if t.dhcp() && t.in.Link.Port != "" && host == nil {
+	if t.dhcp() && host == nil {
 		// Whatever is plugged in there is that host: a board swapped for
 		// another keeps name, address and template.
-		if host, err = t.v.HostByPort(t.in.Link.Port); err != nil {
+		if host, err = t.portHost(); err != nil {
 			return false, err
 		}
 		if host != nil {
@@ -138,6 +141,37 @@ func ruleIdentify(t *turn) (bool, error) {
 		t.plat = host.Platform
 	}
 	return false, nil
+}
+
+// portHost finds the host that a person bound to the switch port.
+func (t *turn) portHost() (*Host, error) {
+	if p := t.port(); p != "" {
+		return t.v.HostByPort(p)
+	}
+	return nil, nil
+}
+
+// port is the switch port that the machine asks from, as far as it may select a
+// host: told by a relay that a person listed, because a client could write option
+// 82 too. A renewal goes past the relay; then the lease says it.
+func (t *turn) port() string {
+	in := &t.in
+	if in.Link.Port != "" && (t.net.TrustPorts || in.Link.Relay.IsValid() && containsAddr(t.net.Relays, in.Link.Relay)) {
+		return in.Link.Port
+	}
+	n := t.within(in.Want.Addr)
+	if in.Link.Port != "" || n == nil || in.Step != Renew && in.Step != Release && in.Step != Decline {
+		return ""
+	}
+	l, err := t.v.Lease(n.Name, in.Want.Addr)
+	if err != nil || !l.Active(in.At) || l.MAC != t.id.MAC {
+		return "" // a store that fails says so elsewhere
+	}
+	p, _ := strings.CutPrefix(l.Holder, "port:")
+	if p == l.Holder {
+		return ""
+	}
+	return p
 }
 
 // clashes notes that a person must say who this is. Until then it is held,

@@ -76,7 +76,7 @@ func (w *world) play(line string) (_ []string, err error) {
 			from, to, _ := strings.Cut(words[5], "-")
 			n.Ranges = []boot.Range{{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}}
 		}
-		n.Shared, n.RapidCommit, n.ClientID = kv["shared"], slices.Contains(words, "rapid"), slices.Contains(words, "clientid")
+		n.Shared, n.RapidCommit, n.ClientID, n.TrustPorts = kv["shared"], slices.Contains(words, "rapid"), slices.Contains(words, "clientid"), slices.Contains(words, "trust_ports")
 		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
 		n.UnknownShare, _ = strconv.Atoi(kv["share"])
 		n.NewLeases, _ = strconv.Atoi(kv["new"])

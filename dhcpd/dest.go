@@ -59,7 +59,9 @@ func way4(r *request, d boot.Decision) Dest {
 			return Dest{How: Unicast, Addr: src}
 		}
 	}
-	if c := addr4(r.msg.ciaddr[:]); c.IsValid() {
+	// Only who has an address is answered there: in any other state the field
+	// is zero, or somebody's to choose.
+	if c := addr4(r.msg.ciaddr[:]); c.IsValid() && (r.in.Step == boot.Renew || r.in.Step == boot.Inform) {
 		return Dest{How: Unicast, Addr: netip.AddrPortFrom(c, clientPort)}
 	}
 	var grant *boot.Grant

@@ -68,6 +68,9 @@ const (
 	broadcastFlag  = 0x8000
 )
 
+// maxParts bounds the joining: more is no client's, and costs by the square.
+const maxParts = 16
+
 var cookie = [4]byte{99, 130, 83, 99}
 
 // packet is a request, or a reply in the making. Option values of a request lie
@@ -126,6 +129,7 @@ func (p *packet) decode(b []byte) error {
 	copy(p.giaddr[:], b[24:])
 	copy(p.chaddr[:], b[28:])
 	p.options = make([]option, 0, 16)
+	parts := 0
 	for o := b[fixedPart:]; len(o) > 0 && o[0] != optEnd; {
 		if o[0] == 0 {
 			o = o[1:]
@@ -137,6 +141,9 @@ func (p *packet) decode(b []byte) error {
 		code, v := o[0], o[2:2+int(o[1])]
 		o = o[2+len(v):]
 		if p.has(code) {
+			if parts++; parts > maxParts {
+				return fmt.Errorf("%w: options in more than %d further parts", ErrMalformed, maxParts)
+			}
 			v = slices.Concat(p.get(code), v)
 		} else if len(p.options) == 255 {
 			return fmt.Errorf("%w: too many options", ErrMalformed)

@@ -89,7 +89,9 @@ func parse4(b []byte, m Meta) (*request, error) {
 	if l := msg.get(optAsked); len(l) > 0 {
 		in.Want.Options = bytes.Clone(l)
 	}
-	in.Want.ClientID = hex.EncodeToString(msg.get(optClientID))
+	if id := msg.get(optClientID); len(id) <= 255 {
+		in.Want.ClientID = hex.EncodeToString(id)
+	}
 	if v := msg.get(optLease); len(v) == 4 {
 		in.Want.Lease = time.Duration(binary.BigEndian.Uint32(v)) * time.Second
 	}
@@ -328,8 +330,9 @@ func bootPart(m *packet, w *optionWriter, info *boot.BootInfo, full bool) {
 		switch {
 		case info.Menu != nil:
 			// A file beside a menu would be started instead of it.
-			file = ""
-			w.put(optVendor43, menu(info.Menu, info.Server))
+			if w.put(optVendor43, menu(info.Menu, info.Server)); m.has(optVendor43) {
+				file = ""
+			}
 		case info.Item != 0:
 			// The boot item comes back (PXE 2.1 3.3); layer 0 is the loader.
 			w.put(optVendor43, append(binary.BigEndian.AppendUint16([]byte{pxeBootItem, 4}, info.Item), 0, 0, 255))

@@ -61,6 +61,9 @@ func encodeLease(l *boot.Lease) []byte {
 	b = binary.AppendUvarint(b, uint64(l.Host))
 	b = binary.AppendVarint(b, l.Starts.UnixMilli())
 	b = binary.AppendVarint(b, l.Expires.UnixMilli())
+	if !l.MAC.IsZero() && l.Holder != l.MAC.String() {
+		b = append(b, l.MAC[:]...)
+	}
 	return b
 }
 
@@ -77,9 +80,13 @@ func decodeLease(network string, addr netip.Addr, b []byte) (*boot.Lease, error)
 	l.Host = boot.HostID(d.uvarint())
 	l.Starts = time.UnixMilli(d.varint()).UTC()
 	l.Expires = time.UnixMilli(d.varint()).UTC()
-	if d.bad {
+	if d.bad || len(d.b) != 0 && len(d.b) != len(l.MAC) {
 		return nil, fmt.Errorf("lease of %s is damaged", addr)
 	}
+	if len(d.b) == 0 {
+		l.MAC, _ = boot.ParseMAC(l.Holder)
+	}
+	copy(l.MAC[:], d.b)
 	return l, nil
 }
 

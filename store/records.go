@@ -149,18 +149,22 @@ func (r records) Secret(name string) ([]byte, error) {
 // readTx is a state with its ranges.
 type readTx struct {
 	records
-	b Backend
+	s *Store
 }
 
 var _ boot.ReadTx = readTx{}
 
-// list decodes at most n records of a range; it stops at the first error.
-func list[T any](b Backend, t Table, prefix, after []byte, n int, decode func(k, v []byte) (T, error)) (out []T, err error) {
+// list decodes at most n records of a range; it stops at the first error. A range
+// reads the disk, so the writer need not wait for it meanwhile: it may hold what
+// was committed since the View began.
+func list[T any](s *Store, t Table, prefix, after []byte, n int, decode func(k, v []byte) (T, error)) (out []T, err error) {
 	if n <= 0 {
 		return nil, nil
 	}
-	verr := b.View(func(s Snapshot) error {
-		s.Range(t, prefix, after, func(k, v []byte) bool {
+	s.state.RUnlock()
+	defer s.state.RLock()
+	verr := s.b.View(func(snap Snapshot) error {
+		snap.Range(t, prefix, after, func(k, v []byte) bool {
 			var x T
 			if x, err = decode(k, v); err != nil {
 				err = fmt.Errorf("table %s, key %x: %w", t, k, err)
@@ -180,19 +184,19 @@ func jsonRecord[T any](_, v []byte) (*T, error) {
 }
 
 func (r readTx) Hosts(after boot.HostID, n int) ([]*boot.Host, error) {
-	return list(r.b, tabHost, nil, be64(uint64(after)), n, jsonRecord[boot.Host])
+	return list(r.s, tabHost, nil, be64(uint64(after)), n, jsonRecord[boot.Host])
 }
 
 func (r readTx) Templates(after boot.TemplateID, n int) ([]*boot.Template, error) {
-	return list(r.b, tabTemplate, nil, be64(uint64(after)), n, jsonRecord[boot.Template])
+	return list(r.s, tabTemplate, nil, be64(uint64(after)), n, jsonRecord[boot.Template])
 }
 
 func (r readTx) Images(after string, n int) ([]*boot.Image, error) {
-	return list(r.b, tabImage, nil, []byte(after), n, jsonRecord[boot.Image])
+	return list(r.s, tabImage, nil, []byte(after), n, jsonRecord[boot.Image])
 }
 
 func (r readTx) Events(after uint64, n int) ([]boot.Event, error) {
-	return list(r.b, tabEvent, nil, be64(after), n, func(k, v []byte) (e boot.Event, err error) {
+	return list(r.s, tabEvent, nil, be64(after), n, func(k, v []byte) (e boot.Event, err error) {
 		err = decodeJSON(v, &e)
 		e.Seq = binary.BigEndian.Uint64(k)
 		return e, err
@@ -205,7 +209,7 @@ func (r readTx) Leases(network string, after netip.Addr, n int) ([]boot.Lease, e
 	if after.IsValid() {
 		start = leaseKey(network, after)
 	}
-	return list(r.b, tabLease, prefix, start, n, func(k, v []byte) (l boot.Lease, err error) {
+	return list(r.s, tabLease, prefix, start, n, func(k, v []byte) (l boot.Lease, err error) {
 		a, ok := netip.AddrFromSlice(k[len(prefix):])
 		if !ok {
 			return l, fmt.Errorf("lease key is damaged")

@@ -127,7 +127,7 @@ func (s *Store) View(ctx context.Context, fn func(boot.ReadTx) error) error {
 	}
 	s.state.RLock()
 	defer s.state.RUnlock()
-	return fn(&readTx{records{s.get}, s.b})
+	return fn(&readTx{records{s.get}, s})
 }
 
 // Update hands fn to the writer and waits until its group is durable. Once

@@ -81,6 +81,7 @@ type fileNetwork struct {
 	Probe        *bool  `toml:"probe"`
 	ClientID     string `toml:"client_id"`
 	RapidCommit  bool   `toml:"rapid_commit"`
+	TrustPorts   bool   `toml:"trust_ports"`
 
 	Options map[string]any `toml:"options"`
 	Menu    *fileMenu      `toml:"menu"`
@@ -99,7 +100,7 @@ type fileEnroll struct {
 var knownKeys = map[string][]string{
 	"": {"data_dir", "network", "http", "tftp", "enroll", "class"},
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
-		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "options", "menu"},
+		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu"},
 	"network.menu":      {"prompt", "timeout", "item"},
 	"network.menu.item": {"text", "loader", "local"},
 	"class":             {"name", "vendor_class", "user_class", "arch", "oui", "enterprise", "as", "echo_vendor_class", "delay", "options"},
@@ -234,7 +235,7 @@ type complain func(key, format string, args ...any) error
 // check turns one [[network]] into its typed form.
 func (r fileNetwork) check(bad complain) (boot.Network, error) {
 	n := boot.Network{Name: r.Name, Interface: r.Interface, Mode: boot.Mode(r.Mode), Domain: r.Domain, Lease: defaultLease, Shared: r.Shared,
-		UnknownLease: defaultUnknownLease, UnknownShare: defaultUnknownShare, NewLeases: defaultNewLeases, Probe: true, RapidCommit: r.RapidCommit}
+		UnknownLease: defaultUnknownLease, UnknownShare: defaultUnknownShare, NewLeases: defaultNewLeases, Probe: true, RapidCommit: r.RapidCommit, TrustPorts: r.TrustPorts}
 	if r.Interface == "" {
 		return n, bad("interface", "a network needs an interface: interface = \"eth1\" (this machine has %s)", strings.Join(run.Interfaces(), ", "))
 	}

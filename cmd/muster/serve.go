@@ -549,6 +549,12 @@ func (d *daemon) reload(ctx context.Context) error {
 	if d.flags.httpAddr != "" {
 		c.HTTP = d.flags.httpAddr
 	}
+	for _, n := range old.Networks {
+		// What auto found out holds for that link only.
+		if !slices.ContainsFunc(c.Networks, func(x boot.Network) bool { return x.Name == n.Name && x.Interface == n.Interface && x.Mode == n.Mode }) {
+			delete(d.auto, n.Name)
+		}
+	}
 	restart := c.HTTP != old.HTTP || c.TFTP != old.TFTP || c.DataDir != old.DataDir || c.active() != old.active()
 	c.HTTP, c.TFTP, c.DataDir = old.HTTP, old.TFTP, old.DataDir
 	d.config = c

@@ -104,6 +104,12 @@ func (d *daemon) rival(ctx context.Context, r boot.Rival) {
 		return
 	}
 	auto := d.config.Networks[i].Mode == boot.Auto
+	var autos []string // all that are on this link
+	for _, n := range d.config.Networks {
+		if n.Mode == boot.Auto && n.Interface == d.config.Networks[i].Interface {
+			autos = append(autos, n.Name)
+		}
+	}
 	if d.rivals[r.Network] == nil {
 		d.rivals[r.Network] = map[netip.Addr]admin.RivalStatus{}
 	}
@@ -111,6 +117,10 @@ func (d *daemon) rival(ctx context.Context, r boot.Rival) {
 	old, seen := known[r.Server]
 	now := d.app.now()
 	news := !seen || now.Sub(old.Last) > rivalForgets
+	if !seen && len(known) >= maxRivals {
+		d.mu.Unlock()
+		return // somebody makes them up
+	}
 	if seen || len(known) < maxRivals {
 		if news {
 			old.First = now.UTC()
@@ -134,8 +144,10 @@ func (d *daemon) rival(ctx context.Context, r boot.Rival) {
 			d.log.Error("event was not stored", "err", err)
 		}
 	}
-	if auto && d.autoMode(r.Network) != boot.Proxy {
-		d.setAuto(ctx, r.Network, boot.Proxy, fmt.Sprintf("DHCP server %s gives the addresses", r.Server))
+	for _, name := range autos {
+		if d.autoMode(name) != boot.Proxy {
+			d.setAuto(ctx, name, boot.Proxy, fmt.Sprintf("DHCP server %s gives the addresses", r.Server))
+		}
 	}
 }
 
@@ -202,13 +214,7 @@ func (d *daemon) watchAddresses(ctx context.Context) error {
 		}
 		for name, cs := range byNetwork {
 			if err := d.checkAddresses(ctx, name, cs); err != nil && ctx.Err() == nil {
-				// Without a probe there is the client's own.
-				addrs := make([]netip.Addr, len(cs))
-				for i, c := range cs {
-					addrs[i] = c.Addr
-				}
-				d.engine.Clean(name, addrs)
-				d.warn(fmt.Sprintf("network %s: addresses are not probed before they are offered: %v", name, err))
+				d.warn(fmt.Sprintf("network %s: probe before offers: %v", name, err))
 			}
 		}
 	}
@@ -229,11 +235,18 @@ func (d *daemon) checkAddresses(ctx context.Context, network string, cs []boot.C
 	if n.Subnet.Contains(n.Server) {
 		var err error
 		if taken, err = dhcpd.Occupied(ctx, n.Interface, n.Server, addrs, probeWait); err != nil {
+			// Without a probe there is the client's own.
+			d.engine.Clean(network, addrs)
 			return err
+		}
+		if m, all := answersForAll(taken, len(addrs)); all {
+			d.engine.Clean(network, addrs)
+			return fmt.Errorf("%s answers ARP for every address, as a proxy does; set probe = false, or turn that off", m)
 		}
 	} else {
 		found, err := dhcpd.Answers(ctx, n.Server, addrs, 4*probeWait)
 		if err != nil {
+			d.engine.Clean(network, addrs)
 			return err
 		}
 		for _, a := range found {
@@ -250,6 +263,18 @@ func (d *daemon) checkAddresses(ctx context.Context, network string, cs []boot.C
 	}
 	d.engine.Clean(network, clean)
 	return nil
+}
+
+// answersForAll reports one machine that answers for most of a batch: no squatter
+// has that many addresses, but a router that answers for others does.
+func answersForAll(taken map[netip.Addr]boot.MAC, asked int) (boot.MAC, bool) {
+	count := map[boot.MAC]int{}
+	for _, m := range taken {
+		if count[m]++; asked >= 16 && count[m] > asked/2 {
+			return m, true
+		}
+	}
+	return boot.MAC{}, false
 }
 
 // rivalList is what status shows of a network's other servers.

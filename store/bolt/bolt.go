@@ -166,14 +166,15 @@ func (b *backend) prepare() error {
 		}
 		b.gen = s.gen
 	}
-	return b.begin()
+	b.begin()
+	return nil
 }
 
 // begin starts the next generation in the segment that is not in use.
-func (b *backend) begin() error {
+func (b *backend) begin() {
 	b.gen++
 	b.cur = 1 - b.cur
-	return b.segments[b.cur].begin(b.id, b.gen)
+	b.segments[b.cur].begin(b.gen)
 }
 
 func (b *backend) View(fn func(store.Snapshot) error) error {
@@ -203,7 +204,7 @@ func (b *backend) Commit(cs []store.Change) error {
 		s = b.segments[b.cur]
 		b.record = appendRecord(b.record[:0], b.gen, cs)
 	}
-	if err := s.append(b.record); err != nil {
+	if err := s.append(b.id, b.record); err != nil {
 		return fmt.Errorf("write %s: %w", s.f.Name(), err)
 	}
 	b.mu.Lock()
@@ -230,7 +231,8 @@ func (b *backend) turn() error {
 	b.mu.Unlock()
 	b.foldingGen = b.gen
 	b.refold()
-	return b.begin()
+	b.begin()
+	return nil
 }
 
 func (b *backend) refold() {

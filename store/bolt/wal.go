@@ -97,22 +97,27 @@ func openSegment(path string) (s *segment, id storeID, err error) {
 	return s, storeID(h[16:32]), nil
 }
 
-// begin makes the segment empty for a new generation. The header reaches the
-// disk with the first record.
-func (s *segment) begin(id storeID, gen uint64) error {
-	var h [headerSize]byte
-	copy(h[:], magic[:])
+// begin makes the segment empty for a new generation. Nothing is written before
+// the first record.
+func (s *segment) begin(gen uint64) { s.gen, s.end = gen, headerSize }
+
+// header is the first bytes of a segment.
+func header(id storeID, gen uint64) []byte {
+	h := make([]byte, headerSize)
+	copy(h, magic[:])
 	copy(h[16:], id[:])
 	binary.BigEndian.PutUint64(h[32:], gen)
 	binary.BigEndian.PutUint32(h[40:], crc32.Checksum(h[:40], castagnoli))
-	_, err := s.f.WriteAt(h[:], 0)
-	s.gen, s.end = gen, headerSize
-	return err
+	return h
 }
 
-// append makes one record durable.
-func (s *segment) append(record []byte) error {
-	if _, err := s.f.WriteAt(record, s.end); err != nil {
+// append makes one record durable, the first with the header in front.
+func (s *segment) append(id storeID, record []byte) error {
+	b, at := record, s.end
+	if at == headerSize {
+		b, at = append(header(id, s.gen), record...), 0
+	}
+	if _, err := s.f.WriteAt(b, at); err != nil {
 		return err
 	}
 	if err := unix.Fdatasync(int(s.f.Fd())); err != nil {

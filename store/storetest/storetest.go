@@ -87,6 +87,8 @@ func CheckHosts(open Opener) error {
 		a := host(1, "a", mac(1), mac(2))
 		a.UUID = boot.UUID{1, 2, 3}
 		a.Serial, a.DUID, a.Address = "SN-1", "0004aa", netip.MustParseAddr("10.0.0.5")
+		a.BoundPort = "leaf3:Ethernet12"
+		a.Options = []boot.Option{{Code: 42, Data: []byte{10, 0, 0, 1}}}
 		a.Params = map[string]string{"disk": "/dev/sda"}
 		if err := put(s, a, host(2, "b", mac(3))); err != nil {
 			return err
@@ -113,6 +115,7 @@ func CheckHosts(open Opener) error {
 				find("UUID", want, func(r boot.Reader) (*boot.Host, error) { return r.HostByUUID(boot.UUID{1, 2, 3}) }),
 				find("serial", want, func(r boot.Reader) (*boot.Host, error) { return r.HostBySerial("SN-1") }),
 				find("DUID", want, func(r boot.Reader) (*boot.Host, error) { return r.HostByDUID("0004aa") }),
+				find("switch port", want, func(r boot.Reader) (*boot.Host, error) { return r.HostByPort("leaf3:Ethernet12") }),
 				find("address", want, func(r boot.Reader) (*boot.Host, error) {
 					return r.HostByAddress(netip.MustParseAddr("10.0.0.5"))
 				}),
@@ -124,6 +127,7 @@ func CheckHosts(open Opener) error {
 		for _, dup := range []*boot.Host{host(3, "a", mac(9)), host(3, "c", mac(3)),
 			{ID: 3, Name: "c", State: boot.Pending, UUID: boot.UUID{1, 2, 3}, Created: noon},
 			{ID: 3, Name: "c", State: boot.Pending, Serial: "SN-1", Created: noon},
+			{ID: 3, Name: "c", State: boot.Pending, BoundPort: "leaf3:Ethernet12", Created: noon},
 		} {
 			if err := put(s, dup); !errors.Is(err, boot.ErrExists) {
 				return fmt.Errorf("a second host with a taken key: error %v, want ErrExists", err)
@@ -144,7 +148,7 @@ func CheckHosts(open Opener) error {
 		}
 		if err := s.View(ctx, func(tx boot.ReadTx) error {
 			h, err := tx.Host(1)
-			if err == nil && (h.MACs[0] != mac(1) || h.Params["disk"] != "/dev/sda" || !h.Created.Equal(noon)) {
+			if err == nil && (h.MACs[0] != mac(1) || h.Params["disk"] != "/dev/sda" || len(h.Options) != 1 || h.Options[0].String() != "ntp-servers=10.0.0.1" || !h.Created.Equal(noon)) {
 				return fmt.Errorf("host came back as %+v", h)
 			}
 			return err
@@ -152,7 +156,7 @@ func CheckHosts(open Opener) error {
 			return err
 		}
 		b := a.Clone()
-		b.Name, b.MACs, b.UUID, b.Serial, b.DUID, b.Address = "z", []boot.MAC{mac(50)}, boot.UUID{}, "", "", netip.Addr{}
+		b.Name, b.MACs, b.UUID, b.Serial, b.DUID, b.Address, b.BoundPort = "z", []boot.MAC{mac(50)}, boot.UUID{}, "", "", netip.Addr{}, ""
 		if err := put(s, b); err != nil {
 			return err
 		}

@@ -1,0 +1,135 @@
+// auto_test.go: what the daemon sees beside its own serving: other servers, and
+// machines on addresses, with real ones in a lab.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/dhcpd"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/nettest"
+)
+
+const autoNetwork = "[[network]]\nname=\"lab\"\ninterface=\"eth0\"\nmode=\"auto\"\nrange=\"10.77.0.100-10.77.0.110\"\n"
+
+// event waits for an event of a kind whose text holds all of the words.
+func (r *rig) event(kind boot.EventKind, limit time.Duration, words ...string) {
+	r.t.Helper()
+	r.wait(fmt.Sprintf("event %s with %q", kind, words), limit, func() error {
+		for _, e := range r.events() {
+			if e.Kind == kind && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(e.Text, w) }) {
+				return nil
+			}
+		}
+		return fmt.Errorf("not among %d events", len(r.events()))
+	})
+}
+
+// metrics reads the figures from the daemon's socket.
+func (r *rig) metrics() string {
+	r.t.Helper()
+	out, err := exec.CommandContext(r.ctx, "curl", "-sS", "--unix-socket", r.data+"/"+admin.SocketName, "http://muster/metrics").CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("metrics: %v: %s", err, out)
+	}
+	return string(out)
+}
+
+func newScripted(t *testing.T, r *rig, name string) *scripted {
+	t.Helper()
+	ns := r.host(name, "")
+	mac, err := net.ParseMAC(r.mac(ns))
+	must(t, err)
+	return &scripted{rig: r, ns: ns, mac: mac, w: watch(t, ns, "eth0", nil)}
+}
+
+// TestAutoAlone: nobody else answers, so the network becomes full; a server that
+// comes later is noticed by what a client says to it, and has the network at once.
+func TestAutoAlone(t *testing.T) {
+	nettest.Need(t, "curl")
+	r := newLab(t)
+	r.serveConfig(autoNetwork)
+	if m := r.status().Networks[0].Mode; m != boot.Listening {
+		t.Errorf("mode %s at the start, want listening", m)
+	}
+	s := newScripted(t, r, "client")
+	// Not a word before it knows.
+	s.tell(s.make(dhcpv4.MessageTypeDiscover), zero, all)
+	r.event(boot.ModeChanged, 40*time.Second, "full", "no other DHCP server answered")
+	if said(s.w.of(s.mac.String()), "OFFER") {
+		t.Error("it offered before it had listened")
+	}
+	offer := s.ask(s.make(dhcpv4.MessageTypeDiscover), zero, all, serverAddr, "OFFER")
+	s.ask(s.make(dhcpv4.MessageTypeRequest, selecting(offer)...), zero, all, serverAddr, "ACK")
+
+	r.dnsmasq()
+	late := newScripted(t, r, "late")
+	r.wait("dnsmasq to offer", 20*time.Second, func() error {
+		late.tell(late.make(dhcpv4.MessageTypeDiscover), zero, all)
+		for _, m := range late.w.of(late.mac.String()) {
+			if m.MessageType() == dhcpv4.MessageTypeOffer && m.from.Addr().String() == "10.77.0.2" {
+				offer = m
+				return nil
+			}
+		}
+		return fmt.Errorf("no offer of 10.77.0.2")
+	})
+	late.tell(late.make(dhcpv4.MessageTypeRequest, selecting(offer)...), zero, all)
+	r.event(boot.RivalServer, 20*time.Second, "10.77.0.2", "lab")
+	r.event(boot.ModeChanged, 20*time.Second, "proxy", "10.77.0.2")
+	st := r.status()
+	if n := st.Networks[0]; n.Mode != boot.Proxy || len(n.Rivals) != 1 || n.Rivals[0].Server != netip.MustParseAddr("10.77.0.2") {
+		t.Errorf("status: mode %s, others %+v", n.Mode, n.Rivals)
+	}
+	if m := r.metrics(); !strings.Contains(m, `muster_other_dhcp_server_seen_timestamp_seconds{network="lab",server="10.77.0.2"}`) || !strings.Contains(m, `muster_dhcp_packets_total{result="answered"}`) {
+		t.Errorf("metrics:\n%s", m)
+	}
+	// Its own client is not refused: the other server will tell it.
+	s.tell(s.make(dhcpv4.MessageTypeRequest, wants(netip.MustParseAddr("10.77.0.105"))), zero, all)
+	late.tell(late.make(dhcpv4.MessageTypeDiscover), zero, all)
+	for _, m := range append(s.w.of(s.mac.String()), late.w.of(late.mac.String())...) {
+		if m.MessageType() == dhcpv4.MessageTypeNak && m.from.Addr().String() == serverAddr {
+			t.Errorf("refused: %s", m)
+		}
+	}
+}
+
+// TestAutoBeside: a server is there first, so the network is a proxy from the
+// beginning.
+func TestAutoBeside(t *testing.T) {
+	r := newLab(t)
+	r.dnsmasq()
+	r.serveConfig(autoNetwork)
+	r.event(boot.RivalServer, 40*time.Second, "10.77.0.2", "10.77.0.5")
+	r.event(boot.ModeChanged, 20*time.Second, "proxy")
+	if ls := r.muster("lease", "list"); !strings.Contains(ls, "no leases") {
+		t.Errorf("it gave addresses:\n%s", ls)
+	}
+}
+
+// TestAnswers: beyond a relay an address is probed by ICMP.
+func TestAnswers(t *testing.T) {
+	r := newLab(t)
+	r.host("there", "10.77.0.9/24")
+	var found []netip.Addr
+	must(t, r.srv.Do(func() (err error) {
+		found, err = dhcpd.Answers(context.Background(), netip.MustParseAddr(serverAddr),
+			[]netip.Addr{netip.MustParseAddr("10.77.0.8"), netip.MustParseAddr("10.77.0.9"), netip.MustParseAddr("192.0.2.1")}, 3*time.Second)
+		return err
+	}))
+	if len(found) != 1 || found[0] != netip.MustParseAddr("10.77.0.9") {
+		t.Errorf("found %v", found)
+	}
+}
