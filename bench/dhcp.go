@@ -62,7 +62,7 @@ func (b *bench) dhcpTable(ctx context.Context, pool pool, most float64) (*table,
 	t := newTable(title, servers)
 	t.note("perfdhcp, one thread, full DISCOVER-OFFER-REQUEST-ACK exchanges, one per new client. The pool has %s addresses, %s of them leased at the start%s, so %s are free. perfdhcp always sets giaddr, here to its own on-link address, so all three answer by unicast to it.", thousands(pool.size), thousands(pool.leased), evenly, thousands(pool.size-pool.leased))
 	t.note("Every run has a new server on fresh state%s; it serves %d exchanges of a plain client first.", kept, warmUp)
-	t.note("Muster and dnsmasq sync each lease to disk before its ACK; Kea writes its lease file without fsync. Muster logs each lease as it ships; Kea and dnsmasq have that turned off, dnsmasq its ping before an offer too.%s", b.limitsNote())
+	t.note("Muster and dnsmasq sync each lease to disk before its ACK; Kea writes its lease file without fsync. Muster's request log is on, as it ships; Kea and dnsmasq have theirs turned off, dnsmasq its ping before an offer too.%s", b.limitsNote())
 	t.note("Highest rate: offered exchanges a second with at most 0.05 %% lost, by bisection; a rate is given up when two runs fail, or one by more than a tenth. Most leases: the best of several offers above that rate, counted while perfdhcp sends.")
 	t.note("Latency at 100/s: a dash where more than 0.05 %% was lost. Memory: resident set of the process.")
 	t.note("Sockets that set no receive buffer, perfdhcp's among them, have 4 MiB here (net.core.rmem_default), for all three servers: with the usual 208 KiB perfdhcp loses answers that reached it.")

@@ -218,7 +218,7 @@ func (m *memory) checks(network string, offered netip.Addr, now time.Time) []net
 		return nil
 	}
 	out := p.upcoming(now)
-	if s, ok := p.slot(offered); offered.IsValid() && (!ok || p.wants(s, now)) {
+	if s, ok := p.slot(offered); offered.IsValid() && (!ok || p.wants(s, now)) && len(p.asked) < maxAsked {
 		if ok {
 			p.asked[s] = now.Unix()
 		}

@@ -31,6 +31,7 @@ type pool struct {
 	probed  bool             // addresses that were somebody's are probed before they are offered
 	checked []int64          // by slot: Unix seconds; a probe found nobody then
 	asked   map[uint32]int64 // slots with a probe under way, and since when
+	looked  time.Time        // ahead
 
 	unknown  []bool // by slot: leased to a machine that nobody let in
 	unknowns int    // how many of those
@@ -269,6 +270,8 @@ func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr
 const (
 	checkLife = 2 * time.Minute // a probe's answer is good for
 	checkWait = 5 * time.Second // then a probe was lost
+	lookEvery = 10 * time.Millisecond
+	maxAsked  = 8 * lookAhead
 	// lookAhead is how many addresses are probed before anybody wants them.
 	lookAhead = 128
 )
@@ -297,18 +300,25 @@ func (p *pool) wants(slot uint32, now time.Time) bool {
 // upcoming returns free addresses that are about to be offered and should be
 // probed, and takes them as asked.
 func (p *pool) upcoming(now time.Time) []netip.Addr {
+	if d := now.Sub(p.looked); d >= 0 && d < lookEvery {
+		return nil // a flood must not pay for it with each packet
+	}
+	p.looked = now
+	if len(p.asked) > maxAsked/2 {
+		for s, at := range p.asked {
+			if d := now.Unix() - at; d < 0 || d > int64(checkWait/time.Second) {
+				delete(p.asked, s)
+			}
+		}
+	}
 	var out []netip.Addr
 	for _, s := range p.heap[:min(len(p.heap), lookAhead)] {
 		if p.expires[s] <= now.Unix() && p.wants(s, now) {
+			if len(p.asked) >= maxAsked {
+				break
+			}
 			p.asked[s] = now.Unix()
 			out = append(out, p.addr(s))
-		}
-	}
-	if len(p.asked) > 8*lookAhead {
-		for s, at := range p.asked {
-			if now.Unix()-at > int64(checkWait/time.Second) {
-				delete(p.asked, s)
-			}
 		}
 	}
 	return out
