@@ -85,7 +85,6 @@ type turn struct {
 	plat     Platform
 	class    Class
 	kind     *ClientClass
-	echo     bool  // option 60 goes back as it came
 	host     *Host // a copy; changes to it are written by finish
 	before   *Host // as the store has it; nil for a new host
 	maybe    *Host // a known host whose UUID an unknown MAC claims, not yet confirmed

@@ -184,7 +184,7 @@ func encodeOption(kind optionKind, list []string) (b []byte, err error) {
 	case kindText:
 		s, err := one()
 		if err == nil && strings.ContainsRune(s, 0) {
-			err = fmt.Errorf("text with a NUL in it; write it as hex:")
+			err = fmt.Errorf("text with a NUL in it; write it in hexadecimal, with hex: in front")
 		}
 		return []byte(s), err
 	case kindHex:
