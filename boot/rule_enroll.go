@@ -108,6 +108,7 @@ func describe(h *Host, f Firmware) string {
 	}
 	add("UUID", h.UUID.String())
 	add("serial", h.Serial)
+	add("switch port", h.BoundPort)
 	add("platform", string(h.Platform))
 	add("class", cleanText(f.VendorClass, 48))
 	return strings.Join(parts, ", ")

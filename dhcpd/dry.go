@@ -130,6 +130,8 @@ func Describe(b []byte) []string {
 			add("1 subnet-mask=%s", addr4(v))
 		case code == 97 || code == 61 || code == 82 || code == 175:
 			add("%d %s=hex:%s", code, map[uint8]string{97: "machine-identifier", 61: "client-identifier", 82: "relay-agent-information", 175: "ipxe"}[code], hex.EncodeToString(v))
+		case code == optBootfile && n > 1 && v[n-1] == 0:
+			add("%d %s and a NUL", code, boot.Option{Code: code, Data: v[:n-1]})
 		default:
 			add("%d %s", code, boot.Option{Code: code, Data: v})
 		}
