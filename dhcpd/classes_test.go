@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -182,9 +181,8 @@ func TestClientClasses(t *testing.T) {
 					out.WriteString("< no reply\n")
 					continue
 				}
-				var lib error
-				if lib = checkReply(raw, reply); lib != nil {
-					t.Error(lib)
+				if err := checkReply(raw, reply); err != nil {
+					t.Error(err)
 				}
 				fmt.Fprintf(&out, "< %s %s\n", to.How, to.Addr)
 				for _, s := range explained(reply) {
@@ -197,21 +195,7 @@ func TestClientClasses(t *testing.T) {
 					t.Error("secs")
 				}
 			}
-			if got := out.String(); got != string(want) {
-				if os.Getenv("MUSTER_GOLDEN") == "write" {
-					if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-						t.Fatal(err)
-					}
-					return
-				}
-				g, w := strings.Split(got, "\n"), strings.Split(string(want), "\n")
-				for i := range min(len(g), len(w)) {
-					if g[i] != w[i] {
-						t.Fatalf("line %d\n got %s\nwant %s", i+1, g[i], w[i])
-					}
-				}
-				t.Fatalf("%d lines, want %d", len(g), len(w))
-			}
+			golden(t, name, out.String(), string(want))
 		})
 	}
 	for _, c := range boot.StandardClasses() {
@@ -219,5 +203,4 @@ func TestClientClasses(t *testing.T) {
 			t.Errorf("no golden for class %s", c.Name)
 		}
 	}
-	_ = time.Second
 }

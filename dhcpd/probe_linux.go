@@ -31,14 +31,11 @@ func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.D
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_IP)))
+	fd, err := linkSocket(i, unix.ETH_P_IP)
 	if err != nil {
-		return nil, fmt.Errorf("open a packet socket: %w", err)
+		return nil, err
 	}
 	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: i.Index}); err != nil {
-		return nil, fmt.Errorf("bind to %s: %w", iface, err)
-	}
 	mac := make(net.HardwareAddr, 6)
 	rand.Read(mac)
 	mac[0] = mac[0]&^1 | 2 // locally administered: no machine of anybody's
@@ -57,20 +54,12 @@ func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.D
 			return found, fmt.Errorf("send on %s: %w", iface, err)
 		}
 		for end := time.Now().Add(wait); ; {
-			left := time.Until(end)
-			if left <= 0 || ctx.Err() != nil {
-				break
-			}
-			tv := unix.NsecToTimeval(min(left, 200*time.Millisecond).Nanoseconds())
-			if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
-				return found, err
-			}
-			n, _, err := unix.Recvfrom(fd, buf, 0)
-			if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-				continue
-			}
+			n, err := receive(ctx, fd, buf, end)
 			if err != nil {
 				return found, fmt.Errorf("receive on %s: %w", iface, err)
+			}
+			if n == 0 {
+				break
 			}
 			r, ok := offerFor(buf[:n], msg.TransactionID)
 			if ok && !slices.ContainsFunc(found, func(o boot.Rival) bool { return o.Server == r.Server }) {
@@ -82,6 +71,37 @@ func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.D
 		}
 	}
 	return found, ctx.Err()
+}
+
+// linkSocket is a packet socket on one interface, for one protocol.
+func linkSocket(i *net.Interface, protocol uint16) (fd int, err error) {
+	if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(protocol))); err != nil {
+		return -1, fmt.Errorf("open a packet socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(protocol), Ifindex: i.Index}); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("bind to %s: %w", i.Name, err)
+	}
+	return fd, nil
+}
+
+// receive waits for a packet until end, or until ctx ends; then it returns 0.
+func receive(ctx context.Context, fd int, buf []byte, end time.Time) (int, error) {
+	for {
+		left := time.Until(end)
+		if left <= 0 || ctx.Err() != nil {
+			return 0, nil
+		}
+		tv := unix.NsecToTimeval(min(left, 200*time.Millisecond).Nanoseconds())
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+			return 0, err
+		}
+		n, _, err := unix.Recvfrom(fd, buf, 0)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+			continue
+		}
+		return n, err
+	}
 }
 
 // probing has the server ignore a MAC address until the returned function is
@@ -134,14 +154,11 @@ func Occupied(ctx context.Context, iface string, own netip.Addr, addrs []netip.A
 	if len(i.HardwareAddr) != 6 || !own.Is4() {
 		return nil, fmt.Errorf("%s has no Ethernet or no IPv4 address to ask from", iface)
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ARP)))
+	fd, err := linkSocket(i, unix.ETH_P_ARP)
 	if err != nil {
-		return nil, fmt.Errorf("open a packet socket: %w", err)
+		return nil, err
 	}
 	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: i.Index}); err != nil {
-		return nil, fmt.Errorf("bind to %s: %w", iface, err)
-	}
 	to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: i.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
 	asked := map[netip.Addr]bool{}
 	for _, a := range addrs {
@@ -155,21 +172,13 @@ func Occupied(ctx context.Context, iface string, own netip.Addr, addrs []netip.A
 	}
 	found := map[netip.Addr]boot.MAC{}
 	buf := make([]byte, 256)
-	for end := time.Now().Add(wait); len(asked) > len(found) && ctx.Err() == nil; {
-		left := time.Until(end)
-		if left <= 0 {
-			break
-		}
-		tv := unix.NsecToTimeval(min(left, 200*time.Millisecond).Nanoseconds())
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
-			return found, err
-		}
-		n, _, err := unix.Recvfrom(fd, buf, 0)
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-			continue
-		}
+	for end := time.Now().Add(wait); len(asked) > len(found); {
+		n, err := receive(ctx, fd, buf, end)
 		if err != nil {
 			return found, fmt.Errorf("receive on %s: %w", iface, err)
+		}
+		if n == 0 {
+			break
 		}
 		if a, mac, ok := arpSender(buf[:n]); ok && asked[a] && mac != boot.MAC(i.HardwareAddr) {
 			found[a] = mac

@@ -164,24 +164,30 @@ func TestReplies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got == string(want) {
-				return
-			}
-			if os.Getenv("MUSTER_GOLDEN") == "write" {
-				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			g, w := strings.Split(got, "\n"), strings.Split(string(want), "\n")
-			for i := range min(len(g), len(w)) {
-				if g[i] != w[i] {
-					t.Fatalf("line %d\n got %s\nwant %s", i+1, g[i], w[i])
-				}
-			}
-			t.Fatalf("%d lines, want %d", len(g), len(w))
+			golden(t, name, got, string(want))
 		})
 	}
+}
+
+// golden compares with a file, or writes it.
+func golden(t *testing.T, name, got, want string) {
+	t.Helper()
+	if got == want {
+		return
+	}
+	if os.Getenv("MUSTER_GOLDEN") == "write" {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			t.Fatalf("line %d\n got %s\nwant %s", i+1, g[i], w[i])
+		}
+	}
+	t.Fatalf("%d lines, want %d", len(g), len(w))
 }
 
 // captured returns every packet of the conversations: the seeds.
