@@ -103,6 +103,9 @@ func parse4(b []byte, m Meta) (*request, error) {
 	}
 	switch kind {
 	case typeNone:
+		if m.Proxy {
+			return nil, ErrType // nobody speaks BOOTP to port 4011
+		}
 		in.Step = boot.Bootp
 	case typeDiscover:
 		in.Step, in.Want.Addr = boot.Discover, asked
