@@ -14,14 +14,15 @@ import (
 
 // ClientClass is one kind of client and how it wants to be answered.
 type ClientClass struct {
-	Name    string
-	Match   ClassMatch
-	As      Class         // style of the answer; "" leaves that to the classes below
-	Echo    bool          // option 60 comes back as the client wrote it, not as the bare standard word
-	Delay   time.Duration // before the OFFER leaves
-	Options []Option
-	Note    string // what forced it
-	Added   string // class of the configuration whose options are in here too
+	Name     string
+	Match    ClassMatch
+	As       Class         // style of the answer; "" leaves that to the classes below
+	Platform Platform      // where option 93 does not say it right; "" believes it
+	Echo     bool          // option 60 comes back as the client wrote it, not as the bare standard word
+	Delay    time.Duration // before the OFFER leaves
+	Options  []Option
+	Note     string // what forced it
+	Added    string // class of the configuration whose options are in here too
 }
 
 // ClassMatch are conditions on a request. All that are present must hold; of the
@@ -89,11 +90,11 @@ func (c *ClientClass) Validate() error {
 var standardClasses = []ClientClass{
 	{Name: "ipxe", Match: ClassMatch{IPXE: true}, As: IPXE, Note: "says iPXE in option 77 or brings option 175; still sends 60 PXEClient, and must never get iPXE again"},
 	{Name: "uefi-http", Match: ClassMatch{VendorClass: []string{"HTTPClient*"}}, As: HTTPClient, Note: "ignores an OFFER that does not repeat HTTPClient"},
-	{Name: "raspberry-pi-rom", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, PiROM: true}, As: PXE, Delay: 2 * time.Second,
+	{Name: "raspberry-pi-rom", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, PiROM: true}, As: PXE, Platform: PiPlatform, Delay: 2 * time.Second,
 		Options: []Option{{43, piMenu}}, Note: "Pi 3 and CM3: wants \"Raspberry Pi Boot\" in option 43, loops when answered within two seconds"},
-	{Name: "raspberry-pi-board", Match: ClassMatch{PiBoard: true}, As: PXE,
+	{Name: "raspberry-pi-board", Match: ClassMatch{PiBoard: true}, As: PXE, Platform: PiPlatform,
 		Options: []Option{{43, piMenu}}, Note: "Pi 4 and 5: its REQUEST has no option 60, so its GUID tells"},
-	{Name: "raspberry-pi", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Arch: []Arch{0, ArchNone, 41}, OUI: piOUIs}, As: PXE,
+	{Name: "raspberry-pi", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Arch: []Arch{0, ArchNone, 41}, OUI: piOUIs}, As: PXE, Platform: PiPlatform,
 		Options: []Option{{43, piMenu}}, Note: "says architecture 0, BIOS, and reads its server from 43, 66 or siaddr, whichever comes last"},
 	{Name: "bluefield-http", Match: ClassMatch{VendorClass: []string{"NVIDIA/BF/PXE*", "BF2Client*"}, Arch: httpArchs}, As: HTTPClient, Note: "DPU by URL"},
 	{Name: "bluefield", Match: ClassMatch{VendorClass: []string{"NVIDIA/BF/PXE*", "BF2Client*"}}, As: PXE, Echo: true, Note: "DPU: wants its own word back in option 60"},

@@ -94,8 +94,7 @@ func (e *Engine) tellNotices(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case ev := <-e.notices:
-			err := e.store.Update(ctx, func(tx Tx) error { _, err := tx.Append(ev); return err })
-			if err != nil && ctx.Err() == nil {
+			if err := e.Record(ctx, ev); err != nil && ctx.Err() == nil {
 				e.log.Error("event was not stored", "kind", ev.Kind, "err", err)
 			}
 		}
@@ -154,7 +153,7 @@ func (e *Engine) setPolicy(ctx context.Context, p Policy) error {
 	e.mem.mu.Lock()
 	for i := range p.Networks {
 		n := &p.Networks[i]
-		pools[n.Name].probed = n.Probe && n.Mode == Full && n.Server.IsValid()
+		pools[n.Name].probed = n.probes()
 	}
 	e.mem.pools = pools
 	e.mem.mu.Unlock()
@@ -489,7 +488,7 @@ func (e *Engine) Checks() <-chan Check { return e.checks }
 
 func (e *Engine) lookAhead(p *Policy, network string, offered netip.Addr, who MAC, now time.Time) {
 	n := p.network(network)
-	if n == nil || !n.Probe || n.Mode != Full || !n.Server.IsValid() {
+	if n == nil || !n.probes() {
 		return
 	}
 	for _, a := range e.mem.checks(network, offered, now) {

@@ -60,6 +60,9 @@ type Network struct {
 	Menu         *Menu // for PXE firmware; nil is none
 }
 
+// probes reports a network whose free addresses are probed before an offer.
+func (n *Network) probes() bool { return n.Probe && n.Mode == Full && n.Server.IsValid() }
+
 // onLink reports a network that our own interface is part of.
 func (n *Network) onLink() bool { return n.Subnet.IsValid() && n.Subnet.Contains(n.Server) }
 

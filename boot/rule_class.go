@@ -2,10 +2,7 @@
 
 package boot
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 func ruleClass(t *turn) (bool, error) {
 	if !t.dhcp() {
@@ -40,8 +37,8 @@ func ruleClass(t *turn) (bool, error) {
 		return false, nil
 	}
 	t.plat = t.in.Firmware.Platform()
-	if strings.HasPrefix(t.kind.Name, "raspberry-pi") {
-		t.plat = PiPlatform
+	if t.kind.Platform != "" {
+		t.plat = t.kind.Platform
 	}
 	what := string(t.class)
 	if !slices.Contains([]string{"ipxe", "uefi-http", "pxe"}, t.kind.Name) {

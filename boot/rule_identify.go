@@ -68,7 +68,7 @@ func ruleIdentify(t *turn) (bool, error) {
 	if t.dhcp() && host == nil {
 		// Whatever is plugged in there is that host: a board swapped for
 		// another keeps name, address and template.
-		if host, err = t.portHost(); err != nil {
+		if host, err = t.v.HostByPort(t.port()); err != nil {
 			return false, err
 		}
 		if host != nil {
@@ -143,14 +143,6 @@ func ruleIdentify(t *turn) (bool, error) {
 	return false, nil
 }
 
-// portHost finds the host that a person bound to the switch port.
-func (t *turn) portHost() (*Host, error) {
-	if p := t.port(); p != "" {
-		return t.v.HostByPort(p)
-	}
-	return nil, nil
-}
-
 // port is the switch port that the machine asks from, as far as it may select a
 // host: told by a relay that a person listed, because a client could write option
 // 82 too. A renewal goes past the relay; then the lease says it.
@@ -167,11 +159,10 @@ func (t *turn) port() string {
 	if err != nil || !l.Active(in.At) || l.MAC != t.id.MAC {
 		return "" // a store that fails says so elsewhere
 	}
-	p, _ := strings.CutPrefix(l.Holder, "port:")
-	if p == l.Holder {
-		return ""
+	if p, ok := strings.CutPrefix(l.Holder, "port:"); ok {
+		return p
 	}
-	return p
+	return ""
 }
 
 // clashes notes that a person must say who this is. Until then it is held,

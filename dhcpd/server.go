@@ -271,16 +271,17 @@ func (s *Server) answer(ctx context.Context, c Conn, r *request) (later func()) 
 		return nil
 	}
 	to := dest4(r, d)
-	if d.Delay > 0 && r.in.Step == boot.Discover && s.delayed.Add(1) <= maxDelayed {
-		return func() {
-			defer s.delayed.Add(-1)
-			select {
-			case <-ctx.Done():
-			case <-time.After(d.Delay):
-				s.send(c, r, reply, to)
+	if d.Delay > 0 && r.in.Step == boot.Discover {
+		if s.delayed.Add(1) <= maxDelayed {
+			return func() {
+				defer s.delayed.Add(-1)
+				select {
+				case <-ctx.Done():
+				case <-time.After(d.Delay):
+					s.send(c, r, reply, to)
+				}
 			}
 		}
-	} else if d.Delay > 0 && r.in.Step == boot.Discover {
 		s.delayed.Add(-1)
 	}
 	s.send(c, r, reply, to)

@@ -2,11 +2,7 @@
 
 package store
 
-import (
-	"bytes"
-	"cmp"
-	"slices"
-)
+import "bytes"
 
 // overlay holds the newest value of each changed key. A lease is two or three
 // keys, so the first few are found by looking at each.
@@ -74,12 +70,4 @@ func (o *overlay) add(other *overlay) {
 func (o *overlay) reset() {
 	o.list = o.list[:0]
 	o.at = nil
-}
-
-// sorted returns the changes in key order: neighbours share a page.
-func (o *overlay) sorted() []Change {
-	slices.SortFunc(o.list, func(a, b Change) int {
-		return cmp.Or(cmp.Compare(a.Table, b.Table), bytes.Compare(a.Key, b.Key))
-	})
-	return o.list
 }

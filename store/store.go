@@ -36,7 +36,7 @@ type Store struct {
 	err   error
 
 	// The writer alone changes tables, and holds state while it does; it reads
-	// them without. A View holds it for reading all through.
+	// them without. A View holds it for reading, but while it reads a range.
 	state  sync.RWMutex
 	tables map[Table]*index
 
@@ -232,9 +232,9 @@ func (s *Store) commit(group []*job) {
 		passed = append(passed, j)
 	}
 	var err error
-	if changes := merged.sorted(); len(changes) > 0 {
-		if err = s.b.Commit(changes); err == nil {
-			s.apply(changes)
+	if len(merged.list) > 0 {
+		if err = s.b.Commit(merged.list); err == nil {
+			s.apply(merged.list)
 		}
 	}
 	for _, j := range passed {

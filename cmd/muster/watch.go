@@ -121,12 +121,10 @@ func (d *daemon) rival(ctx context.Context, r boot.Rival) {
 		d.mu.Unlock()
 		return // somebody makes them up
 	}
-	if seen || len(known) < maxRivals {
-		if news {
-			old.First = now.UTC()
-		}
-		known[r.Server] = admin.RivalStatus{Rival: r, First: old.First, Last: now.UTC()}
+	if news {
+		old.First = now.UTC()
 	}
+	known[r.Server] = admin.RivalStatus{Rival: r, First: old.First, Last: now.UTC()}
 	d.mu.Unlock()
 	if news {
 		text := fmt.Sprintf("another DHCP server, %s, answers on network %s", r.Server, r.Network)
@@ -140,9 +138,7 @@ func (d *daemon) rival(ctx context.Context, r boot.Rival) {
 			text += ": two servers give addresses there; turn one off, or set mode = \"proxy\""
 		}
 		d.log.Warn(text)
-		if err := d.engine.Record(ctx, boot.Event{Kind: boot.RivalServer, Network: r.Network, Text: text}); err != nil && ctx.Err() == nil {
-			d.log.Error("event was not stored", "err", err)
-		}
+		d.record(ctx, boot.RivalServer, r.Network, text)
 	}
 	for _, name := range autos {
 		if d.autoMode(name) != boot.Proxy {
@@ -173,8 +169,12 @@ func (d *daemon) setAuto(ctx context.Context, network string, m boot.Mode, why s
 	}
 	text := fmt.Sprintf("network %s is now in mode %s: %s", network, m, why)
 	d.log.Info(text)
-	if err := d.engine.Record(ctx, boot.Event{Kind: boot.ModeChanged, Network: network, Text: text}); err != nil && ctx.Err() == nil {
-		d.log.Error("event was not stored", "err", err)
+	d.record(ctx, boot.ModeChanged, network, text)
+}
+
+func (d *daemon) record(ctx context.Context, kind boot.EventKind, network, text string) {
+	if err := d.engine.Record(ctx, boot.Event{Kind: kind, Network: network, Text: text}); err != nil && ctx.Err() == nil {
+		d.log.Error("event was not stored", "kind", kind, "err", err)
 	}
 }
 
@@ -220,13 +220,11 @@ func (d *daemon) watchAddresses(ctx context.Context) error {
 	}
 }
 
-func (d *daemon) checkAddresses(ctx context.Context, network string, cs []boot.Check) error {
-	p := d.engine.Policy()
-	i := slices.IndexFunc(p.Networks, func(n boot.Network) bool { return n.Name == network })
-	if i < 0 || !p.Networks[i].Server.IsValid() {
+func (d *daemon) checkAddresses(ctx context.Context, name string, cs []boot.Check) error {
+	n := network(d.engine.Policy(), name)
+	if n == nil || !n.Server.IsValid() {
 		return nil
 	}
-	n := p.Networks[i]
 	addrs := make([]netip.Addr, len(cs))
 	for i, c := range cs {
 		addrs[i] = c.Addr
@@ -236,17 +234,17 @@ func (d *daemon) checkAddresses(ctx context.Context, network string, cs []boot.C
 		var err error
 		if taken, err = dhcpd.Occupied(ctx, n.Interface, n.Server, addrs, probeWait); err != nil {
 			// Without a probe there is the client's own.
-			d.engine.Clean(network, addrs)
+			d.engine.Clean(name, addrs)
 			return err
 		}
 		if m, all := answersForAll(taken, len(addrs)); all {
-			d.engine.Clean(network, addrs)
+			d.engine.Clean(name, addrs)
 			return fmt.Errorf("%s answers ARP for every address, as a proxy does; set probe = false, or turn that off", m)
 		}
 	} else {
 		found, err := dhcpd.Answers(ctx, n.Server, addrs, 4*probeWait)
 		if err != nil {
-			d.engine.Clean(network, addrs)
+			d.engine.Clean(name, addrs)
 			return err
 		}
 		for _, a := range found {
@@ -261,7 +259,7 @@ func (d *daemon) checkAddresses(ctx context.Context, network string, cs []boot.C
 			return err
 		}
 	}
-	d.engine.Clean(network, clean)
+	d.engine.Clean(name, clean)
 	return nil
 }
 

@@ -196,7 +196,9 @@ func (b *backend) Commit(cs []store.Change) error {
 		if err := b.drain(); err != nil {
 			return err
 		}
-		return b.write(cs, 0)
+		p := newPending()
+		p.add(cs)
+		return b.write(p.sorted(), 0)
 	} else if s.end+size > segmentSize || b.pending.n >= maxPending {
 		if err := b.turn(); err != nil {
 			return err
@@ -368,6 +370,7 @@ func (p *pending) add(cs []store.Change) {
 	}
 }
 
+// sorted returns the changes in key order: neighbours share a page.
 func (p *pending) sorted() []store.Change {
 	var cs []store.Change
 	for t, m := range p.tables {
