@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 )
 
 // Content opens what a Decision refers to. Wiring composes it of templates
@@ -67,8 +68,69 @@ type Machine struct {
 	Params      map[string]string
 }
 
-// Object is an open file. Body of a stored file is an *os.File itself, so
-// that sendfile works.
+// Section is a part of an open file that others may be reading too. It has a
+// position of its own and never moves the file's, so one open file serves any
+// number of machines, and the fronts can send it without copying (sendfile).
+type Section struct {
+	File      *os.File
+	Off, Size int64 // bytes
+	pos       int64
+	done      func()
+}
+
+// NewSection returns the part of f from off on; done, where not nil, is called
+// by Close.
+func NewSection(f *os.File, off, size int64, done func()) *Section {
+	return &Section{File: f, Off: off, Size: size, done: done}
+}
+
+func (s *Section) Read(b []byte) (int, error) {
+	n, err := s.ReadAt(b, s.pos)
+	s.pos += int64(n)
+	return n, err
+}
+
+// ReadAt implements io.ReaderAt.
+func (s *Section) ReadAt(b []byte, off int64) (int, error) {
+	if off < 0 || off >= s.Size {
+		return 0, io.EOF
+	}
+	short := false
+	if left := s.Size - off; int64(len(b)) > left {
+		b, short = b[:left], true
+	}
+	n, err := s.File.ReadAt(b, s.Off+off)
+	if err == nil && short {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (s *Section) Seek(off int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		off += s.pos
+	case io.SeekEnd:
+		off += s.Size
+	}
+	if off < 0 {
+		return s.pos, errors.New("seek before the beginning")
+	}
+	s.pos = off
+	return off, nil
+}
+
+// Close gives the file back.
+func (s *Section) Close() error {
+	if s.done != nil {
+		s.done()
+		s.done = nil
+	}
+	return nil
+}
+
+// Object is an open file. Body of a stored file is a *Section.
 type Object struct {
 	Body interface {
 		io.ReadSeeker

@@ -27,6 +27,8 @@ type Decision struct {
 	Enrolls string // link whose budget a new host is charged to
 	Rival   *Rival // another DHCP server that the request gave away
 	Why     []Reason
+
+	Bandwidth int64 // of its network, bytes a second for all its files together; 0 is no cap
 }
 
 // Reason is one rule that fired and what it saw.

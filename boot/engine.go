@@ -40,6 +40,7 @@ const (
 	Probe    Result = "probe"
 	CutShort Result = "short"
 	TimedOut Result = "timeout"
+	UnderWay Result = "under way" // of a transfer that has not ended
 )
 
 // Engine answers Sightings and carries out Orders. It is safe for concurrent
@@ -61,9 +62,10 @@ type Engine struct {
 	stop    context.CancelFunc
 	done    chan struct{}
 	lost    atomic.Uint64
+	running transfers
 }
 
-var _ Decider = (*Engine)(nil)
+var _ Fetcher = (*Engine)(nil)
 
 // ErrBusy says that a decision lost its address to others too often.
 var ErrBusy = errors.New("too many clients want the same addresses")
@@ -73,7 +75,7 @@ var ErrBusy = errors.New("too many clients want the same addresses")
 func NewEngine(store Store, requests *RequestLog, log *slog.Logger) *Engine {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Engine{store: store, log: log, mem: newMemory(), Log: requests, Now: time.Now,
-		notices: make(chan Event, 256), checks: make(chan Check, 1024), rivals: make(chan Rival, 64), stop: cancel, done: make(chan struct{})}
+		notices: make(chan Event, 256), checks: make(chan Check, 1024), rivals: make(chan Rival, 64), stop: cancel, done: make(chan struct{}), running: transfers{all: map[*Transfer]struct{}{}}}
 	e.policy.Store(&Policy{})
 	go e.tellNotices(ctx)
 	return e
@@ -625,17 +627,23 @@ func (e *Engine) Done(ctx context.Context, in Sighting, d Decision, o Outcome) e
 	if o.Err != "" {
 		r.Outcome += ": " + cleanText(o.Err, 120)
 	}
-	switch x := d.Reply.(type) {
-	case File:
-		r.Got = x.Ref.Name
-	case Script:
-		r.Got = x.Ref.Name
-		if x.Ref.Kind == RefBuiltin {
-			r.Got = x.Ref.Name + " script"
-		}
-	}
+	r.Got = replyFile(d.Reply)
 	e.Log.Add(r)
 	return nil
+}
+
+// replyFile names what a reply with bytes serves.
+func replyFile(r Reply) string {
+	switch x := r.(type) {
+	case File:
+		return x.Ref.Name
+	case Script:
+		if x.Ref.Kind == RefBuiltin {
+			return x.Ref.Name + " script"
+		}
+		return x.Ref.Name
+	}
+	return ""
 }
 
 // View reads the store for the API.

@@ -58,6 +58,8 @@ type Network struct {
 	TrustPorts   bool          // option 82 is believed of everybody: the switches strip what clients write
 	Options      []Option
 	Menu         *Menu // for PXE firmware; nil is none
+	Bandwidth    int64 // of its boot files over HTTP and HTTPS, bytes a second; 0 is no cap
+	HTTPS        bool  // UEFI HTTP boot gets https URLs
 }
 
 // probes reports a network whose free addresses are probed before an offer.

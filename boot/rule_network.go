@@ -37,5 +37,6 @@ func ruleNetwork(t *turn) (bool, error) {
 		return t.ignore("%s is in no configured network", t.in.Source.Addr())
 	}
 	t.why("%s", t.net.Name)
+	t.d.Bandwidth = t.net.Bandwidth
 	return false, nil
 }

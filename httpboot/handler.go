@@ -24,19 +24,22 @@ import (
 
 // Handler answers boot requests.
 type Handler struct {
-	ask     boot.Decider
+	ask     boot.Fetcher
 	content boot.Content
 	log     *slog.Logger
+	lines   lines
 	Stats   Stats
 }
 
 // Stats counts responses; all of it only grows.
 type Stats struct {
 	Requests, Files, NotFound, Refused, Errors, Bytes atomic.Uint64
+	ZeroCopy                                          atomic.Uint64 // of Bytes, those the kernel sent straight from a file
+	Handshakes                                        atomic.Uint64 // TLS, that failed
 }
 
 // NewHandler returns a handler that asks ask and opens through content.
-func NewHandler(ask boot.Decider, content boot.Content, log *slog.Logger) *Handler {
+func NewHandler(ask boot.Fetcher, content boot.Content, log *slog.Logger) *Handler {
 	return &Handler{ask: ask, content: content, log: log}
 }
 
@@ -144,10 +147,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting
 	hd := w.Header()
 	hd.Set("Content-Type", contentType(obj.Name))
 	hd.Set("Etag", obj.ETag)
+	body := &stream{ReadSeeker: obj.Body, ctx: r.Context(), client: in.Source.Addr(), zero: &h.Stats.ZeroCopy,
+		line: h.lines.line(d.Network, d.Bandwidth), meter: h.ask.Begin(in, d, obj.Size)}
+	defer body.meter.End()
+	body.section, _ = obj.Body.(*boot.Section)
 	cw := &counter{ResponseWriter: w}
 	// ServeContent does Range, If-Range and HEAD; the zero time keeps it from
 	// answering 304 by date, which no firmware understands.
-	http.ServeContent(cw, r, "", time.Time{}, obj.Body)
+	http.ServeContent(cw, r, "", time.Time{}, body)
 	o.Bytes = cw.n
 	switch {
 	case r.Method == http.MethodHead:
@@ -158,7 +165,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting
 }
 
 // counter counts body bytes. It passes ReadFrom and Unwrap on: without them
-// net/http silently loses sendfile.
+// net/http silently loses sendfile (see conn).
 type counter struct {
 	http.ResponseWriter
 	n int64

@@ -55,6 +55,8 @@ func (s *shelf) Next(_ context.Context, in boot.Sighting) (boot.Decision, error)
 	return boot.Decision{Reply: boot.File{Ref: boot.Ref{Name: in.Want.Path}}}, nil
 }
 
+func (s *shelf) Begin(boot.Sighting, boot.Decision, int64) *boot.Transfer { return new(boot.Transfer) }
+
 func (s *shelf) Done(_ context.Context, _ boot.Sighting, _ boot.Decision, o boot.Outcome) error {
 	s.ended <- o
 	return nil
@@ -72,10 +74,16 @@ func (s *shelf) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &boot.Object{Body: f, Name: ref.Name, Size: st.Size(), ETag: `"abc"`}, nil
+	return &boot.Object{Body: boot.NewSection(f, 0, st.Size(), func() { f.Close() }), Name: ref.Name, Size: st.Size(), ETag: `"abc"`}, nil
 }
 
 func start(t *testing.T) (*shelf, string) {
+	t.Helper()
+	s, _, addr := startHandler(t)
+	return s, addr
+}
+
+func startHandler(t *testing.T) (*shelf, *Handler, string) {
 	t.Helper()
 	s := &shelf{dir: t.TempDir(), ended: make(chan boot.Outcome, 100)}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -85,7 +93,8 @@ func start(t *testing.T) (*shelf, string) {
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, l, NewHandler(s, s, log), log) }()
+	h := NewHandler(s, s, log)
+	go func() { done <- Serve(ctx, l, h, log) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -93,7 +102,7 @@ func start(t *testing.T) (*shelf, string) {
 		}
 	})
 	must(t, os.WriteFile(filepath.Join(s.dir, "ipxe.efi"), []byte("0123456789"), 0o644))
-	return s, l.Addr().String()
+	return s, h, l.Addr().String()
 }
 
 func must(t *testing.T, err error) {
@@ -292,7 +301,8 @@ func TestShutdownLetsATransferEnd(t *testing.T) {
 	must(t, err)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, l, NewHandler(s, s, log), log) }()
+	h := NewHandler(s, s, log)
+	go func() { done <- Serve(ctx, l, h, log) }()
 	c, err := net.Dial("tcp", l.Addr().String())
 	must(t, err)
 	defer c.Close()

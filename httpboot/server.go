@@ -78,8 +78,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 }
 
 // limited accepts while there is room, and no more than its share from one
-// address. It hands out the kernel's own connections: a wrapper around them
-// would lose sendfile.
+// address.
 type limited struct {
 	net.Listener
 	room chan struct{}
@@ -112,8 +111,10 @@ func (l *limited) Accept() (net.Conn, error) {
 		l.from[a]++
 		over := l.from[a] > perClient
 		l.mu.Unlock()
-		if !over {
-			return c, nil
+		if t, ok := c.(*net.TCPConn); ok && !over {
+			if own, err := newConn(t); err == nil {
+				return own, nil
+			}
 		}
 		c.Close()
 		l.leave(c)

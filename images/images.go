@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"sync"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -22,6 +23,17 @@ import (
 // Store is a directory of files by digest.
 type Store struct {
 	root *os.Root
+
+	mu   sync.Mutex
+	open map[string]*shared // digest -> the file all its readers share
+}
+
+// shared is one open file and how many read it: a thousand machines that boot
+// one image take one descriptor.
+type shared struct {
+	file    *os.File
+	size    int64
+	readers int
 }
 
 const tmpDir = "tmp"
@@ -42,7 +54,7 @@ func Open(dir string) (*Store, error) {
 		root.Close()
 		return nil, fmt.Errorf("open file store %s: %w", dir, err)
 	}
-	return &Store{root}, nil
+	return &Store{root: root, open: map[string]*shared{}}, nil
 }
 
 // Close closes the directory.
@@ -125,16 +137,40 @@ func (s *Store) Put(ctx context.Context, r io.Reader, want string) (boot.Blob, e
 	return b, nil
 }
 
-// Open opens a stored file; boot.ErrNoFile if there is none.
-func (s *Store) Open(digest string) (*os.File, error) {
+// Open opens a stored file; boot.ErrNoFile if there is none. Everybody who
+// reads it shares one descriptor.
+func (s *Store) Open(digest string) (*boot.Section, error) {
 	if !ValidDigest(digest) {
 		return nil, fmt.Errorf("%w: %q is no digest", boot.ErrNoFile, digest)
 	}
-	f, err := s.root.Open(place(digest))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s is not stored", boot.ErrNoFile, digest)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.open[digest]
+	if o == nil {
+		f, err := s.root.Open(place(digest))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: %s is not stored", boot.ErrNoFile, digest)
+		}
+		if err != nil {
+			return nil, err
+		}
+		st, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		o = &shared{file: f, size: st.Size()}
+		s.open[digest] = o
 	}
-	return f, err
+	o.readers++
+	return boot.NewSection(o.file, 0, o.size, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if o.readers--; o.readers == 0 {
+			o.file.Close()
+			delete(s.open, digest)
+		}
+	}), nil
 }
 
 func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }

@@ -85,12 +85,29 @@ func (l *Loaders) ByPlatform() map[boot.Platform]string {
 func (l *Loaders) Path(name string) string { return l.paths[name] }
 
 // Open opens a loader by name; boot.ErrNoFile if it was not found.
-func (l *Loaders) Open(name string) (*os.File, error) {
+func (l *Loaders) Open(name string) (*boot.Section, error) {
 	p := l.paths[name]
 	if p == "" {
 		return nil, fmt.Errorf("%w: loader %s is in none of %s", boot.ErrNoFile, name, strings.Join(l.dirs, ", "))
 	}
-	return os.Open(p)
+	return OpenFile(p)
+}
+
+// OpenFile opens a regular file of the machine.
+func OpenFile(path string) (*boot.Section, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: path, Err: boot.ErrNoFile}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return boot.NewSection(f, 0, st.Size(), func() { f.Close() }), nil
 }
 
 // Missing describes, for people, each of the platforms that has no loader.

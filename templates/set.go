@@ -11,7 +11,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"text/template"
 
@@ -23,7 +22,7 @@ var builtinFiles embed.FS
 
 // Files opens stored files by digest.
 type Files interface {
-	Open(digest string) (*os.File, error)
+	Open(digest string) (*boot.Section, error)
 }
 
 // Set opens references to template files, generated scripts and built-in

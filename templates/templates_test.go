@@ -37,8 +37,13 @@ func rescue() folder {
 // onDisk serves a folder's files as stored ones, with the name as digest.
 type onDisk string
 
-func (d onDisk) Open(digest string) (*os.File, error) {
-	return os.Open(filepath.Join(string(d), digest))
+func (d onDisk) Open(digest string) (*boot.Section, error) {
+	f, err := os.Open(filepath.Join(string(d), digest))
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	return boot.NewSection(f, 0, st.Size(), func() { f.Close() }), err
 }
 
 func set(t *testing.T, f folder) (*Set, *boot.Template) {

@@ -5,8 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
@@ -29,7 +27,7 @@ func (c content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 		if err != nil {
 			return nil, err
 		}
-		st, err := f.Stat()
+		st, err := f.File.Stat()
 		if err != nil {
 			f.Close()
 			return nil, err
@@ -52,18 +50,9 @@ type files struct {
 	run   map[string]string // digest -> path
 }
 
-func (f files) Open(digest string) (*os.File, error) {
-	p, ok := f.run[digest]
-	if !ok {
-		return f.store.Open(digest)
+func (f files) Open(digest string) (*boot.Section, error) {
+	if p, ok := f.run[digest]; ok {
+		return images.OpenFile(p)
 	}
-	file, err := os.Open(p)
-	if err != nil {
-		return nil, err
-	}
-	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
-		file.Close()
-		return nil, &fs.PathError{Op: "open", Path: p, Err: boot.ErrNoFile}
-	}
-	return file, nil
+	return f.store.Open(digest)
 }

@@ -204,7 +204,9 @@ func (p printer) entry(e admin.Entry, who bool) {
 	} else if r.Path != "" {
 		line += " " + r.Path
 	}
-	if r.Outcome != "" {
+	if e.Size > 0 {
+		line += fmt.Sprintf(" (%s: %s of %s, %d %%)", r.Outcome, size(r.Bytes), size(e.Size), 100*r.Bytes/e.Size)
+	} else if r.Outcome != "" {
 		line += fmt.Sprintf(" (%s, %s, %s)", r.Outcome, size(r.Bytes), r.Took.Round(time.Millisecond))
 	}
 	if r.Repeated > 0 {

@@ -67,6 +67,7 @@ type HostDetail struct {
 type Entry struct {
 	Event   *boot.Event   `json:"event,omitempty"`
 	Request *boot.Request `json:"request,omitempty"`
+	Size    int64         `json:"size,omitempty"` // of a file under way
 }
 
 // At is when it happened.

@@ -385,6 +385,9 @@ func (s *Server) host(r *http.Request) (any, error) {
 			d.Timeline = append(d.Timeline, Entry{Request: &q})
 		}
 	}
+	for _, u := range s.Engine.Running(d.ID) {
+		d.Timeline = append(d.Timeline, Entry{Request: &u.Request, Size: u.Size})
+	}
 	if err := s.eachEvent(r.Context(), 0, func(e boot.Event) {
 		if e.Host == d.ID || e.Host == 0 && !e.MAC.IsZero() && d.HasMAC(e.MAC) {
 			d.Timeline = append(d.Timeline, Entry{Event: &e})

@@ -1,0 +1,132 @@
+// send.go: bytes on their way to one client. A part of a shared open file goes
+// out with sendfile and an offset of its own, which net/http's way through the
+// file's position cannot do; and a network with a cap on its bandwidth gives
+// every client the same share of it.
+
+package httpboot
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// stream is one body: what http.ServeContent reads.
+type stream struct {
+	io.ReadSeeker
+	section *boot.Section // the same, where it is part of a file
+	ctx     context.Context
+	line    *line // nil: no cap
+	client  netip.Addr
+	meter   *boot.Transfer
+	zero    *atomic.Uint64 // counts bytes that were never copied
+	sent    int64
+}
+
+func (s *stream) Read(b []byte) (int, error) {
+	if s.line != nil {
+		n, err := s.line.take(s.ctx, s.client, len(b))
+		if err != nil {
+			return 0, err
+		}
+		b = b[:n]
+	}
+	n, err := s.ReadSeeker.Read(b)
+	s.note(int64(n))
+	return n, err
+}
+
+func (s *stream) note(n int64) {
+	s.sent += n
+	s.meter.Sent(s.sent)
+}
+
+// conn is a TCP connection that knows how to send a stream.
+type conn struct {
+	*net.TCPConn
+	raw syscall.RawConn
+}
+
+func newConn(c *net.TCPConn) (*conn, error) {
+	raw, err := c.SyscallConn()
+	return &conn{c, raw}, err
+}
+
+// ReadFrom is what net/http calls with a body of known length.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	if l, ok := r.(*io.LimitedReader); ok {
+		if s, ok := l.R.(*stream); ok && s.section != nil {
+			n, err := c.send(s, l.N)
+			l.N -= n
+			return n, err
+		}
+	}
+	return c.TCPConn.ReadFrom(r)
+}
+
+// maxSend is the most one system call is asked for; Linux sends no more.
+const maxSend = 0x7ffff000
+
+// send sends n bytes of a stream from where it stands.
+func (c *conn) send(s *stream, n int64) (total int64, err error) {
+	off, err := s.section.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	n = min(n, s.section.Size-off)
+	at := s.section.Off + off
+	from := int(s.section.File.Fd())
+	for total < n && err == nil {
+		part := n - total
+		if s.line != nil {
+			k, err := s.line.take(s.ctx, s.client, int(min(part, maxSend)))
+			if err != nil {
+				return total, err
+			}
+			part = int64(k)
+		}
+		var k int64
+		k, err = c.sendfile(from, &at, part, s)
+		total += k
+	}
+	_, _ = s.section.Seek(off+total, io.SeekStart)
+	return total, err
+}
+
+func (c *conn) sendfile(from int, at *int64, n int64, s *stream) (total int64, err error) {
+	werr := c.raw.Write(func(fd uintptr) bool {
+		for total < n {
+			k, e := unix.Sendfile(int(fd), from, at, int(min(n-total, maxSend)))
+			if k > 0 {
+				total += int64(k)
+				s.note(int64(k))
+				s.zero.Add(uint64(k))
+			}
+			switch {
+			case errors.Is(e, unix.EAGAIN):
+				return false
+			case errors.Is(e, unix.EINTR):
+			case e != nil:
+				err = os.NewSyscallError("sendfile", e)
+				return true
+			case k == 0:
+				err = io.ErrUnexpectedEOF // the file became shorter
+				return true
+			}
+		}
+		return true
+	})
+	if err == nil {
+		err = werr
+	}
+	return total, err
+}
