@@ -115,13 +115,16 @@ func (r read) settle(maxBlk, maxWindow int) read {
 		r.blksize = min(r.blksize, maxBlk)
 	}
 	if r.window != 0 {
-		r.window = min(r.window, maxWindow)
+		r.window = max(1, min(r.window, maxWindow, maxFlight/(r.block()+4)))
 	}
 	if r.netascii {
 		r.tsize = false // the size on the wire is not the file's
 	}
 	return r
 }
+
+// maxFlight bounds the bytes of one window, and so the memory of a transfer.
+const maxFlight = 256 << 10
 
 // block and windowLen are what the transfer uses.
 func (r read) block() int {

@@ -14,7 +14,7 @@ import (
 // same port gets that file, not repeats of the old one.
 func TestBeginsAnew(t *testing.T) {
 	s, _, addr := start(t)
-	c := dial(t, addr)
+	c := newRaw(t, addr)
 	c.ask("big", "octet")
 	c.recv()
 	c.send(0, 4, 0, 1)

@@ -1,4 +1,4 @@
-// server.go: the listening socket, and the limits on who may have a transfer.
+// server.go: the listening sockets, and the limits on who may have a transfer.
 
 package tftpd
 
@@ -9,12 +9,16 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/musterboot/muster/boot"
@@ -24,63 +28,197 @@ import (
 const (
 	MaxTransfers = 2048
 	perClient    = 64 // transfers of one address
+	crowded      = MaxTransfers / 2
+	perCrowded   = 8  // of one address, while more than crowded run
 	maxWindow    = 16 // 64-block windows overran the rings of small NICs
 	maxRequest   = 1500
+	maxLoops     = 4
 	askTimeout   = 5 * time.Second
 )
 
+// PortRange is the local ports of transfers, for firewalls; zero is any.
+type PortRange struct{ From, To uint16 }
+
+func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.From, r.To) }
+
+// ParsePorts reads "30000-30999".
+func ParsePorts(s string) (PortRange, error) {
+	from, to, ok := strings.Cut(s, "-")
+	if !ok {
+		to = from
+	}
+	a, err1 := strconv.ParseUint(strings.TrimSpace(from), 10, 16)
+	b, err2 := strconv.ParseUint(strings.TrimSpace(to), 10, 16)
+	if err1 != nil || err2 != nil || a == 0 || b < a {
+		return PortRange{}, fmt.Errorf("ports %q: want FIRST-LAST, like \"30000-30999\"", s)
+	}
+	return PortRange{uint16(a), uint16(b)}, nil
+}
+
 // Server serves reads.
 type Server struct {
-	ask     boot.Decider
+	// SinglePort answers from the port that was asked, for clients behind NAT
+	// and firewalls that follow no new port. Set before Serve.
+	SinglePort bool
+	// Ports are the local ports of transfers. Set before Serve.
+	Ports PortRange
+
+	ask     boot.Fetcher
 	content boot.Content
 	log     *slog.Logger
+	history history
 
 	mu       sync.Mutex
 	sessions map[netip.AddrPort]*session
 	byClient map[netip.Addr]int
-	wg       sync.WaitGroup
+	loops    []*loop
+	serving  int // Serves that use them
 
 	Stats Stats
 }
 
 // Stats counts requests and how they ended; all of it only grows.
 type Stats struct {
-	Requests, Malformed, Dropped, Repeated, Refused, Complete, Probes, Short, TimedOut, Bytes atomic.Uint64
+	Requests, Malformed, Dropped, Repeated, Refused, NoSocket, Complete, Probes, Short, TimedOut, Bytes atomic.Uint64
 }
 
 // NewServer returns a server that asks ask and opens through content.
-func NewServer(ask boot.Decider, content boot.Content, log *slog.Logger) *Server {
-	return &Server{ask: ask, content: content, log: log, sessions: map[netip.AddrPort]*session{}, byClient: map[netip.Addr]int{}}
+func NewServer(ask boot.Fetcher, content boot.Content, log *slog.Logger) *Server {
+	return &Server{ask: ask, content: content, log: log, sessions: map[netip.AddrPort]*session{}, byClient: map[netip.Addr]int{},
+		history: history{of: map[netip.Addr]limits{}}}
 }
 
-// Listen opens the TFTP port.
-func Listen(ctx context.Context, addr string) (*net.UDPConn, error) {
+// Listen opens the TFTP port; network is udp4 or udp6.
+func Listen(ctx context.Context, network, addr string) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
 		return rc.Control(func(fd uintptr) {
 			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
+			fragmentable(int(fd), map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[network == "udp4"])
 		})
 	}}
-	c, err := lc.ListenPacket(ctx, "udp4", addr)
+	c, err := lc.ListenPacket(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
 	return c.(*net.UDPConn), nil
 }
 
-// Serve answers requests from c until ctx ends, then ends every transfer.
-func (s *Server) Serve(ctx context.Context, c *net.UDPConn) error {
-	pc := ipv4.NewPacketConn(c)
-	// The reply must leave from the address that was asked (wire: aliases).
-	if err := pc.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true); err != nil {
-		return fmt.Errorf("ask for packet information: %w", err)
+// start makes the loops that carry transfers, for the first Serve.
+func (s *Server) start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.serving == 0 && len(s.loops) < min(runtime.GOMAXPROCS(0), maxLoops) {
+		l, err := newLoop(s.log)
+		if err != nil {
+			return err
+		}
+		s.loops = append(s.loops, l)
 	}
-	stop := context.AfterFunc(ctx, func() { c.Close() })
+	s.serving++
+	return nil
+}
+
+// finish ends the loops with the last Serve, when no transfer is left.
+func (s *Server) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.serving--; s.serving > 0 {
+		return
+	}
+	for _, l := range s.loops {
+		l.stop()
+	}
+	s.loops = nil
+}
+
+// idlest is the loop with the fewest transfers.
+func (s *Server) idlest() *loop {
+	best := s.loops[0]
+	for _, l := range s.loops[1:] {
+		if l.load.Load() < best.load.Load() {
+			best = l
+		}
+	}
+	return best
+}
+
+// port is a listening socket.
+type port struct {
+	fd   int
+	conn *net.UDPConn
+	v4   *ipv4.PacketConn
+	v6   *ipv6.PacketConn
+}
+
+// newPort asks for the address that a packet was sent to: the reply must leave
+// from it (wire: aliases).
+func newPort(c *net.UDPConn) (*port, error) {
+	p := &port{conn: c}
+	a, _ := c.LocalAddr().(*net.UDPAddr)
+	var err error
+	if a.IP.To4() != nil {
+		p.v4 = ipv4.NewPacketConn(c)
+		err = p.v4.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true)
+	} else {
+		p.v6 = ipv6.NewPacketConn(c)
+		err = p.v6.SetControlMessage(ipv6.FlagInterface|ipv6.FlagDst, true)
+	}
+	if err == nil {
+		p.fd, err = descriptor(c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for packet information: %w", err)
+	}
+	return p, nil
+}
+
+// receive reads one packet. A dst that is invalid is nobody's.
+func (p *port) receive(b []byte) (n int, from netip.AddrPort, dst netip.Addr, index int, err error) {
+	var src net.Addr
+	var to net.IP
+	if p.v4 != nil {
+		var cm *ipv4.ControlMessage
+		if n, cm, src, err = p.v4.ReadFrom(b); cm != nil {
+			to, index = cm.Dst.To4(), cm.IfIndex
+		}
+	} else {
+		var cm *ipv6.ControlMessage
+		if n, cm, src, err = p.v6.ReadFrom(b); cm != nil {
+			to, index = cm.Dst, cm.IfIndex
+		}
+	}
+	if a, ok := src.(*net.UDPAddr); ok {
+		ap := a.AddrPort()
+		from = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	dst, _ = netip.AddrFromSlice(to)
+	if dst.IsMulticast() || dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		dst = netip.Addr{} // a request to everybody is meant for nobody
+	}
+	return n, from, dst, index, err
+}
+
+// Serve answers requests from c until ctx ends, then ends every transfer. It
+// may run once for each socket.
+func (s *Server) Serve(ctx context.Context, c *net.UDPConn) error {
+	p, err := newPort(c)
+	if err != nil {
+		return err
+	}
+	if err := s.start(); err != nil {
+		return err
+	}
+	defer s.finish()
+	// Transfers in single-port mode use the socket to the end.
+	defer c.Close()
+	var mine sync.WaitGroup
+	defer mine.Wait()
+	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	defer s.wg.Wait()
 	buf := make([]byte, maxRequest)
 	failures := 0
 	for {
-		n, cm, src, err := pc.ReadFrom(buf)
+		n, from, local, index, err := p.receive(buf)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -96,24 +234,28 @@ func (s *Server) Serve(ctx context.Context, c *net.UDPConn) error {
 			continue
 		}
 		failures = 0
-		ua, ok := src.(*net.UDPAddr)
-		if !ok || cm == nil {
+		if !local.IsValid() || !from.IsValid() {
 			continue
 		}
-		from := netip.AddrPortFrom(ua.AddrPort().Addr().Unmap(), ua.AddrPort().Port())
-		local, ok := netip.AddrFromSlice(cm.Dst.To4())
-		if !ok || local.IsMulticast() || local == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-			continue // a request to everybody is meant for nobody
+		if s.SinglePort && n >= 2 && buf[1] != opRRQ && buf[1] != opWRQ {
+			s.mu.Lock()
+			ses := s.sessions[from]
+			s.mu.Unlock()
+			if ses != nil {
+				ses.packet(buf[:n])
+			}
+			continue
 		}
 		s.Stats.Requests.Add(1)
-		s.request(ctx, append([]byte(nil), buf[:n]...), from, local, cm.IfIndex, pc)
+		s.request(ctx, &mine, p, append([]byte(nil), buf[:n]...), from, local, index)
 	}
 }
 
 // request checks the limits and starts a session.
-func (s *Server) request(ctx context.Context, b []byte, from netip.AddrPort, local netip.Addr, index int, pc *ipv4.PacketConn) {
+func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b []byte, from netip.AddrPort, local netip.Addr, index int) {
 	say := func(code uint16, text string) {
-		_, _ = pc.WriteTo(errorPacket(code, text), &ipv4.ControlMessage{Src: local.AsSlice()}, net.UDPAddrFromAddrPort(from))
+		_, to := sockaddr(from, index)
+		_ = unix.Sendmsg(p.fd, errorPacket(code, text), sendFrom(local, index), to, 0)
 	}
 	r, err := parseRead(b)
 	switch {
@@ -144,17 +286,23 @@ func (s *Server) request(ctx context.Context, b []byte, from netip.AddrPort, loc
 		old.cancel()
 		s.drop(old)
 	}
-	if len(s.sessions) >= MaxTransfers || s.byClient[from.Addr()] >= perClient {
+	// The more there are, the less one address may have: whoever asks for one
+	// file finds room beside somebody who asks for many.
+	share := perClient
+	if len(s.sessions) > crowded {
+		share = perCrowded
+	}
+	if len(s.sessions) >= MaxTransfers || s.byClient[from.Addr()] >= share {
 		s.mu.Unlock()
 		s.Stats.Dropped.Add(1)
 		return // it asks again, and by then there is room
 	}
 	sctx, cancel := context.WithCancel(ctx)
-	ses := &session{server: s, read: r, from: from, local: local, index: index, kick: make(chan struct{}, 1), cancel: cancel, born: time.Now()}
+	ses := &session{server: s, port: p, read: r, from: from, local: local, index: index, cancel: cancel, born: time.Now()}
 	s.sessions[from] = ses
 	s.byClient[from.Addr()]++
 	s.mu.Unlock()
-	s.wg.Go(func() {
+	mine.Go(func() {
 		defer s.forget(ses)
 		defer cancel()
 		ses.run(sctx)

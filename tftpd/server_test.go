@@ -44,6 +44,8 @@ func (s *shelf) Next(_ context.Context, in boot.Sighting) (boot.Decision, error)
 	return boot.Decision{Reply: boot.File{Ref: boot.Ref{Name: in.Want.Path}}}, nil
 }
 
+func (s *shelf) Begin(boot.Sighting, boot.Decision, int64) *boot.Transfer { return new(boot.Transfer) }
+
 func (s *shelf) Done(_ context.Context, _ boot.Sighting, _ boot.Decision, o boot.Outcome) error {
 	s.mu.Lock()
 	s.ended = append(s.ended, o)
@@ -68,7 +70,7 @@ func start(t *testing.T) (*shelf, *Server, *net.UDPAddr) {
 	s := &shelf{end: make(chan struct{}, 1000), files: map[string][]byte{"big": big, "empty": {}, "block": make([]byte, 512), "text": []byte("a\nb\rc")}}
 	srv := NewServer(s, s, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	ctx, cancel := context.WithCancel(context.Background())
-	c, err := Listen(ctx, "127.0.0.1:0")
+	c, err := Listen(ctx, "udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +128,7 @@ type raw struct {
 	srv  netip.AddrPort
 }
 
-func dial(t *testing.T, addr *net.UDPAddr) *raw {
+func newRaw(t *testing.T, addr *net.UDPAddr) *raw {
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +167,7 @@ func (r *raw) recv() []byte {
 func TestProbe(t *testing.T) {
 	for _, code := range []byte{0, 8} {
 		s, srv, addr := start(t)
-		c := dial(t, addr)
+		c := newRaw(t, addr)
 		c.ask("big", "octet", "tsize", "0", "blksize", "1468", "windowsize", "4")
 		want := fmt.Sprintf("\x00\x06blksize\x001468\x00tsize\x00%d\x00windowsize\x004\x00", len(s.files["big"]))
 		if got := c.recv(); string(got) != want {
@@ -193,7 +195,7 @@ func TestErrors(t *testing.T) {
 		{rrq("big", "mail"), "\x00\x05\x00\x04mode is neither octet nor netascii\x00"},
 		{append([]byte{0, 2}, "up\x00octet\x00"...), "\x00\x05\x00\x02this server is read-only\x00"},
 	} {
-		r := dial(t, addr)
+		r := newRaw(t, addr)
 		if _, err := r.conn.WriteToUDPAddrPort(c.packet, r.to); err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +207,7 @@ func TestErrors(t *testing.T) {
 
 func TestNetascii(t *testing.T) {
 	s, _, addr := start(t)
-	c := dial(t, addr)
+	c := newRaw(t, addr)
 	c.ask("text", "netascii", "tsize", "0")
 	if got := c.recv(); string(got) != "\x00\x03\x00\x01a\r\nb\r\x00c" {
 		t.Errorf("%q", got)
@@ -217,7 +219,7 @@ func TestNetascii(t *testing.T) {
 // TestRepeatedRequest: a doubled request is one transfer.
 func TestRepeatedRequest(t *testing.T) {
 	s, srv, addr := start(t)
-	c := dial(t, addr)
+	c := newRaw(t, addr)
 	for range 50 {
 		c.ask("block", "octet")
 	}
@@ -248,7 +250,7 @@ func TestRepeatedRequest(t *testing.T) {
 func TestLimits(t *testing.T) {
 	_, srv, addr := start(t)
 	for range perClient + 20 {
-		dial(t, addr).ask("big", "octet", "tsize", "0")
+		newRaw(t, addr).ask("big", "octet", "tsize", "0")
 	}
 	deadline := time.Now().Add(5 * time.Second)
 	for srv.Stats.Dropped.Load() != 20 {
@@ -262,7 +264,7 @@ func TestLimits(t *testing.T) {
 // TestMidTransferError: a client that gives up in the middle is no success.
 func TestMidTransferError(t *testing.T) {
 	s, _, addr := start(t)
-	c := dial(t, addr)
+	c := newRaw(t, addr)
 	c.ask("big", "octet")
 	c.recv()
 	c.send(0, 4, 0, 1)

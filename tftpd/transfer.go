@@ -15,19 +15,20 @@ type transfer struct {
 	last   int64 // number of the final block, which is shorter than blk
 	size   int64
 
-	oack    bool  // an OACK opens the transfer and awaits ACK 0
-	opened  bool  // the OACK was acknowledged, or there was none
-	base    int64 // last block acknowledged
-	sent    int64 // last block sent
-	mending int64 // blocks up to here are a repetition: a second one waits for the time-out
-	resent  bool  // the window after base was sent again already: dup ACKs wait
-	tries   int
-	backoff bool // the flight in the air is a repetition: no RTT from it
+	oack    bool          // an OACK opens the transfer and awaits ACK 0
+	opened  bool          // the OACK was acknowledged, or there was none
+	base    int64         // last block acknowledged
+	sent    int64         // last block sent
+	mending int64         // blocks up to here are a repetition: a second one waits for the time-out
+	resent  bool          // the window after base was sent again already: dup ACKs wait
+	silent  time.Duration // since the client last got on
+	backoff bool          // the flight in the air is a repetition: no RTT from it
 
-	rto   time.Duration
-	srtt  time.Duration
-	least time.Duration // shortest round trip seen
-	fixed bool          // the client named its time-out (RFC 2349)
+	rto    time.Duration
+	srtt   time.Duration
+	rttvar time.Duration
+	least  time.Duration // shortest round trip seen
+	fixed  bool          // the client named its time-out (RFC 2349)
 }
 
 // step says what to do now.
@@ -40,9 +41,9 @@ type step struct {
 
 const (
 	firstRTO = time.Second
-	minRTO   = 500 * time.Millisecond
+	minRTO   = 200 * time.Millisecond
 	maxRTO   = 4 * time.Second
-	maxTries = 8 // about 25 s of silence
+	patience = 25 * time.Second // of silence; edk2 gives up after 6 tries of 4 s
 )
 
 func newTransfer(r read, size int64) *transfer {
@@ -100,7 +101,7 @@ func (t *transfer) ack(block uint16, rtt time.Duration) step {
 		return nothing // from an older window
 	}
 	t.base += ahead
-	t.tries = 0
+	t.silent = 0
 	if t.base >= t.last {
 		return step{done: true, from: 1, to: 0}
 	}
@@ -128,8 +129,8 @@ func (t *transfer) ack(block uint16, rtt time.Duration) step {
 
 // timeout sends again what is in the air.
 func (t *transfer) timeout() step {
-	t.tries++
-	if t.tries >= maxTries {
+	t.silent += t.rto
+	if t.silent >= patience {
 		if t.opened && t.base == t.last-1 && t.sent == t.last {
 			// Only the last acknowledgement is missing, and firmware that has
 			// the file starts it without one.
@@ -147,7 +148,7 @@ func (t *transfer) timeout() step {
 	return t.flight()
 }
 
-// measure follows the round trip (RFC 6298 in miniature).
+// measure follows the round trip (RFC 6298).
 func (t *transfer) measure(rtt time.Duration) {
 	if rtt > 0 && (t.least == 0 || rtt < t.least) {
 		t.least = rtt
@@ -156,11 +157,12 @@ func (t *transfer) measure(rtt time.Duration) {
 		return
 	}
 	if t.srtt == 0 {
-		t.srtt = rtt
+		t.srtt, t.rttvar = rtt, rtt/2
 	} else {
+		t.rttvar += ((t.srtt - rtt).Abs() - t.rttvar) / 4
 		t.srtt += (rtt - t.srtt) / 8
 	}
-	t.rto = min(max(4*t.srtt, minRTO), maxRTO)
+	t.rto = min(max(t.srtt+4*t.rttvar, minRTO), maxRTO)
 }
 
 // acked counts the bytes the client has confirmed.

@@ -420,7 +420,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		}
 		tasks = append(tasks, run.Task{Name: fmt.Sprintf("DHCP port %d", port), Run: func(ctx context.Context) error { return d.dhcp.Serve(ctx, c) }})
 	}
-	t, err := tftpd.Listen(ctx, d.config.TFTP)
+	t, err := tftpd.Listen(ctx, "udp4", d.config.TFTP)
 	if err != nil {
 		return nil, run.BindError("udp", portOf(d.config.TFTP), err)
 	}
