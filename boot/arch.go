@@ -144,11 +144,43 @@ func LoaderPlatforms() []Platform {
 }
 
 // signedLoaders are the distribution's signed shim, its MOK manager and GRUB,
-// by the names that firmware and shim ask for. They are served to who asks; no
-// network offers them by itself yet.
+// by the names that firmware and shim ask for; and iPXE's own signed pair, which
+// an operator puts into a folder a processor, because its shim asks for
+// "ipxe.efi" on all of them.
 var signedLoaders = map[string]Platform{
 	"shimx64.efi": X64UEFI, "mmx64.efi": X64UEFI, "grubx64.efi": X64UEFI,
 	"shimaa64.efi": ARM64UEFI, "mmaa64.efi": ARM64UEFI, "grubaa64.efi": ARM64UEFI,
+	"x86_64-sb/shimx64.efi": X64UEFI, "x86_64-sb/ipxe.efi": X64UEFI, "x86_64-sb/snponly.efi": X64UEFI,
+	"arm64-sb/shimaa64.efi": ARM64UEFI, "arm64-sb/ipxe.efi": ARM64UEFI, "arm64-sb/snponly.efi": ARM64UEFI,
+	piLoader: PiPlatform,
+}
+
+// piLoader is what the ROM of a Raspberry Pi 3 asks for before it can say its
+// serial number.
+const piLoader = "bootcode.bin"
+
+// SignedPair is the first two files of a Secure Boot chain: a shim that the
+// firmware trusts, and what it starts.
+type SignedPair struct{ Shim, Next string }
+
+// signedPairs are the pairs of a platform, best first: iPXE goes on over HTTP,
+// the distribution's GRUB reads TFTP only.
+var signedPairs = map[Platform][]SignedPair{
+	X64UEFI:   {{"x86_64-sb/shimx64.efi", "x86_64-sb/ipxe.efi"}, {"shimx64.efi", "grubx64.efi"}},
+	ARM64UEFI: {{"arm64-sb/shimaa64.efi", "arm64-sb/ipxe.efi"}, {"shimaa64.efi", "grubaa64.efi"}},
+}
+
+// SignedPairs returns them, best first.
+func SignedPairs(p Platform) []SignedPair { return signedPairs[p] }
+
+// templatePair is under which names a template's own shim and GRUB are asked
+// for.
+func templatePair(p Platform) (SignedPair, bool) {
+	l := signedPairs[p]
+	if len(l) == 0 {
+		return SignedPair{}, false
+	}
+	return l[len(l)-1], true
 }
 
 // SignedLoaders lists the names of the signed chain, sorted.
@@ -156,6 +188,31 @@ func SignedLoaders() []string { return slices.Sorted(maps.Keys(signedLoaders)) }
 
 // IsLoader reports a file name that is some platform's loader.
 func IsLoader(name string) bool { return loaderPlatform(name) != "" }
+
+// unsigned reports a loader that firmware with Secure Boot refuses.
+func unsigned(name string) bool {
+	p := loaderPlatform(name)
+	return p.UEFI() && signedLoaders[name] == ""
+}
+
+// asLoader is the loader that a request means: shim and GRUB ask for their own
+// files in the folder they came from, whatever that is, and some in "/".
+func asLoader(file string) string {
+	if IsLoader(file) {
+		return file
+	}
+	// "x86_64-sb/ipxe.efi" is another file than "ipxe.efi".
+	if parts := strings.Split(file, "/"); len(parts) > 1 {
+		if two := strings.Join(parts[len(parts)-2:], "/"); signedLoaders[two] != "" {
+			return two
+		}
+	}
+	b := strings.ToLower(base(file))
+	if signedLoaders[b] != "" || b == strings.ToLower(file) && IsLoader(b) {
+		return b
+	}
+	return ""
+}
 
 // loaderPlatform is the platform that a loader's name belongs to, or "".
 func loaderPlatform(name string) Platform {

@@ -20,6 +20,7 @@ type ClientClass struct {
 	Platform Platform      // where option 93 does not say it right; "" believes it
 	Echo     bool          // option 60 comes back as the client wrote it, not as the bare standard word
 	Delay    time.Duration // before the OFFER leaves
+	HTTPS    bool          // UEFI HTTP boot gets an https URL: firmware that refuses plain http
 	Options  []Option
 	Note     string // what forced it
 	Added    string // class of the configuration whose options are in here too
@@ -145,6 +146,7 @@ func (p *Policy) classify(in *Sighting) *ClientClass {
 		both.Added = added.Name
 		both.Options = mergeOptions(x.Options, added.Options)
 		both.Echo = x.Echo || added.Echo
+		both.HTTPS = x.HTTPS || added.HTTPS
 		both.Delay = max(x.Delay, added.Delay)
 		return &both
 	}

@@ -25,6 +25,7 @@ type Ref struct {
 	Kind     RefKind
 	Name     string    // loader, file inside the template, or image/file
 	Template *Template // for RefTemplate and RefGenerated
+	GRUB     bool      // a script for GRUB; else for iPXE
 	Blob     Blob      // for RefImage
 	Machine  Machine   // what a rendered file may see
 }
@@ -39,6 +40,7 @@ const (
 	RefGenerated RefKind = "generated" // a template's boot script
 	RefBuiltin   RefKind = "builtin"   // a script that ships: ask, hold, local, stranger
 	RefImage     RefKind = "image"     // images: immutable bytes by image name
+	RefTree      RefKind = "tree"      // images: a file inside a disc image, which is not unpacked
 )
 
 // Machine is all that a template may see: plain values, no methods, so that a
@@ -63,6 +65,8 @@ type Machine struct {
 	HoldSeconds int // until the holding script boots the local disk; 0 waits for ever
 	WaitSeconds int // until it asks again
 	Note        string
+	Loader      string // iPXE for it, beneath BaseURL
+	GRUBBase    string // BaseURL as GRUB reads it: over TFTP
 	Template    string
 	Version     int
 	Params      map[string]string

@@ -48,20 +48,22 @@ var rules = []struct {
 	name string
 	fn   func(*turn) (done bool, err error)
 }{
-	{"network", ruleNetwork},   // which VLAN, and is it ours to serve
-	{"token", ruleToken},       // a signed path names machine, boot and version
-	{"source", ruleSource},     // without one, the address that asks does
-	{"class", ruleClass},       // what kind of client
-	{"identify", ruleIdentify}, // which host
-	{"enroll", ruleEnroll},     // put an unknown boot client on the roll
-	{"template", ruleTemplate}, // what it would boot
-	{"approve", ruleApprove},   // may it
-	{"learn", ruleLearn},       // facts that a known host did not have
-	{"address", ruleAddress},   // DHCP: the address
-	{"loader", ruleLoader},     // DHCP: the first file
-	{"report", ruleReport},     // the machine tells us
-	{"script", ruleScript},     // the boot script
-	{"file", ruleFile},         // everything else by name
+	{"network", ruleNetwork},     // which VLAN, and is it ours to serve
+	{"token", ruleToken},         // a signed path names machine, boot and version
+	{"source", ruleSource},       // without one, the address that asks does
+	{"class", ruleClass},         // what kind of client
+	{"identify", ruleIdentify},   // which host
+	{"handshake", ruleHandshake}, // HTTPS that failed before it asked anything
+	{"enroll", ruleEnroll},       // put an unknown boot client on the roll
+	{"template", ruleTemplate},   // what it would boot
+	{"approve", ruleApprove},     // may it
+	{"learn", ruleLearn},         // facts that a known host did not have
+	{"address", ruleAddress},     // DHCP: the address
+	{"loader", ruleLoader},       // DHCP: the first file
+	{"report", ruleReport},       // the machine tells us
+	{"script", ruleScript},       // the boot script
+	{"pi", rulePi},               // the files of a Raspberry Pi
+	{"file", ruleFile},           // everything else by name
 }
 
 // turn is one run through the rules.
@@ -94,6 +96,9 @@ type turn struct {
 	choice   Choice
 	template *Template
 	dirty    bool
+	grub     bool       // the script is for GRUB
+	pi       bool       // the path is a Raspberry Pi's
+	stub     *Host      // an entry made by DHCP that turned out to be a host that a person wrote down by its serial
 	reserved netip.Addr // kept for this machine here
 }
 
@@ -172,10 +177,10 @@ func (t *turn) finish() {
 			t.host.Changed = t.in.At.UTC()
 			t.d.Writes.Host = t.host
 			if t.before == nil && t.host.State == Pending {
-				t.d.Writes.Pending = 1
+				t.d.Writes.Pending++
 			}
 			if t.before != nil && t.before.State == Pending && t.host.State != Pending {
-				t.d.Writes.Pending = -1
+				t.d.Writes.Pending--
 			}
 		}
 		t.d.Host = t.host

@@ -52,4 +52,5 @@ const (
 	ImageImported    EventKind = "image.imported"
 	ImageGone        EventKind = "image.removed"
 	EnrollLimit      EventKind = "enroll.limit"
+	HandshakeFailed  EventKind = "tls.failed"
 )

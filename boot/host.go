@@ -25,6 +25,16 @@ const (
 	Denied   State = "denied"
 )
 
+// SecureBoot is what a machine's firmware was seen to do; "" where that is not
+// known. DHCP does not say it: GRUB does.
+type SecureBoot string
+
+// With it on, firmware runs signed loaders only.
+const (
+	SecureOn  SecureBoot = "on"
+	SecureOff SecureBoot = "off"
+)
+
 // Host is one machine.
 type Host struct {
 	ID       HostID            `json:"id"`
@@ -40,17 +50,20 @@ type Host struct {
 	Params   map[string]string `json:"params,omitempty"`
 	Auto     bool              `json:"auto,omitempty"` // let in by a rule, not by a person
 
-	Platform  Platform  `json:"platform,omitempty"`
-	Network   string    `json:"network,omitempty"`    // where it enrolled
-	Boots     uint32    `json:"boots,omitempty"`      // a boot is numbered by its first script
-	Stage     string    `json:"stage,omitempty"`      // last stage the machine itself reported
-	Reports   int       `json:"reports,omitempty"`    // of this boot that became events
-	Class     string    `json:"class,omitempty"`      // vendor class of its firmware
-	Port      string    `json:"port,omitempty"`       // switch port, by option 82
-	BoundPort string    `json:"bound_port,omitempty"` // whatever asks on this switch port is this host
-	Options   []Option  `json:"options,omitempty"`    // DHCP options of its own
-	Created   time.Time `json:"created"`
-	Changed   time.Time `json:"changed"`
+	Platform  Platform   `json:"platform,omitempty"`
+	Network   string     `json:"network,omitempty"`    // where it enrolled
+	Boots     uint32     `json:"boots,omitempty"`      // a boot is numbered by its first script
+	Stage     string     `json:"stage,omitempty"`      // last stage the machine itself reported
+	Reports   int        `json:"reports,omitempty"`    // of this boot that became events
+	Class     string     `json:"class,omitempty"`      // vendor class of its firmware
+	Port      string     `json:"port,omitempty"`       // switch port, by option 82
+	BoundPort string     `json:"bound_port,omitempty"` // whatever asks on this switch port is this host
+	Options   []Option   `json:"options,omitempty"`    // DHCP options of its own
+	Booted    time.Time  `json:"booted,omitzero"`      // when the present boot began
+	Secure    SecureBoot `json:"secure_boot,omitempty"`
+	Tried     time.Time  `json:"tried,omitzero"` // when it was given an unsigned loader that nobody has heard of since
+	Created   time.Time  `json:"created"`
+	Changed   time.Time  `json:"changed"`
 }
 
 // Clone returns a copy that shares nothing with h.

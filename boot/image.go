@@ -15,7 +15,15 @@ type Image struct {
 	Public   bool            `json:"public,omitempty"` // served without a boot path, to anyone on a configured network
 	Imported time.Time       `json:"imported"`
 	Files    map[string]Blob `json:"files"`
+
+	Tree    string `json:"tree,omitempty"`    // the file that is a disc image whose files are served as tree/…
+	Kind    string `json:"kind,omitempty"`    // what it was found to be: "debian", "folder", …
+	Title   string `json:"title,omitempty"`   // the same for people, with a version
+	Cmdline string `json:"cmdline,omitempty"` // what boots it, as a template would write it
 }
+
+// treePrefix is where the files inside a disc image are.
+const treePrefix = "tree/"
 
 // Validate reports the first thing wrong with an image.
 func (i *Image) Validate() error {

@@ -3,7 +3,11 @@
 
 package boot
 
-import "strings"
+import (
+	"iter"
+	"net/url"
+	"strings"
+)
 
 // maxPath bounds a file name; firmware asks for paths of at most 127 bytes.
 const maxPath = 512
@@ -39,4 +43,34 @@ func CleanPath(s string) (string, bool) {
 		out = append(out, part)
 	}
 	return strings.Join(out, "/"), true
+}
+
+// matchName finds what a client means among the names that exist: the name as
+// it is, else with its percent signs decoded (shim hands on what was a URL),
+// else in another case (Windows, and GRUB's EFI/BOOT).
+func matchName(name string, all iter.Seq[string]) (string, bool) {
+	decoded := name
+	if strings.Contains(name, "%") {
+		if u, err := url.PathUnescape(name); err == nil {
+			if c, ok := CleanPath(u); ok {
+				decoded = c
+			}
+		}
+	}
+	best, rank := "", 0
+	for f := range all {
+		r := 0
+		switch {
+		case f == name:
+			r = 3
+		case f == decoded:
+			r = 2
+		case strings.EqualFold(f, decoded):
+			r = 1
+		}
+		if r > rank || r == rank && r > 0 && f < best {
+			best, rank = f, r
+		}
+	}
+	return best, rank > 0
 }

@@ -16,8 +16,10 @@ type Policy struct {
 	Classes   []ClientClass // before the standard ones
 	Templates []*Template   // newest versions, sorted by SortTemplates
 	Loaders   map[Platform]string
+	Signed    map[Platform]SignedPair // pairs that are there
 	Key       Key
 	HTTPPort  uint16 // of boot URLs; 80 is left out of them
+	HTTPSPort uint16 // 0: not served
 }
 
 // Mode is how a network gives addresses.
@@ -60,7 +62,15 @@ type Network struct {
 	Menu         *Menu // for PXE firmware; nil is none
 	Bandwidth    int64 // of its boot files over HTTP and HTTPS, bytes a second; 0 is no cap
 	HTTPS        bool  // UEFI HTTP boot gets https URLs
+	Loader       string
 }
+
+// What a network hands to UEFI firmware first.
+const (
+	LoaderAuto = "auto" // the signed shim and GRUB where both are there, else iPXE
+	LoaderShim = "shim"
+	LoaderIPXE = "ipxe"
+)
 
 // probes reports a network whose free addresses are probed before an offer.
 func (n *Network) probes() bool { return n.Probe && n.Mode == Full && n.Server.IsValid() }
@@ -226,12 +236,21 @@ func (p *Policy) Serves(l Link, src netip.Addr) *Network {
 // baseURL is http://server[:port], with an IP literal: a name would need DNS
 // in the same offer, which a proxy cannot give.
 func (p *Policy) baseURL(server netip.Addr) string {
+	return literalURL("http://", server, p.HTTPPort, 80)
+}
+
+// secureURL is the same over TLS.
+func (p *Policy) secureURL(server netip.Addr) string {
+	return literalURL("https://", server, p.HTTPSPort, 443)
+}
+
+func literalURL(scheme string, server netip.Addr, port, usual uint16) string {
 	host := server.String()
 	if server.Is6() {
 		host = "[" + host + "]"
 	}
-	if p.HTTPPort != 0 && p.HTTPPort != 80 {
-		host += ":" + strconv.Itoa(int(p.HTTPPort))
+	if port != 0 && port != usual {
+		host += ":" + strconv.Itoa(int(port))
 	}
-	return "http://" + host
+	return scheme + host
 }

@@ -16,6 +16,9 @@ func (t *turn) proves() bool {
 	case Proxy4:
 		return t.in.Step != Discover
 	default:
+		if t.pi { // its first file is what it asks for of its own accord
+			return !t.id.MAC.IsZero() || t.id.Serial != ""
+		}
 		return t.hasToken && !t.id.MAC.IsZero()
 	}
 }
@@ -36,7 +39,7 @@ func ruleEnroll(t *turn) (bool, error) {
 		t.why("policy is ignore: unknown machines get nothing to boot")
 		return false, nil
 	}
-	if t.id.MAC.IsZero() || t.clash != "" || t.maybe != nil || !t.proves() {
+	if t.id.MAC.IsZero() && !t.pi || t.clash != "" || t.maybe != nil || !t.proves() {
 		return false, nil
 	}
 	n, err := t.v.Counter(PendingHosts)
@@ -69,10 +72,16 @@ func ruleEnroll(t *turn) (bool, error) {
 		return false, err
 	}
 	h := &Host{
-		ID: HostID(last + 1), State: Pending, MACs: []MAC{t.id.MAC}, UUID: t.id.UUID, Serial: t.id.Serial,
+		ID: HostID(last + 1), State: Pending, UUID: t.id.UUID, Serial: t.id.Serial,
 		Platform: t.plat, Network: t.net.Name, Created: t.in.At.UTC(), Class: cleanText(t.in.Firmware.VendorClass, 64), Port: cleanText(t.in.Link.Port, 128),
 	}
+	if !t.id.MAC.IsZero() {
+		h.MACs = []MAC{t.id.MAC}
+	}
 	h.Name = defaultName(t.id, h.ID)
+	if t.id.MAC.IsZero() {
+		h.Name = "pi-" + t.id.Serial
+	}
 	if other, err := t.v.HostByName(h.Name); err != nil {
 		return false, err
 	} else if other != nil {
@@ -134,6 +143,12 @@ func ruleLearn(t *turn) (bool, error) {
 		return false, nil
 	}
 	var learned []string
+	if t.stub != nil {
+		t.d.Writes.Remove = t.stub
+		t.d.Writes.Pending--
+		t.dirty = true
+		learned = append(learned, "what "+t.stub.Name+" was")
+	}
 	if t.joins && !h.HasMAC(t.id.MAC) {
 		if len(h.MACs) >= 64 {
 			t.why("host has 64 MAC addresses, the limit; %s not added", t.id.MAC)

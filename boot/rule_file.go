@@ -3,6 +3,11 @@
 
 package boot
 
+import (
+	"maps"
+	"strings"
+)
+
 func ruleFile(t *turn) (bool, error) {
 	if t.dhcp() {
 		return false, nil
@@ -10,10 +15,8 @@ func ruleFile(t *turn) (bool, error) {
 	if t.barred != "" {
 		return t.refuse(false, "%s", t.barred)
 	}
-	if IsLoader(t.file) {
-		t.why("loader %s", t.file)
-		t.d.Reply = File{Ref{Kind: RefLoader, Name: t.file}}
-		return true, nil
+	if l := asLoader(t.file); l != "" {
+		return t.loader(l)
 	}
 	if name, file, ok := imageFile(t.file); ok && !t.hasToken {
 		return t.image(name, file, true)
@@ -46,12 +49,69 @@ func ruleFile(t *turn) (bool, error) {
 	}
 	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: t.token.Boot, Version: x.ID, Issued: t.token.Issued}))
 	m.Boot, m.Template, m.Version = int(t.token.Boot), x.Name, x.Version
+	if x.Direct != "" && refPath(x.Direct) == t.file && !t.in.Want.Head && t.in.At.Sub(t.host.Booted) > bootGap {
+		// What firmware starts itself has no script to number its boot.
+		t.beginBoot()
+		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)
+	}
 	if name, file, ok := imageFile(t.file); ok {
 		return t.image(name, file, false)
 	}
-	t.why("%s of %s version %d", t.file, x.Name, x.Version)
-	t.d.Reply = File{Ref{Kind: RefTemplate, Name: t.file, Template: x, Machine: m}}
+	f, ok := x.serves(t.file)
+	if !ok {
+		return t.refuse(true, "template %s version %d has no file %s", x.Name, x.Version, t.file)
+	}
+	t.why("%s of %s version %d", f, x.Name, x.Version)
+	t.d.Reply = File{Ref{Kind: RefTemplate, Name: f, Template: x, Machine: m}}
 	return true, nil
+}
+
+// loader answers with a boot loader: everybody's, or the signed pair of the
+// template that the boot path names, because a shim decides which kernel may
+// boot.
+func (t *turn) loader(name string) (bool, error) {
+	if t.hasToken && t.token.Kind == BootToken && t.token.Version != 0 && t.host != nil && t.host.State == Approved && t.clash == "" {
+		x, err := t.findTemplate(t.token.Version)
+		if err != nil {
+			return false, err
+		}
+		if x != nil && x.Shim != "" {
+			if pair, ok := templatePair(loaderPlatform(name)); ok && (name == pair.Shim || name == pair.Next) {
+				ref := x.Shim
+				if name == pair.Next {
+					ref = x.GRUB
+				}
+				return t.templateFile(x, ref)
+			}
+		}
+	}
+	if h := t.host; h != nil && h.Secure == SecureOff && h.Tried.IsZero() && unsigned(name) && !t.in.Want.Head && len(t.p.Signed) > 0 {
+		// If nobody hears of it again, Secure Boot is on by now: see bootInfo.
+		h.Tried, t.dirty = t.in.At.UTC(), true
+	}
+	t.why("loader %s", name)
+	t.d.Reply = File{Ref{Kind: RefLoader, Name: name}}
+	return true, nil
+}
+
+// templateFile answers with what a template names: a file of its folder, or of
+// an image.
+func (t *turn) templateFile(x *Template, ref string) (bool, error) {
+	if name, file, ok := imageFile(refPath(ref)); ok {
+		return t.image(name, file, false)
+	}
+	t.why("%s of %s version %d", ref, x.Name, x.Version)
+	t.d.Reply = File{Ref{Kind: RefTemplate, Name: ref, Template: x}}
+	return true, nil
+}
+
+// refPath is where beneath a boot path a template's reference is: "vmlinuz" as
+// it is, "image:debian12/vmlinuz" as images/debian12/vmlinuz.
+func refPath(ref string) string {
+	if img, ok := strings.CutPrefix(ref, "image:"); ok {
+		return "images/" + img
+	}
+	return ref
 }
 
 // image answers with a file of an image. Without a boot path only public
@@ -64,11 +124,20 @@ func (t *turn) image(name, file string, publicOnly bool) (bool, error) {
 	if img == nil || publicOnly && !img.Public {
 		return t.refuse(true, "no image %s for this machine", name)
 	}
-	b, ok := img.Files[file]
-	if !ok {
-		return t.refuse(true, "image %s has no file %s", name, file)
+	if inside, ok := strings.CutPrefix(file, treePrefix); ok && img.Tree != "" {
+		t.why("%s inside %s of image %s", inside, img.Tree, name)
+		t.d.Reply = File{Ref{Kind: RefTree, Name: inside, Blob: img.Files[img.Tree]}}
+		return true, nil
 	}
-	t.why("%s of image %s", file, name)
-	t.d.Reply = File{Ref{Kind: RefImage, Name: file, Blob: b}}
+	f, ok := file, false
+	b, ok := img.Files[f]
+	if !ok {
+		if f, ok = matchName(file, maps.Keys(img.Files)); !ok {
+			return t.refuse(true, "image %s has no file %s", name, file)
+		}
+		b = img.Files[f]
+	}
+	t.why("%s of image %s", f, name)
+	t.d.Reply = File{Ref{Kind: RefImage, Name: f, Blob: b}}
 	return true, nil
 }

@@ -55,6 +55,12 @@ func ruleIdentify(t *turn) (bool, error) {
 			t.id.Serial = claim.Serial
 		}
 	}
+	if t.pi && t.id.MAC.IsZero() && host == nil {
+		// Behind a foreign DHCP server a Pi is known by its folder alone.
+		if t.id.MAC = t.in.Want.Query.MAC; t.id.MAC.IsZero() {
+			return t.bySerial()
+		}
+	}
 	if t.id.MAC.IsZero() && host == nil {
 		return false, nil // a stranger: names alone select nobody
 	}
@@ -96,6 +102,16 @@ func ruleIdentify(t *turn) (bool, error) {
 		if byMAC, err = t.v.HostByMAC(q); err != nil {
 			return false, err
 		}
+	}
+
+	if bySerial != nil && bySerial.bySerialOnly() && byUUID == nil && (host == nil || t.isStub(host)) {
+		// A person wrote down a serial number and nothing else: this is the
+		// machine it was written down for.
+		if host != nil {
+			t.stub = host
+		}
+		host, by, t.joins = bySerial, "serial, which is all that was known of it", true
+		byMAC = nil
 	}
 
 	if host == nil {
@@ -198,4 +214,34 @@ func orNone(s string) string {
 		return "none"
 	}
 	return s
+}
+
+// bySerial finds a Raspberry Pi by its folder's name.
+func (t *turn) bySerial() (bool, error) {
+	if t.id.Serial == "" {
+		return false, nil
+	}
+	host, err := t.v.HostBySerial(t.id.Serial)
+	if err != nil {
+		return false, err
+	}
+	if host == nil {
+		t.why("unknown serial %s", t.id.Serial)
+		return false, nil
+	}
+	t.before, t.host = host, host.Clone()
+	t.why("%s by serial, %s", host.Name, host.State)
+	return false, nil
+}
+
+// bySerialOnly reports a host that is known by its serial number alone.
+func (h *Host) bySerialOnly() bool {
+	return len(h.MACs) == 0 && h.UUID.IsZero() && h.DUID == "" && h.BoundPort == ""
+}
+
+// isStub reports an entry that this machine's own DHCP requests made a moment
+// ago and that nobody has touched: pending, and not known by anything but its
+// MAC.
+func (t *turn) isStub(h *Host) bool {
+	return h.State == Pending && len(h.MACs) == 1 && h.Serial == "" && h.Boots == 0 && h.Template == "" && h.Name == defaultName(h.Identity(), h.ID)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // headerFile is what fits into the BOOTP file field with its NUL.
@@ -48,6 +49,11 @@ func (t *turn) bootInfo() *BootInfo {
 	}
 	info := &BootInfo{Class: t.class, VendorClass: "PXEClient", Server: t.net.Server}
 	tok := t.bootToken(BootToken, 0, 0)
+	own := t.ownLoaders()
+	if own != nil {
+		// The version fixes whose shim, GRUB and files these are.
+		tok = t.bootToken(BootToken, t.host.Boots, own.ID)
+	}
 	url := t.p.baseURL(t.net.Server) + "/boot/" + tok + "/"
 
 	// An iPXE never gets iPXE again (that is the loop of every forum), except
@@ -63,7 +69,7 @@ func (t *turn) bootInfo() *BootInfo {
 		t.note("its files, over TFTP")
 		return info
 	}
-	loader := t.p.Loaders[t.plat]
+	loader := t.firstLoader(own)
 	if it, ok := t.net.Menu.Item(t.in.Want.Item); ok && t.class == PXE && it.Loader != "default" {
 		if it.Loader == "" {
 			t.note("the menu's line " + it.Text + " boots the disk")
@@ -87,6 +93,12 @@ func (t *turn) bootInfo() *BootInfo {
 	switch t.class {
 	case HTTPClient:
 		info.VendorClass = "HTTPClient"
+		if (t.net.HTTPS || t.kind.HTTPS) && t.p.HTTPSPort != 0 {
+			url = t.p.secureURL(t.net.Server) + "/boot/" + tok + "/"
+		}
+		if own != nil && own.Direct != "" {
+			loader = refPath(own.Direct)
+		}
 		info.File = url + loader
 	default:
 		info.Class = PXE
@@ -180,4 +192,55 @@ func bootOption(code uint8) bool {
 		return true
 	}
 	return false
+}
+
+// ownLoaders is the template that has something to say before any script: its
+// own shim and GRUB, or a file that UEFI HTTP boot starts itself. Only machines
+// that may boot it are told.
+func (t *turn) ownLoaders() *Template {
+	x := t.template
+	if t.host == nil || t.host.State != Approved || t.clash != "" || x == nil || x.Install {
+		return nil
+	}
+	if _, ok := templatePair(t.plat); t.class == PXE && x.Shim != "" && ok || t.class == HTTPClient && x.Direct != "" {
+		return x
+	}
+	return nil
+}
+
+// triedLong is how long an unsigned loader may take from its first byte to its
+// first script before it counts as refused by the firmware.
+const triedLong = 30 * time.Second
+
+// firstLoader is the first file of a platform. Secure Boot cannot be seen in
+// DHCP, so UEFI gets the signed pair where there is one: GRUB then tells what
+// the firmware allows. A machine that was seen without Secure Boot gets iPXE,
+// which is faster, until that is not heard of again.
+func (t *turn) firstLoader(own *Template) string {
+	pair, signed := t.p.Signed[t.plat]
+	if t.class == HTTPClient && signed && !strings.Contains(pair.Next, "-sb/") {
+		signed = false // the distribution's GRUB, started by HTTP, asks for nothing at all
+	}
+	if own != nil && t.class == PXE {
+		p, _ := templatePair(t.plat)
+		t.note("signed loaders of " + own.Name)
+		return p.Shim
+	}
+	plain := t.p.Loaders[t.plat]
+	if t.net.Loader == LoaderShim && signed {
+		return pair.Shim
+	}
+	if !signed || t.net.Loader == LoaderIPXE {
+		return plain
+	}
+	if h := t.host; h != nil && h.Secure == SecureOff && plain != "" {
+		if h.Tried.IsZero() || t.in.At.Sub(h.Tried) < triedLong {
+			return plain
+		}
+		t.why("%s was not heard of since it got %s at %s: Secure Boot may be on by now", h.Name, plain, h.Tried.Format(time.TimeOnly))
+		if t.writes() {
+			h.Secure, h.Tried, t.dirty = "", time.Time{}, true
+		}
+	}
+	return pair.Shim
 }

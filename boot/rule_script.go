@@ -3,28 +3,74 @@
 
 package boot
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
-// scriptFile is the one script name. autoexec.ipxe, which newer iPXE looks for
-// beside itself, is not served: it runs before the network is up, and without
-// it iPXE asks DHCP, which is the way we know.
+// scriptFile is iPXE's script. autoexec.ipxe, which newer iPXE looks for beside
+// itself, is not served: it runs before the network is up, and without it iPXE
+// asks DHCP, which is the way we know. A signed iPXE is the exception: it has
+// no other way to a script of ours.
 const scriptFile = "boot.ipxe"
 
+// What GRUB reads. The first is what signed builds ask for, in whichever folder
+// and with whatever ending they were built; it looks whether the firmware locks
+// GRUB down (Secure Boot) and asks for one of the others.
+const (
+	grubConfig = "grub.cfg"
+	grubLocked = "locked.cfg"
+	grubOpen   = "open.cfg"
+	grubDirect = "direct.cfg" // open.cfg could not start iPXE
+)
+
+// script says which kind of script is asked for, or "".
+func (t *turn) script() string {
+	b := base(t.file)
+	switch {
+	case t.file == scriptFile, b == "autoexec.ipxe" && strings.HasSuffix(t.file, "-sb/autoexec.ipxe"):
+		return scriptFile
+	case b == grubConfig, strings.HasPrefix(b, grubConfig+"-"):
+		return grubConfig
+	case t.file == grubLocked, t.file == grubOpen, t.file == grubDirect:
+		return t.file
+	}
+	return ""
+}
+
 func ruleScript(t *turn) (bool, error) {
-	if t.dhcp() || t.file != scriptFile {
+	if t.dhcp() {
 		return false, nil
 	}
-	if t.host == nil && t.barred != "" {
+	s := t.script()
+	if s == "" {
+		return false, nil
+	}
+	t.grub = s != scriptFile
+	if s == grubConfig {
+		// Never refused: GRUB without it stays at its prompt for good.
+		return t.builtin("stub", "is it locked down?")
+	}
+	if t.host == nil && t.barred != "" && !t.grub {
 		return t.refuse(false, "%s", t.barred)
 	}
 	if t.id.MAC.IsZero() && t.host == nil {
 		return t.builtin("stranger", "nobody knows this address")
 	}
+	if t.grub {
+		t.lockdown(s == grubLocked)
+	}
 	if t.barred != "" {
 		return t.builtin("local", t.barred)
 	}
-	if !t.in.Want.Query.Asked {
+	if s == grubOpen && t.chains() {
+		return t.builtin("chain", "going on to iPXE")
+	}
+	if !t.grub && !t.in.Want.Query.Asked {
 		return t.builtin("ask", "who are you")
+	}
+	if t.host != nil && !t.grub && !t.host.Tried.IsZero() {
+		t.host.Tried, t.dirty = time.Time{}, true // the unsigned loader runs
 	}
 	switch {
 	case t.clash != "":
@@ -40,28 +86,50 @@ func ruleScript(t *turn) (bool, error) {
 		return t.builtin("local", "template "+t.template.Name+" installs and no ticket is armed: booting the local disk")
 	}
 	h, x := t.host, t.template
+	if t.grub && !x.GRUBBoots {
+		if s == grubLocked {
+			return t.builtin("local", "template "+x.Name+" names no kernel, and Secure Boot allows nothing else: booting the local disk")
+		}
+		return t.builtin("restart", "template "+x.Name+" is for iPXE: restarting into it")
+	}
 	if t.in.Want.Head {
 		// Asking for the size is no boot.
 		t.why("%s version %d, size only", x.Name, x.Version)
 		m := t.machine(t.text, t.text)
 		m.Template, m.Version = x.Name, x.Version
-		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m}}
+		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, GRUB: t.grub}}
 		return true, nil
 	}
-	h.Boots++
-	h.Reports = 0
-	t.d.Boot = h.Boots
+	t.beginBoot()
 	if !x.ThisRun {
 		h.Template, h.Pin = x.Name, x.ID
 	}
-	h.Stage = ""
-	t.dirty = true
 	m := t.machine(t.bootToken(BootToken, h.Boots, x.ID), t.bootToken(ReportToken, h.Boots, x.ID))
 	m.Template, m.Version = x.Name, x.Version
 	t.why("boot %d: %s version %d", h.Boots, x.Name, x.Version)
 	t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
-	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m}}
+	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: s, Template: x, Machine: m, GRUB: t.grub}}
 	return true, nil
+}
+
+// chains reports that GRUB may be sent on to iPXE. Debian 12's GRUB never lets
+// go of the network card; a build that uses the firmware's driver (snponly)
+// says so and gives up, a build with drivers of its own hangs.
+func (t *turn) chains() bool {
+	return strings.HasPrefix(t.p.Loaders[t.plat], "snponly")
+}
+
+// lockdown notes what GRUB found: the one way to learn of Secure Boot.
+func (t *turn) lockdown(on bool) {
+	v := SecureOff
+	if on {
+		v = SecureOn
+	}
+	if h := t.host; h != nil && h.Secure != v {
+		h.Secure, h.Tried, t.dirty = v, time.Time{}, true
+		t.record(HostLearned, "%s has Secure Boot %s", h.Name, v)
+	}
+	t.why("Secure Boot is %s", v)
 }
 
 // hold keeps a machine asking until a person decides, but not for ever: one
@@ -88,7 +156,7 @@ func (t *turn) builtin(name, note string) (bool, error) {
 		tok = t.bootToken(BootToken, 0, 0)
 	}
 	m := t.machine(tok, tok)
-	m.Note = note
+	m.Note, m.Loader = note, t.p.Loaders[t.plat]
 	// Ask often at first, when a person is likely looking, then politely.
 	m.WaitSeconds = 5
 	if t.hasToken {
@@ -99,7 +167,7 @@ func (t *turn) builtin(name, note string) (bool, error) {
 			m.HoldSeconds = int((limit - t.in.At.Sub(t.token.Issued)).Seconds())
 		}
 	}
-	t.d.Reply = Script{Ref{Kind: RefBuiltin, Name: name, Machine: m}}
+	t.d.Reply = Script{Ref{Kind: RefBuiltin, Name: name, Machine: m, GRUB: t.grub}}
 	return true, nil
 }
 
@@ -118,8 +186,10 @@ func (t *turn) machine(bootTok, reportTok string) Machine {
 	root := t.p.baseURL(t.net.Server)
 	if bootTok == "" {
 		m.BaseURL, m.ScriptURL = root, root+"/"+scriptFile
+		m.GRUBBase = "(tftp," + m.Server + ")"
 	} else {
 		m.BaseURL = root + "/boot/" + bootTok
+		m.GRUBBase = "(tftp," + m.Server + ")/boot/" + bootTok
 		m.ScriptURL = m.BaseURL + "/" + scriptFile
 		m.ReportURL = root + "/boot/" + reportTok + "/report"
 	}

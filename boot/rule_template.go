@@ -5,11 +5,11 @@ package boot
 import "strings"
 
 func ruleTemplate(t *turn) (bool, error) {
-	if t.class == Plain || t.id.MAC.IsZero() && t.host == nil || t.barred != "" {
+	if t.class == Plain || t.id.MAC.IsZero() && t.host == nil && !t.pi || t.barred != "" {
 		return false, nil
 	}
 	// A file of a running boot is fixed by its token and needs no choice.
-	if !t.dhcp() && t.token.Version != 0 && t.file != scriptFile {
+	if !t.dhcp() && t.token.Version != 0 && t.script() == "" {
 		return false, nil
 	}
 	h := t.host
@@ -38,7 +38,7 @@ func ruleTemplate(t *turn) (bool, error) {
 		t.why("%s version %d, named on the host", x.Name, x.Version)
 		return false, nil
 	}
-	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.in.Link.Port, Network: t.net.Name, Complete: t.in.Want.Query.Asked}
+	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.in.Link.Port, Network: t.net.Name, Complete: t.in.Want.Query.Asked || t.pi && t.id.Serial != ""}
 	if h != nil {
 		if f.ID.UUID.IsZero() {
 			f.ID.UUID = h.UUID

@@ -14,6 +14,7 @@ func ruleToken(t *turn) (bool, error) {
 	t.file = t.in.Want.Path
 	rest, ok := strings.CutPrefix(t.file, "boot/")
 	if !ok {
+		t.piPath()
 		return false, nil
 	}
 	text, file, _ := strings.Cut(rest, "/")
@@ -65,6 +66,37 @@ func (t *turn) bySource() error {
 			return nil
 		}
 	}
+	if h, _ := t.v.Offered(t.net.Name, src, false); t.pi {
+		// The ROM of a Pi 3 takes an OFFER for a lease and sends no REQUEST.
+		if m, err := ParseMAC(h.Holder); err == nil {
+			t.id.MAC = m
+			t.why("%s was offered to %s", src, m)
+			return nil
+		}
+	}
 	t.why("%s is a stranger", src)
 	return nil
+}
+
+// piPath takes the folder off that a Raspberry Pi puts before its files: the
+// last eight digits of its serial number, or its MAC with dashes.
+func (t *turn) piPath() {
+	first, rest, ok := strings.Cut(t.file, "/")
+	if !ok {
+		t.pi = t.file == piLoader
+		return
+	}
+	switch {
+	case len(first) == 8 && strings.Trim(first, "0123456789abcdef") == "":
+		t.in.ID.Serial, _ = CleanSerial(first)
+	case len(first) == 17 && strings.Count(first, "-") == 5:
+		m, err := ParseMAC(first)
+		if err != nil {
+			return
+		}
+		t.in.Want.Query.MAC = m
+	default:
+		return
+	}
+	t.pi, t.file = true, rest
 }

@@ -76,6 +76,7 @@ func (w *world) play(line string) (_ []string, err error) {
 			from, to, _ := strings.Cut(words[5], "-")
 			n.Ranges = []boot.Range{{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}}
 		}
+		n.Loader, n.HTTPS = kv["loader"], slices.Contains(words, "https")
 		n.Shared, n.RapidCommit, n.ClientID, n.TrustPorts = kv["shared"], slices.Contains(words, "rapid"), slices.Contains(words, "clientid"), slices.Contains(words, "trust_ports")
 		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
 		n.UnknownShare, _ = strconv.Atoi(kv["share"])
@@ -111,6 +112,8 @@ func (w *world) play(line string) (_ []string, err error) {
 		if kv["hold"] != "" {
 			w.policy.Enroll.Hold, _ = time.ParseDuration(kv["hold"])
 		}
+	case words[0] == "signed": // signed PLATFORM SHIM NEXT
+		w.policy.Signed = map[boot.Platform]boot.SignedPair{boot.Platform(words[1]): {Shim: words[2], Next: words[3]}}
 	case words[0] == "loader":
 		w.policy.Loaders[boot.Platform(words[1])] = words[2]
 	case words[0] == "wait":
@@ -140,7 +143,10 @@ func (w *world) play(line string) (_ []string, err error) {
 	case words[0] == "host":
 		return nil, w.host(words, kv)
 	case words[0] == "image": // image NAME FILE [public]
-		i := boot.Image{Name: words[1], Public: slices.Contains(words, "public"), Files: map[string]boot.Blob{words[2]: {Digest: "d", Size: 1}}}
+		i := boot.Image{Name: words[1], Public: slices.Contains(words, "public"), Files: map[string]boot.Blob{}, Tree: kv["tree"]}
+		for _, f := range list(words[2]) {
+			i.Files[f] = boot.Blob{Digest: "d", Size: 1}
+		}
 		_, err := w.engine.Do(w.ctx, boot.ImportImage{Image: i})
 		return nil, err
 	case words[0] == "lease": // lease NETWORK ADDRESS HOLDER FOR
@@ -219,6 +225,11 @@ func (w *world) template(words []string, kv map[string]string) error {
 	}
 	t.Match.MAC, t.Match.Serial, t.Match.Network = list(kv["mac"]), list(kv["serial"]), list(kv["network"])
 	t.Match.VendorClass, t.Match.SwitchPort = list(kv["class"]), list(kv["port"])
+	t.GRUBBoots, t.Firmware, t.Direct = !slices.Contains(words, "ipxe_only"), kv["firmware"], kv["direct"]
+	t.Shim, t.GRUB, _ = strings.Cut(kv["shim"], "+")
+	for _, f := range list(kv["files"]) {
+		t.Files[f] = boot.Blob{}
+	}
 	if slices.Contains(words, "this_run") {
 		t.ThisRun, t.ID, t.Version = true, 1<<31|7, 1
 		w.policy.Templates = append(w.policy.Templates, &t)
@@ -354,9 +365,18 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		in.Want.Path = strings.ReplaceAll(words[1], "$token", tok)
 		in.Source = netip.AddrPortFrom(addr("from"), 1024)
 		in.Link.Local = w.policy.Networks[0].Server
+		for _, n := range w.policy.Networks {
+			if n.Interface == in.Link.Interface {
+				in.Link.Local = n.Server
+				break
+			}
+		}
 		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"]}
 		in.Firmware.PlatformHint = boot.Platform(kv["platform"])
 		in.Want.Head = slices.Contains(words, "head")
+		if in.Want.Path == "handshake" {
+			in.Step, in.Want.Path, in.Fault = boot.Handshake, "", &boot.Fault{Reason: boot.FaultReason(kv["fault"]), Text: "say why", Detail: "alert"}
+		}
 	}
 	d, err := w.engine.Next(w.ctx, in)
 	if err != nil {

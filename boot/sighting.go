@@ -34,6 +34,7 @@ const (
 	Inform     Step = "inform"
 	Bootp      Step = "bootp" // RFC 951: no message type
 	Fetch      Step = "fetch"
+	Handshake  Step = "handshake" // TLS, that failed
 )
 
 // Class is what kind of client a request comes from.
@@ -108,7 +109,29 @@ type Sighting struct {
 	ID       Identity       `json:"id,omitzero"`
 	Firmware Firmware       `json:"firmware,omitzero"`
 	Want     Want           `json:"want,omitzero"`
+	Fault    *Fault         `json:"fault,omitempty"` // of a Handshake
 }
+
+// Fault is why a TLS handshake failed.
+type Fault struct {
+	Reason FaultReason `json:"reason"`
+	Text   string      `json:"text"`   // for a person, with what to do
+	Detail string      `json:"detail"` // what the library said
+}
+
+// FaultReason is one cause of failed handshakes.
+type FaultReason string
+
+// Causes.
+const (
+	UnknownCA  FaultReason = "unknown-ca"
+	NoCipher   FaultReason = "no-shared-cipher"
+	BadName    FaultReason = "wrong-name"
+	Clock      FaultReason = "wrong-clock"
+	NotTLS     FaultReason = "not-tls"
+	Silent     FaultReason = "silent"
+	OtherFault FaultReason = "other"
+)
 
 // Platform is the machine kind as far as the request tells. PXE firmware that
 // names no architecture is BIOS: the option is younger than the ROMs.

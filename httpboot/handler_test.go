@@ -94,7 +94,7 @@ func startHandler(t *testing.T) (*shelf, *Handler, string) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	done := make(chan error, 1)
 	h := NewHandler(s, s, log)
-	go func() { done <- Serve(ctx, l, h, log) }()
+	go func() { done <- Serve(ctx, l, h) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -302,7 +302,7 @@ func TestShutdownLetsATransferEnd(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	done := make(chan error, 1)
 	h := NewHandler(s, s, log)
-	go func() { done <- Serve(ctx, l, h, log) }()
+	go func() { done <- Serve(ctx, l, h) }()
 	c, err := net.Dial("tcp", l.Addr().String())
 	must(t, err)
 	defer c.Close()

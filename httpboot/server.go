@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -43,7 +42,12 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 }
 
 // Serve answers on l until ctx ends; transfers in hand get a moment to end.
-func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Logger) error {
+func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	return serve(ctx, l, h, func(ll *limited) net.Listener { return ll })
+}
+
+// serve answers what wrap makes of a bounded listener.
+func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limited) net.Listener) error {
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -67,7 +71,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 			ll.leave(c)
 		}
 	}
-	err := srv.Serve(ll)
+	err := srv.Serve(wrap(ll))
 	if !stop() {
 		<-ended // Serve returns when the shutdown begins, not when it is over
 	}
@@ -87,9 +91,9 @@ type limited struct {
 	from map[netip.Addr]int
 }
 
-func source(c net.Conn) netip.Addr {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap()
+func addrOf(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap()
 	}
 	return netip.Addr{}
 }
@@ -106,7 +110,7 @@ func (l *limited) Accept() (net.Conn, error) {
 			<-l.room
 			return nil, err
 		}
-		a := source(c)
+		a := addrOf(c.RemoteAddr())
 		l.mu.Lock()
 		l.from[a]++
 		over := l.from[a] > perClient
@@ -122,7 +126,7 @@ func (l *limited) Accept() (net.Conn, error) {
 }
 
 func (l *limited) leave(c net.Conn) {
-	a := source(c)
+	a := addrOf(c.RemoteAddr())
 	l.mu.Lock()
 	if l.from[a]--; l.from[a] <= 0 {
 		delete(l.from, a)

@@ -81,6 +81,21 @@ func (l *Loaders) ByPlatform() map[boot.Platform]string {
 	return out
 }
 
+// Signed returns the Secure Boot pair to offer to each platform: both files of
+// it are there.
+func (l *Loaders) Signed() map[boot.Platform]boot.SignedPair {
+	out := map[boot.Platform]boot.SignedPair{}
+	for _, p := range boot.LoaderPlatforms() {
+		for _, pair := range boot.SignedPairs(p) {
+			if l.paths[pair.Shim] != "" && l.paths[pair.Next] != "" {
+				out[p] = pair
+				break
+			}
+		}
+	}
+	return out
+}
+
 // Path returns the file of a loader, or "".
 func (l *Loaders) Path(name string) string { return l.paths[name] }
 

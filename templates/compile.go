@@ -75,31 +75,62 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.made[served], err = c.parse(f, string(data), isIPXE(served)); err != nil {
+		if c.made[served], err = c.parse(f, string(data), language(served)); err != nil {
 			return nil, err
 		}
 	}
-	for _, f := range append([]string{spec.Boot.Kernel}, spec.Boot.Initrd...) {
+	for _, f := range spec.Boot.refs() {
 		if f != "" && !strings.HasPrefix(f, imagePrefix) && c.files[f] == "" {
 			return nil, fmt.Errorf("%s: [boot] names %s, which is not in the folder", SpecFile, f)
 		}
 	}
-	if c.made["boot.ipxe"] == nil {
-		if spec.Boot.Kernel == "" {
-			return nil, fmt.Errorf("%s: nothing to boot: name a kernel in [boot], or write a boot.ipxe", SpecFile)
+	if c.made["boot.ipxe"] == nil && spec.Boot.Kernel == "" && spec.Boot.File == "" && spec.Boot.Firmware == "" {
+		return nil, fmt.Errorf("%s: nothing to boot: name a kernel, a file or a firmware tree in [boot], or write a boot.ipxe", SpecFile)
+	}
+	if spec.Boot.Firmware != "" && spec.Boot.Cmdline != "" && c.files[piCmdline] == "" {
+		if c.made[piCmdline], err = c.parse(SpecFile+" [boot] cmdline", spec.Boot.Cmdline+"\n", plainFile); err != nil {
+			return nil, err
 		}
-		if c.boot, err = c.parse(SpecFile+" [boot] cmdline", spec.Boot.Cmdline, true); err != nil {
+		c.files[piCmdline] = ""
+	}
+	if spec.Boot.Kernel != "" {
+		if c.boot, err = c.parse(SpecFile+" [boot] cmdline", spec.Boot.Cmdline, ipxeFile); err != nil {
 			return nil, err
 		}
 	}
 	return c, c.dryRun()
 }
 
+// piCmdline is the kernel command line of a Raspberry Pi.
+const piCmdline = "cmdline.txt"
+
+// grubBoots reports that GRUB can start it.
+func (c *Compiled) grubBoots() bool { return c.boot != nil || c.made["grub.cfg"] != nil }
+
 func reserved(name string) bool {
-	return name == "report" || boot.IsLoader(name) || strings.HasPrefix(name, "images/")
+	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/")
 }
 
-func isIPXE(name string) bool { return strings.HasSuffix(name, ".ipxe") }
+// lang is a language whose values must be checked, whether or not the author of
+// a file thought of it; it is the name of the function that checks.
+type lang string
+
+const (
+	plainFile lang = ""
+	ipxeFile  lang = "ipxe"
+	grubFile  lang = "grub"
+)
+
+// language is a file's, by its served name.
+func language(name string) lang {
+	switch {
+	case strings.HasSuffix(name, ".ipxe"):
+		return ipxeFile
+	case strings.HasSuffix(name, ".cfg") && name != "preseed.cfg" && name != "ks.cfg":
+		return grubFile
+	}
+	return plainFile
+}
 
 func readSmall(files map[string]boot.Blob, f string, read source) ([]byte, error) {
 	if files[f].Size > maxSource {
@@ -114,7 +145,7 @@ func readSmall(files map[string]boot.Blob, f string, read source) ([]byte, error
 
 // parse compiles one file. For an iPXE script every value is checked, whether
 // or not its author thought of it.
-func (c *Compiled) parse(name, text string, ipxe bool) (*template.Template, error) {
+func (c *Compiled) parse(name, text string, l lang) (*template.Template, error) {
 	t := template.New(name).Funcs(funcs).Option("missingkey=error")
 	if len(c.spec.Delims) == 2 {
 		t = t.Delims(c.spec.Delims[0], c.spec.Delims[1])
@@ -126,7 +157,7 @@ func (c *Compiled) parse(name, text string, ipxe bool) (*template.Template, erro
 	if t.Tree == nil {
 		return t, nil
 	}
-	if err := walk(t.Tree.Root, ipxe); err != nil {
+	if err := walk(t.Tree.Root, l); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return t, nil
@@ -135,7 +166,7 @@ func (c *Compiled) parse(name, text string, ipxe bool) (*template.Template, erro
 // walk refuses what could run without end (a range over a number cannot be
 // cancelled, and templates can call each other for ever), and in iPXE scripts
 // sends every value through its check.
-func walk(n parse.Node, ipxe bool) error {
+func walk(n parse.Node, l lang) error {
 	var lists []*parse.ListNode
 	switch n := n.(type) {
 	case nil:
@@ -144,13 +175,13 @@ func walk(n parse.Node, ipxe bool) error {
 			return nil
 		}
 		for _, x := range n.Nodes {
-			if err := walk(x, ipxe); err != nil {
+			if err := walk(x, l); err != nil {
 				return err
 			}
 		}
 	case *parse.ActionNode:
-		if ipxe && len(n.Pipe.Decl) == 0 {
-			guard(n.Pipe)
+		if l != plainFile && len(n.Pipe.Decl) == 0 {
+			guard(n.Pipe, l)
 		}
 	case *parse.IfNode:
 		lists = []*parse.ListNode{n.List, n.ElseList}
@@ -164,8 +195,8 @@ func walk(n parse.Node, ipxe bool) error {
 	case *parse.TemplateNode:
 		return fmt.Errorf("line %d: one file cannot call another template", n.Line)
 	}
-	for _, l := range lists {
-		if err := walk(l, ipxe); err != nil {
+	for _, x := range lists {
+		if err := walk(x, l); err != nil {
 			return err
 		}
 	}
@@ -183,13 +214,19 @@ func rangeOK(p *parse.PipeNode) bool {
 	return false
 }
 
+// checks are the functions of each language that make a value safe.
+var checks = map[lang][]string{
+	ipxeFile: {"ipxe", "ipxeurl", "ipxetext"},
+	grubFile: {"grub", "grubtext", "grubquote"},
+}
+
 // guard appends the check to a pipeline that does not end in one.
-func guard(p *parse.PipeNode) {
+func guard(p *parse.PipeNode, l lang) {
 	last := p.Cmds[len(p.Cmds)-1]
-	if id, ok := last.Args[0].(*parse.IdentifierNode); ok && slices.Contains([]string{"ipxe", "ipxeurl", "ipxetext"}, id.Ident) {
+	if id, ok := last.Args[0].(*parse.IdentifierNode); ok && slices.Contains(checks[l], id.Ident) {
 		return
 	}
-	p.Cmds = append(p.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: p.Pos, Args: []parse.Node{parse.NewIdentifier("ipxe").SetPos(p.Pos)}})
+	p.Cmds = append(p.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: p.Pos, Args: []parse.Node{parse.NewIdentifier(string(l)).SetPos(p.Pos)}})
 }
 
 // seen is what a template may look at: the machine, with parameters typed.
@@ -251,6 +288,9 @@ func (c *Compiled) Script(m boot.Machine) ([]byte, error) {
 	if t := c.made["boot.ipxe"]; t != nil {
 		return execute(t, s)
 	}
+	if c.boot == nil {
+		return c.directScript(m)
+	}
 	args, err := execute(c.boot, s)
 	if err != nil {
 		return nil, err
@@ -286,11 +326,31 @@ func (c *Compiled) Script(m boot.Machine) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (c *Compiled) url(m boot.Machine, ref string) string {
-	if img, ok := strings.CutPrefix(ref, imagePrefix); ok {
-		return m.BaseURL + "/images/" + img
+// directScript starts one file: a program of UEFI, or a disc image.
+func (c *Compiled) directScript(m boot.Machine) ([]byte, error) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "#!ipxe\n# %s, boot %d: %s version %d\n", m.Name, m.Boot, m.Template, m.Version)
+	f := c.spec.Boot.File
+	switch {
+	case f == "":
+		fmt.Fprintf(&b, "echo Muster: template %s boots no machine of this kind\nexit 1\n", ipxeText(m.Template))
+	case strings.HasSuffix(strings.ToLower(f), ".efi"):
+		fmt.Fprintf(&b, "chain %s || goto failed\n", c.url(m, f))
+	default:
+		fmt.Fprintf(&b, "sanboot --no-describe %s || goto failed\n", c.url(m, f))
 	}
-	return m.BaseURL + "/" + ref
+	fmt.Fprintf(&b, ":failed\necho Muster: could not start it (error ${errno}, see https://ipxe.org/${errno})\nprompt --timeout 10000 Asking again in 10 s, any key asks now ||\nchain --replace --autofree %s\n", m.ScriptURL)
+	return b.Bytes(), nil
+}
+
+func (c *Compiled) url(m boot.Machine, ref string) string { return m.BaseURL + "/" + refPath(ref) }
+
+// refPath is where beneath a boot path a reference is.
+func refPath(ref string) string {
+	if img, ok := strings.CutPrefix(ref, imagePrefix); ok {
+		return "images/" + img
+	}
+	return ref
 }
 
 // sample is the machine that every template is tried on before it is stored.
@@ -299,7 +359,7 @@ func sample(arch boot.Platform) boot.Machine {
 		Name: "sample", Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56",
 		UUID: "4c4c4544-0042-3510-8052-b4c04f4a3132", Serial: "SAMPLE-1", Platform: string(arch), UEFI: arch.UEFI(), Network: "lab",
 		Address: "192.0.2.10", Server: "192.0.2.1", BaseURL: "http://192.0.2.1/boot/sample", ScriptURL: "http://192.0.2.1/boot/sample/boot.ipxe",
-		ReportURL: "http://192.0.2.1/boot/sample/report", Boot: 1, Template: "sample", Version: 1, Params: map[string]string{},
+		ReportURL: "http://192.0.2.1/boot/sample/report", GRUBBase: "(tftp,192.0.2.1)/boot/sample", Boot: 1, Template: "sample", Version: 1, Params: map[string]string{},
 	}
 }
 
@@ -312,6 +372,12 @@ func (c *Compiled) dryRun() error {
 		}
 		if !bytes.HasPrefix(script, []byte("#!ipxe")) {
 			return fmt.Errorf("boot.ipxe must begin with #!ipxe, without anything before it")
+		}
+		if c.grubBoots() {
+			// What iPXE alone can say is told when GRUB asks.
+			if _, err := c.grubScript(m); err != nil && c.made["grub.cfg"] != nil {
+				return err
+			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(c.made)) {
 			if name == "boot.ipxe" {
@@ -347,5 +413,6 @@ func Lint(files map[string]boot.Blob, open func(string) (io.ReadCloser, error)) 
 	if err != nil {
 		return nil, err
 	}
+	c.spec.grub = c.grubBoots()
 	return c.spec, nil
 }

@@ -47,12 +47,15 @@ var funcs = template.FuncMap{
 		return pad + strings.ReplaceAll(s, "\n", "\n"+pad), nil
 	},
 	// sh quotes for kickstart, preseed and shell scripts.
-	"sh":       func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" },
-	"macDash":  func(s string) string { return strings.ReplaceAll(s, ":", "-") },
-	"macBare":  func(s string) string { return strings.ReplaceAll(s, ":", "") },
-	"ipxe":     ipxeWord,
-	"ipxeurl":  ipxeURL,
-	"ipxetext": ipxeText,
+	"sh":        func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" },
+	"macDash":   func(s string) string { return strings.ReplaceAll(s, ":", "-") },
+	"macBare":   func(s string) string { return strings.ReplaceAll(s, ":", "") },
+	"grub":      grubWord,
+	"grubtext":  grubText,
+	"grubquote": grubQuote,
+	"ipxe":      ipxeWord,
+	"ipxeurl":   ipxeURL,
+	"ipxetext":  ipxeText,
 }
 
 // ipxeWord passes a value that iPXE reads as itself: one token, or several

@@ -17,7 +17,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-//go:embed builtin/*.ipxe
+//go:embed builtin/*.ipxe builtin/*.cfg
 var builtinFiles embed.FS
 
 // Files opens stored files by digest.
@@ -40,13 +40,13 @@ const cacheLen = 256
 
 // NewSet returns a set that reads stored files through files.
 func NewSet(files Files) (*Set, error) {
-	t, err := template.New("builtin").Funcs(funcs).Option("missingkey=error").ParseFS(builtinFiles, "builtin/*.ipxe")
+	t, err := template.New("builtin").Funcs(funcs).Option("missingkey=error").ParseFS(builtinFiles, "builtin/*")
 	if err != nil {
 		return nil, fmt.Errorf("built-in scripts: %w", err)
 	}
 	for _, x := range t.Templates() {
 		if x.Tree != nil {
-			if err := walk(x.Tree.Root, true); err != nil {
+			if err := walk(x.Tree.Root, language(x.Name())); err != nil {
 				return nil, fmt.Errorf("built-in script %s: %w", x.Name(), err)
 			}
 		}
@@ -92,20 +92,28 @@ func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 	switch ref.Kind {
 	case boot.RefBuiltin:
 		w := &capped{max: maxRendered}
-		if err := s.builtins.ExecuteTemplate(w, ref.Name+".ipxe", seen{Machine: ref.Machine}); err != nil {
-			return nil, fmt.Errorf("built-in script %s: %w", ref.Name, err)
+		name := ref.Name + ".ipxe"
+		if ref.GRUB {
+			name = ref.Name + ".cfg"
 		}
-		return made("boot.ipxe", w.Bytes()), nil
+		if err := s.builtins.ExecuteTemplate(w, name, seen{Machine: ref.Machine}); err != nil {
+			return nil, fmt.Errorf("built-in script %s: %w", name, err)
+		}
+		return made(name, w.Bytes()), nil
 	case boot.RefGenerated:
 		c, err := s.Compiled(ref.Template)
 		if err != nil {
 			return nil, err
 		}
-		b, err := c.Script(ref.Machine)
+		script := c.Script
+		if ref.GRUB {
+			script = c.grubScript
+		}
+		b, err := script(ref.Machine)
 		if err != nil {
 			return nil, fmt.Errorf("template %s version %d: %w", ref.Template.Name, ref.Template.Version, err)
 		}
-		return made("boot.ipxe", b), nil
+		return made(ref.Name, b), nil
 	case boot.RefTemplate:
 		c, err := s.Compiled(ref.Template)
 		if err != nil {

@@ -32,6 +32,7 @@ type Spec struct {
 	Options      map[string]any   `toml:"options"` // DHCP options of the machines that boot it
 
 	dhcp []boot.Option
+	grub bool // GRUB can start it
 }
 
 // Boot is what the generated script starts.
@@ -39,6 +40,16 @@ type Boot struct {
 	Kernel  string   `toml:"kernel"`
 	Initrd  []string `toml:"initrd"`
 	Cmdline string   `toml:"cmdline"`
+
+	File     string `toml:"file"`     // .efi, .iso or .img that UEFI HTTP boot starts itself
+	Firmware string `toml:"firmware"` // image beneath the folder's own files, for a Raspberry Pi
+	Shim     string `toml:"shim"`     // signed loaders of its own, because a shim decides which kernel may boot
+	GRUB     string `toml:"grub"`
+}
+
+// refs are the files that [boot] names.
+func (b *Boot) refs() []string {
+	return append([]string{b.Kernel, b.File, b.Shim, b.GRUB}, b.Initrd...)
 }
 
 // Param is a typed value that a host may override.
@@ -51,7 +62,7 @@ type Param struct {
 var known = map[string][]string{
 	"":      {"name", "install", "first_install", "auto_approve", "priority", "delims", "match", "boot", "params", "options"},
 	"match": {"arch", "mac", "uuid", "serial", "vendor_class", "switch_port", "network"},
-	"boot":  {"kernel", "initrd", "cmdline"},
+	"boot":  {"kernel", "initrd", "cmdline", "file", "firmware", "shim", "grub"},
 }
 
 // ParseSpec reads template.toml strictly. file names it in errors.
@@ -101,10 +112,24 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 		}
 		s.Params[name] = p
 	}
-	for _, n := range append([]string{s.Boot.Kernel}, s.Boot.Initrd...) {
+	for _, n := range s.Boot.refs() {
 		if err := validRef(n); n != "" && err != nil {
 			return nil, f.Errorf("boot", 0, "%v", err)
 		}
+	}
+	if b := &s.Boot; b.Firmware != "" {
+		name, ok := strings.CutPrefix(b.Firmware, imagePrefix)
+		if !ok || ValidFile(name) != nil || strings.Contains(name, "/") {
+			return nil, f.Errorf("boot.firmware", 0, "firmware %q: want an image, like \"image:raspios\"", b.Firmware)
+		}
+	}
+	switch ext := strings.ToLower(path.Ext(s.Boot.File)); {
+	case s.Boot.File == "", ext == ".efi", ext == ".iso", ext == ".img":
+	default:
+		return nil, f.Errorf("boot.file", 0, "file %q: firmware starts what ends in .efi, .iso or .img", s.Boot.File)
+	}
+	if (s.Boot.Shim == "") != (s.Boot.GRUB == "") {
+		return nil, f.Errorf("boot.shim", 0, "shim and grub go together: the shim starts that GRUB")
 	}
 	if s.Boot.Kernel == "" && len(s.Boot.Initrd) > 0 {
 		return nil, f.Errorf("boot", 0, "initrd without a kernel boots nothing")
@@ -114,13 +139,23 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 
 // Template returns the part that selects and is stored with a version.
 func (s *Spec) Template() boot.Template {
-	return boot.Template{Name: s.Name, Install: s.Install, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp}
+	return boot.Template{Name: s.Name, Install: s.Install, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
+		Generated: s.generated(), GRUBBoots: s.grub, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
+}
+
+// generated lists files that are served though the folder has none of that
+// name; boot serves the folder's own first.
+func (s *Spec) generated() []string {
+	if s.Boot.Firmware != "" && s.Boot.Cmdline != "" {
+		return []string{piCmdline}
+	}
+	return nil
 }
 
 // Images lists the images that the boot script refers to.
 func (s *Spec) Images() []string {
 	var out []string
-	for _, f := range append([]string{s.Boot.Kernel}, s.Boot.Initrd...) {
+	for _, f := range append(s.Boot.refs(), s.Boot.Firmware) {
 		if ref, ok := strings.CutPrefix(f, imagePrefix); ok {
 			name, _, _ := strings.Cut(ref, "/")
 			out = append(out, name)

@@ -19,6 +19,7 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/internal/tomlfile"
+	"github.com/musterboot/muster/tftpd"
 )
 
 const defaultConfig = "/etc/muster/muster.toml"
@@ -28,7 +29,8 @@ type fileConfig struct {
 	DataDir  string        `toml:"data_dir"`
 	Networks []fileNetwork `toml:"network"`
 	HTTP     fileListen    `toml:"http"`
-	TFTP     fileListen    `toml:"tftp"`
+	HTTPS    *fileHTTPS    `toml:"https"`
+	TFTP     fileTFTP      `toml:"tftp"`
 	Enroll   fileEnroll    `toml:"enroll"`
 	Classes  []fileClass   `toml:"class"`
 }
@@ -45,6 +47,7 @@ type fileClass struct {
 	EchoVendor  bool           `toml:"echo_vendor_class"`
 	Delay       string         `toml:"delay"`
 	Options     map[string]any `toml:"options"`
+	HTTPS       bool           `toml:"https"`
 }
 
 // fileMenu is [network.menu].
@@ -85,10 +88,28 @@ type fileNetwork struct {
 
 	Options map[string]any `toml:"options"`
 	Menu    *fileMenu      `toml:"menu"`
+
+	Bandwidth string `toml:"bandwidth"`
+	HTTPS     bool   `toml:"https"`
+	Loader    string `toml:"loader"`
 }
 
 type fileListen struct {
 	Listen string `toml:"listen"`
+}
+
+type fileTFTP struct {
+	Listen     string `toml:"listen"`
+	Ports      string `toml:"ports"`
+	SinglePort bool   `toml:"single_port"`
+}
+
+type fileHTTPS struct {
+	Listen      string   `toml:"listen"`
+	Cert        string   `toml:"cert"`
+	Key         string   `toml:"key"`
+	Names       []string `toml:"names"`
+	FirmwareTLS bool     `toml:"firmware_tls"`
 }
 
 type fileEnroll struct {
@@ -98,14 +119,15 @@ type fileEnroll struct {
 }
 
 var knownKeys = map[string][]string{
-	"": {"data_dir", "network", "http", "tftp", "enroll", "class"},
+	"": {"data_dir", "network", "http", "https", "tftp", "enroll", "class"},
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
-		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu"},
+		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader"},
 	"network.menu":      {"prompt", "timeout", "item"},
 	"network.menu.item": {"text", "loader", "local"},
-	"class":             {"name", "vendor_class", "user_class", "arch", "oui", "enterprise", "as", "echo_vendor_class", "delay", "options"},
+	"class":             {"name", "vendor_class", "user_class", "arch", "oui", "enterprise", "as", "echo_vendor_class", "delay", "options", "https"},
 	"http":              {"listen"},
-	"tftp":              {"listen"},
+	"https":             {"listen", "cert", "key", "names", "firmware_tls"},
+	"tftp":              {"listen", "ports", "single_port"},
 	"enroll":            {"policy", "hold", "limit"},
 }
 
@@ -114,10 +136,21 @@ type Config struct {
 	DataDir  string
 	Networks []boot.Network // Server, and where not given Subnet, come from the interface
 	HTTP     string
+	HTTPS    *HTTPS // nil: not served
 	TFTP     string
+	TFTPOnly tftpd.PortRange // of transfers; zero is any
+	OnePort  bool            // transfers stay on the TFTP port
 	Enroll   boot.Enroll
 	Classes  []boot.ClientClass
 	file     *tomlfile.File
+}
+
+// HTTPS is the [https] table.
+type HTTPS struct {
+	Listen      string
+	Cert, Key   string   // files; "" is a certificate of the built-in CA
+	Names       []string // DNS names for the built-in CA's certificate
+	FirmwareTLS bool     // clients without ephemeral key exchange are served
 }
 
 // What a network does unless told.
@@ -148,6 +181,18 @@ func parseConfig(name string, data []byte) (*Config, error) {
 		return nil, err
 	}
 	if c.TFTP, err = listenAddr(f, "tftp.listen", raw.TFTP.Listen, c.TFTP); err != nil {
+		return nil, err
+	}
+	c.OnePort = raw.TFTP.SinglePort
+	if raw.TFTP.Ports != "" {
+		if c.TFTPOnly, err = tftpd.ParsePorts(raw.TFTP.Ports); err != nil {
+			return nil, f.Errorf("tftp.ports", 0, "%v", err)
+		}
+		if c.OnePort {
+			return nil, f.Errorf("tftp.ports", 0, "ports and single_port exclude each other: with single_port there is one")
+		}
+	}
+	if c.HTTPS, err = raw.HTTPS.check(f, c.HTTP); err != nil {
 		return nil, err
 	}
 	if p := boot.EnrollPolicy(raw.Enroll.Policy); p != "" {
@@ -204,9 +249,62 @@ func parseConfig(name string, data []byte) (*Config, error) {
 				}
 			}
 		}
+		if n.HTTPS && c.HTTPS == nil {
+			return nil, f.ErrorIn("network", i, "https", "https = true needs the listener: write a table [https]")
+		}
 		c.Networks = append(c.Networks, n)
 	}
+	for i, x := range c.Classes {
+		if x.HTTPS && c.HTTPS == nil {
+			return nil, f.ErrorIn("class", i, "https", "https = true needs the listener: write a table [https]")
+		}
+	}
 	return c, nil
+}
+
+// check turns [https] into its typed form.
+func (r *fileHTTPS) check(f *tomlfile.File, http string) (*HTTPS, error) {
+	if r == nil {
+		return nil, nil
+	}
+	h := &HTTPS{Cert: r.Cert, Key: r.Key, Names: r.Names, FirmwareTLS: r.FirmwareTLS}
+	var err error
+	if h.Listen, err = listenAddr(f, "https.listen", r.Listen, ":443"); err != nil {
+		return nil, err
+	}
+	if h.Listen == http {
+		return nil, f.Errorf("https.listen", 0, "listen %q is the port of [http] too", h.Listen)
+	}
+	if (r.Cert == "") != (r.Key == "") {
+		return nil, f.Errorf("https.cert", 0, "cert and key go together: both files, or neither for a certificate of the built-in CA (muster ca show)")
+	}
+	for _, n := range r.Names {
+		if _, err := netip.ParseAddr(n); err == nil || n == "" || len(n) > 253 || strings.ContainsAny(n, " /:*") {
+			return nil, f.Errorf("https.names", 0, "name %q: want a DNS name like \"boot.example.org\"; addresses are in the certificate by themselves", n)
+		}
+	}
+	if r.Cert != "" && len(r.Names) > 0 {
+		return nil, f.Errorf("https.names", 0, "names are for certificates of the built-in CA; yours has its own")
+	}
+	return h, nil
+}
+
+// parseRate reads "900Mbit" or "100MB" as bytes a second.
+func parseRate(s string) (int64, error) {
+	for _, u := range []struct {
+		name  string
+		bytes float64
+	}{{"Gbit", 1e9 / 8}, {"Mbit", 1e6 / 8}, {"kbit", 1e3 / 8}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}} {
+		text, ok := strings.CutSuffix(strings.TrimSpace(s), u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if err == nil && n > 0 && n*u.bytes >= 64<<10 && n*u.bytes <= 1e12 {
+			return int64(n * u.bytes), nil
+		}
+	}
+	return 0, fmt.Errorf("%q: want a rate for all machines of the network together, like \"900Mbit\" or \"100MB\" a second", s)
 }
 
 func listenAddr(f *tomlfile.File, key, s, def string) (string, error) {
@@ -370,6 +468,19 @@ func (r fileNetwork) check(bad complain) (boot.Network, error) {
 	if n.Menu, err = r.Menu.check(bad); err != nil {
 		return n, err
 	}
+	n.HTTPS = r.HTTPS
+	if r.Bandwidth != "" {
+		if n.Bandwidth, err = parseRate(r.Bandwidth); err != nil {
+			return n, bad("bandwidth", "bandwidth %v", err)
+		}
+	}
+	switch n.Loader = r.Loader; {
+	case r.Loader == "":
+		n.Loader = boot.LoaderAuto
+	case r.Loader == boot.LoaderAuto, r.Loader == boot.LoaderShim, r.Loader == boot.LoaderIPXE:
+	default:
+		return n, bad("loader", "loader %q: want auto (the signed shim and GRUB where they are installed, else iPXE), shim or ipxe", r.Loader)
+	}
 	if len(n.Shared) > 63 {
 		return n, bad("shared", "shared %q: want a word of up to 63 characters", n.Shared)
 	}
@@ -437,7 +548,7 @@ func (r *fileMenu) check(bad complain) (*boot.Menu, error) {
 // check turns a [[class]] into its typed form.
 func (r fileClass) check(bad complain) (boot.ClientClass, error) {
 	c := boot.ClientClass{Name: r.Name, As: boot.Class(r.As), Echo: r.EchoVendor,
-		Match: boot.ClassMatch{VendorClass: r.VendorClass, UserClass: r.UserClass, OUI: r.OUI, Enterprise: r.Enterprise}}
+		HTTPS: r.HTTPS, Match: boot.ClassMatch{VendorClass: r.VendorClass, UserClass: r.UserClass, OUI: r.OUI, Enterprise: r.Enterprise}}
 	for _, a := range r.Arch {
 		if a < 0 || a > 0xfffe {
 			return c, bad("arch", "arch %d: want a number of option 93, like 7 or 11", a)

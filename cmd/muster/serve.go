@@ -25,6 +25,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/httpboot"
@@ -135,6 +136,8 @@ type daemon struct {
 	loaders atomic.Pointer[images.Loaders]
 	thisRun *boot.Template
 	key     boot.Key
+	ca      *authority.Authority // nil until it is wanted
+	caOnce  sync.Mutex
 
 	mu       sync.Mutex // of what follows
 	config   *Config
@@ -374,7 +377,7 @@ func loaderDirs(dataDir string) []string {
 func (d *daemon) findLoaders() bool {
 	l := images.FindLoaders(loaderDirs(d.dataDir)...)
 	old := d.loaders.Swap(l)
-	return old == nil || !maps.Equal(old.ByPlatform(), l.ByPlatform())
+	return old == nil || !maps.Equal(old.ByPlatform(), l.ByPlatform()) || !maps.Equal(old.Signed(), l.Signed())
 }
 
 // listen opens every socket and returns the tasks that use them.
@@ -392,7 +395,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		return nil, err
 	}
 	opened = append(opened, sock)
-	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain, Metrics: metrics.Handler(d.figures)}
+	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain, CA: d.authority, Metrics: metrics.Handler(d.figures)}
 	tasks = append(tasks,
 		run.Task{Name: "admin socket", Run: func(ctx context.Context) error { return api.Serve(ctx, sock) }},
 		run.Task{Name: "interfaces", Run: func(ctx context.Context) error {
@@ -434,9 +437,22 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		return nil, e
 	}
 	opened = append(opened, h)
+	if c := d.config.HTTPS; c != nil {
+		sec, err := d.secure(ctx)
+		if err != nil {
+			return nil, err
+		}
+		hs, err := httpboot.Listen(ctx, c.Listen)
+		if err != nil {
+			return nil, run.BindError("tcp", portOf(c.Listen), err)
+		}
+		opened = append(opened, hs)
+		tasks = append(tasks, run.Task{Name: "HTTPS", Run: func(ctx context.Context) error { return httpboot.ServeTLS(ctx, hs, d.http, sec) }})
+	}
+	d.tftp.SinglePort, d.tftp.Ports = d.config.OnePort, d.config.TFTPOnly
 	tasks = append(tasks,
 		run.Task{Name: "TFTP", Run: func(ctx context.Context) error { return d.tftp.Serve(ctx, t) }},
-		run.Task{Name: "HTTP", Run: func(ctx context.Context) error { return httpboot.Serve(ctx, h, d.http, d.log) }},
+		run.Task{Name: "HTTP", Run: func(ctx context.Context) error { return httpboot.Serve(ctx, h, d.http) }},
 		run.Task{Name: "surroundings", Run: d.surroundings},
 		run.Task{Name: "other servers", Run: d.watchServers},
 		run.Task{Name: "conflict probes", Run: d.watchAddresses},
@@ -448,7 +464,10 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 func (d *daemon) apply(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := boot.Policy{Enroll: d.config.Enroll, Classes: d.config.Classes, Loaders: d.loaders.Load().ByPlatform(), Key: d.key, HTTPPort: uint16(portOf(d.config.HTTP))}
+	p := boot.Policy{Enroll: d.config.Enroll, Classes: d.config.Classes, Loaders: d.loaders.Load().ByPlatform(), Signed: d.loaders.Load().Signed(), Key: d.key, HTTPPort: uint16(portOf(d.config.HTTP))}
+	if d.config.HTTPS != nil {
+		p.HTTPSPort = uint16(portOf(d.config.HTTPS.Listen))
+	}
 	if d.thisRun != nil {
 		p.Templates = []*boot.Template{d.thisRun}
 	}
@@ -477,6 +496,7 @@ func (d *daemon) apply(ctx context.Context) error {
 		}
 		p.Networks = append(p.Networks, r)
 	}
+	d.certify(p.Networks)
 	return d.engine.SetPolicy(ctx, p)
 }
 
@@ -555,8 +575,9 @@ func (d *daemon) reload(ctx context.Context) error {
 			delete(d.auto, n.Name)
 		}
 	}
-	restart := c.HTTP != old.HTTP || c.TFTP != old.TFTP || c.DataDir != old.DataDir || c.active() != old.active()
-	c.HTTP, c.TFTP, c.DataDir = old.HTTP, old.TFTP, old.DataDir
+	restart := c.HTTP != old.HTTP || c.TFTP != old.TFTP || c.TFTPOnly != old.TFTPOnly || c.OnePort != old.OnePort || !sameListener(c.HTTPS, old.HTTPS) || c.DataDir != old.DataDir || c.active() != old.active()
+	c.HTTP, c.TFTP, c.DataDir, c.TFTPOnly, c.OnePort = old.HTTP, old.TFTP, old.DataDir, old.TFTPOnly, old.OnePort
+	c.HTTPS = keepListener(c.HTTPS, old.HTTPS)
 	d.config = c
 	d.mu.Unlock()
 	if err := d.apply(ctx); err != nil {
@@ -669,10 +690,13 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 
 func loaderList(l *images.Loaders) []string {
 	var out []string
-	have := l.ByPlatform()
+	have, signed := l.ByPlatform(), l.Signed()
 	for _, p := range boot.LoaderPlatforms() {
 		if have[p] != "" {
 			out = append(out, fmt.Sprintf("%s %s", p, have[p]))
+		}
+		if s, ok := signed[p]; ok {
+			out = append(out, fmt.Sprintf("%s signed %s", p, s.Shim))
 		}
 	}
 	return out

@@ -23,7 +23,7 @@ import (
 const thisRunBit = 1 << 31
 
 func thisRun(ctx context.Context, f serveFlags, network string, fs files) (*boot.Template, error) {
-	t := &boot.Template{Name: "this-run", Version: 1, Files: map[string]boot.Blob{}, AutoApprove: true, ThisRun: true,
+	t := &boot.Template{Name: "this-run", Version: 1, Files: map[string]boot.Blob{}, AutoApprove: true, ThisRun: true, GRUBBoots: true,
 		Match: boot.Selector{Network: []string{network}}, Priority: 1000}
 	add := func(flag, path string) (string, error) {
 		file, err := os.Open(path)

@@ -166,3 +166,13 @@ type ExplainStep struct {
 	Fields []string      `json:"fields,omitempty"` // of the DHCP reply, in the order they are sent
 	Packet []byte        `json:"packet,omitempty"` // the DHCP reply itself
 }
+
+// CA is the built-in certificate authority.
+type CA struct {
+	Name        string    `json:"name"`
+	Until       time.Time `json:"until"`
+	Fingerprint string    `json:"sha256"`
+	PEM         string    `json:"pem"`
+	DER         []byte    `json:"der"`
+	ESL         []byte    `json:"esl"` // EFI_SIGNATURE_LIST
+}

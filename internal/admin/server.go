@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/templates"
@@ -32,6 +33,7 @@ type Server struct {
 	Log     *slog.Logger
 	Status  func(context.Context) (Status, error)
 	Explain func(context.Context, ExplainRequest) (Explanation, error)
+	CA      func() (*authority.Authority, error)
 	Metrics http.Handler // answers GET /metrics; nil for none
 }
 
@@ -94,6 +96,13 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle("GET /metrics", s.Metrics)
 	}
 	route("GET /api/v1/status", func(r *http.Request) (any, error) { return s.Status(r.Context()) })
+	route("GET /api/v1/ca", func(*http.Request) (any, error) {
+		c, err := s.CA()
+		if err != nil {
+			return nil, err
+		}
+		return CA{Name: c.Name(), Until: c.Expires(), Fingerprint: c.Fingerprint(), PEM: string(c.PEM()), DER: c.DER(), ESL: c.ESL()}, nil
+	})
 	route("GET /api/v1/hosts", s.hosts)
 	route("POST /api/v1/hosts", func(r *http.Request) (any, error) {
 		var h boot.Host

@@ -1,0 +1,23 @@
+// rule_handshake.go: a TLS handshake that failed has nothing to answer, but its
+// machine's timeline must say why: the screen says "network error" whatever it
+// was.
+
+package boot
+
+func ruleHandshake(t *turn) (bool, error) {
+	if t.in.Step != Handshake {
+		return false, nil
+	}
+	f := t.in.Fault
+	if f == nil {
+		return t.ignore("a handshake that did not fail")
+	}
+	who := t.in.Source.Addr().String()
+	if t.host != nil {
+		who = t.host.Name
+	} else if !t.id.MAC.IsZero() {
+		who = t.id.MAC.String()
+	}
+	t.notice(who+" "+string(f.Reason), HandshakeFailed, "HTTPS of %s failed (%s): %s", who, f.Reason, f.Text)
+	return t.refuse(false, "%s: %s (%s)", f.Reason, f.Text, cleanText(f.Detail, 120))
+}

@@ -1,0 +1,75 @@
+// rule_pi.go: the files of a Raspberry Pi. It reads no script: its firmware
+// asks for one file after the other, beneath its serial number or, before that
+// is known to it, in the root. They come from its template, and what the
+// template has not from the firmware tree that it names.
+
+package boot
+
+import "time"
+
+// bootGap is how far apart two readings of the same first file must be to
+// count as two boots: firmware reads it more than once in a row.
+const bootGap = time.Minute
+
+func rulePi(t *turn) (bool, error) {
+	if t.dhcp() || t.hasToken || !t.pi && (t.host == nil || t.host.Platform != PiPlatform) {
+		return false, nil
+	}
+	x := t.template
+	if t.file == piLoader && x != nil && t.barred == "" {
+		// A loader is for everybody, as iPXE is.
+		t.why("loader %s of %s", piLoader, x.Name)
+		return t.overlay(x, t.file, Machine{})
+	}
+	if t.file == piLoader {
+		return false, nil // the operator's, if there is one
+	}
+	switch {
+	case t.barred != "":
+		return t.refuse(true, "%s", t.barred)
+	case t.clash != "":
+		return t.refuse(true, "two hosts claim this machine")
+	case t.host == nil:
+		return t.refuse(true, "this Raspberry Pi is not on the roll")
+	case t.host.State != Approved:
+		// "Not found" sends it round again; anything else it takes for a fault.
+		return t.refuse(true, "%s waits for approval: muster host approve %s", t.host.Name, t.host.Name)
+	case x == nil:
+		return t.refuse(true, "%s is approved, but no template matches", t.host.Name)
+	case x.Install:
+		return t.refuse(true, "template %s installs and no ticket is armed", x.Name)
+	}
+	h := t.host
+	if h.Pin != x.ID && !x.ThisRun {
+		h.Template, h.Pin, t.dirty = x.Name, x.ID, true
+	}
+	if base(t.file) == "config.txt" && t.in.At.Sub(h.Booted) > bootGap {
+		t.beginBoot()
+		t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
+	}
+	t.d.Boot = h.Boots
+	m := t.machine("", t.bootToken(ReportToken, h.Boots, x.ID))
+	m.Template, m.Version = x.Name, x.Version
+	t.why("%s of %s version %d", t.file, x.Name, x.Version)
+	return t.overlay(x, t.file, m)
+}
+
+// overlay answers with a template's file, or with that of the tree beneath it.
+func (t *turn) overlay(x *Template, file string, m Machine) (bool, error) {
+	if f, ok := x.serves(file); ok {
+		t.d.Reply = File{Ref{Kind: RefTemplate, Name: f, Template: x, Machine: m}}
+		return true, nil
+	}
+	if x.Firmware == "" {
+		return t.refuse(true, "template %s has no file %s", x.Name, file)
+	}
+	return t.image(x.Firmware, file, false)
+}
+
+// beginBoot numbers a boot.
+func (t *turn) beginBoot() {
+	h := t.host
+	h.Boots++
+	h.Reports, h.Stage, h.Booted = 0, "", t.in.At.UTC()
+	t.d.Boot, t.dirty = h.Boots, true
+}

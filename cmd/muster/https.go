@@ -1,0 +1,160 @@
+// https.go: where HTTPS gets its certificate: from files that a person renews,
+// or from the built-in CA.
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/musterboot/muster/authority"
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/httpboot"
+)
+
+// vault keeps the CA's secrets in the store.
+type vault struct{ store boot.Store }
+
+func (v vault) Load(name string) (b []byte, err error) {
+	err = v.store.View(context.Background(), func(tx boot.ReadTx) error { b, err = tx.Secret(name); return err })
+	return b, err
+}
+
+func (v vault) Save(name string, value []byte) error {
+	return v.store.Update(context.Background(), func(tx boot.Tx) error { return tx.SetSecret(name, value) })
+}
+
+// authority opens the built-in CA, or makes it, when somebody first wants it.
+func (d *daemon) authority() (*authority.Authority, error) {
+	d.caOnce.Lock()
+	defer d.caOnce.Unlock()
+	if d.ca == nil {
+		a, err := authority.Open(vault{d.store}, d.app.now)
+		if err != nil {
+			return nil, err
+		}
+		d.ca = a
+	}
+	return d.ca, nil
+}
+
+// secure is how the HTTPS listener serves.
+func (d *daemon) secure(context.Context) (*httpboot.Secure, error) {
+	c := d.config.HTTPS
+	s := &httpboot.Secure{Firmware: func() bool { h := d.settings().HTTPS; return h != nil && h.FirmwareTLS }}
+	if c.Cert == "" {
+		a, err := d.authority()
+		if err != nil {
+			return nil, err
+		}
+		s.Certificate = a.Certificate
+		return s, nil
+	}
+	p := &pair{cert: c.Cert, key: c.Key, log: func(err error) {
+		d.log.Error("certificate was not reloaded; the old one stays", "err", err)
+	}}
+	if err := p.load(); err != nil {
+		return nil, usageError{err}
+	}
+	s.Certificate = p.get
+	return s, nil
+}
+
+// certify tells the built-in CA which addresses its certificates are for. The
+// lock is held.
+func (d *daemon) certify(ns []boot.Network) {
+	c := d.config.HTTPS
+	if c == nil || c.Cert != "" {
+		return
+	}
+	a, err := d.authority()
+	if err != nil {
+		d.log.Error("built-in CA", "err", err)
+		return
+	}
+	var addrs []netip.Addr
+	for _, n := range ns {
+		addrs = append(addrs, n.Server)
+	}
+	a.Serve(addrs, c.Names)
+}
+
+func sameListener(a, b *HTTPS) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Listen == b.Listen && a.Cert == b.Cert && a.Key == b.Key
+}
+
+// keepListener is a reloaded [https] on the listener that is open.
+func keepListener(fresh, old *HTTPS) *HTTPS {
+	if fresh == nil || old == nil {
+		return old
+	}
+	h := *fresh
+	h.Listen, h.Cert, h.Key = old.Listen, old.Cert, old.Key
+	return &h
+}
+
+// pair is a certificate and its key in files, read again when they change.
+type pair struct {
+	cert, key string
+	log       func(error)
+
+	mu      sync.Mutex
+	have    *tls.Certificate
+	looked  time.Time
+	stamped []time.Time
+}
+
+// lookEvery is how often the files are looked at.
+const lookEvery = 10 * time.Second
+
+func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.looked) > lookEvery {
+		if err := p.refresh(); err != nil {
+			p.log(err)
+		}
+	}
+	return p.have, nil
+}
+
+func (p *pair) load() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refresh()
+}
+
+// refresh reads the files if they are others than before; the lock is held.
+func (p *pair) refresh() error {
+	p.looked = time.Now()
+	var stamps []time.Time
+	for _, f := range []string{p.cert, p.key} {
+		st, err := os.Stat(f)
+		if err != nil {
+			return fmt.Errorf("[https]: %w", err)
+		}
+		stamps = append(stamps, st.ModTime())
+	}
+	if slices.Equal(stamps, p.stamped) {
+		return nil
+	}
+	c, err := tls.LoadX509KeyPair(p.cert, p.key)
+	if err != nil {
+		return fmt.Errorf("[https]: certificate %s with key %s: %w", p.cert, p.key, err)
+	}
+	if c.Leaf != nil && time.Now().After(c.Leaf.NotAfter) {
+		return errors.New("[https]: certificate " + p.cert + " ended on " + c.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	p.have, p.stamped = &c, stamps
+	return nil
+}

@@ -1,0 +1,246 @@
+// tls.go: HTTPS on one listener for two kinds of client. What speaks TLS 1.3 or
+// ephemeral elliptic curves gets Go's own defaults. Most firmware that is out
+// there has neither and can only do RSA key exchange, which is served where a
+// person allowed it.
+
+package httpboot
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Secure is how HTTPS is served.
+type Secure struct {
+	// Certificate is the server's, for one handshake.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Firmware reports whether clients without ephemeral key exchange are
+	// served: whoever gets hold of the key can read what they received.
+	Firmware func() bool
+}
+
+// shakeTime bounds a handshake: emulated and old machines take seconds for one.
+const shakeTime = 20 * time.Second
+
+// firmwareSuites are what UEFI knows of what Go still speaks: Debian 12's OVMF
+// has no elliptic curves, and RSA with GCM is the best both have.
+var firmwareSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_RSA_WITH_AES_128_CBC_SHA256, tls.TLS_RSA_WITH_AES_256_CBC_SHA, tls.TLS_RSA_WITH_AES_128_CBC_SHA,
+}
+
+// ephemeral reports a client that can agree on a key that is thrown away.
+func ephemeral(h *tls.ClientHelloInfo) bool {
+	if slices.Contains(h.SupportedVersions, tls.VersionTLS13) {
+		return true
+	}
+	if len(h.SupportedCurves) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool {
+		return slices.Contains(h.CipherSuites, s.ID)
+	})
+}
+
+// config answers one ClientHello.
+func (s *Secure) config() *tls.Config {
+	base := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		// No h2: firmware has only 1.1, and sharing one connection helps nobody
+		// who reads one large file.
+		NextProtos:     []string{"http/1.1"},
+		GetCertificate: s.Certificate,
+	}
+	firmware := base.Clone()
+	firmware.CipherSuites = firmwareSuites
+	firmware.MaxVersion = tls.VersionTLS12
+	c := base.Clone()
+	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if x, ok := h.Conn.(*shaking); ok {
+			x.hello = h
+		}
+		if !ephemeral(h) && s.Firmware() {
+			return firmware, nil
+		}
+		return base, nil
+	}
+	return c
+}
+
+// shaking is a connection in its handshake; it remembers what was said.
+type shaking struct {
+	*conn
+	hello *tls.ClientHelloInfo
+}
+
+// handshakes yields connections whose handshake is done, so that one that
+// fails can be told on its machine's timeline; net/http would log a line.
+type handshakes struct {
+	*limited
+	ctx    context.Context
+	secure *Secure
+	config *tls.Config
+	failed func(net.Conn, *boot.Fault)
+	ready  chan net.Conn
+	err    error // of accepting; read after ready is closed
+	wg     sync.WaitGroup
+}
+
+func (s *handshakes) Accept() (net.Conn, error) {
+	if c, ok := <-s.ready; ok {
+		return c, nil
+	}
+	return nil, s.err
+}
+
+// run accepts until the listener closes.
+func (s *handshakes) run() {
+	for {
+		c, err := s.limited.Accept()
+		if err != nil {
+			s.err = err
+			break
+		}
+		s.wg.Go(func() { s.shake(c.(*conn)) })
+	}
+	s.wg.Wait()
+	close(s.ready)
+}
+
+func (s *handshakes) shake(c *conn) {
+	x := &shaking{conn: c}
+	t := tls.Server(x, s.config)
+	ctx, cancel := context.WithTimeout(s.ctx, shakeTime)
+	err := t.HandshakeContext(ctx)
+	cancel()
+	if err == nil {
+		select {
+		case s.ready <- t:
+			return
+		case <-s.ctx.Done():
+			err = s.ctx.Err()
+		}
+	}
+	c.Close()
+	s.leave(c)
+	if s.ctx.Err() == nil {
+		s.failed(c, s.fault(x, err))
+	}
+}
+
+// Alerts that clients send (RFC 8446 6.2), by Go's words for them.
+const (
+	unknownCA       = "unknown certificate authority"
+	badCertificate  = "bad certificate"
+	certExpired     = "expired certificate"
+	certUnknown     = "unknown certificate"
+	handshakeFailed = "handshake failure"
+)
+
+// fault says why a handshake failed, for a person who stands before the
+// machine: its screen says "network error" whatever it was.
+func (s *handshakes) fault(x *shaking, err error) *boot.Fault {
+	f := &boot.Fault{Detail: err.Error()}
+	var noTLS tls.RecordHeaderError
+	local := addrOf(x.LocalAddr())
+	h := x.hello
+	says := func(alert string) bool {
+		return strings.Contains(err.Error(), "remote error") && strings.Contains(err.Error(), alert)
+	}
+	switch {
+	case errors.As(err, &noTLS):
+		f.Reason, f.Text = boot.NotTLS, "it speaks something else than TLS on the HTTPS port: is its URL http:// with the port of https?"
+	case h == nil:
+		f.Reason, f.Text = boot.Silent, "it connected and began no handshake"
+	case !ephemeral(h) && !s.secure.Firmware():
+		f.Reason, f.Text = boot.NoCipher, "its firmware has no ephemeral key exchange, and RSA key exchange is not allowed: set firmware_tls = true in [https], or boot it over http"
+	case strings.Contains(err.Error(), "no cipher suite"), strings.Contains(err.Error(), "unsupported version"), says(handshakeFailed):
+		f.Reason, f.Text = boot.NoCipher, fmt.Sprintf("no cipher or version that both sides have; it offers %s", offers(h))
+	case !s.covers(x, local):
+		f.Reason, f.Text = boot.BadName, fmt.Sprintf("the server's certificate does not hold %s, which is the address in its URL: sign it for that address (subjectAltName IP:%s)", local, local)
+	case says(certExpired):
+		f.Reason, f.Text = boot.Clock, "it finds the certificate's dates wrong: compare its clock with this one, and the certificate's dates"
+	case says(unknownCA), says(badCertificate), says(certUnknown), cutOff(err):
+		// edk2 answers a certificate it does not trust with one of these, or by
+		// hanging up.
+		f.Reason, f.Text = boot.UnknownCA, "it does not trust the server's certificate: enrol the CA in its firmware setup (Tls Auth Configuration, Server CA; the file: muster ca export), and check its clock"
+	default:
+		f.Reason, f.Text = boot.OtherFault, "the handshake failed"
+	}
+	return f
+}
+
+// cutOff reports a client that hung up in the middle.
+func cutOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "connection reset")
+}
+
+// covers reports a certificate that names the address that was spoken to, or
+// the name that was asked for. Where that cannot be told it is assumed.
+func (s *handshakes) covers(x *shaking, local netip.Addr) bool {
+	c, err := s.secure.Certificate(x.hello)
+	if err != nil || c == nil || len(c.Certificate) == 0 {
+		return true
+	}
+	leaf := c.Leaf
+	if leaf == nil {
+		if leaf, err = x509.ParseCertificate(c.Certificate[0]); err != nil {
+			return true
+		}
+	}
+	if name := x.hello.ServerName; name != "" {
+		return leaf.VerifyHostname(name) == nil
+	}
+	return leaf.VerifyHostname(local.String()) == nil
+}
+
+// offers lists a ClientHello's ciphers, shortly.
+func offers(h *tls.ClientHelloInfo) string {
+	var out []string
+	for i, id := range h.CipherSuites {
+		if i == 6 {
+			out = append(out, fmt.Sprintf("and %d more", len(h.CipherSuites)-i))
+			break
+		}
+		out = append(out, tls.CipherSuiteName(id))
+	}
+	return strings.Join(out, ", ")
+}
+
+// ServeTLS answers on l over TLS until ctx ends.
+func ServeTLS(ctx context.Context, l net.Listener, h *Handler, sec *Secure) error {
+	return serve(ctx, l, h, func(ll *limited) net.Listener {
+		s := &handshakes{limited: ll, ctx: ctx, secure: sec, config: sec.config(), ready: make(chan net.Conn)}
+		s.failed = func(c net.Conn, f *boot.Fault) { h.fault(ctx, c, f) }
+		go s.run()
+		return s
+	})
+}
+
+// fault tells a failed handshake as a Sighting of its own.
+func (h *Handler) fault(ctx context.Context, c net.Conn, f *boot.Fault) {
+	h.Stats.Handshakes.Add(1)
+	in := boot.Sighting{At: time.Now(), Via: boot.HTTP, Step: boot.Handshake, Firmware: boot.Firmware{Arch: boot.ArchNone}, Fault: f}
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		in.Source = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	in.Link.Local = addrOf(c.LocalAddr())
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, _ = h.ask.Next(ctx, in) // the engine tells its own errors
+}

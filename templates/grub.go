@@ -1,0 +1,96 @@
+// grub.go: scripts for GRUB, which boots where Secure Boot allows no iPXE. It
+// reads TFTP only (Debian's signed build has no HTTP) and quotes like a shell.
+
+package templates
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// grubWord passes a value that GRUB's shell reads as itself, quoted or not.
+func grubWord(v any) (string, error) {
+	s := fmt.Sprint(v)
+	for _, r := range s {
+		if r <= 0x20 || r > 0x7e || strings.ContainsRune("'\"`$;{}|&<>\\#*?", r) {
+			return "", fmt.Errorf("value %q has %q in it, which GRUB does not read as itself: pass it through grubquote", s, r)
+		}
+	}
+	return s, nil
+}
+
+// grubText makes a value safe to show inside single quotes.
+func grubText(v any) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r > 0x7e || r == '\'' {
+			return -1
+		}
+		return r
+	}, fmt.Sprint(v))
+}
+
+// grubQuote makes any printable text one word.
+func grubQuote(v any) (string, error) {
+	s := fmt.Sprint(v)
+	for _, r := range s {
+		if r < 0x20 || r > 0x7e {
+			return "", fmt.Errorf("value %q has %q in it, which is not plain text", s, r)
+		}
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'", nil
+}
+
+// ipxeMAC is the one iPXE setting that a command line may hold and that GRUB's
+// script can spell out too.
+const ipxeMAC = "${netX/mac:hexhyp}"
+
+// grubScript renders the script of a machine that boots through GRUB.
+func (c *Compiled) grubScript(m boot.Machine) ([]byte, error) {
+	if c.made["grub.cfg"] != nil {
+		return c.render("grub.cfg", m)
+	}
+	s, err := c.see(m)
+	if err != nil {
+		return nil, err
+	}
+	args, err := execute(c.boot, s)
+	if err != nil {
+		return nil, err
+	}
+	line := strings.ReplaceAll(string(args), ipxeMAC, strings.TrimPrefix(m.MACDash, "01-"))
+	if strings.Contains(line, "${") {
+		return nil, fmt.Errorf("%s: cmdline: ${…} is iPXE's, and under Secure Boot GRUB boots this template: write a grub.cfg beside it", SpecFile)
+	}
+	words := strings.Fields(line)
+	if !strings.Contains(line, "BOOTIF=") && m.MACDash != "" {
+		words = append(words, "BOOTIF="+m.MACDash)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# %s, boot %d: %s version %d\n", grubText(m.Name), m.Boot, m.Template, m.Version)
+	fmt.Fprintf(&b, "echo 'Muster: %s boots %s version %d'\n", grubText(m.Name), m.Template, m.Version)
+	fmt.Fprintf(&b, "if linux %s", grubURL(m, c.spec.Boot.Kernel))
+	for _, w := range words {
+		q, err := grubQuote(w)
+		if err != nil {
+			return nil, fmt.Errorf("%s: cmdline: %w", SpecFile, err)
+		}
+		b.WriteString(" " + q)
+	}
+	b.WriteString("; then\n")
+	if len(c.spec.Boot.Initrd) == 0 {
+		b.WriteString("  boot\n")
+	} else {
+		b.WriteString("  if initrd")
+		for _, f := range c.spec.Boot.Initrd {
+			b.WriteString(" " + grubURL(m, f))
+		}
+		b.WriteString("; then boot; fi\n")
+	}
+	b.WriteString("fi\necho 'Muster: could not start it. Asking again in 10 s.'\nsleep --interruptible 10\n")
+	return b.Bytes(), nil
+}
+
+func grubURL(m boot.Machine, ref string) string { return m.GRUBBase + "/" + refPath(ref) }
