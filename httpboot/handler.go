@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"path"
 	"runtime/debug"
 	"strconv"
@@ -243,65 +242,13 @@ func parse(r *http.Request, now time.Time) (boot.Sighting, bool) {
 	if la, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
 		in.Link.Local = la.AddrPort().Addr().Unmap()
 	}
-	readQuery(&in, r.URL.RawQuery)
+	in.ReadQuery(r.URL.RawQuery)
 	if r.Method == http.MethodPost && path.Base(p) == "report" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 		if b, err := io.ReadAll(r.Body); err == nil {
-			readQuery(&in, string(b))
+			in.ReadQuery(string(b))
 		}
 	}
 	return in, true
-}
-
-// maxParams bounds the loop over a stranger's parameters.
-const maxParams = 32
-
-// readQuery takes facts from a query. It is not url.ParseQuery: '+' is a plus
-// (iPXE escapes blanks as %20), a bad escape is kept as it is, and the first
-// occurrence wins, because old iPXE lets an SMBIOS text add parameters.
-func readQuery(in *boot.Sighting, raw string) {
-	seen := map[string]bool{}
-	arch, platform := "", ""
-	q := &in.Want.Query
-	for range maxParams {
-		var part string
-		part, raw, _ = strings.Cut(raw, "&")
-		k, v, _ := strings.Cut(part, "=")
-		if u, err := url.PathUnescape(v); err == nil {
-			v = u
-		}
-		if k != "" && !seen[k] && len(v) <= 1024 {
-			seen[k] = true
-			switch k {
-			case "mac":
-				q.Asked = true
-				if m, err := boot.ParseMAC(v); err == nil {
-					q.MAC = m
-				}
-			case "uuid":
-				q.Asked = true
-				if u, err := boot.ParseUUID(v); err == nil {
-					in.ID.UUID = u
-				}
-			case "serial":
-				q.Asked = true
-				in.ID.Serial = v
-			case "arch":
-				arch = v
-			case "platform":
-				platform = v
-			case "stage":
-				q.Stage = v
-			case "text":
-				q.Text = v
-			}
-		}
-		if raw == "" {
-			break
-		}
-	}
-	if p := boot.PlatformFromIPXE(arch, platform); p != "" {
-		in.Firmware.PlatformHint = p
-	}
 }
 
 // Dry is the front without sockets: a request in, the Decision out.

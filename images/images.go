@@ -26,6 +26,7 @@ type Store struct {
 
 	mu   sync.Mutex
 	open map[string]*shared // digest -> the file all its readers share
+	held map[string]int     // digest -> batches under way that stored or found it
 }
 
 // shared is one open file and how many read it: a thousand machines that boot
@@ -54,7 +55,7 @@ func Open(dir string) (*Store, error) {
 		root.Close()
 		return nil, fmt.Errorf("open file store %s: %w", dir, err)
 	}
-	return &Store{root: root, open: map[string]*shared{}}, nil
+	return &Store{root: root, open: map[string]*shared{}, held: map[string]int{}}, nil
 }
 
 // Close closes the directory.
@@ -93,17 +94,25 @@ var ErrDigest = errors.New("bytes do not match their SHA-256")
 // Put stores what r yields. want is the digest it must have, or "". The file
 // appears whole or not at all, and is on disk when Put returns.
 func (s *Store) Put(ctx context.Context, r io.Reader, want string) (boot.Blob, error) {
+	b, _, err := s.put(ctx, r, want, func(string) {})
+	return b, err
+}
+
+// put is Put; it reports whether the file was not there before. found is told
+// the digest before anything is decided by it.
+func (s *Store) put(ctx context.Context, r io.Reader, want string, found func(digest string)) (boot.Blob, bool, error) {
+	fail := func(err error) (boot.Blob, bool, error) { return boot.Blob{}, false, fmt.Errorf("store file: %w", err) }
 	if want != "" && !ValidDigest(want) {
-		return boot.Blob{}, fmt.Errorf("%q is no SHA-256 digest", want)
+		return boot.Blob{}, false, fmt.Errorf("%q is no SHA-256 digest", want)
 	}
 	name := path.Join(tmpDir, rand.Text())
 	f, err := s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
 	if err != nil {
-		return boot.Blob{}, fmt.Errorf("store file: %w", err)
+		return fail(err)
 	}
 	defer s.root.Remove(name) // after the rename there is nothing to remove
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), &reader{ctx, r})
+	n, err := io.CopyBuffer(io.MultiWriter(f, h), struct{ io.Reader }{&reader{ctx, r}}, make([]byte, 1<<20))
 	if err == nil {
 		err = f.Sync()
 	}
@@ -111,17 +120,21 @@ func (s *Store) Put(ctx context.Context, r io.Reader, want string) (boot.Blob, e
 		err = e
 	}
 	if err != nil {
-		return boot.Blob{}, fmt.Errorf("store file: %w", err)
+		return fail(err)
 	}
 	b := boot.Blob{Digest: sum(h), Size: n}
 	if want != "" && b.Digest != want {
-		return boot.Blob{}, fmt.Errorf("%w: want %s, got %s", ErrDigest, want, b.Digest)
+		return boot.Blob{}, false, fmt.Errorf("%w: want %s, got %s", ErrDigest, want, b.Digest)
+	}
+	found(b.Digest)
+	if size, ok := s.Has(b.Digest); ok && size == n {
+		return b, false, nil
 	}
 	if err := s.root.Mkdir(b.Digest[:2], 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return boot.Blob{}, fmt.Errorf("store file: %w", err)
+		return fail(err)
 	}
 	if err := s.root.Rename(name, place(b.Digest)); err != nil {
-		return boot.Blob{}, fmt.Errorf("store file: %w", err)
+		return fail(err)
 	}
 	// The names must survive a power cut as well as the bytes.
 	for _, dir := range []string{b.Digest[:2], "."} {
@@ -131,10 +144,10 @@ func (s *Store) Put(ctx context.Context, r io.Reader, want string) (boot.Blob, e
 			d.Close()
 		}
 		if err != nil {
-			return boot.Blob{}, fmt.Errorf("store file: %w", err)
+			return fail(err)
 		}
 	}
-	return b, nil
+	return b, true, nil
 }
 
 // Open opens a stored file; boot.ErrNoFile if there is none. Everybody who

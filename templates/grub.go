@@ -50,7 +50,8 @@ const ipxeMAC = "${netX/mac:hexhyp}"
 // grubScript renders the script of a machine that boots through GRUB.
 func (c *Compiled) grubScript(m boot.Machine) ([]byte, error) {
 	if c.made["grub.cfg"] != nil {
-		return c.render("grub.cfg", m)
+		b, err := c.render("grub.cfg", m)
+		return append([]byte("set musterok=1\n"), b...), err
 	}
 	s, err := c.see(m)
 	if err != nil {
@@ -70,6 +71,7 @@ func (c *Compiled) grubScript(m boot.Machine) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s, boot %d: %s version %d\n", grubText(m.Name), m.Boot, m.Template, m.Version)
+	b.WriteString("set musterok=1\n")
 	fmt.Fprintf(&b, "echo 'Muster: %s boots %s version %d'\n", grubText(m.Name), m.Template, m.Version)
 	fmt.Fprintf(&b, "if linux %s", grubURL(m, c.spec.Boot.Kernel))
 	for _, w := range words {

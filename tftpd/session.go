@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,12 +83,14 @@ func (s *session) run(ctx context.Context) {
 		f.fd = fd
 	}
 	say := func(code uint16, text string) { _ = f.send(errorPacket(code, text)) }
-	mtu, name := 1500, ""
+	mtu, iface := 1500, ""
 	if i, err := net.InterfaceByIndex(s.index); err == nil {
-		mtu, name = i.MTU, i.Name
+		mtu, iface = i.MTU, i.Name
 	}
 	st := &s.server.Stats
-	path, ok := boot.CleanPath(s.read.name)
+	// GRUB says who it is as a script of iPXE does; shim hands on what was a URL.
+	name, query, _ := strings.Cut(s.read.name, "?")
+	path, ok := boot.CleanPath(name)
 	if !ok {
 		st.Refused.Add(1)
 		say(codeAccess, "bad file name")
@@ -95,9 +98,10 @@ func (s *session) run(ctx context.Context) {
 	}
 	in := boot.Sighting{
 		At: time.Now(), Via: boot.TFTP, Step: boot.Fetch, Source: s.from,
-		Link: boot.Link{Interface: name, Local: s.local}, Want: boot.Want{Path: path},
+		Link: boot.Link{Interface: iface, Local: s.local}, Want: boot.Want{Path: path},
 		Firmware: boot.Firmware{Arch: boot.ArchNone},
 	}
+	in.ReadQuery(query)
 	actx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	d, err := s.server.ask.Next(actx, in)

@@ -1,0 +1,60 @@
+// query.go: what a script says of its machine in the URL it asks for.
+
+package boot
+
+import (
+	"net/url"
+	"strings"
+)
+
+// maxParams bounds the loop over a stranger's parameters.
+const maxParams = 32
+
+// ReadQuery takes facts from a query. It is not url.ParseQuery: '+' is a plus
+// (iPXE escapes blanks as %20), a bad escape is kept as it is, and the first
+// occurrence wins, because old iPXE lets an SMBIOS text add parameters.
+func (in *Sighting) ReadQuery(raw string) {
+	seen := map[string]bool{}
+	arch, platform := "", ""
+	q := &in.Want.Query
+	for range maxParams {
+		var part string
+		part, raw, _ = strings.Cut(raw, "&")
+		k, v, _ := strings.Cut(part, "=")
+		if u, err := url.PathUnescape(v); err == nil {
+			v = u
+		}
+		if k != "" && !seen[k] && len(v) <= 1024 {
+			seen[k] = true
+			switch k {
+			case "mac":
+				q.Asked = true
+				if m, err := ParseMAC(v); err == nil {
+					q.MAC = m
+				}
+			case "uuid":
+				q.Asked = true
+				if u, err := ParseUUID(v); err == nil {
+					in.ID.UUID = u
+				}
+			case "serial":
+				q.Asked = true
+				in.ID.Serial = v
+			case "arch":
+				arch = v
+			case "platform":
+				platform = v
+			case "stage":
+				q.Stage = v
+			case "text":
+				q.Text = v
+			}
+		}
+		if raw == "" {
+			break
+		}
+	}
+	if p := PlatformFromIPXE(arch, platform); p != "" {
+		in.Firmware.PlatformHint = p
+	}
+}

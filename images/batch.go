@@ -1,0 +1,148 @@
+// batch.go: the files of one import, which are all kept or leave nothing; and
+// the sweep of what nobody refers to.
+
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Batch stores files that belong together.
+type Batch struct {
+	store *Store
+	fresh map[string]bool // digest -> stored by this batch
+}
+
+// Begin starts a batch; Discard or Keep ends it.
+func (s *Store) Begin() *Batch { return &Batch{store: s, fresh: map[string]bool{}} }
+
+// Put stores one file of the batch.
+func (b *Batch) Put(ctx context.Context, r io.Reader) (boot.Blob, error) {
+	blob, isNew, err := b.store.put(ctx, r, "", b.hold)
+	if err == nil && isNew {
+		b.fresh[blob.Digest] = true
+	}
+	return blob, err
+}
+
+// hold keeps a digest from being swept while the batch runs; the store's lock
+// is not held.
+func (b *Batch) hold(digest string) {
+	if _, mine := b.fresh[digest]; mine {
+		return
+	}
+	b.fresh[digest] = false
+	b.store.mu.Lock()
+	b.store.held[digest]++
+	b.store.mu.Unlock()
+}
+
+// Keep ends the batch: what refers to its files is stored.
+func (b *Batch) Keep() { b.release() }
+
+func (b *Batch) release() {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	for d := range b.fresh {
+		if b.store.held[d]--; b.store.held[d] <= 0 {
+			delete(b.store.held, d)
+		}
+	}
+}
+
+// Discard ends the batch and removes what it stored, but for what somebody
+// else refers to by now.
+func (b *Batch) Discard(referred func(digest string) bool) {
+	b.release()
+	for d, isNew := range b.fresh {
+		if isNew && !referred(d) {
+			_ = b.store.remove(d)
+		}
+	}
+}
+
+// remove deletes a file unless a batch holds it. Who reads it reads on.
+func (s *Store) remove(digest string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[digest] > 0 {
+		return nil
+	}
+	return s.root.Remove(place(digest))
+}
+
+// Remove deletes files that nobody refers to any more.
+func (s *Store) Remove(digests ...string) error {
+	var errs []error
+	for _, d := range digests {
+		if !ValidDigest(d) {
+			continue
+		}
+		if err := s.remove(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Sweep removes every file that nobody refers to and that is older than age: an
+// upload that was cut off leaves such. It returns how many and how much.
+func (s *Store) Sweep(referred func(digest string) bool, age time.Duration) (files int, bytes int64, err error) {
+	dirs, err := fs.ReadDir(s.root.FS(), ".")
+	if err != nil {
+		return 0, 0, fmt.Errorf("sweep file store: %w", err)
+	}
+	for _, d := range dirs {
+		if !d.IsDir() || len(d.Name()) != 2 {
+			continue
+		}
+		entries, err := fs.ReadDir(s.root.FS(), d.Name())
+		if err != nil {
+			return files, bytes, fmt.Errorf("sweep file store: %w", err)
+		}
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil || !ValidDigest(e.Name()) || referred(e.Name()) || time.Since(info.ModTime()) < age {
+				continue
+			}
+			if s.remove(e.Name()) == nil {
+				files, bytes = files+1, bytes+info.Size()
+			}
+		}
+	}
+	return files, bytes, nil
+}
+
+// Verify reads a stored file again and compares; progress is told of each part
+// that was read.
+func (s *Store) Verify(ctx context.Context, b boot.Blob, progress func(n int64)) error {
+	f, err := s.Open(b.Digest)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	got, err := Digest(io.TeeReader(&reader{ctx, f}, counted(progress)))
+	switch {
+	case err != nil:
+		return err
+	case got.Size != b.Size:
+		return fmt.Errorf("%w: %d bytes are there, %d were stored", ErrDigest, got.Size, b.Size)
+	case got.Digest != b.Digest:
+		return fmt.Errorf("%w: the disk gives other bytes than were stored (SHA-256 %s)", ErrDigest, got.Digest)
+	}
+	return nil
+}
+
+type counted func(int64)
+
+func (c counted) Write(b []byte) (int, error) {
+	c(int64(len(b)))
+	return len(b), nil
+}
