@@ -27,6 +27,8 @@ type Store struct {
 	mu   sync.Mutex
 	open map[string]*shared // digest -> the file all its readers share
 	held map[string]int     // digest -> batches under way that stored or found it
+
+	trees trees
 }
 
 // shared is one open file and how many read it: a thousand machines that boot

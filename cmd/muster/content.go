@@ -40,6 +40,12 @@ func (c content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 			return nil, err
 		}
 		return &boot.Object{Body: f, Name: ref.Name, Size: ref.Blob.Size, ETag: `"` + ref.Blob.Digest + `"`}, nil
+	case boot.RefTree:
+		f, err := c.images.OpenInside(ref.Blob.Digest, ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		return &boot.Object{Body: f, Name: ref.Name, Size: f.Size, ETag: fmt.Sprintf(`"%s-%x-%x"`, ref.Blob.Digest[:32], f.Off, f.Size)}, nil
 	}
 	return c.set.Open(ctx, ref)
 }

@@ -3,39 +3,94 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/admin"
 )
 
 func (a *app) imageCmd() *cobra.Command {
 	c := &cobra.Command{Use: "image", Short: "Files that templates share", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	var public bool
+	var sum string
 	imp := &cobra.Command{
-		Use: "import NAME DIR", Short: "Store a folder's files under a name", Args: exactly(2, "a name and a folder"),
-		Long:    "Store a folder's files under a name, each once by its digest. A template boots them as\nkernel = \"image:NAME/vmlinuz\". A name never changes its bytes; new files want a new name.",
-		Example: "  muster image import debian12 ./netboot\n  muster image import firmware ./fw --public",
+		Use: "import NAME DISC|ARCHIVE|FOLDER|URL|FILE...", Short: "Store what machines boot under a name",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return usagef("%s wants a name and what to store; see: %s --help", c.CommandPath(), c.CommandPath())
+			}
+			return nil
+		},
+		Long: `Store what machines boot under a name: a disc image (.iso), a netboot archive (.tar, .tar.gz),
+a folder, single files such as a kernel and its initrd, or one of these from a URL. What it is
+is found out: Debian, Ubuntu, Fedora and EL, openSUSE, Alpine, Arch, Proxmox VE, ESXi, Talos and
+Flatcar are known; of other discs the whole image is offered. Files of a disc that an installer
+reads later are served from inside it. Each file is stored once, by its digest; an import that
+breaks off leaves nothing. A name never changes its bytes; new files want a new name.`,
+		Example: `  muster image import debian12 debian-12.9.0-amd64-netinst.iso
+  muster image import di12 netboot.tar.gz
+  muster image import rescue vmlinuz initrd.gz
+  muster image import alpine https://dl.example/alpine.iso --sha256 DIGEST
+  muster image import firmware ./fw --public`,
 		RunE: func(c *cobra.Command, args []string) error {
-			fl, err := folder(args[1])
-			if err != nil {
-				return err
-			}
-			cl := a.client()
-			if err := a.upload(c.Context(), cl, fl, args[1]); err != nil {
-				return err
-			}
-			var out boot.Image
-			if err := cl.Call(c.Context(), http.MethodPost, "/api/v1/images", boot.Image{Name: args[0], Public: public, Files: fl}, &out); err != nil {
-				return err
-			}
-			return a.said(out, "%s imported, %d files", out.Name, len(out.Files))
+			return a.importImage(c.Context(), args[0], args[1:], public, sum)
 		},
 	}
 	imp.Flags().BoolVar(&public, "public", false, "serve it to anyone on a configured network, without a boot path")
+	imp.Flags().StringVar(&sum, "sha256", "", "digest that the disc, archive or file must have; a URL needs it")
+	show := &cobra.Command{
+		Use: "show NAME", Short: "Show an image, and a template that boots it", Args: exactly(1, "an image's name"), Example: "  muster image show debian12",
+		RunE: func(c *cobra.Command, args []string) error {
+			i, err := a.image(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(i)
+			}
+			fmt.Fprintf(a.out, "%s  %s\nimported %s\n\n", i.Name, i.Title, i.Imported.Local().Format(time.DateTime))
+			rows := [][]string{{"FILE", "SIZE", "SHA-256"}}
+			for _, n := range slices.Sorted(maps.Keys(i.Files)) {
+				if len(rows) > 40 {
+					rows = append(rows, []string{fmt.Sprintf("and %d more", len(i.Files)-40), "", ""})
+					break
+				}
+				rows = append(rows, []string{n, size(i.Files[n].Size), i.Files[n].Digest})
+			}
+			a.table(rows)
+			if i.Tree != "" {
+				fmt.Fprintf(a.out, "\nthe files inside %s are served as images/%s/tree/…\n", i.Tree, i.Name)
+			}
+			if t := suggest(i); t != "" {
+				fmt.Fprintf(a.out, "\na template.toml that boots it:\n\n%s", t)
+			}
+			return nil
+		},
+	}
+	verify := &cobra.Command{
+		Use: "verify [NAME]", Short: "Read an image again and compare it with its digests", Example: "  muster image verify debian12\n  muster image verify          every image",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("%s wants one name or none", c.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error { return a.verifyImages(c.Context(), args) },
+	}
 	list := &cobra.Command{
 		Use: "list", Short: "List images", Args: exactly(0, "no arguments"), Example: "  muster image list",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -50,7 +105,7 @@ func (a *app) imageCmd() *cobra.Command {
 				fmt.Fprintln(a.out, "no images yet; store one with: muster image import NAME DIR")
 				return nil
 			}
-			rows := [][]string{{"NAME", "FILES", "SIZE", "PUBLIC", "IMPORTED"}}
+			rows := [][]string{{"NAME", "WHAT", "FILES", "SIZE", "PUBLIC", "IMPORTED"}}
 			for _, i := range is {
 				var n int64
 				for _, b := range i.Files {
@@ -60,7 +115,11 @@ func (a *app) imageCmd() *cobra.Command {
 				if i.Public {
 					public = "yes"
 				}
-				rows = append(rows, []string{i.Name, fmt.Sprint(len(i.Files)), size(n), public, ago(i.Imported)})
+				what := i.Title
+				if what == "" {
+					what = i.Kind
+				}
+				rows = append(rows, []string{i.Name, what, fmt.Sprint(len(i.Files)), size(n), public, ago(i.Imported)})
 			}
 			a.table(rows)
 			return nil
@@ -75,6 +134,267 @@ func (a *app) imageCmd() *cobra.Command {
 			return a.said(struct{}{}, "%s removed", args[0])
 		},
 	}
-	c.AddCommand(imp, list, rm)
+	c.AddCommand(imp, list, show, verify, rm)
 	return c
+}
+
+func (a *app) importImage(ctx context.Context, name string, paths []string, public bool, sum string) error {
+	if sum != "" {
+		if sum = strings.ToLower(strings.TrimPrefix(sum, "sha256:")); !images.ValidDigest(sum) {
+			return usagef("--sha256 %q: want 64 hexadecimal digits", sum)
+		}
+		if len(paths) != 1 {
+			return usagef("--sha256 is for one disc, archive, file or URL")
+		}
+	}
+	if u, err := url.Parse(paths[0]); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		if sum == "" {
+			return usagef("a URL needs --sha256: what comes over a network is stored only if it is what was meant")
+		}
+		file, done, err := a.download(ctx, u, sum)
+		if err != nil {
+			return err
+		}
+		defer done()
+		paths = []string{file}
+	} else if sum != "" {
+		if err := a.hasDigest(ctx, paths[0], sum); err != nil {
+			return err
+		}
+	}
+	src, err := images.Inspect(name, paths...)
+	if err != nil {
+		return usageError{err}
+	}
+	defer src.Close()
+	src.Image.Public = public
+	for _, w := range src.Warnings {
+		fmt.Fprintf(a.err, "note: %s\n", w)
+	}
+	p := a.progress("storing "+name, src.Bytes())
+	img, err := a.client().ImportImage(ctx, src, p.add)
+	p.end()
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("%s imported, %d files", img.Name, len(img.Files))
+	if img.Title != "" {
+		what += ": " + img.Title
+	}
+	return a.said(img, "%s; a template for it: muster image show %s", what, img.Name)
+}
+
+func (a *app) image(ctx context.Context, name string) (*boot.Image, error) {
+	var is []boot.Image
+	if err := a.client().Call(ctx, http.MethodGet, "/api/v1/images", nil, &is); err != nil {
+		return nil, err
+	}
+	for _, i := range is {
+		if i.Name == name {
+			return &i, nil
+		}
+	}
+	return nil, fmt.Errorf("no image is called %s (muster image list)", name)
+}
+
+func (a *app) verifyImages(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		var is []boot.Image
+		if err := a.client().Call(ctx, http.MethodGet, "/api/v1/images", nil, &is); err != nil {
+			return err
+		}
+		for _, i := range is {
+			names = append(names, i.Name)
+		}
+	}
+	type verdict struct {
+		Image string           `json:"image"`
+		Files int              `json:"files"`
+		Wrong []admin.Verified `json:"wrong,omitempty"`
+	}
+	var all []verdict
+	wrong := 0
+	for _, n := range names {
+		v := verdict{Image: n}
+		var p *meter
+		err := a.client().VerifyImage(ctx, n, func(l admin.Verified) {
+			switch {
+			case l.Wrong != "":
+				v.Wrong = append(v.Wrong, l)
+			case p == nil:
+				p = a.progress("reading "+n, l.Total)
+				fallthrough
+			default:
+				p.set(l.Read)
+				v.Files = l.Files
+			}
+		})
+		if p != nil {
+			p.end()
+		}
+		if err != nil {
+			return err
+		}
+		all = append(all, v)
+		wrong += len(v.Wrong)
+		if a.json {
+			continue
+		}
+		for _, w := range v.Wrong {
+			fmt.Fprintf(a.out, "%s/%s: %s\n", n, w.File, w.Wrong)
+		}
+		if len(v.Wrong) == 0 {
+			fmt.Fprintf(a.out, "%s: %d files are what they were\n", n, v.Files)
+		}
+	}
+	if a.json {
+		if err := a.printJSON(all); err != nil {
+			return err
+		}
+	}
+	if wrong > 0 {
+		return fmt.Errorf("%d files are damaged: import them again under another name, and look at the disk", wrong)
+	}
+	return nil
+}
+
+// download fetches a URL that the person at the keyboard named; the daemon
+// itself never goes out.
+func (a *app) download(ctx context.Context, u *url.URL, sum string) (file string, done func(), err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return "", nil, usageError{err}
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", nil, fmt.Errorf("%s: %s", u, resp.Status)
+	}
+	dir, err := os.MkdirTemp("", "muster-import-")
+	if err != nil {
+		return "", nil, err
+	}
+	done = func() { os.RemoveAll(dir) }
+	base := path.Base(u.Path)
+	if base == "/" || base == "." {
+		base = "download"
+	}
+	file = filepath.Join(dir, base)
+	f, err := os.Create(file)
+	if err == nil {
+		p := a.progress("fetching "+base, resp.ContentLength)
+		_, err = io.Copy(io.MultiWriter(f, p), resp.Body)
+		p.end()
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}
+	if err == nil {
+		err = a.hasDigest(ctx, file, sum)
+	}
+	if err != nil {
+		done()
+		return "", nil, err
+	}
+	return file, done, nil
+}
+
+func (a *app) hasDigest(ctx context.Context, file, sum string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return usageError{err}
+	}
+	defer f.Close()
+	b, err := images.Digest(f)
+	if err != nil {
+		return err
+	}
+	if b.Digest != sum {
+		return fmt.Errorf("%s: %w: want %s, got %s", filepath.Base(file), images.ErrDigest, sum, b.Digest)
+	}
+	return ctx.Err()
+}
+
+// suggest writes a template.toml that boots an image, or "".
+func suggest(i *boot.Image) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "name = %q\n", i.Name)
+	head := b.Len()
+	var kernel string
+	var initrd []string
+	for _, n := range slices.Sorted(maps.Keys(i.Files)) {
+		base := path.Base(n)
+		switch {
+		case kernel == "" && (strings.HasPrefix(base, "vmlinuz") || strings.HasPrefix(base, "linux") && !strings.Contains(base, ".") || base == "bzImage"):
+			kernel = n
+		case strings.HasPrefix(base, "initr") || strings.HasPrefix(base, "initramfs"):
+			if kernel == "" || path.Dir(n) == path.Dir(kernel) {
+				initrd = append(initrd, fmt.Sprintf("%q", "image:"+i.Name+"/"+n))
+			}
+		}
+	}
+	switch {
+	case kernel != "":
+		fmt.Fprintf(&b, "[boot]\nkernel  = %q\n", "image:"+i.Name+"/"+kernel)
+		if len(initrd) > 0 {
+			fmt.Fprintf(&b, "initrd  = [%s]\n", strings.Join(initrd, ", "))
+		}
+		if i.Cmdline != "" {
+			fmt.Fprintf(&b, "cmdline = %q\n", i.Cmdline)
+		}
+	case i.Tree != "":
+		fmt.Fprintf(&b, "[boot]\nfile = %q\n", "image:"+i.Name+"/"+i.Tree)
+	}
+	if b.Len() == head {
+		return ""
+	}
+	return b.String()
+}
+
+// meter shows how far something long has come: a line that is written over on a
+// terminal, a line every tenth elsewhere, nothing with --json.
+type meter struct {
+	a     *app
+	what  string
+	total int64
+	n     int64
+	told  time.Time
+	tenth int64
+	quiet bool
+}
+
+func (a *app) progress(what string, total int64) *meter {
+	return &meter{a: a, what: what, total: total, quiet: a.json || total < 8<<20}
+}
+
+func (m *meter) Write(b []byte) (int, error) {
+	m.add(len(b))
+	return len(b), nil
+}
+
+func (m *meter) add(n int) { m.set(m.n + int64(n)) }
+
+func (m *meter) set(n int64) {
+	m.n = n
+	if m.quiet || m.total <= 0 {
+		return
+	}
+	if isTerminal(m.a.err) {
+		if time.Since(m.told) > 100*time.Millisecond {
+			m.told = time.Now()
+			fmt.Fprintf(m.a.err, "\r%s  %3d %%  %s of %s ", m.what, 100*n/m.total, size(n), size(m.total))
+		}
+	} else if t := 10 * n / m.total; t > m.tenth {
+		m.tenth = t
+		fmt.Fprintf(m.a.err, "%s: %d %%\n", m.what, 10*t)
+	}
+}
+
+func (m *meter) end() {
+	if !m.quiet && m.total > 0 && isTerminal(m.a.err) {
+		fmt.Fprintf(m.a.err, "\r%s  done, %s%s\n", m.what, size(m.n), strings.Repeat(" ", 20))
+	}
 }

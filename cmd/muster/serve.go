@@ -405,6 +405,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		run.Task{Name: "reload", Run: d.watchHangup},
 		run.Task{Name: "log", Run: d.tell},
 		run.Task{Name: "memory", Run: d.tidyMemory},
+		run.Task{Name: "files", Run: d.tidyFiles},
 		run.Watchdog(func(ctx context.Context) error {
 			return d.store.Update(ctx, func(boot.Tx) error { return nil })
 		}),
@@ -794,6 +795,38 @@ func (d *daemon) tell(ctx context.Context) error {
 		case <-more:
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+// tidyFiles removes stored files that nothing refers to: what an upload left that
+// was cut off, by us or by a power cut.
+func (d *daemon) tidyFiles(ctx context.Context) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	// At the start everything older than this process is old; later an upload
+	// may be under way.
+	for age := time.Since(d.started); ; age = time.Hour {
+		all, err := admin.Referred(ctx, d.engine)
+		if err == nil {
+			if d.thisRun != nil {
+				for _, b := range d.thisRun.Files {
+					all[b.Digest] = true
+				}
+			}
+			var n int
+			var bytes int64
+			if n, bytes, err = d.images.Sweep(func(digest string) bool { return all[digest] }, age); n > 0 {
+				d.log.Info("files that nothing refers to were removed", "files", n, "size", size(bytes))
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			d.log.Warn("stored files were not tidied", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
 		}
 	}
 }

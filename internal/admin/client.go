@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -16,6 +17,9 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
 )
 
 // Client speaks to the daemon of one data directory.
@@ -137,6 +141,91 @@ func (c *Client) Events(ctx context.Context, q url.Values, fn func(Entry, json.R
 		}
 		if err := fn(e, raw); err != nil {
 			return err
+		}
+	}
+}
+
+// ImportImage sends an image with its files as one stream; sent is told how many
+// bytes of them have gone.
+func (c *Client) ImportImage(ctx context.Context, src *images.Source, sent func(n int)) (*boot.Image, error) {
+	pr, pw := io.Pipe()
+	go func() { pw.CloseWithError(writeImage(pw, src, sent)) }()
+	resp, err := c.send(ctx, http.MethodPost, "/api/v1/images/import", pr, -1)
+	pr.CloseWithError(io.ErrClosedPipe)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var img boot.Image
+	return &img, json.NewDecoder(resp.Body).Decode(&img)
+}
+
+func writeImage(w io.Writer, src *images.Source, sent func(int)) error {
+	t := tar.NewWriter(w)
+	head, err := json.Marshal(src.Image)
+	if err != nil {
+		return err
+	}
+	if err := t.WriteHeader(&tar.Header{Name: imageHead, Mode: 0o644, Size: int64(len(head))}); err != nil {
+		return err
+	}
+	if _, err := t.Write(head); err != nil {
+		return err
+	}
+	buf := make([]byte, 1<<20)
+	for i := range src.Entries {
+		e := &src.Entries[i]
+		h := &tar.Header{Name: e.Name, Mode: 0o644, Size: e.Size, Typeflag: tar.TypeReg, Format: tar.FormatPAX}
+		if e.Link != "" {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, e.Link, 0
+		}
+		if err := t.WriteHeader(h); err != nil {
+			return err
+		}
+		if e.Link != "" {
+			continue
+		}
+		f, err := e.Open()
+		if err != nil {
+			return err
+		}
+		_, err = io.CopyBuffer(told{t, sent}, struct{ io.Reader }{io.LimitReader(f, e.Size)}, buf)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.Name, err)
+		}
+	}
+	return t.Close()
+}
+
+// told tells how much was written.
+type told struct {
+	io.Writer
+	fn func(int)
+}
+
+func (t told) Write(b []byte) (int, error) {
+	n, err := t.Writer.Write(b)
+	t.fn(n)
+	return n, err
+}
+
+// VerifyImage has the daemon read an image again; fn is called for each line.
+func (c *Client) VerifyImage(ctx context.Context, name string, fn func(Verified)) error {
+	resp, err := c.send(ctx, http.MethodPost, "/api/v1/images/"+url.PathEscape(name)+"/verify", nil, -1)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	d := json.NewDecoder(resp.Body)
+	for {
+		var v Verified
+		if err := d.Decode(&v); err != nil {
+			return fmt.Errorf("verification broke off: %w", err)
+		}
+		fn(v)
+		if v.Done {
+			return nil
 		}
 	}
 }

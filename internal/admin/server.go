@@ -173,13 +173,9 @@ func (s *Server) Handler() http.Handler {
 		c, err := s.Engine.Do(r.Context(), boot.ImportImage{Image: i})
 		return c.Image, err
 	})
-	route("DELETE /api/v1/images/{name}", func(r *http.Request) (any, error) {
-		if err := s.imageUnused(r.Context(), r.PathValue("name")); err != nil {
-			return nil, err
-		}
-		_, err := s.Engine.Do(r.Context(), boot.RemoveImage{Name: r.PathValue("name")})
-		return struct{}{}, err
-	})
+	route("POST /api/v1/images/import", s.importImage)
+	mux.HandleFunc("POST /api/v1/images/{name}/verify", s.verifyImage)
+	route("DELETE /api/v1/images/{name}", s.removeImage)
 	route("GET /api/v1/leases", s.leases)
 	route("DELETE /api/v1/leases/{network}/{addr}", func(r *http.Request) (any, error) {
 		a, err := netip.ParseAddr(r.PathValue("addr"))

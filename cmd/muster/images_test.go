@@ -1,0 +1,259 @@
+// images_test.go: what people import, by the commands they type: real media
+// layouts, hostile archives, and imports that break off.
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/nettest"
+)
+
+// stored lists the files of the store.
+func (r *rig) stored() []string {
+	r.t.Helper()
+	l, err := filepath.Glob(filepath.Join(r.data, "files", "*", "*"))
+	must(r.t, err)
+	return l
+}
+
+type tarEntry struct {
+	name, link, data string
+	kind             byte
+	size             int64 // where it lies about it
+}
+
+func writeTar(t *testing.T, file string, entries ...tarEntry) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for _, e := range entries {
+		if e.kind == 0 {
+			e.kind = tar.TypeReg
+		}
+		if e.size == 0 {
+			e.size = int64(len(e.data))
+		}
+		must(t, w.WriteHeader(&tar.Header{Name: e.name, Linkname: e.link, Typeflag: e.kind, Size: e.size, Mode: 0o644, Format: tar.FormatPAX}))
+		if e.kind == tar.TypeReg {
+			_, err := w.Write([]byte(e.data))
+			must(t, err)
+		}
+	}
+	w.Close() // a lying entry makes it complain; the bytes are what counts
+	must(t, z.Close())
+	must(t, os.WriteFile(file, b.Bytes(), 0o644))
+	return file
+}
+
+// TestImport: media are recognised, stored once, served from inside, verified and
+// removed without a trace.
+func TestImport(t *testing.T) {
+	nettest.Need(t, "xorriso", "curl")
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	tree := t.TempDir()
+	for name, data := range map[string]string{
+		".disk/info":         "Ubuntu-Server 24.04.1 LTS \"Noble Numbat\" - Release amd64 (20240827)\n",
+		"casper/vmlinuz":     strings.Repeat("kernel", 1000),
+		"casper/initrd":      strings.Repeat("initrd", 5000),
+		"pool/main/a.deb":    "a package",
+		"casper/filesystem":  strings.Repeat("x", 100000),
+		"Deep/Folder/FILE.X": "deep",
+	} {
+		must(t, os.MkdirAll(filepath.Join(tree, filepath.Dir(name)), 0o755))
+		must(t, os.WriteFile(filepath.Join(tree, name), []byte(data), 0o644))
+	}
+	iso := filepath.Join(t.TempDir(), "ubuntu.iso")
+	if out, err := exec.Command("xorriso", "-as", "mkisofs", "-R", "-J", "-V", "Ubuntu-Server 24.04.1 LTS amd64", "-o", iso, tree).CombinedOutput(); err != nil {
+		t.Fatalf("xorriso: %v\n%s", err, out)
+	}
+	out := r.muster("image", "import", "noble", iso)
+	if !strings.Contains(out, "Ubuntu Server 24.04") {
+		t.Errorf("import: %s", out)
+	}
+	show := r.muster("image", "show", "noble")
+	for _, want := range []string{"noble.iso", `kernel  = "image:noble/vmlinuz"`, `initrd  = ["image:noble/initrd"]`, "/images/noble/noble.iso"} {
+		if !strings.Contains(show, want) {
+			t.Errorf("image show lacks %q:\n%s", want, show)
+		}
+	}
+	if out := r.muster("image", "verify"); !strings.Contains(out, "noble: 3 files are what they were") {
+		t.Errorf("verify: %s", out)
+	}
+	r.muster("image", "import", "again", iso, "--public")
+	if n := len(r.stored()); n != 3 {
+		t.Errorf("%d files are stored for one disc imported twice, want 3", n)
+	}
+	cli := r.host("cli", "10.77.0.60/24")
+	get := func(path string) string {
+		t.Helper()
+		out, err := cli.Run(r.ctx, "curl", "-sS", "--path-as-is", "http://"+serverAddr+path)
+		must(t, err)
+		return out
+	}
+	if got := get("/images/again/tree/pool/main/a.deb"); got != "a package" {
+		t.Errorf("a file inside the disc: %q", got)
+	}
+	if got := get("/images/again/tree/deep/folder/file.x"); got != "deep" {
+		t.Errorf("a name in another case: %q", got)
+	}
+	for _, p := range []string{"/images/again/tree/../../../muster.db", "/images/again/tree/%2e%2e/x", "/images/again/tree/", "/images/again/tree/pool", "/images/noble/vmlinuz"} {
+		if got := get(p); strings.Contains(got, "kernel") || !strings.Contains(got, " ") {
+			t.Errorf("%s: %.60q", p, got)
+		}
+	}
+
+	// A damaged disk is noticed.
+	var img boot.Image
+	r.json(&img, "image", "show", "noble")
+	file := filepath.Join(r.data, "files", img.Files["vmlinuz"].Digest[:2], img.Files["vmlinuz"].Digest)
+	b, err := os.ReadFile(file)
+	must(t, err)
+	b[7] ^= 1
+	must(t, os.WriteFile(file, b, 0o640))
+	if out := r.fails("image", "verify", "noble"); !strings.Contains(out, "noble/vmlinuz: bytes do not match") {
+		t.Errorf("verify of a damaged file: %s", out)
+	}
+
+	r.muster("image", "rm", "noble")
+	if n := len(r.stored()); n != 3 {
+		t.Errorf("%d files left, although the other image has 3", n)
+	}
+	r.muster("image", "rm", "again")
+	if l := r.stored(); len(l) != 0 {
+		t.Errorf("left: %v", l)
+	}
+}
+
+// TestImportArchive: a netboot archive with links is taken; one that lies or
+// climbs out is refused by its name, and nothing is left.
+func TestImportArchive(t *testing.T) {
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	dir := t.TempDir()
+	ok := writeTar(t, filepath.Join(dir, "netboot.tar.gz"),
+		tarEntry{name: "./debian-installer/amd64/linux", data: "kernel"},
+		tarEntry{name: "./debian-installer/amd64/initrd.gz", data: "initrd"},
+		tarEntry{name: "./linux", link: "debian-installer/amd64/linux", kind: tar.TypeSymlink},
+		tarEntry{name: "./version.info", data: "Debian version:  12 (bookworm)\n"})
+	r.muster("image", "import", "di", ok)
+	var img boot.Image
+	r.json(&img, "image", "show", "di")
+	if img.Files["linux"] != img.Files["debian-installer/amd64/linux"] || len(img.Files) != 4 {
+		t.Errorf("imported: %+v", img)
+	}
+	r.muster("image", "rm", "di")
+	deep := strings.Repeat("d/", 10000) + "f"
+	for _, c := range []struct {
+		name, want string
+		entries    []tarEntry
+	}{
+		{"climbs", "outside the image", []tarEntry{{name: "a", data: "x"}, {name: "../../etc/passwd", data: "x"}}},
+		{"absolute", "outside the image", []tarEntry{{name: "/etc/passwd", data: "x"}}},
+		{"link out", "outside the archive", []tarEntry{{name: "a", link: "/etc/shadow", kind: tar.TypeSymlink}, {name: "b", data: "x"}}},
+		{"link up", "outside the archive", []tarEntry{{name: "a/b", link: "../../x", kind: tar.TypeSymlink}, {name: "b", data: "x"}}},
+		{"link nowhere", "not in it", []tarEntry{{name: "a", link: "gone", kind: tar.TypeSymlink}, {name: "b", data: "x"}}},
+		{"link loop", "not in it", []tarEntry{{name: "a", link: "b", kind: tar.TypeSymlink}, {name: "b", link: "a", kind: tar.TypeSymlink}, {name: "c", data: "x"}}},
+		{"device", "no file", []tarEntry{{name: "sda", kind: tar.TypeBlock}}},
+		{"deep", "folders deep", []tarEntry{{name: deep, data: "x"}}},
+		{"twice", "twice", []tarEntry{{name: "a", data: "x"}, {name: "a", data: "y"}}},
+		{"truncated", "unexpected EOF", []tarEntry{{name: "a", data: "x"}, {name: "b", data: "x", size: 1 << 20}}},
+		{"bomb", "unpacks to more", []tarEntry{{name: "a", data: "x", size: 1 << 40}}},
+		{"bad name", "only letters", []tarEntry{{name: "a b;reboot", data: "x"}}},
+		{"empty", "no file in it", nil},
+	} {
+		file := writeTar(t, filepath.Join(dir, "bad.tar.gz"), c.entries...)
+		if out := r.fails("image", "import", "bad", file); !strings.Contains(out, c.want) {
+			t.Errorf("%s: %.300s", c.name, out)
+		}
+		if l := r.stored(); len(l) != 0 {
+			t.Errorf("%s left %v", c.name, l)
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "bad.iso"), bytes.Repeat([]byte{7}, 1<<20), 0o644))
+	if out := r.fails("image", "import", "bad", filepath.Join(dir, "bad.iso")); !strings.Contains(out, "bad.iso") {
+		t.Errorf("noise called .iso: %s", out)
+	}
+	must(t, os.Symlink("/etc/passwd", filepath.Join(dir, "link")))
+	if out := r.fails("image", "import", "bad", dir); !strings.Contains(out, "link") {
+		t.Errorf("a folder with a link out of it: %s", out)
+	}
+	big := filepath.Join(dir, "big.img")
+	must(t, os.WriteFile(big, []byte("kernel"), 0o644))
+	if out := r.fails("image", "import", "bad", big, "--sha256", strings.Repeat("0", 64)); !strings.Contains(out, "do not match") {
+		t.Errorf("a wrong digest: %s", out)
+	}
+}
+
+// TestImportBreaksOff: a command that is killed in the middle, a full disk, and a
+// daemon that is killed leave nothing.
+func TestImportBreaksOff(t *testing.T) {
+	r := newRig(t)
+	small := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", small).CombinedOutput(); err != nil {
+		t.Skipf("no tmpfs: %s", out)
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", "-l", small).Run() })
+	r.data = filepath.Join(small, "data")
+	r.serveConfig(fullNetwork)
+	dir := t.TempDir()
+	for i := range 6 {
+		must(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("part%d", i)), bytes.Repeat([]byte{byte(i + 1)}, 10<<20), 0o644))
+	}
+	if out := r.fails("image", "import", "big", dir); !strings.Contains(out, "no space left on device") {
+		t.Errorf("a full disk: %s", out)
+	}
+	if l := r.stored(); len(l) != 0 {
+		t.Errorf("a full disk left %v", l)
+	}
+
+	// A file that never ends stands for a slow one: the command is killed in it.
+	slow := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(slow, "a"), bytes.Repeat([]byte{1}, 1<<20), 0o644))
+	must(t, os.WriteFile(filepath.Join(slow, "b"), bytes.Repeat([]byte{2}, 30<<20), 0o644))
+	cmd := r.srv.Command(r.ctx, "sh", "-c", "exec \"$0\" image import slow \"$1\"", program(t), slow)
+	cmd.Env = append(os.Environ(), "MUSTER_DATA_DIR="+r.data)
+	must(t, cmd.Start())
+	r.wait("the first file to be stored", 20*time.Second, func() error {
+		if len(r.stored()) == 0 {
+			return fmt.Errorf("nothing is stored yet")
+		}
+		return nil
+	})
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	r.wait("the import to be cleaned up", 20*time.Second, func() error {
+		if l := r.stored(); len(l) != 0 {
+			if out := r.muster("image", "list"); strings.Contains(out, "slow") {
+				return nil // it was through before it was killed
+			}
+			return fmt.Errorf("left: %v", l)
+		}
+		return nil
+	})
+
+	// What a crash left is gone after the next start.
+	must(t, os.MkdirAll(filepath.Join(r.data, "files", "ab"), 0o750))
+	orphan := filepath.Join(r.data, "files", "ab", "ab"+strings.Repeat("0", 62))
+	must(t, os.WriteFile(orphan, []byte("half an import"), 0o640))
+	r.stop(true)
+	r.serveConfig(fullNetwork)
+	r.wait("the sweep of the start", 10*time.Second, func() error {
+		if _, err := os.Stat(orphan); err == nil {
+			return fmt.Errorf("it is still there")
+		}
+		return nil
+	})
+}

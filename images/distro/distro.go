@@ -1,0 +1,288 @@
+// Package distro knows installation media: by what a distribution's medium is
+// told, where its kernels are and what they must be told to find the rest of
+// it over HTTP. All of that is data, one small file a distribution, in the
+// folder data; the code only compares. It must not know how files are stored
+// or served.
+package distro
+
+// This file reads the data and says what may stand in it.
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/musterboot/muster/internal/tomlfile"
+)
+
+//go:embed data/*.toml
+var data embed.FS
+
+// Kinds of boot.
+const (
+	Linux = "linux" // kernel, initrds and a command line
+	ESXi  = "esxi"  // mboot.efi with a boot.cfg, see BootConfig
+)
+
+// Distro is one data file.
+type Distro struct {
+	Name  string   `toml:"name"`
+	Title string   `toml:"title"`
+	Kind  string   `toml:"kind"`
+	Notes []string `toml:"notes"` // what people should know, a sentence each
+
+	// Tree says that the installer fetches files of the medium, which must be
+	// served as @IMAGE@/tree/PATH; WholeISO that it fetches the medium itself,
+	// as @ISO@; ISOInInitrd that the medium must lie in the initial file
+	// system under this name (iPXE: "initrd URL NAME").
+	Tree        bool   `toml:"tree"`
+	WholeISO    bool   `toml:"whole_iso"`
+	ISOInInitrd string `toml:"iso_in_initrd"`
+
+	// NeedsMedium says that the initrd looks for the medium in the machine: it
+	// boots from the network, and then asks for a CD.
+	NeedsMedium bool `toml:"needs_medium"`
+
+	Detect   []Condition      `toml:"detect"` // one of them must hold
+	Version  []Source         `toml:"version"`
+	Arches   []ArchSpec       `toml:"arch"`
+	Variants []VariantSpec    `toml:"variant"`
+	Params   map[string]Param `toml:"params"` // that a command line uses
+
+	file string
+}
+
+// Condition holds if all that it names is so.
+type Condition struct {
+	Label  []string          `toml:"label"`  // volume labels; one must fit
+	Files  []string          `toml:"files"`  // each must be there
+	Absent []string          `toml:"absent"` // none may be there
+	Text   map[string]string `toml:"text"`   // file: regular expression found in it
+
+	exprs map[string]*regexp.Regexp // of Text
+}
+
+// Source is where a version stands: the groups of Match, joined.
+type Source struct {
+	File  string `toml:"file"` // none: the volume label
+	Match string `toml:"match"`
+	Join  string `toml:"join"` // "." if not given
+
+	match *regexp.Regexp
+}
+
+// ArchSpec is a kernel. Of several for one platform the first that is there
+// counts. A * stands for any part of a name; in an initrd or extra file it
+// stands for what it stood for in the kernel's.
+type ArchSpec struct {
+	Condition
+	Platform string   `toml:"platform"` // x64 or arm64
+	Kernel   string   `toml:"kernel"`
+	Initrd   []string `toml:"initrd"`
+	Extra    []string `toml:"extra"` // what else must be there for it to boot
+}
+
+// VariantSpec is a way to boot it; the first that applies is the one taken if
+// nobody chooses.
+type VariantSpec struct {
+	Condition
+	Name    string `toml:"name"`
+	Title   string `toml:"title"`
+	Cmdline string `toml:"cmdline"` // see Expand
+}
+
+// Param is a value that a command line asks for as {{ .Params.NAME }}.
+type Param struct {
+	Name    string `toml:"-"`
+	Default string `toml:"default"`
+	Help    string `toml:"help"`
+}
+
+var known = map[string][]string{
+	"":        {"name", "title", "kind", "notes", "tree", "whole_iso", "iso_in_initrd", "needs_medium", "detect", "version", "arch", "variant", "params"},
+	"detect":  {"label", "files", "absent", "text"},
+	"version": {"file", "match", "join"},
+	"arch":    {"platform", "kernel", "initrd", "extra", "label", "files", "absent", "text"},
+	"variant": {"name", "title", "cmdline", "label", "files", "absent", "text"},
+}
+
+// All returns what is known, by name.
+func All() []Distro { return slices.Clone(load()) }
+
+// The data is part of the program and read whole by its test: that it does not
+// parse cannot happen to a user.
+var load = sync.OnceValue(func() []Distro {
+	files, err := fs.Glob(data, "data/*.toml")
+	var all []Distro
+	for _, f := range files {
+		b, e := data.ReadFile(f)
+		err = errors.Join(err, e)
+		d, e := parse(f, b)
+		err = errors.Join(err, e)
+		if d != nil {
+			all = append(all, *d)
+		}
+	}
+	if err != nil {
+		panic(err)
+	}
+	return all
+})
+
+var (
+	nameRE = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	mark   = regexp.MustCompile(`@[A-Z]+@`)
+)
+
+// parse reads a data file strictly.
+func parse(file string, b []byte) (*Distro, error) {
+	d := &Distro{file: path.Base(file)}
+	f, err := tomlfile.Decode(d.file, b, d, known)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case d.Name+".toml" != d.file || !nameRE.MatchString(d.Name):
+		return nil, f.Errorf("name", 0, "name %q: want the name of the file", d.Name)
+	case d.Title == "":
+		return nil, f.Errorf("title", 0, "a title is missing")
+	case d.Kind != Linux && d.Kind != ESXi:
+		return nil, f.Errorf("kind", 0, "kind %q: want linux or esxi", d.Kind)
+	case len(d.Detect) == 0 || len(d.Arches) == 0 || len(d.Variants) == 0:
+		return nil, f.Errorf("name", 0, "want at least one [[detect]], [[arch]] and [[variant]]")
+	case d.ISOInInitrd != "" && !d.WholeISO:
+		return nil, f.Errorf("iso_in_initrd", 0, "without whole_iso there is no ISO to put into the initrd")
+	}
+	for i := range d.Detect {
+		c := &d.Detect[i]
+		if len(c.Label)+len(c.Files)+len(c.Text) == 0 {
+			return nil, f.Errorf("detect", i, "names nothing that a medium must have")
+		}
+		if err := c.compile(); err != nil {
+			return nil, f.Errorf("detect", i, "%v", err)
+		}
+	}
+	for i := range d.Version {
+		s := &d.Version[i]
+		if s.match, err = regexp.Compile(s.Match); err != nil || s.match.NumSubexp() == 0 {
+			return nil, f.ErrorIn("version", i, "match", "match %q: want a regular expression with a group (%v)", s.Match, err)
+		}
+		if s.Join == "" {
+			s.Join = "."
+		}
+		if err := checkPattern(s.File); s.File != "" && err != nil {
+			return nil, f.ErrorIn("version", i, "file", "%v", err)
+		}
+	}
+	for i := range d.Arches {
+		a := &d.Arches[i]
+		if a.Platform != "x64" && a.Platform != "arm64" {
+			return nil, f.ErrorIn("arch", i, "platform", "platform %q: want x64 or arm64", a.Platform)
+		}
+		stars := strings.Count(a.Kernel, "*")
+		for _, p := range slices.Concat([]string{a.Kernel}, a.Initrd, a.Extra) {
+			if err := checkPattern(p); err != nil {
+				return nil, f.Errorf("arch", i, "%v", err)
+			}
+			if strings.Count(p, "*") > stars {
+				return nil, f.Errorf("arch", i, "%q has a * that the kernel has not", p)
+			}
+		}
+		if d.Kind == Linux && len(a.Initrd) == 0 {
+			return nil, f.Errorf("arch", i, "an initrd is missing")
+		}
+		if err := a.compile(); err != nil {
+			return nil, f.Errorf("arch", i, "%v", err)
+		}
+	}
+	for i := range d.Variants {
+		v := &d.Variants[i]
+		if !nameRE.MatchString(v.Name) || v.Title == "" {
+			return nil, f.Errorf("variant", i, "want a name of small letters and a title")
+		}
+		if slices.ContainsFunc(d.Variants[:i], func(o VariantSpec) bool { return o.Name == v.Name && o.Title != v.Title }) {
+			return nil, f.Errorf("variant", i, "variant %q has another title above", v.Name)
+		}
+		if err := v.compile(); err != nil {
+			return nil, f.Errorf("variant", i, "%v", err)
+		}
+		for _, m := range mark.FindAllString(v.Cmdline, -1) {
+			if !slices.Contains(marks, m) {
+				return nil, f.ErrorIn("variant", i, "cmdline", "%s is no mark; known are %s", m, strings.Join(marks, ", "))
+			}
+		}
+		if strings.Contains(v.Cmdline, "@IMAGE@/tree") && !d.Tree || strings.Contains(v.Cmdline, "@ISO@") && !d.WholeISO {
+			return nil, f.ErrorIn("variant", i, "cmdline", "it fetches what tree or whole_iso says is not served")
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(d.Params)) {
+		p := d.Params[n]
+		if p.Help == "" {
+			return nil, f.Errorf("params."+n, 0, "parameter %s: help is missing", n)
+		}
+		p.Name = n
+		d.Params[n] = p
+	}
+	return d, nil
+}
+
+func (c *Condition) compile() error {
+	for _, p := range slices.Concat(c.Files, c.Absent, slices.Sorted(maps.Keys(c.Text))) {
+		if err := checkPattern(p); err != nil {
+			return err
+		}
+	}
+	for _, l := range c.Label {
+		if _, err := path.Match(l, ""); err != nil || l == "" {
+			return fmt.Errorf("label %q is no pattern", l)
+		}
+	}
+	c.exprs = map[string]*regexp.Regexp{}
+	for f, expr := range c.Text {
+		re, err := regexp.Compile(expr)
+		if err != nil {
+			return err
+		}
+		c.exprs[f] = re
+	}
+	return nil
+}
+
+// checkPattern accepts a relative path with at most one * in each part.
+func checkPattern(p string) error {
+	if !fs.ValidPath(p) || p == "." || strings.ContainsAny(p, `?[\`) {
+		return fmt.Errorf("%q: want a relative path", p)
+	}
+	for part := range strings.SplitSeq(p, "/") {
+		if strings.Count(part, "*") > 1 {
+			return fmt.Errorf("%q: one * in each part is enough", p)
+		}
+	}
+	return nil
+}
+
+// marks stand in command lines for what only the importer knows.
+var marks = []string{"@IMAGE@", "@ISO@", "@HOST@", "@PATH@"}
+
+// Expand puts an image's name into a command line, which then is a template
+// for the machine that boots:
+//
+//	@IMAGE@  the image's URL, {{ .BaseURL }}/images/NAME
+//	@ISO@    the URL of the medium itself, @IMAGE@/NAME.iso
+//	@HOST@   host and port of that URL, for installers that ask for parts
+//	@PATH@   the path of {{ .BaseURL }}, beginning with a slash
+func Expand(cmdline, name string) string {
+	return strings.NewReplacer(
+		"@IMAGE@", "{{ .BaseURL }}/images/"+name,
+		"@ISO@", "{{ .BaseURL }}/images/"+name+"/"+name+".iso",
+		"@HOST@", `{{ index (split "/" .BaseURL) 2 }}`,
+		"@PATH@", `/{{ index (split "/" .BaseURL) 3 }}/{{ index (split "/" .BaseURL) 4 }}`,
+	).Replace(cmdline)
+}

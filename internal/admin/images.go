@@ -1,0 +1,224 @@
+// images.go: images come in as one stream, so that one that breaks off leaves
+// nothing, and are looked at again when somebody wonders about a disk.
+
+package admin
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/templates"
+)
+
+// imageHead is the first entry of an import's stream: the image without its
+// files, as JSON. The files follow as entries of their own.
+const imageHead = ".image.json"
+
+// importImage stores an image from a tar stream: all of it, or nothing.
+func (s *Server) importImage(r *http.Request) (any, error) {
+	t := tar.NewReader(r.Body)
+	h, err := t.Next()
+	if err != nil || h.Name != imageHead || h.Size > maxJSON {
+		return nil, boot.OrderError("an import begins with the image's description")
+	}
+	var img boot.Image
+	if err := json.NewDecoder(t).Decode(&img); err != nil {
+		return nil, boot.OrderError("description of the image: %v", err)
+	}
+	img.Files = map[string]boot.Blob{}
+	b := s.Files.Begin()
+	kept := false
+	defer func() {
+		if kept {
+			b.Keep()
+			return
+		}
+		in, err := s.referred(context.WithoutCancel(r.Context()))
+		if err != nil {
+			s.Log.Error("an import that failed could not be cleaned up; the next start does it", "image", img.Name, "err", err)
+			b.Keep()
+			return
+		}
+		b.Discard(in)
+	}()
+	for {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, boot.OrderError("the import broke off: %v", err)
+		}
+		if err := templates.ValidFile(h.Name); err != nil {
+			return nil, boot.OrderError("%v", err)
+		}
+		if len(img.Files) >= images.MaxFiles {
+			return nil, boot.OrderError("an image holds at most %d files", images.MaxFiles)
+		}
+		if h.Typeflag == tar.TypeLink {
+			blob, ok := img.Files[h.Linkname]
+			if !ok {
+				return nil, boot.OrderError("%s is a link to %s, which was not sent", h.Name, h.Linkname)
+			}
+			img.Files[h.Name] = blob
+			continue
+		}
+		blob, err := b.Put(r.Context(), t)
+		if err != nil {
+			return nil, boot.OrderError("%s: %v", h.Name, err)
+		}
+		if blob.Size != h.Size {
+			return nil, boot.OrderError("%s broke off after %d of %d bytes", h.Name, blob.Size, h.Size)
+		}
+		img.Files[h.Name] = blob
+	}
+	if img.Tree != "" && img.Files[img.Tree] == (boot.Blob{}) {
+		return nil, boot.OrderError("the image names %s as its disc, which was not sent", img.Tree)
+	}
+	c, err := s.Engine.Do(r.Context(), boot.ImportImage{Image: img})
+	if err != nil {
+		return nil, err
+	}
+	kept = true
+	return c.Image, nil
+}
+
+// referred tells which stored files a template or an image has, at this moment.
+func (s *Server) referred(ctx context.Context) (func(string) bool, error) {
+	all, err := Referred(ctx, s.Engine)
+	return func(d string) bool { return all[d] }, err
+}
+
+// Referred lists the digests that templates and images refer to.
+func Referred(ctx context.Context, e *boot.Engine) (map[string]bool, error) {
+	all := map[string]bool{}
+	note := func(files map[string]boot.Blob) {
+		for _, b := range files {
+			all[b.Digest] = true
+		}
+	}
+	for after := boot.TemplateID(0); ; {
+		var ts []*boot.Template
+		if err := e.View(ctx, func(tx boot.ReadTx) (err error) { ts, err = tx.Templates(after, page); return err }); err != nil {
+			return nil, err
+		}
+		for _, t := range ts {
+			after = t.ID
+			note(t.Files)
+		}
+		if len(ts) < page {
+			break
+		}
+	}
+	for after := ""; ; {
+		var is []*boot.Image
+		if err := e.View(ctx, func(tx boot.ReadTx) (err error) { is, err = tx.Images(after, page); return err }); err != nil {
+			return nil, err
+		}
+		for _, i := range is {
+			after = i.Name
+			note(i.Files)
+		}
+		if len(is) < page {
+			break
+		}
+	}
+	for _, t := range e.Policy().Templates {
+		note(t.Files) // those of this run are in no store
+	}
+	return all, nil
+}
+
+// removeImage forgets an image, and its files where nothing else has them.
+func (s *Server) removeImage(r *http.Request) (any, error) {
+	name := r.PathValue("name")
+	if err := s.imageUnused(r.Context(), name); err != nil {
+		return nil, err
+	}
+	var old *boot.Image
+	if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { old, err = tx.Image(name); return err }); err != nil {
+		return nil, err
+	}
+	if _, err := s.Engine.Do(r.Context(), boot.RemoveImage{Name: name}); err != nil {
+		return nil, err
+	}
+	in, err := s.referred(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	var gone []string
+	for _, b := range old.Files {
+		if !in(b.Digest) {
+			gone = append(gone, b.Digest)
+		}
+	}
+	return struct{}{}, s.Files.Remove(gone...)
+}
+
+// Verified is one line of a verification: progress, then a verdict for each file
+// that is wrong, then Done.
+type Verified struct {
+	Read  int64  `json:"read"`
+	Total int64  `json:"total"`
+	File  string `json:"file,omitempty"`
+	Wrong string `json:"wrong,omitempty"`
+	Done  bool   `json:"done,omitempty"`
+	Files int    `json:"files,omitempty"`
+}
+
+// verifyImage reads every file of an image again and compares.
+func (s *Server) verifyImage(w http.ResponseWriter, r *http.Request) {
+	var img *boot.Image
+	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { img, err = tx.Image(r.PathValue("name")); return err })
+	if err == nil && img == nil {
+		err = boot.OrderError("no image is called %s (muster image list)", r.PathValue("name"))
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
+	v := Verified{}
+	seen := map[string]error{}
+	for _, b := range img.Files {
+		if _, twice := seen[b.Digest]; !twice {
+			seen[b.Digest] = nil
+			v.Total += b.Size
+		}
+	}
+	checked := map[string]bool{}
+	told := time.Now()
+	for _, name := range slices.Sorted(maps.Keys(img.Files)) {
+		b := img.Files[name]
+		if !checked[b.Digest] {
+			checked[b.Digest] = true
+			seen[b.Digest] = s.Files.Verify(r.Context(), b, func(n int64) {
+				if v.Read += n; time.Since(told) > 200*time.Millisecond {
+					told = time.Now()
+					_ = enc.Encode(v)
+					_ = rc.Flush()
+				}
+			})
+		}
+		if r.Context().Err() != nil {
+			return
+		}
+		if err := seen[b.Digest]; err != nil {
+			_ = enc.Encode(Verified{File: name, Wrong: fmt.Sprint(err)})
+		}
+		v.Files++
+	}
+	v.Done = true
+	_ = enc.Encode(v)
+}
