@@ -158,6 +158,7 @@ func (s *handshakes) fault(x *shaking, err error) *boot.Fault {
 	var noTLS tls.RecordHeaderError
 	local := addrOf(x.LocalAddr())
 	h := x.hello
+	leaf := s.leaf(h)
 	says := func(alert string) bool {
 		return strings.Contains(err.Error(), "remote error") && strings.Contains(err.Error(), alert)
 	}
@@ -170,14 +171,19 @@ func (s *handshakes) fault(x *shaking, err error) *boot.Fault {
 		f.Reason, f.Text = boot.NoCipher, "its firmware has no ephemeral key exchange, and RSA key exchange is not allowed: set firmware_tls = true in [https], or boot it over http"
 	case strings.Contains(err.Error(), "no cipher suite"), strings.Contains(err.Error(), "unsupported version"), says(handshakeFailed):
 		f.Reason, f.Text = boot.NoCipher, fmt.Sprintf("no cipher or version that both sides have; it offers %s", offers(h))
-	case !s.covers(x, local):
+	case leaf != nil && time.Now().After(leaf.NotAfter):
+		f.Reason, f.Text = boot.Clock, "the server's certificate ended on "+leaf.NotAfter.Format(time.DateOnly)+": renew it"
+	case leaf != nil && !covers(leaf, h, local):
 		f.Reason, f.Text = boot.BadName, fmt.Sprintf("the server's certificate does not hold %s, which is the address in its URL: sign it for that address (subjectAltName IP:%s)", local, local)
 	case says(certExpired):
 		f.Reason, f.Text = boot.Clock, "it finds the certificate's dates wrong: compare its clock with this one, and the certificate's dates"
 	case says(unknownCA), says(badCertificate), says(certUnknown), cutOff(err):
 		// edk2 answers a certificate it does not trust with one of these, or by
 		// hanging up.
-		f.Reason, f.Text = boot.UnknownCA, "it does not trust the server's certificate: enrol the CA in its firmware setup (Tls Auth Configuration, Server CA; the file: muster ca export), and check its clock"
+		f.Reason, f.Text = boot.UnknownCA, "it does not trust the server's certificate: enrol the CA in its firmware setup (Tls Auth Configuration, Server CA; the file: muster ca export --der)"
+		if leaf != nil && leaf.NotBefore.Year() > 2000 {
+			f.Text += ", and check its clock: the certificate begins on " + leaf.NotBefore.Format(time.DateOnly)
+		}
 	default:
 		f.Reason, f.Text = boot.OtherFault, "the handshake failed"
 	}
@@ -189,21 +195,27 @@ func cutOff(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "connection reset")
 }
 
-// covers reports a certificate that names the address that was spoken to, or
-// the name that was asked for. Where that cannot be told it is assumed.
-func (s *handshakes) covers(x *shaking, local netip.Addr) bool {
-	c, err := s.secure.Certificate(x.hello)
+// leaf is the certificate that a client was shown, or nil.
+func (s *handshakes) leaf(h *tls.ClientHelloInfo) *x509.Certificate {
+	if h == nil {
+		return nil
+	}
+	c, err := s.secure.Certificate(h)
 	if err != nil || c == nil || len(c.Certificate) == 0 {
-		return true
+		return nil
 	}
-	leaf := c.Leaf
-	if leaf == nil {
-		if leaf, err = x509.ParseCertificate(c.Certificate[0]); err != nil {
-			return true
-		}
+	if c.Leaf != nil {
+		return c.Leaf
 	}
-	if name := x.hello.ServerName; name != "" {
-		return leaf.VerifyHostname(name) == nil
+	l, _ := x509.ParseCertificate(c.Certificate[0])
+	return l
+}
+
+// covers reports a certificate for the address that was spoken to, or for the
+// name that was asked for.
+func covers(leaf *x509.Certificate, h *tls.ClientHelloInfo, local netip.Addr) bool {
+	if h.ServerName != "" {
+		return leaf.VerifyHostname(h.ServerName) == nil
 	}
 	return leaf.VerifyHostname(local.String()) == nil
 }
