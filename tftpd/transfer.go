@@ -19,7 +19,8 @@ type transfer struct {
 	opened  bool          // the OACK was acknowledged, or there was none
 	base    int64         // last block acknowledged
 	sent    int64         // last block sent
-	mending int64         // blocks up to here are a repetition: a second one waits for the time-out
+	mending int64         // blocks up to here were sent before the last repetition
+	mends   int           // repetitions since base passed mending the last time
 	resent  bool          // the window after base was sent again already: dup ACKs wait
 	silent  time.Duration // since the client last got on
 	backoff bool          // the flight in the air is a repetition: no RTT from it
@@ -81,6 +82,7 @@ func (t *transfer) ack(block uint16, rtt time.Duration) step {
 		}
 		t.opened = true
 		t.measure(rtt)
+		t.relax()
 		return t.flight()
 	}
 	ahead := int64(block - uint16(t.base)) // modulo 65536
@@ -95,35 +97,49 @@ func (t *transfer) ack(block uint16, rtt time.Duration) step {
 		if t.window == 1 || t.resent || t.base == t.sent || early {
 			return nothing
 		}
-		t.resent, t.backoff = true, true
-		return t.flight()
+		return t.mend()
 	case ahead > t.sent-t.base:
 		return nothing // from an older window
 	}
 	t.base += ahead
-	t.silent = 0
+	t.silent, t.resent = 0, false
 	if t.base >= t.last {
 		return step{done: true, from: 1, to: 0}
 	}
 	if !t.backoff {
 		t.measure(rtt)
 	}
+	t.relax()
+	if t.base >= t.mending {
+		t.mends = 0
+	}
 	switch {
 	case t.base == t.sent:
-		t.resent, t.backoff, t.mending = false, false, 0
+		t.backoff, t.mending = false, 0
 		return t.flight()
-	case t.base < t.mending || early:
+	case early || t.mends >= maxMends:
 		// The rest was sent again already. A client that sees packets out of
-		// order acknowledges many times over; answering each with a window
-		// would be a storm. Only what it has never been sent goes out, so that
-		// its window fills.
+		// order acknowledges many times over, and some acknowledge every block;
+		// answering each with a window would be a storm. Only what it has never
+		// been sent goes out, so that its window fills.
 		fresh := t.sent + 1
 		s := t.flight()
 		s.from = fresh
 		return s
 	}
 	// An ACK inside the window: the rest is lost.
-	t.mending, t.resent, t.backoff = t.sent, true, true
+	return t.mend()
+}
+
+// maxMends bounds what ACKs alone can have sent again of one window; then the
+// time-out decides.
+const maxMends = 3
+
+// mend sends the window after base again.
+func (t *transfer) mend() step {
+	t.resent, t.backoff = true, true
+	t.mends++
+	t.mending = max(t.mending, t.sent)
 	return t.flight()
 }
 
@@ -141,7 +157,7 @@ func (t *transfer) timeout() step {
 	if !t.fixed {
 		t.rto = min(2*t.rto, maxRTO)
 	}
-	t.resent, t.backoff, t.mending = true, true, t.sent
+	t.resent, t.backoff, t.mending, t.mends = false, true, t.sent, 0
 	if !t.opened {
 		return step{oack: true, from: 1, to: 0}
 	}
@@ -162,7 +178,13 @@ func (t *transfer) measure(rtt time.Duration) {
 		t.rttvar += ((t.srtt - rtt).Abs() - t.rttvar) / 4
 		t.srtt += (rtt - t.srtt) / 8
 	}
-	t.rto = min(max(t.srtt+4*t.rttvar, minRTO), maxRTO)
+}
+
+// relax ends the backing off of a time-out: the client got on.
+func (t *transfer) relax() {
+	if !t.fixed && t.srtt > 0 {
+		t.rto = min(max(t.srtt+4*t.rttvar, minRTO), maxRTO)
+	}
 }
 
 // acked counts the bytes the client has confirmed.
