@@ -22,6 +22,7 @@ const (
 	grubLocked = "locked.cfg"
 	grubOpen   = "open.cfg"
 	grubDirect = "direct.cfg" // open.cfg could not start iPXE
+	grubDisk   = "disk.cfg"   // a person asked for the local disk
 )
 
 // script says which kind of script is asked for, or "".
@@ -32,7 +33,7 @@ func (t *turn) script() string {
 		return scriptFile
 	case b == grubConfig, strings.HasPrefix(b, grubConfig+"-"):
 		return grubConfig
-	case t.file == grubLocked, t.file == grubOpen, t.file == grubDirect:
+	case t.file == grubLocked, t.file == grubOpen, t.file == grubDirect, t.file == grubDisk:
 		return t.file
 	}
 	return ""
@@ -50,6 +51,9 @@ func ruleScript(t *turn) (bool, error) {
 	if s == grubConfig {
 		// Never refused: GRUB without it stays at its prompt for good.
 		return t.builtin("stub", "is it locked down?")
+	}
+	if s == grubDisk {
+		return t.builtin("local", "booting the local disk")
 	}
 	if t.host == nil && t.barred != "" && !t.grub {
 		return t.refuse(false, "%s", t.barred)

@@ -108,7 +108,7 @@ const piCmdline = "cmdline.txt"
 func (c *Compiled) grubBoots() bool { return c.boot != nil || c.made["grub.cfg"] != nil }
 
 func reserved(name string) bool {
-	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/")
+	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || name == "disk.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/")
 }
 
 // lang is a language whose values must be checked, whether or not the author of
