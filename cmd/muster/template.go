@@ -26,7 +26,7 @@ import (
 
 func (a *app) templateCmd() *cobra.Command {
 	c := &cobra.Command{Use: "template", Short: "What machines boot", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(a.templatePushCmd(), a.templateLintCmd(), a.templateListCmd(), a.templateShowCmd(), a.templateRemoveCmd())
+	c.AddCommand(a.templatePushCmd(), a.templateLintCmd(), a.templateListCmd(), a.templateShowCmd(), a.templateRemoveCmd(), a.templateImportDirCmd())
 	return c
 }
 
@@ -123,25 +123,27 @@ func (a *app) templatePushCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "push DIR", Short: "Store a template's folder as a new version", Args: exactly(1, "a folder"),
 		Example: "  muster template push ./rescue",
-		RunE: func(c *cobra.Command, args []string) error {
-			fl, s, err := lint(args[0])
-			if err != nil {
-				return err
-			}
-			cl := a.client()
-			if err := a.upload(c.Context(), cl, fl, args[0]); err != nil {
-				return err
-			}
-			var out admin.Pushed
-			if err := cl.Call(c.Context(), http.MethodPost, "/api/v1/templates", admin.Push{Files: fl}, &out); err != nil {
-				return err
-			}
-			for _, w := range out.Warnings {
-				fmt.Fprintln(a.err, "warning: "+w)
-			}
-			return a.said(out, "%s version %d stored, %d files", s.Name, out.Template.Version, len(fl))
-		},
+		RunE:    func(c *cobra.Command, args []string) error { return a.push(c.Context(), args[0]) },
 	}
+}
+
+func (a *app) push(ctx context.Context, dir string) error {
+	fl, s, err := lint(dir)
+	if err != nil {
+		return err
+	}
+	cl := a.client()
+	if err := a.upload(ctx, cl, fl, dir); err != nil {
+		return err
+	}
+	var out admin.Pushed
+	if err := cl.Call(ctx, http.MethodPost, "/api/v1/templates", admin.Push{Files: fl}, &out); err != nil {
+		return err
+	}
+	for _, w := range out.Warnings {
+		fmt.Fprintln(a.err, "warning: "+w)
+	}
+	return a.said(out, "%s version %d stored, %d files", s.Name, out.Template.Version, len(fl))
 }
 
 func (a *app) templateListCmd() *cobra.Command {
