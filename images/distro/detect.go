@@ -233,10 +233,10 @@ func (m *medium) found(d *Distro) (*Found, error) {
 	}
 	if len(f.Arches) == 0 {
 		switch {
-		case len(missing) > 0:
-			return nil, fmt.Errorf("it looks like %s, and has no %s, which %s asks for: is it complete?", d.Title, strings.Join(missing, " and no "), d.file)
 		case len(others) > 0:
 			return nil, fmt.Errorf("it looks like %s, but %s, which %s does not know", d.Title, strings.Join(others, " and "), d.file)
+		case len(missing) > 0:
+			return nil, fmt.Errorf("it looks like %s, and has no %s, which %s asks for: is it complete?", d.Title, strings.Join(missing, " and no "), d.file)
 		}
 		return nil, fmt.Errorf("it looks like %s, for none of the architectures that %s knows", d.Title, d.file)
 	}

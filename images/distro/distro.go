@@ -133,6 +133,7 @@ var load = sync.OnceValue(func() []Distro {
 	if err != nil {
 		panic(err)
 	}
+	slices.SortFunc(all, func(a, b Distro) int { return strings.Compare(a.Name, b.Name) })
 	return all
 })
 

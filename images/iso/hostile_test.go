@@ -81,6 +81,42 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// eager reports io.EOF with the last byte, as io.ReaderAt allows.
+type eager struct{ sparse }
+
+func (r *eager) ReadAt(b []byte, off int64) (int, error) {
+	n, err := r.sparse.ReadAt(b, off)
+	if off+int64(n) == r.size {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Descriptors without an end are read up to a bound, and the last sector is
+// read whole.
+func TestOpenReads(t *testing.T) {
+	m := newImg(500)
+	for n := 17; n < 500; n++ {
+		copy(m.sector(n), "\x03CD001\x01")
+	}
+	both32(m.sector(16)[158:], 499)
+	r := &eager{sparse{b: m.b, size: int64(len(m.b))}}
+	m.dir(499, m.file("f", 30, "f"))
+	iso, err := Open(r, r.size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.reads > maxDescriptors+5 {
+		t.Errorf("%d reads", r.reads)
+	}
+	if _, err := iso.Stat("f.;1"); err == nil {
+		t.Error("found by a name it has not")
+	}
+	if _, err := iso.Stat("F"); err != nil {
+		t.Error(err)
+	}
+}
+
 // A directory that lies is refused whole, and says where.
 func TestDirectoryRefuses(t *testing.T) {
 	area := func(sector, off, size int) []byte { return rec("F", 0, 0, 0, ce(sector, off, size)) }
@@ -248,6 +284,18 @@ func TestPieces(t *testing.T) {
 			t.Errorf("ReadAt(%d, %d): %d, %v", c.off, c.n, n, err)
 		}
 	}
+	// The reader below reports what it cannot give, and no more than it did.
+	q := newPieces(strings.NewReader("0123456789"), []extent{{2, 2}, {8, 4}, {0, 1}})
+	for _, c := range []struct {
+		off, n int
+		want   string
+	}{{0, 2, "23"}, {1, 2, "38"}, {0, 9, "2389"}, {3, 1, "9"}, {4, 1, ""}, {6, 1, "0"}, {7, 1, ""}, {6, 2, "0"}} {
+		b := make([]byte, c.n)
+		n, err := q.ReadAt(b, int64(c.off))
+		if string(b[:n]) != c.want || (n < c.n) != (err != nil) {
+			t.Errorf("ReadAt(%d, %d): %q, %v; want %q", c.off, c.n, b[:n], err, c.want)
+		}
+	}
 	if n, err := r.ReadAt(make([]byte, 10), 4097); n != 4 || err != io.EOF {
 		t.Errorf("ReadAt over the end: %d, %v", n, err)
 	}
@@ -363,10 +411,14 @@ func TestLinks(t *testing.T) {
 // not; a child link may not make a loop either.
 func TestMovedDirectories(t *testing.T) {
 	m := newImg(50)
-	m.dir(21, rec("DEEP", 0, 0, 0, append(nm("deep"), cl(23)...)), rec("LOOP", 0, 0, 0, append(nm("loop"), cl(21)...)),
+	m.dir(21, rec("DEEP", 0, 0, 0, append(nm("deep"), cl(23)...)), rec("LIAR", 0, 0, 0, append(nm("liar"), cl(26)...)), rec("LOOP", 0, 0, 0, append(nm("loop"), cl(21)...)),
 		rec("FAR", 0, 0, 0, append(nm("far"), cl(1<<20)...)), rec("NONE", 0, 0, 0, append(nm("none"), cl(30)...)))
 	m.dir(22, rec("DEEP", 23, sectorSize, flagDirectory, append(nm("deep"), susp("RE")...)))
 	m.dir(23, m.file("f", 30, "moved"))
+	binary.LittleEndian.PutUint32(m.sector(23)[10:], 2*sectorSize) // it goes on in sector 24
+	copy(m.sector(24), m.file("g", 31, "too"))
+	m.dir(26, m.file("f", 30, "moved"))
+	binary.LittleEndian.PutUint32(m.sector(26)[2:], 23) // says it is another
 	m.dir(rootSector, subdir("a", 21), subdir("rr_moved", 22))
 	iso, err := m.open()
 	if err != nil {
@@ -375,13 +427,16 @@ func TestMovedDirectories(t *testing.T) {
 	if got, err := fs.ReadFile(iso, "a/deep/f"); string(got) != "moved" {
 		t.Errorf("%q, %v", got, err)
 	}
+	if got, err := fs.ReadFile(iso, "a/deep/g"); string(got) != "too" {
+		t.Errorf("%q, %v", got, err)
+	}
 	if st, err := iso.Stat("a/deep"); err != nil || !st.IsDir() {
 		t.Errorf("%v, %v", st, err)
 	}
 	if list, err := iso.ReadDir("rr_moved"); err != nil || len(list) != 0 {
 		t.Errorf("%v, %v", list, err)
 	}
-	for name, want := range map[string]string{"a/loop": "is inside itself", "a/far": "lies at sector 1048576", "a/none": "moved to sector 30, where none is"} {
+	for name, want := range map[string]string{"a/loop": "is inside itself", "a/far": "lies at sector 1048576", "a/none": "moved to sector 30, where none is", "a/liar": "moved to sector 26, where none is"} {
 		_, err := iso.ReadDir(name)
 		says(t, err, want)
 	}
@@ -566,7 +621,15 @@ func TestBadBootCatalogs(t *testing.T) {
 		{"good", func(*img, []byte) {}, want},
 		{"beyond the end", func(m *img, _ []byte) { binary.LittleEndian.PutUint32(m.sector(17)[71:], 1<<31) }, nil},
 		{"checksum", func(_ *img, c []byte) { c[20] = 1 }, nil},
-		{"key", func(_ *img, c []byte) { c[30], c[31] = 0, 0 }, nil},
+		{"key", func(_ *img, c []byte) { c[30], c[31] = 0x54, 0xaa; c[28]++ }, nil},
+		{"no validation entry", func(_ *img, c []byte) { c[0] = 2; c[28]-- }, nil},
+		{"entry with an extension", func(_ *img, c []byte) {
+			c[66] = 2
+			copy(c[128:], c[96:128]) // a second entry after what extends the first
+			copy(c[96:], make([]byte, 32))
+			c[96] = 0x44
+			copy(c[160:], c[128:160])
+		}, append(want, want[1])},
 		{"image beyond the end", func(_ *img, c []byte) { binary.LittleEndian.PutUint32(c[40:], 1<<31) }, want[1:]},
 		{"image to before itself", func(_ *img, c []byte) { binary.LittleEndian.PutUint32(c[104:], 61) }, want[:1]},
 		{"not bootable", func(_ *img, c []byte) { c[32] = 0 }, want[1:]},
