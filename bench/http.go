@@ -1,5 +1,5 @@
-// http.go: HTTP downloads against nginx with sendfile, by a client that throws
-// the bodies away.
+// http.go: HTTP downloads against nginx with sendfile, by one client and by
+// crowds.
 
 package main
 
@@ -7,19 +7,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 func (b *bench) http(ctx context.Context) (*table, error) {
-	big, small, times := 256<<20, 16<<20, 8
+	big, small, crowds := 1<<30, 64<<20, []int{100, 1000}
 	if b.short {
-		big, small, times = 16<<20, 1<<20, 2
+		big, small, crowds = 64<<20, 4<<20, []int{10, 100}
+	}
+	if err := b.addresses(ctx); err != nil {
+		return nil, err
 	}
 	bigFile, _, err := b.makeFile("http-big", big)
 	if err != nil {
@@ -30,71 +32,79 @@ func (b *bench) http(ctx context.Context) (*table, error) {
 		return nil, err
 	}
 	files := map[string]string{"ipxe.efi": bigFile, "undionly.kpxe": smallFile}
-	servers := []program{b.musterServer("Muster", "tcp/80", pool{size: 65000}, "", files), nginx(files)}
+	servers := []program{b.musterServer("Muster", "tcp/80", pool{size: 65000}, "", files), nginx("tcp/80", files, fmt.Sprintf("listen %s:80;", serverAddr))}
 	t := newTable("HTTP", servers)
-	t.note("One client: %s, %d times on one connection. %d clients: %s each, %d times, a connection each. The files are in the page cache. nginx: sendfile and tcp_nopush on, one worker a processor. The client runs on the same processors and is most of the work.", bytesText(big), times, crowd, bytesText(small), times)
-	err = b.each(ctx, servers, func(_ int, p program) error {
+	t.note("One client: %s. Crowds: %s for each client, all at once, on a connection each, from %d addresses. Times are from the request to the last byte; connections stand before. The files are in the page cache.", bytesText(big), bytesText(small), clientAddrs)
+	t.note("The client is this program's own, one thread on raw sockets, the same for both servers: it checks the head and the length and has the kernel drop the body (recv with MSG_TRUNC). It runs on the same processors as the server.")
+	t.note("nginx: sendfile and tcp_nopush on, one worker a processor, %s connections each.", thousands(nginxConnections))
+	t.note("Peak memory: of the server's processes together, sampled every %v; pages that nginx's processes share count for each.", sampleTime)
+	t.note("Slowest over median client: 1 is even treatment.")
+	err = b.each(ctx, servers, func(_ int, p program) (failed error) {
 		s, err := b.start(ctx, p)
 		if err != nil {
 			return err
 		}
 		defer s.stop()
-		for _, x := range []struct {
-			clients, size int
-			path          string
-		}{{1, big, "ipxe.efi"}, {crowd, small, "undionly.kpxe"}} {
-			name := "one client"
-			if x.clients > 1 {
-				name = fmt.Sprintf("%d clients", x.clients)
+		for _, n := range append([]int{1}, crowds...) {
+			name, proto := "one client", download{path: "ipxe.efi", size: big}
+			if n > 1 {
+				name, proto = thousands(n)+" clients", download{path: "undionly.kpxe", size: small}
 			}
-			if err := b.download(ctx, x.path, x.size, 1); err != nil { // the page cache is warm now
-				return err
+			// Once unmeasured: what a server keeps of a file it has then.
+			if _, err := b.downloads(ctx, proto, 1); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("before %s: %w", name, err))
+				continue
 			}
-			before, start := s.cpu(), time.Now()
-			g, gctx := errgroup.WithContext(ctx)
-			for range x.clients {
-				g.Go(func() error { return b.download(gctx, x.path, x.size, times) })
+			peak, before := s.watch(), s.cpu()
+			took, err := b.downloads(ctx, proto, n)
+			cpu := s.cpu() - before
+			memory, anon := peak()
+			if err != nil {
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", name, err))
+				continue
 			}
-			if err := g.Wait(); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+			total := float64(n * proto.size)
+			t.add(name, "MB/s", p, total/1e6/slices.Max(took).Seconds())
+			t.add("server CPU, "+name, "s/GiB", p, cpu.Seconds()/(total/(1<<30)))
+			if n > 1 {
+				t.add("slowest over median, "+name, "ratio", p, fairness(took))
+				t.add("peak memory, "+name, "MB", p, memory)
+				t.add("peak memory without pages of files, "+name, "MB", p, anon)
 			}
-			took, total := time.Since(start), float64(x.clients*x.size*times)
-			t.add(name, "MB/s", p, total/1e6/took.Seconds())
-			t.add("server CPU, "+name, "s/GiB", p, (s.cpu()-before).Seconds()/(total/(1<<30)))
 		}
-		return nil
+		return failed
 	})
 	return t, err
 }
 
-// download reads one path so many times on one connection.
-func (b *bench) download(ctx context.Context, path string, size, times int) error {
-	tr := &http.Transport{DialContext: b.client.Dial, DisableCompression: true}
-	defer tr.CloseIdleConnections()
-	buf := make([]byte, 256<<10)
-	for range times {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+serverAddr+"/"+path, nil)
-		if err != nil {
-			return err
-		}
-		resp, err := (&http.Client{Transport: tr}).Do(req)
-		if err != nil {
-			return err
-		}
-		n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, resp.Body, buf)
-		resp.Body.Close()
-		if err != nil {
-			return err
-		}
-		if resp.StatusCode != http.StatusOK || n != int64(size) {
-			return fmt.Errorf("%s: %s, %d of %d bytes", path, resp.Status, n, size)
-		}
+// downloads has n clients read the same file.
+func (b *bench) downloads(ctx context.Context, proto download, n int) (took []time.Duration, err error) {
+	s, err := b.sockets(n, unix.SOCK_STREAM)
+	defer s.close()
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	cs := make([]client, n)
+	for i, fd := range s {
+		if err := connect(fd, serverSocket(80)); err != nil {
+			return nil, fmt.Errorf("connect client %d: %w", i+1, err)
+		}
+		d := proto
+		d.fd = fd
+		cs[i] = &d
+	}
+	if n == 1 {
+		d, err := alone(ctx, cs[0])
+		return []time.Duration{d}, err
+	}
+	return together(ctx, cs)
 }
 
-func nginx(files map[string]string) program {
-	return program{"nginx", "tcp/80", func(dir string) ([]string, []string, error) {
+const nginxConnections = 4096
+
+// nginx serves files; lines go into its server block.
+func nginx(port string, files map[string]string, lines string) program {
+	return program{"nginx", port, func(dir string) ([]string, []string, error) {
 		root, err := tree(dir, files)
 		conf := filepath.Join(dir, "nginx.conf")
 		err = errors.Join(err, os.WriteFile(conf, fmt.Appendf(nil, `daemon off;
@@ -102,14 +112,15 @@ user root;
 pid %[1]s/pid;
 error_log %[1]s/error.log;
 worker_processes auto;
-events { worker_connections 1024; }
+worker_rlimit_nofile %[4]d;
+events { worker_connections %[5]d; }
 http {
 	sendfile on;
 	tcp_nopush on;
 	access_log %[1]s/access.log;
-	server { listen %[2]s:80; root %[3]s; }
+	server { %[2]s root %[3]s; }
 }
-`, dir, serverAddr, root), 0o644))
+`, dir, lines, root, 4*nginxConnections, nginxConnections), 0o644))
 		return []string{"nginx", "-e", filepath.Join(dir, "error.log"), "-c", conf}, nil, err
 	}}
 }

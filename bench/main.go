@@ -1,7 +1,7 @@
 // Command bench measures Muster against the servers people use in its place:
 // Kea and dnsmasq for DHCP, tftpd-hpa, atftpd and dnsmasq for TFTP, nginx for
-// HTTP; and alone with many leases and under floods. It prints Markdown tables.
-// docs/bench.md says how to read them.
+// HTTP and HTTPS; and alone with many leases and under floods. It prints
+// Markdown tables. docs/bench.md says how to read them.
 //
 // It needs root and what `internal/nettest/install.sh bench` brings. Servers
 // and clients run in two network namespaces of its own, joined by one cable.
@@ -37,7 +37,8 @@ type bench struct {
 	muster        string // the binary
 	noLimits      string // settings of its network for the comparison with its peers
 	verbose       bool
-	runs          int // of perfdhcp
+	group         string // control group of the servers
+	runs          int    // of perfdhcp
 	server        *nettest.NS
 	client        *nettest.NS
 }
@@ -51,7 +52,7 @@ func main() {
 
 func run() error {
 	var b bench
-	only := flag.String("only", "dhcp,size,flood,tftp,http", "parts to measure")
+	only := flag.String("only", "dhcp,size,flood,tftp,http,https", "parts to measure")
 	flag.IntVar(&b.pairs, "pairs", 5, "rounds; in each, every server runs once")
 	flag.IntVar(&b.dnsmasqRounds, "dnsmasq", math.MaxInt, "rounds in which dnsmasq takes part; with many leases each of its starts takes a minute")
 	flag.BoolVar(&b.short, "short", false, "short runs and small files: shows that it works, not how fast it is")
@@ -73,12 +74,12 @@ func run() error {
 		}
 	}
 	parts := map[string]func(context.Context) ([]*table, error){
-		"dhcp": b.dhcp, "size": one(b.size), "flood": b.floods, "tftp": one(b.tftp), "http": one(b.http),
+		"dhcp": b.dhcp, "size": one(b.size), "flood": b.floods, "tftp": one(b.tftp), "http": one(b.http), "https": one(b.https),
 	}
 	var names []string
 	for name := range strings.SplitSeq(*only, ",") {
 		if parts[name] == nil {
-			return fmt.Errorf("-only %q: want some of dhcp,size,flood,tftp,http", *only)
+			return fmt.Errorf("-only %q: want some of dhcp,size,flood,tftp,http,https", *only)
 		}
 		names = append(names, name)
 	}
@@ -94,6 +95,11 @@ func run() error {
 			return fmt.Errorf("build muster: %w: %s", err, out)
 		}
 	}
+	remove, err := b.count()
+	if err != nil {
+		return err
+	}
+	defer remove()
 	if b.noLimits, err = noLimits(b.muster); err != nil {
 		return err
 	}

@@ -12,8 +12,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // program is a server that can be measured.
@@ -27,6 +30,7 @@ type program struct {
 // process is a running program.
 type process struct {
 	dir     string
+	group   string // control group
 	cmd     *exec.Cmd
 	done    chan struct{}
 	started time.Time
@@ -50,7 +54,13 @@ func (b *bench) launch(ctx context.Context, p program) (*process, error) {
 	cmd := b.server.Command(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	s := &process{dir: dir, cmd: cmd, done: make(chan struct{}), started: time.Now()}
+	group, err := os.Open(b.group)
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
+	s := &process{dir: dir, group: b.group, cmd: cmd, done: make(chan struct{}), started: time.Now()}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -119,41 +129,120 @@ func (s *process) stop() {
 	os.RemoveAll(s.dir)
 }
 
-// cpu is the user and system time of the process, of its children, and of
-// children that ended and were waited for.
-func (s *process) cpu() time.Duration {
-	pids := []int{s.cmd.Process.Pid}
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pids[0]))
-	for _, l := range lists {
-		b, _ := os.ReadFile(l)
-		for f := range strings.FieldsSeq(string(b)) {
-			if pid, err := strconv.Atoi(f); err == nil {
-				pids = append(pids, pid)
+// count makes the control group that servers run in. It knows the processor
+// time of children that nobody waited for, such as those of tftpd-hpa.
+func (b *bench) count() (remove func(), err error) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		f := strings.Fields(line)
+		if len(f) < 3 || f[2] != "cgroup2" {
+			continue
+		}
+		b.group = filepath.Join(f[1], fmt.Sprintf("muster-bench-%d", os.Getpid()))
+		if err := os.Mkdir(b.group, 0o755); err != nil {
+			return nil, err
+		}
+		return func() {
+			for range 20 { // killed processes leave it a moment later
+				if os.Remove(b.group) == nil {
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
 			}
-		}
+		}, nil
 	}
-	var ticks int
-	for _, pid := range pids {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-		for i := 11; i < 15 && i < len(f); i++ { // utime, stime, cutime, cstime
-			n, _ := strconv.Atoi(f[i])
-			ticks += n
-		}
+	return nil, errors.New("processor time is counted by a control group, and no cgroup2 is mounted")
+}
+
+// cpu is the user and system time of the server and all its children.
+func (s *process) cpu() time.Duration {
+	b, _ := os.ReadFile(filepath.Join(s.group, "cpu.stat"))
+	f := strings.Fields(string(b))
+	if len(f) < 2 || f[0] != "usage_usec" {
+		return 0
 	}
-	return time.Duration(ticks) * (time.Second / 100) // USER_HZ is 100 on Linux
+	us, _ := strconv.Atoi(f[1])
+	return time.Duration(us) * time.Microsecond
 }
 
 // memory is the resident set of the process in MB, its file pages included.
 func (s *process) memory() float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	all, _ := resident(s.cmd.Process.Pid)
+	return all
+}
+
+// resident is the resident set of a process in MB, and what of it is no file.
+func resident(pid int) (all, anon float64) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+		if f := strings.Fields(line); len(f) > 1 {
 			kb, _ := strconv.Atoi(f[1])
-			return float64(kb) * 1024 / 1e6
+			switch mb := float64(kb) * 1024 / 1e6; f[0] {
+			case "VmRSS:":
+				all = mb
+			case "RssAnon:":
+				anon = mb
+			}
 		}
 	}
-	return 0
+	return all, anon
+}
+
+const sampleTime = 50 * time.Millisecond
+
+// watch samples the memory of all the server's processes until peak is called,
+// which tells the most there was.
+func (s *process) watch() (peak func() (all, anon float64)) {
+	var mostAll, mostAnon float64
+	end := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			var all, anon float64
+			pids, _ := os.ReadFile(filepath.Join(s.group, "cgroup.procs"))
+			for f := range strings.FieldsSeq(string(pids)) {
+				if pid, err := strconv.Atoi(f); err == nil {
+					x, y := resident(pid)
+					all, anon = all+x, anon+y
+				}
+			}
+			mostAll, mostAnon = max(mostAll, all), max(mostAnon, anon)
+			select {
+			case <-end:
+				return
+			case <-time.After(sampleTime):
+			}
+		}
+	})
+	return func() (float64, float64) {
+		close(end)
+		wg.Wait()
+		return mostAll, mostAnon
+	}
+}
+
+// pin lets the server's threads run on these processors only. What they start
+// inherits it.
+func (s *process) pin(on unix.CPUSet) error {
+	for range 2 { // a thread may be on its way
+		tids, err := os.ReadFile(filepath.Join(s.group, "cgroup.threads"))
+		if err != nil {
+			return err
+		}
+		for f := range strings.FieldsSeq(string(tids)) {
+			tid, err := strconv.Atoi(f)
+			if err == nil {
+				err = unix.SchedSetaffinity(tid, &on)
+			}
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("pin the server: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // makeFile writes a test file that is the same in every run and in which no

@@ -25,6 +25,7 @@ type table struct {
 	notes   []string
 	rows    []*row
 	growth  bool // a ratio is the other to the first, not the first to the other
+	best    bool // one ratio, to whichever of the others is best in that row
 }
 
 type row struct {
@@ -73,6 +74,9 @@ func (t *table) delays(name string, p program, v []float64) {
 
 func (t *table) print(w io.Writer) {
 	first, peers := t.servers[0], t.servers[1:]
+	if t.best {
+		peers = []string{"best of the others"}
+	}
 	fmt.Fprintf(w, "\n### %s\n\n| |", t.title)
 	for _, s := range t.servers {
 		fmt.Fprintf(w, " %s |", s)
@@ -90,6 +94,10 @@ func (t *table) print(w io.Writer) {
 		for _, s := range t.servers {
 			fmt.Fprintf(w, " %s |", spread(r.values[s]))
 		}
+		if t.best {
+			fmt.Fprintf(w, " %s |\n", r.toBest(first, t.servers[1:]))
+			continue
+		}
 		for _, s := range peers {
 			over, under := r.values[first], r.values[s]
 			if t.growth {
@@ -104,6 +112,27 @@ func (t *table) print(w io.Writer) {
 		fmt.Fprintf(w, "- %s\n", n)
 	}
 }
+
+// toBest is a row's ratio to the best of the peers, and which one that is.
+func (r *row) toBest(first string, peers []string) string {
+	best := ""
+	for _, p := range peers {
+		switch v := r.values[p]; {
+		case len(v) == 0:
+		case best == "",
+			r.more() && median(v) > median(r.values[best]),
+			!r.more() && median(v) < median(r.values[best]):
+			best = p
+		}
+	}
+	if best == "" || len(r.values[first]) == 0 {
+		return "–"
+	}
+	return ratio(r.values[first], r.values[best]) + " (" + best + ")"
+}
+
+// more is better for rates and gains, less for all else.
+func (r *row) more() bool { return strings.HasSuffix(r.unit, "/s") || r.unit == "times" }
 
 // spread is "median (least–most)".
 func spread(v []float64) string {
@@ -150,7 +179,10 @@ func bytesText(n int) string {
 	if n < 1<<20 {
 		return fmt.Sprintf("%d KiB", n>>10)
 	}
-	return fmt.Sprintf("%d MiB", n>>20)
+	if n < 1<<30 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d GiB", n>>30)
 }
 
 // machine describes where the figures come from.

@@ -1,36 +1,38 @@
-// tftp.go: TFTP reads with a small client of its own, in lock-step and in
-// windows. It is RFC 1350, 2347, 2348 and 7440 from the receiving side, shares
-// no code with the server, and compares every byte.
+// tftp.go: TFTP reads, by one client as fast as it can, by one that is as slow
+// as firmware, and by a crowd.
 
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/musterboot/muster/internal/nettest"
 )
 
 const (
-	blockSize = 1468 // one Ethernet frame
-	crowd     = 50   // clients at once
-	hpa       = "tftpd-hpa"
+	thinking  = 300 * time.Microsecond // of firmware, before each ACK
+	bigWindow = 16
+
+	// A loader's name, so that Muster has a place for it.
+	bigName, smallName = "undionly.kpxe", "ipxe.efi"
 )
 
 func (b *bench) tftp(ctx context.Context) (*table, error) {
-	big, small := 32<<20, 4<<20
+	crowd, big, small := 200, 32<<20, 4<<20
 	if b.short {
-		big, small = 4<<20, 512<<10
+		crowd, big, small = 20, 4<<20, 512<<10
+	}
+	if err := b.addresses(ctx); err != nil {
+		return nil, err
 	}
 	bigFile, bigData, err := b.makeFile("tftp-big", big)
 	if err != nil {
@@ -40,164 +42,123 @@ func (b *bench) tftp(ctx context.Context) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := map[string]string{"undionly.kpxe": bigFile, "ipxe.efi": smallFile}
+	files := map[string]string{bigName: bigFile, smallName: smallFile}
+	data := map[string][]byte{bigName: bigData, smallName: smallData}
 	servers := []program{b.musterServer("Muster", "udp/69", pool{size: 65000}, "", files), b.tftpdHPA(files), b.atftpd(files), b.dnsmasqTFTP(files)}
 	t := newTable("TFTP", servers)
-	t.note("blksize %d. One client: %s. %d clients: %s each, all at once. A dash: the server does not know the windowsize option; or, for the CPU of tftpd-hpa, it cannot be told, because each transfer is a process that ends unseen.", blockSize, bytesText(big), crowd, bytesText(small))
-	mb := func(n int, d time.Duration) float64 { return float64(n) / 1e6 / d.Seconds() }
-	err = b.each(ctx, servers, func(_ int, p program) error {
+	t.best = true
+	t.note("blksize %d. One client: %s, where it thinks in lock-step %s. %d clients: %s each, all at once, from %d addresses. A dash: the server does not know the windowsize option.", blockSize, bytesText(big), bytesText(small), crowd, bytesText(small), clientAddrs)
+	t.note("The client is this program's own, one thread on raw sockets, and compares every byte. In lock-step one side always waits for the other: on one processor the time is what both compute, on two also what it takes to wake one from idling, which in a virtual machine is most of it. Left to the scheduler it would be now this, now that, so one client and its server are pinned. A crowd and its server have all processors.")
+	t.note("A client that thinks spends %v before each ACK, as firmware does, on a processor without the server.", thinking)
+	t.note("Slowest over median client: 1 is even treatment. A client that hears nothing for %v asks again.", answerTime)
+	err = b.each(ctx, servers, func(_ int, p program) (failed error) {
 		s, err := b.start(ctx, p)
 		if err != nil {
 			return err
 		}
 		defer s.stop()
-		for _, window := range []int{1, 16} {
-			name := "lock-step"
-			if window > 1 {
-				name = fmt.Sprintf("windowsize %d", window)
-			}
-			start := time.Now()
-			if err := fetch(ctx, b.client, "undionly.kpxe", bigData, window); errors.Is(err, errNoWindow) {
-				continue
-			} else if err != nil {
-				return fmt.Errorf("one client, %s: %w", name, err)
-			}
-			t.add("one client, "+name, "MB/s", p, mb(big, time.Since(start)))
-
-			g, gctx := errgroup.WithContext(ctx)
-			before := s.cpu()
-			start = time.Now()
-			for range crowd {
-				g.Go(func() error { return fetch(gctx, b.client, "ipxe.efi", smallData, window) })
-			}
-			if err := g.Wait(); err != nil {
-				return fmt.Errorf("%d clients, %s: %w", crowd, name, err)
-			}
-			t.add(fmt.Sprintf("%d clients, %s", crowd, name), "MB/s", p, mb(crowd*small, time.Since(start)))
-			if p.name == hpa {
-				continue // its children end unseen, and their time with them
-			}
-			t.add(fmt.Sprintf("server CPU, %d clients, %s", crowd, name), "s/GiB", p, (s.cpu()-before).Seconds()/(float64(crowd*small)/(1<<30)))
+		all, first, others, err := processors()
+		if err != nil {
+			return err
 		}
-		return nil
+		lockStep := 0.0 // of the client that thinks, MB/s
+		noWindow := false
+		for _, x := range []struct {
+			name    string
+			clients int
+			file    string
+			window  int
+			think   time.Duration
+			server  unix.CPUSet
+		}{
+			{"one client, lock-step, one processor for both", 1, bigName, 1, 0, first},
+			{"one client, lock-step, server on another processor", 1, bigName, 1, 0, others},
+			{"one client that thinks, lock-step", 1, smallName, 1, thinking, others},
+			{"one client that thinks, windowsize 16", 1, bigName, bigWindow, thinking, others},
+			{fmt.Sprintf("%d clients, lock-step", crowd), crowd, smallName, 1, 0, all},
+			{fmt.Sprintf("%d clients, windowsize 16", crowd), crowd, smallName, bigWindow, 0, all},
+		} {
+			if noWindow && x.window > 1 {
+				continue
+			}
+			proto := transfer{name: x.file, want: data[x.file], window: x.window, think: x.think}
+			if err := s.pin(x.server); err != nil {
+				return errors.Join(failed, err)
+			}
+			before := s.cpu()
+			took, err := b.transfers(ctx, proto, x.clients)
+			if noWindow = errors.Is(err, errNoWindow); noWindow {
+				continue
+			}
+			if err != nil {
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", x.name, err))
+				continue
+			}
+			total := float64(x.clients * len(proto.want))
+			rate := total / 1e6 / slices.Max(took).Seconds()
+			t.add(x.name, "MB/s", p, rate)
+			switch {
+			case x.clients > 1:
+				t.add("slowest over median, "+x.name, "ratio", p, fairness(took))
+				t.add("server CPU, "+x.name, "s/GiB", p, (s.cpu()-before).Seconds()/(total/(1<<30)))
+			case x.think > 0 && x.window == 1:
+				lockStep = rate
+			case x.think > 0 && lockStep > 0:
+				t.add("windowsize 16 over lock-step of that client", "times", p, rate/lockStep)
+			}
+		}
+		return failed
 	})
 	return t, err
 }
 
-var errNoWindow = errors.New("server does not take the windowsize option")
+// processors are all there are, the first, on which the one client runs, and
+// the others, if there are any.
+func processors() (all, first, others unix.CPUSet, err error) {
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return all, first, others, err
+	}
+	others = all
+	for i := 0; first.Count() == 0; i++ {
+		if all.IsSet(i) {
+			first.Set(i)
+			others.Clear(i)
+		}
+	}
+	if others.Count() == 0 {
+		others = all
+	}
+	return all, first, others, nil
+}
 
-const (
-	answerTime = time.Second
-	maxSilence = 5 // answerTimes
-)
-
-// fetch reads a file in windows of that many blocks and checks it against want.
-func fetch(ctx context.Context, ns *nettest.NS, name string, want []byte, window int) error {
-	pc, err := ns.ListenPacket("udp4", clientAddr+":0")
+// transfers has n clients read the same file, one of them on the first processor.
+func (b *bench) transfers(ctx context.Context, proto transfer, n int) (took []time.Duration, err error) {
+	s, err := b.sockets(n, unix.SOCK_DGRAM)
+	defer s.close()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer pc.Close()
-	c := pc.(*net.UDPConn)
-	to := netip.MustParseAddrPort(serverAddr + ":69")
-	out := fmt.Appendf([]byte{0, 1}, "%s\x00octet\x00blksize\x00%d\x00", name, blockSize)
-	if window > 1 {
-		out = fmt.Appendf(out, "windowsize\x00%d\x00", window)
+	cs := make([]client, n)
+	for i, fd := range s {
+		t := proto
+		t.fd = fd
+		cs[i] = &t
 	}
-	if _, err := c.WriteToUDPAddrPort(out, to); err != nil {
-		return err
-	}
-	ack := make([]byte, 4)
-	ack[1] = 4
-	var (
-		in     = make([]byte, blockSize+4)
-		opened bool
-		got    int  // blocks in order
-		acked  int  // the last of them that was acknowledged
-		gap    bool // a block is missing and was asked for
-		silent int
-	)
-	say := func() error {
-		acked, out = got, ack
-		binary.BigEndian.PutUint16(ack[2:], uint16(got))
-		_, err := c.WriteToUDPAddrPort(out, to)
-		return err
-	}
-	for {
-		c.SetReadDeadline(time.Now().Add(answerTime))
-		n, from, err := c.ReadFromUDPAddrPort(in)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if silent++; silent == maxSilence {
-				return fmt.Errorf("silence after block %d", got)
-			}
-			if opened {
-				binary.BigEndian.PutUint16(ack[2:], uint16(got))
-			}
-			if _, err := c.WriteToUDPAddrPort(out, to); err != nil {
-				return err
-			}
-			continue
-		}
+	if n == 1 {
+		all, first, _, err := processors()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if n < 4 || opened && from != to {
-			continue
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := unix.SchedSetaffinity(0, &first); err != nil {
+			return nil, fmt.Errorf("pin the client: %w", err)
 		}
-		switch binary.BigEndian.Uint16(in) {
-		case 5:
-			return fmt.Errorf("server says: %s", bytes.Trim(in[4:n], "\x00"))
-		case 6: // OACK
-			if opened && got > 0 {
-				continue
-			}
-			if !bytes.Contains(in[:n], fmt.Appendf(nil, "blksize\x00%d\x00", blockSize)) {
-				return errors.New("server does not take the blksize")
-			}
-			opened, to = true, from
-			if window > 1 && !bytes.Contains(in[:n], fmt.Appendf(nil, "windowsize\x00%d\x00", window)) {
-				c.WriteToUDPAddrPort([]byte{0, 5, 0, 8, 0}, to)
-				return errNoWindow
-			}
-			if err := say(); err != nil {
-				return err
-			}
-		case 3: // DATA
-			if !opened {
-				return errors.New("server ignores options")
-			}
-			if binary.BigEndian.Uint16(in[2:]) != uint16(got+1) {
-				if window > 1 && !gap {
-					gap = true
-					if err := say(); err != nil {
-						return err
-					}
-				}
-				continue
-			}
-			off := got * blockSize
-			if data := in[4:n]; off+len(data) > len(want) || !bytes.Equal(data, want[off:off+len(data)]) {
-				return fmt.Errorf("block %d is not the file's", got+1)
-			}
-			got++
-			gap, silent = false, 0
-			last := n-4 < blockSize
-			if last && off+n-4 != len(want) {
-				return fmt.Errorf("file ends after %d of %d bytes", off+n-4, len(want))
-			}
-			if last || got-acked == window {
-				if err := say(); err != nil {
-					return err
-				}
-			}
-			if last {
-				return nil
-			}
-		}
+		defer unix.SchedSetaffinity(0, &all)
+		d, err := alone(ctx, cs[0])
+		return []time.Duration{d}, err
 	}
+	return together(ctx, cs)
 }
 
 // tree links files under their names into a folder that a server may serve.
@@ -214,24 +175,26 @@ func tree(dir string, files map[string]string) (string, error) {
 func unpacked(name string) (string, error) { return nettest.CachePath("tftpd/usr/sbin/" + name) }
 
 func (b *bench) tftpdHPA(files map[string]string) program {
-	return program{hpa, "udp/69", func(dir string) ([]string, []string, error) {
+	return program{"tftpd-hpa", "udp/69", func(dir string) ([]string, []string, error) {
 		root, err1 := tree(dir, files)
 		bin, err2 := unpacked("in.tftpd")
 		return []string{bin, "--foreground", "--address", serverAddr + ":69", "--user", "root", "--secure", root}, nil, errors.Join(err1, err2)
 	}}
 }
 
+// atftpd and dnsmasq serve 100 and 50 at once if nobody says otherwise.
+
 func (b *bench) atftpd(files map[string]string) program {
 	return program{"atftpd", "udp/69", func(dir string) ([]string, []string, error) {
 		root, err1 := tree(dir, files)
 		bin, err2 := unpacked("atftpd")
-		return []string{bin, "--daemon", "--no-fork", "--user", "root", "--bind-address", serverAddr, "--logfile", filepath.Join(dir, "log"), root}, nil, errors.Join(err1, err2)
+		return []string{bin, "--daemon", "--no-fork", "--user", "root", "--bind-address", serverAddr, "--maxthread", "1000", "--logfile", filepath.Join(dir, "log"), root}, nil, errors.Join(err1, err2)
 	}}
 }
 
 func (b *bench) dnsmasqTFTP(files map[string]string) program {
 	return program{"dnsmasq", "udp/69", func(dir string) ([]string, []string, error) {
 		root, err := tree(dir, files)
-		return dnsmasq(dir, "--enable-tftp", "--tftp-root="+root, "--tftp-max=200", "--quiet-tftp"), nil, err
+		return dnsmasq(dir, "--enable-tftp", "--tftp-root="+root, "--tftp-max=1000", "--quiet-tftp"), nil, err
 	}}
 }
