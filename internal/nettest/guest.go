@@ -40,11 +40,13 @@ func (f Firmware) Arch() string {
 
 // Where the packages of install.sh put firmware; for Need.
 const (
-	ovmfCode  = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-	ovmfVars  = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-	aavmfCode = "/usr/share/AAVMF/AAVMF_CODE.fd"
-	aavmfVars = "/usr/share/AAVMF/AAVMF_VARS.fd"
-	biosROM   = "/usr/lib/ipxe/qemu/efi-virtio.rom" // holds BIOS code too
+	ovmfCode       = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVars       = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+	secureOVMFCode = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
+	secureOVMFVars = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"
+	aavmfCode      = "/usr/share/AAVMF/AAVMF_CODE.fd"
+	aavmfVars      = "/usr/share/AAVMF/AAVMF_VARS.fd"
+	biosROM        = "/usr/lib/ipxe/qemu/efi-virtio.rom" // holds BIOS code too
 )
 
 // Needs lists the programs and files a machine with this firmware needs, for
@@ -70,6 +72,8 @@ type Guest struct {
 	Serial    string   // SMBIOS system serial number
 	MemoryMB  int      // default 512
 	Disk      string   // raw disk image, tried after the network; default none
+	Secure    bool     // x64 UEFI with Secure Boot on and Microsoft's keys
+	CACerts   string   // EFI signature list of the CAs that its HTTPS trusts
 	Console   string   // file for the console's output; default in the lab's Dir
 	ExtraArgs []string // more arguments for QEMU
 }
@@ -168,7 +172,14 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 		args = append(args, "-M", "virt", "-cpu", "cortex-a57")
 	default:
 		code, vars = ovmfCode, ovmfVars
-		args = append(args, "-M", "q35")
+		args = append(args, "-M", "q35,smm="+map[bool]string{true: "on", false: "off"}[g.Secure])
+		if g.Secure {
+			code, vars = secureOVMFCode, secureOVMFVars
+			args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
+		}
+	}
+	if g.CACerts != "" {
+		args = append(args, "-fw_cfg", "name=etc/edk2/https/cacerts,file="+g.CACerts)
 	}
 	if code != "" {
 		vars, err = copyFile(filepath.Join(dir, g.Name+".vars"), vars)
