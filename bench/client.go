@@ -167,6 +167,13 @@ func clientAddress(i int) [4]byte {
 	return a
 }
 
+// crowdWindow is how much of a stream may be on its way to one of a crowd: what
+// iPXE allows. With windows that grow, 1,000 connections want more memory than
+// the kernel has for TCP, which it would make up for with drops, and clients
+// that wait a minute for one packet: server and clients share that memory here,
+// and nowhere else.
+const crowdWindow = 256 << 10
+
 // sockets opens one of a kind for each of n clients. All are to be closed, also
 // after an error.
 func (b *bench) sockets(n, kind int) (s sockets, err error) {
@@ -184,6 +191,11 @@ func (b *bench) sockets(n, kind int) (s sockets, err error) {
 				unix.Bind(fd, &unix.SockaddrInet4{Addr: clientAddress(i)}),
 			); err != nil {
 				return fmt.Errorf("socket %d: %w", i+1, err)
+			}
+			if n > 1 && kind == unix.SOCK_STREAM {
+				if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, crowdWindow); err != nil {
+					return fmt.Errorf("window of socket %d: %w", i+1, err)
+				}
 			}
 		}
 		return nil

@@ -35,7 +35,7 @@ type Found struct {
 	Arches      []Arch
 	Cmdline     string    // of the first variant; see Expand
 	Variants    []Variant // all that apply, the first one first
-	Params      []Param
+	Params      []Param   // that these variants ask for
 	Tree        bool
 	WholeISO    bool
 	ISOInInitrd string
@@ -250,7 +250,9 @@ func (m *medium) found(d *Distro) (*Found, error) {
 	}
 	f.Cmdline = f.Variants[0].Cmdline
 	for _, n := range slices.Sorted(maps.Keys(d.Params)) {
-		f.Params = append(f.Params, d.Params[n])
+		if slices.ContainsFunc(f.Variants, func(v Variant) bool { return strings.Contains(v.Cmdline, ".Params."+n) }) {
+			f.Params = append(f.Params, d.Params[n])
+		}
 	}
 	return f, nil
 }
@@ -330,11 +332,12 @@ func (m *medium) machine(kernel string) string {
 	case at(0x38, "ARM\x64"):
 		return "arm64"
 	case at(0, "MZ") && len(b) > 0x40:
-		switch pe := int(binary.LittleEndian.Uint32(b[0x3c:])); {
-		case pe > maxText:
-		case at(pe, "PE\x00\x00\x64\x86"):
+		pe := binary.LittleEndian.Uint32(b[0x3c:])
+		switch {
+		case pe > maxText: // not read, and no number to add to
+		case at(int(pe), "PE\x00\x00\x64\x86"):
 			return "x64"
-		case at(pe, "PE\x00\x00\x64\xaa"):
+		case at(int(pe), "PE\x00\x00\x64\xaa"):
 			return "arm64"
 		}
 	}

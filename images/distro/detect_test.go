@@ -146,6 +146,8 @@ var media = []struct {
 		"talos  [x64 kernel-amd64 initramfs-amd64.xz] [arm64 kernel-arm64 initramfs-arm64.xz] boot: " + talosLine},
 	{"Flatcar", "", true, files{"flatcar_production_pxe.vmlinuz": image, "flatcar_production_pxe_image.cpio.gz": "i", "version.txt": "FLATCAR_BUILD=4081\nFLATCAR_VERSION=4081.2.0\n"},
 		"flatcar 4081.2.0 [arm64 flatcar_production_pxe.vmlinuz flatcar_production_pxe_image.cpio.gz] boot: flatcar.first_boot=1{{ with .Params.ignition }} ignition.config.url={{ . }}{{ end }}"},
+	{"Flatcar, kernel of no known format", "", true, files{"flatcar_production_pxe.vmlinuz": "k", "flatcar_production_pxe_image.cpio.gz": "i"},
+		"flatcar  [x64 flatcar_production_pxe.vmlinuz flatcar_production_pxe_image.cpio.gz] boot: flatcar.first_boot=1{{ with .Params.ignition }} ignition.config.url={{ . }}{{ end }}"},
 	{"Flatcar ISO", "Flatcar", false, files{"flatcar/vmlinuz": bzImage, "flatcar/cpio.gz": "i", "isolinux/isolinux.cfg": "c"},
 		"flatcar  [x64 flatcar/vmlinuz flatcar/cpio.gz] boot: flatcar.first_boot=1{{ with .Params.ignition }} ignition.config.url={{ . }}{{ end }}"},
 }
@@ -316,6 +318,7 @@ func TestIncomplete(t *testing.T) {
 		{"", files{"flatcar_production_pxe_image.cpio.gz": "i"}, "no flatcar_production_pxe.vmlinuz"},
 		{"", files{".disk/info": "Ubuntu-Server 24.04 LTS - Release riscv64", "casper/vmlinuz": "k", "casper/initrd": "i"}, "none of the architectures that ubuntu-server.toml"},
 		{"", files{"debian-installer/amd64/linux": image, "debian-installer/amd64/initrd.gz": "i"}, "debian-installer/amd64/linux is for arm64, which debian-netboot.toml does not know"},
+		{"", files{"arch/boot/x86_64/vmlinuz-" + strings.Repeat("x", 200): bzImage, "arch/boot/x86_64/initramfs-" + strings.Repeat("x", 200) + ".img": "i", "arch/x86_64/airootfs.sfs": "s"}, "cannot stand in a boot script"},
 		{"", files{"arch/boot/x86_64/vmlinuz-$(reboot)": bzImage, "arch/boot/x86_64/initramfs-$(reboot).img": "i", "arch/x86_64/airootfs.sfs": "s"}, `"arch/boot/x86_64/vmlinuz-$(reboot)" cannot stand in a boot script`},
 	} {
 		f, err := Detect(mapFS(tc.files), tc.label)
@@ -360,6 +363,88 @@ func TestHostileMedia(t *testing.T) {
 	}
 }
 
+// find takes names as they are, then without case; a star stands for a part.
+func TestFind(t *testing.T) {
+	m := &medium{fsys: mapFS(files{"EFI/BOOT/BOOTX64.EFI": "", "efi2/x": "", "live/vmlinuz-6.1-arm64": "", "live/VMLINUZ-6.9-AMD64": "", "live/vmlinuz-7.0-rt": "", "ab": "", "a1/x": "", "a2/y": ""})}
+	for pattern, want := range map[string]string{
+		"EFI/BOOT/BOOTX64.EFI": "EFI/BOOT/BOOTX64.EFI []",
+		"efi/boot/bootx64.efi": "EFI/BOOT/BOOTX64.EFI []",
+		"live/vmlinuz-*-amd64": "live/VMLINUZ-6.9-AMD64 [6.9]",
+		"live/vmlinuz-*":       "live/vmlinuz-7.0-rt [7.0-rt]",
+		"LIVE/*-rt":            "live/vmlinuz-7.0-rt [vmlinuz-7.0]",
+		"a*/x":                 "a1/x [1]", // a2 is newer and has none
+		"a*/*":                 "a2/y [2 y]",
+		"ab*b":                 "", // the same b cannot stand for both
+		"a*b":                  "ab []",
+		"none":                 "",
+		"ab/c":                 "",
+	} {
+		got := ""
+		if p, stars, ok := m.find(pattern); ok {
+			got = fmt.Sprint(p, " ", stars)
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", pattern, got, want)
+		}
+	}
+}
+
+func TestConditions(t *testing.T) {
+	m := &medium{fsys: fstest.MapFS{
+		"text": {Data: []byte("one\n" + strings.Repeat("x", maxText) + "\ntwo\n")},
+		"pipe": {Data: []byte("one"), Mode: fs.ModeNamedPipe},
+	}, label: "A/B 1.0", texts: map[string]string{}}
+	for _, tc := range []struct {
+		c    Condition
+		want bool
+	}{
+		{Condition{Label: []string{"x", "A/B *"}}, true},
+		{Condition{Label: []string{"A*"}}, true},
+		{Condition{Label: []string{"B*"}}, false},
+		{Condition{Files: []string{"text"}}, true},
+		{Condition{Files: []string{"text", "none"}}, false},
+		{Condition{Absent: []string{"none"}}, true},
+		{Condition{Absent: []string{"none", "text"}}, false},
+		{Condition{Text: map[string]string{"text": "(?m)^one$"}}, true},
+		{Condition{Text: map[string]string{"text": "two"}}, false}, // past what is read
+		{Condition{Text: map[string]string{"pipe": "one"}}, false}, // not to be opened
+		{Condition{Text: map[string]string{"none": ""}, Label: []string{"A*"}}, true},
+	} {
+		if err := tc.c.compile(); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.holds(tc.c); got != tc.want {
+			t.Errorf("%+v: %v", tc.c, got)
+		}
+	}
+}
+
+// What the importer must do besides is said.
+func TestNeeds(t *testing.T) {
+	for _, tc := range media {
+		f, err := Detect(mapFS(tc.files), tc.label)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := fmt.Sprint(f.Kind, " tree ", f.Tree, " whole ", f.WholeISO, " in initrd ", f.ISOInInitrd, " medium ", f.NeedsMedium, " params ", len(f.Params))
+		want := map[string]string{
+			"debian":        "linux tree true whole false in initrd  medium true params 0",
+			"ubuntu-server": "linux tree false whole true in initrd  medium false params 0",
+			"proxmox":       "linux tree false whole true in initrd /proxmox.iso medium false params 0",
+			"esxi":          "esxi tree true whole false in initrd  medium false params 0",
+			"talos":         "linux tree false whole false in initrd  medium false params 1",
+		}[f.Distro]
+		if want != "" && got != want {
+			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, want)
+		}
+		for _, p := range f.Params {
+			if p.Name == "" || !strings.Contains(line(f), ".Params."+p.Name) {
+				t.Errorf("%s: parameter %+v", tc.name, p)
+			}
+		}
+	}
+}
+
 func TestCompareVersions(t *testing.T) {
 	order := []string{"vmlinuz-5.10", "vmlinuz-6.1.0-9", "vmlinuz-6.1.0-18", "vmlinuz-6.12", "vmlinuz-6.12-rt", "vmlinuz-10"}
 	got := slices.Clone(order)
@@ -384,6 +469,7 @@ func TestMachine(t *testing.T) {
 		gz("")[:12]:                        "",
 		strings.Repeat("x", 99):            "",
 		"MZ" + strings.Repeat("\xff", 100): "",
+		"MZ" + strings.Repeat("\x00", 10):  "",
 	} {
 		m := &medium{fsys: fstest.MapFS{"k": {Data: []byte(kernel)}}}
 		if got := m.machine("k"); got != want {

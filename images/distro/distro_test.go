@@ -184,6 +184,9 @@ func TestBootConfig(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("%v\n got %q\nwant %q", err, got, want)
 	}
+	if _, err := BootConfig([]byte(cfg), "http://x/\nkernel=/evil", ""); err == nil {
+		t.Error("a prefix of two lines is taken")
+	}
 	for cfg, want := range map[string]string{
 		"title=x\n":                          "names no kernel",
 		"kernel=/b.b00\ntitle={{ .Secret }}": "holds what no boot.cfg does",
