@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -25,8 +26,10 @@ import (
 // loop owns its flows: nothing else touches them after add.
 type loop struct {
 	log    *slog.Logger
-	poll   int // epoll
+	poll   int // epoll, edge-triggered
 	bell   int // eventfd: something was posted
+	alarm  int // timerfd: armed by the earliest timer
+	armed  time.Time
 	load   atomic.Int32
 	flows  map[int32]*flow // by descriptor; of flows with a socket of their own
 	timers timers
@@ -34,6 +37,7 @@ type loop struct {
 	in     [maxAnswer]byte
 	closed chan struct{}
 
+	rung   atomic.Bool // something was posted
 	mu     sync.Mutex
 	posted []func()
 	ended  bool
@@ -48,15 +52,31 @@ func newLoop(log *slog.Logger) (*loop, error) {
 	if l.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("TFTP: epoll: %w", err)
 	}
-	if l.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
-		err = unix.EpollCtl(l.poll, unix.EPOLL_CTL_ADD, l.bell, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(l.bell)})
+	if l.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		unix.Close(l.poll)
+		return nil, fmt.Errorf("TFTP: eventfd: %w", err)
+	}
+	if l.alarm, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err == nil {
+		err = errors.Join(l.watch(l.bell), l.watch(l.alarm))
 	}
 	if err != nil {
-		unix.Close(l.poll)
+		l.close()
 		return nil, fmt.Errorf("TFTP: %w", err)
 	}
 	go l.run()
 	return l, nil
+}
+
+// watch has epoll tell once of each thing that arrives: a ready socket need not
+// be asked a second time whether it still is.
+func (l *loop) watch(fd int) error {
+	return unix.EpollCtl(l.poll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(fd)})
+}
+
+func (l *loop) close() {
+	unix.Close(l.alarm)
+	unix.Close(l.bell)
+	unix.Close(l.poll)
 }
 
 // post has fn run by the loop, soon; false if the loop has ended.
@@ -68,6 +88,7 @@ func (l *loop) post(fn func()) bool {
 	}
 	l.posted = append(l.posted, fn)
 	first := len(l.posted) == 1
+	l.rung.Store(true)
 	l.mu.Unlock()
 	if first {
 		_, _ = unix.Write(l.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0})
@@ -83,38 +104,23 @@ func (l *loop) stop() {
 		l.mu.Unlock()
 	})
 	<-l.closed
-	unix.Close(l.bell)
-	unix.Close(l.poll)
+	l.close()
 }
 
 func (l *loop) run() {
 	defer close(l.closed)
 	events := make([]unix.EpollEvent, 128)
+	l.now = time.Now()
 	for !l.ended {
-		wait := -1
-		if len(l.timers) > 0 {
-			wait = max(0, int(time.Until(l.timers[0].due)/time.Millisecond)+1)
-		}
-		n, err := unix.EpollWait(l.poll, events, wait)
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		l.arm()
+		if f := l.only(); f != nil {
+			l.guard(f, l.alone)
+		} else if err := l.wait(events); err != nil {
 			l.log.Error("TFTP transfers stop", "err", err)
 			return
 		}
-		l.now = time.Now()
-		for _, ev := range events[:max(n, 0)] {
-			if ev.Fd == int32(l.bell) {
-				var b [8]byte
-				_, _ = unix.Read(l.bell, b[:])
-				l.mu.Lock()
-				todo := l.posted
-				l.posted = nil
-				l.mu.Unlock()
-				for _, fn := range todo {
-					fn()
-				}
-			} else if f := l.flows[ev.Fd]; f != nil {
-				l.guard(f, l.readable)
-			}
+		if l.rung.Load() {
+			l.takePosted()
 		}
 		for len(l.timers) > 0 && !l.now.Before(l.timers[0].due) {
 			f := l.timers[0]
@@ -129,6 +135,109 @@ func (l *loop) run() {
 			l.guard(f, func(f *flow) { l.act(f, f.t.timeout()) })
 		}
 	}
+}
+
+// arm sets the alarm for the earliest timer. Timers mostly move away before
+// they are due, and an alarm that comes too soon costs less than a new one for
+// every block.
+func (l *loop) arm() {
+	if len(l.timers) == 0 {
+		return
+	}
+	due := l.timers[0].due
+	if !l.armed.IsZero() && !due.Before(l.armed) {
+		return
+	}
+	in := max(due.Sub(l.now), time.Microsecond)
+	if unix.TimerfdSettime(l.alarm, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(in))}, nil) == nil {
+		l.armed = due
+	}
+}
+
+// wait takes what arrived on any socket.
+func (l *loop) wait(events []unix.EpollEvent) error {
+	n, err := unix.EpollWait(l.poll, events, -1)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return err
+	}
+	l.now = time.Now()
+	for _, ev := range events[:max(n, 0)] {
+		var b [8]byte
+		switch ev.Fd {
+		case int32(l.bell):
+			_, _ = unix.Read(l.bell, b[:])
+		case int32(l.alarm):
+			_, _ = unix.Read(l.alarm, b[:])
+			l.armed = time.Time{}
+		default:
+			if f := l.flows[ev.Fd]; f != nil {
+				l.guard(f, l.readable)
+			}
+		}
+	}
+	return nil
+}
+
+func (l *loop) takePosted() {
+	l.mu.Lock()
+	todo := l.posted
+	l.posted = nil
+	l.rung.Store(false)
+	l.mu.Unlock()
+	for _, fn := range todo {
+		fn()
+	}
+}
+
+const (
+	// spin is the longest that a client's next packet is awaited without
+	// sleeping: waking up takes longer than all the work for a block.
+	spin = 200 * time.Microsecond
+	// nap bounds the wait for the only client, and so what a second one may
+	// have to wait for its first block.
+	nap = 10 * time.Millisecond
+)
+
+// only is the one transfer there is, if its client is quick enough to be
+// waited for in person.
+func (l *loop) only() *flow {
+	if len(l.flows) != 1 || l.load.Load() != 1 {
+		return nil
+	}
+	for _, f := range l.flows {
+		if !f.reading && f.t.srtt < nap && !f.quiet {
+			return f
+		}
+	}
+	return nil
+}
+
+// alone serves the only transfer until there is something else to do: its
+// packets are awaited in the read itself, which spares the wait of epoll.
+func (l *loop) alone(f *flow) {
+	for !f.over && !f.reading && !l.rung.Load() && l.now.Before(f.due) {
+		n, err := l.await(f)
+		l.now = time.Now()
+		if f.quiet = errors.Is(err, unix.EAGAIN); f.quiet {
+			return
+		}
+		l.received(f, n, err)
+	}
+}
+
+// await reads the next packet of the only client.
+func (l *loop) await(f *flow) (n int, err error) {
+	if f.t.srtt < spin && runtime.GOMAXPROCS(0) > 1 {
+		for time.Since(l.now) < spin {
+			if n, err = recv(f.fd, l.in[:]); err != unix.EAGAIN || l.rung.Load() {
+				return n, err
+			}
+			// The client may be here, and so may the rest of this program.
+			runtime.Gosched()
+			yield()
+		}
+	}
+	return unix.Read(f.fd, l.in[:]) // the socket's own time-out is nap
 }
 
 // guard keeps a mistake in one transfer from ending the others.
@@ -165,6 +274,7 @@ type flow struct {
 	place    int       // in the heap
 	reading  bool      // a goroutine reads ahead from a cold disk
 	noGSO    bool      // packets cannot be cut up by the kernel here
+	quiet    bool      // the client took longer than nap for its last answer
 	over     bool
 	outcome  boot.Outcome
 }
@@ -175,7 +285,7 @@ func (l *loop) add(f *flow) bool {
 	ok := l.post(func() {
 		l.guard(f, func(f *flow) {
 			if f.to == nil {
-				if err := unix.EpollCtl(l.poll, unix.EPOLL_CTL_ADD, f.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(f.fd)}); err != nil {
+				if err := l.watch(f.fd); err != nil {
 					l.end(f, boot.CutShort, err.Error())
 					return
 				}
@@ -239,37 +349,45 @@ func (l *loop) again(f *flow) {
 // have a turn.
 const burst = 4
 
-// readable takes what a socket has.
+// readable takes what a socket has: epoll does not speak of it again.
 func (l *loop) readable(f *flow) {
-	for range burst {
-		n, err := unix.Read(f.fd, l.in[:])
-		switch {
-		case f.over:
-			return
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-			return
-		case err != nil:
-			// ICMP: nobody listens there any more. After the last block that is
-			// how a client says goodbye.
-			switch {
-			case f.t.opened && f.t.sent == f.t.last && f.t.last-f.t.base <= f.t.window:
-				l.end(f, boot.Complete, "")
-			case f.t.base == 0:
-				l.end(f, boot.Probe, "")
-			default:
-				l.end(f, boot.CutShort, "client is gone")
-			}
+	f.quiet = false
+	for i := 0; !f.over; i++ {
+		if i == burst {
+			l.post(func() { l.guard(f, l.readable) })
 			return
 		}
-		l.packet(f, l.in[:n])
-		if f.over || f.t.window == 1 {
-			return // in lock-step there is never a second one
+		n, err := recv(f.fd, l.in[:])
+		if err == unix.EAGAIN {
+			return
+		}
+		// In lock-step nothing comes after what was answered.
+		if l.received(f, n, err) && f.t.window == 1 {
+			return
 		}
 	}
 }
 
-// packet takes one packet of the client.
-func (l *loop) packet(f *flow, b []byte) {
+// received takes what a read gave, and reports whether anything was sent.
+func (l *loop) received(f *flow, n int, err error) bool {
+	switch {
+	case err == nil:
+		return l.packet(f, l.in[:n])
+	case errors.Is(err, unix.EINTR):
+	// ICMP: nobody listens there any more. After the last block that is how a
+	// client says goodbye.
+	case f.t.opened && f.t.sent == f.t.last && f.t.last-f.t.base <= f.t.window:
+		l.end(f, boot.Complete, "")
+	case f.t.base == 0:
+		l.end(f, boot.Probe, "")
+	default:
+		l.end(f, boot.CutShort, "client is gone")
+	}
+	return false
+}
+
+// packet takes one packet of the client, and reports whether it was answered.
+func (l *loop) packet(f *flow, b []byte) bool {
 	a, err := parseAnswer(b)
 	switch {
 	case f.over || err != nil || f.reading:
@@ -281,12 +399,14 @@ func (l *loop) packet(f *flow, b []byte) {
 			f.meter.Sent(f.t.acked())
 		}
 		l.act(f, s)
+		return s.to >= s.from
 	case f.t.base == 0 && (a.code == codeUndefined || a.code == codeOption):
 		// It wanted the size only: edk2 and iPXE ask so before every file.
 		l.end(f, boot.Probe, "")
 	default:
 		l.end(f, boot.CutShort, fmt.Sprintf("client says error %d: %s", a.code, a.text))
 	}
+	return false
 }
 
 // act does what a step says.
@@ -463,10 +583,9 @@ func (f *flow) fly(from, to int64) {
 // send sends one packet.
 func (f *flow) send(b []byte) error {
 	if f.to == nil {
-		_, err := unix.Write(f.fd, b)
-		return err
+		return send(f.fd, b)
 	}
-	return unix.Sendmsg(f.fd, b, f.from, f.to, 0)
+	return unix.Sendmsg(f.fd, b, f.from, f.to, unix.MSG_DONTWAIT)
 }
 
 // sendCut sends packets of a size that lie one after the other (UDP_SEGMENT).
@@ -474,7 +593,7 @@ func (f *flow) sendCut(b []byte, size int) error {
 	var oob [64]byte
 	n := putControl(oob[:], unix.SOL_UDP, unix.UDP_SEGMENT, []byte{byte(size), byte(size >> 8)})
 	n += copy(oob[n:], f.from)
-	return unix.Sendmsg(f.fd, b, oob[:n], f.to, 0)
+	return unix.Sendmsg(f.fd, b, oob[:n], f.to, unix.MSG_DONTWAIT)
 }
 
 // timers is a heap by due.

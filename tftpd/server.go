@@ -107,7 +107,9 @@ func Listen(ctx context.Context, network, addr string) (*net.UDPConn, error) {
 func (s *Server) start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.serving == 0 && len(s.loops) < min(runtime.GOMAXPROCS(0), maxLoops) {
+	// Half of the processors: the other half is busy with the packets' way
+	// through the kernel, and a loop with more to do is woken less.
+	for s.serving == 0 && len(s.loops) < min((runtime.GOMAXPROCS(0)+1)/2, maxLoops) {
 		l, err := newLoop(s.log)
 		if err != nil {
 			return err

@@ -189,7 +189,7 @@ const (
 
 // readAhead is how much of a file is read at once, bytes: lock-step is spared
 // a system call for most of its blocks.
-const readAhead = 48 << 10
+const readAhead = 8 << 10
 
 // transfer has a loop carry the bytes and waits for the end.
 func (s *session) transfer(ctx context.Context, f *flow) boot.Outcome {
