@@ -35,6 +35,7 @@ type loop struct {
 	timers timers
 	now    time.Time
 	in     [maxAnswer]byte
+	out    blocks
 	closed chan struct{}
 
 	rung   atomic.Bool // something was posted
@@ -216,6 +217,7 @@ func (l *loop) only() *flow {
 // packets are awaited in the read itself, which spares the wait of epoll.
 func (l *loop) alone(f *flow) {
 	for !f.over && !f.reading && !l.rung.Load() && l.now.Before(f.due) {
+		l.out.ahead(f) // while the client thinks
 		n, err := l.await(f)
 		l.now = time.Now()
 		if f.quiet = errors.Is(err, unix.EAGAIN); f.quiet {
@@ -265,14 +267,12 @@ type flow struct {
 	moved *atomic.Bool   // the client has acknowledged data
 	done  func(boot.Outcome)
 
-	slots    []byte // blocks as they leave, 4 bytes of header before each
-	first    int64  // block in the first slot
-	count    int64  // blocks that are there
 	left     time.Time
 	deadline time.Time
 	due      time.Time // when the heap looks at it; not later than deadline
 	place    int       // in the heap
-	reading  bool      // a goroutine reads ahead from a cold disk
+	reading  bool      // a goroutine waits for a cold disk
+	warm     bool      // it has: what comes next is in memory, or is waited for
 	noGSO    bool      // packets cannot be cut up by the kernel here
 	quiet    bool      // the client took longer than nap for its last answer
 	over     bool
@@ -313,6 +313,9 @@ func (l *loop) end(f *flow, r boot.Result, why string) {
 	if l.flows[int32(f.fd)] == f {
 		delete(l.flows, int32(f.fd))
 		_ = unix.EpollCtl(l.poll, unix.EPOLL_CTL_DEL, f.fd, nil)
+	}
+	if l.out.of == f {
+		l.out.of = nil
 	}
 	if f.place >= 0 && f.place < len(l.timers) && l.timers[f.place] == f {
 		heap.Remove(&l.timers, f.place)
@@ -422,10 +425,9 @@ func (l *loop) act(f *flow, s step) {
 		f.send(f.oack) // a lost one is sent again
 		f.left = l.now
 	case s.to >= s.from:
-		if !f.holds(s) && !l.fetch(f, s) {
+		if !l.fly(f, s) {
 			return
 		}
-		f.fly(s.from, s.to)
 		f.left = l.now
 	}
 	// Stale packets must not put the time-out off: it counts from left.
@@ -436,36 +438,56 @@ func (l *loop) act(f *flow, s step) {
 	}
 }
 
-func (f *flow) holds(s step) bool { return s.from >= f.first && s.to < f.first+f.count }
-
-// fetch fills the slots from s.from on. False means that it ended the flow, or
-// that the bytes are not in memory and come later.
-func (l *loop) fetch(f *flow, s step) bool {
-	err := f.fill(s.from, true)
-	if errors.Is(err, unix.EAGAIN) {
-		// A cold disk: nobody else waits for it.
-		f.reading = true
-		go func() {
-			err := f.fill(s.from, false)
-			l.post(func() {
-				f.reading = false
-				switch {
-				case f.over:
-					f.done(f.outcome)
-				case err != nil:
-					l.failed(f, err)
-				default:
-					l.guard(f, func(f *flow) { l.act(f, s) })
-				}
-			})
-		}()
-		return false
+// fly sends blocks. False means that it ended the flow, or that the bytes are
+// not in memory and leave later.
+func (l *loop) fly(f *flow, s step) bool {
+	first := true
+	for s.from <= s.to {
+		if !l.out.hold(f, s.from) {
+			n := s.to - s.from + 1
+			if l.load.Load() == 1 {
+				n = maxOut // nobody else wants the room
+			}
+			if err := l.out.fill(f, s.from, n, !f.warm); err != nil {
+				l.late(f, s, err)
+				return false
+			}
+		}
+		to := min(s.to, l.out.first+l.out.count-1)
+		if first && to > s.from && l.load.Load() == 1 {
+			to = s.from // the client wakes up for this one while the rest is made
+		}
+		first = false
+		l.out.send(f, s.from, to)
+		s.from = to + 1
 	}
-	if err != nil {
-		l.failed(f, err)
-		return false
-	}
+	f.warm = false
 	return true
+}
+
+// late is for bytes that are not at hand: nobody else waits for a cold disk.
+func (l *loop) late(f *flow, s step, err error) {
+	if !errors.Is(err, unix.EAGAIN) {
+		l.failed(f, err)
+		return
+	}
+	f.reading = true
+	go func() {
+		from := (s.from - 1) * f.t.blk
+		b := make([]byte, min((s.to-s.from+1)*f.t.blk, f.t.size-from))
+		_, err := f.body.ReadAt(b, from)
+		l.post(func() {
+			f.reading, f.warm = false, true
+			switch {
+			case f.over:
+				f.done(f.outcome)
+			case err != nil && !errors.Is(err, io.EOF):
+				l.failed(f, err)
+			default:
+				l.guard(f, func(f *flow) { l.act(f, s) })
+			}
+		})
+	}()
 }
 
 func (l *loop) failed(f *flow, err error) {
@@ -473,29 +495,59 @@ func (l *loop) failed(f *flow, err error) {
 	l.end(f, boot.CutShort, err.Error())
 }
 
-// fill reads blocks from a number on into the slots. With cached it takes only
-// what is in memory, and says EAGAIN where something is not.
-func (f *flow) fill(from int64, cached bool) error {
-	f.count = 0
+// blocks are on their way out: one buffer for all transfers of a loop, so that
+// it stays in the processor's cache, and a client costs no memory.
+type blocks struct {
+	of    *flow
+	first int64  // block in the buffer
+	count int64  // of them
+	buf   []byte // 4 bytes of header before each block
+	parts [][]byte
+}
+
+// maxOut is the size of the buffer, bytes: what the kernel cuts up at once, and
+// room for the largest block there can be.
+const maxOut = 64 << 10
+
+func (o *blocks) hold(f *flow, n int64) bool {
+	return o.of == f && n >= o.first && n < o.first+o.count
+}
+
+// ahead reads what the next window wants.
+func (o *blocks) ahead(f *flow) {
+	next := f.t.sent + 1
+	if next > f.t.last || o.of == f && o.first == next || o.hold(f, next) && o.hold(f, min(f.t.sent+f.t.window, f.t.last)) {
+		return
+	}
+	_ = o.fill(f, next, maxOut, true)
+}
+
+// fill reads up to n blocks from a number on. With cached it takes only what is
+// in memory, and says EAGAIN where something is not.
+func (o *blocks) fill(f *flow, from, n int64, cached bool) error {
+	if o.buf == nil {
+		o.buf = make([]byte, maxOut)
+	}
+	o.of = nil
 	step := int(f.t.blk) + 4
-	n := min(int64(len(f.slots)/step), f.t.last-from+1)
+	n = max(1, min(n, int64(len(o.buf)/step), f.t.last-from+1))
 	off := (from - 1) * f.t.blk
 	want := min(n*f.t.blk, f.t.size-off)
-	parts := make([][]byte, 0, n)
+	o.parts = o.parts[:0]
 	for i := range n {
-		slot := f.slots[int(i)*step:][:step]
+		slot := o.buf[int(i)*step:][:step]
 		slot[0], slot[1] = 0, opDATA
 		binary.BigEndian.PutUint16(slot[2:], uint16(from+i))
 		if k := min(f.t.blk, want-i*f.t.blk); k > 0 {
-			parts = append(parts, slot[4:4+k])
+			o.parts = append(o.parts, slot[4:4+k])
 		}
 	}
 	var got int64
 	var err error
 	if f.file != nil {
-		got, err = readParts(f.file, parts, off, cached)
+		got, err = readParts(f.file, o.parts, off, cached)
 	} else {
-		for _, p := range parts {
+		for _, p := range o.parts {
 			var k int
 			k, err = f.body.ReadAt(p, off+got)
 			got += int64(k)
@@ -511,7 +563,7 @@ func (f *flow) fill(from int64, cached bool) error {
 		}
 		return err
 	}
-	f.first, f.count = from, n
+	o.of, o.first, o.count = f, from, n
 	return nil
 }
 
@@ -550,12 +602,13 @@ func readParts(s *boot.Section, parts [][]byte, off int64, cached bool) (got int
 	return got, nil
 }
 
-// fly sends blocks, with one system call where the kernel can cut them up
-// itself. Full buffers and unreachable clients show as time-outs.
-func (f *flow) fly(from, to int64) {
+// send sends blocks that the buffer holds, with one system call where the
+// kernel can cut them up itself. Full buffers and unreachable clients show as
+// time-outs.
+func (o *blocks) send(f *flow, from, to int64) {
 	size := int(f.t.blk) + 4
-	lo := int(from-f.first) * size
-	hi := int(to-f.first)*size + 4 + int(min(f.t.blk, f.t.size-(to-1)*f.t.blk))
+	lo := int(from-o.first) * size
+	hi := int(to-o.first)*size + 4 + int(min(f.t.blk, f.t.size-(to-1)*f.t.blk))
 	// The kernel cuts at most 64 packets and 64 KiB at once.
 	per := min(64, (64<<10-128)/size)
 	for lo < hi {
@@ -565,13 +618,13 @@ func (f *flow) fly(from, to int64) {
 		}
 		var err error
 		if n > size {
-			err = f.sendCut(f.slots[lo:lo+n], size)
+			err = f.sendCut(o.buf[lo:lo+n], size)
 			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EMSGSIZE) || errors.Is(err, unix.EOPNOTSUPP) {
 				f.noGSO = true // a path with small packets, or a card that cannot sum
 				continue
 			}
 		} else {
-			err = f.send(f.slots[lo : lo+n])
+			err = f.send(o.buf[lo : lo+n])
 		}
 		if err != nil {
 			return

@@ -188,13 +188,14 @@ func TestHistory(t *testing.T) {
 // TestColdFile: a file that is not in memory is read beside the loop, and one
 // that became shorter ends with an error, not with a hang.
 func TestColdFile(t *testing.T) {
-	f := &flow{t: newTransfer(read{blksize: 1024}, 4096), slots: make([]byte, 8*1028)}
+	f := &flow{t: newTransfer(read{blksize: 1024}, 4096)}
 	f.body = bytes.NewReader(make([]byte, 4096))
-	if err := f.fill(1, true); err != nil || f.count != 5 {
-		t.Fatalf("%d blocks, %v", f.count, err)
+	var out blocks
+	if err := out.fill(f, 1, 8, true); err != nil || out.count != 5 {
+		t.Fatalf("%d blocks, %v", out.count, err)
 	}
 	f.body = bytes.NewReader(make([]byte, 1500))
-	if err := f.fill(1, true); err == nil || f.holds(step{from: 1, to: 1}) {
+	if err := out.fill(f, 1, 8, true); err == nil || out.hold(f, 1) {
 		t.Errorf("a short file: %v", err)
 	}
 }

@@ -161,8 +161,6 @@ func (s *session) run(ctx context.Context) {
 	f.oack = agreed.oack(size)
 	f.meter = s.server.ask.Begin(in, d, size)
 	defer f.meter.End()
-	n := int(min(max(f.t.window, (readAhead+f.t.blk-1)/f.t.blk), f.t.last))
-	f.slots = make([]byte, n*int(f.t.blk+4))
 	o := s.transfer(ctx, f)
 	o.Took = time.Since(in.At)
 	st.Bytes.Add(uint64(o.Bytes))
@@ -186,10 +184,6 @@ const (
 	headers4 = 20 + 8 + 4
 	headers6 = 40 + 8 + 4
 )
-
-// readAhead is how much of a file is read at once, bytes: lock-step is spared
-// a system call for most of its blocks.
-const readAhead = 8 << 10
 
 // transfer has a loop carry the bytes and waits for the end.
 func (s *session) transfer(ctx context.Context, f *flow) boot.Outcome {
