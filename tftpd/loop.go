@@ -329,13 +329,19 @@ func (l *loop) end(f *flow, r boot.Result, why string) {
 	}
 }
 
-// stopFlow ends a transfer from outside.
-func (l *loop) stopFlow(f *flow, why string) {
+// stopFlow ends a transfer from outside; say tells the client.
+func (l *loop) stopFlow(f *flow, why string, say bool) {
 	l.post(func() {
-		if !f.over {
-			f.send(errorPacket(codeUndefined, "transfer ended by the server"))
-			l.end(f, boot.CutShort, why)
+		if !f.over && l.flows[int32(f.fd)] == f {
+			l.guard(f, l.readable) // its last acknowledgement may be there already
 		}
+		if f.over {
+			return
+		}
+		if say {
+			f.send(errorPacket(codeUndefined, "transfer ended by the server"))
+		}
+		l.end(f, boot.CutShort, why)
 	})
 }
 

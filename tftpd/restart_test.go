@@ -11,7 +11,8 @@ import (
 )
 
 // TestBeginsAnew: a machine that was reset and asks for another file from the
-// same port gets that file, not repeats of the old one.
+// same port gets that file, not repeats of the old one, and no word of the old
+// one's end: it would take that for the answer.
 func TestBeginsAnew(t *testing.T) {
 	s, _, addr := start(t)
 	c := newRaw(t, addr)
@@ -25,7 +26,7 @@ func TestBeginsAnew(t *testing.T) {
 		if got[1] == opDATA && string(got[4:]) == "a\nb\rc" {
 			break
 		}
-		if got[1] != opDATA && got[1] != opERROR {
+		if got[1] != opDATA {
 			t.Fatalf("%q", got)
 		}
 	}
@@ -37,6 +38,47 @@ func TestBeginsAnew(t *testing.T) {
 		results[o.Result]++
 	}
 	if results[boot.Complete] != 1 || results[boot.CutShort] != 1 {
+		t.Errorf("ended as %v", results)
+	}
+}
+
+// TestOnePort: a ROM that asks for one file after the other from one port, the
+// next as soon as it has the last block, gets the answer to what it asked, and
+// every transfer counts as complete.
+func TestOnePort(t *testing.T) {
+	s, _, addr := start(t)
+	c := newRaw(t, addr)
+	want := func(w string) {
+		t.Helper()
+		if got := c.recv(); string(got) != w {
+			t.Fatalf("got %.80q, want %.80q", got, w)
+		}
+	}
+	block := "\x00\x03\x00\x01" + string(s.files["block"])
+	const rounds = 300
+	for range rounds {
+		c.ask("text", "octet")
+		want("\x00\x03\x00\x01a\nb\rc")
+		c.send(0, 4, 0, 1)
+		c.ask("nothing", "octet")
+		want("\x00\x05\x00\x01no such file\x00")
+		c.ask("big", "octet") // only to see whether it is there
+		c.recv()
+		c.send(0, 5, 0, 0, 0)
+		c.ask("block", "octet")
+		want(block)
+		c.send(0, 4, 0, 1)
+		want("\x00\x03\x00\x02")
+		c.send(0, 4, 0, 2)
+	}
+	for range 3 * rounds {
+		<-s.end
+	}
+	results := map[boot.Result]int{}
+	for _, o := range s.ended {
+		results[o.Result]++
+	}
+	if results[boot.Complete] != 2*rounds || results[boot.Probe] != rounds {
 		t.Errorf("ended as %v", results)
 	}
 }

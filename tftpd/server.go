@@ -285,6 +285,7 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 		}
 		// It was reset, or asks for something else: ROMs use one source port
 		// for everything.
+		old.past.Store(true)
 		old.cancel()
 		s.drop(old)
 	}

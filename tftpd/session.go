@@ -32,6 +32,7 @@ type session struct {
 	cancel context.CancelFunc
 	born   time.Time
 	moved  atomic.Bool // the client has acknowledged data
+	past   atomic.Bool // the client asks for something else from the same port
 
 	mu   sync.Mutex
 	loop *loop // once the transfer has begun
@@ -105,6 +106,9 @@ func (s *session) run(ctx context.Context) {
 	actx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	d, err := s.server.ask.Next(actx, in)
+	if s.past.Load() {
+		return // it would take this answer for that to its next request
+	}
 	if err != nil {
 		say(codeUndefined, "server is in trouble, try again")
 		return
@@ -196,7 +200,14 @@ func (s *session) transfer(ctx context.Context, f *flow) boot.Outcome {
 	if !l.add(f) {
 		return boot.Outcome{Result: boot.CutShort, Err: "the server stops"}
 	}
-	stop := context.AfterFunc(ctx, func() { l.stopFlow(f, "ended here: the server stops, or the client began anew") })
+	stop := context.AfterFunc(ctx, func() {
+		if s.past.Load() {
+			// Not a word: it would be read as the answer to the next request.
+			l.stopFlow(f, "the client began anew", false)
+			return
+		}
+		l.stopFlow(f, "the server stops", true)
+	})
 	defer stop()
 	return <-ended
 }
