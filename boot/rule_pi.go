@@ -15,15 +15,10 @@ func rulePi(t *turn) (bool, error) {
 	if t.dhcp() || t.hasToken || !t.pi && (t.host == nil || t.host.Platform != PiPlatform) {
 		return false, nil
 	}
-	x := t.template
-	if t.file == piLoader && x != nil && t.barred == "" {
-		// A loader is for everybody, as iPXE is.
-		t.why("loader %s of %s", piLoader, x.Name)
-		return t.overlay(x, t.file, Machine{})
-	}
 	if t.file == piLoader {
-		return false, nil // the operator's, if there is one
+		return t.piFirst()
 	}
+	x := t.template
 	switch {
 	case t.barred != "":
 		return t.refuse(true, "%s", t.barred)
@@ -52,6 +47,34 @@ func rulePi(t *turn) (bool, error) {
 	m.Template, m.Version = x.Name, x.Version
 	t.why("%s of %s version %d", t.file, x.Name, x.Version)
 	return t.overlay(x, t.file, m)
+}
+
+// piFirst answers with what the ROM of a Pi 3 runs before it can say its serial
+// number. It is for everybody, as iPXE is, and so also that of a template which
+// waits for the number.
+func (t *turn) piFirst() (bool, error) {
+	all := t.choice.Waiting
+	if t.template != nil {
+		all = []*Template{t.template}
+	}
+	for _, x := range all {
+		if t.barred != "" {
+			break
+		}
+		_, has := x.serves(piLoader)
+		if !has && x.Firmware != "" {
+			img, err := t.v.Image(x.Firmware)
+			if err != nil {
+				return false, err
+			}
+			has = img != nil && img.Files[piLoader].Size > 0
+		}
+		if has {
+			t.why("loader %s of %s", piLoader, x.Name)
+			return t.overlay(x, piLoader, Machine{})
+		}
+	}
+	return false, nil // the operator's, if there is one
 }
 
 // overlay answers with a template's file, or with that of the tree beneath it.

@@ -38,7 +38,10 @@ func ruleTemplate(t *turn) (bool, error) {
 		t.why("%s version %d, named on the host", x.Name, x.Version)
 		return false, nil
 	}
-	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.in.Link.Port, Network: t.net.Name, Complete: t.in.Want.Query.Asked || t.pi && t.id.Serial != ""}
+	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.in.Link.Port, Network: t.net.Name, Complete: t.in.Want.Query.Asked}
+	if t.pi && (t.id.Serial != "" || !t.in.Want.Query.MAC.IsZero()) {
+		f.Complete = true // a Pi whose folder is its MAC never says its serial number
+	}
 	if h != nil {
 		if f.ID.UUID.IsZero() {
 			f.ID.UUID = h.UUID
