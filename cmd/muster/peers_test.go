@@ -237,11 +237,13 @@ type crowd struct {
 	index int
 	mu    sync.Mutex
 	wait  map[[6]byte]chan *dhcpv4.DHCPv4
+
+	patience time.Duration // before a message is sent again, doubling
 }
 
 func newCrowd(t *testing.T, ns *nettest.NS) *crowd {
 	t.Helper()
-	c := &crowd{wait: map[[6]byte]chan *dhcpv4.DHCPv4{}}
+	c := &crowd{wait: map[[6]byte]chan *dhcpv4.DHCPv4{}, patience: time.Second}
 	must(t, ns.Do(func() error {
 		i, err := net.InterfaceByName("eth0")
 		if err != nil {
@@ -330,7 +332,7 @@ func (c *crowd) ask(ctx context.Context, m *dhcpv4.DHCPv4, ch chan *dhcpv4.DHCPv
 		if err := unix.Sendto(c.fd, b, 0, &unix.SockaddrLinklayer{Ifindex: c.index}); err != nil {
 			return nil, err
 		}
-		timer := time.NewTimer(time.Second << try)
+		timer := time.NewTimer(c.patience << try)
 		for waiting := true; waiting; {
 			select {
 			case r := <-ch:
@@ -349,18 +351,24 @@ func (c *crowd) ask(ctx context.Context, m *dhcpv4.DHCPv4, ch chan *dhcpv4.DHCPv
 	return nil, errors.New("no answer")
 }
 
+// hear has the replies to a machine come through a channel until leave.
+func (c *crowd) hear(mac net.HardwareAddr) (ch chan *dhcpv4.DHCPv4, leave func()) {
+	ch = make(chan *dhcpv4.DHCPv4, 8)
+	key := [6]byte(mac)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wait[key] = ch
+	return ch, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.wait, key)
+	}
+}
+
 // lease goes through DISCOVER and REQUEST, starting over after a NAK.
 func (c *crowd) lease(ctx context.Context, m *machine) error {
-	ch := make(chan *dhcpv4.DHCPv4, 8)
-	key := [6]byte(m.mac)
-	c.mu.Lock()
-	c.wait[key] = ch
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		delete(c.wait, key)
-		c.mu.Unlock()
-	}()
+	ch, leave := c.hear(m.mac)
+	defer leave()
 	for range 5 {
 		d, err := dhcpv4.NewDiscovery(m.mac)
 		if err != nil {
