@@ -26,9 +26,10 @@ parts=(kernel-amd64 busybox-amd64)
 case $level in demo|test|bench) ;; *) die "say which level to install: demo, test or bench" ;; esac
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
-		udhcpc dhcpcd-base systemd iputils-arping kea-admin tftp-hpa atftp curl nftables gcc libc6-dev)
+		udhcpc dhcpcd-base systemd iputils-arping kea-admin tftp-hpa atftp curl nftables gcc libc6-dev
+		xorriso openssl)
 	# The relay's package would start it at the next boot; it is only unpacked.
-	parts+=(kernel-arm64 busybox-arm64 ipxe-13 secureboot dhcrelay)
+	parts+=(kernel-arm64 busybox-arm64 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
@@ -155,24 +156,21 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	echo "install.sh: unpacking $part in $cache" >&2
 	tree=$work/$part
 	case $part in *-arm64) arch=arm64 ;; *) arch=amd64 ;; esac
-	case $part in ipxe-13) use_apt $arch trixie ;; *) use_apt $arch bookworm ;; esac
+	case $part in *-13) use_apt $arch trixie ;; *) use_apt $arch bookworm ;; esac
 	case $part in
 	kernel-*)
-		kernel $arch ;;
+		kernel $arch
+		continue ;;
 	busybox-*)
 		unpack "$tree-tree" busybox-static
-		mv "$tree-tree/bin/busybox" "$cache/$part" ;;
-	ipxe-13)
-		unpack "$tree" ipxe
-		mv "$tree" "$cache/$part" ;;
-	secureboot)
-		unpack "$tree" shim-signed shim-helpers-amd64-signed grub-efi-amd64-signed
-		mv "$tree" "$cache/$part" ;;
-	dhcrelay)
-		unpack "$tree" isc-dhcp-relay
-		mv "$tree" "$cache/$part" ;;
-	tftpd)
-		unpack "$tree" tftpd-hpa atftpd
-		mv "$tree" "$cache/$part" ;;
+		mv "$tree-tree/bin/busybox" "$cache/$part"
+		continue ;;
+	ipxe-13) unpack "$tree" ipxe ;;
+	ovmf-13) unpack "$tree" ovmf ;;
+	secureboot*) unpack "$tree" shim-signed shim-helpers-$arch-signed grub-efi-$arch-signed ;;
+	di-*) unpack "$tree" debian-installer-12-netboot-$arch ;;
+	dhcrelay) unpack "$tree" isc-dhcp-relay ;;
+	tftpd) unpack "$tree" tftpd-hpa atftpd ;;
 	esac
+	mv "$tree" "$cache/$part"
 done
