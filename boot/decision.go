@@ -37,7 +37,8 @@ type Reason struct {
 	Note string `json:"note,omitempty"`
 }
 
-// WhyLine is the decision's reasons on one line.
+// WhyLine is the decision's reasons on one line. Only a semicolon between two
+// reasons stays one, so that whoever reads the line can part them again.
 func (d *Decision) WhyLine() string {
 	var b strings.Builder
 	for i, r := range d.Why {
@@ -47,7 +48,7 @@ func (d *Decision) WhyLine() string {
 		b.WriteString(r.Rule)
 		if r.Note != "" {
 			b.WriteString(": ")
-			b.WriteString(r.Note)
+			b.WriteString(strings.ReplaceAll(r.Note, "; ", ", "))
 		}
 	}
 	return b.String()

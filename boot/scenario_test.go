@@ -375,7 +375,7 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		in.Firmware.PlatformHint = boot.Platform(kv["platform"])
 		in.Want.Head = slices.Contains(words, "head")
 		if in.Want.Path == "handshake" {
-			in.Step, in.Want.Path, in.Fault = boot.Handshake, "", &boot.Fault{Reason: boot.FaultReason(kv["fault"]), Text: "say why", Detail: "alert"}
+			in.Step, in.Want.Path, in.Fault = boot.Handshake, "", &boot.Fault{Reason: boot.FaultReason(kv["fault"]), Text: "say why; say what to do", Detail: "alert"}
 		}
 	}
 	d, err := w.engine.Next(w.ctx, in)
