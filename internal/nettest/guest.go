@@ -20,19 +20,20 @@ import (
 type Firmware int
 
 const (
-	UEFI     Firmware = iota // x64 UEFI, PXE over IPv4
-	UEFIHTTP                 // x64 UEFI, HTTP boot
-	BIOS                     // SeaBIOS with iPXE as the network card's ROM
-	ARM64                    // arm64 UEFI, PXE over IPv4
+	UEFI      Firmware = iota // x64 UEFI, PXE over IPv4
+	UEFIHTTP                  // x64 UEFI, HTTP boot
+	BIOS                      // SeaBIOS with iPXE as the network card's ROM
+	ARM64                     // arm64 UEFI, PXE over IPv4
+	ARM64HTTP                 // arm64 UEFI, HTTP boot
 )
 
 func (f Firmware) String() string {
-	return [...]string{"uefi", "uefi-http", "bios", "arm64"}[f]
+	return [...]string{"uefi", "uefi-http", "bios", "arm64", "arm64-http"}[f]
 }
 
 // Arch is the architecture by the name Kernel and Initrd know it.
 func (f Firmware) Arch() string {
-	if f == ARM64 {
+	if f == ARM64 || f == ARM64HTTP {
 		return "arm64"
 	}
 	return "amd64"
@@ -40,13 +41,15 @@ func (f Firmware) Arch() string {
 
 // Where the packages of install.sh put firmware; for Need.
 const (
-	ovmfCode       = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-	ovmfVars       = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-	secureOVMFCode = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
-	secureOVMFVars = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"
-	aavmfCode      = "/usr/share/AAVMF/AAVMF_CODE.fd"
-	aavmfVars      = "/usr/share/AAVMF/AAVMF_VARS.fd"
-	biosROM        = "/usr/lib/ipxe/qemu/efi-virtio.rom" // holds BIOS code too
+	ovmfCode        = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVars        = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+	secureOVMFCode  = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
+	secureOVMFVars  = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"
+	aavmfCode       = "/usr/share/AAVMF/AAVMF_CODE.fd"
+	aavmfVars       = "/usr/share/AAVMF/AAVMF_VARS.fd"
+	secureAAVMFCode = "/usr/share/AAVMF/AAVMF_CODE.ms.fd"
+	secureAAVMFVars = "/usr/share/AAVMF/AAVMF_VARS.ms.fd"
+	biosROM         = "/usr/lib/ipxe/qemu/efi-virtio.rom" // holds BIOS code too
 )
 
 // Needs lists the programs and files a machine with this firmware needs, for
@@ -56,7 +59,7 @@ func (f Firmware) Needs() []string {
 	switch f {
 	case BIOS:
 		return append(needs, "qemu-system-x86_64", biosROM)
-	case ARM64:
+	case ARM64, ARM64HTTP:
 		return append(needs, "qemu-system-aarch64", aavmfCode, aavmfVars)
 	default:
 		return append(needs, "qemu-system-x86_64", ovmfCode, ovmfVars)
@@ -72,7 +75,8 @@ type Guest struct {
 	Serial    string   // SMBIOS system serial number
 	MemoryMB  int      // default 512
 	Disk      string   // raw disk image, tried after the network; default none
-	Secure    bool     // x64 UEFI with Secure Boot on and Microsoft's keys
+	Secure    bool     // UEFI with Secure Boot on and Microsoft's keys
+	Debian13  bool     // x64 UEFI of Debian 13; install.sh's part is ovmf-13
 	CACerts   string   // EFI signature list of the CAs that its HTTPS trusts
 	Console   string   // file for the console's output; default in the lab's Dir
 	ExtraArgs []string // more arguments for QEMU
@@ -167,8 +171,11 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 		args = append(args, "-M", "pc,graphics=off")
 		// The card keeps QEMU's default ROM, which is biosROM: named explicitly,
 		// the same file is not patched to the card's id, and SeaBIOS skips it.
-	case ARM64:
+	case ARM64, ARM64HTTP:
 		program, code, vars = "qemu-system-aarch64", aavmfCode, aavmfVars
+		if g.Secure {
+			code, vars = secureAAVMFCode, secureAAVMFVars
+		}
 		args = append(args, "-M", "virt", "-cpu", "cortex-a57")
 	default:
 		code, vars = ovmfCode, ovmfVars
@@ -176,6 +183,9 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 		if g.Secure {
 			code, vars = secureOVMFCode, secureOVMFVars
 			args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
+		}
+		if g.Debian13 {
+			code, vars = cachePath("ovmf-13"+code), cachePath("ovmf-13"+vars)
 		}
 	}
 	if g.CACerts != "" {
@@ -191,7 +201,7 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 			"-drive", "if=pflash,unit=1,format=raw,file="+vars,
 			// One way to boot only: each of the others would cost time first.
 			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
-		if g.Firmware == UEFIHTTP {
+		if g.Firmware == UEFIHTTP || g.Firmware == ARM64HTTP {
 			args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no")
 		}
 		nic += ",romfile=" // the firmware's own network stack, not iPXE's

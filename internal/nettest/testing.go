@@ -43,6 +43,14 @@ func Need(t testing.TB, tools ...string) {
 	}
 }
 
+// Cached is the path of something install.sh unpacked, such as
+// "ipxe-13/usr/lib/ipxe/ipxe-arm64.efi"; the test ends if it is not there.
+func Cached(t testing.TB, name string) string {
+	t.Helper()
+	Need(t, cachePath(name))
+	return cachePath(name)
+}
+
 // NeedRoot ends the test if it does not run as root.
 func NeedRoot(t testing.TB) {
 	t.Helper()
