@@ -34,8 +34,8 @@ type Secure struct {
 // shakeTime bounds a handshake: emulated and old machines take seconds for one.
 const shakeTime = 20 * time.Second
 
-// firmwareSuites are what UEFI knows of what Go still speaks: Debian 12's OVMF
-// has no elliptic curves, and RSA with GCM is the best both have.
+// firmwareSuites are what UEFI knows of what Go still speaks: Debian's builds, 12
+// and 13, have no elliptic curves, and RSA with GCM is the best both have.
 var firmwareSuites = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,

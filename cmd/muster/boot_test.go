@@ -107,17 +107,19 @@ func inOrder(t *testing.T, got, want []string) {
 	}
 }
 
-// debian13Loaders puts the loaders that Debian 12 lacks where Muster looks.
-func (r *rig) debian13Loaders(names ...string) {
+// loader puts a file of install.sh's where Muster looks for loaders.
+func (r *rig) loader(name, cached string) {
 	r.t.Helper()
 	dir := filepath.Join(r.data, "loaders")
 	must(r.t, os.MkdirAll(dir, 0o755))
+	must(r.t, os.Symlink(nettest.Cached(r.t, cached), filepath.Join(dir, name)))
+}
+
+// debian13Loaders adds loaders that Debian 12 lacks, or has older.
+func (r *rig) debian13Loaders(names ...string) {
+	r.t.Helper()
 	for _, n := range names {
-		p, err := nettest.CachePath("ipxe-13/usr/lib/ipxe/" + n)
-		must(r.t, err)
-		b, err := os.ReadFile(p)
-		must(r.t, err)
-		must(r.t, os.WriteFile(filepath.Join(dir, n), b, 0o644))
+		r.loader(n, "ipxe-13/usr/lib/ipxe/"+n)
 	}
 }
 
