@@ -56,7 +56,11 @@ test: root go ## everything: check, fuzz seeds, real peers, whole boots (root, a
 	$(GO) test -count=1 -timeout 40m ./cmd/muster ./packaging ./internal/nettest
 
 .PHONY: test-all
-test-all: test kills fuzz ## test, then fifty kills under load, then every fuzz target for FUZZTIME
+test-all: test long kills fuzz ## test, then the longest boots, fifty kills under load, and every fuzz target for FUZZTIME
+
+.PHONY: long
+long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64 (root)
+	MUSTER_LONG=1 $(GO) test -count=1 -timeout 10m -run '^(TestDebianInstaller|TestHTTPS)$$' ./cmd/muster
 
 .PHONY: kills
 kills: root go ## kill -9 under load, fifty times (root)

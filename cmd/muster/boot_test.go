@@ -56,6 +56,12 @@ func (r *rig) boot(g nettest.Guest) *nettest.VM {
 // reported waits until the machine itself says that it runs.
 func (r *rig) reported(vm *nettest.VM) admin.HostDetail {
 	r.t.Helper()
+	return r.reports(vm, "running")
+}
+
+// reports waits until the machine itself names a stage.
+func (r *rig) reports(vm *nettest.VM, stage string) admin.HostDetail {
+	r.t.Helper()
 	r.wait("the machine's report", 4*time.Minute, func() error {
 		select {
 		case <-vm.Done():
@@ -63,7 +69,7 @@ func (r *rig) reported(vm *nettest.VM) admin.HostDetail {
 		default:
 		}
 		for _, h := range r.hosts() {
-			if h.Stage == "running" {
+			if h.Stage == stage {
 				return nil
 			}
 		}
