@@ -152,10 +152,14 @@ func TestBoot(t *testing.T) {
 			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled",
 			"tftp ipxe-arm64.efi", "dhcp4 discover offer", "dhcp4 request ack",
 			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
+		{nettest.ARM64HTTP, boot.ARM64UEFI, []string{
+			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled",
+			"http ipxe-arm64.efi probe", "http ipxe-arm64.efi", "dhcp4 discover offer", "dhcp4 request ack",
+			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
 	} {
 		t.Run(c.fw.String(), func(t *testing.T) {
 			r := newRig(t)
-			if c.fw == nettest.ARM64 {
+			if c.platform == boot.ARM64UEFI {
 				r.debian13Loaders("ipxe-arm64.efi")
 			}
 			kernel, initrd, cmdline := r.kernelFor(c.fw)
