@@ -145,7 +145,7 @@ func TestHTTPS(t *testing.T) {
 				inOrder(t, timeline(d), []string{"dhcp4 request ack", "http ask script", "http boot.ipxe", "boot.report"})
 				return
 			}
-			must(t, vm.WaitConsole(r.ctx, "BdsDxe: failed to load Boot0001"))
+			must(t, vm.WaitConsole(r.ctx, "BdsDxe: failed to load Boot"))
 			var asked, faults []string
 			for _, s := range timeline(r.show(guestMAC)) {
 				if s == "http handshake refuse" || s == string(boot.HandshakeFailed) {
