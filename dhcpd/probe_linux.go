@@ -17,6 +17,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/net/icmp"
+	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 
@@ -31,7 +32,7 @@ func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.D
 	if err != nil {
 		return nil, err
 	}
-	fd, err := linkSocket(i, unix.ETH_P_IP)
+	fd, err := linkSocket(i, unix.ETH_P_IP, toClient...)
 	if err != nil {
 		return nil, err
 	}
@@ -73,16 +74,55 @@ func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.D
 	return found, ctx.Err()
 }
 
-// linkSocket is a packet socket on one interface, for one protocol.
-func linkSocket(i *net.Interface, protocol uint16) (fd int, err error) {
-	if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(protocol))); err != nil {
+// toClient lets in what goes to a DHCP client, unfragmented. Without it the
+// kernel would hand over every byte that this machine receives meanwhile, boot
+// files included.
+var toClient = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 9, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 6},
+	bpf.LoadAbsolute{Off: 6, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 4}, // fragment offset
+	bpf.LoadMemShift{Off: 0},
+	bpf.LoadIndirect{Off: 2, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: clientPort, SkipTrue: 1},
+	bpf.RetConstant{Val: 1 << 16},
+	bpf.RetConstant{Val: 0},
+}
+
+// linkSocket is a packet socket on one interface, for what a filter lets in of
+// one protocol.
+func linkSocket(i *net.Interface, protocol uint16, filter ...bpf.Instruction) (fd int, err error) {
+	// Protocol 0 receives nothing: bind starts it, when the filter is there.
+	if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		return -1, fmt.Errorf("open a packet socket: %w", err)
+	}
+	if err := setFilter(fd, filter); err != nil {
+		unix.Close(fd)
+		return -1, err
 	}
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(protocol), Ifindex: i.Index}); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("bind to %s: %w", i.Name, err)
 	}
 	return fd, nil
+}
+
+func setFilter(fd int, program []bpf.Instruction) error {
+	if len(program) == 0 {
+		return nil
+	}
+	raw, err := bpf.Assemble(program)
+	if err != nil {
+		return err
+	}
+	code := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		code[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}); err != nil {
+		return fmt.Errorf("filter a packet socket: %w", err)
+	}
+	return nil
 }
 
 // receive waits for a packet until end, or until ctx ends; then it returns 0.
