@@ -151,6 +151,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting
 	defer body.meter.End()
 	body.section, _ = obj.Body.(*boot.Section)
 	cw := &counter{ResponseWriter: w}
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok && body.section != nil {
+		c.cork(1)
+		defer c.cork(0)
+	}
 	// ServeContent does Range, If-Range and HEAD; the zero time keeps it from
 	// answering 304 by date, which no firmware understands.
 	http.ServeContent(cw, r, "", time.Time{}, body)

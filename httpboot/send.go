@@ -73,6 +73,28 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	return c.TCPConn.ReadFrom(r)
 }
 
+// connKey finds the connection of a request.
+type connKey struct{}
+
+// cork has the kernel send whole segments only, until it is taken off: the
+// head of a response goes with its body, and nothing small in between.
+func (c *conn) cork(on int) { c.option(unix.TCP_CORK, on) }
+
+func (c *conn) option(name, value int) {
+	_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, name, value) })
+}
+
+// bodies counts those on their way. In a crowd each may have only so much
+// waiting in the kernel: a thousand with what one alone may have is gigabytes,
+// and short of memory TCP is several times as slow. One alone is faster without.
+var bodies atomic.Int32
+
+const (
+	crowd    = 256
+	inCrowd  = 256 << 10 // bytes not sent yet
+	unending = 1<<31 - 1
+)
+
 // maxSend is the most one system call is asked for; Linux sends no more.
 const maxSend = 0x7ffff000
 
@@ -83,6 +105,12 @@ func (c *conn) send(s *stream, n int64) (total int64, err error) {
 		return 0, err
 	}
 	n = min(n, s.section.Size-off)
+	most := unending
+	if bodies.Add(1) > crowd {
+		most = inCrowd
+	}
+	defer bodies.Add(-1)
+	c.option(unix.TCP_NOTSENT_LOWAT, most)
 	at := s.section.Off + off
 	from := int(s.section.File.Fd())
 	for total < n && err == nil {

@@ -56,6 +56,7 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limit
 		// Firmware closes by reset and strangers send noise: not our log.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
+	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
