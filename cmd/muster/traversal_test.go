@@ -263,13 +263,6 @@ func plant(t *testing.T, dir, outside string) {
 	}
 }
 
-func unplant(t *testing.T, dir string) {
-	t.Helper()
-	for _, name := range []string{"secret.txt", "relative.txt", "dir", "reldir"} {
-		must(t, os.Remove(filepath.Join(dir, name)))
-	}
-}
-
 // folderOf makes a folder of files.
 func folderOf(t *testing.T, files map[string]string) string {
 	t.Helper()
