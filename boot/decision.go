@@ -10,23 +10,26 @@ import (
 
 // Decision is the answer to one Sighting.
 type Decision struct {
-	Reply   Reply
-	Class   Class
-	Kind    string        // name of the client class
-	Delay   time.Duration // before an OFFER leaves
-	Network string
-	Host    *Host // as it is after the writes; nil for a stranger
-	ID      Identity
-	Boot    uint32 // number of the boot this belongs to; 0 before its first script
-	Writes  Changes
-	Notices []Event // told after the reply, once a while for each cause; a DISCOVER writes nothing else
-	Hold    *Hold
-	Drop    string // holder whose hold ends
-	Skip    []Spot // candidates that turned out not to be free
-	New     bool   // a new lease of a machine that nobody let in
-	Enrolls string // link whose budget a new host is charged to
-	Rival   *Rival // another DHCP server that the request gave away
-	Why     []Reason
+	Reply    Reply
+	Class    Class
+	Kind     string        // name of the client class
+	Delay    time.Duration // before an OFFER leaves
+	Network  string
+	Host     *Host // as it is after the writes; nil for a stranger
+	ID       Identity
+	Boot     uint32 // number of the boot this belongs to; 0 before its first script
+	Writes   Changes
+	Notices  []Event // told after the reply, once a while for each cause; a DISCOVER writes nothing else
+	Hold     *Hold
+	Drop     string     // holder whose hold ends
+	Skip     []Spot     // candidates that turned out not to be free
+	New      bool       // a new lease of a machine that nobody let in
+	Enrolls  string     // link whose budget a new host is charged to
+	Rival    *Rival     // another DHCP server that the request gave away
+	Spends   string     // file of an installation that leaves with this reply
+	Installs TemplateID // and whose it is
+	Ticket   uint32     // and the boot that it counts for
+	Why      []Reason
 
 	Bandwidth int64 // of its network, bytes a second for all its files together; 0 is no cap
 }

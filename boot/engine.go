@@ -27,6 +27,7 @@ type Decider interface {
 type Outcome struct {
 	Result Result
 	Bytes  int64
+	Left   bool // the last byte left, whether or not anybody said that it came
 	Took   time.Duration
 	Err    string
 }
@@ -629,7 +630,42 @@ func (e *Engine) Done(ctx context.Context, in Sighting, d Decision, o Outcome) e
 	}
 	r.Got = replyFile(d.Reply)
 	e.Log.Add(r)
+	if d.Spends != "" {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if err := e.delivered(ctx, d, o.Result == Complete || o.Left); err != nil {
+			e.log.Error("how a file of an installation arrived could not be written down; it counts as read", "host", d.Host.Name, "file", d.Spends, "err", err)
+			return err
+		}
+	}
 	return nil
+}
+
+// delivered writes down how a file of an installation arrived.
+func (e *Engine) delivered(ctx context.Context, d Decision, whole bool) error {
+	return e.store.Update(ctx, func(tx Tx) error {
+		h, err := tx.Host(d.Host.ID)
+		if err != nil || h == nil {
+			return err
+		}
+		x, err := tx.Template(d.Installs)
+		if err != nil || x == nil {
+			return err
+		}
+		h = h.Clone()
+		was := h.Ticket.state()
+		if !h.Ticket.delivered(x, d.Ticket, d.Spends, whole, e.Now()) {
+			return nil
+		}
+		if h.Ticket.State != was {
+			ev := Event{At: e.Now().UTC(), Kind: TicketBack, Host: h.ID, Name: h.Name, MAC: h.Identity().MAC, Boot: d.Ticket,
+				Text: fmt.Sprintf("%s of %s was seen to end short: %s may try again", d.Spends, x.Name, h.Name)}
+			if _, err := tx.Append(ev); err != nil {
+				return err
+			}
+		}
+		return tx.PutHost(h)
+	})
 }
 
 // replyFile names what a reply with bytes serves.

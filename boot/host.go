@@ -61,7 +61,10 @@ type Host struct {
 	Options   []Option   `json:"options,omitempty"`    // DHCP options of its own
 	Booted    time.Time  `json:"booted,omitzero"`      // when the present boot began
 	Secure    SecureBoot `json:"secure_boot,omitempty"`
-	Tried     time.Time  `json:"tried,omitzero"` // when it was given an unsigned loader that nobody has heard of since
+	Ticket    *Ticket    `json:"ticket,omitempty"`    // its latest leave to install
+	Fresh     bool       `json:"fresh,omitempty"`     // let in by a rule and not given a script since
+	Protected bool       `json:"protected,omitempty"` // nothing installs on it
+	Tried     time.Time  `json:"tried,omitzero"`      // when it was given an unsigned loader that nobody has heard of since
 	Created   time.Time  `json:"created"`
 	Changed   time.Time  `json:"changed"`
 }
@@ -75,6 +78,7 @@ func (h *Host) Clone() *Host {
 	c.MACs = slices.Clone(h.MACs)
 	c.Params = maps.Clone(h.Params)
 	c.Options = slices.Clone(h.Options)
+	c.Ticket = h.Ticket.clone()
 	return &c
 }
 

@@ -25,18 +25,19 @@ type AddHosts struct{ Hosts []Host }
 
 // SetHost changes fields of a host; nil fields stay.
 type SetHost struct {
-	Name     string
-	NewName  *string
-	AddMACs  []MAC
-	DropMACs []MAC
-	UUID     *UUID
-	Serial   *string
-	Address  *netip.Addr
-	Template *string
-	Port     *string            // switch port to bind to; "" unbinds
-	Params   map[string]*string // nil removes
-	Options  []Option           // set
-	NoOption []string           // names or numbers of options to remove
+	Name      string
+	NewName   *string
+	AddMACs   []MAC
+	DropMACs  []MAC
+	UUID      *UUID
+	Serial    *string
+	Address   *netip.Addr
+	Template  *string
+	Protected *bool
+	Port      *string            // switch port to bind to; "" unbinds
+	Params    map[string]*string // nil removes
+	Options   []Option           // set
+	NoOption  []string           // names or numbers of options to remove
 }
 
 // Approve lets a host boot; Deny gives it nothing to boot. Update moves its
@@ -110,16 +111,25 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 			if h.State == Denied && o.Template == nil {
 				h.Pin = 0 // what it once booted is decided anew
 			}
+			first := h.State != Approved
 			h.State = Approved
 			a.event(HostApproved, h, "%s approved by a person", h.Name)
+			if first {
+				return a.approved(h)
+			}
 			return nil
 		})
+	case Install:
+		err = a.change(o.Name, func(h *Host) error { return a.install(h, o) })
+	case Local:
+		err = a.change(o.Name, a.local)
 	case Deny:
 		err = a.change(o.Name, func(h *Host) error {
 			if h.State == Denied {
 				return OrderError("host %s is denied already", h.Name)
 			}
 			h.State = Denied
+			h.disarm(a.now)
 			a.event(HostDenied, h, "%s denied by a person", h.Name)
 			return nil
 		})
@@ -251,6 +261,9 @@ func (a *applying) assign(h *Host, name string) error {
 		}
 		a.assigned = name
 	}
+	if k := h.Ticket; k != nil && k.Template != name {
+		h.disarm(a.now)
+	}
 	h.Template, h.Pin = name, 0
 	return nil
 }
@@ -273,6 +286,7 @@ func (a *applying) addHost(o AddHost) error {
 func (a *applying) newHost(given *Host, id HostID) (*Host, error) {
 	h := given.Clone()
 	h.ID, h.Created, h.Changed = id, a.now, a.now
+	h.Ticket, h.Fresh = nil, false // of another roll
 	if h.State == "" {
 		h.State = Pending
 	}
@@ -511,6 +525,13 @@ func (a *applying) setHost(o SetHost) error {
 			}
 			what = append(what, "template "+orNone(*o.Template))
 		}
+		if o.Protected != nil {
+			h.Protected = *o.Protected
+			what = append(what, fmt.Sprintf("protected %t", h.Protected))
+			if h.Protected && h.disarm(a.now) {
+				what = append(what, "its ticket taken away")
+			}
+		}
 		if o.Port != nil {
 			h.BoundPort = *o.Port
 			what = append(what, "switch port "+orNone(*o.Port))
@@ -565,8 +586,20 @@ func (a *applying) removeHost(o RemoveHost) error {
 
 func (a *applying) push(o PushTemplate) error {
 	t := o.Template
+	if t.Install && len(t.Media) == 0 {
+		return OrderError("template %s has install = true and no kernel in [boot]: an installation ends its ticket when kernel and initrd have left, so name them there", t.Name)
+	}
 	if t.Install {
-		return OrderError("template %s has install = true: this version cannot arm an install ticket yet, and without one the template would never boot; set install = false only if it wipes nothing", t.Name)
+		for _, f := range []string{"boot.ipxe", "boot.ipxe.tmpl", "grub.cfg", "grub.cfg.tmpl"} {
+			if _, has := t.Files[f]; has {
+				return OrderError("template %s has install = true and a %s of its own: what a script of yours reads cannot be counted, and the machine could be installed twice; leave the script to [boot]", t.Name, f)
+			}
+		}
+		for i, f := range t.Media {
+			if slices.ContainsFunc(t.Media[:i], func(o string) bool { return strings.EqualFold(o, f) }) {
+				return OrderError("template %s names %s twice in [boot]: an installation counts each file once", t.Name, f)
+			}
+		}
 	}
 	if err := t.Validate(); err != nil {
 		return OrderError("%v", err)

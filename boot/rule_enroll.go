@@ -98,7 +98,7 @@ func ruleEnroll(t *turn) (bool, error) {
 }
 
 func (t *turn) approve(why string) {
-	t.host.State, t.host.Auto, t.dirty = Approved, true, true
+	t.host.State, t.host.Auto, t.host.Fresh, t.dirty = Approved, true, true, true
 	t.d.Writes.Auto = 1
 	t.why("approved: %s", why)
 	t.record(HostApproved, "%s approved: %s", t.host.Name, why)
@@ -126,11 +126,14 @@ func describe(h *Host, f Firmware) string {
 // ruleApprove lets a template approve the machines it was made for. It waits
 // while a fact still missing could give them to another template.
 func ruleApprove(t *turn) (bool, error) {
-	if t.host == nil || t.host.State != Pending || t.clash != "" || t.p.Enroll.Policy == EnrollIgnore || !t.writes() {
+	if t.host == nil || t.clash != "" || t.p.Enroll.Policy == EnrollIgnore || !t.writes() {
 		return false, nil
 	}
-	if c := t.choice; c.Template != nil && c.Template.AutoApprove && len(c.Waiting) == 0 {
+	if c := t.choice; t.host.State == Pending && c.Template != nil && c.Template.AutoApprove && len(c.Waiting) == 0 {
 		t.approve("template " + c.Template.Name + " approves what matches it")
+	}
+	if len(t.choice.Waiting) == 0 {
+		t.firstInstall(t.template)
 	}
 	return false, nil
 }

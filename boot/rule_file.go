@@ -45,17 +45,28 @@ func ruleFile(t *turn) (bool, error) {
 		return t.refuse(true, "the template of this boot was removed")
 	}
 	if x.Install {
-		return t.refuse(false, "template %s installs and no ticket is armed", x.Name)
+		if why := t.running(x); why != "" {
+			return t.refuse(false, "%s", why)
+		}
 	}
 	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: t.token.Boot, Version: x.ID, Issued: t.token.Issued}))
 	m.Boot, m.Template, m.Version = int(t.token.Boot), x.Name, x.Version
-	if x.Direct != "" && refPath(x.Direct) == t.file && !t.in.Want.Head && t.in.At.Sub(t.host.Booted) > bootGap {
+	if x.Direct != "" && !x.Install && refPath(x.Direct) == t.file && !t.in.Want.Head && t.in.At.Sub(t.host.Booted) > bootGap {
 		// What firmware starts itself has no script to number its boot.
 		t.beginBoot()
 		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)
 	}
 	if name, file, ok := imageFile(t.file); ok {
-		return t.image(name, file, false)
+		if done, err := t.image(name, file, false); err != nil || !x.Install {
+			return done, err
+		}
+		if f, ok := t.d.Reply.(File); ok {
+			if f.Ref.Kind == RefImage {
+				file = f.Ref.Name
+			}
+			return t.spend(x, "images/"+name+"/"+file)
+		}
+		return true, nil
 	}
 	f, ok := x.serves(t.file)
 	if !ok {
@@ -63,6 +74,9 @@ func ruleFile(t *turn) (bool, error) {
 	}
 	t.why("%s of %s version %d", f, x.Name, x.Version)
 	t.d.Reply = File{Ref{Kind: RefTemplate, Name: f, Template: x, Machine: m}}
+	if x.Install {
+		return t.spend(x, f)
+	}
 	return true, nil
 }
 

@@ -199,10 +199,10 @@ func bootOption(code uint8) bool {
 // that may boot it are told.
 func (t *turn) ownLoaders() *Template {
 	x := t.template
-	if t.host == nil || t.host.State != Approved || t.clash != "" || x == nil || x.Install {
+	if t.host == nil || t.host.State != Approved || t.clash != "" || x == nil || x.Install && t.mayInstall(x) != "" {
 		return nil
 	}
-	if _, ok := templatePair(t.plat); t.class == PXE && x.Shim != "" && ok || t.class == HTTPClient && x.Direct != "" {
+	if _, ok := templatePair(t.plat); t.class == PXE && x.Shim != "" && ok || t.class == HTTPClient && x.Direct != "" && !x.Install {
 		return x
 	}
 	return nil

@@ -32,7 +32,7 @@ func rulePi(t *turn) (bool, error) {
 	case x == nil:
 		return t.refuse(true, "%s is approved, but no template matches", t.host.Name)
 	case x.Install:
-		return t.refuse(true, "template %s installs and no ticket is armed", x.Name)
+		return t.refuse(true, "template %s installs, and a Raspberry Pi reads no script that could say when", x.Name)
 	}
 	h := t.host
 	if h.Pin != x.ID && !x.ThisRun {

@@ -25,15 +25,17 @@ func ruleReport(t *turn) (bool, error) {
 	if t.host.State != Approved {
 		return t.refuse(false, "%s is %s and boots nothing it could report", t.host.Name, t.host.State)
 	}
+	stage := cleanText(t.in.Want.Query.Stage, 64)
+	if stage == "" {
+		stage = "running"
+	}
+	t.ran()
+	t.closeTicket(stage)
 	if t.token.Boot != t.host.Boots {
 		// A machine of an earlier boot must not speak for the present one.
 		t.why("report of boot %d, the present one is %d", t.token.Boot, t.host.Boots)
 		t.d.Reply = Done{Text: "noted"}
 		return true, nil
-	}
-	stage := cleanText(t.in.Want.Query.Stage, 64)
-	if stage == "" {
-		stage = "running"
 	}
 	text := cleanText(t.in.Want.Query.Text, 512)
 	t.why("%s", stage)

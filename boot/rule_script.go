@@ -76,6 +76,9 @@ func ruleScript(t *turn) (bool, error) {
 	if t.host != nil && !t.grub && !t.host.Tried.IsZero() {
 		t.host.Tried, t.dirty = time.Time{}, true // the unsigned loader runs
 	}
+	if h := t.host; h != nil && h.Fresh && h.State == Approved && !t.in.Want.Head {
+		h.Fresh, t.dirty = false, true
+	}
 	switch {
 	case t.clash != "":
 		return t.hold("two hosts claim this machine; a person decides (muster event list --kind host.clash)")
@@ -85,9 +88,15 @@ func ruleScript(t *turn) (bool, error) {
 		return t.hold("waiting for approval: muster host approve " + t.host.Name)
 	case t.template == nil:
 		return t.builtin("local", "approved, but no template matches: booting the local disk")
-	case t.template.Install:
-		// Without a ticket an installer never leaves: see Push.
-		return t.builtin("local", "template "+t.template.Name+" installs and no ticket is armed: booting the local disk")
+	}
+	if t.template.Install {
+		if k := t.host.Ticket; k.arriving(t.in.At) {
+			// Its power was cut, most likely, and nobody has noticed yet.
+			return t.builtin("hold", k.Standing()+"; its last file may still be on the way")
+		}
+		if why := t.mayInstall(t.template); why != "" {
+			return t.builtin("local", why+": booting the local disk")
+		}
 	}
 	h, x := t.host, t.template
 	if t.grub && !x.GRUBBoots {
@@ -105,6 +114,9 @@ func ruleScript(t *turn) (bool, error) {
 		return true, nil
 	}
 	t.beginBoot()
+	if x.Install {
+		t.useTicket(x)
+	}
 	if !x.ThisRun {
 		h.Template, h.Pin = x.Name, x.ID
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -236,9 +237,11 @@ func (w *world) template(words []string, kv map[string]string) error {
 		return nil
 	}
 	if slices.Contains(words, "install") {
-		// Push refuses it; a store may hold one all the same.
-		t.Install, t.ID, t.Version = true, 99, 1
-		return w.store.Update(w.ctx, func(tx boot.Tx) error { return tx.PutTemplate(&t) })
+		t.Install, t.FirstInstall, t.Media = true, slices.Contains(words, "first_install"), []string{"vmlinuz", "initrd.gz"}
+		if k := kv["kernel"]; k != "" {
+			t.Media = []string{k}
+		}
+		t.Files["initrd.gz"], t.Files["preseed.cfg"] = boot.Blob{}, boot.Blob{}
 	}
 	_, err := w.engine.Do(w.ctx, boot.PushTemplate{Template: t})
 	return err
@@ -276,6 +279,15 @@ func (w *world) order(words []string) ([]string, error) {
 	switch words[0] {
 	case "approve":
 		o = boot.Approve{Name: words[1]}
+	case "install":
+		o = boot.Install{Name: words[1]}
+	case "again":
+		o = boot.Install{Name: words[1], Again: true}
+	case "local":
+		o = boot.Local{Name: words[1]}
+	case "protect":
+		yes := true
+		o = boot.SetHost{Name: words[1], Protected: &yes}
 	case "deny":
 		o = boot.Deny{Name: words[1]}
 	case "update":
@@ -285,8 +297,24 @@ func (w *world) order(words []string) ([]string, error) {
 	default:
 		return nil, fmt.Errorf("no such order: %v", words)
 	}
-	_, err := w.engine.Do(w.ctx, o)
-	return nil, err
+	w.engine.Now = func() time.Time { return w.now }
+	if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
+		return nil, err
+	}
+	c, err := w.engine.Do(w.ctx, o)
+	if boot.IsOrderError(err) {
+		return []string{"refused " + boot.OrderText(err)}, nil
+	}
+	if err != nil || words[0] != "install" && words[0] != "again" && words[0] != "local" && words[0] != "approve" {
+		return nil, err
+	}
+	var out []string
+	for _, e := range c.Events {
+		if strings.HasPrefix(string(e.Kind), "ticket.") {
+			out = append(out, fmt.Sprintf("event %s %s", e.Kind, e.Text))
+		}
+	}
+	return out, nil
 }
 
 var (
@@ -382,7 +410,11 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.show(d)
+	out, err := w.show(d)
+	if o := kv["then"]; o != "" && err == nil { // how the reply's bytes ended
+		err = w.engine.Done(w.ctx, in, d, boot.Outcome{Result: boot.Result(o)})
+	}
+	return out, err
 }
 
 func (w *world) show(d boot.Decision) ([]string, error) {
@@ -421,6 +453,12 @@ func (w *world) show(d boot.Decision) ([]string, error) {
 		}
 		if h.Stage != "" {
 			line += " stage " + h.Stage
+		}
+		if k := h.Ticket; k != nil {
+			line += " ticket " + string(k.State)
+			if len(k.Files) > 0 {
+				line += " " + strings.Join(slices.Sorted(maps.Keys(k.Files)), "+")
+			}
 		}
 		out = append(out, line)
 	}

@@ -23,18 +23,20 @@ type Template struct {
 	Pushed  time.Time       `json:"pushed"`
 	Files   map[string]Blob `json:"files"` // by name inside the folder, template.toml among them
 
-	Install     bool     `json:"install,omitempty"`
-	AutoApprove bool     `json:"auto_approve,omitempty"`
-	Priority    int      `json:"priority,omitempty"`
-	Match       Selector `json:"match,omitzero"`
-	Options     []Option `json:"options,omitempty"`    // DHCP options of the machines that boot it
-	Generated   []string `json:"generated,omitempty"`  // files that are made though the folder has none of that name
-	GRUBBoots   bool     `json:"grub_boots,omitempty"` // GRUB can start it: it names a kernel, or has a grub.cfg
-	Direct      string   `json:"direct,omitempty"`     // file or image:NAME/FILE that UEFI HTTP boot starts itself
-	Firmware    string   `json:"firmware,omitempty"`   // image beneath the template's own files: the firmware tree of a Raspberry Pi
-	Shim        string   `json:"shim,omitempty"`       // signed loaders of its own, file or image:NAME/FILE
-	GRUB        string   `json:"grub,omitempty"`
-	ThisRun     bool     `json:"this_run,omitempty"` // made by "serve --kernel"; gone with the process
+	Install      bool     `json:"install,omitempty"`
+	FirstInstall bool     `json:"first_install,omitempty"` // also on machines that a rule let in
+	Media        []string `json:"media,omitempty"`         // kernel and initrds of an installation, file or image:NAME/FILE
+	AutoApprove  bool     `json:"auto_approve,omitempty"`
+	Priority     int      `json:"priority,omitempty"`
+	Match        Selector `json:"match,omitzero"`
+	Options      []Option `json:"options,omitempty"`    // DHCP options of the machines that boot it
+	Generated    []string `json:"generated,omitempty"`  // files that are made though the folder has none of that name
+	GRUBBoots    bool     `json:"grub_boots,omitempty"` // GRUB can start it: it names a kernel, or has a grub.cfg
+	Direct       string   `json:"direct,omitempty"`     // file or image:NAME/FILE that UEFI HTTP boot starts itself
+	Firmware     string   `json:"firmware,omitempty"`   // image beneath the template's own files: the firmware tree of a Raspberry Pi
+	Shim         string   `json:"shim,omitempty"`       // signed loaders of its own, file or image:NAME/FILE
+	GRUB         string   `json:"grub,omitempty"`
+	ThisRun      bool     `json:"this_run,omitempty"` // made by "serve --kernel"; gone with the process
 }
 
 // serves returns the name by which a template serves what is asked for.

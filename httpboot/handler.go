@@ -122,7 +122,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve sends what a reference names.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting, d boot.Decision, ref boot.Ref) {
-	o := boot.Outcome{Result: boot.Complete}
+	o := boot.Outcome{Result: boot.CutShort, Err: "broken off"}
 	defer func() {
 		o.Took = time.Since(in.At)
 		h.Stats.Bytes.Add(uint64(o.Bytes))
@@ -161,9 +161,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting
 	o.Bytes = cw.n
 	switch {
 	case r.Method == http.MethodHead:
-		o.Result = boot.Probe
+		o.Result, o.Err = boot.Probe, ""
 	case cw.n < cw.length():
-		o.Result, o.Err = boot.CutShort, fmt.Sprintf("%d of %d bytes", cw.n, cw.length())
+		o.Err = fmt.Sprintf("%d of %d bytes", cw.n, cw.length())
+	default:
+		o.Result, o.Err = boot.Complete, ""
 	}
 }
 

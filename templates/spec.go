@@ -139,7 +139,11 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 
 // Template returns the part that selects and is stored with a version.
 func (s *Spec) Template() boot.Template {
-	return boot.Template{Name: s.Name, Install: s.Install, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
+	var media []string
+	if s.Install && s.Boot.Kernel != "" {
+		media = append([]string{s.Boot.Kernel}, s.Boot.Initrd...)
+	}
+	return boot.Template{Name: s.Name, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
 		Generated: s.generated(), GRUBBoots: s.grub, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 

@@ -320,7 +320,7 @@ func (l *loop) end(f *flow, r boot.Result, why string) {
 	if f.place >= 0 && f.place < len(l.timers) && l.timers[f.place] == f {
 		heap.Remove(&l.timers, f.place)
 	}
-	f.outcome = boot.Outcome{Result: r, Bytes: f.t.acked(), Err: why}
+	f.outcome = boot.Outcome{Result: r, Bytes: f.t.acked(), Left: f.t.opened && f.t.sent == f.t.last, Err: why}
 	if r == boot.Complete {
 		f.outcome.Bytes = f.t.size
 	}

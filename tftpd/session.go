@@ -106,8 +106,16 @@ func (s *session) run(ctx context.Context) {
 	actx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	d, err := s.server.ask.Next(actx, in)
+	// Whoever counts on a reply with bytes hears how it ended, whatever happens.
+	short := func(why string) {
+		_ = s.server.ask.Done(context.WithoutCancel(ctx), in, d, boot.Outcome{Result: boot.CutShort, Err: why})
+	}
 	if s.past.Load() {
-		return // it would take this answer for that to its next request
+		// It would take this answer for that to its next request.
+		if _, bytes := d.Reply.(boot.File); err == nil && bytes {
+			short("the client began anew")
+		}
+		return
 	}
 	if err != nil {
 		say(codeUndefined, "server is in trouble, try again")
@@ -142,7 +150,7 @@ func (s *session) run(ctx context.Context) {
 			log.Error("file could not be made", "err", err)
 			say(codeUndefined, "server could not make this file")
 		}
-		_ = s.server.ask.Done(ctx, in, d, boot.Outcome{Result: boot.CutShort, Err: err.Error()})
+		short(err.Error())
 		return
 	}
 	defer obj.Body.Close()
@@ -153,6 +161,7 @@ func (s *session) run(ctx context.Context) {
 		f.file = nil
 		if f.body, size, err = netascii(obj); err != nil {
 			say(codeUndefined, err.Error())
+			short(err.Error())
 			return
 		}
 	}

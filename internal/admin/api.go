@@ -80,17 +80,18 @@ func (e Entry) At() time.Time {
 
 // HostPatch is what "host set" changes; absent fields stay.
 type HostPatch struct {
-	Name     *string            `json:"name,omitempty"`
-	AddMACs  []boot.MAC         `json:"add_macs,omitempty"`
-	DropMACs []boot.MAC         `json:"drop_macs,omitempty"`
-	UUID     *boot.UUID         `json:"uuid,omitempty"`
-	Serial   *string            `json:"serial,omitempty"`
-	Address  *netip.Addr        `json:"address,omitempty"`
-	Template *string            `json:"template,omitempty"`
-	Port     *string            `json:"bound_port,omitempty"`
-	Params   map[string]*string `json:"params,omitempty"`
-	Options  []boot.Option      `json:"options,omitempty"`
-	NoOption []string           `json:"drop_options,omitempty"`
+	Name      *string            `json:"name,omitempty"`
+	AddMACs   []boot.MAC         `json:"add_macs,omitempty"`
+	DropMACs  []boot.MAC         `json:"drop_macs,omitempty"`
+	UUID      *boot.UUID         `json:"uuid,omitempty"`
+	Serial    *string            `json:"serial,omitempty"`
+	Address   *netip.Addr        `json:"address,omitempty"`
+	Template  *string            `json:"template,omitempty"`
+	Port      *string            `json:"bound_port,omitempty"`
+	Protected *bool              `json:"protected,omitempty"`
+	Params    map[string]*string `json:"params,omitempty"`
+	Options   []boot.Option      `json:"options,omitempty"`
+	NoOption  []string           `json:"drop_options,omitempty"`
 }
 
 // HostImport adds many hosts, all of them or none. One that is on the roll
@@ -116,6 +117,7 @@ type ImportResult struct {
 
 // Approval may name a template.
 type Approval struct {
+	Again    bool    `json:"again,omitempty"` // of an installation: also where the last may be running
 	Template *string `json:"template,omitempty"`
 }
 

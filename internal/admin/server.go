@@ -120,7 +120,7 @@ func (s *Server) Handler() http.Handler {
 		}
 		return s.do(r, boot.SetHost{Name: r.PathValue("name"), NewName: p.Name, AddMACs: p.AddMACs, DropMACs: p.DropMACs,
 			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Template: p.Template, Params: p.Params,
-			Port: p.Port, Options: p.Options, NoOption: p.NoOption})
+			Port: p.Port, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption})
 	})
 	route("DELETE /api/v1/hosts/{name}", func(r *http.Request) (any, error) {
 		return s.do(r, boot.RemoveHost{Name: r.PathValue("name")})
@@ -131,6 +131,16 @@ func (s *Server) Handler() http.Handler {
 			return nil, err
 		}
 		return s.do(r, boot.Approve{Name: r.PathValue("name"), Template: a.Template})
+	})
+	route("POST /api/v1/hosts/{name}/install", func(r *http.Request) (any, error) {
+		var a Approval
+		if err := read(r, &a); err != nil {
+			return nil, err
+		}
+		return s.do(r, boot.Install{Name: r.PathValue("name"), Template: a.Template, Again: a.Again})
+	})
+	route("POST /api/v1/hosts/{name}/local", func(r *http.Request) (any, error) {
+		return s.do(r, boot.Local{Name: r.PathValue("name")})
 	})
 	route("POST /api/v1/hosts/{name}/deny", func(r *http.Request) (any, error) {
 		return s.do(r, boot.Deny{Name: r.PathValue("name")})

@@ -1,0 +1,370 @@
+// ticket.go: leave to install, once. A machine that asks the network first would
+// otherwise wipe its disk at every power cut. What a person arms is spent file
+// by file, and only the machine's own report says that it went well.
+
+package boot
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// TicketState is how far the one installation of a ticket is.
+type TicketState string
+
+// An armed ticket lets the next boot install. It is spent when every file of
+// the installation was on its way: from then on it may have run, and no other
+// boot gets it. The machine's report closes it.
+const (
+	TicketArmed  TicketState = "armed"
+	TicketSpent  TicketState = "spent"
+	TicketClosed TicketState = "closed"
+)
+
+// Ticket is a host's latest one.
+type Ticket struct {
+	Template string      `json:"template"`
+	State    TicketState `json:"state"`
+	By       string      `json:"by"` // who armed it
+	Armed    time.Time   `json:"armed"`
+
+	Boot    uint32          `json:"boot,omitempty"`    // the one that uses it
+	Version TemplateID      `json:"version,omitempty"` // that this boot was given
+	Files   map[string]Read `json:"files,omitempty"`   // that began to leave for this boot
+	Ran     bool            `json:"ran,omitempty"`     // it is known to have run: nothing gives it back
+	Spent   time.Time       `json:"spent,omitzero"`
+	Closed  time.Time       `json:"closed,omitzero"`
+	Stage   string          `json:"stage,omitempty"` // of the report that closed it
+}
+
+// Read is how often a file of an installation was read. A reading that nobody
+// saw end counts for good: it may be running.
+type Read struct {
+	Open  int  `json:"open"` // begun, and not seen to end short
+	Whole bool `json:"whole,omitempty"`
+}
+
+func (k *Ticket) state() TicketState {
+	if k == nil {
+		return ""
+	}
+	return k.State
+}
+
+func (k *Ticket) clone() *Ticket {
+	if k == nil {
+		return nil
+	}
+	c := *k
+	c.Files = maps.Clone(k.Files)
+	return &c
+}
+
+// Standing says where a host's installation is, for a person; "" without a
+// ticket.
+func (k *Ticket) Standing() string {
+	switch {
+	case k == nil:
+		return ""
+	case k.State == TicketArmed && k.Boot == 0:
+		return "install of " + k.Template + " armed: its next boot installs"
+	case k.State == TicketArmed:
+		return fmt.Sprintf("install of %s under way since boot %d", k.Template, k.Boot)
+	case k.State == TicketSpent:
+		return fmt.Sprintf("install unconfirmed: boot %d asked for all of %s and has not reported its end", k.Boot, k.Template)
+	case k.Stage == stageLocal:
+		return "install of " + k.Template + " taken away by a person"
+	case k.Stage == stageFailed:
+		return fmt.Sprintf("install of %s failed in boot %d, as it reports", k.Template, k.Boot)
+	}
+	return fmt.Sprintf("installed %s in boot %d", k.Template, k.Boot)
+}
+
+// Stages of a report that end an installation.
+const (
+	stageInstalled = "installed"
+	stageDone      = "done"
+	stageFailed    = "failed"
+
+	stageLocal = "local" // no report's: a person took the ticket away
+)
+
+func endsInstall(stage string) bool {
+	return stage == stageInstalled || stage == stageDone || stage == stageFailed
+}
+
+// arm gives a host one ticket.
+func (h *Host) arm(template, by string, now time.Time) {
+	h.Ticket = &Ticket{Template: template, State: TicketArmed, By: by, Armed: now.UTC()}
+}
+
+// mayInstall says why a new boot does not get an installing template; "" if it
+// does.
+func (t *turn) mayInstall(x *Template) string {
+	k := t.host.Ticket
+	switch {
+	case t.host.Protected:
+		return t.host.Name + " is protected, and template " + x.Name + " installs"
+	case k == nil:
+		return "template " + x.Name + " installs and no ticket is armed (muster host install " + t.host.Name + ")"
+	case k.Template != x.Name:
+		return "template " + x.Name + " installs and the ticket is for " + k.Template
+	case k.State != TicketArmed:
+		return k.Standing()
+	}
+	return ""
+}
+
+// useTicket begins an installation with the boot that was just numbered. What
+// an earlier boot read counts no more: it did not have all, so nothing ran.
+func (t *turn) useTicket(x *Template) {
+	k := t.host.Ticket
+	k.Boot, k.Version, k.Files, k.Ran = t.host.Boots, x.ID, nil, false
+	t.why("ticket armed %s by %s", k.Armed.Format(time.DateTime), k.By)
+}
+
+// running says why a file of an installing template does not leave; "" if it
+// does.
+func (t *turn) running(x *Template) string {
+	k := t.host.Ticket
+	switch {
+	case k == nil || k.Version != x.ID:
+		return "template " + x.Name + " installs and no ticket is armed"
+	case k.Boot != t.token.Boot:
+		return fmt.Sprintf("boot %d has no ticket for %s", t.token.Boot, x.Name)
+	}
+	return ""
+}
+
+// spend notes a file of the installation before its first byte leaves. Sizes
+// and everything that is no kernel or initrd cost nothing.
+func (t *turn) spend(x *Template, file string) (bool, error) {
+	k := t.host.Ticket
+	file = x.medium(file)
+	switch {
+	case t.in.Want.Head || file == "":
+		return true, nil
+	case t.host.Protected:
+		return t.refuse(false, "%s is protected, and template %s installs", t.host.Name, x.Name)
+	case k.State == TicketClosed:
+		return t.refuse(false, "%s", k.Standing())
+	}
+	if k.Files == nil {
+		k.Files = map[string]Read{}
+	}
+	r := k.Files[file]
+	r.Open++
+	k.Files[file], t.dirty = r, true
+	t.d.Spends, t.d.Installs, t.d.Ticket = file, x.ID, k.Boot
+	if k.count(x, t.in.At) {
+		t.why("ticket spent")
+		t.record(TicketUsed, "%s has all of %s version %d on its way: no other boot gets it unless this is seen to end short", t.host.Name, x.Name, x.Version)
+	}
+	return true, nil
+}
+
+// lastByte is how long the end of a transfer may go unnoticed: a machine that
+// asks anew in that time waits rather than try an empty disk.
+const lastByte = 90 * time.Second
+
+// arriving reports a ticket that is spent with a file still on its way.
+func (k *Ticket) arriving(now time.Time) bool {
+	if k == nil || k.State != TicketSpent || k.Ran || now.Sub(k.Spent) > lastByte {
+		return false
+	}
+	for _, r := range k.Files {
+		if !r.Whole {
+			return true
+		}
+	}
+	return false
+}
+
+// count says whether all of the installation has left, and reports a change.
+func (k *Ticket) count(x *Template, now time.Time) bool {
+	all := k.Ran || !slices.ContainsFunc(x.Media, func(f string) bool { _, has := k.Files[refPath(f)]; return !has })
+	switch {
+	case all && k.State == TicketArmed:
+		k.State, k.Spent = TicketSpent, now.UTC()
+	case !all && k.State == TicketSpent:
+		k.State, k.Spent = TicketArmed, time.Time{}
+	default:
+		return false
+	}
+	return true
+}
+
+// medium is the file that an installation cannot begin without and that this is
+// a name of, or "". Images and discs are served whatever the case of a name.
+func (t *Template) medium(file string) string {
+	for _, f := range t.Media {
+		if f = refPath(f); strings.EqualFold(f, file) {
+			return f
+		}
+	}
+	return ""
+}
+
+// delivered notes how a file of an installation arrived. One that came short
+// was not run, and its boot may be tried again; one that ever arrived whole
+// may have been, whatever became of a second reading.
+func (k *Ticket) delivered(x *Template, boot uint32, file string, whole bool, now time.Time) (changed bool) {
+	if k == nil || k.State == TicketClosed || k.Boot != boot || k.Version != x.ID {
+		return false
+	}
+	r, has := k.Files[file]
+	switch {
+	case !has || r.Whole:
+		return false
+	case whole:
+		r.Whole = true
+		k.Files[file] = r
+	case r.Open > 1:
+		r.Open--
+		k.Files[file] = r
+	default:
+		delete(k.Files, file)
+	}
+	k.count(x, now)
+	return true
+}
+
+// ran takes note that the boot of a ticket runs: whatever was seen of its
+// transfers, it may have begun to write.
+func (t *turn) ran() {
+	k := t.host.Ticket
+	if k == nil || k.State == TicketClosed || k.Boot == 0 || k.Boot != t.token.Boot || k.Ran {
+		return
+	}
+	k.Ran, t.dirty = true, true
+	if k.State == TicketArmed {
+		k.State, k.Spent = TicketSpent, t.in.At.UTC()
+		t.record(TicketUsed, "%s runs the installation of %s, as it reports: no other boot gets it", t.host.Name, k.Template)
+	}
+}
+
+// closeTicket takes a report that ends an installation.
+func (t *turn) closeTicket(stage string) {
+	k := t.host.Ticket
+	if k == nil || k.State == TicketClosed || k.Boot == 0 || k.Boot != t.token.Boot || !endsInstall(stage) {
+		return
+	}
+	k.State, k.Stage, k.Closed, t.dirty = TicketClosed, stage, t.in.At.UTC(), true
+	t.record(TicketDone, "%s: %s", t.host.Name, k.Standing())
+}
+
+// firstInstall arms the ticket of a machine that no person let in, where its
+// template was made for that.
+func (t *turn) firstInstall(x *Template) {
+	h := t.host
+	if x == nil || !x.Install || !x.FirstInstall || !h.Fresh || h.State != Approved || h.Ticket != nil || h.Protected || !t.writes() {
+		return
+	}
+	h.arm(x.Name, "template "+x.Name+" (first_install)", t.in.At)
+	t.dirty = true
+	t.record(TicketArm, "%s: %s, by its first_install", h.Name, h.Ticket.Standing())
+}
+
+// Install arms a ticket: the next boot of the host installs, once. Template,
+// where not nil, becomes the host's.
+// Again arms one also where the last may be running, or has ended.
+type Install struct {
+	Name     string
+	Template *string
+	Again    bool
+}
+
+// Local takes a host's ticket away: it boots its disk.
+type Local struct{ Name string }
+
+func (Install) order() {}
+func (Local) order()   {}
+
+// willBoot is the template that a host would boot, by what is known of it.
+func (a *applying) willBoot(h *Host) (*Template, error) {
+	if h.Template != "" {
+		return a.v.TemplateByName(h.Template)
+	}
+	// A serial that is not known by now would have come with the holding script;
+	// a machine that was never seen is another matter.
+	c := Choose(a.p.Templates, Facts{ID: h.Identity(), Platform: h.Platform, VendorClass: h.Class, SwitchPort: h.Port, Network: h.Network, Complete: h.Platform != ""})
+	if len(c.Waiting) > 0 {
+		return nil, nil
+	}
+	return c.Template, nil
+}
+
+func (a *applying) install(h *Host, o Install) error {
+	if o.Template != nil {
+		if err := a.assign(h, *o.Template); err != nil {
+			return err
+		}
+	}
+	x, err := a.willBoot(h)
+	switch {
+	case err != nil:
+		return err
+	case x == nil:
+		return OrderError("host %s has no template yet: choose one with muster host install %s --template NAME", h.Name, h.Name)
+	case !x.Install:
+		return OrderError("template %s of host %s does not install (install = true in its template.toml): it boots every time without a ticket", x.Name, h.Name)
+	case h.State != Approved:
+		return OrderError("host %s is %s: approve it first (muster host approve %s arms one ticket)", h.Name, h.State, h.Name)
+	case h.Protected:
+		return OrderError("host %s is protected from installation: muster host set %s --protected=false", h.Name, h.Name)
+	}
+	again := ""
+	if k := h.Ticket; k != nil {
+		switch {
+		case k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name:
+			return nil // said twice
+		case k.State != TicketClosed && !o.Again:
+			return OrderError("host %s: %s; to install it once more all the same: muster host install %s --again", h.Name, k.Standing(), h.Name)
+		}
+		again = "; before: " + k.Standing()
+	}
+	h.Pin = 0 // the newest version: what is installed anew is not what was
+	h.arm(x.Name, "a person", a.now)
+	a.event(TicketArm, h, "%s: %s%s", h.Name, h.Ticket.Standing(), again)
+	return nil
+}
+
+// approved arms the first ticket of a machine that a person let in.
+func (a *applying) approved(h *Host) error {
+	x, err := a.willBoot(h)
+	if err != nil || x == nil || !x.Install || h.Ticket != nil || h.Protected {
+		return err
+	}
+	h.arm(x.Name, "its approval", a.now)
+	a.event(TicketArm, h, "%s: %s", h.Name, h.Ticket.Standing())
+	return nil
+}
+
+// disarm closes a ticket whose cause is gone. One that is spent stays: its
+// report still comes.
+func (h *Host) disarm(now time.Time) bool {
+	k := h.Ticket
+	switch {
+	case k == nil || k.State == TicketClosed:
+		return false
+	case k.State == TicketSpent:
+		k.Ran = true
+		return false
+	}
+	k.State, k.Stage, k.Closed = TicketClosed, stageLocal, now
+	return true
+}
+
+func (a *applying) local(h *Host) error {
+	k := h.Ticket
+	if k == nil || k.State == TicketClosed {
+		return OrderError("host %s has no open ticket: it boots its disk, or what its template gives it every time", h.Name)
+	}
+	was := k.Standing()
+	k.State, k.Stage, k.Closed = TicketClosed, stageLocal, a.now
+	a.event(TicketDone, h, "%s: ticket taken away by a person; it was: %s", h.Name, was)
+	return nil
+}
