@@ -26,7 +26,8 @@ func hostPath(name string, rest ...string) string {
 func (a *app) hostCmd() *cobra.Command {
 	c := &cobra.Command{Use: "host", Short: "The roll of machines", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(a.hostListCmd(), a.hostShowCmd(), a.hostAddCmd(), a.hostSetCmd(),
-		a.hostApproveCmd(), a.hostActCmd("deny", "Refuse a machine: it gets an address and nothing to boot"),
+		a.hostApproveCmd(), a.hostInstallCmd(), a.hostActCmd("local", "Take a machine's installation away: it boots its disk"),
+		a.hostActCmd("deny", "Refuse a machine: it gets an address and nothing to boot"),
 		a.hostActCmd("update", "Move a machine to the newest version of its template, at its next boot"),
 		a.hostImportCmd(),
 		a.hostRemoveCmd())
@@ -136,6 +137,10 @@ func (a *app) showHost(d admin.HostDetail) {
 	}
 	field("boots", fmt.Sprint(d.Boots))
 	field("stage", d.Stage)
+	field("install", d.Ticket.Standing())
+	if d.Protected {
+		field("protected", "nothing installs on it")
+	}
 	field("enrolled", d.Created.Local().Format(time.DateTime))
 	field("seen", ago(d.LastSeen))
 	if d.State == boot.Pending {
@@ -155,7 +160,7 @@ type hostFlags struct {
 	params                []string
 	port                  string
 	options, noOptions    []string
-	approved              bool
+	approved, protected   bool
 }
 
 func (f *hostFlags) add(c *cobra.Command) {
@@ -311,6 +316,9 @@ func (a *app) hostSetCmd() *cobra.Command {
 			if p.Options, err = parseOptions(f.options); err != nil {
 				return err
 			}
+			if changed("protected") {
+				p.Protected = &f.protected
+			}
 			p.NoOption = f.noOptions
 			for _, s := range append(args[1:], f.params...) {
 				k, v, ok := strings.Cut(s, "=")
@@ -331,6 +339,7 @@ func (a *app) hostSetCmd() *cobra.Command {
 	}
 	f.add(c)
 	c.Flags().StringVar(&f.name, "name", "", "rename the host")
+	c.Flags().BoolVar(&f.protected, "protected", false, "nothing installs on it, whoever asks; --protected=false ends that")
 	c.Flags().StringArrayVar(&f.noOptions, "drop-option", nil, "take a DHCP option away, by name or number; may be given again")
 	c.Flags().StringArrayVar(&f.dropMACs, "drop-mac", nil, "take a MAC address away; may be given again")
 	return c
@@ -354,10 +363,42 @@ func (a *app) hostApproveCmd() *cobra.Command {
 			if out.Template != "" {
 				what = "template " + out.Template
 			}
+			if out.Ticket != nil && out.Ticket.State == boot.TicketArmed {
+				return a.said(out, "%s approved; %s", out.Name, out.Ticket.Standing())
+			}
 			return a.said(out, "%s approved; it boots %s", out.Name, what)
 		},
 	}
 	c.Flags().StringVar(&template, "template", "", "and boot this template")
+	return c
+}
+
+func (a *app) hostInstallCmd() *cobra.Command {
+	var template string
+	var again bool
+	c := &cobra.Command{
+		Use: "install NAME|MAC", Short: "Arm one installation: the next boot installs, and no other", Args: exactly(1, "a host's name or MAC address"),
+		Long: `Arm one installation: the next boot of the machine gets its installing template,
+and no boot after that. It is spent when kernel and initrd have left, and ends
+when the machine reports "installed", "done" or "failed" to its report URL.
+Until then muster host show says "install unconfirmed". Whatever happens, the
+machine is not installed again until somebody arms it again.`,
+		Example: "  muster host install web1\n  muster host install web1 --template debian12",
+		RunE: func(c *cobra.Command, args []string) error {
+			var in admin.Approval
+			if c.Flags().Changed("template") {
+				in.Template = &template
+			}
+			var out boot.Host
+			in.Again = again
+			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/install"), in, &out); err != nil {
+				return err
+			}
+			return a.said(out, "%s: %s", out.Name, out.Ticket.Standing())
+		},
+	}
+	c.Flags().StringVar(&template, "template", "", "and make this template the machine's")
+	c.Flags().BoolVar(&again, "again", false, "also where the last installation may be running")
 	return c
 }
 
