@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # The whole system of a lab guest. It gets an address by DHCP, reports to the
 # URL in muster.report= that it runs, and says on the console how that went.
+# With muster.install=URL it writes what is there to its disk, and reports that.
 # With muster.poweroff or muster.reboot on the command line it then does so.
 /bin/busybox mkdir -p /proc /sys /dev /tmp /sbin /usr/bin /usr/sbin
 /bin/busybox --install -s
@@ -10,10 +11,11 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 set -f   # a URL may hold ? and *
 
-report= end=
+report= end= install=
 for word in $(cat /proc/cmdline); do
 	case $word in
 	muster.report=*) report=${word#*=} ;;
+	muster.install=*) install=${word#*=} ;;
 	muster.poweroff) end=poweroff ;;
 	muster.reboot) end=reboot ;;
 	esac
@@ -35,24 +37,36 @@ ifconfig lo 127.0.0.1
 		{ echo "MUSTER-GUEST: no address by DHCP"; cat /tmp/udhcpc; }
 }
 
-said=running
-if [ -n "$report" ]; then
+# tell STAGE: reports it, if there is somewhere to.
+tell() {
+	[ -n "$report" ] || return 0
 	case $report in
-	*\?*) url="$report&stage=running" ;;
-	*) url="$report?stage=running" ;;
+	*\?*) url="$report&stage=$1" ;;
+	*) url="$report?stage=$1" ;;
 	esac
-	said='report failed'
 	for try in 1 2 3 4 5 6 7 8 9 10; do
 		# not wget -T: with it Debian's static busybox 1.35 dies of SIGSEGV
-		if timeout 5 wget -q -O /tmp/answer "$url" 2>/tmp/wget; then
-			said=running
-			break
-		fi
+		timeout 5 wget -q -O /tmp/answer "$url" 2>/tmp/wget && return
 		sleep 1
 	done
-	[ "$said" = running ] || cat /tmp/wget
+	cat /tmp/wget
+	return 1
+}
+
+if tell running; then
+	echo "MUSTER-GUEST: running"
+else
+	echo "MUSTER-GUEST: report failed"
 fi
-echo "MUSTER-GUEST: $said"
+if [ -n "$install" ]; then
+	if wget -q -O /dev/vda "$install" && sync; then
+		echo "MUSTER-GUEST: disk written"
+		tell installed
+	else
+		echo "MUSTER-GUEST: no disk written"
+		tell failed
+	fi
+fi
 
 [ -z "$end" ] || $end -f
 while :; do sleep 3600; done

@@ -60,6 +60,7 @@ func ConsoleArg(arch string) string {
 // its path. The system in it obeys these kernel arguments:
 //
 //	muster.report=URL   fetch URL with stage=running added to its query
+//	muster.install=URL  write what is there to the disk, fetch the report with stage=installed
 //	muster.poweroff     then power off
 //	muster.reboot       then reboot
 //
