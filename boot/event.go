@@ -46,6 +46,7 @@ const (
 	PoolExhausted    EventKind = "pool.exhausted"
 	BootScript       EventKind = "boot.script"
 	BootReport       EventKind = "boot.report"
+	HostParked       EventKind = "host.parked" // it boots and boots and reports nothing
 	TicketArm        EventKind = "ticket.armed"
 	TicketUsed       EventKind = "ticket.spent"
 	TicketBack       EventKind = "ticket.returned"

@@ -60,6 +60,8 @@ type Host struct {
 	BoundPort string     `json:"bound_port,omitempty"` // whatever asks on this switch port is this host
 	Options   []Option   `json:"options,omitempty"`    // DHCP options of its own
 	Booted    time.Time  `json:"booted,omitzero"`      // when the present boot began
+	Window    time.Time  `json:"window,omitzero"`      // since when boots without a report are counted
+	Silent    int        `json:"silent,omitempty"`     // how many there were
 	Secure    SecureBoot `json:"secure_boot,omitempty"`
 	Ticket    *Ticket    `json:"ticket,omitempty"`    // its latest leave to install
 	Fresh     bool       `json:"fresh,omitempty"`     // let in by a rule and not given a script since

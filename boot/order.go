@@ -239,6 +239,7 @@ func (a *applying) change(name string, fn func(*Host) error) error {
 		return err
 	}
 	h.Changed = a.now
+	h.unpark()
 	if err := h.Validate(); err != nil {
 		return OrderError("%v", err)
 	}
@@ -287,6 +288,7 @@ func (a *applying) newHost(given *Host, id HostID) (*Host, error) {
 	h := given.Clone()
 	h.ID, h.Created, h.Changed = id, a.now, a.now
 	h.Ticket, h.Fresh = nil, false // of another roll
+	h.unpark()
 	if h.State == "" {
 		h.State = Pending
 	}

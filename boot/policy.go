@@ -136,6 +136,7 @@ type Enroll struct {
 	Policy EnrollPolicy
 	Hold   time.Duration // then the holding script boots the disk; 0 waits for ever
 	Limit  int           // pending hosts at a time
+	Loop   int           // boots in half an hour without a report before a machine is parked; 0 never
 }
 
 // Find returns the network a request belongs to: by its relay's subnet, else

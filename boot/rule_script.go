@@ -113,6 +113,9 @@ func ruleScript(t *turn) (bool, error) {
 		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, GRUB: t.grub}}
 		return true, nil
 	}
+	if why := t.loops(x); why != "" {
+		return t.builtin("hold", "parked: "+why)
+	}
 	t.beginBoot()
 	if x.Install {
 		t.useTicket(x)

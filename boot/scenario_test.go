@@ -110,6 +110,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		if kv["max"] != "" {
 			w.policy.Enroll.Limit, _ = strconv.Atoi(kv["max"])
 		}
+		w.policy.Enroll.Loop, _ = strconv.Atoi(kv["loop"])
 		if kv["hold"] != "" {
 			w.policy.Enroll.Hold, _ = time.ParseDuration(kv["hold"])
 		}

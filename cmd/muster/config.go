@@ -115,6 +115,7 @@ type fileHTTPS struct {
 type fileEnroll struct {
 	Policy string `toml:"policy"`
 	Hold   string `toml:"hold"`
+	Loop   *int   `toml:"loop"`
 	Limit  *int   `toml:"limit"`
 }
 
@@ -128,7 +129,7 @@ var knownKeys = map[string][]string{
 	"http":              {"listen"},
 	"https":             {"listen", "cert", "key", "names", "firmware_tls"},
 	"tftp":              {"listen", "ports", "single_port"},
-	"enroll":            {"policy", "hold", "limit"},
+	"enroll":            {"policy", "hold", "limit", "loop"},
 }
 
 // Config is the typed, checked configuration.
@@ -164,7 +165,7 @@ const (
 func defaults() *Config {
 	return &Config{
 		HTTP: ":80", TFTP: ":69",
-		Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 10000},
+		Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 10000, Loop: 10},
 	}
 }
 
@@ -200,6 +201,12 @@ func parseConfig(name string, data []byte) (*Config, error) {
 			return nil, f.Errorf("enroll.policy", 0, "policy %q: want auto (boot at once), approve (hold until a person approves) or ignore (known machines only)", p)
 		}
 		c.Enroll.Policy = p
+	}
+	if n := raw.Enroll.Loop; n != nil {
+		if *n < 0 || *n == 1 || *n > 1000 {
+			return nil, f.Errorf("enroll.loop", 0, "loop %d: want how often a machine may boot in half an hour without a report, 2 to 1000, or 0 for any number", *n)
+		}
+		c.Enroll.Loop = *n
 	}
 	if raw.Enroll.Hold != "" {
 		d, err := time.ParseDuration(raw.Enroll.Hold)
