@@ -131,6 +131,8 @@ func (t *turn) useTicket(x *Template) {
 func (t *turn) running(x *Template) string {
 	k := t.host.Ticket
 	switch {
+	case t.host.Protected:
+		return t.host.Name + " is protected, and template " + x.Name + " installs"
 	case k == nil || k.Version != x.ID:
 		return "template " + x.Name + " installs and no ticket is armed"
 	case k.Boot != t.token.Boot:
@@ -147,8 +149,6 @@ func (t *turn) spend(x *Template, file string) (bool, error) {
 	switch {
 	case t.in.Want.Head || file == "":
 		return true, nil
-	case t.host.Protected:
-		return t.refuse(false, "%s is protected, and template %s installs", t.host.Name, x.Name)
 	case k.State == TicketClosed:
 		return t.refuse(false, "%s", k.Standing())
 	}
