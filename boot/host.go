@@ -63,6 +63,7 @@ type Host struct {
 	Window    time.Time  `json:"window,omitzero"`      // since when boots without a report are counted
 	Silent    int        `json:"silent,omitempty"`     // how many there were
 	Secure    SecureBoot `json:"secure_boot,omitempty"`
+	Once      string     `json:"once,omitempty"`      // template of its next boot only
 	Ticket    *Ticket    `json:"ticket,omitempty"`    // its latest leave to install
 	Fresh     bool       `json:"fresh,omitempty"`     // let in by a rule and not given a script since
 	Protected bool       `json:"protected,omitempty"` // nothing installs on it

@@ -121,6 +121,8 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 		})
 	case Install:
 		err = a.change(o.Name, func(h *Host) error { return a.install(h, o) })
+	case Rescue:
+		err = a.change(o.Name, func(h *Host) error { return a.rescue(h, o.Template) })
 	case Local:
 		err = a.change(o.Name, a.local)
 	case Deny:
@@ -130,6 +132,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 			}
 			h.State = Denied
 			h.disarm(a.now)
+			h.Once = ""
 			a.event(HostDenied, h, "%s denied by a person", h.Name)
 			return nil
 		})
@@ -287,7 +290,7 @@ func (a *applying) addHost(o AddHost) error {
 func (a *applying) newHost(given *Host, id HostID) (*Host, error) {
 	h := given.Clone()
 	h.ID, h.Created, h.Changed = id, a.now, a.now
-	h.Ticket, h.Fresh = nil, false // of another roll
+	h.Ticket, h.Fresh, h.Once = nil, false, "" // of another roll
 	h.unpark()
 	if h.State == "" {
 		h.State = Pending

@@ -93,6 +93,7 @@ func (t *turn) overlay(x *Template, file string, m Machine) (bool, error) {
 func (t *turn) beginBoot() {
 	h := t.host
 	h.Boots++
+	h.Once = ""
 	h.Reports, h.Stage, h.Booted = 0, "", t.in.At.UTC()
 	t.d.Boot, t.dirty = h.Boots, true
 }

@@ -116,11 +116,12 @@ func ruleScript(t *turn) (bool, error) {
 	if why := t.loops(x); why != "" {
 		return t.builtin("hold", "parked: "+why)
 	}
+	once := h.Once == x.Name
 	t.beginBoot()
 	if x.Install {
 		t.useTicket(x)
 	}
-	if !x.ThisRun {
+	if !x.ThisRun && !once {
 		h.Template, h.Pin = x.Name, x.ID
 	}
 	m := t.machine(t.bootToken(BootToken, h.Boots, x.ID), t.bootToken(ReportToken, h.Boots, x.ID))

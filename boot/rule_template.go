@@ -13,6 +13,18 @@ func ruleTemplate(t *turn) (bool, error) {
 		return false, nil
 	}
 	h := t.host
+	if h != nil && h.Once != "" {
+		x, err := t.v.TemplateByName(h.Once)
+		if err != nil {
+			return false, err
+		}
+		if x != nil {
+			t.template = x
+			t.why("%s version %d, for one boot", x.Name, x.Version)
+			return false, nil
+		}
+		t.why("template %s, wanted for one boot, is gone", h.Once)
+	}
 	if h != nil && h.Pin != 0 {
 		x, err := t.findTemplate(h.Pin)
 		if err != nil {

@@ -284,6 +284,8 @@ func (w *world) order(words []string) ([]string, error) {
 		o = boot.Install{Name: words[1]}
 	case "again":
 		o = boot.Install{Name: words[1], Again: true}
+	case "rescue":
+		o = boot.Rescue{Name: words[1], Template: words[2]}
 	case "local":
 		o = boot.Local{Name: words[1]}
 	case "protect":

@@ -280,6 +280,10 @@ type Install struct {
 // Local takes a host's ticket away: it boots its disk.
 type Local struct{ Name string }
 
+// Rescue gives a host another template for its next boot, and for no other.
+type Rescue struct{ Name, Template string }
+
+func (Rescue) order()  {}
 func (Install) order() {}
 func (Local) order()   {}
 
@@ -340,6 +344,25 @@ func (a *applying) approved(h *Host) error {
 	}
 	h.arm(x.Name, "its approval", a.now)
 	a.event(TicketArm, h, "%s: %s", h.Name, h.Ticket.Standing())
+	return nil
+}
+
+func (a *applying) rescue(h *Host, template string) error {
+	x, err := a.v.TemplateByName(template)
+	switch {
+	case err != nil:
+		return err
+	case x == nil:
+		return OrderError("no template is called %s (muster template list)", template)
+	case x.Install:
+		return OrderError("template %s installs: muster host install %s --template %s", x.Name, h.Name, x.Name)
+	case h.State != Approved:
+		return OrderError("host %s is %s: approve it first", h.Name, h.State)
+	case h.Platform == PiPlatform:
+		return OrderError("host %s is a Raspberry Pi, which reads no script that could count its boots: muster host set %s --template %s, and back", h.Name, h.Name, x.Name)
+	}
+	h.Once = x.Name
+	a.event(HostChanged, h, "%s boots template %s next, once, as a person asked", h.Name, x.Name)
 	return nil
 }
 

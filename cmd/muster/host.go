@@ -26,7 +26,7 @@ func hostPath(name string, rest ...string) string {
 func (a *app) hostCmd() *cobra.Command {
 	c := &cobra.Command{Use: "host", Short: "The roll of machines", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(a.hostListCmd(), a.hostShowCmd(), a.hostAddCmd(), a.hostSetCmd(),
-		a.hostApproveCmd(), a.hostInstallCmd(), a.hostActCmd("local", "Take a machine's installation away: it boots its disk"),
+		a.hostApproveCmd(), a.hostInstallCmd(), a.hostRescueCmd(), a.hostActCmd("local", "Take a machine's installation away: it boots its disk"),
 		a.hostActCmd("deny", "Refuse a machine: it gets an address and nothing to boot"),
 		a.hostActCmd("update", "Move a machine to the newest version of its template, at its next boot"),
 		a.hostImportCmd(),
@@ -132,6 +132,7 @@ func (a *app) showHost(d admin.HostDetail) {
 		}
 		field("template", d.Template+" ("+pin+")")
 	}
+	field("next boot", d.Once)
 	for k, v := range d.Params {
 		field("param", k+"="+v)
 	}
@@ -370,6 +371,23 @@ func (a *app) hostApproveCmd() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&template, "template", "", "and boot this template")
+	return c
+}
+
+func (a *app) hostRescueCmd() *cobra.Command {
+	template := "rescue"
+	c := &cobra.Command{
+		Use: "rescue NAME|MAC", Short: "Boot another template next, once", Args: exactly(1, "a host's name or MAC address"),
+		Example: "  muster host rescue web1\n  muster host rescue web1 --template memtest",
+		RunE: func(c *cobra.Command, args []string) error {
+			var out boot.Host
+			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/rescue"), admin.Approval{Template: &template}, &out); err != nil {
+				return err
+			}
+			return a.said(out, "%s boots template %s next, and after that what it booted before", out.Name, out.Once)
+		},
+	}
+	c.Flags().StringVar(&template, "template", template, "template of the next boot")
 	return c
 }
 

@@ -139,6 +139,16 @@ func (s *Server) Handler() http.Handler {
 		}
 		return s.do(r, boot.Install{Name: r.PathValue("name"), Template: a.Template, Again: a.Again})
 	})
+	route("POST /api/v1/hosts/{name}/rescue", func(r *http.Request) (any, error) {
+		var a Approval
+		if err := read(r, &a); err != nil {
+			return nil, err
+		}
+		if a.Template == nil {
+			return nil, boot.OrderError("name the template of the next boot")
+		}
+		return s.do(r, boot.Rescue{Name: r.PathValue("name"), Template: *a.Template})
+	})
 	route("POST /api/v1/hosts/{name}/local", func(r *http.Request) (any, error) {
 		return s.do(r, boot.Local{Name: r.PathValue("name")})
 	})
