@@ -111,7 +111,7 @@ func TestInstall(t *testing.T) {
 			d := r.show(guestMAC)
 			want := "installed disk in boot 1"
 			if lost {
-				want = "install unconfirmed: boot 1 got all of disk and has not reported its end"
+				want = "install unconfirmed: boot 1 asked for all of disk and has not reported its end"
 			}
 			if got := d.Ticket.Standing(); got != want {
 				t.Errorf("the host stands at %q, want %q", got, want)
