@@ -151,7 +151,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting
 	defer body.meter.End()
 	body.section, _ = obj.Body.(*boot.Section)
 	cw := &counter{ResponseWriter: w}
-	if c, ok := r.Context().Value(connKey{}).(*conn); ok && body.section != nil {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok && body.section != nil && bodies.Load() < few {
 		c.cork(1)
 		defer c.cork(0)
 	}

@@ -77,7 +77,8 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 type connKey struct{}
 
 // cork has the kernel send whole segments only, until it is taken off: the
-// head of a response goes with its body, and nothing small in between.
+// head of a response goes with its body, and nothing small in between. Among
+// many it only costs.
 func (c *conn) cork(on int) { c.option(unix.TCP_CORK, on) }
 
 func (c *conn) option(name, value int) {
@@ -90,6 +91,7 @@ func (c *conn) option(name, value int) {
 var bodies atomic.Int32
 
 const (
+	few      = 8
 	crowd    = 256
 	inCrowd  = 256 << 10 // bytes not sent yet
 	unending = 1<<31 - 1
