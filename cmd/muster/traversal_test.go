@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -312,7 +313,7 @@ func TestNothingClimbsOut(t *testing.T) {
 		r.muster(append([]string{"image", "import", name, dir}, flags...)...)
 		plant(t, dir, outside)
 	}
-	importing("pub", map[string]string{"good.bin": "public", "one.bin": "to be replaced", "sub/two.bin": "to be replaced too"}, "--public")
+	importing("pub", map[string]string{"good.bin": "public", "one.bin": "to be replaced"}, "--public")
 	importing("firmware", map[string]string{"start4.elf": string(private), "overlays/a.dtbo": string(private) + "a"})
 	importing("kernels", map[string]string{"vmlinuz": string(private) + "k"})
 	push := func(files map[string]string) {
@@ -343,8 +344,17 @@ func TestNothingClimbsOut(t *testing.T) {
 	}
 	r.muster("image", "import", "disc", iso, "--public")
 
-	// In the store, as if somebody had been at it.
+	// In the store, as if somebody had been at it. One file gets a folder of
+	// its own, for that folder is moved away at the end.
 	store := filepath.Join(r.data, "files")
+	lone := "to be moved"
+	for {
+		if _, err := os.Stat(filepath.Join(store, fmt.Sprintf("%x", sha256.Sum256([]byte(lone)))[:2])); err != nil {
+			break
+		}
+		lone += "."
+	}
+	importing("moved", map[string]string{"two.bin": lone}, "--public")
 	must(t, os.MkdirAll(filepath.Join(store, "aa"), 0o755))
 	plant(t, filepath.Join(store, "aa"), outside)
 	must(t, os.Symlink(outside, filepath.Join(store, "link")))
@@ -446,10 +456,11 @@ func TestNothingClimbsOut(t *testing.T) {
 
 	// A stored file that somebody replaced with a link is an error to whoever
 	// asks for it, and not what the link leads to.
-	var img boot.Image
-	r.json(&img, "image", "show", "pub")
-	for i, name := range []string{"one.bin", "sub/two.bin"} {
-		d := img.Files[name].Digest
+	for i, name := range []string{"pub/one.bin", "moved/two.bin"} {
+		image, file, _ := strings.Cut(name, "/")
+		var img boot.Image
+		r.json(&img, "image", "show", image)
+		d := img.Files[file].Digest
 		at := filepath.Join(store, d[:2], d)
 		if i == 0 {
 			up, err := filepath.Rel(filepath.Dir(at), filepath.Join(outside, "secret.txt"))
@@ -462,11 +473,11 @@ func TestNothingClimbsOut(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(outside, "moved", d), secret, 0o644))
 			must(t, os.Symlink(filepath.Join(outside, "moved"), filepath.Dir(at)))
 		}
-		if b, code := fetch(stranger.ns, "/images/pub/"+name); code < 400 || strings.Contains(b, string(secret)) {
+		if b, code := fetch(stranger.ns, "/images/"+name); code < 400 || strings.Contains(b, string(secret)) {
 			t.Errorf("%s, replaced with a link: %d %q", name, code, b)
 		}
 		var no *refusal
-		if b, err := p.read("images/pub/"+name, false); !errors.As(err, &no) {
+		if b, err := p.read("images/"+name, false); !errors.As(err, &no) {
 			t.Errorf("%s, replaced with a link, over TFTP: %q, %v", name, b, err)
 		}
 	}
