@@ -101,6 +101,16 @@ func (h *Host) arm(template, by string, now time.Time) {
 	h.Ticket = &Ticket{Template: template, State: TicketArmed, By: by, Armed: now.UTC()}
 }
 
+// close ends a ticket at a stage.
+func (k *Ticket) close(stage string, now time.Time) {
+	k.State, k.Stage, k.Closed = TicketClosed, stage, now.UTC()
+}
+
+// open reports that a ticket was used and is not closed, by a boot.
+func (k *Ticket) open(boot uint32) bool {
+	return k != nil && k.State != TicketClosed && k.Boot != 0 && k.Boot == boot
+}
+
 // mayInstall says why a new boot does not get an installing template; "" if it
 // does.
 func (t *turn) mayInstall(x *Template) string {
@@ -184,6 +194,7 @@ func (k *Ticket) arriving(now time.Time) bool {
 }
 
 // count says whether all of the installation has left, and reports a change.
+// One that is known to have run had all, whatever its template.
 func (k *Ticket) count(x *Template, now time.Time) bool {
 	all := k.Ran || !slices.ContainsFunc(x.Media, func(f string) bool { _, has := k.Files[refPath(f)]; return !has })
 	switch {
@@ -212,7 +223,7 @@ func (t *Template) medium(file string) string {
 // was not run, and its boot may be tried again; one that ever arrived whole
 // may have been, whatever became of a second reading.
 func (k *Ticket) delivered(x *Template, boot uint32, file string, whole bool, now time.Time) (changed bool) {
-	if k == nil || k.State == TicketClosed || k.Boot != boot || k.Version != x.ID {
+	if !k.open(boot) || k.Version != x.ID {
 		return false
 	}
 	r, has := k.Files[file]
@@ -236,12 +247,11 @@ func (k *Ticket) delivered(x *Template, boot uint32, file string, whole bool, no
 // transfers, it may have begun to write.
 func (t *turn) ran() {
 	k := t.host.Ticket
-	if k == nil || k.State == TicketClosed || k.Boot == 0 || k.Boot != t.token.Boot || k.Ran {
+	if !k.open(t.token.Boot) || k.Ran {
 		return
 	}
 	k.Ran, t.dirty = true, true
-	if k.State == TicketArmed {
-		k.State, k.Spent = TicketSpent, t.in.At.UTC()
+	if k.count(nil, t.in.At) {
 		t.record(TicketUsed, "%s runs the installation of %s, as it reports: no other boot gets it", t.host.Name, k.Template)
 	}
 }
@@ -249,10 +259,11 @@ func (t *turn) ran() {
 // closeTicket takes a report that ends an installation.
 func (t *turn) closeTicket(stage string) {
 	k := t.host.Ticket
-	if k == nil || k.State == TicketClosed || k.Boot == 0 || k.Boot != t.token.Boot || !endsInstall(stage) {
+	if !k.open(t.token.Boot) || !endsInstall(stage) {
 		return
 	}
-	k.State, k.Stage, k.Closed, t.dirty = TicketClosed, stage, t.in.At.UTC(), true
+	k.close(stage, t.in.At)
+	t.dirty = true
 	t.record(TicketDone, "%s: %s", t.host.Name, k.Standing())
 }
 
@@ -377,7 +388,7 @@ func (h *Host) disarm(now time.Time) bool {
 		k.Ran = true
 		return false
 	}
-	k.State, k.Stage, k.Closed = TicketClosed, stageLocal, now
+	k.close(stageLocal, now)
 	return true
 }
 
@@ -387,7 +398,7 @@ func (a *applying) local(h *Host) error {
 		return OrderError("host %s has no open ticket: it boots its disk, or what its template gives it every time", h.Name)
 	}
 	was := k.Standing()
-	k.State, k.Stage, k.Closed = TicketClosed, stageLocal, a.now
+	k.close(stageLocal, a.now)
 	a.event(TicketDone, h, "%s: ticket taken away by a person; it was: %s", h.Name, was)
 	return nil
 }
