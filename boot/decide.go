@@ -87,10 +87,14 @@ type turn struct {
 	plat     Platform
 	class    Class
 	kind     *ClientClass
-	host     *Host // a copy; changes to it are written by finish
-	before   *Host // as the store has it; nil for a new host
-	maybe    *Host // a known host whose UUID an unknown MAC claims, not yet confirmed
-	joins    bool  // the unknown MAC was confirmed as host's
+	host     *Host  // a copy; changes to it are written by finish
+	before   *Host  // as the store has it; nil for a new host
+	maybe    *Host  // a known host whose UUID an unknown MAC claims, not yet confirmed
+	joins    bool   // the unknown MAC was confirmed as host's
+	lessee   HostID // whose lease the source address is
+	shared   bool   // the adapter goes from machine to machine: its MAC names none
+	doubt    bool   // it may be another machine than its MAC says
+	changed  bool   // what the host says of itself replaces what is known of it
 	clash    string
 	barred   string // why there is nothing to boot at all
 	choice   Choice

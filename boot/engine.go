@@ -388,6 +388,11 @@ func apply(tx Tx, c *Changes) error {
 			return err
 		}
 	}
+	for k, n := range c.Counters {
+		if err := tx.SetCounter(k, n); err != nil {
+			return err
+		}
+	}
 	for _, l := range c.Leases {
 		if err := tx.PutLease(l); err != nil {
 			return err

@@ -57,5 +57,6 @@ const (
 	ImageImported    EventKind = "image.imported"
 	ImageGone        EventKind = "image.removed"
 	EnrollLimit      EventKind = "enroll.limit"
+	InstallLimit     EventKind = "install.limit" // of a network, in an hour
 	HandshakeFailed  EventKind = "tls.failed"
 )

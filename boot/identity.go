@@ -4,9 +4,11 @@
 package boot
 
 import (
+	_ "embed"
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // MAC is a 48-bit hardware address, the only kind netboot uses (hlen 6).
@@ -132,49 +134,53 @@ func (u *UUID) UnmarshalText(b []byte) error {
 	return err
 }
 
-// junkUUIDs are values that many boards share. A repeated byte (all zero, all
-// F, the 0x44 of a Raspberry Pi 3 ROM) is refused by rule and not listed.
-var junkUUIDs = [...]string{
-	"03000200-0400-0500-0006-000700080009", // AMI's sample value, on countless consumer and Supermicro boards
-	"00020003-0004-0005-0006-000700080009", // the same with the first fields swapped
-	"12345678-1234-5678-90ab-cddeefaabbcc", // placeholder of several OEM kits
-	"fefefefe-fefe-fefe-fefe-fefefefefefe", // erased flash on some ASRock boards
-	"ffffff00-ffff-ffff-ffff-ffffffffffff", // half-erased
-	"11111111-2222-3333-4444-555555555555", // factory test value
-	"00000000-0000-0000-0000-000000000001",
-}
+//go:embed junk.txt
+var junkText string
 
-// Junk reports a UUID that names no machine: absent, one repeated byte, or a
-// vendor's sample value. It holds for both byte orders.
+// junk is junk.txt, read once. Serials are in the form of serialKey, UUIDs in
+// both byte orders.
+var junk = sync.OnceValue(func() (j struct {
+	uuids   map[UUID]bool
+	serials map[string]bool
+	shared  []string
+}) {
+	j.uuids, j.serials = map[UUID]bool{}, map[string]bool{}
+	for line := range strings.Lines(junkText) {
+		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		value, _, _ := strings.Cut(strings.TrimSpace(rest), "  ")
+		switch kind {
+		case "uuid":
+			if u, err := ParseUUID(value); err == nil {
+				j.uuids[u], j.uuids[u.Swapped()] = true, true
+			}
+		case "serial":
+			j.serials[serialKey(value)] = true
+		case "mac":
+			j.shared = append(j.shared, value)
+		}
+	}
+	return j
+})
+
+// Junk reports a UUID that names no machine: absent, one repeated byte, half
+// erased, or a vendor's sample value. It holds for both byte orders.
 func (u UUID) Junk() bool {
-	same := true
-	for _, b := range u {
-		if b != u[0] {
-			same = false
-			break
-		}
-	}
-	if same {
-		return true
-	}
-	for _, j := range junkUUIDs {
-		if u.String() == j || u.Swapped().String() == j {
-			return true
-		}
-	}
-	return false
+	return repeats(u[:]) || repeats(u[4:]) && u[4] == 0xff || junk().uuids[u]
 }
 
-// junkSerials are compared in lower case, without spaces and dots.
-var junkSerials = map[string]bool{
-	"": true, "none": true, "n/a": true, "na": true, "null": true, "unknown": true, "default": true,
-	"defaultstring": true, "tobefilledbyoem": true, "systemserialnumber": true, "serialnumber": true,
-	"notspecified": true, "notapplicable": true, "notavailable": true, "empty": true, "invalid": true,
-	"0123456789": true, "123456789": true, "1234567890": true, "1234567": true, "12345678": true,
-	"oem": true, "chassisserialnumber": true, "baseboardserialnumber": true, "notprovided": true, "xxxxxxx": true,
+func repeats[T ~string | ~[]byte](s T) bool {
+	for i := 1; i < len(s); i++ {
+		if s[i] != s[0] {
+			return false
+		}
+	}
+	return true
 }
 
-var blanksAndDots = strings.NewReplacer(" ", "", ".", "")
+// serialKey is the form in which fillers are compared.
+func serialKey(s string) string { return strings.ToLower(fillers.Replace(s)) }
+
+var fillers = strings.NewReplacer(" ", "", ".", "", "-", "", "_", "")
 
 // CleanSerial trims a serial number and reports whether it can name a
 // machine. Control characters and anything beyond ASCII refuse it, as does a
@@ -192,8 +198,7 @@ func CleanSerial(s string) (string, bool) {
 			return "", false
 		}
 	}
-	k := strings.ToLower(blanksAndDots.Replace(s))
-	if junkSerials[k] || len(s) < 3 || strings.Trim(s, "0") == "" || strings.Trim(s, "Ff") == "" || strings.Trim(s, ".-_ ") == "" {
+	if k := serialKey(s); len(k) < 3 || repeats(k) || junk().serials[k] {
 		return "", false
 	}
 	return s, true

@@ -125,6 +125,10 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 		err = a.change(o.Name, func(h *Host) error { return a.rescue(h, o.Template) })
 	case Local:
 		err = a.change(o.Name, a.local)
+	case Merge:
+		err = a.merge(o)
+	case Split:
+		err = a.split(o)
 	case Deny:
 		err = a.change(o.Name, func(h *Host) error {
 			if h.State == Denied {
@@ -306,6 +310,11 @@ func (a *applying) newHost(given *Host, id HostID) (*Host, error) {
 	}
 	if err := h.Validate(); err != nil {
 		return nil, OrderError("%v", err)
+	}
+	for _, m := range h.MACs {
+		if a.p.Enroll.shared(m) {
+			return nil, OrderError("host %s: adapter %s goes from machine to machine ([enroll] shared, or a vendor's one address for all): give UUID or serial number instead", h.Name, m)
+		}
 	}
 	if h.State == Pending {
 		a.c.Pending++

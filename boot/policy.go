@@ -5,6 +5,7 @@ package boot
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -50,19 +51,20 @@ type Network struct {
 	Relays    []netip.Addr // relay agents that may speak for this network
 	BINL      bool         // PXE firmware is sent to port 4011 instead of straight to the file
 
-	Shared       string        // networks with the same word are one link (shared network)
-	UnknownLease time.Duration // lease time of machines that nobody let in; 0 is Lease
-	UnknownShare int           // percent of the ranges that they may have together; 0 is all
-	NewLeases    int           // new leases a second to them; 0 is no limit
-	ClientID     bool          // leases belong to client identifiers (RFC 4361), not to MACs
-	RapidCommit  bool          // RFC 4039
-	Probe        bool          // addresses are probed for a squatter
-	TrustPorts   bool          // option 82 is believed of everybody: the switches strip what clients write
-	Options      []Option
-	Menu         *Menu // for PXE firmware; nil is none
-	Bandwidth    int64 // of its boot files over HTTP and HTTPS, bytes a second; 0 is no cap
-	HTTPS        bool  // UEFI HTTP boot gets https URLs
-	Loader       string
+	Shared          string        // networks with the same word are one link (shared network)
+	UnknownLease    time.Duration // lease time of machines that nobody let in; 0 is Lease
+	UnknownShare    int           // percent of the ranges that they may have together; 0 is all
+	NewLeases       int           // new leases a second to them; 0 is no limit
+	ClientID        bool          // leases belong to client identifiers (RFC 4361), not to MACs
+	RapidCommit     bool          // RFC 4039
+	Probe           bool          // addresses are probed for a squatter
+	TrustPorts      bool          // option 82 is believed of everybody: the switches strip what clients write
+	Options         []Option
+	Menu            *Menu // for PXE firmware; nil is none
+	InstallsPerHour int   // that may begin; 0 is any number
+	Bandwidth       int64 // of its boot files over HTTP and HTTPS, bytes a second; 0 is no cap
+	HTTPS           bool  // UEFI HTTP boot gets https URLs
+	Loader          string
 }
 
 // What a network hands to UEFI firmware first.
@@ -137,6 +139,18 @@ type Enroll struct {
 	Hold   time.Duration // then the holding script boots the disk; 0 waits for ever
 	Limit  int           // pending hosts at a time
 	Loop   int           // boots in half an hour without a report before a machine is parked; 0 never
+	Rules  []EnrollRule  // in order
+	Shared []string      // MAC patterns of adapters that go from machine to machine
+}
+
+// shared reports an adapter that names no machine: a dongle or dock of a bench.
+func (e *Enroll) shared(m MAC) bool {
+	if m.IsZero() {
+		return false
+	}
+	text := m.String()
+	is := func(p string) bool { return glob(macPattern(p), text) }
+	return slices.ContainsFunc(junk().shared, is) || slices.ContainsFunc(e.Shared, is)
 }
 
 // Find returns the network a request belongs to: by its relay's subnet, else

@@ -42,6 +42,10 @@ func ruleEnroll(t *turn) (bool, error) {
 	if t.id.MAC.IsZero() && !t.pi || t.clash != "" || t.maybe != nil || !t.proves() {
 		return false, nil
 	}
+	if t.shared && t.id.UUID.IsZero() && t.id.Serial == "" {
+		t.why("nothing names this machine: its adapter is shared, and it says no UUID and no serial number of its own")
+		return false, nil
+	}
 	n, err := t.v.Counter(PendingHosts)
 	if err != nil {
 		return false, err
@@ -73,14 +77,16 @@ func ruleEnroll(t *turn) (bool, error) {
 	}
 	h := &Host{
 		ID: HostID(last + 1), State: Pending, UUID: t.id.UUID, Serial: t.id.Serial,
-		Platform: t.plat, Network: t.net.Name, Created: t.in.At.UTC(), Class: cleanText(t.in.Firmware.VendorClass, 64), Port: cleanText(t.in.Link.Port, 128),
+		Platform: t.plat, Network: t.net.Name, Created: t.in.At.UTC(), Class: cleanText(t.in.Firmware.VendorClass, 64), Port: cleanText(t.port(), 128),
 	}
-	if !t.id.MAC.IsZero() {
-		h.MACs = []MAC{t.id.MAC}
-	}
-	h.Name = defaultName(t.id, h.ID)
-	if t.id.MAC.IsZero() {
+	switch {
+	case t.shared:
+		h.Name = defaultName(Identity{}, h.ID)
+	case t.id.MAC.IsZero():
 		h.Name = "pi-" + t.id.Serial
+	default:
+		h.MACs = []MAC{t.id.MAC}
+		h.Name = defaultName(t.id, h.ID)
 	}
 	if other, err := t.v.HostByName(h.Name); err != nil {
 		return false, err
@@ -91,9 +97,6 @@ func ruleEnroll(t *turn) (bool, error) {
 	t.host, t.dirty = h, true
 	t.why("new host %s", h.Name)
 	t.record(HostEnrolled, "%s enrolled on network %s: %s", h.Name, t.net.Name, describe(h, t.in.Firmware))
-	if t.p.Enroll.Policy == EnrollAuto {
-		t.approve("policy is auto")
-	}
 	return false, nil
 }
 
@@ -102,6 +105,13 @@ func (t *turn) approve(why string) {
 	t.d.Writes.Auto = 1
 	t.why("approved: %s", why)
 	t.record(HostApproved, "%s approved: %s", t.host.Name, why)
+}
+
+func instead(was string) string {
+	if was == "" {
+		return ""
+	}
+	return " in place of " + was
 }
 
 // describe puts what is known of a machine in one line.
@@ -123,14 +133,25 @@ func describe(h *Host, f Firmware) string {
 	return strings.Join(parts, ", ")
 }
 
-// ruleApprove lets a template approve the machines it was made for. It waits
-// while a fact still missing could give them to another template.
+// ruleApprove lets a rule, a template or the policy approve a machine: the
+// first that says something. A rule or template that could still match when a
+// missing fact comes is waited for.
 func ruleApprove(t *turn) (bool, error) {
 	if t.host == nil || t.clash != "" || t.p.Enroll.Policy == EnrollIgnore || !t.writes() {
 		return false, nil
 	}
-	if c := t.choice; t.host.State == Pending && c.Template != nil && c.Template.AutoApprove && len(c.Waiting) == 0 {
-		t.approve("template " + c.Template.Name + " approves what matches it")
+	if t.host.State == Pending {
+		settled, err := t.byRule()
+		if err != nil {
+			return false, err
+		}
+		switch c := t.choice; {
+		case settled:
+		case c.Template != nil && c.Template.AutoApprove && len(c.Waiting) == 0:
+			t.approve("template " + c.Template.Name + " approves what matches it")
+		case t.p.Enroll.Policy == EnrollAuto && t.host.Network != "": // it enrolled by itself
+			t.approve("policy is auto")
+		}
 	}
 	if len(t.choice.Waiting) == 0 {
 		t.firstInstall(t.template)
@@ -152,7 +173,7 @@ func ruleLearn(t *turn) (bool, error) {
 		t.dirty = true
 		learned = append(learned, "what "+t.stub.Name+" was")
 	}
-	if t.joins && !h.HasMAC(t.id.MAC) {
+	if t.joins && !t.shared && !h.HasMAC(t.id.MAC) {
 		if len(h.MACs) >= 64 {
 			t.why("host has 64 MAC addresses, the limit; %s not added", t.id.MAC)
 		} else {
@@ -162,20 +183,20 @@ func ruleLearn(t *turn) (bool, error) {
 	}
 	// A fact that is another host's stays there: a board behind a bound switch
 	// port may be that host's, or share a vendor's filler with it.
-	if u := t.in.ID.UUID; h.UUID.IsZero() && !u.IsZero() {
+	if u := t.in.ID.UUID; (h.UUID.IsZero() || t.changed) && !u.IsZero() && u != h.UUID && u.Swapped() != h.UUID {
 		if other, err := lookupUUID(t.v, u); err != nil {
 			return false, err
 		} else if other == nil {
+			learned = append(learned, "UUID "+u.String()+instead(h.UUID.String()))
 			h.UUID = u
-			learned = append(learned, "UUID "+u.String())
 		}
 	}
-	if s := t.in.ID.Serial; h.Serial == "" && s != "" {
+	if s := t.in.ID.Serial; (h.Serial == "" || t.changed) && s != "" && s != h.Serial {
 		if other, err := t.v.HostBySerial(s); err != nil {
 			return false, err
 		} else if other == nil {
+			learned = append(learned, "serial "+s+instead(h.Serial))
 			h.Serial = s
-			learned = append(learned, "serial "+s)
 		}
 	}
 	if t.plat != "" && h.Platform != t.plat {
@@ -185,7 +206,7 @@ func ruleLearn(t *turn) (bool, error) {
 	if c := cleanText(t.in.Firmware.VendorClass, 64); c != "" && c != h.Class && (t.class != IPXE || h.Class == "") {
 		h.Class, t.dirty = c, true
 	}
-	if p := cleanText(t.in.Link.Port, 128); p != "" && p != h.Port {
+	if p := cleanText(t.port(), 128); p != "" && p != h.Port {
 		h.Port, t.dirty = p, true
 	}
 	if len(learned) > 0 {

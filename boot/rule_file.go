@@ -26,7 +26,7 @@ func ruleFile(t *turn) (bool, error) {
 	}
 	switch {
 	case t.clash != "":
-		return t.refuse(false, "two hosts claim this machine")
+		return t.refuse(false, "it is not clear which machine this is; a person decides")
 	case t.host == nil:
 		return t.refuse(true, "no file %q for a machine that is not on the roll", t.file)
 	case t.host.State != Approved:

@@ -5,6 +5,7 @@
 package boot
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -64,7 +65,17 @@ func ruleIdentify(t *turn) (bool, error) {
 	if t.id.MAC.IsZero() && host == nil {
 		return false, nil // a stranger: names alone select nobody
 	}
-	if host == nil && !t.id.MAC.IsZero() {
+	t.shared = t.p.Enroll.shared(t.id.MAC)
+	switch {
+	case host != nil:
+	case t.shared && t.lessee != 0:
+		if host, err = t.v.Host(t.lessee); err != nil {
+			return false, err
+		}
+		by = "lease"
+	case t.shared:
+		t.why("adapter %s is shared and names no machine", t.id.MAC)
+	default:
 		if host, err = t.v.HostByMAC(t.id.MAC); err != nil {
 			return false, err
 		}
@@ -98,7 +109,7 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 	}
 	var byMAC *Host
-	if q := t.in.Want.Query.MAC; q.Usable() {
+	if q := t.in.Want.Query.MAC; q.Usable() && !t.p.Enroll.shared(q) {
 		if byMAC, err = t.v.HostByMAC(q); err != nil {
 			return false, err
 		}
@@ -119,6 +130,10 @@ func ruleIdentify(t *turn) (bool, error) {
 		case byUUID == nil && bySerial == nil:
 			t.why("unknown machine")
 			return false, nil
+		case t.shared && (byUUID == nil || bySerial == nil || byUUID.ID == bySerial.ID):
+			if host, by = byUUID, "UUID, on a shared adapter"; host == nil {
+				host, by = bySerial, "serial, on a shared adapter"
+			}
 		case byUUID != nil && bySerial != nil && byUUID.ID == bySerial.ID:
 			if m := t.otherBooting(byUUID); !m.IsZero() {
 				t.clashes("%s says it is %s, but %s of that host is booting too", t.id.MAC, byUUID.Name, m)
@@ -141,6 +156,13 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 	}
 
+	if byMAC != nil && t.hasToken && byMAC.ID != host.ID && (byUUID != nil || bySerial != nil) && agrees(byUUID, byMAC) && agrees(bySerial, byMAC) {
+		// All that it says is one host's. The token is from before a person
+		// moved the card.
+		host, by = byMAC, "MAC, UUID and serial"
+		t.id = host.Identity()
+		t.id.MAC = t.in.Want.Query.MAC
+	}
 	for _, o := range []struct {
 		what string
 		host *Host
@@ -150,6 +172,9 @@ func ruleIdentify(t *turn) (bool, error) {
 			break
 		}
 	}
+	if t.clash == "" {
+		t.compare(host)
+	}
 	t.before = host
 	t.host = host.Clone()
 	t.why("%s by %s, %s", host.Name, by, host.State)
@@ -157,6 +182,55 @@ func ruleIdentify(t *turn) (bool, error) {
 		t.plat = host.Platform
 	}
 	return false, nil
+}
+
+// compare holds what the machine says of itself, in a script's request, against
+// what is known of the host that its MAC or token names. A dongle that moved to
+// another machine brings the first one's name with it, and a clone of a disk or
+// board may bring a serial number: two of the three must agree.
+func (t *turn) compare(h *Host) {
+	u, s := t.in.ID.UUID, t.in.ID.Serial
+	otherUUID := !u.IsZero() && !h.UUID.IsZero() && u != h.UUID && u.Swapped() != h.UUID
+	otherSerial := s != "" && h.Serial != "" && s != h.Serial && !(h.Platform == PiPlatform && strings.HasSuffix(s, h.Serial))
+	sameUUID := !u.IsZero() && !h.UUID.IsZero() && !otherUUID
+	sameSerial := s != "" && h.Serial != "" && !otherSerial
+	enrolled := h.Boots == 0 && h.Network != "" // by what its PXE ROM sent, and some send no SMBIOS UUID
+	if !t.in.Want.Query.Asked {
+		switch t.doubt = otherUUID && !enrolled; {
+		case t.doubt && h.Secure == SecureOn:
+			t.differs(h) // there will be no script: GRUB says neither
+		case t.doubt:
+			t.why("its UUID is not that of %s: its script will tell", h.Name)
+		}
+		return
+	}
+	switch {
+	case !otherUUID && !otherSerial:
+	case !t.shared && (sameUUID || sameSerial):
+		t.changed = true
+		t.why("MAC and %s agree", map[bool]string{true: "UUID", false: "serial"}[sameUUID])
+	case !otherSerial && enrolled:
+		t.changed = true
+	default:
+		t.differs(h)
+	}
+}
+
+// differs asks a person about a machine that is not what its MAC says.
+func (t *turn) differs(h *Host) {
+	is := func(u UUID, serial string) string {
+		return "UUID " + orNone(u.String()) + ", serial " + orNone(serial)
+	}
+	u, s := t.in.ID.UUID, t.in.ID.Serial
+	set := ""
+	if !u.IsZero() {
+		set += " --uuid " + u.String()
+	}
+	if s != "" {
+		set += " --serial " + strconv.Quote(s)
+	}
+	t.clashes("%s is %s (%s) and says it is another machine (%s): if the adapter goes from machine to machine, name it in [enroll] shared; if it stays there, muster host split %s --mac %s; if %s has a new board, muster host set %s%s",
+		t.id.MAC, h.Name, is(h.UUID, h.Serial), is(u, s), h.Name, t.id.MAC, h.Name, h.Name, set)
 }
 
 // port is the switch port that the machine asks from, as far as it may select a
@@ -197,6 +271,9 @@ func (t *turn) otherBooting(h *Host) MAC {
 	}
 	return MAC{}
 }
+
+// agrees reports that a look-up found h, or nobody.
+func agrees(found, h *Host) bool { return found == nil || found.ID == h.ID }
 
 func lookupUUID(v Reader, u UUID) (*Host, error) {
 	if u.IsZero() {

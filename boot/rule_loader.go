@@ -199,7 +199,7 @@ func bootOption(code uint8) bool {
 // that may boot it are told.
 func (t *turn) ownLoaders() *Template {
 	x := t.template
-	if t.host == nil || t.host.State != Approved || t.clash != "" || x == nil || x.Install && t.mayInstall(x) != "" {
+	if t.host == nil || t.host.State != Approved || t.clash != "" || t.doubt || x == nil || x.Install && t.mayInstall(x) != "" {
 		return nil
 	}
 	if _, ok := templatePair(t.plat); t.class == PXE && x.Shim != "" && ok || t.class == HTTPClient && x.Direct != "" && !x.Install {
@@ -227,6 +227,9 @@ func (t *turn) firstLoader(own *Template) string {
 		return p.Shim
 	}
 	plain := t.p.Loaders[t.plat]
+	if t.doubt || t.clash != "" {
+		return plain // GRUB says neither UUID nor serial number: only iPXE's script can tell who this is
+	}
 	if t.net.Loader == LoaderShim && signed {
 		return pair.Shim
 	}

@@ -23,7 +23,7 @@ func rulePi(t *turn) (bool, error) {
 	case t.barred != "":
 		return t.refuse(true, "%s", t.barred)
 	case t.clash != "":
-		return t.refuse(true, "two hosts claim this machine")
+		return t.refuse(true, "it is not clear which machine this is; a person decides")
 	case t.host == nil:
 		return t.refuse(true, "this Raspberry Pi is not on the roll")
 	case t.host.State != Approved:

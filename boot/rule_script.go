@@ -81,7 +81,9 @@ func ruleScript(t *turn) (bool, error) {
 	}
 	switch {
 	case t.clash != "":
-		return t.hold("two hosts claim this machine; a person decides (muster event list --kind host.clash)")
+		return t.hold("it is not clear which machine this is; a person decides (muster event list --kind host.clash)")
+	case t.host == nil && t.shared:
+		return t.hold("its network adapter is shared, and it says no UUID and no serial number of its own: nothing tells which machine this is")
 	case t.host == nil:
 		return t.hold("this machine is not on the roll yet")
 	case t.host.State != Approved:
@@ -113,12 +115,22 @@ func ruleScript(t *turn) (bool, error) {
 		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, GRUB: t.grub}}
 		return true, nil
 	}
+	if x.Install {
+		if why, err := t.queued(); err != nil {
+			return false, err
+		} else if why != "" {
+			return t.builtin("hold", why)
+		}
+	}
 	if why := t.loops(x); why != "" {
 		return t.builtin("hold", "parked: "+why)
 	}
 	once := h.Once == x.Name
 	t.beginBoot()
 	if x.Install {
+		if err := t.begins(); err != nil {
+			return false, err
+		}
 		t.useTicket(x)
 	}
 	if !x.ThisRun && !once {

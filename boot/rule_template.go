@@ -50,11 +50,30 @@ func ruleTemplate(t *turn) (bool, error) {
 		t.why("%s version %d, named on the host", x.Name, x.Version)
 		return false, nil
 	}
-	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.in.Link.Port, Network: t.net.Name, Complete: t.in.Want.Query.Asked}
+	t.choice = Choose(t.p.Templates, t.facts())
+	t.template = t.choice.Template
+	switch c := t.choice; {
+	case c.Template != nil && len(c.Waiting) > 0:
+		t.why("%s, unless %s matches when more is known", c.Template.Name, names(c.Waiting))
+	case c.Template != nil && len(c.Losers) > 0:
+		t.why("%s, before %s", c.Template.Name, names(c.Losers))
+	case c.Template != nil:
+		t.why("%s", c.Template.Name)
+	case len(c.Waiting) > 0:
+		t.why("none yet; %s may match when more is known", names(c.Waiting))
+	default:
+		t.why("none matches")
+	}
+	return false, nil
+}
+
+// facts are what is known of the machine that asks, by now.
+func (t *turn) facts() Facts {
+	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.port(), Network: t.net.Name, Complete: t.in.Want.Query.Asked}
 	if t.pi && (t.id.Serial != "" || !t.in.Want.Query.MAC.IsZero()) {
 		f.Complete = true // a Pi whose folder is its MAC never says its serial number
 	}
-	if h != nil {
+	if h := t.host; h != nil {
 		if f.ID.UUID.IsZero() {
 			f.ID.UUID = h.UUID
 		}
@@ -71,21 +90,7 @@ func ruleTemplate(t *turn) (bool, error) {
 			f.SwitchPort = h.Port
 		}
 	}
-	t.choice = Choose(t.p.Templates, f)
-	t.template = t.choice.Template
-	switch c := t.choice; {
-	case c.Template != nil && len(c.Waiting) > 0:
-		t.why("%s, unless %s matches when more is known", c.Template.Name, names(c.Waiting))
-	case c.Template != nil && len(c.Losers) > 0:
-		t.why("%s, before %s", c.Template.Name, names(c.Losers))
-	case c.Template != nil:
-		t.why("%s", c.Template.Name)
-	case len(c.Waiting) > 0:
-		t.why("none yet; %s may match when more is known", names(c.Waiting))
-	default:
-		t.why("none matches")
-	}
-	return false, nil
+	return f
 }
 
 func names(ts []*Template) string {

@@ -54,7 +54,7 @@ func (t *turn) bySource() error {
 	}
 	if l.Active(t.in.At) && l.Kind != Declined {
 		if m, err := ParseMAC(l.Holder); err == nil {
-			t.id.MAC = m
+			t.id.MAC, t.lessee = m, l.Host
 			t.why("%s is leased to %s", src, m)
 			return nil
 		}

@@ -82,6 +82,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
 		n.UnknownShare, _ = strconv.Atoi(kv["share"])
 		n.NewLeases, _ = strconv.Atoi(kv["new"])
+		n.InstallsPerHour, _ = strconv.Atoi(kv["installs"])
 		for _, r := range list(kv["relays"]) {
 			n.Relays = append(n.Relays, netip.MustParseAddr(r))
 		}
@@ -111,9 +112,17 @@ func (w *world) play(line string) (_ []string, err error) {
 			w.policy.Enroll.Limit, _ = strconv.Atoi(kv["max"])
 		}
 		w.policy.Enroll.Loop, _ = strconv.Atoi(kv["loop"])
+		w.policy.Enroll.Shared = list(kv["shared"])
 		if kv["hold"] != "" {
 			w.policy.Enroll.Hold, _ = time.ParseDuration(kv["hold"])
 		}
+	case words[0] == "rule": // rule NAME approve|deny [install] CONDITIONS
+		r := boot.EnrollRule{Name: words[1], Deny: words[2] == "deny", Install: slices.Contains(words, "install"), Template: kv["template"],
+			Match: boot.Selector{MAC: list(kv["mac"]), Serial: list(kv["serial"]), VendorClass: list(kv["class"]), SwitchPort: list(kv["port"]), Network: list(kv["network"])}}
+		r.Max, _ = strconv.Atoi(kv["max"])
+		r.From, _ = time.Parse(time.RFC3339, kv["from"])
+		r.Until, _ = time.Parse(time.RFC3339, kv["until"])
+		w.policy.Enroll.Rules = append(w.policy.Enroll.Rules, r)
 	case words[0] == "signed": // signed PLATFORM SHIM NEXT
 		w.policy.Signed = map[boot.Platform]boot.SignedPair{boot.Platform(words[1]): {Shim: words[2], Next: words[3]}}
 	case words[0] == "loader":
@@ -297,6 +306,18 @@ func (w *world) order(words []string) ([]string, error) {
 		o = boot.Update{Name: words[1]}
 	case "remove":
 		o = boot.RemoveHost{Name: words[1]}
+	case "merge":
+		o = boot.Merge{Name: words[1], Other: words[2]}
+	case "split": // split NAME NEW MAC…
+		x := boot.Split{Name: words[1], New: words[2]}
+		for _, m := range words[3:] {
+			mac, err := boot.ParseMAC(m)
+			if err != nil {
+				return nil, err
+			}
+			x.MACs = append(x.MACs, mac)
+		}
+		o = x
 	default:
 		return nil, fmt.Errorf("no such order: %v", words)
 	}
@@ -308,12 +329,12 @@ func (w *world) order(words []string) ([]string, error) {
 	if boot.IsOrderError(err) {
 		return []string{"refused " + boot.OrderText(err)}, nil
 	}
-	if err != nil || words[0] != "install" && words[0] != "again" && words[0] != "local" && words[0] != "approve" {
+	if err != nil || !slices.Contains([]string{"install", "again", "local", "approve", "merge", "split"}, words[0]) {
 		return nil, err
 	}
 	var out []string
 	for _, e := range c.Events {
-		if strings.HasPrefix(string(e.Kind), "ticket.") {
+		if strings.HasPrefix(string(e.Kind), "ticket.") || words[0] == "merge" || words[0] == "split" {
 			out = append(out, fmt.Sprintf("event %s %s", e.Kind, e.Text))
 		}
 	}

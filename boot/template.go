@@ -99,6 +99,9 @@ const (
 	Yes
 )
 
+// macPattern is how a pattern for MAC addresses is compared.
+func macPattern(p string) string { return strings.ToLower(strings.ReplaceAll(p, "-", ":")) }
+
 // glob matches with path.Match but without its one special separator.
 func glob(pattern, s string) bool {
 	// "PXEClient*" and its like, which every packet is compared with.
@@ -127,7 +130,7 @@ func (s *Selector) Match(f Facts) Verdict {
 	}
 	mac := f.ID.MAC.String()
 	cond(len(s.Arch) > 0, f.Platform != "", slices.Contains(s.Arch, f.Platform))
-	cond(len(s.MAC) > 0, !f.ID.MAC.IsZero(), !f.ID.MAC.IsZero() && slices.ContainsFunc(s.MAC, func(p string) bool { return glob(strings.ToLower(strings.ReplaceAll(p, "-", ":")), mac) }))
+	cond(len(s.MAC) > 0, !f.ID.MAC.IsZero(), !f.ID.MAC.IsZero() && slices.ContainsFunc(s.MAC, func(p string) bool { return glob(macPattern(p), mac) }))
 	cond(len(s.UUID) > 0, !f.ID.UUID.IsZero(), !f.ID.UUID.IsZero() && (slices.Contains(s.UUID, f.ID.UUID) || slices.Contains(s.UUID, f.ID.UUID.Swapped())))
 	cond(len(s.Serial) > 0, f.ID.Serial != "", f.ID.Serial != "" && anyGlob(s.Serial, f.ID.Serial))
 	cond(len(s.VendorClass) > 0, f.VendorClass != "", f.VendorClass != "" && anyGlob(s.VendorClass, f.VendorClass))

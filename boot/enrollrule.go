@@ -1,0 +1,106 @@
+// enrollrule.go: what a person decides beforehand about machines that nobody
+// has seen yet: these are expected, those are not wanted here.
+
+package boot
+
+import (
+	"fmt"
+	"time"
+)
+
+// EnrollRule approves or refuses unknown machines by what is known of them. The
+// first that matches decides.
+type EnrollRule struct {
+	Name     string
+	Match    Selector
+	From     time.Time // not before; zero is any time
+	Until    time.Time // not from then on
+	Max      int       // machines it approves in all; 0 is any number
+	Deny     bool
+	Template string // that the machine boots; "" is the one that matches it
+	Install  bool   // arms one ticket, where the template installs
+}
+
+// approvals counts what a rule has approved. It is kept under the rule's name: a
+// new name starts at zero.
+func (r *EnrollRule) approvals() Counter { return Counter("rule " + r.Name) }
+
+// shut says why a rule does not apply at this time; "" if it does.
+func (r *EnrollRule) shut(now time.Time) string {
+	switch {
+	case !r.From.IsZero() && now.Before(r.From):
+		return "rule " + r.Name + " begins at " + r.From.UTC().Format(time.DateTime)
+	case !r.Until.IsZero() && !now.Before(r.Until):
+		return "rule " + r.Name + " ended at " + r.Until.UTC().Format(time.DateTime)
+	}
+	return ""
+}
+
+// byRule lets the first rule that matches decide about a machine that waits. It
+// reports whether one did, or may when more is known.
+func (t *turn) byRule() (settled bool, err error) {
+	f := t.facts()
+	for i := range t.p.Enroll.Rules {
+		r := &t.p.Enroll.Rules[i]
+		verdict := r.Match.Match(f)
+		if verdict == No {
+			continue
+		}
+		if why := r.shut(t.in.At); why != "" {
+			t.why("%s", why)
+			continue
+		}
+		if verdict == Maybe {
+			t.why("rule %s may match when more is known", r.Name)
+			return true, nil
+		}
+		if r.Deny {
+			h := t.host
+			h.State, h.Auto, t.dirty = Denied, true, true
+			t.d.Writes.Auto = 1
+			t.barred = "host is denied"
+			t.why("denied by rule %s", r.Name)
+			t.record(HostDenied, "%s denied by rule %s", h.Name, r.Name)
+			return true, nil
+		}
+		if decided, err := t.approveBy(r); decided || err != nil {
+			return decided, err
+		}
+	}
+	return false, nil
+}
+
+func (t *turn) approveBy(r *EnrollRule) (bool, error) {
+	n, err := t.v.Counter(r.approvals())
+	if err != nil {
+		return false, err
+	}
+	if r.Max > 0 && n >= uint64(r.Max) {
+		t.why("rule %s has approved %d, all it may", r.Name, n)
+		t.notice("rule "+r.Name, EnrollLimit, "rule %s has approved %d machines, all it may: %s is not approved by it; raise its max, or approve by hand (muster host approve %s)", r.Name, n, t.host.Name, t.host.Name)
+		return false, nil
+	}
+	x := t.template
+	if r.Template != "" {
+		if x, err = t.v.TemplateByName(r.Template); err != nil {
+			return false, err
+		}
+		if x == nil {
+			t.why("rule %s names template %s, which does not exist", r.Name, r.Template)
+			t.notice("rule "+r.Name, EnrollLimit, "rule %s names template %s, which does not exist: %s is not approved (muster template list)", r.Name, r.Template, t.host.Name)
+			return false, nil
+		}
+		t.host.Template, t.template, t.choice = x.Name, x, Choice{}
+	}
+	nth := ""
+	if r.Max > 0 {
+		nth = fmt.Sprintf(", %d of %d", n+1, r.Max)
+	}
+	t.approve("rule " + r.Name + nth)
+	t.d.Writes.count(r.approvals(), n+1)
+	if h := t.host; r.Install && x != nil && x.Install && h.Ticket == nil && !h.Protected {
+		h.arm(x.Name, "rule "+r.Name, t.in.At)
+		t.record(TicketArm, "%s: %s, by rule %s", h.Name, h.Ticket.Standing(), r.Name)
+	}
+	return true, nil
+}

@@ -1,0 +1,61 @@
+// installrate.go: how many machines of a network may begin to install in an
+// hour. A wrong template pushed to a rack then wipes a few machines and not all.
+
+package boot
+
+import (
+	"fmt"
+	"time"
+)
+
+// installsHour is the window.
+const installsHour = time.Hour
+
+// slots are a ring of the times at which the network's latest installations
+// began: as many as may begin in an hour, so the oldest says whether one more
+// may. Each is a counter of its own, because a store counts nothing over a range.
+func (n *Network) slot(i uint64) Counter { return Counter(fmt.Sprintf("installs %s %d", n.Name, i)) }
+
+func (n *Network) nextSlot() Counter { return Counter("installs " + n.Name) }
+
+// queued says why an installation does not begin now; "" if it does. One that
+// was cut short and begins again is still the same.
+func (t *turn) queued() (string, error) {
+	slot, _, err := t.nextInstall()
+	if slot == "" || err != nil {
+		return "", err
+	}
+	oldest, err := t.v.Counter(slot)
+	if err != nil {
+		return "", err
+	}
+	began := time.Unix(int64(oldest), 0)
+	if oldest == 0 || t.in.At.Sub(began) >= installsHour || began.After(t.in.At) {
+		return "", nil
+	}
+	most, free := t.net.InstallsPerHour, began.Add(installsHour).UTC()
+	t.notice("installs "+t.net.Name, InstallLimit, "network %s has begun %d installations in an hour, its installs_per_hour: %s and others wait until %s", t.net.Name, most, t.host.Name, free.Format(time.DateTime))
+	return fmt.Sprintf("network %s has begun %d installations in an hour, all it may: the next begins at %s UTC", t.net.Name, most, free.Format(time.TimeOnly)), nil
+}
+
+// begins counts an installation.
+func (t *turn) begins() error {
+	slot, next, err := t.nextInstall()
+	if slot == "" || err != nil {
+		return err
+	}
+	t.d.Writes.count(slot, uint64(t.in.At.Unix()))
+	t.d.Writes.count(t.net.nextSlot(), next)
+	return nil
+}
+
+// nextInstall is the slot that the installation would take, and the one after;
+// "" where none is counted.
+func (t *turn) nextInstall() (Counter, uint64, error) {
+	most := uint64(t.net.InstallsPerHour)
+	if most == 0 || t.host.Ticket.Boot != 0 {
+		return "", 0, nil
+	}
+	i, err := t.v.Counter(t.net.nextSlot())
+	return t.net.slot(i % most), (i%most + 1) % most, err
+}

@@ -1,0 +1,141 @@
+// merge.go: two entries that are one machine, and one entry that is two. Muster
+// never decides this by itself: it holds the machine and asks.
+
+package boot
+
+import (
+	"slices"
+	"strings"
+)
+
+// Merge makes one host of two. Name keeps its name, template, ticket and
+// address; Other is what the machine says today, so its MACs are added and its
+// UUID, serial number and DUID, where it has them, take the place of the old
+// ones. Other is gone afterwards.
+type Merge struct{ Name, Other string }
+
+// Split takes what is another machine's off a host and makes a host of it,
+// which waits for approval.
+type Split struct {
+	Name   string
+	New    string // name of the new host; "" for the usual one
+	MACs   []MAC
+	UUID   bool // the UUID goes too
+	Serial bool // and the serial number
+}
+
+func (Merge) order() {}
+func (Split) order() {}
+
+func (a *applying) merge(o Merge) error {
+	other, err := find(a.v, o.Other)
+	if err != nil {
+		return err
+	}
+	err = a.change(o.Name, func(h *Host) error {
+		switch k := other.Ticket; {
+		case other.ID == h.ID:
+			return OrderError("%s and %s are the same host already", o.Name, o.Other)
+		case k != nil && k.State != TicketClosed:
+			return OrderError("host %s: %s; end that first: muster host local %s", other.Name, k.Standing(), other.Name)
+		}
+		for _, m := range other.MACs {
+			if !h.HasMAC(m) {
+				h.MACs = append(h.MACs, m)
+			}
+		}
+		var was []string
+		take := func(what, now, before string) bool {
+			if now == "" || now == before {
+				return false
+			}
+			if before != "" {
+				was = append(was, what+" "+before)
+			}
+			return true
+		}
+		if take("UUID", other.UUID.String(), h.UUID.String()) {
+			h.UUID = other.UUID
+		}
+		if take("serial", other.Serial, h.Serial) {
+			h.Serial = other.Serial
+		}
+		if take("DUID", other.DUID, h.DUID) {
+			h.DUID = other.DUID
+		}
+		if !h.Address.IsValid() {
+			h.Address = other.Address
+		}
+		if h.BoundPort == "" {
+			h.BoundPort = other.BoundPort
+		}
+		for k, v := range other.Params {
+			if _, has := h.Params[k]; !has {
+				if h.Params == nil {
+					h.Params = map[string]string{}
+				}
+				h.Params[k] = v
+			}
+		}
+		h.Protected = h.Protected || other.Protected
+		before := ""
+		if len(was) > 0 {
+			before = "; before: " + strings.Join(was, ", ")
+		}
+		a.event(HostChanged, h, "%s and %s are one machine, as a person says: %s%s", h.Name, other.Name, describe(h, Firmware{}), before)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.c.Remove = other
+	if other.State == Pending {
+		a.c.Pending--
+	}
+	if other.Auto {
+		a.c.Auto--
+	}
+	return nil
+}
+
+func (a *applying) split(o Split) error {
+	last, err := a.v.Counter(LastHost)
+	if err != nil {
+		return err
+	}
+	n := Host{Name: o.New}
+	err = a.change(o.Name, func(h *Host) error {
+		for _, m := range o.MACs {
+			if !h.HasMAC(m) {
+				return OrderError("host %s has no MAC %s (muster host show %s)", h.Name, m, h.Name)
+			}
+			h.MACs = slices.DeleteFunc(h.MACs, func(x MAC) bool { return x == m })
+			n.MACs = append(n.MACs, m)
+		}
+		if o.UUID {
+			n.UUID, h.UUID = h.UUID, UUID{}
+		}
+		if o.Serial {
+			n.Serial, h.Serial = h.Serial, ""
+		}
+		if len(n.MACs) == 0 && n.UUID.IsZero() && n.Serial == "" {
+			return OrderError("say what of host %s is the other machine's: a MAC address, its UUID, its serial number", h.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	h, err := a.newHost(&n, HostID(last+1))
+	if err != nil {
+		return err
+	}
+	if other, err := a.v.HostByName(h.Name); err != nil {
+		return err
+	} else if other != nil {
+		return OrderError("name %s belongs to another host already; choose one", h.Name)
+	}
+	a.c.Hosts = []*Host{h}
+	a.event(HostAdded, h, "%s split off %s by a person: %s", h.Name, a.c.Host.Name, describe(h, Firmware{}))
+	return nil
+}
