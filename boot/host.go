@@ -97,6 +97,12 @@ func (h *Host) Identity() Identity {
 	return id
 }
 
+// Facts are what is known of a host without asking it: complete, once it was
+// seen.
+func (h *Host) Facts() Facts {
+	return Facts{ID: h.Identity(), Platform: h.Platform, VendorClass: h.Class, SwitchPort: h.Port, Network: h.Network, Complete: h.Platform != ""}
+}
+
 // Names that a person gives become part of scripts, URLs and DHCP option 12,
 // so they are kept to what RFC 1123 allows in a host name.
 func validName(kind, s string, max int) error {

@@ -20,8 +20,12 @@ type Order interface{ order() }
 // AddHost puts a machine on the roll before it was ever seen.
 type AddHost struct{ Host Host }
 
-// AddHosts puts many machines on the roll, all of them or none.
-type AddHosts struct{ Hosts []Host }
+// AddHosts puts many machines on the roll, all of them or none. Install arms a
+// ticket for each that is approved: they install when they first boot.
+type AddHosts struct {
+	Hosts   []Host
+	Install bool
+}
 
 // SetHost changes fields of a host; nil fields stay.
 type SetHost struct {
@@ -125,6 +129,8 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 		err = a.change(o.Name, func(h *Host) error { return a.rescue(h, o.Template) })
 	case Local:
 		err = a.change(o.Name, a.local)
+	case Admit:
+		err = a.admit(o)
 	case Merge:
 		err = a.merge(o)
 	case Split:
@@ -372,6 +378,9 @@ func (a *applying) addHosts(o AddHosts) error {
 		h, err := a.newHost(&o.Hosts[i], HostID(last+1+uint64(i)))
 		if err == nil {
 			err = a.checkFree(h, taken)
+		}
+		if err == nil && o.Install {
+			err = a.expected(h)
 		}
 		switch {
 		case err == nil:

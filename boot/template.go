@@ -250,22 +250,41 @@ func (t *Template) Validate() error {
 	if t.AutoApprove && t.Match.Empty() {
 		return fmt.Errorf("template %s: auto_approve without [match] would boot every unknown machine; add a condition, for example mac = \"52:54:00:*\"", t.Name)
 	}
-	for _, p := range t.Match.Arch {
+	if key, err := t.Match.Validate(); err != nil {
+		return fmt.Errorf("template %s: match.%s %w", t.Name, key, err)
+	}
+	return nil
+}
+
+// Validate reports the first condition that could never be met, and its key.
+func (s *Selector) Validate() (key string, err error) {
+	for _, p := range s.Arch {
 		if !KnownPlatform(p) {
-			return fmt.Errorf("template %s: match.arch %q is no architecture; examples: bios, x64-uefi, arm64-uefi", t.Name, p)
+			return "arch", fmt.Errorf("%q is no architecture; examples: bios, x64-uefi, arm64-uefi", p)
 		}
 	}
-	for kind, list := range map[string][]string{"mac": t.Match.MAC, "serial": t.Match.Serial, "vendor_class": t.Match.VendorClass, "switch_port": t.Match.SwitchPort} {
-		for _, p := range list {
-			if _, err := path.Match(p, ""); err != nil || p == "" || len(p) > 128 {
-				return fmt.Errorf("template %s: match.%s %q is not a pattern: use letters and * or ?", t.Name, kind, p)
+	for _, c := range []struct {
+		key      string
+		patterns []string
+	}{{"mac", s.MAC}, {"serial", s.Serial}, {"vendor_class", s.VendorClass}, {"switch_port", s.SwitchPort}} {
+		for _, p := range c.patterns {
+			if err := ValidPattern(p); err != nil {
+				return c.key, err
 			}
 		}
 	}
-	for _, u := range t.Match.UUID {
+	for _, u := range s.UUID {
 		if u.Junk() {
-			return fmt.Errorf("template %s: match.uuid %s is a value many boards share", t.Name, u)
+			return "uuid", fmt.Errorf("%s is a value many boards share", u)
 		}
+	}
+	return "", nil
+}
+
+// ValidPattern reports what is wrong with a pattern of a selector.
+func ValidPattern(p string) error {
+	if _, err := path.Match(p, ""); err != nil || p == "" || len(p) > 128 {
+		return fmt.Errorf("%q is not a pattern: use letters and * or ?", p)
 	}
 	return nil
 }

@@ -305,7 +305,7 @@ func (a *applying) willBoot(h *Host) (*Template, error) {
 	}
 	// A serial that is not known by now would have come with the holding script;
 	// a machine that was never seen is another matter.
-	c := Choose(a.p.Templates, Facts{ID: h.Identity(), Platform: h.Platform, VendorClass: h.Class, SwitchPort: h.Port, Network: h.Network, Complete: h.Platform != ""})
+	c := Choose(a.p.Templates, h.Facts())
 	if len(c.Waiting) > 0 {
 		return nil, nil
 	}
@@ -355,6 +355,26 @@ func (a *applying) approved(h *Host) error {
 	}
 	h.arm(x.Name, "its approval", a.now)
 	a.event(TicketArm, h, "%s: %s", h.Name, h.Ticket.Standing())
+	return nil
+}
+
+// expected arms the ticket of a machine that was never seen, as the person who
+// adds it asks.
+func (a *applying) expected(h *Host) error {
+	if h.State != Approved {
+		return OrderError("host %s waits for approval and installs nothing before: add it approved", h.Name)
+	}
+	if h.Template == "" {
+		return OrderError("host %s names no template that it could install", h.Name)
+	}
+	x, err := a.v.TemplateByName(h.Template)
+	if err != nil {
+		return err
+	}
+	if !x.Install {
+		return OrderError("host %s: template %s does not install (install = true in its template.toml): it boots every time without a ticket", h.Name, x.Name)
+	}
+	h.arm(x.Name, "a person", a.now)
 	return nil
 }
 

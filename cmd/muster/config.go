@@ -92,6 +92,8 @@ type fileNetwork struct {
 	Bandwidth string `toml:"bandwidth"`
 	HTTPS     bool   `toml:"https"`
 	Loader    string `toml:"loader"`
+
+	InstallsPerHour int `toml:"installs_per_hour"`
 }
 
 type fileListen struct {
@@ -112,24 +114,18 @@ type fileHTTPS struct {
 	FirmwareTLS bool     `toml:"firmware_tls"`
 }
 
-type fileEnroll struct {
-	Policy string `toml:"policy"`
-	Hold   string `toml:"hold"`
-	Loop   *int   `toml:"loop"`
-	Limit  *int   `toml:"limit"`
-}
-
 var knownKeys = map[string][]string{
 	"": {"data_dir", "network", "http", "https", "tftp", "enroll", "class"},
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
-		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader"},
+		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader", "installs_per_hour"},
 	"network.menu":      {"prompt", "timeout", "item"},
 	"network.menu.item": {"text", "loader", "local"},
 	"class":             {"name", "vendor_class", "user_class", "arch", "oui", "enterprise", "as", "echo_vendor_class", "delay", "options", "https"},
 	"http":              {"listen"},
 	"https":             {"listen", "cert", "key", "names", "firmware_tls"},
 	"tftp":              {"listen", "ports", "single_port"},
-	"enroll":            {"policy", "hold", "limit", "loop"},
+	"enroll":            {"policy", "hold", "limit", "loop", "shared", "rule"},
+	"enroll.rule":       {"name", "action", "from", "until", "max", "template", "install", "arch", "mac", "uuid", "serial", "vendor_class", "switch_port", "network"},
 }
 
 // Config is the typed, checked configuration.
@@ -196,31 +192,6 @@ func parseConfig(name string, data []byte) (*Config, error) {
 	if c.HTTPS, err = raw.HTTPS.check(f, c.HTTP); err != nil {
 		return nil, err
 	}
-	if p := boot.EnrollPolicy(raw.Enroll.Policy); p != "" {
-		if !slices.Contains([]boot.EnrollPolicy{boot.EnrollAuto, boot.EnrollApprove, boot.EnrollIgnore}, p) {
-			return nil, f.Errorf("enroll.policy", 0, "policy %q: want auto (boot at once), approve (hold until a person approves) or ignore (known machines only)", p)
-		}
-		c.Enroll.Policy = p
-	}
-	if n := raw.Enroll.Loop; n != nil {
-		if *n < 0 || *n == 1 || *n > 1000 {
-			return nil, f.Errorf("enroll.loop", 0, "loop %d: want how often a machine may boot in half an hour without a report, 2 to 1000, or 0 for any number", *n)
-		}
-		c.Enroll.Loop = *n
-	}
-	if raw.Enroll.Hold != "" {
-		d, err := time.ParseDuration(raw.Enroll.Hold)
-		if err != nil || d < 0 {
-			return nil, f.Errorf("enroll.hold", 0, "hold %q: want a duration like \"15m\", or \"0s\" to hold for ever", raw.Enroll.Hold)
-		}
-		c.Enroll.Hold = d
-	}
-	if n := raw.Enroll.Limit; n != nil {
-		if *n < 1 {
-			return nil, f.Errorf("enroll.limit", 0, "limit %d: want at least 1", *n)
-		}
-		c.Enroll.Limit = *n
-	}
 	for i, rc := range raw.Classes {
 		bad := func(key, format string, args ...any) error { return f.ErrorIn("class", i, key, format, args...) }
 		x, err := rc.check(bad)
@@ -260,6 +231,9 @@ func parseConfig(name string, data []byte) (*Config, error) {
 			return nil, f.ErrorIn("network", i, "https", "https = true needs the listener: write a table [https]")
 		}
 		c.Networks = append(c.Networks, n)
+	}
+	if c.Enroll, err = raw.Enroll.check(f, c.Enroll, c.Networks); err != nil {
+		return nil, err
 	}
 	for i, x := range c.Classes {
 		if x.HTTPS && c.HTTPS == nil {
@@ -459,6 +433,10 @@ func (r fileNetwork) check(bad complain) (boot.Network, error) {
 		}
 		n.NewLeases = *v
 	}
+	if v := r.InstallsPerHour; v < 0 || v > 10_000 {
+		return n, bad("installs_per_hour", "installs_per_hour %d: want how many installations may begin on this network in an hour, or 0 for any number", v)
+	}
+	n.InstallsPerHour = r.InstallsPerHour
 	if r.Probe != nil {
 		n.Probe = *r.Probe
 	}

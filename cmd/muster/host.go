@@ -27,7 +27,7 @@ func (a *app) hostCmd() *cobra.Command {
 	c := &cobra.Command{Use: "host", Short: "The roll of machines", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(a.hostListCmd(), a.hostShowCmd(), a.hostAddCmd(), a.hostSetCmd(),
 		a.hostApproveCmd(), a.hostInstallCmd(), a.hostRescueCmd(), a.hostActCmd("local", "Take a machine's installation away: it boots its disk"),
-		a.hostActCmd("deny", "Refuse a machine: it gets an address and nothing to boot"),
+		a.hostDenyCmd(), a.hostMergeCmd(), a.hostSplitCmd(),
 		a.hostActCmd("update", "Move a machine to the newest version of its template, at its next boot"),
 		a.hostImportCmd(),
 		a.hostRemoveCmd())
@@ -343,34 +343,6 @@ func (a *app) hostSetCmd() *cobra.Command {
 	c.Flags().BoolVar(&f.protected, "protected", false, "nothing installs on it, whoever asks; --protected=false ends that")
 	c.Flags().StringArrayVar(&f.noOptions, "drop-option", nil, "take a DHCP option away, by name or number; may be given again")
 	c.Flags().StringArrayVar(&f.dropMACs, "drop-mac", nil, "take a MAC address away; may be given again")
-	return c
-}
-
-func (a *app) hostApproveCmd() *cobra.Command {
-	var template string
-	c := &cobra.Command{
-		Use: "approve NAME|MAC", Short: "Let a machine boot; one that waits boots within seconds", Args: exactly(1, "a host's name or MAC address"),
-		Example: "  muster host approve m-525400aabb01\n  muster host approve m-525400aabb01 --template rescue",
-		RunE: func(c *cobra.Command, args []string) error {
-			var in admin.Approval
-			if c.Flags().Changed("template") {
-				in.Template = &template
-			}
-			var out boot.Host
-			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/approve"), in, &out); err != nil {
-				return err
-			}
-			what := "the template that matches it"
-			if out.Template != "" {
-				what = "template " + out.Template
-			}
-			if out.Ticket != nil && out.Ticket.State == boot.TicketArmed {
-				return a.said(out, "%s approved; %s", out.Name, out.Ticket.Standing())
-			}
-			return a.said(out, "%s approved; it boots %s", out.Name, what)
-		},
-	}
-	c.Flags().StringVar(&template, "template", "", "and boot this template")
 	return c
 }
 

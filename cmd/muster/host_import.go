@@ -25,6 +25,7 @@ type importFlags struct {
 	template string
 	dryRun   bool
 	approved bool
+	install  bool
 	skip     bool
 }
 
@@ -42,11 +43,15 @@ by a blank or ';'), uuid, serial, address, template and param.NAME.
 What a host cannot hold is told with file and line. All machines are added, or
 none: two entries with one name, MAC address or address, and whatever the daemon
 refuses, stop the import. A machine that is known already stays as it is; if the
-file says otherwise, the command to change it is printed.`,
+file says otherwise, the command to change it is printed.
+
+With --approved the file is a list of expected machines: those that wait already
+are let in as what the list says of them, and the others boot at once when they
+come, by MAC address or serial number. --install installs each of them, once.`,
 		Example: `  muster host import --dry-run /etc/dhcp/dhcpd.conf
   muster host import --approved /etc/dhcp/dhcpd.conf
   muster host import --from dnsmasq /etc/dnsmasq.d/lab /etc/ethers
-  muster host import --template rescue machines.csv
+  muster host import --approved --install --template debian12 pallet-17.csv
   muster host import --json --dry-run /etc/kea/kea-dhcp4.conf`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -54,12 +59,18 @@ file says otherwise, the command to change it is printed.`,
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error { return a.hostImport(c, f, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if f.install && !f.approved {
+				return usagef("--install wants --approved: a machine that waits installs nothing")
+			}
+			return a.hostImport(c, f, args)
+		},
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.from, "from", "", "whose files they are: isc, kea, dnsmasq or csv; without it, each file tells")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and change nothing")
 	fl.BoolVar(&f.approved, "approved", false, "let them boot at once; without it they wait for approval")
+	fl.BoolVar(&f.install, "install", false, "and arm one installation for each; wants --approved and a template with install = true")
 	fl.StringVar(&f.template, "template", "", "template to boot, for machines whose file names none")
 	fl.BoolVar(&f.skip, "skip-conflicts", false, "leave out what is in conflict or refused, and add the rest")
 	return c
@@ -68,6 +79,7 @@ file says otherwise, the command to change it is printed.`,
 // What becomes of an entry.
 const (
 	hostAdded    = "added"
+	hostLetIn    = "let in" // it waited
 	hostKnown    = "known already"
 	hostDiffers  = "differs"
 	hostConflict = "conflict"
@@ -85,8 +97,10 @@ type importedHost struct {
 
 // importReport is the whole import.
 type importReport struct {
-	DryRun    bool               `json:"dry_run"`
+	DryRun    bool `json:"dry_run"`
+	install   bool
 	Added     int                `json:"added"`
+	LetIn     int                `json:"let_in"`
 	Known     int                `json:"known"`
 	Differ    int                `json:"differ"`
 	Conflicts int                `json:"conflicts"`
@@ -103,7 +117,7 @@ func (a *app) hostImport(c *cobra.Command, f importFlags, files []string) error 
 	if err != nil {
 		return err
 	}
-	r.DryRun = f.dryRun
+	r.DryRun, r.install = f.dryRun, f.install
 	for i := range r.Hosts {
 		h := &r.Hosts[i].Host
 		if f.approved {
@@ -124,11 +138,12 @@ func (a *app) hostImport(c *cobra.Command, f importFlags, files []string) error 
 	}
 	if blocked {
 		for i := range r.Hosts {
-			if h := &r.Hosts[i]; h.Result == hostAdded {
+			if h := &r.Hosts[i]; h.Result == hostAdded || h.Result == hostLetIn {
 				h.Result = hostNotAdded
 			}
 		}
 	}
+	r.LetIn = r.count(hostLetIn)
 	r.Added, r.Known, r.Differ = r.count(hostAdded), r.count(hostKnown), r.count(hostDiffers)
 	r.Conflicts, r.Refused = r.count(hostConflict), r.count(hostRefused)
 	if a.json {
@@ -223,10 +238,10 @@ func (r *importReport) conflicts() {
 
 // ask sends the daemon every entry that is neither settled nor refused.
 func (r *importReport) ask(c *cobra.Command, client *admin.Client, dry bool) error {
-	in := admin.HostImport{DryRun: dry, Hosts: []boot.Host{}}
+	in := admin.HostImport{DryRun: dry, Install: r.install, Hosts: []boot.Host{}}
 	var place []int
 	for i := range r.Hosts {
-		if h := &r.Hosts[i]; h.Result == "" || h.Result == hostAdded {
+		if h := &r.Hosts[i]; h.Result == "" || h.Result == hostAdded || h.Result == hostLetIn {
 			in.Hosts, place = append(in.Hosts, h.Host), append(place, i)
 		}
 	}
@@ -242,6 +257,8 @@ func (r *importReport) ask(c *cobra.Command, client *admin.Client, dry bool) err
 		switch {
 		case res.Refused != "":
 			h.Result, h.Why = hostRefused, res.Refused
+		case res.LetIn:
+			h.Result, h.Host.Name = hostLetIn, res.Name
 		case res.Known != nil:
 			h.Result = hostKnown
 			var diffs []string
@@ -342,8 +359,8 @@ func (a *app) showImport(r *importReport) {
 			mac += fmt.Sprintf(" +%d", len(h.Host.MACs)-1)
 		}
 		result := h.Result
-		if r.DryRun && result == hostAdded {
-			result = "would be added"
+		if r.DryRun && (result == hostAdded || result == hostLetIn) {
+			result = "would be " + result
 		}
 		rows = append(rows, []string{h.Host.Name, result, mac, addrText(h.Host.Address), h.Host.Template, fmt.Sprintf("%s:%d", h.File, h.Line)})
 	}
@@ -362,7 +379,7 @@ func (a *app) showImport(r *importReport) {
 		added = "would be added"
 	}
 	fmt.Fprintln(a.out)
-	sum := [][]string{{added, fmt.Sprint(r.Added)}, {"known already", fmt.Sprint(r.Known)}, {"known, but differ", fmt.Sprint(r.Differ)},
+	sum := [][]string{{added, fmt.Sprint(r.Added)}, {"let in", fmt.Sprint(r.LetIn)}, {"known already", fmt.Sprint(r.Known)}, {"known, but differ", fmt.Sprint(r.Differ)},
 		{"not carried over", fmt.Sprint(r.Lost + r.Conflicts + r.Refused + r.count(hostNotAdded))}, {"details not carried over", fmt.Sprint(r.Parts)}}
 	a.table(sum)
 	if n := r.Added; n > 0 && !r.DryRun && slices.ContainsFunc(r.Hosts, func(h importedHost) bool { return h.Result == hostAdded && h.Host.State == boot.Pending }) {

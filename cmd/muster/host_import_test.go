@@ -122,20 +122,21 @@ func TestHostImport(t *testing.T) {
 		t.Fatalf("dry runs and refusals left %d hosts and %d events", n, e)
 	}
 
-	// One that enrolled by itself before.
+	// One that enrolled by itself before stays as it is, unless the file says
+	// that it was expected.
 	d.says(0, []string{"host", "add", "m-525400aa0002", "--mac", "52:54:00:aa:00:02"}, "added")
-	set := `muster host set m-525400aa0002 --name web2 --address 10.77.1.2`
-	d.says(0, []string{"host", "import", "--approved", "--skip-conflicts", conf},
-		q(conf)+`:5: m-525400aa0002: differs: approved, known as pending, name web2, known with m-525400aa0002, address 10.77.1.2, known with none`,
-		`(?m)^ +`+q(set)+`$`, `(?m)^ +muster host approve m-525400aa0002$`,
-		`(?m)^added +1$`, `known, but differ +1`)
+	d.says(1, []string{"host", "import", conf},
+		q(conf)+`:5: m-525400aa0002: differs: name web2, known with m-525400aa0002, address 10.77.1.2, known with none`,
+		`(?m)^ +`+q(`muster host set m-525400aa0002 --name web2 --address 10.77.1.2`)+`$`, `known, but differ +1`)
+	d.says(0, []string{"host", "import", "--approved", "--skip-conflicts", "--dry-run", conf}, `web2 +would be let in`)
+	d.says(0, []string{"host", "import", "--approved", "--skip-conflicts", conf}, `web2 +let in`, `(?m)^added +1$`, `(?m)^let in +1$`)
 	hs := d.hosts()
-	if h := hs["web_1"]; len(hs) != 2 || h.State != boot.Approved || h.Address.String() != "10.77.1.1" || hs["m-525400aa0002"].Address.IsValid() {
+	if h, w := hs["web_1"], hs["web2"]; len(hs) != 2 || h.State != boot.Approved || h.Address.String() != "10.77.1.1" || w.State != boot.Approved || w.Address.String() != "10.77.1.2" {
 		t.Fatalf("the roll: %+v", hs)
 	}
-	// What it proposes makes both agree.
-	d.says(0, []string{"host", "approve", "m-525400aa0002"})
-	d.says(0, strings.Fields(strings.TrimPrefix(set, "muster ")))
+	d.says(0, []string{"host", "set", "web2", "--serial", "SN-2", "--address", "none"})
+	d.says(0, []string{"host", "import", "--approved", "--skip-conflicts", conf}, `known, but differ +1`, `(?m)^ +`+q(`muster host set web2 --address 10.77.1.2`)+`$`)
+	d.says(0, []string{"host", "set", "web2", "--address", "10.77.1.2"})
 	before := d.events()
 	d.says(0, []string{"host", "import", "--approved", "--skip-conflicts", conf}, `known already +2`, `known, but differ +0`, `(?m)^added +0$`)
 	if d.events() != before {

@@ -97,8 +97,9 @@ type HostPatch struct {
 // HostImport adds many hosts, all of them or none. One that is on the roll
 // already stays as it is. A dry run changes nothing.
 type HostImport struct {
-	DryRun bool        `json:"dry_run,omitempty"`
-	Hosts  []boot.Host `json:"hosts"`
+	DryRun  bool        `json:"dry_run,omitempty"`
+	Install bool        `json:"install,omitempty"` // arm a ticket for each
+	Hosts   []boot.Host `json:"hosts"`
 }
 
 // HostImported has a result for each host, in order.
@@ -108,10 +109,12 @@ type HostImported struct {
 }
 
 // ImportResult says what became of a host: it was added, unless it was known
-// or, in a dry run, would be refused.
+// or, in a dry run, would be refused. One that waited and comes approved is let
+// in as what the list says.
 type ImportResult struct {
 	Name    string     `json:"name"`
 	Known   *boot.Host `json:"known,omitempty"`
+	LetIn   bool       `json:"let_in,omitempty"`
 	Refused string     `json:"refused,omitempty"`
 }
 

@@ -112,6 +112,26 @@ func (s *Server) Handler() http.Handler {
 		return s.do(r, boot.AddHost{Host: h})
 	})
 	route("POST /api/v1/hosts/import", s.importHosts)
+	route("POST /api/v1/hosts/approve", s.approveMany)
+	route("POST /api/v1/hosts/deny", s.denyMany)
+	route("POST /api/v1/hosts/{name}/merge", func(r *http.Request) (any, error) {
+		var m Merge
+		if err := read(r, &m); err != nil {
+			return nil, err
+		}
+		return s.do(r, boot.Merge{Name: r.PathValue("name"), Other: m.Other})
+	})
+	route("POST /api/v1/hosts/{name}/split", func(r *http.Request) (any, error) {
+		var m Split
+		if err := read(r, &m); err != nil {
+			return nil, err
+		}
+		c, err := s.Engine.Do(r.Context(), boot.Split{Name: r.PathValue("name"), New: m.Name, MACs: m.MACs, UUID: m.UUID, Serial: m.Serial})
+		if err != nil {
+			return nil, err
+		}
+		return c.Hosts[0], nil
+	})
 	route("GET /api/v1/hosts/{name}", s.host)
 	route("PATCH /api/v1/hosts/{name}", func(r *http.Request) (any, error) {
 		var p HostPatch
@@ -254,7 +274,7 @@ func (s *Server) do(r *http.Request, o boot.Order) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Remove != nil {
+	if c.Host == nil {
 		return c.Remove, nil
 	}
 	return c.Host, nil
@@ -308,14 +328,17 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 	if limit := s.Engine.Policy().Enroll.Limit; limit > 0 && waiting >= uint64(limit) {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("%d machines wait for approval or were let in by a rule with these, and [enroll] limit is %d: a machine that nobody knows is not enrolled until some are approved", waiting, limit))
 	}
-	if len(fresh) == 0 {
-		return out, nil
-	}
 	act := s.Engine.Do
 	if in.DryRun {
 		act = s.Engine.Try
 	}
-	c, err := act(r.Context(), boot.AddHosts{Hosts: fresh})
+	if err := s.admit(r.Context(), &in, out.Results, act); err != nil {
+		return nil, err
+	}
+	if len(fresh) == 0 {
+		return out, nil
+	}
+	c, err := act(r.Context(), boot.AddHosts{Hosts: fresh, Install: in.Install})
 	var refused boot.RefusedHosts
 	switch {
 	case errors.As(err, &refused) && in.DryRun:
@@ -334,12 +357,29 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 	return out, nil
 }
 
-func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
-	v := HostView{Host: *h}
-	for _, m := range h.MACs {
-		if t := s.Engine.Log.LastSeen(m); t.After(v.LastSeen) {
-			v.LastSeen = t
+// admit lets in what waits and was expected.
+func (s *Server) admit(ctx context.Context, in *HostImport, results []ImportResult, act func(context.Context, boot.Order) (boot.Changes, error)) error {
+	for i := range in.Hosts {
+		h, res := &in.Hosts[i], &results[i]
+		if res.Known == nil || res.Known.State != boot.Pending || h.State != boot.Approved {
+			continue
 		}
+		c, err := act(ctx, boot.Admit{Name: res.Known.Name, As: *h, Install: in.Install})
+		switch {
+		case err == nil:
+			res.Name, res.LetIn = c.Host.Name, true
+		case boot.IsOrderError(err):
+			res.Refused = boot.OrderText(err)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
+	v := HostView{Host: *h, LastSeen: s.lastSeen(h)}
+	for _, m := range h.MACs {
 		for _, n := range s.Engine.Policy().Networks {
 			l, err := tx.LeaseByHolder(n.Name, m.String())
 			if err != nil {
@@ -387,6 +427,15 @@ func (s *Server) hosts(r *http.Request) (any, error) {
 			return out, nil
 		}
 	}
+}
+
+func (s *Server) lastSeen(h *boot.Host) (last time.Time) {
+	for _, m := range h.MACs {
+		if t := s.Engine.Log.LastSeen(m); t.After(last) {
+			last = t
+		}
+	}
+	return last
 }
 
 func (s *Server) host(r *http.Request) (any, error) {
