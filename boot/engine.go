@@ -57,13 +57,14 @@ type Engine struct {
 	// Now is the clock of orders and findings; requests bring their own.
 	Now func() time.Time
 
-	notices chan Event
-	checks  chan Check
-	rivals  chan Rival
-	stop    context.CancelFunc
-	done    chan struct{}
-	lost    atomic.Uint64
-	running transfers
+	notices  chan Event
+	checks   chan Check
+	rivals   chan Rival
+	stop     context.CancelFunc
+	done     chan struct{}
+	lost     atomic.Uint64
+	unlooked atomic.Uint64
+	running  transfers
 }
 
 var _ Fetcher = (*Engine)(nil)
@@ -575,6 +576,7 @@ func (e *Engine) Rivals() <-chan Rival { return e.rivals }
 
 // Rival notes another DHCP server on a network.
 func (e *Engine) Rival(r Rival, now time.Time) {
+	e.mem.noteRival(r, now)
 	if !e.mem.due(&e.mem.rivals, r.Network+" "+r.Server.String(), now) {
 		return
 	}

@@ -46,7 +46,8 @@ const (
 	PoolExhausted    EventKind = "pool.exhausted"
 	BootScript       EventKind = "boot.script"
 	BootReport       EventKind = "boot.report"
-	HostParked       EventKind = "host.parked" // it boots and boots and reports nothing
+	BootStopped      EventKind = "boot.stopped" // a machine fell silent on its way
+	HostParked       EventKind = "host.parked"  // it boots and boots and reports nothing
 	TicketArm        EventKind = "ticket.armed"
 	TicketUsed       EventKind = "ticket.spent"
 	TicketBack       EventKind = "ticket.returned"

@@ -26,6 +26,7 @@ type memory struct {
 	mu      sync.Mutex
 	pools   map[string]*pool
 	heard   recent[netip.Addr, MAC]
+	others  recent[string, netip.Addr] // the DHCP server that was last noticed on a network
 	notices recent[string, struct{}]
 	rivals  recent[string, struct{}] // apart from them: a stranger can make up many
 	leases  map[string]*bucket       // by network: new ones of machines nobody let in
@@ -87,7 +88,7 @@ func (r *recent[K, V]) get(k K) (V, time.Time, bool) {
 
 func newMemory() *memory {
 	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}}
-	m.heard.max, m.notices.max, m.enrolls.max, m.rivals.max = maxHeard, maxNotices, maxLinks, maxRivals
+	m.heard.max, m.notices.max, m.enrolls.max, m.rivals.max, m.others.max = maxHeard, maxNotices, maxLinks, maxRivals, maxRivals
 	return m
 }
 
@@ -104,6 +105,22 @@ func (m *memory) due(told *recent[string, struct{}], once string, now time.Time)
 	}
 	told.set(once, struct{}{}, now)
 	return true
+}
+
+func (m *memory) noteRival(r Rival, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.others.set(r.Network, r.Server, now)
+}
+
+// rivalOn names another DHCP server that was noticed on a network lately.
+func (m *memory) rivalOn(network string, now time.Time) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a, at, ok := m.others.get(network); ok && now.Sub(at) < rivalLong {
+		return a.String()
+	}
+	return ""
 }
 
 func (m *memory) hear(a netip.Addr, mac MAC, now time.Time) {

@@ -6,6 +6,7 @@
 package boot_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -38,6 +39,8 @@ type world struct {
 	token  string // the last one that left
 	report string
 	saved  map[string]string
+	then   string // how bytes end that no line says more of
+	mute   bool   // answers are not shown, findings are
 }
 
 func newWorld() (*world, func(), error) {
@@ -127,6 +130,10 @@ func (w *world) play(line string) (_ []string, err error) {
 		w.policy.Signed = map[boot.Platform]boot.SignedPair{boot.Platform(words[1]): {Shim: words[2], Next: words[3]}}
 	case words[0] == "loader":
 		w.policy.Loaders[boot.Platform(words[1])] = words[2]
+	case words[0] == "then": // then OUTCOME: of every file and script from here on
+		w.then = words[1]
+	case words[0] == "mute":
+		w.mute = true
 	case words[0] == "wait":
 		d, err := time.ParseDuration(words[1])
 		w.now = w.now.Add(d)
@@ -167,6 +174,24 @@ func (w *world) play(line string) (_ []string, err error) {
 		}
 		l := boot.Lease{Network: words[1], Addr: netip.MustParseAddr(words[2]), Holder: words[3], Kind: boot.Dynamic, Starts: w.now, Expires: w.now.Add(d)}
 		return nil, w.store.Update(w.ctx, func(tx boot.Tx) error { return tx.PutLease(l) })
+	case words[0] == "diagnose": // diagnose MAC|HOST
+		w.engine.Now = func() time.Time { return w.now }
+		var h *boot.Host
+		if err := w.engine.View(w.ctx, func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, words[1]); return err }); err != nil {
+			return nil, err
+		}
+		found, err := w.engine.Diagnose(w.ctx, h, words[1])
+		out := []string{}
+		for _, f := range found {
+			out = append(out, fmt.Sprintf("found %s: %s", f.Code, f.Text), "remedy "+f.Remedy)
+		}
+		if len(found) == 0 {
+			out = append(out, "found nothing")
+		}
+		return out, err
+	case words[0] == "rival": // rival NETWORK SERVER
+		w.engine.Rival(boot.Rival{Network: words[1], Server: netip.MustParseAddr(words[2])}, w.now)
+		return nil, nil
 	case words[0] == "order":
 		return w.order(words[1:])
 	default:
@@ -435,8 +460,14 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		return nil, err
 	}
 	out, err := w.show(d)
-	if o := kv["then"]; o != "" && err == nil { // how the reply's bytes ended
-		err = w.engine.Done(w.ctx, in, d, boot.Outcome{Result: boot.Result(o)})
+	if o := cmp.Or(kv["then"], w.then); o != "" && err == nil { // how the reply's bytes ended
+		switch d.Reply.(type) {
+		case boot.File, boot.Script:
+			err = w.engine.Done(w.ctx, in, d, boot.Outcome{Result: boot.Result(o), Bytes: 4096})
+		}
+	}
+	if w.mute {
+		out = nil
 	}
 	return out, err
 }

@@ -144,8 +144,9 @@ func (a *app) showHost(d admin.HostDetail) {
 	}
 	field("enrolled", d.Created.Local().Format(time.DateTime))
 	field("seen", ago(d.LastSeen))
-	if d.State == boot.Pending {
-		fmt.Fprintf(a.out, "\nto let it boot: muster host approve %s\n", d.Name)
+	if len(d.Found) > 0 {
+		fmt.Fprintln(a.out)
+		p.found(d.Found)
 	}
 	fmt.Fprintln(a.out)
 	for _, e := range d.Timeline {

@@ -405,6 +405,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		run.Task{Name: "reload", Run: d.watchHangup},
 		run.Task{Name: "log", Run: d.tell},
 		run.Task{Name: "memory", Run: d.tidyMemory},
+		run.Task{Name: "silence", Run: d.watchSilence},
 		run.Task{Name: "files", Run: d.tidyFiles},
 		run.Watchdog(func(ctx context.Context) error {
 			return d.store.Update(ctx, func(boot.Tx) error { return nil })

@@ -60,7 +60,8 @@ type HostView struct {
 // HostDetail is everything known of one host.
 type HostDetail struct {
 	HostView
-	Timeline []Entry `json:"timeline"`
+	Found    []boot.Finding `json:"found,omitempty"` // what stopped it, or what it waits for
+	Timeline []Entry        `json:"timeline"`
 }
 
 // Entry is one line of a timeline: an event or a request.

@@ -225,6 +225,7 @@ func (s *Server) Handler() http.Handler {
 		_, err = s.Engine.Do(r.Context(), boot.ReleaseLease{Network: r.PathValue("network"), Addr: a})
 		return struct{}{}, err
 	})
+	route("GET /api/v1/diagnose", s.diagnose)
 	route("POST /api/v1/explain", func(r *http.Request) (any, error) {
 		var q ExplainRequest
 		if err := read(r, &q); err != nil {
@@ -429,6 +430,33 @@ func (s *Server) hosts(r *http.Request) (any, error) {
 	}
 }
 
+// diagnose looks at one machine, or without who at all of them.
+func (s *Server) diagnose(r *http.Request) (any, error) {
+	who := r.URL.Query().Get("who")
+	if who == "" {
+		out, err := s.Engine.DiagnoseAll(r.Context())
+		if out == nil {
+			out = []boot.Stopped{}
+		}
+		return out, err
+	}
+	var h *boot.Host
+	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, who); return err })
+	if err != nil {
+		return nil, err
+	}
+	x := boot.Stopped{Who: who}
+	if h != nil {
+		x.Name, x.LastSeen = h.Name, s.lastSeen(h)
+	} else if reqs := s.Engine.Log.Machine(who); len(reqs) == 0 {
+		return nil, boot.OrderError("nothing is known of %s: it is on no roll, and no request of it was heard: is it in this VLAN, and does muster serve its network (muster doctor)?", who)
+	} else {
+		x.LastSeen = reqs[len(reqs)-1].At
+	}
+	x.Found, err = s.Engine.Diagnose(r.Context(), h, who)
+	return []boot.Stopped{x}, err
+}
+
 func (s *Server) lastSeen(h *boot.Host) (last time.Time) {
 	for _, m := range h.MACs {
 		if t := s.Engine.Log.LastSeen(m); t.After(last) {
@@ -454,10 +482,11 @@ func (s *Server) host(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range d.MACs {
-		for _, q := range s.Engine.Log.Machine(m.String()) {
-			d.Timeline = append(d.Timeline, Entry{Request: &q})
-		}
+	if d.Found, err = s.Engine.Diagnose(r.Context(), &d.Host, ""); err != nil {
+		return nil, err
+	}
+	for _, q := range s.Engine.Log.Of(&d.Host) {
+		d.Timeline = append(d.Timeline, Entry{Request: &q})
 	}
 	for _, u := range s.Engine.Running(d.ID) {
 		d.Timeline = append(d.Timeline, Entry{Request: &u.Request, Size: u.Size})

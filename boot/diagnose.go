@@ -1,0 +1,582 @@
+// diagnose.go: from what a machine asked and got, what stopped it, why that is
+// likely, and what to do. It is pure and judges one machine's latest attempt: a
+// firmware that gave up says so on its own screen only, and nobody stands there.
+
+package boot
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Finding is what stopped a machine, or what it waits for.
+type Finding struct {
+	Code   string    `json:"code"`   // stable; docs/diagnose.md has a section for each
+	At     time.Time `json:"at"`     // when it came to that
+	Text   string    `json:"text"`   // what was seen
+	Remedy string    `json:"remedy"` // what to do
+}
+
+// Codes of findings.
+const (
+	FoundDenied       = "denied"
+	FoundIgnored      = "ignored"
+	FoundPending      = "pending"
+	FoundClash        = "clash"
+	FoundParked       = "parked"
+	FoundQueued       = "install-queued"
+	FoundNoTicket     = "no-ticket"
+	FoundProtected    = "protected"
+	FoundUnconfirmed  = "install-unconfirmed"
+	FoundFailed       = "failed"
+	FoundNoTemplate   = "no-template"
+	FoundNeverSeen    = "never-seen"
+	FoundNoAddress    = "no-address"
+	FoundOtherServer  = "other-server"
+	FoundNoRequest    = "no-request"
+	FoundNoProxy      = "no-4011"
+	FoundNak          = "nak"
+	FoundDeclined     = "declined"
+	FoundNoLoader     = "no-loader"
+	FoundLoaderUnread = "loader-unread"
+	FoundNoTLS        = "https-unread"
+	FoundTLS          = "tls"
+	FoundTransfer     = "transfer"
+	FoundProbeOnly    = "size-only"
+	FoundLoaderDead   = "loader-dead"
+	FoundShimLost     = "shim-lost"
+	FoundScriptUnread = "script-unread"
+	FoundStranger     = "stranger"
+	FoundAskUnheard   = "identity-unread"
+	FoundFileMissing  = "file-missing"
+	FoundKernelUnread = "kernel-unread"
+	FoundSilent       = "silent"
+	FoundDiskDead     = "disk-dead"
+)
+
+// Case is one machine's matter. Requests and Events are oldest first, of this
+// machine only; Rival is another DHCP server that answered on its network.
+type Case struct {
+	Now      time.Time
+	MAC      MAC
+	Host     *Host // nil for one that is not on the roll
+	Network  *Network
+	Requests []Request
+	Events   []Event
+	Running  int // files on their way to it
+	Rival    string
+}
+
+// How long the next step may take before its absence means something. Firmware
+// collects offers for seconds, edk2 prints its error after ten, and an iPXE
+// waits for an IPv6 router for sixteen.
+const (
+	answerTime = 8 * time.Second
+	nextTime   = 30 * time.Second
+	quietTime  = 10 * time.Minute // for the first word of a system that boots
+	reportTime = 2 * time.Hour    // for the end of an installation
+	again      = 5 * time.Minute  // in which a machine that booted its disk is back too soon
+	attemptGap = 10 * time.Minute // between two attempts of firmware that asks seldom
+)
+
+// Diagnose says what stopped a machine or what it waits for; nothing where it is
+// on its way or has arrived.
+func Diagnose(c Case) []Finding {
+	d := &diagnosis{Case: c}
+	d.latest()
+	d.standing()
+	if hold, _ := d.held(); c.Running == 0 && (len(d.found) == 0 || d.found[0].Code == FoundPending && hold == nil) {
+		d.stopped() // one that waits for approval may not even have come to the screen that says so
+	}
+	return d.found
+}
+
+type diagnosis struct {
+	Case
+	reqs  []Request // of the latest attempt
+	found []Finding
+}
+
+// end is when the last of a repeated request came.
+func (r *Request) end() time.Time {
+	if r.Last.After(r.At) {
+		return r.Last
+	}
+	return r.At
+}
+
+// firmware reports a request of the firmware itself, before any loader of ours.
+func (r *Request) firmware() bool {
+	return (r.Class == PXE || r.Class == HTTPClient) && (r.Via == DHCP4 || r.Via == Proxy4)
+}
+
+// latest cuts off what belongs to earlier attempts: firmware begins one with a
+// DISCOVER, after something else or after a pause.
+func (d *diagnosis) latest() {
+	start := 0
+	for i := range d.Requests {
+		r := &d.Requests[i]
+		if i > 0 && r.firmware() && r.Step == Discover {
+			p := &d.Requests[i-1]
+			if p.Step != Discover || r.At.Sub(p.end()) > attemptGap {
+				start = i
+			}
+		}
+	}
+	d.reqs = d.Requests[start:]
+}
+
+func (d *diagnosis) say(code string, at time.Time, text, remedy string) {
+	d.found = append(d.found, Finding{code, at.UTC(), text, remedy})
+}
+
+// quiet is how long nothing was heard.
+func (d *diagnosis) quiet() time.Duration {
+	if len(d.reqs) == 0 {
+		return 1 << 62
+	}
+	return d.Now.Sub(d.reqs[len(d.reqs)-1].end())
+}
+
+// last finds the latest request of the attempt that is of a kind.
+func (d *diagnosis) last(is func(*Request) bool) *Request {
+	for i := len(d.reqs) - 1; i >= 0; i-- {
+		if is(&d.reqs[i]) {
+			return &d.reqs[i]
+		}
+	}
+	return nil
+}
+
+// times counts requests of a kind, repeated ones too.
+func (d *diagnosis) times(is func(*Request) bool) (n int) {
+	for i := range d.reqs {
+		if is(&d.reqs[i]) {
+			n += 1 + d.reqs[i].Repeated
+		}
+	}
+	return n
+}
+
+func (d *diagnosis) name() string {
+	if d.Host != nil {
+		return d.Host.Name
+	}
+	if d.MAC.IsZero() && len(d.reqs) > 0 {
+		return d.reqs[0].Source.String()
+	}
+	return d.MAC.String()
+}
+
+func isScript(r *Request) bool { return r.Reply == "script" }
+
+// held says whether the machine was last given the holding script, and why.
+func (d *diagnosis) held() (*Request, string) {
+	if r := d.last(isScript); r != nil && r.Got == "hold script" {
+		_, why, _ := strings.Cut(r.Why, "script: hold: ")
+		return r, why
+	}
+	return nil, ""
+}
+
+// standing are the reasons that no packet shows: what people and rules decided.
+func (d *diagnosis) standing() {
+	h := d.Host
+	if h == nil {
+		if r := d.last(func(r *Request) bool { return strings.Contains(r.Why, "policy is ignore") }); r != nil {
+			d.say(FoundIgnored, r.At, d.MAC.String()+" is not on the roll, and [enroll] policy is ignore: it gets nothing to boot",
+				"muster host add NAME --mac "+d.MAC.String()+" --approved, or policy = \"approve\"")
+		}
+		return
+	}
+	seen := len(d.Requests) > 0
+	hold, why := d.held()
+	switch k := h.Ticket; {
+	case h.State == Denied:
+		d.say(FoundDenied, h.Changed, h.Name+" is denied: it gets an address and nothing to boot", "muster host approve "+h.Name)
+	case hold != nil && strings.Contains(why, "not clear which machine"):
+		text := h.Name + " is held: more than one host claims what it says of itself"
+		for _, e := range slices.Backward(d.Events) {
+			if e.Kind == HostClash {
+				text = h.Name + " is held: " + e.Text
+				break
+			}
+		}
+		d.say(FoundClash, hold.At, text, "say who it is: muster host merge, muster host split, muster host set, or [enroll] shared")
+	case h.State == Pending && seen:
+		d.say(FoundPending, h.Created, h.Name+" waits for approval", "muster host approve "+h.Name)
+	case hold != nil && strings.Contains(why, "parked:"):
+		d.say(FoundParked, hold.At, h.Name+" is "+why, "look at its console for what fails after the kernel; muster host update "+h.Name+" lets it try again")
+	case hold != nil && strings.Contains(why, "installations in an hour"):
+		d.say(FoundQueued, hold.At, h.Name+" waits: "+why, "nothing to do; installs_per_hour of the network is the limit")
+	case k.state() == TicketClosed && k.Stage == stageFailed:
+		d.say(FoundFailed, k.Closed, k.Standing()+d.lastReport(), "mend what it names, then muster host install "+h.Name)
+	case h.Stage == stageFailed:
+		d.say(FoundFailed, h.Changed, h.Name+" reports that boot "+fmt.Sprint(h.Boots)+" failed"+d.lastReport(), "mend what it names; the machine tries again at its next boot")
+	case k.state() == TicketSpent && d.Now.Sub(k.Spent) > reportTime:
+		d.say(FoundUnconfirmed, k.Spent, fmt.Sprintf("%s for %s", k.Standing(), d.Now.Sub(k.Spent).Round(time.Hour)),
+			"look at the machine: if it runs, its installer sent no report (docs/templates.md); if not, muster host install "+h.Name+" --again")
+	case !seen && h.State == Approved && h.Boots == 0:
+		d.say(FoundNeverSeen, h.Created, "nothing was ever heard of "+h.Name,
+			"is it on, is the network first in its boot order, is its port in this VLAN, and are these its addresses: "+describe(h, Firmware{}))
+	}
+}
+
+// lastReport is what the machine said last, for the end of a sentence.
+func (d *diagnosis) lastReport() string {
+	for _, e := range slices.Backward(d.Events) {
+		if e.Kind == BootReport {
+			return ": " + e.Text
+		}
+	}
+	return ""
+}
+
+// stopped looks at how far the attempt came, from its far end.
+func (d *diagnosis) stopped() {
+	if len(d.reqs) == 0 || d.arrived() {
+		return
+	}
+	for _, step := range []func() bool{d.afterDecline, d.afterBoot, d.afterScript, d.afterIPXE, d.afterLoader, d.afterAck, d.afterOffer, d.afterDiscover} {
+		if step() {
+			return
+		}
+	}
+}
+
+// arrived reports a machine that was heard of from a running system: a report,
+// or an ordinary DHCP client after the last boot file.
+func (d *diagnosis) arrived() bool {
+	for i := len(d.reqs) - 1; i >= 0; i-- {
+		r := &d.reqs[i]
+		if r.Reply == "done" && path.Base(r.Path) == reportFile || r.Class == Plain && r.Via == DHCP4 {
+			return true
+		}
+		if r.firmware() || r.Class == IPXE {
+			return false
+		}
+	}
+	return false
+}
+
+func (r *Request) fetched() bool {
+	return r.Reply == "file" && (r.Via == TFTP || r.Via == HTTP) && r.Step == Fetch
+}
+
+func (r *Request) short() bool {
+	return strings.HasPrefix(r.Outcome, string(CutShort)) || strings.HasPrefix(r.Outcome, string(TimedOut))
+}
+
+func (r *Request) whole() bool { return strings.HasPrefix(r.Outcome, string(Complete)) }
+
+// afterBoot judges what was read after the script of a boot.
+func (d *diagnosis) afterBoot() bool {
+	var boot uint32
+	for i := range d.reqs {
+		boot = max(boot, d.reqs[i].Boot)
+	}
+	script := d.last(func(r *Request) bool { return isScript(r) && r.Boot == boot })
+	if boot == 0 || script == nil || script != d.last(isScript) || strings.HasSuffix(script.Got, " script") {
+		return false
+	}
+	file := d.last(func(r *Request) bool { return r.fetched() && r.Boot == boot })
+	missing := d.last(func(r *Request) bool { return r.Reply == "not found" && r.Boot == boot })
+	switch {
+	case missing != nil && (file == nil || missing.At.After(file.At)) && d.quiet() > nextTime:
+		d.say(FoundFileMissing, missing.At, fmt.Sprintf("%s asked for %s, which is not there, and then nothing more", d.name(), path.Base(missing.Path)),
+			"muster template show names its files; muster template lint says what is missing; an image must be imported")
+	case file == nil && d.quiet() > nextTime:
+		d.say(FoundKernelUnread, script.At, fmt.Sprintf("%s got the script of boot %d and asked for no file of it", d.name(), boot),
+			"its screen says why: mostly a script of your own that stops, or a loader without HTTP; muster explain "+d.name()+" prints the script")
+	case file != nil && file.short() && d.quiet() > nextTime:
+		d.transfer(file)
+	case file != nil && file.whole() && d.quiet() > quietTime:
+		d.say(FoundSilent, file.At, fmt.Sprintf("%s read %s of boot %d whole, and was not heard of since", d.name(), path.Base(file.Path), boot),
+			"the kernel has it from here: look at its console (console=ttyS0, and memory for a large initrd); a system that runs well and sends no report is silent too: give its template one (docs/templates.md)")
+	}
+	return true
+}
+
+// transfer is a file that stopped on its way.
+func (d *diagnosis) transfer(r *Request) {
+	how, remedy := "after", "its screen says why it gave up; a bad cable or a switch port with errors looks like this too"
+	if strings.HasPrefix(r.Outcome, string(TimedOut)) {
+		how, remedy = "in time-out after", "something on the way drops packets: the MTU, a firewall between (the ports of a TFTP transfer are not port 69: [tftp] ports or single_port), or the machine hangs"
+	}
+	d.say(FoundTransfer, r.At, fmt.Sprintf("%s stopped reading %s %s %d bytes%s", d.name(), path.Base(r.Path), how, r.Bytes, because(r.Outcome)), remedy)
+}
+
+func because(outcome string) string {
+	if _, why, ok := strings.Cut(outcome, ": "); ok {
+		return " (" + why + ")"
+	}
+	return ""
+}
+
+// afterScript judges a machine whose last script was one of Muster's own.
+func (d *diagnosis) afterScript() bool {
+	r := d.last(isScript)
+	if r == nil {
+		return false
+	}
+	_, why, _ := strings.Cut(r.Why, "script: ")
+	h := d.Host
+	switch r.Got {
+	case "local script":
+		switch {
+		case strings.Contains(why, "is protected"):
+			d.say(FoundProtected, r.At, d.name()+" boots its disk: "+strings.TrimPrefix(why, "local: "), "muster host set "+d.name()+" --protected=false, if it is to be installed")
+		case strings.Contains(why, "no template matches"):
+			d.say(FoundNoTemplate, r.At, d.name()+" is approved, but no template matches it: it boots its disk", "muster host set "+d.name()+" --template NAME, or a template whose [match] it meets (muster template list)")
+		case h != nil && h.Ticket == nil && strings.Contains(why, "no ticket is armed"):
+			d.say(FoundNoTicket, r.At, d.name()+" boots its disk: "+strings.TrimPrefix(why, "local: "), "muster host install "+d.name())
+		default:
+			d.back(r)
+		}
+	case "ask script":
+		if d.quiet() > nextTime {
+			d.say(FoundAskUnheard, r.At, d.name()+" was asked who it is and did not answer",
+				"its iPXE could not read the next script: a proxy between, or a build that lacks \"param\"; muster host capture shows what it sent last")
+		}
+	case "stranger script":
+		d.say(FoundStranger, r.At, fmt.Sprintf("%s asked for a script from %s, an address that nobody knows", d.name(), r.Source),
+			"it got its address elsewhere: serve DHCP here, or mode = \"proxy\" so that Muster hears who has which address")
+	case "hold script":
+	default:
+		return false
+	}
+	return true
+}
+
+// back looks for a machine that was sent to its disk and is here again.
+func (d *diagnosis) back(r *Request) {
+	n := 0
+	for i := range d.Requests {
+		q := &d.Requests[i]
+		if isScript(q) && q.Got == "local script" && r.At.Sub(q.At) < again*time.Duration(3) {
+			n += 1 + q.Repeated
+		}
+	}
+	if n >= 3 {
+		d.say(FoundDiskDead, r.At, fmt.Sprintf("%s was sent to its own disk %d times in a quarter of an hour and is back each time", d.name(), n),
+			"nothing on that disk boots in the way its firmware starts (BIOS or UEFI): install it (muster host install "+d.name()+"), or look at its boot entries")
+	}
+}
+
+// afterIPXE judges an iPXE that was told where its script is.
+func (d *diagnosis) afterIPXE() bool {
+	r := d.last(func(r *Request) bool { return r.Class == IPXE && (r.Reply == "ack" || r.Reply == "offer") })
+	if r == nil {
+		return false
+	}
+	if d.tls() {
+		return true
+	}
+	if r.Reply == "offer" {
+		if d.quiet() > answerTime {
+			d.noRequest(r)
+		}
+		return true
+	}
+	if d.quiet() > nextTime {
+		d.say(FoundScriptUnread, r.At, d.name()+" runs iPXE, was told where its script is, and did not ask for it",
+			"port 80 is closed on the way, or routing is wrong for "+r.Got+"; its screen says which URL failed")
+	}
+	return true
+}
+
+// tls says what a failed handshake said.
+func (d *diagnosis) tls() bool {
+	r := d.last(func(r *Request) bool { return r.Step == Handshake })
+	if r == nil {
+		return false
+	}
+	_, why, ok := strings.Cut(r.Why, "handshake: ")
+	if !ok {
+		why = r.Why
+	}
+	d.say(FoundTLS, r.At, d.name()+" could not speak HTTPS: "+why, "docs/secure-boot.md has the remedy for each cause")
+	return true
+}
+
+// loaderOf is the file that a DHCP answer named; "" where it named none.
+func loaderOf(r *Request) string {
+	_, file, ok := strings.Cut(r.Got, ", ")
+	if !ok && r.Got != "" && !strings.Contains(r.Got, ".") {
+		return ""
+	}
+	if !ok {
+		file = r.Got // of a proxy
+	}
+	if _, err := netip.ParseAddr(file); err == nil {
+		return ""
+	}
+	return file
+}
+
+// afterLoader judges what became of the first file.
+func (d *diagnosis) afterLoader() bool {
+	r := d.last((*Request).fetched)
+	if r == nil {
+		return false
+	}
+	file := path.Base(r.Path)
+	other := d.last(func(q *Request) bool { return q.Reply == "not found" && q.At.After(r.At) })
+	uefi := d.Host == nil || d.Host.Platform.UEFI()
+	switch {
+	case r.short():
+		if d.quiet() > nextTime {
+			d.transfer(r)
+		}
+	case strings.HasPrefix(r.Outcome, string(Probe)):
+		if d.quiet() > nextTime {
+			d.say(FoundProbeOnly, r.At, fmt.Sprintf("%s asked how large %s is, and did not read it", d.name(), file),
+				"firmware does this first and reads it next; one that stops there has no memory for it or wants another file: check the architecture (muster host show) and the loader")
+		}
+	case d.quiet() <= nextTime:
+	case strings.HasPrefix(file, "shim") && other != nil:
+		d.say(FoundShimLost, other.At, fmt.Sprintf("%s runs shim, which asked for %s, and that is not there", d.name(), path.Base(other.Path)),
+			"put GRUB beside shim under the name that this shim asks for (docs/secure-boot.md)")
+	case strings.HasPrefix(file, "shim") && d.Network != nil && d.Network.Mode == Proxy:
+		d.say(FoundShimLost, r.At, d.name()+" read shim and asked nothing more: beside another DHCP server, shim looks for GRUB on the server that gave the address",
+			"use UEFI HTTP boot for it, or full mode here")
+	case strings.HasPrefix(file, "shim"):
+		d.say(FoundShimLost, r.At, d.name()+" read shim and did not go on to GRUB", "its screen says why; a shim whose certificate was revoked (SBAT, dbx) says \"Security Violation\": take a newer shim-signed")
+	case uefi:
+		d.say(FoundLoaderDead, r.At, fmt.Sprintf("%s read %s whole, and it was not heard of since", d.name(), file),
+			"Secure Boot refuses what is not signed (\"Access Denied\", \"Security Violation\" on its screen): install shim-signed and grub-efi-*-signed here, loader = \"shim\" or \"auto\" (docs/secure-boot.md); else a driver of that iPXE hangs: snponly in place of ipxe, or the other way round")
+	default:
+		d.say(FoundLoaderDead, r.At, fmt.Sprintf("%s read %s whole, and it was not heard of since", d.name(), file),
+			"its screen stands in iPXE: a driver that hangs is the usual cause, undionly.kpxe in place of ipxe.pxe or the other way round helps")
+	}
+	return true
+}
+
+// afterAck judges a machine that took its address, or a proxy's answer.
+func (d *diagnosis) afterAck() bool {
+	r := d.last(func(r *Request) bool { return r.firmware() && (r.Reply == "ack" || r.Via == Proxy4) })
+	if r == nil {
+		return false
+	}
+	if d.tls() {
+		return true
+	}
+	file := loaderOf(r)
+	switch {
+	case file == "" && strings.Contains(r.Why, "no loader for"):
+		_, what, _ := strings.Cut(r.Why, "no loader for ")
+		d.say(FoundNoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), firstClause(what)), "muster doctor says where loaders are looked for; Debian's ipxe, shim-signed and grub-efi-*-signed packages bring them")
+	case file == "" && strings.Contains(r.Why, "no boot answer"):
+		_, what, _ := strings.Cut(r.Why, "no boot answer: ")
+		d.say(FoundNoLoader, r.At, d.name()+" asked to boot and got nothing to boot: "+firstClause(what), "muster host show "+d.name())
+	case file == "" || d.quiet() <= nextTime:
+	case r.Class == HTTPClient && d.Network != nil && d.Network.HTTPS:
+		d.say(FoundNoTLS, r.At, d.name()+" was given an https URL and opened no connection",
+			"firmware without any CA certificate does not even try: enrol Muster's (muster ca export; docs/secure-boot.md), or port 443 is closed on the way")
+	case r.Class == HTTPClient:
+		d.say(FoundLoaderUnread, r.At, fmt.Sprintf("%s was given the URL of %s and did not ask for it", d.name(), file), "port 80 is closed on the way, or its firmware takes https only (https = true on the network or a [[class]])")
+	default:
+		d.say(FoundLoaderUnread, r.At, fmt.Sprintf("%s was told to read %s by TFTP and did not (PXE-E32, PXE-E18)", d.name(), file), "UDP port 69 is closed on the way, or another DHCP server's next-server won: muster host capture "+d.MAC.String()+" shows what it was told")
+	}
+	return true
+}
+
+func firstClause(s string) string {
+	s, _, _ = strings.Cut(s, "; ")
+	return s
+}
+
+// afterDecline judges a machine that found its address in use.
+func (d *diagnosis) afterDecline() bool {
+	r := &d.reqs[len(d.reqs)-1]
+	if r.Step != Decline {
+		return false
+	}
+	if d.quiet() > answerTime {
+		d.say(FoundDeclined, r.At, d.name()+" found somebody else on the address that it was given", "find who has it: muster event list --kind lease.declined; exclude the address from the range, or take it off that machine")
+	}
+	return true
+}
+
+// afterOffer judges a machine that was offered something.
+func (d *diagnosis) afterOffer() bool {
+	if r := d.last(func(r *Request) bool { return r.Reply == "nak" }); r != nil && d.quiet() > answerTime {
+		d.say(FoundNak, r.At, fmt.Sprintf("%s was refused the address that it asked for: %s", d.name(), clauseOf(r.Why, "address: ")),
+			"a machine that moved from another network asks once more and gets a new one; if it repeats, two servers give addresses here")
+		return true
+	}
+	r := d.last(func(r *Request) bool { return r.Reply == "offer" })
+	if r == nil {
+		return false
+	}
+	if d.quiet() > answerTime {
+		d.noRequest(r)
+	}
+	return true
+}
+
+func clauseOf(why, rule string) string {
+	_, s, _ := strings.Cut(why, rule)
+	return firstClause(s)
+}
+
+func (d *diagnosis) noRequest(r *Request) {
+	n := d.times(func(q *Request) bool { return q.Reply == "offer" && q.Class == r.Class })
+	text := fmt.Sprintf("%s was sent an OFFER %s and no REQUEST came in %s", d.name(), often(n), answerTime)
+	if q := d.last(func(q *Request) bool { return q.Step == Selecting && q.Reply == "ignore" }); q != nil || d.Rival != "" {
+		who := d.Rival
+		if who == "" {
+			who = "it asked for another server's address"
+		}
+		d.say(FoundOtherServer, r.At, text+": another DHCP server answered first ("+who+")",
+			"two servers on one network: stop the other one there, or let it give the addresses: mode = \"proxy\" (docs/dhcp.md)")
+		return
+	}
+	if strings.Contains(r.Why, "by port 4011") {
+		d.say(FoundNoProxy, r.At, d.name()+" was told to ask on UDP port 4011 and did not", "a firewall between lets 67 through and not 4011; pxe = \"direct\" on the network does without")
+		return
+	}
+	remedy := "it may not have heard it: a switch port that learns for half a minute after link-up (spanning tree: portfast), a relay agent that does not pass replies on, or a firewall on UDP 68; muster host capture " + d.MAC.String() + " shows what was sent"
+	if d.Network != nil && d.Network.Mode == Proxy {
+		remedy = "beside another DHCP server it takes that one's address first: is there one, and does it have addresses left? muster host capture " + d.MAC.String() + " shows what was sent"
+	}
+	d.say(FoundNoRequest, r.At, text, remedy)
+}
+
+func often(n int) string {
+	switch n {
+	case 1:
+		return "once"
+	case 2:
+		return "twice"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// afterDiscover judges a machine that was not answered at all.
+func (d *diagnosis) afterDiscover() bool {
+	r := d.last(func(r *Request) bool { return r.Via == DHCP4 && r.Reply == "ignore" })
+	if r == nil || d.quiet() <= answerTime {
+		return false
+	}
+	if r.Step == Selecting {
+		d.noRequest(r)
+		return true
+	}
+	why := clauseOf(r.Why, "address: ")
+	if strings.Contains(r.Why, "no loader for") {
+		_, what, _ := strings.Cut(r.Why, "no loader for ")
+		d.say(FoundNoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), firstClause(what)), "muster doctor says where loaders are looked for")
+		return true
+	}
+	if why == "" {
+		why = r.Why
+	}
+	d.say(FoundNoAddress, r.At, fmt.Sprintf("%s asked for an address %s and got none: %s", d.name(), often(d.times(func(q *Request) bool { return q.Reply == "ignore" })), why),
+		"muster lease list shows who has them; a longer range, shorter leases, or a reservation (muster host set "+d.name()+" --address) mend it")
+	return true
+}

@@ -1,0 +1,228 @@
+// stopped.go: the engine's side of diagnosis: it gathers what one machine asked,
+// and looks by itself at machines that fell silent.
+
+package boot
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// rivalLong is how long another DHCP server counts as there after it was noticed.
+const rivalLong = time.Hour
+
+// recentEvents is how far back a diagnosis reads.
+const recentEvents = 2000
+
+// Diagnose says what stopped a machine or what it waits for. Without a host it is
+// known by its MAC, or by the address that it asks from: a machine that never
+// took an address is on no roll.
+func (e *Engine) Diagnose(ctx context.Context, h *Host, who string) ([]Finding, error) {
+	events, err := e.recent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return e.diagnose(h, who, events), nil
+}
+
+// recent are the latest events.
+func (e *Engine) recent(ctx context.Context) (es []Event, err error) {
+	err = e.store.View(ctx, func(tx ReadTx) error {
+		last, err := tx.Counter(LastEvent)
+		if err != nil {
+			return err
+		}
+		es, err = tx.Events(max(last, recentEvents)-recentEvents, recentEvents)
+		return err
+	})
+	return es, err
+}
+
+func (e *Engine) diagnose(h *Host, who string, events []Event) []Finding {
+	c := Case{Now: e.Now(), Host: h}
+	c.MAC, _ = ParseMAC(who)
+	macs := []MAC{c.MAC}
+	if h != nil {
+		if c.MAC.IsZero() {
+			c.MAC = h.Identity().MAC
+		}
+		macs, c.Running = h.MACs, len(e.Running(h.ID))
+		c.Requests = e.Log.Of(h)
+	} else {
+		c.Requests = e.Log.Machine(who)
+	}
+	if n := len(c.Requests); n > 0 {
+		c.Network = e.policy.Load().network(c.Requests[n-1].Network)
+	}
+	if c.Network != nil {
+		c.Rival = e.mem.rivalOn(c.Network.Name, c.Now)
+	}
+	for _, ev := range events {
+		if h != nil && ev.Host == h.ID || !ev.MAC.IsZero() && slices.Contains(macs, ev.MAC) {
+			c.Events = append(c.Events, ev)
+		}
+	}
+	return Diagnose(c)
+}
+
+// Stopped is a machine with what was found.
+type Stopped struct {
+	Name     string    `json:"name,omitempty"` // of its host; "" where it is on no roll
+	Who      string    `json:"who"`            // host, MAC or address, to ask for it
+	Found    []Finding `json:"found"`
+	LastSeen time.Time `json:"last_seen,omitzero"`
+}
+
+// maxStrangers bounds how many machines of no roll DiagnoseAll looks at.
+const maxStrangers = 1000
+
+// DiagnoseAll looks at every host, and at machines on no roll that asked in the
+// last hour; only those with a finding are returned.
+func (e *Engine) DiagnoseAll(ctx context.Context) (out []Stopped, err error) {
+	events, err := e.recent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := map[MAC]bool{}
+	for after := HostID(0); ; {
+		var hs []*Host
+		if err := e.store.View(ctx, func(tx ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
+			return nil, err
+		}
+		for _, h := range hs {
+			after = h.ID
+			s := Stopped{Name: h.Name, Who: h.Name, Found: e.diagnose(h, "", events)}
+			for _, m := range h.MACs {
+				known[m] = true
+				if t := e.Log.LastSeen(m); t.After(s.LastSeen) {
+					s.LastSeen = t
+				}
+			}
+			if len(s.Found) > 0 {
+				out = append(out, s)
+			}
+		}
+		if len(hs) < page {
+			break
+		}
+	}
+	now := e.Now()
+	macs, _ := e.Log.Silent(now.Add(-time.Hour), now, maxStrangers)
+	for _, m := range macs {
+		if known[m] {
+			continue
+		}
+		if found := e.diagnose(nil, m.String(), events); len(found) > 0 {
+			out = append(out, Stopped{Who: m.String(), Found: found, LastSeen: e.Log.LastSeen(m)})
+		}
+	}
+	return out, nil
+}
+
+// Of returns what a host asked with any of its MACs, or with a shared adapter's
+// a moment ago, oldest first.
+func (l *RequestLog) Of(h *Host) (out []Request) {
+	for _, m := range h.MACs {
+		out = append(out, l.Machine(m.String())...)
+	}
+	if len(h.MACs) == 0 {
+		all, _ := l.Since(0)
+		for _, r := range all {
+			if r.Host == h.ID {
+				out = append(out, r)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Request) int { return a.At.Compare(b.At) })
+	return out
+}
+
+// Silent lists machines, by MAC, whose last request came after from and not
+// after to: at most n of them, and how many more there were.
+func (l *RequestLog) Silent(from, to time.Time, n int) (out []MAC, more int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := l.lru.Front(); e != nil; e = e.Next() {
+		m := e.Value.(*machineLog)
+		switch {
+		case !m.last.After(from):
+			return out, more
+		case m.last.After(to) || m.key.mac.IsZero():
+		case len(out) < n:
+			out = append(out, m.key.mac)
+		default:
+			more++
+		}
+	}
+	return out, more
+}
+
+// How long after its last request a machine is looked at: when firmware has
+// given up, and when a system should have said its first word.
+var lookAfter = []time.Duration{45 * time.Second, quietTime + 30*time.Second}
+
+// maxLooks bounds one sweep.
+const maxLooks = 500
+
+// Sweep looks at machines that fell silent between two moments, and records
+// what stopped them: one event for a host, a finding and a boot.
+func (e *Engine) Sweep(ctx context.Context, from, to time.Time) error {
+	var events []Event
+	for _, age := range lookAfter {
+		macs, more := e.Log.Silent(from.Add(-age), to.Add(-age), maxLooks)
+		e.unlooked.Add(uint64(more))
+		if len(macs) > 0 && events == nil {
+			var err error
+			if events, err = e.recent(ctx); err != nil {
+				return err
+			}
+		}
+		for _, m := range macs {
+			var h *Host
+			err := e.store.View(ctx, func(tx ReadTx) (err error) { h, err = tx.HostByMAC(m); return err })
+			if err != nil {
+				return err
+			}
+			for _, f := range e.diagnose(h, m.String(), events) {
+				if err := e.recordFinding(ctx, h, m, f); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Unlooked counts machines that fell silent in such numbers that they were not
+// looked at.
+func (e *Engine) Unlooked() uint64 { return e.unlooked.Load() }
+
+// recordFinding makes an event of what stopped a machine. What a person or a
+// rule decided is an event already; of machines on no roll, which anybody can
+// make up, one a while for each network.
+func (e *Engine) recordFinding(ctx context.Context, h *Host, m MAC, f Finding) error {
+	if f.standing() {
+		return nil
+	}
+	ev := Event{At: e.Now().UTC(), Kind: BootStopped, MAC: m, Text: f.Text, Why: f.Code + "; " + f.Remedy}
+	once := "stopped nobody " + f.Code
+	if h != nil {
+		ev.Host, ev.Name, ev.Boot, ev.Network = h.ID, h.Name, h.Boots, h.Network
+		once = "stopped " + h.Name + " " + f.Code
+	}
+	if !e.mem.tell(once, e.Now()) {
+		return nil
+	}
+	return e.Record(ctx, ev)
+}
+
+// standing reports a finding about what somebody decided, which needs no
+// watching.
+func (f *Finding) standing() bool {
+	switch f.Code {
+	case FoundDenied, FoundIgnored, FoundPending, FoundClash, FoundParked, FoundQueued, FoundFailed, FoundNoTicket, FoundProtected, FoundNeverSeen:
+		return true
+	}
+	return false
+}
