@@ -190,18 +190,19 @@ type Spot struct {
 
 // Changes are the writes of one decision; all are committed or none.
 type Changes struct {
-	Host     *Host              // put
-	Hosts    []*Host            // put, of one AddHosts
-	Remove   *Host              // delete with its keys
-	Leases   []Lease            // put
-	Template *Template          // put, as the newest of its name
-	Drop     string             // template name to forget
-	Image    *Image             // put
-	NoImage  string             // image to remove
-	Events   []Event            // appended with the rest
-	Pending  int                // change of the count of pending hosts
-	Auto     int                // change of the count of hosts that a rule let in
-	Counters map[Counter]uint64 // set
+	Host      *Host              // put
+	Hosts     []*Host            // put, of one AddHosts
+	Remove    *Host              // delete with its keys
+	Leases    []Lease            // put
+	Template  *Template          // put, as the newest of its name
+	Drop      string             // template name to forget
+	Image     *Image             // put
+	NoImage   string             // image to remove
+	Events    []Event            // appended with the rest
+	Pending   int                // change of the count of pending hosts
+	Auto      int                // change of the count of hosts that a rule let in
+	Counters  map[Counter]uint64 // set
+	Inventory *Inventory         // of Host, put
 }
 
 func (c *Changes) count(k Counter, n uint64) {

@@ -389,6 +389,11 @@ func apply(tx Tx, c *Changes) error {
 			return err
 		}
 	}
+	if c.Inventory != nil {
+		if err := tx.PutInventory(c.Host.ID, c.Inventory); err != nil {
+			return err
+		}
+	}
 	for k, n := range c.Counters {
 		if err := tx.SetCounter(k, n); err != nil {
 			return err

@@ -40,6 +40,14 @@ func ruleReport(t *turn) (bool, error) {
 	text := cleanText(t.in.Want.Query.Text, 512)
 	t.why("%s", stage)
 	t.d.Reply = Done{Text: "noted: " + stage}
+	if v := t.in.Facts; v != nil && t.host.Reports < maxReports {
+		x := *v
+		x.Clean()
+		x.At, x.Boot = t.in.At.UTC(), t.token.Boot
+		t.d.Writes.Inventory, t.dirty = &x, true
+		t.host.Reports++
+		t.record(HostLearned, "%s is %s, as it reports", t.host.Name, x.String())
+	}
 	if t.host.Stage == stage && text == "" {
 		return true, nil // said before: in the request log, not an event
 	}

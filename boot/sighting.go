@@ -110,6 +110,7 @@ type Sighting struct {
 	Firmware Firmware       `json:"firmware,omitzero"`
 	Want     Want           `json:"want,omitzero"`
 	Fault    *Fault         `json:"fault,omitempty"` // of a Handshake
+	Facts    *Inventory     `json:"facts,omitempty"` // of a report
 }
 
 // Fault is why a TLS handshake failed.

@@ -66,6 +66,7 @@ type ReadTx interface {
 	Events(after uint64, n int) ([]Event, error)
 	Templates(after TemplateID, n int) ([]*Template, error)
 	Images(after string, n int) ([]*Image, error)
+	Inventory(HostID) (*Inventory, error) // nil if it never reported one
 }
 
 // Tx adds writes to point look-ups. There are no ranges inside Update.
@@ -73,6 +74,7 @@ type Tx interface {
 	Reader
 	PutHost(*Host) error
 	DeleteHost(*Host) error
+	PutInventory(HostID, *Inventory) error // gone with its host
 	PutLease(Lease) error
 	PutTemplate(*Template) error
 	DropTemplate(name string) error // forgets the name; versions stay for what is pinned to them

@@ -49,8 +49,9 @@ const askTimeout = 4 * time.Second
 // bodyTimeout is how long the body of a request may take.
 const bodyTimeout = 5 * time.Second
 
-// maxBody bounds what a client may send: a report's form.
-const maxBody = 64 << 10
+// maxBody bounds what a client may send: a report with the facts of a large
+// machine.
+const maxBody = 256 << 10
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
@@ -249,10 +250,8 @@ func parse(r *http.Request, now time.Time) (boot.Sighting, bool) {
 		in.Link.Local = la.AddrPort().Addr().Unmap()
 	}
 	in.ReadQuery(r.URL.RawQuery)
-	if r.Method == http.MethodPost && path.Base(p) == "report" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
-		if b, err := io.ReadAll(r.Body); err == nil {
-			in.ReadQuery(string(b))
-		}
+	if r.Method == http.MethodPost && path.Base(p) == "report" {
+		readReport(r, &in)
 	}
 	return in, true
 }

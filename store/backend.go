@@ -20,16 +20,21 @@ const (
 	tabTemplate     Table = "template"
 	tabTemplateName Table = "template.name"
 	tabImage        Table = "image"
+	tabInventory    Table = "inventory"
 	tabEvent        Table = "event"
 	tabCounter      Table = "counter"
 	tabSecret       Table = "secret"
 	tabMeta         Table = "meta"
 )
 
+// onDisk reports a table that grows with time or is seldom read: it is not kept
+// in memory, and Update cannot look into it.
+func (t Table) onDisk() bool { return t == tabEvent || t == tabInventory }
+
 // Tables lists every table a backend must have.
 func Tables() []Table {
 	return []Table{tabHost, tabHostName, tabHostMAC, tabHostUUID, tabHostSerial, tabHostDUID, tabHostAddr, tabHostPort,
-		tabLease, tabHolder, tabTemplate, tabTemplateName, tabImage, tabEvent, tabCounter, tabSecret, tabMeta}
+		tabLease, tabHolder, tabTemplate, tabTemplateName, tabImage, tabInventory, tabEvent, tabCounter, tabSecret, tabMeta}
 }
 
 // Backend is a medium. View may run concurrently with itself and with Commit;

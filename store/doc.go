@@ -13,6 +13,7 @@
 //	template       big-endian ID -> JSON
 //	template.name  name -> ID of the newest version
 //	image          name -> JSON
+//	inventory      big-endian ID of its host -> JSON; not kept in memory
 //	event          big-endian number -> JSON
 //	counter        name -> big-endian number
 //	secret         name -> bytes

@@ -195,6 +195,14 @@ func (r readTx) Images(after string, n int) ([]*boot.Image, error) {
 	return list(r.s, tabImage, nil, []byte(after), n, jsonRecord[boot.Image])
 }
 
+func (r readTx) Inventory(id boot.HostID) (*boot.Inventory, error) {
+	l, err := list(r.s, tabInventory, be64(uint64(id)), nil, 1, jsonRecord[boot.Inventory])
+	if len(l) == 0 || err != nil {
+		return nil, err
+	}
+	return l[0], nil
+}
+
 func (r readTx) Events(after uint64, n int) ([]boot.Event, error) {
 	return list(r.s, tabEvent, nil, be64(after), n, func(k, v []byte) (e boot.Event, err error) {
 		err = decodeJSON(v, &e)
@@ -344,6 +352,16 @@ func (w *writeTx) DeleteHost(h *boot.Host) error {
 		return err
 	}
 	w.put(tabHost, be64(uint64(h.ID)), nil)
+	w.put(tabInventory, be64(uint64(h.ID)), nil)
+	return nil
+}
+
+func (w *writeTx) PutInventory(id boot.HostID, v *boot.Inventory) error {
+	b, err := encodeJSON(v)
+	if err != nil {
+		return err
+	}
+	w.put(tabInventory, be64(uint64(id)), b)
 	return nil
 }
 

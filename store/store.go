@@ -75,7 +75,7 @@ func (s *Store) load() error {
 		for _, t := range Tables() {
 			x := newIndex()
 			s.tables[t] = x
-			if t == tabEvent {
+			if t.onDisk() {
 				continue
 			}
 			snap.Range(t, nil, nil, func(k, v []byte) bool {
@@ -109,7 +109,7 @@ func (s *Store) apply(changes []Change) {
 	s.state.Lock()
 	defer s.state.Unlock()
 	for _, c := range changes {
-		if c.Table != tabEvent {
+		if !c.Table.onDisk() {
 			s.tables[c.Table].put(c.Key, c.Value)
 		}
 	}

@@ -142,8 +142,18 @@ func (a *app) showHost(d admin.HostDetail) {
 	if d.Protected {
 		field("protected", "nothing installs on it")
 	}
+	if v := d.Inventory; v != nil {
+		field("hardware", v.String())
+		for _, x := range v.Disks {
+			field("disk", strings.Join(strings.Fields(x.Name+" "+size(x.Size)+" "+x.Bus+" "+x.Model+" "+x.Serial), " "))
+		}
+		for _, x := range v.NICs {
+			field("interface", strings.TrimSpace(x.Name+" "+x.MAC.String()+" "+x.State))
+		}
+	}
 	field("enrolled", d.Created.Local().Format(time.DateTime))
 	field("seen", ago(d.LastSeen))
+	p.strip(d.Timeline, d.Stage)
 	if len(d.Found) > 0 {
 		fmt.Fprintln(a.out)
 		p.found(d.Found)

@@ -60,8 +60,9 @@ type HostView struct {
 // HostDetail is everything known of one host.
 type HostDetail struct {
 	HostView
-	Found    []boot.Finding `json:"found,omitempty"` // what stopped it, or what it waits for
-	Timeline []Entry        `json:"timeline"`
+	Inventory *boot.Inventory `json:"inventory,omitempty"` // as it last reported
+	Found     []boot.Finding  `json:"found,omitempty"`     // what stopped it, or what it waits for
+	Timeline  []Entry         `json:"timeline"`
 }
 
 // Entry is one line of a timeline: an event or a request.

@@ -476,7 +476,10 @@ func (s *Server) host(r *http.Request) (any, error) {
 		if h == nil {
 			return boot.OrderError("no host is called %s (muster host list)", r.PathValue("name"))
 		}
-		d.HostView, err = s.view(h, tx)
+		if d.HostView, err = s.view(h, tx); err != nil {
+			return err
+		}
+		d.Inventory, err = tx.Inventory(h.ID)
 		return err
 	})
 	if err != nil {

@@ -29,6 +29,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"leases", CheckLeases},
 		{"templates", CheckTemplates},
 		{"images", CheckImages},
+		{"inventories", CheckInventories},
 		{"events", CheckEvents},
 		{"counters and secrets", CheckSmall},
 		{"failed update undoes only itself", CheckIsolation},
@@ -286,6 +287,42 @@ func CheckTemplates(open Opener) error {
 			return err
 		}
 		return check(false)
+	})
+}
+
+// CheckInventories: put, found after a reopen, replaced, gone with its host.
+func CheckInventories(open Opener) error {
+	has := func(s boot.Store, id boot.HostID, want int64) error {
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			v, err := tx.Inventory(id)
+			switch {
+			case err != nil:
+				return err
+			case want == 0 && v != nil, want != 0 && (v == nil || v.Memory != want || !v.At.Equal(noon)):
+				return fmt.Errorf("inventory of host %d: %+v, want memory %d", id, v, want)
+			}
+			return nil
+		})
+	}
+	put := func(s boot.Store, id boot.HostID, memory int64) error {
+		return s.Update(ctx, func(tx boot.Tx) error {
+			return tx.PutInventory(id, &boot.Inventory{At: noon, Memory: memory, Disks: []boot.Disk{{Name: "sda"}}})
+		})
+	}
+	if err := with(open, func(s boot.Store) error {
+		h := host(1, "a", mac(1))
+		return errors.Join(has(s, 1, 0), s.Update(ctx, func(tx boot.Tx) error { return tx.PutHost(h) }), put(s, 1, 1), put(s, 1, 2), put(s, 256, 3), has(s, 1, 2))
+	}); err != nil {
+		return err
+	}
+	return with(open, func(s boot.Store) error {
+		return errors.Join(has(s, 1, 2), has(s, 256, 3), s.Update(ctx, func(tx boot.Tx) error {
+			h, err := tx.Host(1)
+			if err != nil {
+				return err
+			}
+			return tx.DeleteHost(h)
+		}), has(s, 1, 0), has(s, 256, 3))
 	})
 }
 

@@ -48,6 +48,7 @@ func (s split) Update(ctx context.Context, fn func(boot.Tx) error) error {
 type writes interface {
 	PutHost(*boot.Host) error
 	DeleteHost(*boot.Host) error
+	PutInventory(boot.HostID, *boot.Inventory) error
 	PutLease(boot.Lease) error
 	PutTemplate(*boot.Template) error
 	DropTemplate(string) error
