@@ -321,39 +321,42 @@ func (e *Engine) view(r Reader, now time.Time) view {
 
 // Explain decides without writing, holding or telling anybody: what live
 // serving would do at this moment.
-func (e *Engine) Explain(ctx context.Context, in Sighting) (Decision, error) {
-	return e.ExplainWith(ctx, in, nil)
-}
-
-// ExplainWith is Explain in a world where one host, if not nil, is as given:
-// the later steps of a machine that is only imagined.
-func (e *Engine) ExplainWith(ctx context.Context, in Sighting, host *Host) (d Decision, err error) {
+func (e *Engine) Explain(ctx context.Context, in Sighting) (d Decision, err error) {
 	p := e.policy.Load()
 	err = e.store.View(ctx, func(tx ReadTx) (err error) {
-		d, err = Decide(imagined{e.view(tx, in.At), host}, p, in)
+		d, err = Decide(e.view(tx, in.At), p, in)
 		return err
 	})
 	return d, err
 }
 
-// imagined is a view in which one host is as given.
-type imagined struct {
-	view
-	host *Host
-}
+var errRehearsed = errors.New("rehearsed")
 
-func (v imagined) Host(id HostID) (*Host, error) {
-	if v.host != nil && v.host.ID == id {
-		return v.host.Clone(), nil
+// Rehearse lets fn ask one question after the other, each in the world that the
+// answers before left, and then undoes it all: nothing is written, held or told.
+// fn may run more than once. It runs where the store writes, so it must not be
+// long.
+func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(Sighting) (Decision, error)) error) error {
+	p := e.policy.Load()
+	var failed error
+	err := e.store.Update(ctx, func(tx Tx) error {
+		failed = fn(func(in Sighting) (d Decision, err error) {
+			for range attempts {
+				if d, err = Decide(e.view(tx, in.At), p, in); err != nil {
+					return d, err
+				}
+				if len(d.Skip) == 0 || !e.mem.skip(d.Skip, in.At) || d.Hold != nil || !d.Writes.Empty() {
+					break
+				}
+			}
+			return d, apply(tx, &d.Writes)
+		})
+		return errRehearsed
+	})
+	if errors.Is(err, errRehearsed) {
+		return failed
 	}
-	return v.view.Host(id)
-}
-
-func (v imagined) HostByMAC(m MAC) (*Host, error) {
-	if v.host != nil && v.host.HasMAC(m) {
-		return v.host.Clone(), nil
-	}
-	return v.view.HostByMAC(m)
+	return err
 }
 
 // apply writes a decision's changes. The same rules run for machines and for

@@ -289,6 +289,15 @@ func ValidPattern(p string) error {
 	return nil
 }
 
+// MediaPaths are the kernel and initrds, by their names beneath a boot's URL.
+func (t *Template) MediaPaths() []string {
+	out := make([]string, len(t.Media))
+	for i, f := range t.Media {
+		out[i] = refPath(f)
+	}
+	return out
+}
+
 // SameMatch reports selectors with the same conditions, whatever their order.
 func SameMatch(a, b *Selector) bool { return a.key() == b.key() }
 

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -73,7 +74,11 @@ func (a *app) explainCmd() *cobra.Command {
 			p := printer{out: a.out, color: isTerminal(a.out)}
 			fmt.Fprintf(a.out, "on network %s\n", e.Network)
 			for i, s := range e.Steps {
-				fmt.Fprintf(a.out, "\n%s %s -> %s %s\n", p.paint(bold, fmt.Sprintf("%d.", i+1)), s.Step, p.paint(bold, s.Reply), s.Gets)
+				gets := s.Gets
+				if s.Size > 0 && s.Reply == "file" {
+					gets += ", " + size(s.Size)
+				}
+				fmt.Fprintf(a.out, "\n%s %s -> %s %s\n", p.paint(bold, fmt.Sprintf("%d.", i+1)), s.Step, p.paint(bold, s.Reply), gets)
 				for _, w := range s.Why {
 					fmt.Fprintf(a.out, "     %-9s %s\n", w.Rule, w.Note)
 				}
@@ -102,6 +107,7 @@ func (a *app) explainCmd() *cobra.Command {
 	fl.StringVar(&q.Port, "switch-port", "", "switch port that the relay tells (option 82): REMOTE-ID:CIRCUIT-ID")
 	fl.StringVar(&q.VendorClass, "vendor-class", "", "option 60, in place of what --arch sends")
 	fl.StringVar(&q.UserClass, "user-class", "", "option 77")
+	fl.BoolVar(&q.SecureBoot, "secure-boot", false, "its firmware runs signed loaders only; known of a host that was seen")
 	fl.BoolVar(&packets, "packets", false, "print the DHCP replies byte for byte")
 	fl.StringVar(&relay, "relay", "", "relay agent (giaddr) it asks through")
 	return c
@@ -110,21 +116,86 @@ func (a *app) explainCmd() *cobra.Command {
 // explain walks a machine through its boot without writing anything. What one
 // step would write is what the next one finds.
 func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Explanation, error) {
-	p := d.engine.Policy()
-	var out admin.Explanation
-	var host *boot.Host
-	if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) {
-		switch {
-		case q.Host != "":
-			if host, err = boot.FindHost(tx, q.Host); err == nil && host == nil {
-				err = boot.OrderError("no host is called %s (muster host list)", q.Host)
-			}
-		case !q.MAC.IsZero():
-			host, err = tx.HostByMAC(q.MAC)
-		}
+	w := walk{policy: d.engine.Policy(), now: d.app.now(), q: q}
+	if err := d.engine.View(ctx, w.describe); err != nil {
+		return admin.Explanation{}, err
+	}
+	steps := []walked{}
+	err := d.engine.Rehearse(ctx, func(decide func(boot.Sighting) (boot.Decision, error)) error {
+		again := w // the store may run this twice
+		again.decide = decide
+		err := again.boot()
+		steps = again.steps
 		return err
-	}); err != nil {
-		return out, err
+	})
+	out := admin.Explanation{Network: w.net.Name}
+	for _, s := range steps {
+		out.Steps = append(out.Steps, d.shown(ctx, s))
+	}
+	return out, err
+}
+
+// shown is a step with the bytes that it refers to.
+func (d *daemon) shown(ctx context.Context, w walked) admin.ExplainStep {
+	s := w.ExplainStep
+	var ref boot.Ref
+	switch x := w.dec.Reply.(type) {
+	case boot.Script:
+		ref = x.Ref
+	case boot.File:
+		ref = x.Ref
+	default:
+		return s
+	}
+	obj, err := d.content().Open(ctx, ref)
+	if err != nil {
+		s.Script = err.Error()
+		return s
+	}
+	defer obj.Body.Close()
+	if s.Size = obj.Size; s.Reply == "script" {
+		b, _ := io.ReadAll(obj.Body)
+		s.Script = string(b)
+	}
+	return s
+}
+
+// walk is a machine on its way from power-on to its kernel: what it asks depends
+// on what it was given, as with a real one. decide answers: a rehearsal, or live
+// serving.
+type walk struct {
+	policy *boot.Policy
+	net    *boot.Network
+	now    time.Time
+	q      admin.ExplainRequest
+	arch   boot.Arch
+	decide func(boot.Sighting) (boot.Decision, error)
+	steps  []walked
+	src    netip.AddrPort // of its files
+}
+
+// walked is one step.
+type walked struct {
+	admin.ExplainStep
+	dec boot.Decision
+}
+
+// describe completes the request from what is known of the machine, and finds
+// its network.
+func (w *walk) describe(tx boot.ReadTx) error {
+	q := &w.q
+	var host *boot.Host
+	var err error
+	switch {
+	case q.Host != "":
+		if host, err = boot.FindHost(tx, q.Host); err == nil && host == nil {
+			err = boot.OrderError("no host is called %s (muster host list)", q.Host)
+		}
+	case !q.MAC.IsZero():
+		host, err = tx.HostByMAC(q.MAC)
+	}
+	if err != nil {
+		return err
 	}
 	if host != nil {
 		id := host.Identity()
@@ -143,144 +214,197 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 		if q.Network == "" {
 			q.Network = host.Network
 		}
+		q.SecureBoot = q.SecureBoot || host.Secure == boot.SecureOn
 	}
 	if q.MAC.IsZero() {
-		return out, boot.OrderError("host %s has no MAC address yet; give one with --mac", q.Host)
+		return boot.OrderError("host %s has no MAC address yet; give one with --mac", q.Host)
 	}
 	if q.Platform == "" && q.VendorClass == "" && q.Arch == nil {
 		q.Platform = boot.X64UEFI
 	}
-	arch := boot.ArchNone
+	w.arch = boot.ArchNone
 	if q.Arch != nil {
-		arch = *q.Arch
+		w.arch = *q.Arch
 	} else if q.Platform != "" {
 		var ok bool
-		if arch, ok = boot.ArchFor(q.Platform, q.HTTP); !ok {
-			return out, boot.OrderError("%s has no HTTP boot of its own", q.Platform)
+		if w.arch, ok = boot.ArchFor(q.Platform, q.HTTP); !ok {
+			return boot.OrderError("%s has no HTTP boot of its own", q.Platform)
 		}
 	}
-	net := network(p, q.Network)
+	w.net = network(w.policy, q.Network)
 	if q.Relay.IsValid() && q.Network == "" {
-		net = p.Find(boot.Link{Relay: q.Relay, Subnet: q.Relay})
-		if net == nil {
-			return out, boot.OrderError("no network serves relay %s: its address must be in the network's subnet and in its list of relays", q.Relay)
+		if w.net = w.policy.Find(boot.Link{Relay: q.Relay, Subnet: q.Relay}); w.net == nil {
+			return boot.OrderError("no network serves relay %s: its address must be in the network's subnet and in its list of relays", q.Relay)
 		}
 	}
-	if net == nil {
-		if q.Network != "" {
-			return out, boot.OrderError("no network is called %s", q.Network)
-		}
-		return out, boot.OrderError("no network is configured")
+	switch {
+	case w.net == nil && q.Network != "":
+		return boot.OrderError("no network is called %s", q.Network)
+	case w.net == nil:
+		return boot.OrderError("no network is configured")
 	}
-	out.Network = net.Name
+	return nil
+}
 
+func (w *walk) step(name string, in boot.Sighting) (boot.Decision, error) {
+	in.At = w.now
+	dec, err := w.decide(in)
+	if err == nil {
+		w.steps = append(w.steps, walked{admin.ExplainStep{Step: name, Reply: boot.Verb(dec.Reply), Gets: gets(dec), Why: dec.Why}, dec})
+	}
+	return dec, err
+}
+
+// send has a packet go through the same parser and builder as one from the wire.
+func (w *walk) send(name string, ask dhcpd.Query) (dec boot.Decision, err error) {
+	meta := dhcpd.Meta{At: w.now, Interface: w.net.Interface, Local: w.net.Server}
+	_, reply, to, err := dhcpd.Dry(ask.Packet(), meta, func(in boot.Sighting) (boot.Decision, error) {
+		dec, err = w.step(name, in)
+		return dec, err
+	})
+	if err != nil {
+		return dec, err
+	}
+	s := &w.steps[len(w.steps)-1]
+	s.Class = dec.Kind
+	if reply != nil {
+		s.Way, s.Packet, s.Fields = fmt.Sprintf("%s to %s, %d bytes", to.How, to.Addr, len(reply)), reply, dhcpd.Describe(reply)
+	}
+	return dec, nil
+}
+
+func (w *walk) dhcp(what string, fw boot.Firmware) (boot.Decision, error) {
+	q := &w.q
+	ask := dhcpd.Query{MAC: q.MAC, UUID: q.UUID, Arch: fw.Arch, VendorClass: fw.VendorClass, UserClass: fw.UserClass, Relay: q.Relay, Port: q.Port}
+	dec, err := w.send(what+" DISCOVER", ask)
+	if err != nil {
+		return dec, err
+	}
+	o, ok := dec.Reply.(boot.Offer)
+	if !ok || o.Grant == nil {
+		return dec, nil
+	}
+	ask.Addr, ask.Server = o.Grant.Addr, o.Options.Server
+	return w.send(what+" REQUEST", ask)
+}
+
+func (w *walk) fetch(what, target string, query boot.Query) (boot.Decision, error) {
+	via, path := boot.TFTP, target
+	if u, err := url.Parse(target); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		via, path = boot.HTTP, strings.TrimPrefix(u.Path, "/")
+	}
+	in := boot.Sighting{Via: via, Step: boot.Fetch, Source: w.src, Link: boot.Link{Local: w.net.Server}, Want: boot.Want{Path: path, Query: query},
+		Firmware: boot.Firmware{Arch: boot.ArchNone}}
+	if query.Asked {
+		in.ID, in.Firmware.PlatformHint = boot.Identity{UUID: w.q.UUID, Serial: w.q.Serial}, w.q.Platform
+	}
+	return w.step(what, in)
+}
+
+// boot goes all the way.
+func (w *walk) boot() error {
 	class := "PXEClient"
-	if q.HTTP {
+	if w.q.HTTP {
 		class = "HTTPClient"
 	}
-	fw := boot.Firmware{Arch: arch, VendorClass: fmt.Sprintf("%s:Arch:%05d:UNDI:003000", class, uint16(arch)), UserClass: q.UserClass}
-	if q.VendorClass != "" {
-		fw.VendorClass = q.VendorClass
+	fw := boot.Firmware{Arch: w.arch, VendorClass: fmt.Sprintf("%s:Arch:%05d:UNDI:003000", class, uint16(w.arch)), UserClass: w.q.UserClass}
+	if w.q.VendorClass != "" {
+		fw.VendorClass = w.q.VendorClass
 	}
-	now := d.app.now()
-	step := func(name string, in boot.Sighting) (boot.Decision, error) {
-		in.At = now
-		dec, err := d.engine.ExplainWith(ctx, in, host)
-		if err != nil {
-			return dec, err
-		}
-		if dec.Writes.Host != nil {
-			host = dec.Writes.Host
-		}
-		s := admin.ExplainStep{Step: name, Reply: boot.Verb(dec.Reply), Gets: d.gets(dec), Why: dec.Why}
-		if x, ok := dec.Reply.(boot.Script); ok {
-			if obj, err := d.content().Open(ctx, x.Ref); err != nil {
-				s.Script = err.Error()
-			} else {
-				b, _ := io.ReadAll(obj.Body)
-				obj.Body.Close()
-				s.Script = string(b)
-			}
-		}
-		out.Steps = append(out.Steps, s)
-		return dec, nil
-	}
-
-	// The packet goes through the same parser and builder as one from the wire.
-	send := func(name string, ask dhcpd.Query) (dec boot.Decision, err error) {
-		meta := dhcpd.Meta{At: now, Interface: net.Interface, Local: net.Server}
-		_, reply, to, err := dhcpd.Dry(ask.Packet(), meta, func(in boot.Sighting) (boot.Decision, error) {
-			dec, err = step(name, in)
-			return dec, err
-		})
-		if err != nil {
-			return dec, err
-		}
-		s := &out.Steps[len(out.Steps)-1]
-		s.Class = dec.Kind
-		if reply != nil {
-			s.Way, s.Packet, s.Fields = fmt.Sprintf("%s to %s, %d bytes", to.How, to.Addr, len(reply)), reply, dhcpd.Describe(reply)
-		}
-		return dec, nil
-	}
-	dhcp := func(what string, fw boot.Firmware) (boot.Decision, error) {
-		ask := dhcpd.Query{MAC: q.MAC, UUID: q.UUID, Arch: fw.Arch, VendorClass: fw.VendorClass, UserClass: fw.UserClass, Relay: q.Relay, Port: q.Port}
-		dec, err := send(what+" DISCOVER", ask)
-		if err != nil {
-			return dec, err
-		}
-		o, ok := dec.Reply.(boot.Offer)
-		if !ok || o.Grant == nil {
-			return dec, nil
-		}
-		ask.Addr, ask.Server = o.Grant.Addr, o.Options.Server
-		return send(what+" REQUEST", ask)
-	}
-	dec, err := dhcp("firmware", fw)
+	dec, err := w.dhcp("firmware", fw)
 	if err != nil {
-		return out, err
+		return err
 	}
 	addr, info := granted(dec)
 	if info == nil {
-		return out, nil
+		return nil
 	}
 	if !addr.IsValid() {
-		addr = net.Server // a proxy does not know it; any address of the network serves
+		addr = w.net.Server // a proxy does not know it; any address of the network serves
 	}
-	src := netip.AddrPortFrom(addr, 4096)
-	fetch := func(what, target string, query boot.Query, platform boot.Platform) (boot.Decision, error) {
-		via, path := boot.TFTP, target
-		if u, err := url.Parse(target); err == nil && u.Scheme == "http" {
-			via, path = boot.HTTP, strings.TrimPrefix(u.Path, "/")
-		}
-		in := boot.Sighting{Via: via, Step: boot.Fetch, Source: src, Link: boot.Link{Local: net.Server}, Want: boot.Want{Path: path, Query: query},
-			Firmware: boot.Firmware{Arch: boot.ArchNone, PlatformHint: platform}}
-		if query.Asked {
-			in.ID = boot.Identity{UUID: q.UUID, Serial: q.Serial}
-		}
-		return step(what, in)
+	w.src = netip.AddrPortFrom(addr, 4096)
+	if w.q.Platform == boot.PiPlatform {
+		return w.pi()
 	}
 	if info.Class != boot.IPXE {
-		if _, err := fetch("loader", info.File, boot.Query{}, ""); err != nil {
-			return out, err
+		if dec, err = w.fetch("loader", info.File, boot.Query{}); err != nil {
+			return err
+		}
+		if f, ok := dec.Reply.(boot.File); !ok {
+			return nil
+		} else if strings.HasPrefix(f.Ref.Name, "shim") || strings.Contains(info.File, "/shim") {
+			if goesOn, err := w.grub(); err != nil || !goesOn {
+				return err
+			}
 		}
 		fw.IPXE, fw.UserClass = true, "iPXE"
-		fw.VendorClass = fmt.Sprintf("PXEClient:Arch:%05d:UNDI:003010", uint16(arch))
-		if dec, err = dhcp("iPXE", fw); err != nil {
-			return out, err
+		fw.VendorClass = fmt.Sprintf("PXEClient:Arch:%05d:UNDI:003010", uint16(w.arch))
+		if dec, err = w.dhcp("iPXE", fw); err != nil {
+			return err
 		}
 		if _, info = granted(dec); info == nil {
-			return out, nil
+			return nil
 		}
 	}
-	if dec, err = fetch("first script", info.File, boot.Query{}, ""); err != nil {
-		return out, err
+	if dec, err = w.fetch("first script", info.File, boot.Query{}); err != nil {
+		return err
 	}
 	if _, ok := dec.Reply.(boot.Script); !ok {
-		return out, nil
+		return nil
 	}
-	_, err = fetch("script with identity", info.File, boot.Query{Asked: true, MAC: q.MAC}, q.Platform)
-	return out, err
+	if dec, err = w.fetch("script with identity", info.File, boot.Query{Asked: true, MAC: w.q.MAC}); err != nil {
+		return err
+	}
+	return w.files(dec)
+}
+
+// grub is what shim's GRUB asks; it reports whether iPXE comes next.
+func (w *walk) grub() (goesOn bool, err error) {
+	dec, err := w.fetch("GRUB's first file", "grub/grub.cfg", boot.Query{})
+	x, ok := dec.Reply.(boot.Script)
+	if err != nil || !ok {
+		return false, err
+	}
+	base := strings.TrimPrefix(x.Ref.Machine.GRUBBase, "(tftp,"+x.Ref.Machine.Server+")/")
+	name := "open.cfg"
+	if w.q.SecureBoot {
+		name = "locked.cfg"
+	}
+	if dec, err = w.fetch("GRUB, Secure Boot "+map[bool]string{true: "on", false: "off"}[w.q.SecureBoot], base+"/"+name, boot.Query{}); err != nil {
+		return false, err
+	}
+	if x, ok = dec.Reply.(boot.Script); ok && x.Ref.Name == "chain" {
+		return true, nil
+	}
+	return false, w.files(dec)
+}
+
+// files are what a boot script names.
+func (w *walk) files(dec boot.Decision) error {
+	x, ok := dec.Reply.(boot.Script)
+	if !ok || x.Ref.Kind != boot.RefGenerated {
+		return nil
+	}
+	for _, name := range x.Ref.Template.MediaPaths() {
+		if _, err := w.fetch(name, x.Ref.Machine.BaseURL+"/"+name, boot.Query{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pi asks for what a Raspberry Pi begins with.
+func (w *walk) pi() error {
+	folder := strings.ReplaceAll(w.q.MAC.String(), ":", "-")
+	if n := len(w.q.Serial); n >= 8 {
+		folder = w.q.Serial[n-8:]
+	}
+	for _, name := range []string{"config.txt", "start4.elf", "cmdline.txt"} {
+		if _, err := w.fetch(name, folder+"/"+name, boot.Query{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func network(p *boot.Policy, name string) *boot.Network {
@@ -308,7 +432,7 @@ func granted(d boot.Decision) (netip.Addr, *boot.BootInfo) {
 }
 
 // gets is what a reply brings, in a few words.
-func (d *daemon) gets(dec boot.Decision) string {
+func gets(dec boot.Decision) string {
 	addr, info := granted(dec)
 	var parts []string
 	if addr.IsValid() {

@@ -140,14 +140,15 @@ type Pushed struct {
 
 // ExplainRequest describes a machine, stored or imagined.
 type ExplainRequest struct {
-	Host     string        `json:"host,omitempty"`
-	MAC      boot.MAC      `json:"mac,omitzero"`
-	UUID     boot.UUID     `json:"uuid,omitzero"`
-	Serial   string        `json:"serial,omitempty"`
-	Platform boot.Platform `json:"platform,omitempty"`
-	HTTP     bool          `json:"http,omitempty"`
-	Network  string        `json:"network,omitempty"`
-	Relay    netip.Addr    `json:"relay,omitzero"`
+	Host       string        `json:"host,omitempty"`
+	MAC        boot.MAC      `json:"mac,omitzero"`
+	UUID       boot.UUID     `json:"uuid,omitzero"`
+	Serial     string        `json:"serial,omitempty"`
+	Platform   boot.Platform `json:"platform,omitempty"`
+	HTTP       bool          `json:"http,omitempty"`
+	Network    string        `json:"network,omitempty"`
+	Relay      netip.Addr    `json:"relay,omitzero"`
+	SecureBoot bool          `json:"secure_boot,omitempty"`
 	// Port is the switch port that the relay tells: remote-id:circuit-id.
 	Port        string     `json:"switch_port,omitempty"`
 	VendorClass string     `json:"vendor_class,omitempty"` // in place of the platform's
@@ -168,6 +169,7 @@ type ExplainStep struct {
 	Gets   string        `json:"gets,omitempty"`
 	Why    []boot.Reason `json:"why"`
 	Script string        `json:"script,omitempty"` // text of a script
+	Size   int64         `json:"size,omitempty"`   // of a file
 	Class  string        `json:"class,omitempty"`  // client class, of DHCP
 	Way    string        `json:"way,omitempty"`    // how the reply leaves, and where to
 	Fields []string      `json:"fields,omitempty"` // of the DHCP reply, in the order they are sent
