@@ -127,6 +127,11 @@ func Verb(r Reply) string {
 		return "offer"
 	case Ack:
 		return "ack"
+	case Answer6:
+		if r.Advertise {
+			return "advertise"
+		}
+		return "reply"
 	case Nak:
 		return "nak"
 	case File:

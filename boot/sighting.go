@@ -87,6 +87,8 @@ type Want struct {
 	Item     uint16        `json:"item,omitempty"`      // boot server type of a PXE menu (43.71)
 	Options  []byte        `json:"options,omitempty"`   // option 55, what it can use
 	ClientID string        `json:"client_id,omitempty"` // option 61, hexadecimal
+	IAs      []IA          `json:"ias,omitempty"`       // of DHCPv6
+	ServerID string        `json:"server_id,omitempty"` // DUID of the server that a DHCPv6 request names, hexadecimal
 }
 
 // Query is what a script's URL says. The front takes the first occurrence of
