@@ -13,6 +13,7 @@ import (
 // Policy is read once per request through one pointer and never changed.
 type Policy struct {
 	Networks  []Network
+	Networks6 []Network // the IPv6 side of those that have one: the same name and interface, Subnet a prefix, Server our address in it
 	Enroll    Enroll
 	Classes   []ClientClass // before the standard ones
 	Templates []*Template   // newest versions, sorted by SortTemplates
@@ -60,7 +61,9 @@ type Network struct {
 	Probe           bool          // addresses are probed for a squatter
 	TrustPorts      bool          // option 82 is believed of everybody: the switches strip what clients write
 	Options         []Option
-	Menu            *Menu // for PXE firmware; nil is none
+	Menu            *Menu        // for PXE firmware; nil is none
+	Delegated       netip.Prefix // DHCPv6: routers get prefixes of DelegatedLen out of it
+	DelegatedLen    int
 	InstallsPerHour int   // that may begin; 0 is any number
 	Bandwidth       int64 // of its boot files over HTTP and HTTPS, bytes a second; 0 is no cap
 	HTTPS           bool  // UEFI HTTP boot gets https URLs
