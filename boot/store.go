@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// MaxEvents bounds the events that a store keeps.
-const MaxEvents = 200_000
+// MaxEvents bounds the events that a store keeps, whatever happens. How many
+// and for how long is somebody's choice: see Tx.DropEvents.
+const MaxEvents = 1_000_000
 
 // Store keeps hosts, leases, templates and events.
 //
@@ -25,7 +26,8 @@ const MaxEvents = 200_000
 //     UUID, serial, DUID, switch port or reserved address (ErrExists). An index entry is
 //     believed only when the record it points to agrees.
 //  5. Times are UTC. Values handed out are the caller's own.
-//  6. The newest MaxEvents events are kept; older ones are gone.
+//  6. Events have numbers without gaps. They stay until DropEvents removes the
+//     oldest; of more than MaxEvents the oldest are gone by themselves.
 //  7. The schema has a version; an older program refuses a newer file.
 type Store interface {
 	View(ctx context.Context, fn func(ReadTx) error) error
@@ -81,6 +83,9 @@ type Tx interface {
 	PutImage(*Image) error
 	DeleteImage(name string) error
 	Append(Event) (seq uint64, err error)
+	// DropEvents removes the oldest events up to a number, at most n of them, and
+	// returns the number of the oldest that is left, or that the next will have.
+	DropEvents(upto uint64, n int) (first uint64, err error)
 	SetCounter(Counter, uint64) error
 	SetSecret(name string, value []byte) error
 }
@@ -94,8 +99,9 @@ const (
 	LastHost     Counter = "last-host"
 	LastTemplate Counter = "last-template"
 	PendingHosts Counter = "pending-hosts"
-	AutoHosts    Counter = "auto-hosts" // let in by a rule
-	LastEvent    Counter = "last-event" // the store's own
+	AutoHosts    Counter = "auto-hosts"  // let in by a rule
+	LastEvent    Counter = "last-event"  // the store's own
+	FirstEvent   Counter = "first-event" // the store's own: the oldest kept; 0 is not counted yet
 )
 
 // Errors of a Store.

@@ -437,10 +437,36 @@ func (w *writeTx) Append(e boot.Event) (uint64, error) {
 	w.put(tabCounter, []byte(boot.LastEvent), be64(n))
 	w.put(tabEvent, be64(n), b)
 	if n > boot.MaxEvents {
-		w.put(tabEvent, be64(n-boot.MaxEvents), nil)
+		if _, err := w.DropEvents(n-boot.MaxEvents, 1); err != nil {
+			return 0, err
+		}
 	}
 	w.events++
 	return n, nil
+}
+
+// formerMaxEvents is how many a store kept that did not count the first yet.
+const formerMaxEvents = 200_000
+
+func (w *writeTx) DropEvents(upto uint64, n int) (uint64, error) {
+	last, _ := w.Counter(boot.LastEvent)
+	first, _ := w.Counter(boot.FirstEvent)
+	if first == 0 {
+		first = 1
+		if last > formerMaxEvents {
+			first = last - formerMaxEvents // Append may have added the last of them just now
+		}
+	}
+	upto = min(upto, last)
+	if n <= 0 || upto < first {
+		return first, nil
+	}
+	for ; n > 0 && first <= upto; n-- {
+		w.put(tabEvent, be64(first), nil)
+		first++
+	}
+	w.put(tabCounter, []byte(boot.FirstEvent), be64(first))
+	return first, nil
 }
 
 func (w *writeTx) SetCounter(c boot.Counter, n uint64) error {

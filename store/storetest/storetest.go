@@ -31,6 +31,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"images", CheckImages},
 		{"inventories", CheckInventories},
 		{"events", CheckEvents},
+		{"old events go", CheckRetention},
 		{"counters and secrets", CheckSmall},
 		{"failed update undoes only itself", CheckIsolation},
 		{"concurrent grants are unique", CheckAllocation},
@@ -400,6 +401,61 @@ func CheckEvents(open Opener) error {
 			}
 			return nil
 		})
+	})
+}
+
+// CheckRetention: DropEvents takes the oldest, no more than asked for, and numbers go on;
+// what nobody drops is bounded all the same.
+func CheckRetention(open Opener) error {
+	add := func(s boot.Store, n int) error {
+		return s.Update(ctx, func(tx boot.Tx) error {
+			for range n {
+				if _, err := tx.Append(boot.Event{At: noon, Kind: boot.HostAdded, Text: "x"}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	drop := func(s boot.Store, upto uint64, n int, want uint64) error {
+		return s.Update(ctx, func(tx boot.Tx) error {
+			first, err := tx.DropEvents(upto, n)
+			if err == nil && first != want {
+				err = fmt.Errorf("at most %d up to event %d dropped leave %d the first, want %d", n, upto, first, want)
+			}
+			return err
+		})
+	}
+	kept := func(s boot.Store, want ...uint64) error {
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			es, err := tx.Events(0, 100)
+			if err != nil {
+				return err
+			}
+			var got []uint64
+			for _, e := range es {
+				got = append(got, e.Seq)
+			}
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("events %d are kept, want %d", got, want)
+			}
+			return nil
+		})
+	}
+	if err := with(open, func(s boot.Store) error {
+		return errors.Join(drop(s, 5, 10, 1), add(s, 6), drop(s, 2, 10, 3), drop(s, 1, 10, 3), drop(s, 5, 0, 3), drop(s, 5, 1, 4), kept(s, 4, 5, 6))
+	}); err != nil {
+		return err
+	}
+	return with(open, func(s boot.Store) error {
+		if err := errors.Join(kept(s, 4, 5, 6), drop(s, 99, 10, 7), kept(s), add(s, 3), kept(s, 7, 8, 9)); err != nil {
+			return err
+		}
+		// As if a million had come.
+		if err := s.Update(ctx, func(tx boot.Tx) error { return tx.SetCounter(boot.LastEvent, boot.MaxEvents+6) }); err != nil {
+			return err
+		}
+		return errors.Join(add(s, 2), kept(s, 9, boot.MaxEvents+7, boot.MaxEvents+8))
 	})
 }
 

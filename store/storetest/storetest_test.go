@@ -55,6 +55,7 @@ type writes interface {
 	PutImage(*boot.Image) error
 	DeleteImage(string) error
 	Append(boot.Event) (uint64, error)
+	DropEvents(uint64, int) (uint64, error)
 	SetCounter(boot.Counter, uint64) error
 	SetSecret(string, []byte) error
 }
