@@ -2,7 +2,12 @@
 
 package boot
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
 
 // Event is appended in the same transaction as what it tells of.
 type Event struct {
@@ -15,7 +20,9 @@ type Event struct {
 	Network string    `json:"network,omitempty"`
 	Boot    uint32    `json:"boot,omitempty"`
 	Text    string    `json:"text"`
-	Why     string    `json:"why,omitempty"` // the rules that fired, in order
+	Why     string    `json:"why,omitempty"`  // the rules that fired, in order
+	Hook    string    `json:"hook,omitempty"` // the webhook or hook that this is about
+	Ref     uint64    `json:"ref,omitempty"`  // number of the event that this is about
 
 	// Once names the cause of a Notice, so that one that repeats (a full
 	// pool, a clash that asks again every five seconds) is told once a while.
@@ -60,4 +67,49 @@ const (
 	EnrollLimit      EventKind = "enroll.limit"
 	InstallLimit     EventKind = "install.limit" // of a network, in an hour
 	HandshakeFailed  EventKind = "tls.failed"
+	WebhookDead      EventKind = "webhook.dead"   // an event was not delivered and is not tried again
+	WebhookResent    EventKind = "webhook.resent" // one of those went out after all
+	WebhookLost      EventKind = "webhook.lost"   // events were removed before they could be delivered
+	HookDead         EventKind = "hook.dead"      // the same of a command
+	HookResent       EventKind = "hook.resent"
+	HookLost         EventKind = "hook.lost"
 )
+
+// eventKinds are all of them, for those who name one in a file or a command.
+var eventKinds = []EventKind{
+	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
+	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, HostParked,
+	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed,
+	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost,
+}
+
+// Kinds are patterns of event kinds: a kind, or all that begin alike, as "host.*"
+// or "*". None at all matches every kind.
+type Kinds []string
+
+// Check refuses a pattern that no kind matches: it is a slip.
+func (ks Kinds) Check() error {
+	for _, p := range ks {
+		if !slices.ContainsFunc(eventKinds, Kinds{p}.Match) {
+			var groups []string
+			for _, k := range eventKinds {
+				if g, _, _ := strings.Cut(string(k), "."); !slices.Contains(groups, g+".*") {
+					groups = append(groups, g+".*")
+				}
+			}
+			slices.Sort(groups)
+			return fmt.Errorf("no event is of kind %q: want one like host.approved, or all that begin alike: %s", p, strings.Join(groups, ", "))
+		}
+	}
+	return nil
+}
+
+// Match reports whether a kind is meant.
+func (ks Kinds) Match(k EventKind) bool {
+	for _, p := range ks {
+		if prefix, all := strings.CutSuffix(p, "*"); all && strings.HasPrefix(string(k), prefix) || p == string(k) {
+			return true
+		}
+	}
+	return len(ks) == 0
+}

@@ -23,6 +23,7 @@ var layers = map[string][]string{
 	"internal/run":      {},
 	"internal/metrics":  {},
 	"internal/tomlfile": {},
+	"internal/hook":     {"boot"},
 	"internal/nettest":  {},
 	"templates":         {"boot", "internal/tomlfile"},
 	"images":            {"boot", "images/iso", "images/distro"},
@@ -38,7 +39,7 @@ var layers = map[string][]string{
 	"store/journal":     {"boot"},
 	"store/storetest":   {"boot"},
 	"authority":         {},
-	"internal/admin":    {"boot", "templates", "images", "authority"},
+	"internal/admin":    {"boot", "templates", "images", "authority", "internal/hook"},
 	// Wiring sees everything and nobody sees it.
 	"cmd/muster":            {"*"},
 	"bench":                 {"*"},

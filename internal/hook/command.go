@@ -1,0 +1,118 @@
+// command.go: a message handed to a program of this machine.
+
+package hook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CommandConfig is what to run: no shell reads it.
+type CommandConfig struct {
+	Command []string // the first is an absolute path
+	Timeout time.Duration
+}
+
+type command struct{ CommandConfig }
+
+// NewCommand runs a command for each message: the event as JSON is its input,
+// its exit status the answer.
+func NewCommand(c CommandConfig) Sender { return command{c} }
+
+const (
+	tempFail  = 75 // EX_TEMPFAIL of sysexits.h
+	maxOutput = 4 << 10
+	// What a program leaves running may hold its output open for so long.
+	outputDelay = 2 * time.Second
+)
+
+func (c command) Send(ctx context.Context, m Message) Answer {
+	input, err := json.Marshal(m.Event)
+	if err != nil {
+		return Answer{Result: Refused, Words: err.Error()}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	var out tail
+	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
+	cmd.Dir = "/"
+	cmd.Env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"MUSTER_EVENT_KIND=" + string(m.Event.Kind),
+		"MUSTER_EVENT_HOST=" + m.Event.Name,
+		"MUSTER_EVENT_SEQ=" + strconv.FormatUint(m.Event.Seq, 10),
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(append(input, '\n')), &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = outputDelay
+	if err := start(cmd); err != nil {
+		return Answer{Result: Later, Words: clean(err.Error(), 200)}
+	}
+	err = cmd.Wait()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		// It ended, and somebody of its group holds the output.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+	switch s := cmd.ProcessState; {
+	case s != nil && s.Success():
+		return Answer{Words: "exit status 0"}
+	case ctx.Err() != nil:
+		return Answer{Result: Later, Words: out.after(fmt.Sprintf("not done within %s; killed", rough(c.Timeout)))}
+	case s == nil:
+		return Answer{Result: Later, Words: clean(err.Error(), 200)}
+	case s.ExitCode() == tempFail:
+		return Answer{Result: Later, Words: out.after("exit status 75")}
+	default:
+		return Answer{Result: Refused, Words: out.after(s.String())}
+	}
+}
+
+// start starts without the capabilities that a service has for its sockets:
+// they would pass to what it runs. They are the thread's, so this one thread
+// drops them and ends with its goroutine.
+func start(cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+		done <- cmd.Start()
+	}()
+	return <-done
+}
+
+// tail keeps the end of what was written.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p[max(0, len(p)-maxOutput):]...)
+	if n := len(t.b) - maxOutput; n > 0 {
+		t.b = append(t.b[:0], t.b[n:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) after(words string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := clean(string(t.b), maxOutput); s != "" {
+		return words + ": " + s
+	}
+	return words
+}

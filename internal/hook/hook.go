@@ -1,0 +1,441 @@
+// hook.go: the receivers as a whole: which there are, and what a person can ask
+// of them.
+
+package hook
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Type is what kind of receiver a target is.
+type Type string
+
+// Types; they begin the counters and events of their targets.
+const (
+	Webhook Type = "webhook"
+	Command Type = "hook"
+)
+
+// Target is one receiver.
+type Target struct {
+	Name   string
+	Type   Type
+	Where  string // for people: never a secret
+	Kinds  boot.Kinds
+	GiveUp time.Duration // an event older than this is not worth retrying
+	Sender Sender
+}
+
+func (t *Target) String() string          { return string(t.Type) + " " + t.Name }
+func (t *Target) cursor() boot.Counter    { return boot.Counter(t.String()) }
+func (t *Target) graveyard() boot.Counter { return boot.Counter(t.String() + " dead") }
+
+// kind is an event kind about deliveries of this type of target.
+func (t *Target) kind(what string) boot.EventKind { return boot.EventKind(string(t.Type) + "." + what) }
+
+// aboutDelivery are kinds that nobody is told: a receiver that fails would
+// else cause the next event that it fails on.
+var aboutDelivery = boot.Kinds{"webhook.*", "hook.*"}
+
+// Sender hands one message to a receiver and says what became of it. It ends by
+// itself after a time.
+type Sender interface {
+	Send(ctx context.Context, m Message) Answer
+}
+
+// Message is an event with a name that no other event of any appliance has.
+type Message struct {
+	ID     string // of the event: the same each time it is sent
+	Source string // of the appliance, a URI reference
+	Event  boot.Event
+}
+
+// Result is what became of a message.
+type Result int
+
+// Results.
+const (
+	Delivered Result = iota
+	Later            // the receiver is away or busy
+	Refused          // it does not want this one
+)
+
+// Answer is a receiver's, in words of ours.
+type Answer struct {
+	Result Result
+	Words  string
+	After  time.Duration // not before; of Later
+}
+
+// Store is what the hooks need of boot.Store.
+type Store interface {
+	View(ctx context.Context, fn func(boot.ReadTx) error) error
+	Update(ctx context.Context, fn func(boot.Tx) error) error
+	Changed() <-chan struct{}
+}
+
+// Hooks runs all targets. It is safe for concurrent use.
+type Hooks struct {
+	store Store
+	log   *slog.Logger
+	id    string
+	now   func() time.Time
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run; nil before
+	workers map[boot.Counter]*worker
+	wg      sync.WaitGroup
+}
+
+// New returns hooks without a target. id names the appliance: see Identity.
+func New(s Store, log *slog.Logger, id string, now func() time.Time) *Hooks {
+	return &Hooks{store: s, log: log, id: id, now: now, workers: map[boot.Counter]*worker{}}
+}
+
+// Identity returns the appliance's name, a UUID that is made once.
+func Identity(ctx context.Context, s Store) (id string, err error) {
+	err = s.Update(ctx, func(tx boot.Tx) error {
+		b, err := tx.Secret("appliance-id")
+		if err != nil {
+			return err
+		}
+		if len(b) == 16 {
+			id = uuid(b)
+			return nil
+		}
+		b = make([]byte, 16)
+		rand.Read(b)
+		b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+		id = uuid(b)
+		return tx.SetSecret("appliance-id", b)
+	})
+	return id, err
+}
+
+func uuid(b []byte) string {
+	x := hex.EncodeToString(b)
+	return x[:8] + "-" + x[8:12] + "-" + x[12:16] + "-" + x[16:20] + "-" + x[20:]
+}
+
+func (h *Hooks) message(e boot.Event) Message {
+	return Message{ID: fmt.Sprintf("%s-%d", h.id, e.Seq), Source: "urn:uuid:" + h.id, Event: e}
+}
+
+// Set follows the configuration. A target that stays goes on where it was, at
+// once if it waited; one that is gone ends after the message in hand.
+func (h *Hooks) Set(targets []*Target) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, w := range h.workers {
+		if !slices.ContainsFunc(targets, func(t *Target) bool { return t.cursor() == key }) {
+			w.target.Store(nil)
+			w.wake()
+		}
+	}
+	for _, t := range targets {
+		if w := h.workers[t.cursor()]; w != nil {
+			w.target.Store(t)
+			w.wake()
+			continue
+		}
+		w := newWorker(h, t)
+		h.workers[t.cursor()] = w
+		if h.ctx != nil {
+			h.start(w)
+		}
+	}
+}
+
+// start is called with the lock held.
+func (h *Hooks) start(w *worker) {
+	ctx := h.ctx
+	h.wg.Go(func() { w.run(ctx) })
+}
+
+// Run delivers until ctx ends.
+func (h *Hooks) Run(ctx context.Context) error {
+	h.mu.Lock()
+	h.ctx = ctx
+	for _, w := range h.workers {
+		h.start(w)
+	}
+	h.mu.Unlock()
+	<-ctx.Done()
+	// Set starts nothing that ends later than this: it would end at once.
+	h.wg.Wait()
+	return nil
+}
+
+// leave takes a worker out that has no target any more; false says that it got
+// one meanwhile.
+func (h *Hooks) leave(key boot.Counter, w *worker) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.target.Load() != nil {
+		return false
+	}
+	delete(h.workers, key)
+	return true
+}
+
+// Status is one target as people see it.
+type Status struct {
+	Name   string    `json:"name"`
+	Type   Type      `json:"type"`
+	Where  string    `json:"where"`
+	Kinds  []string  `json:"kinds,omitempty"`
+	Upto   uint64    `json:"upto"`   // the last event that is done with
+	Behind uint64    `json:"behind"` // events after it
+	State  State     `json:"state"`
+	Next   time.Time `json:"next,omitzero"` // of State Waiting: the next try
+	Error  string    `json:"error,omitempty"`
+	Failed time.Time `json:"failed,omitzero"` // when Error was
+	Last   time.Time `json:"last,omitzero"`   // when a message was delivered last
+	Dead   int       `json:"dead"`            // letters that can be sent again
+	Counts Counts    `json:"counts"`
+}
+
+// State is what a target does.
+type State string
+
+// States.
+const (
+	Idle    State = "idle"
+	Sending State = "sending"
+	Waiting State = "waiting"
+)
+
+// Counts are since the start of the program.
+type Counts struct {
+	Delivered uint64 `json:"delivered"`
+	Failed    uint64 `json:"failed"` // attempts
+	Dead      uint64 `json:"dead"`
+	Lost      uint64 `json:"lost"`
+}
+
+func (h *Hooks) all() []*worker {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var ws []*worker
+	for _, w := range h.workers {
+		if w.target.Load() != nil {
+			ws = append(ws, w)
+		}
+	}
+	slices.SortFunc(ws, func(a, b *worker) int {
+		if a.key < b.key {
+			return -1
+		}
+		return 1
+	})
+	return ws
+}
+
+// Figures are the targets without what takes reading: for metrics.
+func (h *Hooks) Figures(ctx context.Context) ([]Status, error) {
+	var last uint64
+	if err := h.store.View(ctx, func(tx boot.ReadTx) (err error) { last, err = tx.Counter(boot.LastEvent); return err }); err != nil {
+		return nil, err
+	}
+	out := []Status{}
+	for _, w := range h.all() {
+		if s, ok := w.status(last); ok {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// List is all of the targets.
+func (h *Hooks) List(ctx context.Context) ([]Status, error) {
+	out, err := h.Figures(ctx)
+	for i := range out {
+		t := &Target{Name: out[i].Name, Type: out[i].Type}
+		dead, _, err := h.dead(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		out[i].Dead = len(dead)
+	}
+	return out, err
+}
+
+func (h *Hooks) find(name string) (*worker, *Target, error) {
+	for _, w := range h.all() {
+		if t := w.target.Load(); t != nil && t.Name == name {
+			return w, t, nil
+		}
+	}
+	return nil, nil, boot.OrderError("no webhook or hook is called %s (muster webhook list)", name)
+}
+
+// Sent says what became of one message that a person wanted sent.
+type Sent struct {
+	Seq   uint64 `json:"seq,omitempty"`
+	OK    bool   `json:"ok"`
+	Words string `json:"words"`
+}
+
+// Test sends an event that tells nothing, of kind ping and without a number.
+func (h *Hooks) Test(ctx context.Context, name string) (Sent, error) {
+	_, t, err := h.find(name)
+	if err != nil {
+		return Sent{}, err
+	}
+	now := h.now().UTC()
+	m := h.message(boot.Event{At: now, Kind: "ping", Text: "a test of " + t.String()})
+	m.ID = fmt.Sprintf("%s-ping-%d", h.id, now.UnixNano())
+	a := t.Sender.Send(ctx, m)
+	return Sent{OK: a.Result == Delivered, Words: a.Words}, ctx.Err()
+}
+
+// MaxResend bounds what one Resend sends.
+const MaxResend = 1000
+
+// Resend sends events again, now, whatever the kinds of the target: those with
+// the numbers given, or its dead letters. It stops where the receiver is away.
+func (h *Hooks) Resend(ctx context.Context, name string, seqs []uint64, deadOnes bool) ([]Sent, error) {
+	w, t, err := h.find(name)
+	if err != nil {
+		return nil, err
+	}
+	w.resending.Lock()
+	defer w.resending.Unlock()
+	dead, _, err := h.dead(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if deadOnes {
+		seqs = dead[:min(len(dead), MaxResend)]
+	}
+	if len(seqs) > MaxResend {
+		return nil, boot.OrderError("%d events at once: at most %d", len(seqs), MaxResend)
+	}
+	out := []Sent{}
+	for _, seq := range seqs {
+		e, err := h.event(ctx, seq)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case e == nil:
+			out = append(out, Sent{Seq: seq, Words: "there is no such event, or it is not kept any more"})
+			continue
+		case aboutDelivery.Match(e.Kind):
+			out = append(out, Sent{Seq: seq, Words: string(e.Kind) + " is about deliveries and is delivered to nobody"})
+			continue
+		}
+		a := t.Sender.Send(ctx, h.message(*e))
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		w.count(a)
+		out = append(out, Sent{Seq: seq, OK: a.Result == Delivered, Words: a.Words})
+		if a.Result == Delivered && slices.Contains(dead, seq) {
+			ev := boot.Event{At: h.now(), Kind: t.kind("resent"), Host: e.Host, Name: e.Name, Hook: t.Name, Ref: seq,
+				Text: fmt.Sprintf("%s was delivered to %s after all", told(e), t)}
+			if err := h.store.Update(ctx, func(tx boot.Tx) error { _, err := tx.Append(ev); return err }); err != nil {
+				return nil, err
+			}
+		}
+		if a.Result == Later {
+			break
+		}
+	}
+	return out, h.tidy(ctx, t)
+}
+
+// told names an event for people.
+func told(e *boot.Event) string {
+	if e.Name != "" {
+		return fmt.Sprintf("event %d (%s %s)", e.Seq, e.Kind, e.Name)
+	}
+	return fmt.Sprintf("event %d (%s)", e.Seq, e.Kind)
+}
+
+func (h *Hooks) event(ctx context.Context, seq uint64) (e *boot.Event, err error) {
+	err = h.store.View(ctx, func(tx boot.ReadTx) error {
+		e = nil
+		if seq == 0 {
+			return nil
+		}
+		es, err := tx.Events(seq-1, 1)
+		if len(es) == 1 && es[0].Seq == seq {
+			e = &es[0]
+		}
+		return err
+	})
+	return e, err
+}
+
+// page is how many events one read takes.
+const page = 100
+
+// dead lists the numbers of events that were not delivered to a target, are kept
+// and were not sent again, and the last event that was looked at. A counter says
+// where the oldest letter may be; mostly there is none and nothing is read.
+func (h *Hooks) dead(ctx context.Context, t *Target) (refs []uint64, last uint64, err error) {
+	var after, first uint64
+	if err := h.store.View(ctx, func(tx boot.ReadTx) error {
+		since, err := tx.Counter(t.graveyard())
+		if err != nil || since == 0 {
+			return err
+		}
+		after = since - 1
+		es, err := tx.Events(0, 1)
+		if len(es) > 0 {
+			first = es[0].Seq
+		}
+		return err
+	}); err != nil || first == 0 {
+		return nil, 0, err
+	}
+	in := map[uint64]bool{}
+	for {
+		var es []boot.Event
+		if err := h.store.View(ctx, func(tx boot.ReadTx) (err error) { es, err = tx.Events(after, page); return err }); err != nil {
+			return nil, 0, err
+		}
+		for _, e := range es {
+			after = e.Seq
+			switch {
+			case e.Hook != t.Name:
+			case e.Kind == t.kind("dead") && e.Ref >= first:
+				in[e.Ref] = true
+			case e.Kind == t.kind("resent"):
+				delete(in, e.Ref)
+			}
+		}
+		if len(es) < page {
+			break
+		}
+	}
+	for ref := range in {
+		refs = append(refs, ref)
+	}
+	slices.Sort(refs)
+	return refs, after, nil
+}
+
+// tidy forgets where dead letters are once there are none.
+func (h *Hooks) tidy(ctx context.Context, t *Target) error {
+	refs, last, err := h.dead(ctx, t)
+	if err != nil || len(refs) > 0 || last == 0 {
+		return err
+	}
+	return h.store.Update(ctx, func(tx boot.Tx) error {
+		if now, err := tx.Counter(boot.LastEvent); err != nil || now != last {
+			return err // a new one may be among what came since
+		}
+		return tx.SetCounter(t.graveyard(), 0)
+	})
+}
