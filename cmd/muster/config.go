@@ -33,6 +33,9 @@ type fileConfig struct {
 	TFTP     fileTFTP      `toml:"tftp"`
 	Enroll   fileEnroll    `toml:"enroll"`
 	Classes  []fileClass   `toml:"class"`
+	Webhooks []fileWebhook `toml:"webhook"`
+	Hooks    []fileHook    `toml:"hook"`
+	Events   fileEvents    `toml:"events"`
 }
 
 // fileClass is a [[class]]: what a kind of client says, and how it is answered.
@@ -115,7 +118,7 @@ type fileHTTPS struct {
 }
 
 var knownKeys = map[string][]string{
-	"": {"data_dir", "network", "http", "https", "tftp", "enroll", "class"},
+	"": {"data_dir", "network", "http", "https", "tftp", "enroll", "class", "webhook", "hook", "events"},
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
 		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader", "installs_per_hour"},
 	"network.menu":      {"prompt", "timeout", "item"},
@@ -126,6 +129,9 @@ var knownKeys = map[string][]string{
 	"tftp":              {"listen", "ports", "single_port"},
 	"enroll":            {"policy", "hold", "limit", "loop", "shared", "rule"},
 	"enroll.rule":       {"name", "action", "from", "until", "max", "template", "install", "arch", "mac", "uuid", "serial", "vendor_class", "switch_port", "network"},
+	"webhook":           {"name", "url", "secret_file", "ca_file", "kinds", "timeout", "give_up"},
+	"hook":              {"name", "command", "kinds", "timeout", "give_up"},
+	"events":            {"keep", "max"},
 }
 
 // Config is the typed, checked configuration.
@@ -139,6 +145,8 @@ type Config struct {
 	OnePort  bool            // transfers stay on the TFTP port
 	Enroll   boot.Enroll
 	Classes  []boot.ClientClass
+	Hooks    []Hook // webhooks too
+	Events   Retention
 	file     *tomlfile.File
 }
 
@@ -162,6 +170,7 @@ func defaults() *Config {
 	return &Config{
 		HTTP: ":80", TFTP: ":69",
 		Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 10000, Loop: 10},
+		Events: Retention{Max: defaultMaxEvents},
 	}
 }
 
@@ -190,6 +199,12 @@ func parseConfig(name string, data []byte) (*Config, error) {
 		}
 	}
 	if c.HTTPS, err = raw.HTTPS.check(f, c.HTTP); err != nil {
+		return nil, err
+	}
+	if c.Events, err = raw.Events.check(f); err != nil {
+		return nil, err
+	}
+	if c.Hooks, err = raw.hooks(f); err != nil {
 		return nil, err
 	}
 	for i, rc := range raw.Classes {

@@ -3,10 +3,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,43 +20,105 @@ import (
 
 func (a *app) eventCmd() *cobra.Command {
 	c := &cobra.Command{Use: "event", Short: "What changed, and why", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	var follow, all, why bool
-	var host, kind string
-	var after uint64
+	var f eventFlags
 	l := &cobra.Command{
 		Use: "list", Short: "List events; with --all every request too", Args: exactly(0, "no arguments"),
-		Example: "  muster event list --follow\n  muster event list --all --host web1\n  muster event list --kind host.clash --json",
-		RunE: func(c *cobra.Command, _ []string) error {
-			q := url.Values{"host": {host}, "kind": {kind}, "after": {fmt.Sprint(after)}}
-			if follow {
-				q.Set("follow", "1")
-			}
-			if all {
-				q.Set("all", "1")
-			}
-			p := printer{out: a.out, color: isTerminal(a.out)}
-			return a.client().Events(c.Context(), q, func(e admin.Entry, raw json.RawMessage) error {
-				if a.json {
-					_, err := fmt.Fprintf(a.out, "%s\n", raw)
-					return err
-				}
-				p.entry(e, true)
-				if why && e.Event != nil {
-					fmt.Fprintf(a.out, "%18s%s\n", "", e.Event.Why)
-				}
-				return nil
-			})
-		},
+		Long: `List events, oldest first; with --all every request too.
+
+--follow goes on until interrupted, also while the daemon is restarted. With --json
+each is one line.`,
+		Example: "  muster event list --follow\n  muster event list --all --host web1\n  muster event list --kind 'host.*' --kind boot.report --since 2h\n  muster event list --since 1200 --follow --json",
+		RunE:    func(c *cobra.Command, _ []string) error { return a.events(c.Context(), f) },
 	}
-	l.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
-	l.Flags().BoolVar(&all, "all", false, "requests too, as far as memory holds them")
-	l.Flags().BoolVar(&why, "why", false, "with the rules that fired")
-	l.Flags().StringVar(&host, "host", "", "of one host")
-	l.Flags().StringVar(&kind, "kind", "", "of one kind, like host.enrolled")
-	l.Flags().Uint64Var(&after, "after", 0, "after this number")
+	fl := l.Flags()
+	fl.BoolVarP(&f.follow, "follow", "f", false, "go on until interrupted")
+	fl.BoolVar(&f.all, "all", false, "requests too, as far as memory holds them")
+	fl.BoolVar(&f.why, "why", false, "with the rules that fired")
+	fl.StringVar(&f.host, "host", "", "of one machine, on the roll or not any more")
+	fl.StringSliceVar(&f.kinds, "kind", nil, "of a kind, like host.enrolled or 'host.*'; may be given again")
+	fl.StringVar(&f.since, "since", "", "not older than 2h or 7d, or from the event with this number on")
+	fl.Uint64Var(&f.after, "after", 0, "after the event with this number")
 	c.AddCommand(l)
 	return c
 }
+
+type eventFlags struct {
+	follow, all, why bool
+	host, since      string
+	kinds            []string
+	after            uint64
+}
+
+// events prints events; following, it outlives the daemon.
+func (a *app) events(ctx context.Context, f eventFlags) error {
+	q := url.Values{"host": {f.host}, "kind": f.kinds}
+	after := f.after
+	if n, err := strconv.ParseUint(f.since, 10, 64); err == nil {
+		after = max(after, n-min(n, 1))
+	} else if f.since != "" {
+		d, err := parseAge(f.since)
+		if err != nil || d < 0 {
+			return usagef("--since %q: want how long ago, like 2h or 7d, or the number of an event", f.since)
+		}
+		q.Set("since", a.now().Add(-d).UTC().Format(time.RFC3339))
+	}
+	if f.follow {
+		q.Set("follow", "1")
+	}
+	if f.all {
+		q.Set("all", "1")
+	}
+	p := printer{out: a.out, color: isTerminal(a.out)}
+	// What was printed already; requests have no number that a restart keeps.
+	var asked time.Time
+	resumed := time.Time{}
+	show := func(e admin.Entry, raw json.RawMessage) error {
+		if e.Event != nil {
+			after = e.Event.Seq
+		} else if e.Request.At.After(asked) {
+			asked = e.Request.At
+		} else if !resumed.IsZero() && !e.Request.At.After(resumed) {
+			return nil
+		}
+		if a.json {
+			_, err := fmt.Fprintf(a.out, "%s\n", raw)
+			return err
+		}
+		p.entry(e, true)
+		if f.why && e.Event != nil {
+			fmt.Fprintf(a.out, "%18s%s\n", "", e.Event.Why)
+		}
+		return nil
+	}
+	for began, told := false, false; ; {
+		q.Set("after", fmt.Sprint(after))
+		err := a.client().Events(ctx, q, func(e admin.Entry, raw json.RawMessage) error {
+			began, told = true, false
+			return show(e, raw)
+		})
+		cut := errors.Is(err, admin.ErrCutShort)
+		began = began || cut
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !f.follow || !cut && !(began && errors.Is(err, admin.ErrNoDaemon)) {
+			return err
+		}
+		if !told {
+			fmt.Fprintln(a.err, "muster is away; waiting for it")
+			told = true
+		}
+		resumed = asked
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followAgain):
+		}
+	}
+}
+
+// followAgain is how soon a follower looks for the daemon again.
+const followAgain = 500 * time.Millisecond
 
 func (a *app) leaseCmd() *cobra.Command {
 	c := &cobra.Command{Use: "lease", Short: "Who holds which address", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}

@@ -42,6 +42,16 @@ func (d *daemon) figures() (out []metrics.Sample) {
 		add("muster_pending_hosts", "Machines that wait for approval.", false, float64(pending))
 		add("muster_events_total", "Events ever recorded.", true, float64(events))
 	}
+	if hooks, err := d.hooks.Figures(context.Background()); err == nil {
+		for _, s := range hooks {
+			n := label("name", s.Name)
+			add("muster_webhook_delivered_total", "Events that a webhook or hook took.", true, float64(s.Counts.Delivered), n)
+			add("muster_webhook_failed_total", "Attempts to deliver one that failed.", true, float64(s.Counts.Failed), n)
+			add("muster_webhook_dead_total", "Events that were given up.", true, float64(s.Counts.Dead), n)
+			add("muster_webhook_lost_total", "Events that were removed before they could be delivered.", true, float64(s.Counts.Lost), n)
+			add("muster_webhook_behind_events", "Events that it has not come to yet.", false, float64(s.Behind), n)
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, n := range d.config.Networks {

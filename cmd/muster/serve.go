@@ -31,6 +31,7 @@ import (
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/internal/metrics"
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/store/bolt"
@@ -129,6 +130,7 @@ type daemon struct {
 	images  *images.Store
 	journal *journal.Journal
 	engine  *boot.Engine
+	hooks   *hook.Hooks
 	dhcp    *dhcpd.Server
 	tftp    *tftpd.Server
 	http    *httpboot.Handler
@@ -174,11 +176,16 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 		return err
 	}
 	defer func() { d.undo() }()
+	told, err := d.config.targets(a.now)
+	if err != nil {
+		return err
+	}
 	if err := d.open(ctx); err != nil {
 		d.close()
 		return err
 	}
 	defer d.close()
+	d.hooks.Set(told)
 	tasks, err := d.listen(ctx)
 	if err != nil {
 		return err
@@ -319,6 +326,11 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		}
 	}
 	d.findLoaders()
+	id, err := hook.Identity(ctx, d.store)
+	if err != nil {
+		return err
+	}
+	d.hooks = hook.New(d.store, d.log, id, d.app.now)
 	d.engine = boot.NewEngine(d.store, requests, d.log)
 	d.engine.Now = d.app.now
 	c := d.content()
@@ -395,7 +407,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		return nil, err
 	}
 	opened = append(opened, sock)
-	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain, CA: d.authority, Metrics: metrics.Handler(d.figures)}
+	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain, CA: d.authority, Hooks: d.hooks, Metrics: metrics.Handler(d.figures)}
 	tasks = append(tasks,
 		run.Task{Name: "admin socket", Run: func(ctx context.Context) error { return api.Serve(ctx, sock) }},
 		run.Task{Name: "interfaces", Run: func(ctx context.Context) error {
@@ -407,6 +419,8 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		run.Task{Name: "memory", Run: d.tidyMemory},
 		run.Task{Name: "silence", Run: d.watchSilence},
 		run.Task{Name: "files", Run: d.tidyFiles},
+		run.Task{Name: "events", Run: d.tidyEvents},
+		run.Task{Name: "hooks", Run: d.hooks.Run},
 		run.Watchdog(func(ctx context.Context) error {
 			return d.store.Update(ctx, func(boot.Tx) error { return nil })
 		}),
@@ -566,6 +580,10 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err := d.prepareInterface(c); err != nil {
 		return err
 	}
+	told, err := c.targets(d.app.now)
+	if err != nil {
+		return err
+	}
 	d.mu.Lock()
 	old := d.config
 	if d.flags.httpAddr != "" {
@@ -588,6 +606,7 @@ func (d *daemon) reload(ctx context.Context) error {
 		d.mu.Unlock()
 		return err
 	}
+	d.hooks.Set(told)
 	d.log.Info("configuration reloaded")
 	if restart {
 		d.log.Warn("listeners and data directory change only with a restart: sudo systemctl restart muster")

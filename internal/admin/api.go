@@ -185,3 +185,9 @@ type CA struct {
 	DER         []byte    `json:"der"`
 	ESL         []byte    `json:"esl"` // EFI_SIGNATURE_LIST
 }
+
+// Resend names the events that a webhook is to be sent again.
+type Resend struct {
+	Seqs []uint64 `json:"seqs,omitempty"`
+	Dead bool     `json:"dead,omitempty"` // all that were given up
+}

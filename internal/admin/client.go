@@ -119,10 +119,13 @@ func (c *Client) Upload(ctx context.Context, digest string, r io.Reader, size in
 	return resp.Body.Close()
 }
 
-// Events calls fn for each entry until the stream ends or ctx does.
+// Events calls fn for each entry until the stream ends or ctx does. With follow=1
+// it is ErrCutShort if the daemon ended the stream: it stops, or starts anew.
 func (c *Client) Events(ctx context.Context, q url.Values, fn func(Entry, json.RawMessage) error) error {
 	resp, err := c.send(ctx, http.MethodGet, "/api/v1/events?"+q.Encode(), nil, -1)
-	if err != nil {
+	if q.Get("follow") == "1" && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		return ErrCutShort
+	} else if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
@@ -130,7 +133,12 @@ func (c *Client) Events(ctx context.Context, q url.Values, fn func(Entry, json.R
 	for {
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			if errors.Is(err, io.EOF) || ctx.Err() != nil || strings.Contains(err.Error(), "closed") {
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case q.Get("follow") == "1":
+				return ErrCutShort
+			case errors.Is(err, io.EOF), strings.Contains(err.Error(), "closed"):
 				return nil
 			}
 			return err
@@ -144,6 +152,9 @@ func (c *Client) Events(ctx context.Context, q url.Values, fn func(Entry, json.R
 		}
 	}
 }
+
+// ErrCutShort says that a stream ended which should not have.
+var ErrCutShort = errors.New("the daemon ended the stream")
 
 // ImportImage sends an image with its files as one stream; sent is told how many
 // bytes of them have gone.

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/templates"
 )
 
@@ -34,6 +36,7 @@ type Server struct {
 	Status  func(context.Context) (Status, error)
 	Explain func(context.Context, ExplainRequest) (Explanation, error)
 	CA      func() (*authority.Authority, error)
+	Hooks   *hook.Hooks
 	Metrics http.Handler // answers GET /metrics; nil for none
 }
 
@@ -232,6 +235,17 @@ func (s *Server) Handler() http.Handler {
 			return nil, err
 		}
 		return s.Explain(r.Context(), q)
+	})
+	route("GET /api/v1/webhooks", func(r *http.Request) (any, error) { return s.Hooks.List(r.Context()) })
+	route("POST /api/v1/webhooks/{name}/test", func(r *http.Request) (any, error) {
+		return s.Hooks.Test(r.Context(), r.PathValue("name"))
+	})
+	route("POST /api/v1/webhooks/{name}/resend", func(r *http.Request) (any, error) {
+		var q Resend
+		if err := read(r, &q); err != nil {
+			return nil, err
+		}
+		return s.Hooks.Resend(r.Context(), r.PathValue("name"), q.Seqs, q.Dead)
 	})
 	mux.HandleFunc("GET /api/v1/events", s.events)
 	return mux
@@ -522,60 +536,61 @@ func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event
 }
 
 // events streams JSON lines: stored events, with all=1 the request log too,
-// with follow=1 for as long as the client stays.
+// with follow=1 for as long as the client stays. Which of them is settled here,
+// a page at a time, so that neither side holds them all.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	after, _ := strconv.ParseUint(q.Get("after"), 10, 64)
-	host, kind := q.Get("host"), q.Get("kind")
 	follow, all := q.Get("follow") == "1", q.Get("all") == "1"
-	var id boot.HostID
-	if host != "" {
-		err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
-			h, err := boot.FindHost(tx, host)
-			if err == nil && h == nil {
-				err = boot.OrderError("no host is called %s (muster host list)", host)
-			}
-			if h != nil {
-				id = h.ID
-			}
-			return err
-		})
-		if err != nil {
-			s.fail(w, r, err)
-			return
-		}
+	after, since, kinds, err := eventsFrom(q)
+	var of whose
+	if err == nil {
+		of, err = s.whose(r.Context(), q.Get("host"))
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
 	}
 	w.Header().Set("Content-Type", "application/jsonl")
 	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
-	var seen uint64 // of the request log
 	if follow {
 		_, _ = w.Write(nil)
 		_ = rc.Flush()
 	}
+	var seen uint64 // of the request log
 	for {
 		changed := s.Engine.Changed()
 		var out []Entry
-		var requests []boot.Request
 		var more <-chan struct{}
-		if all && kind == "" {
-			requests, more = s.Engine.Log.Since(seen)
-		}
-		for _, q := range requests {
-			seen = q.Seq
-			if id == 0 || q.Host == id {
-				out = append(out, Entry{Request: &q})
+		requests := all && len(kinds) == 0
+		if requests {
+			var rs []boot.Request
+			rs, more = s.Engine.Log.Since(seen)
+			for _, q := range rs {
+				seen = q.Seq
+				if !q.At.Before(since) && of.request(&q) {
+					out = append(out, Entry{Request: &q})
+				}
 			}
 		}
+		wrote := false
+		gone := false
 		if err := s.eachEvent(r.Context(), after, func(e boot.Event) {
 			after = e.Seq
-			if (kind == "" || string(e.Kind) == kind) && (id == 0 || e.Host == id) {
-				out = append(out, Entry{Event: &e})
+			if gone || e.At.Before(since) || !kinds.Match(e.Kind) || !of.event(&e) {
+				return
 			}
-		}); err != nil {
+			if requests {
+				out = append(out, Entry{Event: &e}) // to be sorted in
+				return
+			}
+			wrote = true
+			gone = enc.Encode(Entry{Event: &e}) != nil
+		}); err != nil || gone {
 			return
 		}
 		slices.SortStableFunc(out, func(a, b Entry) int { return a.At().Compare(b.At()) })
 		for _, e := range out {
+			wrote = true
 			if enc.Encode(e) != nil {
 				return
 			}
@@ -583,7 +598,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		if !follow {
 			return
 		}
-		if len(out) > 0 && rc.Flush() != nil {
+		if wrote && rc.Flush() != nil {
 			return
 		}
 		select {
@@ -594,6 +609,68 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 }
+
+// eventsFrom reads where a list begins and of which kinds it is.
+func eventsFrom(q url.Values) (after uint64, since time.Time, kinds boot.Kinds, err error) {
+	if v := q.Get("after"); v != "" {
+		if after, err = strconv.ParseUint(v, 10, 64); err != nil {
+			return 0, since, nil, boot.OrderError("after=%q is no number", v)
+		}
+	}
+	if v := q.Get("since"); v != "" {
+		if since, err = time.Parse(time.RFC3339, v); err != nil {
+			return 0, since, nil, boot.OrderError("since=%q is no time like 2026-01-02T15:04:05Z", v)
+		}
+	}
+	for _, k := range q["kind"] {
+		if k != "" {
+			kinds = append(kinds, k)
+		}
+	}
+	if err := kinds.Check(); err != nil {
+		return 0, since, nil, boot.OrderError("%v", err)
+	}
+	return after, since, kinds, nil
+}
+
+// whose says which machine a list is about: one on the roll, one that was, or all.
+type whose struct {
+	host *boot.Host
+	name string
+	mac  boot.MAC
+}
+
+func (s *Server) whose(ctx context.Context, name string) (o whose, err error) {
+	if name == "" {
+		return o, nil
+	}
+	if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) { o.host, err = boot.FindHost(tx, name); return err }); err != nil || o.host != nil {
+		return o, err
+	}
+	o.name = name
+	o.mac, _ = boot.ParseMAC(name)
+	found := false
+	if err := s.eachEvent(ctx, 0, func(e boot.Event) { found = found || o.event(&e) }); err != nil {
+		return o, err
+	}
+	if !found {
+		return o, boot.OrderError("no host is called %s, and no event tells of one (muster host list)", name)
+	}
+	return o, nil
+}
+
+func (o *whose) is(id boot.HostID, name string, mac boot.MAC) bool {
+	switch {
+	case o.host != nil:
+		return id == o.host.ID || id == 0 && !mac.IsZero() && o.host.HasMAC(mac)
+	case o.name != "":
+		return name == o.name || !mac.IsZero() && mac == o.mac
+	}
+	return true
+}
+
+func (o *whose) event(e *boot.Event) bool     { return o.is(e.Host, e.Name, e.MAC) }
+func (o *whose) request(r *boot.Request) bool { return o.is(r.Host, r.Name, r.MAC) }
 
 func (s *Server) leases(r *http.Request) (any, error) {
 	out := []boot.Lease{}
