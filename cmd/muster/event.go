@@ -60,7 +60,7 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 		if err != nil || d < 0 {
 			return usagef("--since %q: want how long ago, like 2h or 7d, or the number of an event", f.since)
 		}
-		q.Set("since", a.now().Add(-d).UTC().Format(time.RFC3339))
+		q.Set("since", a.now().Add(-d).UTC().Format(time.RFC3339Nano))
 	}
 	if f.follow {
 		q.Set("follow", "1")

@@ -12,17 +12,21 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/store/mem"
 )
 
 // desk is the engine and its API in this process, asked through the commands;
 // no network and no root.
 type desk struct {
-	t   *testing.T
-	dir string
+	t     *testing.T
+	dir   string
+	store boot.Store
+	hooks *hook.Hooks
 }
 
 func newDesk(t *testing.T) *desk {
@@ -36,13 +40,14 @@ func newDesk(t *testing.T) *desk {
 		Networks: []boot.Network{{Name: "lab", Interface: "eth0", Mode: boot.Reservations,
 			Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/16")}},
 	}))
-	d := &desk{t: t, dir: t.TempDir()}
+	d := &desk{t: t, dir: t.TempDir(), store: s, hooks: hook.New(s, log, "0000", time.Now)}
 	l, err := admin.Listen(d.dir)
 	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- (&admin.Server{Engine: e, Log: log}).Serve(ctx, l) }()
-	t.Cleanup(func() { stop(); <-done; e.Close(); s.Close() })
+	done := make(chan error, 2)
+	go func() { done <- (&admin.Server{Engine: e, Log: log, Hooks: d.hooks}).Serve(ctx, l) }()
+	go func() { done <- d.hooks.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-done; <-done; e.Close(); s.Close() })
 	return d
 }
 
