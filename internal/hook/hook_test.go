@@ -157,6 +157,20 @@ func TestLateButWelcome(t *testing.T) {
 		g.r.set(nil)
 		g.start()
 		g.got(1)
+		// One that has failed and is well again is no different.
+		g.r.set(away)
+		g.happen(1, boot.HostAdded)
+		g.after(time.Minute)
+		g.r.set(nil)
+		g.after(time.Hour)
+		if err := g.l.Update(context.Background(), func(tx boot.Tx) error {
+			_, err := tx.Append(boot.Event{At: time.Now().Add(-72 * time.Hour), Kind: boot.HostAdded})
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		g.after(time.Second)
+		g.got(1, 2, 3)
 	})
 }
 
@@ -299,10 +313,20 @@ func TestKindsOnly(t *testing.T) {
 		g.happen(1, boot.TicketArm)
 		g.after(time.Minute)
 		g.got(2501)
+		for range 50 {
+			g.happen(1, boot.LeaseGranted)
+			g.after(time.Minute)
+		}
 		g.l.mu.Lock()
-		defer g.l.mu.Unlock()
-		if n := g.l.writes - before - 2501; n > 4 {
+		n := g.l.writes - before - 2551
+		g.l.mu.Unlock()
+		if n > 4 {
 			t.Errorf("%d writes for one message", n)
+		}
+		// A clean end writes down what was skipped.
+		g.stop()
+		if n := g.l.counters["webhook cmdb"]; n != 2552 {
+			t.Errorf("goes on at %d, want 2552", n)
 		}
 	})
 }

@@ -153,8 +153,10 @@ func untilClosed(c net.Conn) { io.Copy(io.Discard, c) }
 // TestAnswers: what each kind of receiver, honest or not, comes to; and nothing
 // that is secret or theirs is in our words.
 func TestAnswers(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	t.Setenv("http_proxy", "http://127.0.0.1:1")
+	proxied := false
+	proxy := raw(t, func(net.Conn) { proxied = true })
+	t.Setenv("HTTP_PROXY", proxy)
+	t.Setenv("http_proxy", proxy)
 	says := func(text string) func(net.Conn) {
 		return func(c net.Conn) { io.WriteString(c, text); untilClosed(c) }
 	}
@@ -193,7 +195,8 @@ func TestAnswers(t *testing.T) {
 					return
 				}
 			}
-		}), Later, "", 0},
+		}), Later, "exceeded 65536 bytes", 0},
+		{"beyond a proxy", "http://192.0.2.1/", Later, "", 0},
 		{"garbage", raw(t, says("SSH-2.0-OpenSSH_9.2\r\n\r\n")), Later, "malformed HTTP", 0},
 		{"garbage status", raw(t, says("HTTP/1.1 2xx Fine\r\n\r\n")), Later, "malformed HTTP", 0},
 		{"no such status", raw(t, says("HTTP/1.1 999 Hush\r\nContent-Length: 0\r\n\r\n")), Later, "HTTP 999", 0},
@@ -209,8 +212,20 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%s: %+v, want %d %q", c.name, a, c.want, c.words)
 		}
 	}
-	if reached {
-		t.Error("a redirect was followed")
+	if reached || proxied {
+		t.Errorf("a redirect was followed: %v; a proxy was asked: %v", reached, proxied)
+	}
+	endless := raw(t, func(c net.Conn) {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+		for b := make([]byte, 1<<16); ; {
+			if _, err := c.Write(b); err != nil {
+				return
+			}
+		}
+	})
+	began := time.Now()
+	if a := post(t, endless, time.Minute).Send(t.Context(), sample); a.Result != Delivered || time.Since(began) > 30*time.Second {
+		t.Errorf("a body without end: %+v after %s", a, time.Since(began))
 	}
 	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
