@@ -325,3 +325,25 @@ func TestFollowOutlives(t *testing.T) {
 		t.Errorf("told %d, want %d", seqs, want)
 	}
 }
+
+// TestHookWithoutCapabilities: what a service may do for its sockets' sake, the
+// commands that it runs may not.
+func TestHookWithoutCapabilities(t *testing.T) {
+	nettest.Need(t, "setpriv")
+	r := newRig(t)
+	for _, dir := range []string{filepath.Dir(program(t)), filepath.Dir(r.data)} {
+		must(t, os.Chmod(dir, 0o755))
+	}
+	must(t, os.Chown(r.data, 65534, 65534))
+	conf := filepath.Join(t.TempDir(), "muster.toml")
+	must(t, os.WriteFile(conf, []byte("[[hook]]\nname = \"caps\"\ncommand = [\"/bin/sh\", \"-c\", \"grep -hE '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status; exit 3\"]\n"), 0o644))
+	r.wrap = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+net_raw", "--ambient-caps=+net_raw", "--"}
+	r.serve("--config", conf)
+	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.child(r.proc.Process.Pid)))
+	if err != nil || !regexp.MustCompile(`(?m)^CapAmb:\s+0*2000$`).Match(own) {
+		t.Fatalf("muster itself has not what it should: %v\n%s", err, own)
+	}
+	if s := r.fails("webhook", "test", "caps"); !regexp.MustCompile(`CapPrm:\s+0{16} CapEff:\s+0{16} CapAmb:\s+0{16}`).MatchString(s) {
+		t.Errorf("the command has %s", s)
+	}
+}

@@ -91,7 +91,7 @@ type Hooks struct {
 	now   func() time.Time
 
 	mu      sync.Mutex
-	ctx     context.Context // of Run; nil before
+	ctx     context.Context // of Run; nil before and after
 	workers map[boot.Counter]*worker
 	wg      sync.WaitGroup
 }
@@ -170,7 +170,9 @@ func (h *Hooks) Run(ctx context.Context) error {
 	}
 	h.mu.Unlock()
 	<-ctx.Done()
-	// Set starts nothing that ends later than this: it would end at once.
+	h.mu.Lock()
+	h.ctx = nil // so that a Set from now on starts nothing
+	h.mu.Unlock()
 	h.wg.Wait()
 	return nil
 }
@@ -377,8 +379,11 @@ func (h *Hooks) event(ctx context.Context, seq uint64) (e *boot.Event, err error
 	return e, err
 }
 
-// page is how many events one read takes.
-const page = 100
+// How many events one read takes: of those to send, and of those to look through.
+const (
+	page = 100
+	scan = 500
+)
 
 // dead lists the numbers of events that were not delivered to a target, are kept
 // and were not sent again, and the last event that was looked at. A counter says
@@ -402,7 +407,7 @@ func (h *Hooks) dead(ctx context.Context, t *Target) (refs []uint64, last uint64
 	in := map[uint64]bool{}
 	for {
 		var es []boot.Event
-		if err := h.store.View(ctx, func(tx boot.ReadTx) (err error) { es, err = tx.Events(after, page); return err }); err != nil {
+		if err := h.store.View(ctx, func(tx boot.ReadTx) (err error) { es, err = tx.Events(after, scan); return err }); err != nil {
 			return nil, 0, err
 		}
 		for _, e := range es {
@@ -415,7 +420,7 @@ func (h *Hooks) dead(ctx context.Context, t *Target) (refs []uint64, last uint64
 				delete(in, e.Ref)
 			}
 		}
-		if len(es) < page {
+		if len(es) < scan {
 			break
 		}
 	}
