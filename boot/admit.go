@@ -28,11 +28,11 @@ func (a *applying) admit(o Admit) error {
 				return err
 			}
 		}
-		if o.As.Address.IsValid() {
-			h.Address = o.As.Address
-			if err := a.checkAddress(h); err != nil {
-				return err
-			}
+		for _, x := range o.As.Reserved() {
+			h.reserve(x)
+		}
+		if err := a.checkAddress(h); err != nil {
+			return err
 		}
 		if h.Params == nil {
 			h.Params = map[string]string{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -134,11 +135,11 @@ func (t *turn) refuse(notFound bool, format string, args ...any) (bool, error) {
 }
 
 // dhcp reports whether the turn is for a DHCP packet rather than a file.
-func (t *turn) dhcp() bool { return t.in.Via == DHCP4 || t.in.Via == Proxy4 }
+func (t *turn) dhcp() bool { return t.in.Via == DHCP4 || t.in.Via == Proxy4 || t.in.Via == DHCP6 }
 
 // writes reports whether this step may touch the disk: a DISCOVER never does,
 // so that a flood of them costs nothing that lasts.
-func (t *turn) writes() bool { return t.in.Step != Discover || t.rapid() }
+func (t *turn) writes() bool { return t.in.Step != Discover && t.in.Step != Solicit || t.rapid() }
 
 func (t *turn) event(kind EventKind, format string, args ...any) Event {
 	e := Event{At: t.in.At.UTC(), Kind: kind, MAC: t.id.MAC, Text: fmt.Sprintf(format, args...)}
@@ -167,7 +168,11 @@ func (t *turn) finish() {
 	t.d.Class = t.class
 	t.d.ID = t.id
 	if t.before == nil && t.host != nil && t.dhcp() {
-		switch t.d.Reply.(type) {
+		switch r := t.d.Reply.(type) {
+		case Answer6:
+			if !slices.ContainsFunc(r.IAs, func(b Bound) bool { return len(b.Leases) > 0 }) {
+				t.host, t.d.Writes.Events, t.d.Writes.Auto = nil, nil, 0
+			}
 		case Nak, Ignore:
 			// What was refused proved nothing.
 			t.host, t.d.Writes.Events, t.d.Writes.Auto = nil, nil, 0

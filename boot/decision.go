@@ -21,6 +21,8 @@ type Decision struct {
 	Writes   Changes
 	Notices  []Event // told after the reply, once a while for each cause; a DISCOVER writes nothing else
 	Hold     *Hold
+	Holds    []Hold     // more of them: DHCPv6 offers several things at once
+	Drops    []string   // and more that end
 	Drop     string     // holder whose hold ends
 	Skip     []Spot     // candidates that turned out not to be free
 	New      bool       // a new lease of a machine that nobody let in

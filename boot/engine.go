@@ -63,6 +63,7 @@ type Engine struct {
 	stop     context.CancelFunc
 	done     chan struct{}
 	lost     atomic.Uint64
+	untold   atomic.Int64 // notices that are not stored yet
 	unlooked atomic.Uint64
 	running  transfers
 }
@@ -101,6 +102,7 @@ func (e *Engine) tellNotices(ctx context.Context) {
 			if err := e.Record(ctx, ev); err != nil && ctx.Err() == nil {
 				e.log.Error("event was not stored", "kind", ev.Kind, "err", err)
 			}
+			e.untold.Add(-1)
 		}
 	}
 }
@@ -139,25 +141,23 @@ func (e *Engine) setPolicy(ctx context.Context, p Policy) error {
 	SortTemplates(p.Templates)
 
 	pools := map[string]*pool{}
-	for i := range p.Networks {
-		n := &p.Networks[i]
+	for n := range p.all() {
 		e.mem.mu.Lock()
-		old := e.mem.pools[n.Name]
+		old := e.mem.pools[n.pool()]
 		e.mem.mu.Unlock()
 		if old != nil && slices.Equal(old.ranges, n.Ranges) {
-			pools[n.Name] = old
+			pools[n.pool()] = old
 			continue
 		}
 		fresh := newPool(n.Ranges)
 		if err := e.fillPool(ctx, fresh, n.Name); err != nil {
 			return err
 		}
-		pools[n.Name] = fresh
+		pools[n.pool()] = fresh
 	}
 	e.mem.mu.Lock()
-	for i := range p.Networks {
-		n := &p.Networks[i]
-		pools[n.Name].probed = n.probes()
+	for n := range p.all() {
+		pools[n.pool()].probed = n.probes()
 	}
 	e.mem.pools = pools
 	e.mem.mu.Unlock()
@@ -247,7 +247,8 @@ func (e *Engine) Next(ctx context.Context, in Sighting) (Decision, error) {
 }
 
 func (e *Engine) decide(ctx context.Context, p *Policy, in Sighting) (d Decision, err error) {
-	if in.Via == DHCP4 && in.Step != Discover && in.Step != Inform && in.Step != Bootp {
+	if in.Via == DHCP4 && in.Step != Discover && in.Step != Inform && in.Step != Bootp ||
+		in.Via == DHCP6 && in.Step != Solicit && in.Step != Inform && in.Step != Confirm {
 		// A REQUEST nearly always writes: it is decided once, where it is
 		// written.
 		return e.commit(ctx, p, in)
@@ -267,6 +268,9 @@ func (e *Engine) decide(ctx context.Context, p *Policy, in Sighting) (d Decision
 			}
 		}
 		if d.Hold != nil && !e.mem.hold(*d.Hold, in.At) {
+			continue
+		}
+		if slices.ContainsFunc(d.Holds, func(h Hold) bool { return !e.mem.hold(h, in.At) }) {
 			continue
 		}
 		if d.Writes.Empty() {
@@ -305,7 +309,7 @@ func (e *Engine) forget(ctx context.Context, ls []Lease) {
 			return
 		}
 		e.mem.mu.Lock()
-		if p := e.mem.pools[l.Network]; p != nil {
+		if p := e.mem.pools[poolOf(l.Network, l.Addr)]; p != nil {
 			if old == nil {
 				old = &Lease{Expires: time.Unix(1, 0)}
 			}
@@ -476,13 +480,15 @@ func (e *Engine) after(in Sighting, d *Decision) {
 		if !e.mem.tell(ev.Once, in.At) {
 			continue
 		}
+		e.untold.Add(1)
 		select {
 		case e.notices <- ev:
 		default:
 			e.lost.Add(1)
+			e.untold.Add(-1)
 		}
 	}
-	if d.Network == "" && in.Via == DHCP4 {
+	if d.Network == "" && (in.Via == DHCP4 || in.Via == DHCP6) {
 		return // another interface's traffic, overheard by the wildcard socket
 	}
 	switch d.Reply.(type) {
@@ -621,6 +627,17 @@ func (e *Engine) request(in Sighting, d *Decision) Request {
 		grant, info = x.Grant, x.Boot
 	case Ack:
 		grant, info = x.Grant, x.Boot
+	case Answer6:
+		info = x.Boot
+		var got []string
+		for _, b := range x.IAs {
+			for _, l := range b.Leases {
+				if l.Valid > 0 {
+					got = append(got, text6(l.Prefix))
+				}
+			}
+		}
+		r.Got = strings.Join(got, " ")
 	case Done:
 		r.Got = x.Text
 	}

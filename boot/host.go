@@ -44,7 +44,8 @@ type Host struct {
 	UUID     UUID              `json:"uuid,omitzero"`
 	Serial   string            `json:"serial,omitempty"`
 	DUID     string            `json:"duid,omitempty"`
-	Address  netip.Addr        `json:"address,omitzero"` // reservation
+	Address  netip.Addr        `json:"address,omitzero"`  // reservation
+	Address6 netip.Addr        `json:"address6,omitzero"` // and in IPv6
 	Template string            `json:"template,omitempty"`
 	Pin      TemplateID        `json:"pin,omitempty"` // version fixed when the first script after approval was decided
 	Params   map[string]string `json:"params,omitempty"`
@@ -83,6 +84,29 @@ func (h *Host) Clone() *Host {
 	c.Options = slices.Clone(h.Options)
 	c.Ticket = h.Ticket.clone()
 	return &c
+}
+
+// reserve keeps an address for the host, one of each family; the zero address
+// keeps none.
+func (h *Host) reserve(a netip.Addr) {
+	switch {
+	case !a.IsValid():
+		h.Address, h.Address6 = a, a
+	case a.Is6():
+		h.Address6 = a
+	default:
+		h.Address = a
+	}
+}
+
+// Reserved are the addresses that are kept for the host.
+func (h *Host) Reserved() (out []netip.Addr) {
+	for _, a := range []netip.Addr{h.Address, h.Address6} {
+		if a.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // HasMAC reports whether m is one of the host's addresses.

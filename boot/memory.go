@@ -140,10 +140,20 @@ type view struct {
 	last func(MAC) time.Time
 }
 
+// poolOf names the pool of a network that an address is in: one for each family.
+func poolOf(network string, a netip.Addr) string {
+	if a.Is6() {
+		return network + " (IPv6)"
+	}
+	return network
+}
+
+func (n *Network) pool() string { return poolOf(n.Name, n.Subnet.Addr()) }
+
 func (v view) Candidates(n *Network, holder string, known bool) (addrs []netip.Addr, probing bool) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
-	p := v.m.pools[n.Name]
+	p := v.m.pools[n.pool()]
 	if p == nil {
 		return nil, false
 	}
@@ -154,7 +164,7 @@ func (v view) Candidates(n *Network, holder string, known bool) (addrs []netip.A
 func (v view) Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
-	p := v.m.pools[network]
+	p := v.m.pools[poolOf(network, a)]
 	if p == nil {
 		return Hold{}, false
 	}
@@ -172,7 +182,7 @@ func (v view) Room(n *Network) Room {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	var r Room
-	if p := v.m.pools[n.Name]; p != nil && n.UnknownShare > 0 && n.UnknownShare < 100 {
+	if p := v.m.pools[n.pool()]; p != nil && n.UnknownShare > 0 && n.UnknownShare < 100 {
 		r.Limit = max(1, len(p.expires)*n.UnknownShare/100)
 		r.Full = p.strangers(v.now) >= r.Limit
 	}
@@ -221,7 +231,7 @@ func (v view) LastSeen(m MAC) time.Time { return v.last(m) }
 func (m *memory) hold(h Hold, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pools[h.Network]
+	p := m.pools[poolOf(h.Network, h.Addr)]
 	return p == nil || p.hold(h, now)
 }
 
@@ -264,7 +274,7 @@ func (m *memory) clean(network string, addrs []netip.Addr, now time.Time) {
 func (m *memory) taken(network string, a netip.Addr, until time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pools[network]
+	p := m.pools[poolOf(network, a)]
 	if p == nil {
 		return
 	}
@@ -283,7 +293,7 @@ func (m *memory) skip(spots []Spot, now time.Time) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, x := range spots {
-		p := m.pools[x.Network]
+		p := m.pools[poolOf(x.Network, x.Addr)]
 		if p == nil {
 			continue
 		}
@@ -299,13 +309,13 @@ func (m *memory) skip(spots []Spot, now time.Time) (news bool) {
 // by one commit: what it says is a hint, and the next decision of the same
 // group must see it.
 func (m *memory) settle(d *Decision, p *Policy, now time.Time) {
-	if len(d.Writes.Leases) == 0 && d.Drop == "" && d.Enrolls == "" {
+	if len(d.Writes.Leases) == 0 && d.Drop == "" && len(d.Drops) == 0 && d.Enrolls == "" {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, l := range d.Writes.Leases {
-		if p := m.pools[l.Network]; p != nil {
+		if p := m.pools[poolOf(l.Network, l.Addr)]; p != nil {
 			p.lease(l.Addr, l.Expires, l.strange() && l.Active(now))
 		}
 	}
@@ -323,9 +333,11 @@ func (m *memory) settle(d *Decision, p *Policy, now time.Time) {
 		b.fill(enrollRate, enrollBurst, now)
 		b.left--
 	}
-	if d.Drop != "" {
+	for _, holder := range append(d.Drops, d.Drop) {
 		for _, p := range m.pools {
-			p.drop(d.Drop)
+			if holder != "" {
+				p.drop(holder)
+			}
 		}
 	}
 }
@@ -347,12 +359,12 @@ func (e *Engine) Pools() []PoolStatus {
 	e.mem.mu.Lock()
 	defer e.mem.mu.Unlock()
 	var out []PoolStatus
-	for i := range p.Networks {
-		x := e.mem.pools[p.Networks[i].Name]
+	for n := range p.all() {
+		x := e.mem.pools[n.pool()]
 		if x == nil || len(x.expires) == 0 {
 			continue
 		}
-		s := PoolStatus{Network: p.Networks[i].Name, Size: len(x.expires), Offered: len(x.holds), Unknown: x.strangers(now), Lost: x.dropped}
+		s := PoolStatus{Network: n.pool(), Size: len(x.expires), Offered: len(x.holds), Unknown: x.strangers(now), Lost: x.dropped}
 		for _, t := range x.expires {
 			if t > now.Unix() {
 				s.Leased++

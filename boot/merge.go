@@ -66,6 +66,9 @@ func (a *applying) merge(o Merge) error {
 		if !h.Address.IsValid() {
 			h.Address = other.Address
 		}
+		if !h.Address6.IsValid() {
+			h.Address6 = other.Address6
+		}
 		if h.BoundPort == "" {
 			h.BoundPort = other.BoundPort
 		}

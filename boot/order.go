@@ -436,9 +436,9 @@ func (a *applying) checkFree(h *Host, taken map[string]*Host) error {
 	if err := check("name "+h.Name, o, err); err != nil {
 		return err
 	}
-	if h.Address.IsValid() {
-		o, err := a.v.HostByAddress(h.Address)
-		if err := check("address "+h.Address.String(), o, err); err != nil {
+	for _, x := range h.Reserved() {
+		o, err := a.v.HostByAddress(x)
+		if err := check("address "+x.String(), o, err); err != nil {
 			return err
 		}
 	}
@@ -493,18 +493,22 @@ func KnownHost(v Reader, h *Host) (*Host, error) {
 
 // checkAddress refuses a reservation that no network could ever give.
 func (a *applying) checkAddress(h *Host) error {
-	if !h.Address.IsValid() {
-		return nil
-	}
-	for _, n := range a.p.Networks {
-		if n.Subnet.Contains(h.Address) {
-			if why := n.Unusable(h.Address); why != "" {
-				return OrderError("address %s cannot be reserved on network %s: %s", h.Address, n.Name, why)
+	for _, x := range h.Reserved() {
+		found := false
+		for n := range a.p.all() {
+			if !n.Subnet.Contains(x) {
+				continue
 			}
-			return nil
+			if why := n.Unusable(x); why != "" {
+				return OrderError("address %s cannot be reserved on network %s: %s", x, n.Name, why)
+			}
+			found = true
+		}
+		if !found {
+			return OrderError("address %s is in no configured network", x)
 		}
 	}
-	return OrderError("address %s is in no configured network", h.Address)
+	return nil
 }
 
 func (a *applying) setHost(o SetHost) error {
@@ -536,11 +540,11 @@ func (a *applying) setHost(o SetHost) error {
 			what = append(what, "serial "+h.Serial)
 		}
 		if o.Address != nil {
-			h.Address = *o.Address
+			h.reserve(*o.Address)
 			if err := a.checkAddress(h); err != nil {
 				return err
 			}
-			what = append(what, "address "+orNone(strings.TrimPrefix(h.Address.String(), "invalid IP")))
+			what = append(what, "address "+orNone(strings.TrimPrefix(o.Address.String(), "invalid IP")))
 		}
 		if o.Template != nil {
 			if err := a.assign(h, *o.Template); err != nil {

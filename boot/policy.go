@@ -4,6 +4,7 @@
 package boot
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ type Policy struct {
 	Loaders   map[Platform]string
 	Signed    map[Platform]SignedPair // pairs that are there
 	Key       Key
+	DUID      string // ours in DHCPv6, hexadecimal
 	HTTPPort  uint16 // of boot URLs; 80 is left out of them
 	HTTPSPort uint16 // 0: not served
 }
@@ -76,6 +78,19 @@ const (
 	LoaderShim = "shim"
 	LoaderIPXE = "ipxe"
 )
+
+// all are the networks of both families.
+func (p *Policy) all() iter.Seq[*Network] {
+	return func(yield func(*Network) bool) {
+		for _, l := range [][]Network{p.Networks, p.Networks6} {
+			for i := range l {
+				if !yield(&l[i]) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // probes reports a network whose free addresses are probed before an offer.
 func (n *Network) probes() bool { return n.Probe && n.Mode == Full && n.Server.IsValid() }
@@ -159,14 +174,16 @@ func (e *Enroll) shared(m MAC) bool {
 // Find returns the network a request belongs to: by its relay's subnet, else
 // by the interface it arrived on. A relayed request from an address that is
 // nobody's relay finds nothing.
-func (p *Policy) Find(l Link) *Network {
+func (p *Policy) Find(l Link) *Network { return networkFor(p.Networks, l) }
+
+func networkFor(networks []Network, l Link) *Network {
 	if l.Relay.IsValid() && !l.Relay.IsUnspecified() {
 		at := l.Subnet
 		if !at.IsValid() {
 			at = l.Relay
 		}
-		for i := range p.Networks {
-			n := &p.Networks[i]
+		for i := range networks {
+			n := &networks[i]
 			if !n.Subnet.IsValid() || !n.Subnet.Contains(at) {
 				continue
 			}
@@ -182,8 +199,8 @@ func (p *Policy) Find(l Link) *Network {
 	// of, else the one whose address was spoken to, else the first.
 	var found *Network
 	best := 0
-	for i := range p.Networks {
-		n := &p.Networks[i]
+	for i := range networks {
+		n := &networks[i]
 		if n.Interface != l.Interface {
 			continue
 		}
@@ -238,8 +255,7 @@ func containsAddr(l []netip.Addr, a netip.Addr) bool {
 // boot files leave only for a network that is configured, and only by the
 // interface it is on where the front knows which that is.
 func (p *Policy) Serves(l Link, src netip.Addr) *Network {
-	for i := range p.Networks {
-		n := &p.Networks[i]
+	for n := range p.all() {
 		switch {
 		case n.Mode == Off, !n.Subnet.IsValid(), !n.Subnet.Contains(src):
 		case l.Interface != "" && n.Interface != "" && l.Interface != n.Interface:

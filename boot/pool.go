@@ -67,17 +67,31 @@ func (e *ends) Pop() any {
 	return last
 }
 
-// Size counts the addresses of a range; 0 if it is not a plain IPv4 run.
+// Size counts the addresses of a range, up to 1<<63; 0 if it is no run of
+// addresses of one family and, in IPv6, of one /64.
 func (r Range) Size() uint64 {
-	if !r.From.Is4() || !r.To.Is4() || r.To.Less(r.From) {
+	if !r.From.IsValid() || r.From.BitLen() != r.To.BitLen() || r.To.Less(r.From) || high(r.From) != high(r.To) {
 		return 0
 	}
-	return uint64(v4(r.To)) - uint64(v4(r.From)) + 1
+	return min(low(r.To)-low(r.From), 1<<63-1) + 1
 }
 
-func v4(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
+// high and low are the halves of an address; IPv4 has the low one alone.
+func high(a netip.Addr) uint64 {
+	if a.Is4() {
+		return 0
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[:8])
+}
+
+func low(a netip.Addr) uint64 {
+	if a.Is4() {
+		b := a.As4()
+		return uint64(binary.BigEndian.Uint32(b[:]))
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[8:])
 }
 
 func newPool(ranges []Range) *pool {
@@ -85,7 +99,7 @@ func newPool(ranges []Range) *pool {
 	var n uint64
 	for _, r := range ranges {
 		p.first = append(p.first, uint32(n))
-		n = min(n+r.Size(), MaxPool)
+		n = min(n+min(r.Size(), MaxPool), MaxPool)
 	}
 	p.expires = make([]int64, n)
 	p.heap = make([]uint32, n)
@@ -102,9 +116,9 @@ func newPool(ranges []Range) *pool {
 
 func (p *pool) slot(a netip.Addr) (uint32, bool) {
 	for i, r := range p.ranges {
-		if r.Contains(a) && a.Is4() {
-			s := p.first[i] + v4(a) - v4(r.From)
-			return s, int(s) < len(p.expires)
+		if r.Contains(a) {
+			s := uint64(p.first[i]) + low(a) - low(r.From)
+			return uint32(s), s < uint64(len(p.expires))
 		}
 	}
 	return 0, false
@@ -115,9 +129,16 @@ func (p *pool) addr(slot uint32) netip.Addr {
 	for p.first[i] > slot {
 		i--
 	}
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], v4(p.ranges[i].From)+slot-p.first[i])
-	return netip.AddrFrom4(b)
+	from := p.ranges[i].From
+	n := low(from) + uint64(slot-p.first[i])
+	if from.Is4() {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(n))
+		return netip.AddrFrom4(b)
+	}
+	b := from.As16()
+	binary.BigEndian.PutUint64(b[8:], n)
+	return netip.AddrFrom16(b)
 }
 
 func (p *pool) less(a, b uint32) bool {

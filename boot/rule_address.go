@@ -23,6 +23,9 @@ func ruleAddress(t *turn) (bool, error) {
 		return false, nil
 	}
 	n, in := t.net, t.in
+	if t.six() {
+		return t.address6()
+	}
 	if !n.Addresses() {
 		// A proxy answers discovery on port 67 and requests on 4011; a REQUEST
 		// on 67 is the other server's, and a NAK would end that boot.
@@ -416,6 +419,9 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 // rapid reports a DISCOVER that may be answered with an ACK (RFC 4039): the
 // client asks for it, and this network has no other server.
 func (t *turn) rapid() bool {
+	if t.six() {
+		return t.in.Step == Solicit && t.in.Want.Rapid && t.net != nil && t.net.RapidCommit
+	}
 	return t.in.Step == Discover && t.in.Want.Rapid && len(t.link) > 0 && !slices.ContainsFunc(t.link, func(n *Network) bool { return !n.RapidCommit })
 }
 

@@ -13,6 +13,8 @@ func (t *turn) proves() bool {
 		// A REQUEST that names another server chose that one.
 		return t.net.Addresses() && t.in.Step == Selecting && t.ours(t.in.Want.Server) || t.rapid() ||
 			t.net.Mode == Full && t.net.InRange(t.in.Want.Addr) && (t.in.Step == InitReboot || t.in.Step == Renew)
+	case DHCP6:
+		return t.net.Addresses() && (t.in.Step == Selecting && t.in.Want.ServerID == t.p.DUID || t.rapid())
 	case Proxy4:
 		return t.in.Step != Discover
 	default:

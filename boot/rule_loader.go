@@ -38,6 +38,11 @@ func ruleLoader(t *turn) (bool, error) {
 	case Ack:
 		r.Boot = info
 		t.d.Reply = r
+	case Answer6:
+		if t.in.Step != Release && t.in.Step != Decline && t.in.Step != Confirm {
+			r.Boot = info
+			t.d.Reply = r
+		}
 	}
 	return true, nil
 }
@@ -62,6 +67,11 @@ func (t *turn) bootInfo() *BootInfo {
 		info.File = url + scriptFile
 		t.why("script for iPXE")
 		return fit(t, info)
+	}
+	if t.plat == PiPlatform && t.six() {
+		info.Class, info.File = PXE, "tftp://["+t.net.Server.String()+"]/"
+		t.note("its files, over TFTP")
+		return info
 	}
 	if t.plat == PiPlatform {
 		// It reads no file name: files come by serial number over TFTP.
@@ -107,6 +117,13 @@ func (t *turn) bootInfo() *BootInfo {
 			info.VendorClass = cleanText(t.in.Firmware.VendorClass, 64)
 		}
 	}
+	if t.six() {
+		if info.Class == PXE {
+			info.File = "tftp://[" + t.net.Server.String() + "]/" + info.File
+		}
+		t.why("%s", loader)
+		return info
+	}
 	if info.Class == PXE && t.net.Menu != nil && t.in.Via != Proxy4 {
 		// Never to iPXE: it asks for its menu again and again.
 		info.Menu = t.net.Menu
@@ -123,7 +140,7 @@ func (t *turn) bootInfo() *BootInfo {
 }
 
 func fit(t *turn, info *BootInfo) *BootInfo {
-	if len(info.File) > headerFile {
+	if len(info.File) > headerFile && !t.six() {
 		t.why("path of %d bytes is longer than the %d that DHCP holds", len(info.File), headerFile)
 		return nil
 	}

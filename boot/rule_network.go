@@ -4,7 +4,11 @@ package boot
 
 func ruleNetwork(t *turn) (bool, error) {
 	if t.dhcp() {
-		t.net = t.p.Find(t.in.Link)
+		networks := t.p.Networks
+		if t.six() {
+			networks = t.p.Networks6
+		}
+		t.net = networkFor(networks, t.in.Link)
 		if t.net == nil {
 			if t.in.Link.Relay.IsValid() && !t.in.Link.Relay.IsUnspecified() {
 				return t.ignore("no configured network serves relay %s", t.in.Link.Relay)
@@ -23,7 +27,7 @@ func ruleNetwork(t *turn) (bool, error) {
 		if src := t.in.Source.Addr(); t.in.Via == Proxy4 && src.IsValid() && !src.IsUnspecified() && !t.net.Subnet.Contains(src) {
 			return t.ignore("%s is in no subnet of %s", src, t.net.Name)
 		}
-		if t.net.Addresses() {
+		if t.net.Addresses() && !t.six() {
 			t.link = t.p.link(t.net)
 			if n := t.within(t.in.Want.Addr); n != nil && t.in.Step != Discover {
 				t.net = n

@@ -53,7 +53,7 @@ func (t *turn) bySource() error {
 		return err
 	}
 	if l.Active(t.in.At) && l.Kind != Declined {
-		if m, err := ParseMAC(l.Holder); err == nil {
+		if m := l.MAC; !m.IsZero() {
 			t.id.MAC, t.lessee = m, l.Host
 			t.why("%s is leased to %s", src, m)
 			return nil

@@ -100,6 +100,21 @@ func (w *world) play(line string) (_ []string, err error) {
 			}
 		}
 		w.policy.Networks = append(w.policy.Networks, n)
+	case words[0] == "network6": // network6 NAME IFACE MODE ADDRESS/LEN RANGE [delegate=PREFIX+LEN]
+		p := netip.MustParsePrefix(words[4])
+		n := boot.Network{Name: words[1], Interface: words[2], Mode: boot.Mode(words[3]), Server: p.Addr(), Subnet: p.Masked(), Lease: time.Hour, DNS: []netip.Addr{p.Addr()}, Domain: "lab.example",
+			RapidCommit: slices.Contains(words, "rapid"), HTTPS: slices.Contains(words, "https")}
+		from, to, _ := strings.Cut(words[5], "-")
+		n.Ranges = []boot.Range{{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}}
+		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
+		for _, r := range list(kv["relays"]) {
+			n.Relays = append(n.Relays, netip.MustParseAddr(r))
+		}
+		if d, l, ok := strings.Cut(kv["delegate"], "+"); ok {
+			n.Delegated = netip.MustParsePrefix(d)
+			n.DelegatedLen, _ = strconv.Atoi(l)
+		}
+		w.policy.Networks6, w.policy.DUID = append(w.policy.Networks6, n), "0004beef"
 	case words[0] == "class": // class NAME STYLE vendor= user= oui= option=
 		c := boot.ClientClass{Name: words[1], Match: boot.ClassMatch{VendorClass: list(kv["vendor"]), UserClass: list(kv["user"]), OUI: list(kv["oui"])}, Echo: slices.Contains(words, "echo")}
 		if len(words) > 2 && words[2] != "echo" {
@@ -176,6 +191,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		return nil, w.store.Update(w.ctx, func(tx boot.Tx) error { return tx.PutLease(l) })
 	case words[0] == "diagnose": // diagnose MAC|HOST
 		w.engine.Now = func() time.Time { return w.now }
+		w.engine.Told()
 		var h *boot.Host
 		if err := w.engine.View(w.ctx, func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, words[1]); return err }); err != nil {
 			return nil, err
@@ -302,6 +318,9 @@ func (w *world) host(words []string, kv map[string]string) error {
 	if kv["address"] != "" {
 		h.Address = netip.MustParseAddr(kv["address"])
 	}
+	if kv["address6"] != "" {
+		h.Address6 = netip.MustParseAddr(kv["address6"])
+	}
 	if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
 		return err
 	}
@@ -390,6 +409,40 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		in.Link.Interface = kv["iface"]
 	}
 	switch in.Via {
+	case boot.DHCP6:
+		in.Step, in.ID.MAC, in.ID.DUID = boot.Step(words[1]), mac, kv["duid"]
+		in.Link.Subnet = addr("link")
+		f := &in.Firmware
+		f.VendorClass, f.IPXE = kv["class"], slices.Contains(words, "ipxe")
+		if kv["arch"] != "" {
+			n, err := strconv.Atoi(kv["arch"])
+			if err != nil {
+				return nil, err
+			}
+			f.Arch = boot.Arch(n)
+		}
+		in.Want.Rapid = slices.Contains(words, "rapid")
+		if in.Want.ServerID = kv["server"]; kv["server"] == "ours" {
+			in.Want.ServerID = w.policy.DUID
+		}
+		for _, k := range []string{"ia", "pd"} { // ID[:ADDRESS[+ADDRESS]],…
+			for _, x := range list(kv[k]) {
+				id, has, _ := strings.Cut(x, "=")
+				n, err := strconv.ParseUint(id, 16, 32)
+				if err != nil {
+					return nil, err
+				}
+				ia := boot.IA{ID: uint32(n), Prefix: k == "pd"}
+				for _, a := range strings.FieldsFunc(has, func(r rune) bool { return r == '+' }) {
+					p, err := netip.ParsePrefix(a)
+					if err != nil {
+						p = netip.PrefixFrom(netip.MustParseAddr(a), 128)
+					}
+					ia.Has = append(ia.Has, p)
+				}
+				in.Want.IAs = append(in.Want.IAs, ia)
+			}
+		}
 	case boot.DHCP4, boot.Proxy4:
 		in.Step, in.ID.MAC = boot.Step(words[1]), mac
 		in.Want.Addr, in.Want.Server = addr("want"), addr("server")
@@ -441,8 +494,12 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		}
 		in.Want.Path = strings.ReplaceAll(words[1], "$token", tok)
 		in.Source = netip.AddrPortFrom(addr("from"), 1024)
-		in.Link.Local = w.policy.Networks[0].Server
-		for _, n := range w.policy.Networks {
+		networks := w.policy.Networks
+		if in.Source.Addr().Is6() {
+			networks = w.policy.Networks6
+		}
+		in.Link.Local = networks[0].Server
+		for _, n := range networks {
 			if n.Interface == in.Link.Interface {
 				in.Link.Local = n.Server
 				break
@@ -477,6 +534,9 @@ func (w *world) show(d boot.Decision) ([]string, error) {
 	out = append(out, "why "+d.WhyLine())
 	if d.Hold != nil {
 		out = append(out, fmt.Sprintf("hold %s for %s", d.Hold.Addr, d.Hold.Holder))
+	}
+	for _, h := range d.Holds {
+		out = append(out, fmt.Sprintf("hold %s for %s", h.Addr, h.Holder))
 	}
 	for _, n := range d.Notices {
 		out = append(out, fmt.Sprintf("notice %s %s", n.Kind, n.Text))
@@ -572,6 +632,27 @@ func (w *world) reply(d boot.Decision) string {
 		return "ack" + dhcp(x.Grant, x.Boot, x.Options)
 	case boot.Nak:
 		return "nak " + x.Message
+	case boot.Answer6:
+		s := map[bool]string{true: "advertise", false: "reply"}[x.Advertise]
+		if x.Rapid {
+			s = "rapid reply"
+		}
+		if x.Status != nil {
+			s += fmt.Sprintf(", status %d: %s", x.Status.Code, x.Status.Text)
+		}
+		for _, b := range x.IAs {
+			s += fmt.Sprintf(", %s%x", map[bool]string{true: "pd ", false: "ia "}[b.Prefix], b.ID)
+			for _, l := range b.Leases {
+				s += fmt.Sprintf(" %s for %s", strings.TrimSuffix(l.Prefix.String(), "/128"), l.Valid)
+			}
+			if b.Status != nil {
+				s += fmt.Sprintf(" status %d (%s)", b.Status.Code, b.Status.Text)
+			}
+		}
+		if x.Boot != nil {
+			s += fmt.Sprintf(", %s: %s", x.Boot.Class, w.note(x.Boot.File))
+		}
+		return s
 	case boot.File:
 		s := fmt.Sprintf("file %s %s", x.Ref.Kind, x.Ref.Name)
 		if x.Ref.Template != nil {

@@ -67,7 +67,7 @@ func (r records) HostByDUID(s string) (*boot.Host, error) {
 }
 
 func (r records) HostByAddress(a netip.Addr) (*boot.Host, error) {
-	return r.hostBy(tabHostAddr, a.AsSlice(), func(h *boot.Host) bool { return h.Address == a })
+	return r.hostBy(tabHostAddr, a.AsSlice(), func(h *boot.Host) bool { return a.IsValid() && (h.Address == a || h.Address6 == a) })
 }
 
 func (r records) HostByPort(s string) (*boot.Host, error) {
@@ -290,8 +290,8 @@ func hostKeys(h *boot.Host) []struct {
 	if h.BoundPort != "" {
 		keys = append(keys, entry{tabHostPort, []byte(h.BoundPort), "switch port " + h.BoundPort})
 	}
-	if h.Address.IsValid() {
-		keys = append(keys, entry{tabHostAddr, h.Address.AsSlice(), "address " + h.Address.String()})
+	for _, a := range h.Reserved() {
+		keys = append(keys, entry{tabHostAddr, a.AsSlice(), "address " + a.String()})
 	}
 	return keys
 }
