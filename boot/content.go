@@ -61,6 +61,8 @@ type Machine struct {
 	BaseURL     string // http://server/boot/<token>
 	ScriptURL   string // the script that asks again
 	ReportURL   string
+	LogHost     string // where its log may go (syslog); "" where nobody listens
+	LogPort     int
 	Boot        int
 	HoldSeconds int // until the holding script boots the local disk; 0 waits for ever
 	WaitSeconds int // until it asks again

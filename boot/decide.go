@@ -55,6 +55,7 @@ var rules = []struct {
 	{"class", ruleClass},         // what kind of client
 	{"identify", ruleIdentify},   // which host
 	{"handshake", ruleHandshake}, // HTTPS that failed before it asked anything
+	{"log", ruleLog},             // a line of a machine's log
 	{"enroll", ruleEnroll},       // put an unknown boot client on the roll
 	{"template", ruleTemplate},   // what it would boot
 	{"approve", ruleApprove},     // may it

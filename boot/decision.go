@@ -165,8 +165,9 @@ type Options struct {
 	Routers []netip.Addr
 	DNS     []netip.Addr
 	Domain  string
-	Name    string   // option 12
-	Extra   []Option // what the operator wants sent, by code; it replaces the above
+	Name    string     // option 12
+	Log     netip.Addr // option 7
+	Extra   []Option   // what the operator wants sent, by code; it replaces the above
 }
 
 // BootInfo is the boot part of a DHCP reply.

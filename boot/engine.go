@@ -53,6 +53,7 @@ type Engine struct {
 	setting sync.Mutex // one policy change at a time
 	mem     *memory
 	Log     *RequestLog
+	Lines   *RequestLog // what machines log themselves; a set of rings of its own, so that it pushes out no request
 
 	// Now is the clock of orders and findings; requests bring their own.
 	Now func() time.Time
@@ -77,7 +78,7 @@ var ErrBusy = errors.New("too many clients want the same addresses")
 // SetPolicy. Close stops it; the store is the caller's to close.
 func NewEngine(store Store, requests *RequestLog, log *slog.Logger) *Engine {
 	ctx, cancel := context.WithCancel(context.Background())
-	e := &Engine{store: store, log: log, mem: newMemory(), Log: requests, Now: time.Now,
+	e := &Engine{store: store, log: log, mem: newMemory(), Log: requests, Lines: NewLineLog(nil), Now: time.Now,
 		notices: make(chan Event, 256), checks: make(chan Check, 1024), rivals: make(chan Rival, 64), stop: cancel, done: make(chan struct{}), running: transfers{all: map[*Transfer]struct{}{}}}
 	e.policy.Store(&Policy{})
 	go e.tellNotices(ctx)
@@ -491,6 +492,12 @@ func (e *Engine) after(in Sighting, d *Decision) {
 	if d.Network == "" && (in.Via == DHCP4 || in.Via == DHCP6) {
 		return // another interface's traffic, overheard by the wildcard socket
 	}
+	if in.Step == LogLine {
+		if _, known := d.Reply.(Done); known && in.Line != nil {
+			e.Lines.Add(e.request(in, d))
+		}
+		return // a stranger's line leaves no trace but a count
+	}
 	switch d.Reply.(type) {
 	case File, Script:
 		return // Done tells it, with bytes
@@ -616,6 +623,9 @@ func (e *Engine) request(in Sighting, d *Decision) Request {
 	}
 	if r.MAC.IsZero() {
 		r.MAC = in.ID.MAC
+	}
+	if in.Line != nil {
+		r.Line, r.Why = in.Line.clean(), "" // the same with every line of an hour
 	}
 	if d.Host != nil {
 		r.Host, r.Name = d.Host.ID, d.Host.Name

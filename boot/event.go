@@ -54,6 +54,7 @@ const (
 	BootScript       EventKind = "boot.script"
 	BootReport       EventKind = "boot.report"
 	BootStopped      EventKind = "boot.stopped" // a machine fell silent on its way
+	BootTrouble      EventKind = "boot.trouble" // it logs an error
 	HostParked       EventKind = "host.parked"  // it boots and boots and reports nothing
 	TicketArm        EventKind = "ticket.armed"
 	TicketUsed       EventKind = "ticket.spent"

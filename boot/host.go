@@ -56,6 +56,7 @@ type Host struct {
 	Boots     uint32     `json:"boots,omitempty"`      // a boot is numbered by its first script
 	Stage     string     `json:"stage,omitempty"`      // last stage the machine itself reported
 	Reports   int        `json:"reports,omitempty"`    // of this boot that became events
+	Trouble   *Severity  `json:"trouble,omitempty"`    // of the worst log line of this boot that became an event
 	Class     string     `json:"class,omitempty"`      // vendor class of its firmware
 	Port      string     `json:"port,omitempty"`       // switch port, by option 82
 	BoundPort string     `json:"bound_port,omitempty"` // whatever asks on this switch port is this host

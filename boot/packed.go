@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+	"unsafe"
 )
 
 // packed is one entry of a machine's ring. What two entries share when the second
@@ -18,6 +19,9 @@ type packed struct {
 	last     int64 // of the repetitions, Unix nanoseconds
 }
 
+// size is what it takes, about.
+func (p *packed) size() int { return cap(p.b) + int(unsafe.Sizeof(*p)) }
+
 func pack(r *Request, buf []byte) packed {
 	b := buf[:0]
 	text := func(s string) {
@@ -27,6 +31,15 @@ func pack(r *Request, buf []byte) packed {
 		text(s)
 	}
 	b = binary.AppendUvarint(b, uint64(r.Boot))
+	if l := r.Line; l == nil {
+		b = append(b, 0)
+	} else {
+		b = append(b, 1+byte(l.Severity))
+		text(l.Facility)
+		text(l.App)
+		text(l.Text)
+		b = binary.AppendUvarint(b, uint64(l.Cut))
+	}
 	shared := len(b)
 	text(r.Name)
 	text(r.Network)
@@ -69,6 +82,10 @@ func (p *packed) unpack() (r Request) {
 	number() // shared
 	r.Via, r.Step, r.Path, r.Reply, r.Got, r.Outcome, r.Why = Via(text()), Step(text()), text(), text(), text(), text(), text()
 	r.Boot = uint32(number())
+	severity := b[0]
+	if b = b[1:]; severity > 0 {
+		r.Line = &Line{Severity: Severity(severity - 1), Facility: text(), App: text(), Text: text(), Cut: int(number())}
+	}
 	r.Name, r.Network, r.Class = text(), text(), Class(text())
 	r.Source, _ = netip.AddrFromSlice([]byte(text()))
 	b = b[copy(r.MAC[:], b):]

@@ -12,7 +12,7 @@ import (
 func TestPackedKeepsEverything(t *testing.T) {
 	at := time.Date(2026, 3, 4, 12, 0, 0, 5, time.UTC)
 	r := Request{Seq: 7, At: at, Host: 9, Name: "web1", MAC: MAC{1, 2, 3, 4, 5, 6}, Source: netip.MustParseAddr("fd77::1"), Network: "lab", Via: HTTP, Step: Fetch,
-		Class: IPXE, Path: "boot/x", Reply: "file", Got: "vmlinuz", Outcome: "complete", Bytes: 1 << 40, Took: time.Minute, Boot: 3, Why: "because", Repeated: 2, Last: at.Add(time.Hour)}
+		Class: IPXE, Path: "boot/x", Reply: "file", Got: "vmlinuz", Outcome: "complete", Bytes: 1 << 40, Took: time.Minute, Boot: 3, Why: "because", Line: &Line{Crit, "daemon", "init", "text", 4}, Repeated: 2, Last: at.Add(time.Hour)}
 	for v, i := reflect.ValueOf(r), 0; i < v.NumField(); i++ {
 		if v.Field(i).IsZero() {
 			t.Errorf("the test leaves %s empty", v.Type().Field(i).Name)

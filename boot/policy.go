@@ -24,6 +24,7 @@ type Policy struct {
 	DUID      string // ours in DHCPv6, hexadecimal
 	HTTPPort  uint16 // of boot URLs; 80 is left out of them
 	HTTPSPort uint16 // 0: not served
+	LogPort   uint16 // where log lines are taken; 0: nowhere
 }
 
 // Mode is how a network gives addresses.

@@ -31,22 +31,32 @@ type Request struct {
 	Took     time.Duration `json:"took,omitempty"` // nanoseconds
 	Boot     uint32        `json:"boot,omitempty"`
 	Why      string        `json:"why,omitempty"`
+	Line     *Line         `json:"line,omitempty"`     // of the machine's own log
 	Repeated int           `json:"repeated,omitempty"` // the same again, this many times
 	Last     time.Time     `json:"last,omitzero"`      // of the repetitions
 }
 
-const (
-	perMachine  = 64
-	maxMachines = 16384
-	tailLen     = 4096
-	maxEntries  = 1 << 17 // over all machines; a flood of MACs pushes out the oldest
+// bounds of a log. Over all machines the newest stay, by machine: a flood of
+// MACs pushes out whole ones.
+type bounds struct {
+	perMachine, machines, entries, bytes, tail int
+}
+
+var (
+	requestBounds = bounds{perMachine: 64, machines: 16384, entries: 1 << 17, bytes: 128 << 20, tail: 4096}
+	// An installer talks more in a minute than firmware in a year, in lines of up
+	// to MaxLine.
+	lineBounds = bounds{perMachine: 256, machines: 4096, entries: 1 << 17, bytes: 16 << 20, tail: 1024}
 )
 
 // RequestLog is safe for concurrent use.
 type RequestLog struct {
+	most     bounds
 	mu       sync.Mutex
 	seq      uint64
 	entries  int
+	bytes    int
+	pushed   uint64
 	machines map[who]*list.Element // of *machineLog, most recent first
 	lru      *list.List
 	tail     []Request // ring of the newest over all machines
@@ -70,21 +80,26 @@ type machineLog struct {
 	next int
 }
 
+// newest is in front of the place that is written next; where that is the
+// first, at the end.
 func (m *machineLog) newest() *packed {
 	if len(m.ring) == 0 {
 		return nil
 	}
-	if len(m.ring) < perMachine {
-		return &m.ring[len(m.ring)-1]
-	}
-	return &m.ring[(m.next+perMachine-1)%perMachine]
+	return &m.ring[(m.next+len(m.ring)-1)%len(m.ring)]
 }
 
 // NewRequestLog returns an empty log. sink, if not nil, is called with every
 // entry under the lock and must not block; it returns false when it dropped
 // the entry, which is counted.
-func NewRequestLog(sink func(Request) bool) *RequestLog {
-	return &RequestLog{machines: map[who]*list.Element{}, lru: list.New(), changed: make(chan struct{}), sink: sink}
+func NewRequestLog(sink func(Request) bool) *RequestLog { return newLog(requestBounds, sink) }
+
+// NewLineLog is the same for what machines log themselves: more a machine, and
+// less in all.
+func NewLineLog(sink func(Request) bool) *RequestLog { return newLog(lineBounds, sink) }
+
+func newLog(most bounds, sink func(Request) bool) *RequestLog {
+	return &RequestLog{most: most, machines: map[who]*list.Element{}, lru: list.New(), changed: make(chan struct{}), sink: sink}
 }
 
 func (r *Request) key() who {
@@ -110,13 +125,6 @@ func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
 	if e == nil {
 		e = l.lru.PushFront(&machineLog{key: k})
 		l.machines[k] = e
-		for l.lru.Len() > maxMachines || l.entries > maxEntries {
-			old := l.lru.Back()
-			l.lru.Remove(old)
-			m := old.Value.(*machineLog)
-			l.entries -= len(m.ring)
-			delete(l.machines, m.key)
-		}
 	} else {
 		l.lru.MoveToFront(e)
 	}
@@ -128,17 +136,23 @@ func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
 		// line, not the whole of its history.
 		prev.repeated++
 		prev.last = r.At.UnixNano()
-	} else if len(m.ring) < perMachine {
+	} else if len(m.ring) < l.most.perMachine {
 		m.ring = append(m.ring, entry)
 		l.entries++
+		l.bytes += entry.size()
 	} else {
+		l.bytes += entry.size() - m.ring[m.next].size()
 		m.ring[m.next] = entry
-		m.next = (m.next + 1) % perMachine
+		m.next = (m.next + 1) % l.most.perMachine
+		l.pushed++
 	}
-	if len(l.tail) < tailLen {
+	for l.lru.Len() > l.most.machines || l.lru.Len() > 1 && (l.entries > l.most.entries || l.bytes > l.most.bytes) {
+		l.evict(l.lru.Back())
+	}
+	if len(l.tail) < l.most.tail {
 		l.tail = append(l.tail, r)
 	} else {
-		l.tail[(r.Seq-1)%tailLen] = r
+		l.tail[(r.Seq-1)%uint64(l.most.tail)] = r
 	}
 	if sink != nil && !sink(r) {
 		l.dropped++
@@ -149,6 +163,31 @@ func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
 		l.changed = make(chan struct{})
 	}
 	return r.Seq
+}
+
+// evict forgets a machine.
+func (l *RequestLog) evict(e *list.Element) {
+	m := l.lru.Remove(e).(*machineLog)
+	for i := range m.ring {
+		l.bytes -= m.ring[i].size()
+	}
+	l.entries -= len(m.ring)
+	l.pushed += uint64(len(m.ring))
+	delete(l.machines, m.key)
+}
+
+// Seq is the number of the newest entry.
+func (l *RequestLog) Seq() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seq
+}
+
+// Pushed counts entries that newer ones pushed out.
+func (l *RequestLog) Pushed() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pushed
 }
 
 // Machine returns what a MAC (or, without one, a source address) asked, oldest
@@ -196,7 +235,7 @@ func (l *RequestLog) Since(seq uint64) ([]Request, <-chan struct{}) {
 	start := max(seq, l.seq-n)
 	var out []Request
 	for s := start + 1; s <= l.seq; s++ {
-		out = append(out, l.tail[(s-1)%tailLen])
+		out = append(out, l.tail[(s-1)%uint64(l.most.tail)])
 	}
 	l.watched = true
 	return out, l.changed

@@ -162,7 +162,22 @@ func (t *turn) options() Options {
 		}
 	}
 	o.Extra = t.extra()
+	if t.logs() && !slices.ContainsFunc(o.Extra, func(x Option) bool { return x.Code == optLogServers }) {
+		o.Log = t.net.Server
+	}
 	return o
+}
+
+// syslogPort is the one that option 7 means: it has no room for another.
+const (
+	syslogPort    = 514
+	optLogServers = 7
+)
+
+// logs reports a boot client that wants to know where its log may go (RFC 2132
+// 3.9). Where another server gives the addresses, that is its affair.
+func (t *turn) logs() bool {
+	return t.p.LogPort == syslogPort && t.class != Plain && t.net.Addresses() && bytes.IndexByte(t.in.Want.Options, optLogServers) >= 0
 }
 
 // extra is what operators want sent. What is the whole network's goes only to

@@ -94,6 +94,6 @@ func (t *turn) beginBoot() {
 	h := t.host
 	h.Boots++
 	h.Once = ""
-	h.Reports, h.Stage, h.Booted = 0, "", t.in.At.UTC()
+	h.Reports, h.Stage, h.Trouble, h.Booted = 0, "", nil, t.in.At.UTC()
 	t.d.Boot, t.dirty = h.Boots, true
 }

@@ -29,7 +29,7 @@ func ruleReport(t *turn) (bool, error) {
 	if stage == "" {
 		stage = "running"
 	}
-	t.ran()
+	t.ran(t.token.Boot, "it reports")
 	t.closeTicket(stage)
 	if t.token.Boot != t.host.Boots {
 		// A machine of an earlier boot must not speak for the present one.

@@ -210,6 +210,9 @@ func (t *turn) machine(bootTok, reportTok string) Machine {
 		Address: t.in.Source.Addr().String(), Boot: int(t.d.Boot), Params: map[string]string{},
 		UUID: t.id.UUID.String(), Serial: t.id.Serial,
 	}
+	if t.p.LogPort != 0 {
+		m.LogHost, m.LogPort = m.Server, int(t.p.LogPort)
+	}
 	if !t.id.MAC.IsZero() {
 		m.MAC = t.id.MAC.String()
 		b := t.id.MAC

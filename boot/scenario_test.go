@@ -143,6 +143,10 @@ func (w *world) play(line string) (_ []string, err error) {
 		w.policy.Enroll.Rules = append(w.policy.Enroll.Rules, r)
 	case words[0] == "signed": // signed PLATFORM SHIM NEXT
 		w.policy.Signed = map[boot.Platform]boot.SignedPair{boot.Platform(words[1]): {Shim: words[2], Next: words[3]}}
+	case words[0] == "syslog": // syslog PORT: log lines are taken there
+		n, err := strconv.ParseUint(words[1], 10, 16)
+		w.policy.LogPort = uint16(n)
+		return nil, err
 	case words[0] == "loader":
 		w.policy.Loaders[boot.Platform(words[1])] = words[2]
 	case words[0] == "then": // then OUTCOME: of every file and script from here on
@@ -508,6 +512,12 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"]}
 		in.Firmware.PlatformHint = boot.Platform(kv["platform"])
 		in.Want.Head = slices.Contains(words, "head")
+		if in.Via == boot.Syslog { // > syslog SEVERITY TEXT … from= app= facility=
+			in.Step, in.Want, in.Line = boot.LogLine, boot.Want{}, &boot.Line{Facility: kv["facility"], App: kv["app"], Text: strings.Join(words[2:], " ")}
+			if err := in.Line.Severity.UnmarshalText([]byte(words[1])); err != nil {
+				return nil, err
+			}
+		}
 		if in.Want.Path == "handshake" {
 			in.Step, in.Want.Path, in.Fault = boot.Handshake, "", &boot.Fault{Reason: boot.FaultReason(kv["fault"]), Text: "say why; say what to do", Detail: "alert"}
 		}
@@ -613,6 +623,9 @@ func (w *world) reply(d boot.Decision) string {
 		}
 		if o.Server != o.Source {
 			s += fmt.Sprintf(", as server %s", o.Server)
+		}
+		if o.Log.IsValid() {
+			s += fmt.Sprintf(", log to %s", o.Log)
 		}
 		for _, x := range o.Extra {
 			s += ", " + x.String()

@@ -17,6 +17,7 @@ const (
 	Proxy4 Via = "proxy4" // port 4011
 	TFTP   Via = "tftp"
 	HTTP   Via = "http"
+	Syslog Via = "syslog"
 )
 
 // Step is what the request does in its protocol.
@@ -35,6 +36,7 @@ const (
 	Bootp      Step = "bootp" // RFC 951: no message type
 	Fetch      Step = "fetch"
 	Handshake  Step = "handshake" // TLS, that failed
+	LogLine    Step = "log"       // of the machine itself
 )
 
 // Class is what kind of client a request comes from.
@@ -113,6 +115,7 @@ type Sighting struct {
 	Want     Want           `json:"want,omitzero"`
 	Fault    *Fault         `json:"fault,omitempty"` // of a Handshake
 	Facts    *Inventory     `json:"facts,omitempty"` // of a report
+	Line     *Line          `json:"line,omitempty"`  // of a LogLine
 }
 
 // Fault is why a TLS handshake failed.

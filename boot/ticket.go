@@ -245,14 +245,14 @@ func (k *Ticket) delivered(x *Template, boot uint32, file string, whole bool, no
 
 // ran takes note that the boot of a ticket runs: whatever was seen of its
 // transfers, it may have begun to write.
-func (t *turn) ran() {
+func (t *turn) ran(boot uint32, as string) {
 	k := t.host.Ticket
-	if !k.open(t.token.Boot) || k.Ran {
+	if !k.open(boot) || k.Ran {
 		return
 	}
 	k.Ran, t.dirty = true, true
 	if k.count(nil, t.in.At) {
-		t.record(TicketUsed, "%s runs the installation of %s, as it reports: no other boot gets it", t.host.Name, k.Template)
+		t.record(TicketUsed, "%s runs the installation of %s, as %s: no other boot gets it", t.host.Name, k.Template, as)
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	optSubnetMask    = 1
 	optRouter        = 3
 	optDNS           = 6
+	optLogServers    = 7
 	optHostName      = 12
 	optDomain        = 15
 	optVendor43      = 43

@@ -311,6 +311,9 @@ func build4(r *request, d boot.Decision) []byte {
 	w.put(optDNS, addrs(opts.DNS))
 	w.put(optDomain, []byte(opts.Domain))
 	w.put(optHostName, []byte(opts.Name))
+	if opts.Log.IsValid() {
+		w.put(optLogServers, opts.Log.AsSlice())
+	}
 	for _, o := range opts.Extra {
 		w.put(o.Code, o.Data)
 	}
