@@ -75,7 +75,7 @@ fuzz: go ## run every fuzz target for FUZZTIME (20s)
 
 .PHONY: golden
 golden: go ## rewrite the golden files; review the diff
-	MUSTER_GOLDEN=write $(GO) test ./boot ./dhcpd ./templates
+	MUSTER_GOLDEN=write $(GO) test ./boot ./dhcpd ./syslogd ./templates
 
 .PHONY: bench
 bench: root go ## side by side with Kea, dnsmasq, tftpd-hpa, atftpd, nginx (root)

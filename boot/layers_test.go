@@ -33,6 +33,7 @@ var layers = map[string][]string{
 	"dhcpd":             {"boot"},
 	"tftpd":             {"boot"},
 	"httpboot":          {"boot"},
+	"syslogd":           {"boot"},
 	"store":             {"boot"},
 	"store/bolt":        {"boot", "store"},
 	"store/mem":         {"boot", "store"},

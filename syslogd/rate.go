@@ -1,0 +1,113 @@
+// rate.go: how much anybody may say before the engine is asked.
+
+package syslogd
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Rates. A machine's is an installer's worst minute; the one of all together is
+// what a small appliance has to spare for other people's words.
+const (
+	machineRate  = 200
+	machineBurst = 1000
+	totalRate    = 20000
+	maxSources   = 4096
+	strangerTime = time.Second // until a stranger is looked at again
+	sweepGap     = 100 * time.Millisecond
+)
+
+type verdict int
+
+const (
+	pass      verdict = iota
+	tooFast           // the source's rate
+	tooMany           // the rate of all together
+	noStation         // the source was a stranger a moment ago
+	nothing           // an empty line
+	noRoom            // more sources than anybody has machines
+)
+
+// gate is safe for concurrent use.
+type gate struct {
+	mu      sync.Mutex
+	sources map[netip.Addr]*source
+	all     source
+	swept   time.Time
+}
+
+type source struct {
+	left     float64
+	at       time.Time
+	stranger time.Time // until
+}
+
+// take takes one line's worth.
+func (s *source) take(rate, burst float64, now time.Time) bool {
+	if s.at.IsZero() {
+		s.left = burst
+	} else if d := now.Sub(s.at); d > 0 {
+		s.left = min(burst, s.left+rate*d.Seconds())
+	}
+	s.at = now
+	if s.left < 1 {
+		return false
+	}
+	s.left--
+	return true
+}
+
+func newGate() *gate { return &gate{sources: map[netip.Addr]*source{}} }
+
+func (g *gate) ask(a netip.Addr, now time.Time) verdict {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.sources[a]
+	if s == nil {
+		if len(g.sources) >= maxSources && !g.sweep(now) {
+			return noRoom
+		}
+		s = new(source)
+		g.sources[a] = s
+	}
+	switch {
+	case now.Before(s.stranger):
+		return noStation
+	case !s.take(machineRate, machineBurst, now):
+		return tooFast
+	case !g.all.take(totalRate, totalRate, now):
+		return tooMany
+	}
+	return pass
+}
+
+// sweep makes room: who has not spoken for long enough is as good as new, and a
+// stranger as good as forgotten.
+func (g *gate) sweep(now time.Time) bool {
+	if now.Sub(g.swept) < sweepGap {
+		return false
+	}
+	g.swept = now
+	for a, s := range g.sources {
+		if !s.stranger.IsZero() || now.Sub(s.at) > machineBurst/machineRate*time.Second {
+			delete(g.sources, a)
+		}
+	}
+	return len(g.sources) < maxSources
+}
+
+// known notes what the engine said of a source.
+func (g *gate) known(a netip.Addr, yes bool, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.sources[a]
+	if s == nil {
+		return
+	}
+	s.stranger = time.Time{}
+	if !yes {
+		s.stranger = now.Add(strangerTime)
+	}
+}

@@ -1,0 +1,366 @@
+// server.go: the sockets, and the limits on who may hold them.
+
+package syslogd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Limits.
+const (
+	maxConns  = 256
+	perSource = 8
+	firstLine = 30 * time.Second // a connection must say something
+	idle      = time.Hour        // the kernel's keepalive finds out sooner who is gone
+	batch     = 32
+	datagram  = 8192 // what is beyond is the kernel's to cut
+	nap       = 10 * time.Millisecond
+	inARow    = 256 // lines that a connection may lose before its reader naps
+	askTime   = 5 * time.Second
+)
+
+// Server takes log lines.
+type Server struct {
+	// Now is the clock by which leases are given. Set before serving.
+	Now func() time.Time
+
+	ask  boot.Decider
+	log  *slog.Logger
+	gate *gate
+
+	mu    sync.Mutex
+	conns map[netip.Addr]int
+	open  int
+	udp   *net.UDPConn
+
+	Stats Stats
+}
+
+// Stats counts lines and what became of them; all of it only grows.
+type Stats struct {
+	Received, Kept, Strangers, TooFast, TooMany, Empty, Failed, Cut, Panics atomic.Uint64
+	Connections, Refused                                                    atomic.Uint64
+}
+
+// NewServer returns a server that asks ask.
+func NewServer(ask boot.Decider, log *slog.Logger) *Server {
+	return &Server{Now: time.Now, ask: ask, log: log, gate: newGate(), conns: map[netip.Addr]int{}}
+}
+
+// Sockets are the two that belong together.
+type Sockets struct {
+	UDP *net.UDPConn
+	TCP net.Listener
+}
+
+// Listen opens a port for UDP and TCP. network is the one that failed.
+func Listen(ctx context.Context, addr string) (s *Sockets, network string, err error) {
+	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
+		var serr error
+		if err := rc.Control(func(fd uintptr) {
+			// Before it is bound: what is queued without it never tells its interface.
+			serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
+		}); err != nil {
+			return err
+		}
+		return serr
+	}}
+	u, err := lc.ListenPacket(ctx, "udp4", addr)
+	if err != nil {
+		return nil, "udp", err
+	}
+	t, err := new(net.ListenConfig).Listen(ctx, "tcp4", addr)
+	if err != nil {
+		u.Close()
+		return nil, "tcp", err
+	}
+	return &Sockets{u.(*net.UDPConn), t}, "", nil
+}
+
+// Close closes both.
+func (s *Sockets) Close() error { return errors.Join(s.UDP.Close(), s.TCP.Close()) }
+
+// Serve takes lines until ctx ends or a socket fails.
+func (s *Server) Serve(ctx context.Context, k *Sockets) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { k.Close() })
+	defer stop()
+	s.mu.Lock()
+	s.udp = k.UDP
+	s.mu.Unlock()
+	errs := make(chan error, 2)
+	go func() { errs <- s.datagrams(ctx, k.UDP) }()
+	go func() { errs <- s.accept(ctx, k.TCP) }()
+	err := <-errs
+	cancel()
+	return errors.Join(err, <-errs)
+}
+
+// Overflow counts datagrams that the kernel dropped because nobody read fast
+// enough.
+func (s *Server) Overflow() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.udp == nil {
+		return 0
+	}
+	rc, err := s.udp.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	// struct sk_meminfo: nine words, drops the last (linux/sock_diag.h).
+	var info [9]uint32
+	_ = rc.Control(func(fd uintptr) { _ = memInfo(int(fd), &info) })
+	return uint64(info[8])
+}
+
+// datagrams is the one reader of UDP: while it is busy the socket's buffer fills,
+// and what does not fit costs next to nothing.
+func (s *Server) datagrams(ctx context.Context, c *net.UDPConn) error {
+	p := ipv4.NewPacketConn(c)
+	msgs := make([]ipv4.Message, batch)
+	for i := range msgs {
+		msgs[i].Buffers, msgs[i].OOB = [][]byte{make([]byte, datagram)}, ipv4.NewControlMessage(ipv4.FlagInterface|ipv4.FlagDst)
+	}
+	var names links
+	failures := 0
+	for {
+		n, err := p.ReadBatch(msgs, 0)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if failures++; failures > 100 {
+				return fmt.Errorf("read log lines: %w", err)
+			}
+			pause(ctx)
+			continue
+		}
+		failures = 0
+		crowd := false
+		for i := range msgs[:n] {
+			m := &msgs[i]
+			from, ok := m.Addr.(*net.UDPAddr)
+			var cm ipv4.ControlMessage
+			if !ok || cm.Parse(m.OOB[:m.NN]) != nil {
+				continue
+			}
+			to, _ := netip.AddrFromSlice(cm.Dst.To4())
+			if !to.IsValid() || to.IsMulticast() || to == everybody {
+				s.Stats.Received.Add(1)
+				s.Stats.Strangers.Add(1) // a line to everybody is meant for nobody
+				continue
+			}
+			ap := from.AddrPort()
+			crowd = s.line(ctx, m.Buffers[0][:m.N], 0, netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), boot.Link{Interface: names.name(cm.IfIndex, time.Now()), Local: to}) == tooMany || crowd
+		}
+		if crowd {
+			pause(ctx)
+		}
+	}
+}
+
+var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// line asks about one line, if its sender may have one more.
+func (s *Server) line(ctx context.Context, b []byte, cut int, from netip.AddrPort, link boot.Link) verdict {
+	s.Stats.Received.Add(1)
+	if len(bytes.TrimRight(b, blanks)) == 0 {
+		s.Stats.Empty.Add(1)
+		return nothing
+	}
+	now := time.Now()
+	v := s.gate.ask(from.Addr(), now)
+	switch v {
+	case tooFast:
+		s.Stats.TooFast.Add(1)
+		return v
+	case tooMany, noRoom:
+		s.Stats.TooMany.Add(1)
+		return v
+	case noStation:
+		s.Stats.Strangers.Add(1)
+		return v
+	}
+	known, err := s.tell(ctx, b, cut, from, link)
+	switch {
+	case err != nil:
+		s.Stats.Failed.Add(1)
+		return pass
+	case !known:
+		s.Stats.Strangers.Add(1)
+		v = noStation
+	default:
+		s.Stats.Kept.Add(1)
+	}
+	s.gate.known(from.Addr(), known, now)
+	return v
+}
+
+// tell hands a line to the engine; known says that it was somebody's.
+func (s *Server) tell(ctx context.Context, b []byte, cut int, from netip.AddrPort, link boot.Link) (known bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.Stats.Panics.Add(1)
+			s.log.Error("log line panicked", "from", from, "panic", p)
+			err = errors.New("panic")
+		}
+	}()
+	l := parse(b)
+	l.Cut += cut
+	if l.Cut > 0 {
+		s.Stats.Cut.Add(1)
+	}
+	in := boot.Sighting{At: s.Now(), Via: boot.Syslog, Step: boot.LogLine, Source: from, Link: link, Firmware: boot.Firmware{Arch: boot.ArchNone}, Line: &l}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	d, err := s.ask.Next(ctx, in)
+	if err != nil {
+		return false, err
+	}
+	_, known = d.Reply.(boot.Done)
+	return known, nil
+}
+
+// accept takes connections while there is room.
+func (s *Server) accept(ctx context.Context, l net.Listener) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	failures := 0
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if failures++; failures > 100 {
+				return fmt.Errorf("accept log connections: %w", err)
+			}
+			pause(ctx)
+			continue
+		}
+		failures = 0
+		from := addrOf(c.RemoteAddr())
+		if !s.enter(from.Addr()) {
+			s.Stats.Refused.Add(1)
+			c.Close()
+			continue
+		}
+		s.Stats.Connections.Add(1)
+		wg.Go(func() {
+			defer s.leave(from.Addr())
+			defer c.Close()
+			stop := context.AfterFunc(ctx, func() { c.Close() })
+			defer stop()
+			s.stream(ctx, c, from)
+		})
+	}
+}
+
+func (s *Server) enter(a netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open >= maxConns || s.conns[a] >= perSource {
+		return false
+	}
+	s.open++
+	s.conns[a]++
+	return true
+}
+
+func (s *Server) leave(a netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	if s.conns[a]--; s.conns[a] <= 0 {
+		delete(s.conns, a)
+	}
+}
+
+// Open counts connections.
+func (s *Server) Open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
+// stream reads one connection. A sender that is too fast loses lines; it is not
+// kept waiting, because an installer whose logger waits stops installing.
+func (s *Server) stream(ctx context.Context, c net.Conn, from netip.AddrPort) {
+	f := newFrames(c)
+	link := boot.Link{Local: addrOf(c.LocalAddr()).Addr()}
+	lost := 0
+	wait := firstLine
+	for {
+		_ = c.SetReadDeadline(time.Now().Add(wait))
+		b, cut, err := f.next()
+		if err != nil {
+			return
+		}
+		switch s.line(ctx, b, cut, from, link) {
+		case pass:
+			lost, wait = 0, idle
+		case noStation:
+			return // there is room for somebody we know
+		default:
+			lost++
+		}
+		if lost >= inARow {
+			lost = 0
+			pause(ctx)
+		}
+	}
+}
+
+func addrOf(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}
+
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(nap):
+	}
+}
+
+// links names interfaces by index; what is known is asked again, because a card
+// that comes back may have another index. For one goroutine.
+type links struct {
+	known map[int]string
+	asked time.Time
+}
+
+func (l *links) name(index int, now time.Time) string {
+	if now.Sub(l.asked) > 2*time.Second || l.known == nil {
+		l.known, l.asked = map[int]string{}, now
+	}
+	n, ok := l.known[index]
+	if !ok {
+		if i, err := net.InterfaceByIndex(index); err == nil {
+			n = i.Name
+		}
+		l.known[index] = n
+	}
+	return n
+}
