@@ -359,7 +359,7 @@ func sample(arch boot.Platform) boot.Machine {
 		Name: "sample", Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56",
 		UUID: "4c4c4544-0042-3510-8052-b4c04f4a3132", Serial: "SAMPLE-1", Platform: string(arch), UEFI: arch.UEFI(), Network: "lab",
 		Address: "192.0.2.10", Server: "192.0.2.1", BaseURL: "http://192.0.2.1/boot/sample", ScriptURL: "http://192.0.2.1/boot/sample/boot.ipxe",
-		ReportURL: "http://192.0.2.1/boot/sample/report", GRUBBase: "(tftp,192.0.2.1)/boot/sample", Boot: 1, Template: "sample", Version: 1, Params: map[string]string{},
+		ReportURL: "http://192.0.2.1/boot/sample/report", LogHost: "192.0.2.1", LogPort: 514, GRUBBase: "(tftp,192.0.2.1)/boot/sample", Boot: 1, Template: "sample", Version: 1, Params: map[string]string{},
 	}
 }
 

@@ -31,6 +31,7 @@ type fileConfig struct {
 	HTTP     fileListen    `toml:"http"`
 	HTTPS    *fileHTTPS    `toml:"https"`
 	TFTP     fileTFTP      `toml:"tftp"`
+	Syslog   fileListen    `toml:"syslog"`
 	Enroll   fileEnroll    `toml:"enroll"`
 	Classes  []fileClass   `toml:"class"`
 	Webhooks []fileWebhook `toml:"webhook"`
@@ -118,7 +119,7 @@ type fileHTTPS struct {
 }
 
 var knownKeys = map[string][]string{
-	"": {"data_dir", "network", "http", "https", "tftp", "enroll", "class", "webhook", "hook", "events"},
+	"": {"data_dir", "network", "http", "https", "tftp", "syslog", "enroll", "class", "webhook", "hook", "events"},
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
 		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader", "installs_per_hour"},
 	"network.menu":      {"prompt", "timeout", "item"},
@@ -132,6 +133,7 @@ var knownKeys = map[string][]string{
 	"webhook":           {"name", "url", "secret_file", "ca_file", "kinds", "timeout", "give_up"},
 	"hook":              {"name", "command", "kinds", "timeout", "give_up"},
 	"events":            {"keep", "max"},
+	"syslog":            {"listen"},
 }
 
 // Config is the typed, checked configuration.
@@ -143,6 +145,7 @@ type Config struct {
 	TFTP     string
 	TFTPOnly tftpd.PortRange // of transfers; zero is any
 	OnePort  bool            // transfers stay on the TFTP port
+	Syslog   Syslog
 	Enroll   boot.Enroll
 	Classes  []boot.ClientClass
 	Hooks    []Hook // webhooks too
@@ -158,6 +161,12 @@ type HTTPS struct {
 	FirmwareTLS bool     // clients without ephemeral key exchange are served
 }
 
+// Syslog is the [syslog] table.
+type Syslog struct {
+	Listen string // "" takes no lines
+	Asked  bool   // a person wrote it: a port that is taken is an error
+}
+
 // What a network does unless told.
 const (
 	defaultLease        = time.Hour
@@ -168,7 +177,7 @@ const (
 
 func defaults() *Config {
 	return &Config{
-		HTTP: ":80", TFTP: ":69",
+		HTTP: ":80", TFTP: ":69", Syslog: Syslog{Listen: ":514"},
 		Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 10000, Loop: 10},
 		Events: Retention{Max: defaultMaxEvents},
 	}
@@ -188,6 +197,14 @@ func parseConfig(name string, data []byte) (*Config, error) {
 	}
 	if c.TFTP, err = listenAddr(f, "tftp.listen", raw.TFTP.Listen, c.TFTP); err != nil {
 		return nil, err
+	}
+	if l := raw.Syslog.Listen; l == "off" {
+		c.Syslog.Listen = ""
+	} else {
+		c.Syslog.Asked = l != ""
+		if c.Syslog.Listen, err = listenAddr(f, "syslog.listen", l, c.Syslog.Listen); err != nil {
+			return nil, err
+		}
 	}
 	c.OnePort = raw.TFTP.SinglePort
 	if raw.TFTP.Ports != "" {

@@ -125,7 +125,7 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 		if c := run.ContainerAdvice(n.Interface); c != "" {
 			add(false, "container", c, "")
 		}
-		if fw := run.FirewallAdvice(ctx, n.Interface, []int{67, 69, 4011}, []int{portOf(cfg.HTTP)}); fw != "" {
+		if fw := run.FirewallAdvice(ctx, n.Interface, cfg.ports(), []int{portOf(cfg.HTTP)}); fw != "" {
 			add(false, "firewall", fw, "")
 		}
 	}

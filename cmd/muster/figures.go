@@ -7,7 +7,16 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/metrics"
+	"github.com/musterboot/muster/syslogd"
 )
+
+// syslogStats are the log sink's; nil where there is none.
+func (d *daemon) syslogStats() *syslogd.Stats {
+	if d.syslog == nil {
+		return nil
+	}
+	return &d.syslog.Stats
+}
 
 func (d *daemon) figures() (out []metrics.Sample) {
 	add := func(name, help string, counter bool, v float64, labels ...metrics.Label) {
@@ -21,6 +30,19 @@ func (d *daemon) figures() (out []metrics.Sample) {
 		n      uint64
 	}{{"received", s.Received.Load()}, {"answered", s.Answered.Load()}, {"malformed", s.Malformed.Load()}, {"dropped", s.Dropped.Load()}, {"send-error", s.SendErrors.Load()}, {"panic", s.Panics.Load()}} {
 		add("muster_dhcp_packets_total", "DHCP packets by what became of them.", true, float64(x.n), label("result", x.result))
+	}
+	if st := d.syslogStats(); st != nil {
+		for _, x := range []struct {
+			result string
+			n      uint64
+		}{{"kept", st.Kept.Load()}, {"stranger", st.Strangers.Load()}, {"too-fast", st.TooFast.Load()}, {"too-many", st.TooMany.Load()}, {"overflow", d.syslog.Overflow()},
+			{"empty", st.Empty.Load()}, {"failed", st.Failed.Load()}} {
+			add("muster_syslog_lines_total", "Log lines of machines by what became of them.", true, float64(x.n), label("result", x.result))
+		}
+		add("muster_syslog_cut_lines_total", "Lines that were longer than what is kept of one.", true, float64(st.Cut.Load()))
+		add("muster_syslog_connections", "Open connections that lines come over.", false, float64(d.syslog.Open()))
+		add("muster_syslog_refused_connections_total", "Connections beyond the bound.", true, float64(st.Refused.Load()))
+		add("muster_syslog_pushed_out_lines_total", "Kept lines that newer ones took the place of.", true, float64(d.engine.Lines.Pushed()))
 	}
 	add("muster_request_log_dropped_total", "Lines that the request log's file had no room for.", true, float64(d.engine.Log.Dropped()))
 	for _, p := range d.engine.Pools() {

@@ -198,6 +198,10 @@ func (p printer) entry(e admin.Entry, who bool) {
 	case "nak", "refuse", "not found":
 		reply = p.paint(red, reply)
 	}
+	if r.Line != nil {
+		p.logged(r, name)
+		return
+	}
 	line := fmt.Sprintf("%s  . %s%-6s %-9s -> %s", r.At.Local().Format("15:04:05.000"), name, r.Via, r.Step, reply)
 	if r.Got != "" {
 		line += " " + r.Got
@@ -216,6 +220,66 @@ func (p printer) entry(e admin.Entry, who bool) {
 		line += p.paint(dim, "  "+lastWhy(r.Why))
 	}
 	fmt.Fprintln(p.out, line)
+}
+
+// logged prints a line of a machine's own log.
+func (p printer) logged(r *boot.Request, name string) {
+	l := r.Line
+	from := l.App
+	if from == "" {
+		from = l.Facility
+	}
+	sev := fmt.Sprintf("%-7s", l.Severity)
+	if l.Severity <= boot.Err {
+		sev = p.paint(red, sev)
+	}
+	line := fmt.Sprintf("%s  | %s%s %s: %s", r.At.Local().Format("15:04:05.000"), name, sev, from, l.Text)
+	if l.Cut > 0 {
+		line += p.paint(dim, fmt.Sprintf("  (%d bytes more)", l.Cut))
+	}
+	if r.Repeated > 0 {
+		line += p.paint(dim, fmt.Sprintf("  (and %d times more until %s)", r.Repeated, r.Last.Local().Format("15:04:05")))
+	}
+	fmt.Fprintln(p.out, line)
+}
+
+// A run of log lines without anything between is shown by its ends.
+const (
+	runShown = 12
+	runHead  = 2
+)
+
+// timeline prints a machine's entries; of a long run of log lines only the first,
+// the last and the bad ones.
+func (p printer) timeline(es []admin.Entry, name string) {
+	isLine := func(e admin.Entry) bool { return e.Request != nil && e.Request.Line != nil }
+	for len(es) > 0 {
+		n := 0
+		for n < len(es) && isLine(es[n]) {
+			n++
+		}
+		if n == 0 {
+			p.entry(es[0], false)
+			es = es[1:]
+			continue
+		}
+		hidden := 0
+		tell := func() {
+			if hidden > 0 {
+				fmt.Fprintln(p.out, p.paint(dim, fmt.Sprintf("              | … %d lines more: muster host log %s", hidden, name)))
+			}
+			hidden = 0
+		}
+		for i, e := range es[:n] {
+			if n > runShown && i >= runHead && i < n-(runShown-runHead) && e.Request.Line.Severity > boot.Err {
+				hidden++
+				continue
+			}
+			tell()
+			p.entry(e, false)
+		}
+		es = es[n:]
+	}
 }
 
 // lastWhy is the reason that settled it.

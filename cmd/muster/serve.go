@@ -36,6 +36,7 @@ import (
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/store/bolt"
 	"github.com/musterboot/muster/store/journal"
+	"github.com/musterboot/muster/syslogd"
 	"github.com/musterboot/muster/templates"
 	"github.com/musterboot/muster/tftpd"
 )
@@ -128,12 +129,14 @@ type daemon struct {
 
 	store   boot.Store
 	images  *images.Store
-	journal *journal.Journal
+	journal *journal.Journal // of requests
+	lines   *journal.Journal // of what machines log
 	engine  *boot.Engine
 	hooks   *hook.Hooks
 	dhcp    *dhcpd.Server
 	tftp    *tftpd.Server
 	http    *httpboot.Handler
+	syslog  *syslogd.Server // nil: no port for it
 	set     *templates.Set
 	loaders atomic.Pointer[images.Loaders]
 	thisRun *boot.Template
@@ -304,12 +307,20 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.journal, err = journal.Open(logPath, 32<<20); err != nil {
 		return err
 	}
+	linesPath := filepath.Join(d.dataDir, "machines.log")
+	if d.lines, err = journal.Open(linesPath, 16<<20); err != nil {
+		return err
+	}
 	if d.key, err = tokenKey(ctx, d.store); err != nil {
 		return err
 	}
 	requests := boot.NewRequestLog(d.journal.Add)
 	if err := journal.Read(logPath, requests.Restore); err != nil {
 		d.log.Warn("history was not read back", "err", err)
+	}
+	lines := boot.NewLineLog(d.lines.Add)
+	if err := journal.Read(linesPath, lines.Restore); err != nil {
+		d.log.Warn("what machines logged was not read back", "err", err)
 	}
 	f := files{store: d.images, run: map[string]string{}}
 	if d.flags.kernel != "" {
@@ -332,7 +343,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	}
 	d.hooks = hook.New(d.store, d.log, id, d.app.now)
 	d.engine = boot.NewEngine(d.store, requests, d.log)
-	d.engine.Now = d.app.now
+	d.engine.Now, d.engine.Lines = d.app.now, lines
 	c := d.content()
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)
 	d.tftp = tftpd.NewServer(d.engine, c, d.log)
@@ -349,8 +360,11 @@ func (d *daemon) close() {
 	if d.engine != nil {
 		d.engine.Close()
 	}
-	if d.journal != nil {
-		if err := d.journal.Close(); err != nil {
+	for _, j := range []*journal.Journal{d.journal, d.lines} {
+		if j == nil {
+			continue
+		}
+		if err := j.Close(); err != nil {
 			d.log.Warn("request log", "err", err)
 		}
 	}
@@ -465,6 +479,12 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		opened = append(opened, hs)
 		tasks = append(tasks, run.Task{Name: "HTTPS", Run: func(ctx context.Context) error { return httpboot.ServeTLS(ctx, hs, d.http, sec) }})
 	}
+	if sinks, err := d.listenSyslog(ctx); err != nil {
+		return nil, err
+	} else if sinks != nil {
+		opened = append(opened, sinks)
+		tasks = append(tasks, run.Task{Name: "syslog", Run: func(ctx context.Context) error { return d.syslog.Serve(ctx, sinks) }})
+	}
 	d.tftp.SinglePort, d.tftp.Ports = d.config.OnePort, d.config.TFTPOnly
 	tasks = append(tasks,
 		run.Task{Name: "TFTP", Run: func(ctx context.Context) error { return d.tftp.Serve(ctx, t) }},
@@ -476,11 +496,49 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 	return tasks, nil
 }
 
+// listenSyslog opens the port for machines' log lines, if there is to be one. One
+// that nobody asked for and that another program has is no reason not to start.
+func (d *daemon) listenSyslog(ctx context.Context) (*syslogd.Sockets, error) {
+	c := d.config.Syslog
+	if c.Listen == "" {
+		return nil, nil
+	}
+	k, network, err := syslogd.Listen(ctx, c.Listen)
+	if err != nil {
+		err = run.BindError(network, portOf(c.Listen), err)
+		if c.Asked {
+			return nil, err
+		}
+		d.log.Warn(fmt.Sprintf("machines' log lines are not taken (listen = \"off\" in [syslog] ends this warning): %v", err))
+		return nil, nil
+	}
+	d.syslog = syslogd.NewServer(d.engine, d.log)
+	d.syslog.Now = d.app.now
+	return k, nil
+}
+
+// logPort is where log lines are taken; 0 is nowhere.
+func (d *daemon) logPort() uint16 {
+	if d.syslog == nil {
+		return 0
+	}
+	return uint16(portOf(d.config.Syslog.Listen))
+}
+
+// ports are those of UDP that a firewall must let in.
+func (c *Config) ports() []int {
+	out := []int{67, portOf(c.TFTP), 4011}
+	if c.Syslog.Listen != "" {
+		out = append(out, portOf(c.Syslog.Listen))
+	}
+	return out
+}
+
 // apply builds the policy of this moment and swaps it in.
 func (d *daemon) apply(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := boot.Policy{Enroll: d.config.Enroll, Classes: d.config.Classes, Loaders: d.loaders.Load().ByPlatform(), Signed: d.loaders.Load().Signed(), Key: d.key, HTTPPort: uint16(portOf(d.config.HTTP))}
+	p := boot.Policy{Enroll: d.config.Enroll, Classes: d.config.Classes, Loaders: d.loaders.Load().ByPlatform(), Signed: d.loaders.Load().Signed(), Key: d.key, HTTPPort: uint16(portOf(d.config.HTTP)), LogPort: d.logPort()}
 	if d.config.HTTPS != nil {
 		p.HTTPSPort = uint16(portOf(d.config.HTTPS.Listen))
 	}
@@ -595,8 +653,8 @@ func (d *daemon) reload(ctx context.Context) error {
 			delete(d.auto, n.Name)
 		}
 	}
-	restart := c.HTTP != old.HTTP || c.TFTP != old.TFTP || c.TFTPOnly != old.TFTPOnly || c.OnePort != old.OnePort || !sameListener(c.HTTPS, old.HTTPS) || c.DataDir != old.DataDir || c.active() != old.active()
-	c.HTTP, c.TFTP, c.DataDir, c.TFTPOnly, c.OnePort = old.HTTP, old.TFTP, old.DataDir, old.TFTPOnly, old.OnePort
+	restart := c.HTTP != old.HTTP || c.TFTP != old.TFTP || c.TFTPOnly != old.TFTPOnly || c.OnePort != old.OnePort || c.Syslog != old.Syslog || !sameListener(c.HTTPS, old.HTTPS) || c.DataDir != old.DataDir || c.active() != old.active()
+	c.HTTP, c.TFTP, c.DataDir, c.TFTPOnly, c.OnePort, c.Syslog = old.HTTP, old.TFTP, old.DataDir, old.TFTPOnly, old.OnePort, old.Syslog
 	c.HTTPS = keepListener(c.HTTPS, old.HTTPS)
 	d.config = c
 	d.mu.Unlock()
@@ -629,7 +687,7 @@ func (d *daemon) surroundings(ctx context.Context) error {
 		if n.Mode == boot.Off {
 			continue
 		}
-		if s := run.FirewallAdvice(ctx, n.Interface, []int{67, 69, 4011}, []int{portOf(c.HTTP)}); s != "" {
+		if s := run.FirewallAdvice(ctx, n.Interface, c.ports(), []int{portOf(c.HTTP)}); s != "" {
 			d.warn(s)
 		}
 	}
@@ -705,6 +763,12 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		"request log lines, over budget":  d.engine.Log.Dropped(),
 		"events of causes, queue full":    d.engine.LostNotices(),
 	}
+	if st := d.syslogStats(); st != nil {
+		s.Dropped["log lines, too many at once"] = st.TooFast.Load() + st.TooMany.Load() + d.syslog.Overflow()
+		s.Dropped["log lines, of strangers"] = st.Strangers.Load()
+		s.Dropped["log connections, too many at once"] = st.Refused.Load()
+		s.Dropped["log lines, not written down"] = d.engine.Lines.Dropped()
+	}
 	err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err })
 	return s, err
 }
@@ -773,11 +837,7 @@ func (d *daemon) tell(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	old, _ := d.engine.Log.Since(0)
-	var seen uint64
-	if len(old) > 0 {
-		seen = old[len(old)-1].Seq
-	}
+	seen, heard := d.engine.Log.Seq(), d.engine.Lines.Seq()
 	p := printer{out: d.app.out, color: isTerminal(d.app.out)}
 	for {
 		changed := d.engine.Changed()
@@ -788,10 +848,11 @@ func (d *daemon) tell(ctx context.Context) error {
 			}
 			return err
 		}
-		var requests []boot.Request
-		var more <-chan struct{}
+		var requests, lines []boot.Request
+		var more, said <-chan struct{}
 		if bench {
 			requests, more = d.engine.Log.Since(seen)
+			lines, said = d.engine.Lines.Since(heard)
 		}
 		var entries []admin.Entry
 		for _, e := range es {
@@ -800,6 +861,10 @@ func (d *daemon) tell(ctx context.Context) error {
 		}
 		for _, r := range requests {
 			seen = r.Seq
+			entries = append(entries, admin.Entry{Request: &r})
+		}
+		for _, r := range lines {
+			heard = r.Seq
 			entries = append(entries, admin.Entry{Request: &r})
 		}
 		slices.SortStableFunc(entries, func(a, b admin.Entry) int { return a.At().Compare(b.At()) })
@@ -813,6 +878,7 @@ func (d *daemon) tell(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-more:
+		case <-said:
 		case <-ctx.Done():
 			return nil
 		}

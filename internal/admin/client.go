@@ -129,7 +129,27 @@ func (c *Client) Events(ctx context.Context, q url.Values, fn func(Entry, json.R
 		return err
 	}
 	defer resp.Body.Close()
-	d := json.NewDecoder(resp.Body)
+	return stream(ctx, resp.Body, fn)
+}
+
+// HostLog calls fn for each line that a machine logged, until the stream ends or
+// ctx does.
+func (c *Client) HostLog(ctx context.Context, name string, follow bool, fn func(boot.Request, json.RawMessage) error) error {
+	q := url.Values{}
+	if follow {
+		q.Set("follow", "1")
+	}
+	resp, err := c.send(ctx, http.MethodGet, "/api/v1/hosts/"+url.PathEscape(name)+"/log?"+q.Encode(), nil, -1)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return stream(ctx, resp.Body, fn)
+}
+
+// stream reads JSON values to the end, whoever ends it.
+func stream[T any](ctx context.Context, r io.Reader, fn func(T, json.RawMessage) error) error {
+	d := json.NewDecoder(r)
 	for {
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
@@ -143,11 +163,11 @@ func (c *Client) Events(ctx context.Context, q url.Values, fn func(Entry, json.R
 			}
 			return err
 		}
-		var e Entry
-		if err := json.Unmarshal(raw, &e); err != nil {
+		var v T
+		if err := json.Unmarshal(raw, &v); err != nil {
 			return err
 		}
-		if err := fn(e, raw); err != nil {
+		if err := fn(v, raw); err != nil {
 			return err
 		}
 	}

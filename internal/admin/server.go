@@ -248,6 +248,7 @@ func (s *Server) Handler() http.Handler {
 		return s.Hooks.Resend(r.Context(), r.PathValue("name"), q.Seqs, q.Dead)
 	})
 	mux.HandleFunc("GET /api/v1/events", s.events)
+	mux.HandleFunc("GET /api/v1/hosts/{name}/log", s.hostLog)
 	return mux
 }
 
@@ -505,6 +506,9 @@ func (s *Server) host(r *http.Request) (any, error) {
 	for _, q := range s.Engine.Log.Of(&d.Host) {
 		d.Timeline = append(d.Timeline, Entry{Request: &q})
 	}
+	for _, q := range s.lines(d.MACs) {
+		d.Timeline = append(d.Timeline, Entry{Request: &q})
+	}
 	for _, u := range s.Engine.Running(d.ID) {
 		d.Timeline = append(d.Timeline, Entry{Request: &u.Request, Size: u.Size})
 	}
@@ -556,17 +560,23 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(nil)
 		_ = rc.Flush()
 	}
-	var seen uint64 // of the request log
+	var seen, heard uint64 // of the request log, and of what machines log
 	for {
 		changed := s.Engine.Changed()
 		var out []Entry
-		var more <-chan struct{}
+		var more, said <-chan struct{}
 		requests := all && len(kinds) == 0
 		if requests {
-			var rs []boot.Request
+			var rs, lines []boot.Request
 			rs, more = s.Engine.Log.Since(seen)
-			for _, q := range rs {
-				seen = q.Seq
+			lines, said = s.Engine.Lines.Since(heard)
+			if n := len(rs); n > 0 {
+				seen = rs[n-1].Seq
+			}
+			if n := len(lines); n > 0 {
+				heard = lines[n-1].Seq
+			}
+			for _, q := range append(rs, lines...) {
 				if !q.At.Before(since) && of.request(&q) {
 					out = append(out, Entry{Request: &q})
 				}
@@ -604,6 +614,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-changed:
 		case <-more:
+		case <-said:
 		case <-r.Context().Done():
 			return
 		}

@@ -1,0 +1,76 @@
+// log.go: what a machine logged itself, as it stands and as it comes.
+
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// lines are what the owner of these addresses logged, oldest first.
+func (s *Server) lines(macs []boot.MAC) (out []boot.Request) {
+	for _, m := range macs {
+		out = append(out, s.Engine.Lines.Machine(m.String())...)
+	}
+	slices.SortStableFunc(out, func(a, b boot.Request) int { return a.At.Compare(b.At) })
+	return out
+}
+
+// hostLog streams lines as JSON; with follow=1 for as long as the client stays. A
+// machine with an address that is on no roll is found by its MAC.
+func (s *Server) hostLog(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	var macs []boot.MAC
+	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+		h, err := boot.FindHost(tx, name)
+		if err != nil {
+			return err
+		}
+		if h != nil {
+			macs = h.MACs
+			return nil
+		}
+		m, err := boot.ParseMAC(name)
+		if err != nil {
+			return boot.OrderError("no host is called %s (muster host list)", name)
+		}
+		macs = []boot.MAC{m}
+		return nil
+	})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
+	seen := s.Engine.Lines.Seq()
+	for _, q := range s.lines(macs) {
+		if q.Seq <= seen && enc.Encode(q) != nil {
+			return
+		}
+	}
+	for r.URL.Query().Get("follow") == "1" {
+		_, _ = w.Write(nil)
+		if rc.Flush() != nil {
+			return
+		}
+		news, more := s.Engine.Lines.Since(seen)
+		for _, q := range news {
+			seen = q.Seq
+			if slices.Contains(macs, q.MAC) && enc.Encode(q) != nil {
+				return
+			}
+		}
+		if rc.Flush() != nil {
+			return
+		}
+		select {
+		case <-more:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
