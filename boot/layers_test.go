@@ -34,6 +34,7 @@ var layers = map[string][]string{
 	"tftpd":             {"boot"},
 	"httpboot":          {"boot"},
 	"syslogd":           {"boot"},
+	"capture":           {"boot"},
 	"store":             {"boot"},
 	"store/bolt":        {"boot", "store"},
 	"store/mem":         {"boot", "store"},

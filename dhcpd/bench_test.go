@@ -10,12 +10,20 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/capture"
 	"github.com/musterboot/muster/store/mem"
 )
 
 // BenchmarkExchange is DISCOVER, OFFER, REQUEST, ACK of a machine nobody knows,
 // without sockets and without a disk: what an exchange costs the processor.
 func BenchmarkExchange(b *testing.B) {
+	b.Run("bare", func(b *testing.B) { exchange(b, nil) })
+	b.Run("recorded", func(b *testing.B) {
+		exchange(b, capture.New(time.Now, func(boot.Link) bool { return true }))
+	})
+}
+
+func exchange(b *testing.B, rec boot.Recorder) {
 	s, err := mem.Open()
 	if err != nil {
 		b.Fatal(err)
@@ -29,18 +37,24 @@ func BenchmarkExchange(b *testing.B) {
 		b.Fatal(err)
 	}
 	meta := Meta{At: time.Now(), Interface: "eth0", Index: 1}
+	srv := NewServer(e, nil)
+	srv.Record = rec
 	ask := func(q Query) boot.Decision {
-		r, err := parse4(q.Packet(), meta)
+		p := q.Packet()
+		r, err := parse4(p, meta)
 		if err != nil {
 			b.Fatal(err)
 		}
+		srv.recordRequest(r, p)
 		d, err := e.Next(context.Background(), r.in)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if build4(r, d) == nil {
+		reply := build4(r, d)
+		if reply == nil {
 			b.Fatalf("no reply: %s", d.WhyLine())
 		}
+		srv.send(nowhere{}, r, reply, dest4(r, d))
 		return d
 	}
 	b.ReportAllocs()
@@ -54,3 +68,10 @@ func BenchmarkExchange(b *testing.B) {
 		ask(q)
 	}
 }
+
+// nowhere is a Conn that takes replies.
+type nowhere struct{}
+
+func (nowhere) Read([]Packet) (int, error)    { return 0, nil }
+func (nowhere) Send([]byte, Dest, Meta) error { return nil }
+func (nowhere) Close() error                  { return nil }

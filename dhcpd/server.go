@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,10 @@ const (
 
 // Server answers DHCPv4.
 type Server struct {
+	// Record, where not nil, sees the packets that are answered and the replies.
+	// Set before Serve.
+	Record boot.Recorder
+
 	ask boot.Decider
 	log *slog.Logger
 
@@ -166,9 +171,12 @@ func (s *Server) read(ctx context.Context, c Conn, work *workers) error {
 				s.log.Debug("packet dropped", "from", p.Meta.Source, "interface", p.Meta.Interface, "err", err)
 				continue
 			}
-			switch {
-			case !s.take(r):
+			if !s.take(r) {
 				s.Stats.Dropped.Add(1)
+				continue
+			}
+			s.recordRequest(r, p.Buf[:p.N])
+			switch {
 			case r.commits():
 				r.own()
 				work.hand(ctx, r)
@@ -295,6 +303,30 @@ func (s *Server) send(c Conn, r *request, reply []byte, to Dest) {
 		return
 	}
 	s.Stats.Answered.Add(1)
+	if s.Record != nil {
+		s.Record.Packet(boot.Packet{MAC: r.in.ID.MAC, From: netip.AddrPortFrom(to.From, r.meta.port()), To: to.Addr, Data: reply})
+	}
+}
+
+// recordRequest has a packet kept. Whether it was sent to everybody the socket
+// tells only by not telling an address of ours.
+func (s *Server) recordRequest(r *request, b []byte) {
+	if s.Record == nil {
+		return
+	}
+	to := everybody.Addr()
+	if r.meta.Local.IsValid() {
+		to = r.meta.Local
+	}
+	s.Record.Packet(boot.Packet{MAC: r.in.ID.MAC, From: r.meta.Source, To: netip.AddrPortFrom(to, r.meta.port()), Data: b, Link: &r.in.Link})
+}
+
+// port is ours.
+func (m Meta) port() uint16 {
+	if m.Proxy {
+		return proxyPort
+	}
+	return serverPort
 }
 
 var errNoAddress = errors.New("interface has no address to send from")

@@ -3,6 +3,7 @@
 package dhcpd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -24,6 +25,7 @@ type pipe struct {
 	broken chan struct{}
 	once   sync.Once
 	closed chan struct{}
+	sent   func([]byte)
 }
 
 func newPipe() *pipe {
@@ -43,14 +45,20 @@ func (p *pipe) Read(ps []Packet) (int, error) {
 	}
 }
 
-func (p *pipe) Send(_ []byte, to Dest, _ Meta) error { p.out <- to; return nil }
-func (p *pipe) Close() error                         { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *pipe) Send(b []byte, to Dest, _ Meta) error {
+	if p.sent != nil {
+		p.sent(b)
+	}
+	p.out <- to
+	return nil
+}
+func (p *pipe) Close() error { p.once.Do(func() { close(p.closed) }); return nil }
 
 // slow answers a DISCOVER at once and holds everything else until freed.
 type slow struct{ free chan struct{} }
 
 func (s slow) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error) {
-	o := boot.Options{Server: server}
+	o := boot.Options{Server: server, Source: server}
 	if in.Step == boot.Discover {
 		return boot.Decision{Reply: boot.Offer{Options: o}}, nil
 	}
@@ -127,4 +135,67 @@ func TestDiscoverNeverWaitsForADisk(t *testing.T) {
 			t.Errorf("the other port: %v", err)
 		}
 	})
+}
+
+// recorder keeps what it is told.
+type recorder struct {
+	mu  sync.Mutex
+	all []boot.Packet
+}
+
+func (r *recorder) Packet(p boot.Packet) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.Data = bytes.Clone(p.Data)
+	r.all = append(r.all, p)
+}
+
+// TestRecorded: every packet that is answered is recorded byte for byte, and its
+// reply after it.
+func TestRecorded(t *testing.T) {
+	var requests [][]byte
+	for _, b := range captured(t) {
+		if r, err := parse4(b, Meta{At: at}); err == nil && (r.in.Step == boot.Discover || r.in.Step == boot.Selecting) && !r.in.Link.Relay.IsValid() {
+			requests = append(requests, b)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		free := make(chan struct{})
+		close(free)
+		s := NewServer(slow{free: free}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		rec := &recorder{}
+		s.Record = rec
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newPipe()
+		var sent []byte
+		p.sent = func(b []byte) { sent = bytes.Clone(b) }
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(ctx, p) }()
+		for _, b := range requests {
+			p.in <- b
+			synctest.Wait()
+			if len(rec.all) != 2 {
+				t.Fatalf("%d packets are recorded, want a request and a reply", len(rec.all))
+			}
+			q, a := rec.all[0], rec.all[1]
+			mac := boot.MAC(b[28:34])
+			if !bytes.Equal(q.Data, b) || q.From.String() != "0.0.0.0:68" || q.To.String() != "255.255.255.255:67" || q.MAC != mac || q.Link == nil || q.Link.Interface != "eth0" {
+				t.Errorf("request of %s: %s %s > %s, %d bytes of %d", mac, q.MAC, q.From, q.To, len(q.Data), len(b))
+			}
+			if !bytes.Equal(a.Data, sent) || a.From != netip.AddrPortFrom(server, 67) || a.To.Port() != 68 || a.MAC != mac || a.Link != nil {
+				t.Errorf("reply to %s: %s %s > %s, %d bytes of %d", mac, a.MAC, a.From, a.To, len(a.Data), len(sent))
+			}
+			rec.all = nil
+		}
+		p.in <- []byte("noise")
+		synctest.Wait()
+		if len(rec.all) != 0 {
+			t.Error("what was dropped is recorded")
+		}
+		cancel()
+		<-ended
+	})
+	if len(requests) < 4 {
+		t.Errorf("only %d requests", len(requests))
+	}
 }

@@ -266,7 +266,9 @@ type flow struct {
 	meter *boot.Transfer // what people see of it
 	moved *atomic.Bool   // the client has acknowledged data
 	done  func(boot.Outcome)
+	seen  func(sent bool, b []byte, full int) // nil: nobody records it
 
+	recorded int // packets
 	left     time.Time
 	deadline time.Time
 	due      time.Time // when the heap looks at it; not later than deadline
@@ -339,7 +341,9 @@ func (l *loop) stopFlow(f *flow, why string, say bool) {
 			return
 		}
 		if say {
-			f.send(errorPacket(codeUndefined, "transfer ended by the server"))
+			p := errorPacket(codeUndefined, "transfer ended by the server")
+			f.send(p)
+			f.record(true, p, 0)
 		}
 		l.end(f, boot.CutShort, why)
 	})
@@ -402,7 +406,11 @@ func (l *loop) packet(f *flow, b []byte) bool {
 	case f.over || err != nil || f.reading:
 		// While a disk is waited for, the client repeats itself.
 	case a.ack:
+		begins := f.t.base == 0
 		s := f.t.ack(a.block, l.now.Sub(f.left))
+		if begins || s.done {
+			f.record(false, b, 0)
+		}
 		if f.t.base > 0 {
 			f.moved.Store(true)
 			f.meter.Sent(f.t.acked())
@@ -410,9 +418,11 @@ func (l *loop) packet(f *flow, b []byte) bool {
 		l.act(f, s)
 		return s.to >= s.from
 	case f.t.base == 0 && (a.code == codeUndefined || a.code == codeOption):
+		f.record(false, b, 0)
 		// It wanted the size only: edk2 and iPXE ask so before every file.
 		l.end(f, boot.Probe, "")
 	default:
+		f.record(false, b, 0)
 		l.end(f, boot.CutShort, fmt.Sprintf("client says error %d: %s", a.code, a.text))
 	}
 	return false
@@ -429,11 +439,13 @@ func (l *loop) act(f *flow, s step) {
 		return
 	case s.oack:
 		f.send(f.oack) // a lost one is sent again
+		f.record(true, f.oack, 0)
 		f.left = l.now
 	case s.to >= s.from:
 		if !l.fly(f, s) {
 			return
 		}
+		f.recordData(s)
 		f.left = l.now
 	}
 	// Stale packets must not put the time-out off: it counts from left.
@@ -497,7 +509,9 @@ func (l *loop) late(f *flow, s step, err error) {
 }
 
 func (l *loop) failed(f *flow, err error) {
-	f.send(errorPacket(codeUndefined, "read error"))
+	p := errorPacket(codeUndefined, "read error")
+	f.send(p)
+	f.record(true, p, 0)
 	l.end(f, boot.CutShort, err.Error())
 }
 
@@ -636,6 +650,35 @@ func (o *blocks) send(f *flow, from, to int64) {
 			return
 		}
 		lo += n
+	}
+}
+
+// maxRecorded bounds what one transfer has kept: a bad line repeats itself.
+const maxRecorded = 16
+
+// record has a packet kept; full is its length where b is only how it begins.
+func (f *flow) record(sent bool, b []byte, full int) {
+	if f.seen == nil || f.recorded >= maxRecorded {
+		return
+	}
+	f.recorded++
+	f.seen(sent, b, full)
+}
+
+// recordData has the first and the last block of a file kept, and what is sent
+// again: of each its header.
+func (f *flow) recordData(s step) {
+	if f.seen == nil {
+		return
+	}
+	for _, n := range []int64{s.from, s.to} {
+		if n == 1 || n == f.t.last || n == s.from && f.t.backoff && f.recorded < maxRecorded/2 {
+			h := [4]byte{1: opDATA, 2: byte(n >> 8), 3: byte(n)}
+			f.record(true, h[:], 4+int(min(f.t.blk, f.t.size-(n-1)*f.t.blk)))
+		}
+		if s.from == s.to {
+			break
+		}
 	}
 }
 

@@ -62,6 +62,9 @@ type Server struct {
 	SinglePort bool
 	// Ports are the local ports of transfers. Set before Serve.
 	Ports PortRange
+	// Record, where not nil, sees the packets that tell how a transfer went: not
+	// those between its first and its last block. Set before Serve.
+	Record boot.Recorder
 
 	ask     boot.Fetcher
 	content boot.Content
@@ -301,7 +304,7 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 		return // it asks again, and by then there is room
 	}
 	sctx, cancel := context.WithCancel(ctx)
-	ses := &session{server: s, port: p, read: r, from: from, local: local, index: index, cancel: cancel, born: time.Now()}
+	ses := &session{server: s, port: p, read: r, from: from, local: local, index: index, asked: b, cancel: cancel, born: time.Now()}
 	s.sessions[from] = ses
 	s.byClient[from.Addr()]++
 	s.mu.Unlock()

@@ -28,9 +28,26 @@ type shelf struct {
 	mu    sync.Mutex
 	ended []boot.Outcome
 	end   chan struct{}
+	kept  []boot.Packet
 }
 
-func (s *shelf) Next(_ context.Context, in boot.Sighting) (boot.Decision, error) {
+// Packet is a boot.Recorder.
+func (s *shelf) Packet(p boot.Packet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.Data = bytes.Clone(p.Data)
+	s.kept = append(s.kept, p)
+}
+
+func (s *shelf) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error) {
+	d, err := s.next(ctx, in)
+	if d.Network = "lab"; in.Want.Path != "anybody" {
+		d.ID.MAC = boot.MAC{2, 0, 0, 0, 0, 1}
+	}
+	return d, err
+}
+
+func (s *shelf) next(_ context.Context, in boot.Sighting) (boot.Decision, error) {
 	switch {
 	case in.Want.Path == "broken":
 		return boot.Decision{}, errors.New("store failed")
@@ -67,8 +84,9 @@ func start(t *testing.T) (*shelf, *Server, *net.UDPAddr) {
 	t.Helper()
 	big := make([]byte, 3<<20+17)
 	rand.Read(big)
-	s := &shelf{end: make(chan struct{}, 1000), files: map[string][]byte{"big": big, "empty": {}, "block": make([]byte, 512), "text": []byte("a\nb\rc")}}
+	s := &shelf{end: make(chan struct{}, 1000), files: map[string][]byte{"big": big, "empty": {}, "block": make([]byte, 512), "text": []byte("a\nb\rc"), "nine": make([]byte, 9*512+1), "anybody": make([]byte, 512)}}
 	srv := NewServer(s, s, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	srv.Record = s
 	ctx, cancel := context.WithCancel(context.Background())
 	c, err := Listen(ctx, "udp4", "127.0.0.1:0")
 	if err != nil {

@@ -29,6 +29,7 @@ type session struct {
 	from   netip.AddrPort
 	local  netip.Addr
 	index  int
+	asked  []byte // the request as it came
 	cancel context.CancelFunc
 	born   time.Time
 	moved  atomic.Bool // the client has acknowledged data
@@ -83,7 +84,11 @@ func (s *session) run(ctx context.Context) {
 		defer unix.Close(fd)
 		f.fd = fd
 	}
-	say := func(code uint16, text string) { _ = f.send(errorPacket(code, text)) }
+	say := func(code uint16, text string) {
+		p := errorPacket(code, text)
+		_ = f.send(p)
+		f.record(true, p, 0)
+	}
 	mtu, iface := 1500, ""
 	if i, err := net.InterfaceByIndex(s.index); err == nil {
 		mtu, iface = i.MTU, i.Name
@@ -121,6 +126,7 @@ func (s *session) run(ctx context.Context) {
 		say(codeUndefined, "server is in trouble, try again")
 		return
 	}
+	s.record(f, d)
 	var ref boot.Ref
 	switch x := d.Reply.(type) {
 	case boot.File:
@@ -190,6 +196,24 @@ func (s *session) run(ctx context.Context) {
 	}
 	log.Debug("transfer ended", "result", o.Result, "bytes", o.Bytes, "took", o.Took, "blksize", agreed.block(), "window", agreed.windowLen(), "err", o.Err)
 	_ = s.server.ask.Done(context.WithoutCancel(ctx), in, d, o)
+}
+
+// record has what follows of a machine's transfer kept, beginning with the request.
+func (s *session) record(f *flow, d boot.Decision) {
+	to := s.server.Record
+	if to == nil || d.ID.MAC.IsZero() || d.Network == "" {
+		return
+	}
+	listener := netip.AddrPortFrom(s.local, portOf(s.port.fd))
+	own := netip.AddrPortFrom(s.local, portOf(f.fd))
+	to.Packet(boot.Packet{MAC: d.ID.MAC, From: s.from, To: listener, Data: s.asked})
+	f.seen = func(sent bool, b []byte, full int) {
+		p := boot.Packet{MAC: d.ID.MAC, From: s.from, To: own, Data: b, Full: full}
+		if sent {
+			p.From, p.To = own, s.from
+		}
+		to.Packet(p)
+	}
 }
 
 // Headers in front of the data: IP, UDP and TFTP.

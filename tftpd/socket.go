@@ -89,6 +89,17 @@ func fragmentable(fd, family int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT)
 }
 
+// portOf is a socket's local port; 0 if it does not say.
+func portOf(fd int) uint16 {
+	switch a, _ := unix.Getsockname(fd); a := a.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(a.Port)
+	case *unix.SockaddrInet6:
+		return uint16(a.Port)
+	}
+	return 0
+}
+
 // putControl writes one control message and returns its length.
 func putControl(b []byte, level, kind int, data []byte) int {
 	binary.NativeEndian.PutUint64(b, uint64(unix.CmsgLen(len(data))))

@@ -45,6 +45,14 @@ func (d *daemon) figures() (out []metrics.Sample) {
 		add("muster_syslog_pushed_out_lines_total", "Kept lines that newer ones took the place of.", true, float64(d.engine.Lines.Pushed()))
 	}
 	add("muster_request_log_dropped_total", "Lines that the request log's file had no room for.", true, float64(d.engine.Log.Dropped()))
+	cs := d.capture.Stats()
+	add("muster_capture_packets_total", "Packets of machines that were kept for muster host capture.", true, float64(cs.Added))
+	for _, x := range []struct {
+		cause string
+		n     uint64
+	}{{"newer", cs.Pushed}, {"machine", cs.Evicted}, {"odd", cs.Odd}} {
+		add("muster_capture_dropped_packets_total", "Packets that were pushed out, by newer ones of their machine or with it, or not kept at all.", true, float64(x.n), label("cause", x.cause))
+	}
 	for _, p := range d.engine.Pools() {
 		n := label("network", p.Network)
 		add("muster_pool_addresses", "Addresses in the ranges of a network.", false, float64(p.Size), n)

@@ -27,6 +27,7 @@ import (
 
 	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/capture"
 	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/images"
@@ -137,6 +138,7 @@ type daemon struct {
 	tftp    *tftpd.Server
 	http    *httpboot.Handler
 	syslog  *syslogd.Server // nil: no port for it
+	capture *capture.Ring
 	set     *templates.Set
 	loaders atomic.Pointer[images.Loaders]
 	thisRun *boot.Template
@@ -348,6 +350,8 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)
 	d.tftp = tftpd.NewServer(d.engine, c, d.log)
 	d.http = httpboot.NewHandler(d.engine, c, d.log)
+	d.capture = capture.New(d.app.now, func(l boot.Link) bool { return d.engine.Policy().Find(l) != nil })
+	d.dhcp.Record, d.tftp.Record = d.capture, d.capture
 	return nil
 }
 
@@ -421,7 +425,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		return nil, err
 	}
 	opened = append(opened, sock)
-	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain, CA: d.authority, Hooks: d.hooks, Metrics: metrics.Handler(d.figures)}
+	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain, CA: d.authority, Capture: d.pcap, Hooks: d.hooks, Metrics: metrics.Handler(d.figures)}
 	tasks = append(tasks,
 		run.Task{Name: "admin socket", Run: func(ctx context.Context) error { return api.Serve(ctx, sock) }},
 		run.Task{Name: "interfaces", Run: func(ctx context.Context) error {

@@ -147,6 +147,17 @@ func (c *Client) HostLog(ctx context.Context, name string, follow bool, fn func(
 	return stream(ctx, resp.Body, fn)
 }
 
+// HostCapture writes a machine's packets to w as a pcap file.
+func (c *Client) HostCapture(ctx context.Context, name string, w io.Writer) error {
+	resp, err := c.send(ctx, http.MethodGet, "/api/v1/hosts/"+url.PathEscape(name)+"/capture", nil, -1)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
 // stream reads JSON values to the end, whoever ends it.
 func stream[T any](ctx context.Context, r io.Reader, fn func(T, json.RawMessage) error) error {
 	d := json.NewDecoder(r)

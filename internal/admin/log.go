@@ -1,4 +1,5 @@
-// log.go: what a machine logged itself, as it stands and as it comes.
+// log.go: what a machine logged itself, as it stands and as it comes; and its
+// packets.
 
 package admin
 
@@ -19,12 +20,11 @@ func (s *Server) lines(macs []boot.MAC) (out []boot.Request) {
 	return out
 }
 
-// hostLog streams lines as JSON; with follow=1 for as long as the client stays. A
-// machine with an address that is on no roll is found by its MAC.
-func (s *Server) hostLog(w http.ResponseWriter, r *http.Request) {
+// macs are those of the machine that a request names: of a host, or of one that is
+// on no roll and is named by its MAC.
+func (s *Server) macs(r *http.Request) (macs []boot.MAC, err error) {
 	name := r.PathValue("name")
-	var macs []boot.MAC
-	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+	err = s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
 		h, err := boot.FindHost(tx, name)
 		if err != nil {
 			return err
@@ -40,6 +40,23 @@ func (s *Server) hostLog(w http.ResponseWriter, r *http.Request) {
 		macs = []boot.MAC{m}
 		return nil
 	})
+	return macs, err
+}
+
+// hostCapture sends what is kept of a machine's packets.
+func (s *Server) hostCapture(w http.ResponseWriter, r *http.Request) {
+	macs, err := s.macs(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/vnd.tcpdump.pcap")
+	_ = s.Capture(w, macs) // a client that left early
+}
+
+// hostLog streams lines as JSON; with follow=1 for as long as the client stays.
+func (s *Server) hostLog(w http.ResponseWriter, r *http.Request) {
+	macs, err := s.macs(r)
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -37,7 +37,8 @@ type Server struct {
 	Explain func(context.Context, ExplainRequest) (Explanation, error)
 	CA      func() (*authority.Authority, error)
 	Hooks   *hook.Hooks
-	Metrics http.Handler // answers GET /metrics; nil for none
+	Metrics http.Handler                      // answers GET /metrics; nil for none
+	Capture func(io.Writer, []boot.MAC) error // writes a pcap file
 }
 
 // Listen opens the socket in dir: owner and group may use it, nobody else. A
@@ -249,6 +250,7 @@ func (s *Server) Handler() http.Handler {
 	})
 	mux.HandleFunc("GET /api/v1/events", s.events)
 	mux.HandleFunc("GET /api/v1/hosts/{name}/log", s.hostLog)
+	mux.HandleFunc("GET /api/v1/hosts/{name}/capture", s.hostCapture)
 	return mux
 }
 

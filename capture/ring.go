@@ -1,0 +1,321 @@
+// ring.go: the packets, without a pointer among them and in memory that is used
+// again: adding one is a copy under a lock.
+
+package capture
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Bounds.
+const (
+	perQueue    = 64       // packets of a machine, of each kind
+	queueBytes  = 32 << 10 // of them
+	maxPacket   = 1500
+	maxMachines = 4096
+
+	chunkSize  = 384 // most of what is sent fits into one
+	slabChunks = 1024
+	maxSlabs   = 16 << 20 / (chunkSize * slabChunks)
+)
+
+// head is in front of each packet: sequence, time, addresses and ports, length
+// kept and length there was.
+const head = 8 + 8 + 6 + 6 + 2 + 2
+
+// Kinds of packet. A Raspberry Pi asks for fifty files that are not there: that
+// must not push its address out.
+const (
+	dhcp = iota
+	files
+	kinds
+)
+
+// Ring is safe for concurrent use.
+type Ring struct {
+	now    func() time.Time
+	serves func(boot.Link) bool
+
+	mu       sync.Mutex
+	seq      uint64
+	slabs    [][]byte
+	next     []uint32 // of each chunk: the one after it in its packet, or in the free list
+	free     uint32   // first of the free list; none if left is 0
+	left     int
+	machines map[boot.MAC]*machine
+	newest   *machine
+	oldest   *machine
+	spare    *machine // one that was pushed out
+	stats    Stats
+}
+
+// Stats counts packets; all of it only grows.
+type Stats struct {
+	Added   uint64
+	Cut     uint64 // longer than what is kept of one
+	Pushed  uint64 // by newer ones of the same machine
+	Evicted uint64 // with their machine
+	Odd     uint64 // of no machine, or not IPv4
+}
+
+type machine struct {
+	mac          boot.MAC
+	newer, older *machine
+	queues       [kinds]queue
+}
+
+// queue is a ring of packets by their first chunk.
+type queue struct {
+	first [perQueue]uint32
+	head  int
+	n     int
+	bytes int
+}
+
+// New returns a ring. serves says whether what came in by a link is ours.
+func New(now func() time.Time, serves func(boot.Link) bool) *Ring {
+	return &Ring{now: now, serves: serves, machines: map[boot.MAC]*machine{}}
+}
+
+// Packet implements boot.Recorder.
+func (r *Ring) Packet(p boot.Packet) {
+	if p.Link != nil && !r.serves(*p.Link) {
+		return // another network's, overheard by a socket for all of them
+	}
+	at := r.now().UnixNano()
+	full := max(p.Full, len(p.Data))
+	data := p.Data[:min(len(p.Data), maxPacket)]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !p.MAC.Usable() || !p.From.Addr().Is4() || !p.To.Addr().Is4() {
+		r.stats.Odd++
+		return
+	}
+	r.stats.Added++
+	if len(data) < full {
+		r.stats.Cut++
+	}
+	m := r.machine(p.MAC)
+	q := &m.queues[kindOf(p)]
+	for q.n == perQueue || q.n > 0 && q.bytes+len(data) > queueBytes {
+		r.pop(q)
+		r.stats.Pushed++
+	}
+	var h [head]byte
+	r.seq++
+	binary.BigEndian.PutUint64(h[0:], r.seq)
+	binary.BigEndian.PutUint64(h[8:], uint64(at))
+	putAddr(h[16:], p.From)
+	putAddr(h[22:], p.To)
+	binary.BigEndian.PutUint16(h[28:], uint16(len(data)))
+	binary.BigEndian.PutUint16(h[30:], uint16(min(full, 0xffff)))
+	q.first[(q.head+q.n)%perQueue] = r.store(h[:], data)
+	q.n++
+	q.bytes += len(data)
+}
+
+func putAddr(b []byte, a netip.AddrPort) {
+	ip := a.Addr().As4()
+	copy(b, ip[:])
+	binary.BigEndian.PutUint16(b[4:], a.Port())
+}
+
+func getAddr(b []byte) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), binary.BigEndian.Uint16(b[4:]))
+}
+
+// kindOf tells by the ports.
+func kindOf(p boot.Packet) int {
+	for _, port := range []uint16{p.From.Port(), p.To.Port()} {
+		if port == 67 || port == 68 || port == 4011 {
+			return dhcp
+		}
+	}
+	return files
+}
+
+// machine finds or makes a machine and puts it in front; the oldest makes room.
+func (r *Ring) machine(mac boot.MAC) *machine {
+	m := r.machines[mac]
+	if m != nil {
+		if r.newest == m {
+			return m
+		}
+		r.unlink(m)
+	} else {
+		if len(r.machines) >= maxMachines {
+			r.evict()
+		}
+		if m = r.spare; m == nil {
+			m = new(machine)
+		}
+		r.spare = nil
+		*m = machine{mac: mac}
+		r.machines[mac] = m
+	}
+	m.older = r.newest
+	if r.newest != nil {
+		r.newest.newer = m
+	}
+	r.newest = m
+	if r.oldest == nil {
+		r.oldest = m
+	}
+	return m
+}
+
+func (r *Ring) unlink(m *machine) {
+	if m.newer != nil {
+		m.newer.older = m.older
+	} else {
+		r.newest = m.older
+	}
+	if m.older != nil {
+		m.older.newer = m.newer
+	} else {
+		r.oldest = m.newer
+	}
+	m.newer, m.older = nil, nil
+}
+
+// evict forgets the machine that was heard of least recently.
+func (r *Ring) evict() {
+	m := r.oldest
+	for i := range m.queues {
+		for q := &m.queues[i]; q.n > 0; {
+			r.pop(q)
+			r.stats.Evicted++
+		}
+	}
+	r.unlink(m)
+	delete(r.machines, m.mac)
+	r.spare = m
+}
+
+// pop frees the oldest packet of a queue.
+func (r *Ring) pop(q *queue) {
+	c := q.first[q.head]
+	_, kept, _ := r.header(c)
+	q.bytes -= kept
+	q.head = (q.head + 1) % perQueue
+	q.n--
+	for n := chunks(kept); n > 0; n-- {
+		after := r.next[c]
+		r.next[c], r.free = r.free, c
+		r.left++
+		c = after
+	}
+}
+
+func chunks(kept int) int { return (head + kept + chunkSize - 1) / chunkSize }
+
+func (r *Ring) chunk(c uint32) []byte {
+	s := r.slabs[c/slabChunks]
+	return s[c%slabChunks*chunkSize:][:chunkSize]
+}
+
+// take takes a chunk from the free list. There is always one: room saw to it.
+func (r *Ring) take() uint32 {
+	c := r.free
+	r.free = r.next[c]
+	r.left--
+	return c
+}
+
+// room makes n chunks free: by another slab, or at the cost of the oldest machines.
+// One machine can never hold all there is.
+func (r *Ring) room(n int) {
+	for r.left < n {
+		if len(r.slabs) == maxSlabs {
+			r.evict()
+			continue
+		}
+		base := uint32(len(r.next))
+		r.slabs = append(r.slabs, make([]byte, slabChunks*chunkSize))
+		for i := range uint32(slabChunks) {
+			r.next = append(r.next, r.free)
+			r.free = base + i
+		}
+		r.left += slabChunks
+	}
+}
+
+// store writes a packet and returns its first chunk.
+func (r *Ring) store(h, data []byte) uint32 {
+	r.room(chunks(len(data)))
+	first := r.take()
+	b := r.chunk(first)
+	n := copy(b[copy(b, h):], data)
+	for last := first; n < len(data); {
+		c := r.take()
+		r.next[last], last = c, c
+		n += copy(r.chunk(c), data[n:])
+	}
+	return first
+}
+
+func (r *Ring) header(c uint32) (h []byte, kept, full int) {
+	h = r.chunk(c)[:head]
+	return h, int(binary.BigEndian.Uint16(h[28:])), int(binary.BigEndian.Uint16(h[30:]))
+}
+
+// Packet is one that was kept.
+type Packet struct {
+	At       time.Time
+	From, To netip.AddrPort
+	Data     []byte
+	Full     int // bytes there were
+
+	seq uint64
+}
+
+// Of returns what is kept of the owner of some addresses, in the order in which it
+// passed.
+func (r *Ring) Of(macs ...boot.MAC) []Packet {
+	var out []Packet
+	r.mu.Lock()
+	for _, mac := range macs {
+		m := r.machines[mac]
+		if m == nil {
+			continue
+		}
+		for i := range m.queues {
+			q := &m.queues[i]
+			for j := range q.n {
+				out = append(out, r.read(q.first[(q.head+j)%perQueue]))
+			}
+		}
+	}
+	r.mu.Unlock()
+	slices.SortFunc(out, func(a, b Packet) int { return cmp.Compare(a.seq, b.seq) })
+	return out
+}
+
+func (r *Ring) read(c uint32) Packet {
+	h, kept, full := r.header(c)
+	p := Packet{seq: binary.BigEndian.Uint64(h), At: time.Unix(0, int64(binary.BigEndian.Uint64(h[8:]))).UTC(), From: getAddr(h[16:]), To: getAddr(h[22:]), Full: full}
+	b := r.chunk(c)[head:]
+	p.Data = make([]byte, 0, kept)
+	for {
+		p.Data = append(p.Data, b[:min(len(b), kept-len(p.Data))]...)
+		if len(p.Data) == kept {
+			return p
+		}
+		c = r.next[c]
+		b = r.chunk(c)
+	}
+}
+
+// Stats returns the counters of this moment.
+func (r *Ring) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stats
+}

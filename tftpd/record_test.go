@@ -1,0 +1,115 @@
+package tftpd
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// told is what was kept, in words: by the port that spoke or was spoken to.
+func (s *shelf) told(r *raw, listener uint16) (out []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	me := r.conn.LocalAddr().(interface{ AddrPort() netip.AddrPort }).AddrPort()
+	for _, p := range s.kept {
+		way, ours := "<", p.To
+		if p.To == me {
+			way, ours = ">", p.From
+		}
+		port := "tid"
+		if ours.Port() == listener {
+			port = "69"
+		} else if ours != r.srv && r.srv.IsValid() {
+			port = ours.String()
+		}
+		op := []string{"?", "RRQ", "WRQ", "DATA", "ACK", "ERROR", "OACK"}[p.Data[1]]
+		if op != "RRQ" && op != "OACK" {
+			op += fmt.Sprint(" ", int(p.Data[2])<<8|int(p.Data[3]))
+		}
+		if p.Full != 0 && p.Full != len(p.Data) {
+			op += fmt.Sprintf(" (%d of %d)", len(p.Data), p.Full)
+		}
+		if p.MAC != (boot.MAC{2, 0, 0, 0, 0, 1}) {
+			op += " of " + p.MAC.String()
+		}
+		out = append(out, way+" "+port+" "+op)
+	}
+	return out
+}
+
+// TestRecorded: what tells how a transfer went is kept, and not the file.
+func TestRecorded(t *testing.T) {
+	s, _, addr := start(t)
+	r := newRaw(t, addr)
+	r.ask("nine", "octet", "tsize", "0")
+	for i := range 11 {
+		r.recv() // OACK, ten blocks
+		if i == 5 {
+			r.send(0, opACK, 0, 3) // an old one: nothing happens, nothing is kept
+		}
+		r.send(0, opACK, 0, byte(i))
+	}
+	<-s.end
+	want := []string{"< 69 RRQ", "> tid OACK", "< tid ACK 0", "> tid DATA 1 (4 of 516)", "< tid ACK 1", "> tid DATA 10 (4 of 5)", "< tid ACK 10"}
+	if got := s.told(r, uint16(addr.Port)); !slices.Equal(got, want) {
+		t.Errorf("kept\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestRecordedFailures: refusals and what a client says against us.
+func TestRecordedFailures(t *testing.T) {
+	s, _, addr := start(t)
+	r := newRaw(t, addr)
+	r.ask("missing", "octet")
+	r.recv()
+	if got, want := s.told(r, uint16(addr.Port)), []string{"< 69 RRQ", "> tid ERROR 1"}; !slices.Equal(got, want) {
+		t.Errorf("kept %q, want %q", got, want)
+	}
+	s.mu.Lock()
+	s.kept = nil
+	s.mu.Unlock()
+	r = newRaw(t, addr)
+	r.ask("big", "octet", "tsize", "0")
+	r.recv()
+	r.send(0, opERROR, 0, 8, 'n', 'o', 0)
+	<-s.end
+	if got, want := s.told(r, uint16(addr.Port)), []string{"< 69 RRQ", "> tid OACK", "< tid ERROR 8"}; !slices.Equal(got, want) {
+		t.Errorf("kept %q, want %q", got, want)
+	}
+}
+
+// TestRecordedIsBounded: a line that loses everything has one transfer keep no
+// more than its share; a stranger's is not kept at all.
+func TestRecordedIsBounded(t *testing.T) {
+	s, _, addr := start(t)
+	r := newRaw(t, addr)
+	r.ask("anybody", "octet")
+	r.recv()
+	r.send(0, opACK, 0, 1)
+	r.recv()
+	r.send(0, opACK, 0, 2)
+	<-s.end
+	if got := s.told(r, uint16(addr.Port)); len(got) != 0 {
+		t.Errorf("of a stranger is kept: %q", got)
+	}
+	f := &flow{t: newTransfer(read{}, 1<<20)}
+	n := 0
+	f.seen = func(bool, []byte, int) { n++ }
+	f.t.backoff = true
+	for i := range 1000 {
+		f.recordData(step{from: int64(i%3 + 2), to: int64(i%3 + 2)})
+	}
+	if n != maxRecorded/2 {
+		t.Errorf("%d repetitions are kept, want %d", n, maxRecorded/2)
+	}
+	for range 1000 {
+		f.record(false, nil, 0)
+	}
+	if n != maxRecorded {
+		t.Errorf("%d packets are kept, want %d", n, maxRecorded)
+	}
+}
