@@ -67,7 +67,8 @@ type Case struct {
 	Network  *Network
 	Requests []Request
 	Events   []Event
-	Running  int // files on their way to it
+	Running  int       // files on their way to it
+	Logged   time.Time // when its own log last said anything
 	Rival    string
 }
 
@@ -294,7 +295,7 @@ func (d *diagnosis) afterBoot() bool {
 			"its screen says why: mostly a script of your own that stops, or a loader without HTTP; muster explain "+d.name()+" prints the script")
 	case file != nil && file.short() && d.quiet() > nextTime:
 		d.transfer(file)
-	case file != nil && file.whole() && d.quiet() > quietTime:
+	case file != nil && file.whole() && d.quiet() > quietTime && !d.Logged.After(file.At): // else it runs, and what went wrong is in its log
 		d.say(FoundSilent, file.At, fmt.Sprintf("%s read %s of boot %d whole, and was not heard of since", d.name(), path.Base(file.Path), boot),
 			"the kernel has it from here: look at its console (console=ttyS0, and memory for a large initrd); a system that runs well and sends no report is silent too: give its template one (docs/templates.md)")
 	}

@@ -52,6 +52,11 @@ func (e *Engine) diagnose(h *Host, who string, events []Event) []Finding {
 	} else {
 		c.Requests = e.Log.Machine(who)
 	}
+	for _, m := range macs {
+		if t := e.Lines.LastSeen(m); t.After(c.Logged) {
+			c.Logged = t
+		}
+	}
 	if n := len(c.Requests); n > 0 {
 		c.Network = e.policy.Load().network(c.Requests[n-1].Network)
 	}
