@@ -129,7 +129,7 @@ func (c *Client) Events(ctx context.Context, q url.Values, fn func(Entry, json.R
 		return err
 	}
 	defer resp.Body.Close()
-	return stream(ctx, resp.Body, fn)
+	return stream(ctx, resp.Body, q.Get("follow") == "1", fn)
 }
 
 // HostLog calls fn for each line that a machine logged, until the stream ends or
@@ -144,7 +144,7 @@ func (c *Client) HostLog(ctx context.Context, name string, follow bool, fn func(
 		return err
 	}
 	defer resp.Body.Close()
-	return stream(ctx, resp.Body, fn)
+	return stream(ctx, resp.Body, false, fn)
 }
 
 // HostCapture writes a machine's packets to w as a pcap file.
@@ -158,8 +158,9 @@ func (c *Client) HostCapture(ctx context.Context, name string, w io.Writer) erro
 	return err
 }
 
-// stream reads JSON values to the end, whoever ends it.
-func stream[T any](ctx context.Context, r io.Reader, fn func(T, json.RawMessage) error) error {
+// stream reads JSON values to the end, whoever ends it; one that should not end
+// and does is cut short.
+func stream[T any](ctx context.Context, r io.Reader, endless bool, fn func(T, json.RawMessage) error) error {
 	d := json.NewDecoder(r)
 	for {
 		var raw json.RawMessage
@@ -167,7 +168,7 @@ func stream[T any](ctx context.Context, r io.Reader, fn func(T, json.RawMessage)
 			switch {
 			case ctx.Err() != nil:
 				return nil
-			case q.Get("follow") == "1":
+			case endless:
 				return ErrCutShort
 			case errors.Is(err, io.EOF), strings.Contains(err.Error(), "closed"):
 				return nil
