@@ -65,7 +65,7 @@ func TestRepeatedLine(t *testing.T) {
 func TestChatterPushesOutNoRequest(t *testing.T) {
 	mac := MAC{2, 0, 0, 0, 0, 9}
 	src := netip.MustParseAddrPort("10.77.0.100:514")
-	e := NewEngine(&oneLease{Lease{Network: "lab", Addr: src.Addr(), Holder: mac.String(), Kind: Dynamic, Expires: time.Unix(1000, 0)}}, NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	e := NewEngine(&oneLease{Lease{Network: "lab", Addr: src.Addr(), Holder: mac.String(), MAC: mac, Kind: Dynamic, Expires: time.Unix(1000, 0)}}, NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	defer e.Close()
 	e.policy.Store(&Policy{Networks: []Network{{Name: "lab", Mode: Full, Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24")}}})
 	e.Log.Add(Request{At: time.Unix(1, 0), MAC: mac, Via: DHCP4, Step: Discover, Reply: "offer"})

@@ -68,7 +68,7 @@ func ruleIdentify(t *turn) (bool, error) {
 	t.shared = t.p.Enroll.shared(t.id.MAC)
 	switch {
 	case host != nil:
-	case t.shared && t.lessee != 0:
+	case t.lessee != 0:
 		if host, err = t.v.Host(t.lessee); err != nil {
 			return false, err
 		}

@@ -12,11 +12,6 @@ func ruleLog(t *turn) (bool, error) {
 	if t.in.Step != LogLine {
 		return false, nil
 	}
-	if t.id.MAC.IsZero() && t.host == nil {
-		if err := t.byLeaseOf(); err != nil {
-			return false, err
-		}
-	}
 	if l := t.in.Line; l == nil || t.id.MAC.IsZero() {
 		return t.ignore("a line of a machine that nobody knows")
 	}
@@ -48,24 +43,4 @@ func ruleLog(t *turn) (bool, error) {
 // without calling something an error, so from there it must be worse.
 func (l *Line) trouble() bool {
 	return l.Severity < Err || l.Severity == Err && l.Facility != "kern"
-}
-
-// byLeaseOf finds the machine of a lease whose holder is no MAC: a client
-// identifier or a switch port.
-func (t *turn) byLeaseOf() error {
-	l, err := t.v.Lease(t.net.Name, t.in.Source.Addr())
-	if err != nil || !l.Active(t.in.At) || !l.Given() || l.MAC.IsZero() {
-		return err
-	}
-	t.id.MAC = l.MAC
-	t.why("%s is leased to %s of %s", l.Addr, l.MAC, l.Holder)
-	if l.Host == 0 {
-		return nil
-	}
-	h, err := t.v.Host(l.Host)
-	if err != nil || h == nil {
-		return err
-	}
-	t.before, t.host = h, h.Clone()
-	return nil
 }

@@ -54,7 +54,10 @@ func (t *turn) bySource() error {
 	}
 	if l.Active(t.in.At) && l.Kind != Declined {
 		if m := l.MAC; !m.IsZero() {
-			t.id.MAC, t.lessee = m, l.Host
+			t.id.MAC = m
+			if t.p.Enroll.shared(m) || strings.HasPrefix(l.Holder, "port:") {
+				t.lessee = l.Host // its MAC does not say
+			}
 			t.why("%s is leased to %s", src, m)
 			return nil
 		}
