@@ -1,0 +1,288 @@
+package simclient
+
+// This file is the wire: one socket that sends and hears DHCP for all machines
+// of the process. A machine without an address needs frames of its own, with
+// its own MAC as their source: switches learn by it, and snooping compares it.
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// A Relay is the relay agent that the process plays in front of its machines.
+type Relay struct {
+	Addr      netip.Addr // its own, giaddr
+	Server    netip.Addr
+	CircuitID string
+	RemoteID  string
+}
+
+// dest is where a message goes that is not broadcast: to a server that was
+// heard before.
+type dest struct {
+	hw       MAC
+	from, to netip.Addr
+}
+
+// wire carries DHCP for many machines.
+type wire interface {
+	send(d *dhcpv4.DHCPv4, to *dest) error
+	// hear subscribes a machine to its replies until leave is called.
+	hear(m MAC) (replies <-chan *reply, leave func())
+}
+
+// exchange hands replies to their machines.
+type exchange struct {
+	mu    sync.Mutex
+	heard map[MAC]chan *reply
+	bad   int // replies that could not be read
+}
+
+func (x *exchange) hear(m MAC) (<-chan *reply, func()) {
+	ch := make(chan *reply, 32) // what does not fit is lost, as on a wire
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.heard == nil {
+		x.heard = map[MAC]chan *reply{}
+	}
+	x.heard[m] = ch
+	return ch, func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if x.heard[m] == ch {
+			delete(x.heard, m)
+		}
+	}
+}
+
+// pass gives a datagram to its machine. Most belong to somebody else, so the
+// MAC is looked at before the rest is parsed.
+func (x *exchange) pass(b []byte, from netip.AddrPort, hw MAC) {
+	if len(b) < 240 || b[0] != 2 {
+		return
+	}
+	x.mu.Lock()
+	ch := x.heard[MAC(b[28:34])]
+	x.mu.Unlock()
+	if ch == nil {
+		return
+	}
+	r, err := parseReply(b)
+	if err != nil {
+		x.mu.Lock()
+		x.bad++
+		x.mu.Unlock()
+		return
+	}
+	r.from, r.hw = from, hw
+	select {
+	case ch <- r:
+	default:
+	}
+}
+
+// link is an interface, by frames.
+type link struct {
+	exchange
+	f  *os.File
+	mu sync.Mutex // of the write buffer
+	b  []byte
+}
+
+const (
+	ethIP       = 0x0800
+	solPacket   = 263
+	addMember   = 1
+	promiscuous = 1
+	frameHead   = 14 + 20 + 8
+)
+
+// openLink opens the interface. It hears what is for its machines' MACs, so the
+// card must let everything through while it is open.
+func openLink(ifi *net.Interface) (*link, error) {
+	if len(ifi.HardwareAddr) != 6 {
+		return nil, fmt.Errorf("%s is no Ethernet interface", ifi.Name)
+	}
+	if ifi.Flags&net.FlagUp == 0 {
+		return nil, fmt.Errorf("%s is down: ip link set %s up", ifi.Name, ifi.Name)
+	}
+	// Protocol 0 hears nothing until the filter is in place.
+	fd, err := syscall.Socket(syscall.AF_PACKET, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, privileged(fmt.Errorf("raw socket: %w", err))
+	}
+	fail := func(what string, err error) (*link, error) {
+		syscall.Close(fd)
+		return nil, privileged(fmt.Errorf("%s: %s: %w", ifi.Name, what, err))
+	}
+	const jump, load = syscall.BPF_JMP | syscall.BPF_JEQ | syscall.BPF_K, syscall.BPF_LD | syscall.BPF_ABS
+	filter := []syscall.SockFilter{ // unfragmented UDP to port 68
+		*syscall.LsfStmt(load|syscall.BPF_H, 12),
+		*syscall.LsfJump(jump, ethIP, 0, 8),
+		*syscall.LsfStmt(load|syscall.BPF_B, 14+9),
+		*syscall.LsfJump(jump, syscall.IPPROTO_UDP, 0, 6),
+		*syscall.LsfStmt(load|syscall.BPF_H, 14+6),
+		*syscall.LsfJump(syscall.BPF_JMP|syscall.BPF_JSET|syscall.BPF_K, 0x3fff, 4, 0),
+		*syscall.LsfStmt(syscall.BPF_LDX|syscall.BPF_B|syscall.BPF_MSH, 14),
+		*syscall.LsfStmt(syscall.BPF_LD|syscall.BPF_IND|syscall.BPF_H, 14+2),
+		*syscall.LsfJump(jump, 68, 0, 1),
+		*syscall.LsfStmt(syscall.BPF_RET|syscall.BPF_K, 0xffff),
+		*syscall.LsfStmt(syscall.BPF_RET|syscall.BPF_K, 0),
+	}
+	if err := syscall.AttachLsf(fd, filter); err != nil {
+		return fail("filter", err)
+	}
+	mreq := make([]byte, 16) // struct packet_mreq
+	binary.NativeEndian.PutUint32(mreq, uint32(ifi.Index))
+	binary.NativeEndian.PutUint16(mreq[4:], promiscuous)
+	if err := syscall.SetsockoptString(fd, solPacket, addMember, string(mreq)); err != nil {
+		return fail("listening for other addresses than its own", err)
+	}
+	// A thousand machines are answered within a moment. Where the limit is lower
+	// some answers are lost, and asked for again.
+	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 8<<20)
+	if err := syscall.Bind(fd, &syscall.SockaddrLinklayer{Protocol: htons(ethIP), Ifindex: ifi.Index}); err != nil {
+		return fail("bind", err)
+	}
+	l := &link{f: os.NewFile(uintptr(fd), ifi.Name)}
+	go l.listen()
+	return l, nil
+}
+
+func htons(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
+
+func privileged(err error) error {
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+		return fmt.Errorf("a simulated machine sends and hears raw frames: run as root (%w)", err)
+	}
+	return err
+}
+
+func (l *link) close() error { return l.f.Close() }
+
+func (l *link) listen() {
+	b := make([]byte, 65536)
+	for {
+		n, err := l.f.Read(b)
+		if err != nil {
+			if errors.Is(err, syscall.ENETDOWN) || errors.Is(err, syscall.EINTR) {
+				continue // the cable was pulled, and may come back
+			}
+			return
+		}
+		if n < frameHead {
+			continue
+		}
+		head := 4 * int(b[14]&15)
+		if head < 20 || n < 14+head+8 {
+			continue
+		}
+		udp := b[14+head : n]
+		length := int(binary.BigEndian.Uint16(udp[4:]))
+		if length < 8 || length > len(udp) {
+			continue
+		}
+		l.pass(udp[8:length], netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[26:30])), binary.BigEndian.Uint16(udp)), MAC(b[6:12]))
+	}
+}
+
+func (l *link) send(d *dhcpv4.DHCPv4, to *dest) error {
+	if to == nil {
+		to = &dest{hw: MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, from: netip.IPv4Unspecified(), to: netip.AddrFrom4([4]byte{255, 255, 255, 255})}
+	}
+	payload := d.ToBytes()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b = frame(l.b[:0], MAC(d.ClientHWAddr), to, payload)
+	_, err := l.f.Write(l.b)
+	return err
+}
+
+// frame is Ethernet, IPv4 and UDP from port 68 to 67.
+func frame(b []byte, src MAC, to *dest, payload []byte) []byte {
+	b = append(append(append(b, to.hw[:]...), src[:]...), ethIP>>8, ethIP&0xff)
+	from, dst := to.from.As4(), to.to.As4()
+	n := uint16(28 + len(payload))
+	ip := len(b)
+	b = append(b, 0x45, 0, byte(n>>8), byte(n), 0, 0, 0, 0, 64, syscall.IPPROTO_UDP, 0, 0)
+	b = append(append(b, from[:]...), dst[:]...)
+	binary.BigEndian.PutUint16(b[ip+10:], ^checksum(0, b[ip:]))
+	udp := len(b)
+	b = append(b, 0, 68, 0, 67, byte((n-20)>>8), byte(n-20), 0, 0)
+	b = append(b, payload...)
+	pseudo := checksum(checksum(uint16(syscall.IPPROTO_UDP), from[:]), dst[:])
+	check := ^checksum(checksum(pseudo, []byte{byte((n - 20) >> 8), byte(n - 20)}), b[udp:])
+	if check == 0 {
+		check = 0xffff // 0 says that there is none (RFC 768)
+	}
+	binary.BigEndian.PutUint16(b[udp+6:], check)
+	return b
+}
+
+// checksum is the one's complement sum of RFC 1071.
+func checksum(start uint16, b []byte) uint16 {
+	t := uint32(start)
+	for i := 0; i+1 < len(b); i += 2 {
+		t += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	if len(b)%2 == 1 {
+		t += uint32(b[len(b)-1]) << 8
+	}
+	for t > 0xffff {
+		t = t>>16 + t&0xffff
+	}
+	return uint16(t)
+}
+
+// agent is the relay: its machines are behind it.
+type agent struct {
+	exchange
+	via  Relay
+	conn *net.UDPConn
+}
+
+func openAgent(via Relay) (*agent, error) {
+	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(via.Addr, 67)))
+	if err != nil {
+		if errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return nil, fmt.Errorf("the relay's address %s must be one of this host: the server answers to it", via.Addr)
+		}
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("port 67 of %s is taken here: a DHCP server or relay runs on this host (%w)", via.Addr, err)
+		}
+		return nil, privileged(fmt.Errorf("relay: %w", err))
+	}
+	_ = c.SetReadBuffer(8 << 20)
+	a := &agent{via: via, conn: c}
+	go func() {
+		b := make([]byte, 65536)
+		for {
+			n, from, err := c.ReadFromUDPAddrPort(b)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				a.pass(b[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), MAC{})
+			}
+		}
+	}()
+	return a, nil
+}
+
+func (a *agent) close() error { return a.conn.Close() }
+
+func (a *agent) send(d *dhcpv4.DHCPv4, _ *dest) error {
+	relayed(d, a.via)
+	_, err := a.conn.WriteToUDPAddrPort(d.ToBytes(), netip.AddrPortFrom(a.via.Server, 67))
+	return err
+}

@@ -1,0 +1,671 @@
+package simclient
+
+// This file is one machine's boot from power-on to its end: firmware, what its
+// loader makes of it, and the report of the system that it would run.
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Config is what all machines of a process share.
+type Config struct {
+	Interface string
+	Relay     Relay          // Addr set: machines are behind this relay
+	Roots     *x509.CertPool // trusted by HTTPS; nil are the host's
+	Fast      bool           // waits of the firmware are a tenth as long
+	Stages    []string       // reported once the kernel runs; nil is "running"
+	NoReport  bool
+	Keep      bool // leases are not released
+	NoDigest  bool // files are counted, not hashed
+	NoAddress bool // no address is added to the interface
+	UseLease  bool // files are fetched from the leased address even where the host's own would do
+	Limit     time.Duration
+	MaxFile   int64
+	OnlyHead  bool // stops where the kernel would be loaded
+}
+
+const (
+	defaultLimit   = 10 * time.Minute
+	defaultMaxFile = 16 << 30
+	fastScale      = 0.1
+)
+
+// A Host holds the socket that all machines speak through.
+type Host struct {
+	cfg  Config
+	wire wire
+	addr *addresses
+	dev  string
+
+	mu     sync.Mutex
+	owners map[netip.Addr]MAC // leases held now
+	twice  int
+}
+
+// Open prepares a host for its machines.
+func Open(cfg Config) (*Host, error) {
+	if cfg.Limit <= 0 {
+		cfg.Limit = defaultLimit
+	}
+	if cfg.MaxFile <= 0 {
+		cfg.MaxFile = defaultMaxFile
+	}
+	h := &Host{cfg: cfg, owners: map[netip.Addr]MAC{}}
+	if cfg.Relay.Addr.IsValid() {
+		a, err := openAgent(cfg.Relay)
+		if err != nil {
+			return nil, err
+		}
+		// Behind a relay there is no interface to put addresses on: files are
+		// fetched from the relay's own.
+		h.wire, h.addr = a, &addresses{relay: cfg.Relay.Addr}
+		return h, nil
+	}
+	ifi, err := net.InterfaceByName(cfg.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("interface %q: %w", cfg.Interface, err)
+	}
+	if h.addr, err = newAddresses(ifi, cfg.NoAddress, cfg.UseLease); err != nil {
+		return nil, err
+	}
+	l, err := openLink(ifi)
+	if err != nil {
+		return nil, err
+	}
+	h.wire, h.dev = l, ifi.Name
+	return h, nil
+}
+
+// Close takes back what was added to the interface.
+func (h *Host) Close() error {
+	var errs []error
+	if c, ok := h.wire.(interface{ close() error }); ok {
+		errs = append(errs, c.close())
+	}
+	if err := h.addr.close(); err != nil {
+		errs = append(errs, fmt.Errorf("taking addresses back from %s: %w", h.dev, err))
+	}
+	return errors.Join(errs...)
+}
+
+// claim notes who holds an address; it returns another machine that does.
+func (h *Host) claim(a netip.Addr, m MAC) (other MAC) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if o, ok := h.owners[a]; ok && o != m {
+		h.twice++
+		return o
+	}
+	h.owners[a] = m
+	return MAC{}
+}
+
+func (h *Host) unclaim(a netip.Addr, m MAC) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.owners[a] == m {
+		delete(h.owners, a)
+	}
+}
+
+// run is one boot of one machine.
+type run struct {
+	m    *Machine
+	h    *Host
+	wire wire
+	addr *addresses
+	t    *Transcript
+	tell func(Step)
+
+	now   *Kind // what it has become
+	l     *lease
+	boot  *reply // named its boot file
+	addrs []*lease
+	src   netip.Addr
+	backs []func()
+	webs  map[bool]*web // by whether redirects are followed
+	turns int           // loaders that it became
+}
+
+// Boot boots a machine; tell, if given, hears of each step as it ends.
+func (h *Host) Boot(ctx context.Context, m *Machine, tell func(Step)) *Transcript {
+	if tell == nil {
+		tell = func(Step) {}
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Limit)
+	defer cancel()
+	r := &run{m: m, h: h, wire: h.wire, addr: h.addr, tell: tell, webs: map[bool]*web{},
+		t: &Transcript{Kind: m.Kind.Name, MAC: m.MAC.String(), UUID: m.UUID.String(), Serial: m.Serial}}
+	err := r.power(ctx)
+	r.t.End, r.t.Text = Broken, "it ended"
+	var e *stop
+	switch {
+	case errors.As(err, &e):
+		r.t.End, r.t.Text = e.end, e.text
+		r.t.Hint = e.hint
+	case err != nil:
+		if ctx.Err() != nil {
+			err = r.over(ctx)
+		}
+		r.t.Text = err.Error()
+	}
+	if !h.cfg.Keep {
+		r.release()
+	} else {
+		for _, l := range r.addrs {
+			if l.held {
+				r.step(Step{Name: "release", Verdict: Skipped, Text: l.addr.String() + " is kept"})
+				break
+			}
+		}
+	}
+	for _, w := range r.webs {
+		w.close()
+	}
+	for _, back := range r.backs {
+		back()
+	}
+	r.t.Took = time.Since(start)
+	return r.t
+}
+
+func (r *run) step(s Step) {
+	r.t.Steps = append(r.t.Steps, s)
+	r.tell(s)
+}
+
+// fail notes a failed step and returns its error.
+func (r *run) fail(name string, err error) error {
+	s := Step{Name: name, Verdict: Failed, Text: err.Error()}
+	var e *stop
+	if errors.As(err, &e) {
+		s.Hint = e.hint
+	}
+	r.step(s)
+	return err
+}
+
+func (r *run) over(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &stop{Broken, fmt.Sprintf("it took longer than %s", r.h.cfg.Limit), "raise --timeout if the network is slow"}
+	}
+	return &stop{Broken, "it was interrupted", ""}
+}
+
+// wait is how long a wait of the firmware is here.
+func (r *run) wait(d time.Duration) time.Duration { return scaled(d, r.scale()) }
+
+func (r *run) scale() float64 {
+	if r.h.cfg.Fast {
+		return fastScale
+	}
+	return 1
+}
+
+// power is the machine being switched on. It returns why it ended.
+func (r *run) power(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a mistake of the simulator: %v", p)
+		}
+	}()
+	k := r.m.Kind
+	if k.way == asIPXE {
+		return r.ipxe(ctx, k, "", nil)
+	}
+	l, boot, err := r.lease(ctx, k, "")
+	if err != nil {
+		if l != nil && k.way == asONIE {
+			return r.onie(ctx, l)
+		}
+		return err
+	}
+	if err := r.at(l); err != nil {
+		return err
+	}
+	r.boot = boot
+	switch k.way {
+	case asPi:
+		return r.pi(ctx, l, boot)
+	case asONIE:
+		return r.onie(ctx, l)
+	case asUBoot:
+		return r.uboot(ctx, k, l, boot)
+	}
+	return r.loader(ctx, k, l, boot)
+}
+
+// at makes the lease the one that files are fetched with.
+func (r *run) at(l *lease) error {
+	r.l = l
+	src, back, err := r.addr.source(l, false)
+	if err != nil {
+		return r.fail("address", err)
+	}
+	r.backs = append(r.backs, back)
+	if src != r.src {
+		text := "files are fetched from " + src.String()
+		switch {
+		case src != l.addr && !r.addr.relay.IsValid():
+			text += ", the interface's own"
+		case src == l.addr:
+			text += ", added to " + r.h.dev + " for the run"
+		}
+		r.step(Step{Name: "address", Verdict: OK, Text: text})
+		r.src = src
+		for _, w := range r.webs {
+			w.close()
+		}
+		clear(r.webs)
+	}
+	return nil
+}
+
+// loader loads what firmware starts, and goes on as what it is.
+func (r *run) loader(ctx context.Context, k *Kind, l *lease, boot *reply) error {
+	var target string
+	if k.way == byHTTP {
+		target = boot.name()
+		if u, err := url.Parse(target); err != nil || u.Scheme != "http" && u.Scheme != "https" {
+			return r.fail("loader", fault("option 67 must be a URL like http://10.0.0.1/ipxe.efi", "UEFI HTTP boot is told to load %q, which is no URL of HTTP", shown(target)))
+		}
+	} else {
+		server, name := boot.tftpServer(), boot.name()
+		if k.collect == 0 && k.way == byTFTP {
+			server, name = boot.next, boot.file // U-Boot reads the header alone
+		}
+		if name == "" {
+			return r.fail("loader", fault("is this machine allowed to boot, and does the server know its kind ("+k.class+")?", "%s gives an address and names no boot file", boot.who()))
+		}
+		if !server.IsValid() {
+			return r.fail("loader", fault("the server must fill in siaddr (next-server): firmware ignores option 66", "no answer says where %s is", shown(name)))
+		}
+		target = tftpURL(server, name)
+	}
+	f, err := r.fetch(ctx, "loader", target, r.firmwareAgent(k))
+	if err != nil {
+		return err
+	}
+	return r.started(ctx, k, f)
+}
+
+func tftpURL(server netip.Addr, name string) string {
+	if strings.Contains(name, "://") {
+		return name
+	}
+	// The name is what the server wrote, not a URL's path: it is asked for as it is.
+	return "tftp://" + server.String() + "/" + name
+}
+
+// started goes on as the program f: by its name, as it is not run.
+func (r *run) started(ctx context.Context, k *Kind, f *loaded) error {
+	name, _, _ := strings.Cut(f.uri, "?")
+	name = strings.ToLower(path.Base(name))
+	if r.turns++; r.turns > 4 {
+		return &stop{Broken, "loaders load each other: the machine would go round for ever", "the server must tell iPXE from firmware, by user class or option 175"}
+	}
+	has := func(words ...string) bool {
+		for _, w := range words {
+			if strings.Contains(name, w) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case f.script():
+		return r.ipxe(ctx, k, "", f)
+	case has("ipxe", "snponly", "undionly"):
+		next := k
+		if k.becomes != "" {
+			next = kindNamed(k.becomes)
+		}
+		return r.ipxe(ctx, next, "ipxe ", nil)
+	case has("shim"):
+		return r.shim(ctx, f)
+	case has("grub"):
+		return r.grub(ctx, f)
+	}
+	return &stop{Loaded, fmt.Sprintf("%s was loaded, %d bytes: what it does next cannot be told without running it", shown(path.Base(f.uri)), f.bytes), ""}
+}
+
+// firmwareAgent loads as firmware or as iPXE does.
+func (r *run) firmwareAgent(k *Kind) manner {
+	m := manner{agent: agentFirmware, blksize: k.blksize, probe: k.probe}
+	if k.way == asIPXE {
+		m.agent, m.follow = agentIPXE, true
+	}
+	return m
+}
+
+// manner is how a program loads files.
+type manner struct {
+	agent   string
+	follow  bool // redirects
+	blksize int
+	probe   bool
+	header  map[string][]string
+	form    url.Values
+	quiet   bool // a file that is not there is no failed step
+}
+
+// ipxe is the machine as iPXE: an address of its own asking, and a script. f is
+// a script that it has already.
+func (r *run) ipxe(ctx context.Context, k *Kind, stage string, f *loaded) error {
+	r.now = k
+	w := &ipxeWorld{r: r, k: k, stage: stage}
+	if f == nil {
+		if err := w.lease(ctx); err != nil {
+			return err
+		}
+		name := r.boot.ipxeName()
+		x := newIPXE(w)
+		name = x.expand(name) // iPXE expands settings in it
+		target := name
+		if !strings.Contains(name, "://") {
+			if !r.boot.next.IsValid() {
+				return r.fail("script", fault("the server must fill in siaddr (next-server)", "no answer says where %s is", shown(name)))
+			}
+			target = tftpURL(r.boot.next, name)
+		}
+		var err error
+		if f, err = r.fetch(ctx, "script", target, r.firmwareAgent(k)); err != nil {
+			return err
+		}
+		if !f.script() {
+			return r.started(ctx, k, f)
+		}
+	}
+	x := newIPXE(w)
+	err := x.run(ctx, f.uri, f.head)
+	r.t.Says = append(r.t.Says, x.said...)
+	var b *booting
+	if !errors.As(err, &b) {
+		return err
+	}
+	return r.kernel(ctx, k, b.plan)
+}
+
+// kernel is the end of loading: what runs next is the system.
+func (r *run) kernel(ctx context.Context, k *Kind, p plan) error {
+	args := p.kernel.args
+	name, _, _ := strings.Cut(p.kernel.uri, "?")
+	if lower := strings.ToLower(path.Base(name)); args == "" && len(p.initrds) == 0 {
+		for _, w := range []string{"ipxe", "snponly", "undionly", "shim", "grub"} {
+			if strings.Contains(lower, w) {
+				return r.started(ctx, k, p.kernel.loaded)
+			}
+		}
+	}
+	r.t.Cmdline = shown4k(args)
+	total := p.kernel.bytes
+	for _, i := range p.initrds {
+		total += i.bytes
+	}
+	what := fmt.Sprintf("%s starts", shown(p.kernel.name))
+	if len(p.initrds) > 0 {
+		what += fmt.Sprintf(" with %d initrd", len(p.initrds))
+	}
+	r.step(Step{Name: "boot", Verdict: OK, Text: fmt.Sprintf("%s, %d bytes in all", what, total)})
+	if r.h.cfg.NoReport {
+		return &stop{Booted, what, ""}
+	}
+	report, install := "", ""
+	for _, w := range strings.Fields(args) {
+		if v, ok := strings.CutPrefix(w, "muster.report="); ok {
+			report = v
+		}
+		if v, ok := strings.CutPrefix(w, "muster.install="); ok {
+			install = v
+		}
+	}
+	m := manner{agent: "Wget", follow: true}
+	stages := r.h.cfg.Stages
+	if stages == nil {
+		stages = []string{"running"}
+		if install != "" {
+			stages = append(stages, "installed")
+		}
+	}
+	for _, stage := range stages {
+		if install != "" && stage == "installed" {
+			if _, err := r.fetch(ctx, "install", install, m); err != nil {
+				return err
+			}
+		}
+		if report == "" {
+			break
+		}
+		sep := "?"
+		if strings.Contains(report, "?") {
+			sep = "&"
+		}
+		f, err := r.get(ctx, report+sep+"stage="+url.QueryEscape(stage), m)
+		if err != nil {
+			return r.fail("report", explained(err, report))
+		}
+		r.step(Step{Name: "report", Verdict: OK, Text: stage, File: shown(report), Took: f.took})
+	}
+	return &stop{Booted, what, ""}
+}
+
+func shown4k(t string) string {
+	if len(t) > 4096 {
+		t = t[:4096]
+	}
+	return strings.ToValidUTF8(t, ".")
+}
+
+// fetched is a loaded file with what the fetch was like.
+type fetched struct {
+	loaded
+	took time.Duration
+}
+
+// fetch loads a file as a step of that name.
+func (r *run) fetch(ctx context.Context, name, target string, m manner) (*loaded, error) {
+	f, err := r.get(ctx, target, m)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, r.fail(name, r.over(ctx))
+		}
+		if m.quiet {
+			return nil, err
+		}
+		return nil, r.fail(name, explained(err, target))
+	}
+	st := Step{Name: name, Verdict: OK, File: shown(target), Bytes: f.bytes, SHA256: f.sum, Took: f.took, Text: shown(short(target))}
+	if u, err := url.Parse(target); err == nil {
+		st.Server = u.Host
+	}
+	r.step(st)
+	return &f.loaded, nil
+}
+
+// short is a URL for a line: long paths lose their middle.
+func short(target string) string {
+	if scheme, rest, ok := strings.Cut(target, "://"); ok {
+		host, file, _ := strings.Cut(rest, "/")
+		file, _, _ = strings.Cut(file, "?")
+		if len(file) > 48 {
+			file = file[:10] + "…" + file[len(file)-30:]
+		}
+		return scheme + "://" + host + "/" + file
+	}
+	if len(target) > 48 {
+		return target[:10] + "…" + target[len(target)-30:]
+	}
+	return target
+}
+
+// explained adds what to do to a load that failed.
+func explained(err error, target string) error {
+	what := shown(short(target)) + ": "
+	var e *stop
+	var h *httpError
+	var t *tftpRefusal
+	switch {
+	case errors.As(err, &e):
+		return &stop{e.end, what + e.text, e.hint}
+	case errors.As(err, &h) && h.to != "":
+		return fault("the server must serve the file under the URL that it gives", "%s%v", what, err)
+	case errors.As(err, &h) && h.code == 404:
+		return fault("is the file there, under this name?", "%s%v", what, err)
+	case errors.As(err, &h):
+		return fault("the server's log says why", "%s%v", what, err)
+	case errors.As(err, &t) && t.code == 1:
+		return fault("is the file there, under this name, for this machine?", "%s%v", what, err)
+	case errors.As(err, &t):
+		return fault("the server's log says why", "%s%v", what, err)
+	case errors.Is(err, errNoTFTP):
+		return fault("is a TFTP server running there? does a firewall drop UDP 69, or the high ports that transfers answer from?", "%s%v", what, err)
+	}
+	return fault("is the server reachable from here, and no firewall in between?", "%s%v", what, err)
+}
+
+// get loads a file. Of one that is short all bytes are kept.
+func (r *run) get(ctx context.Context, target string, m manner) (*fetched, error) {
+	start := time.Now()
+	s := &sink{limit: r.h.cfg.MaxFile}
+	if !r.h.cfg.NoDigest {
+		s.hash = sha256.New()
+	}
+	scheme, rest, _ := strings.Cut(target, "://")
+	var err error
+	switch scheme {
+	case "http", "https":
+		err = r.overHTTP(ctx, target, m, s)
+	case "tftp":
+		host, file, _ := strings.Cut(rest, "/")
+		err = r.overTFTP(ctx, host, file, m, s)
+	default:
+		err = fmt.Errorf("%s is no URL of HTTP, HTTPS or TFTP", shown(target))
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := &fetched{loaded: loaded{uri: target, bytes: s.n}, took: time.Since(start)}
+	if s.hash != nil {
+		f.sum = hex.EncodeToString(s.hash.Sum(nil))
+	}
+	if s.n == int64(len(s.head)) {
+		f.head = s.head
+	}
+	return f, nil
+}
+
+// sink counts and hashes what it is given, and keeps what is short.
+type sink struct {
+	n, limit int64
+	hash     hash.Hash
+	head     []byte
+	binary   bool
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	if s.n += int64(len(b)); s.n > s.limit {
+		return 0, fmt.Errorf("it is longer than this machine takes (%d bytes)", s.limit)
+	}
+	if s.hash != nil {
+		s.hash.Write(b)
+	}
+	if s.n > maxScript {
+		s.head, s.binary = nil, true
+	} else if !s.binary {
+		s.head = append(s.head, b...)
+		if len(s.head) >= 2 && !looksText(s.head[:min(len(s.head), 64)]) {
+			s.head, s.binary = nil, true // a kernel need not be kept
+		}
+	}
+	return len(b), nil
+}
+
+func looksText(b []byte) bool {
+	for _, c := range b {
+		if c == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *run) overHTTP(ctx context.Context, target string, m manner, dst io.Writer) error {
+	u, err := url.Parse(strings.ReplaceAll(target, " ", "%20"))
+	if err != nil || u.Host == "" {
+		return fmt.Errorf("%s is no URL", shown(target))
+	}
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if err := r.addr.reach(r.l, r.src, a); err != nil {
+			return err
+		}
+	}
+	w := r.webs[m.follow]
+	if w == nil {
+		w = newWeb(r.src, r.h.dev, r.l.dns, r.h.cfg.Roots, m.follow)
+		r.webs[m.follow] = w
+	}
+	size := int64(-1)
+	if m.agent == agentFirmware {
+		if size, err = w.sized(ctx, u.String()); err != nil {
+			return err
+		}
+	}
+	if m.form != nil {
+		a, err := w.ask(ctx, "POST", u.String(), m.agent, map[string][]string{"Content-Type": {"application/x-www-form-urlencoded"}}, strings.NewReader(m.form.Encode()))
+		if err != nil {
+			return err
+		}
+		defer a.Body.Close()
+		_, err = io.Copy(dst, io.LimitReader(a.Body, r.h.cfg.MaxFile))
+		return err
+	}
+	n, err := w.read(ctx, u.String(), m.agent, m.header, dst, r.h.cfg.MaxFile)
+	if err == nil && size >= 0 && n != size {
+		return fmt.Errorf("HEAD announced %d bytes, GET brought %d", size, n)
+	}
+	return err
+}
+
+func (r *run) overTFTP(ctx context.Context, host, file string, m manner, dst io.Writer) error {
+	server, err := netip.ParseAddrPort(host)
+	if err != nil {
+		a, err := netip.ParseAddr(host)
+		if err != nil {
+			names, lerr := resolver(r.src, r.l.dns).LookupNetIP(ctx, "ip4", host)
+			if lerr != nil || len(names) == 0 {
+				return fmt.Errorf("the name %s cannot be resolved: %w", shown(host), lerr)
+			}
+			a = names[0].Unmap()
+		}
+		server = netip.AddrPortFrom(a, 69)
+	}
+	if err := r.addr.reach(r.l, r.src, server.Addr()); err != nil {
+		return err
+	}
+	size := int64(-1)
+	if m.probe {
+		if size, err = probeTFTP(ctx, r.src, server, file, m.blksize, r.scale()); err != nil {
+			return err
+		}
+	}
+	n, err := readTFTP(ctx, r.src, server, file, m.blksize, dst, r.scale())
+	if err == nil && size >= 0 && n != size {
+		return fmt.Errorf("%d bytes were announced (tsize), %d came", size, n)
+	}
+	return err
+}

@@ -1,0 +1,92 @@
+package simclient
+
+// This file is what a machine tells of its boot: steps as they end, and where
+// it got to.
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// A Verdict judges a step.
+type Verdict string
+
+const (
+	OK      Verdict = "ok"
+	Failed  Verdict = "failed"
+	Skipped Verdict = "skipped"
+)
+
+// An End is where a machine got to.
+type End string
+
+const (
+	Booted End = "boot"  // its kernel was loaded, or what it boots in place of one
+	Local  End = "local" // it was sent to its own disk
+	Held   End = "hold"  // the server keeps it waiting, for a person
+	Loaded End = "file"  // it has a loader that nobody here can follow
+	Broken End = "failed"
+)
+
+// A Step is one thing that a machine did.
+type Step struct {
+	Name    string        `json:"step"`
+	Verdict Verdict       `json:"verdict"`
+	Text    string        `json:"text"`
+	Hint    string        `json:"hint,omitempty"` // what a person should do
+	Server  string        `json:"server,omitempty"`
+	File    string        `json:"file,omitempty"`
+	Bytes   int64         `json:"bytes,omitempty"`
+	SHA256  string        `json:"sha256,omitempty"`
+	Took    time.Duration `json:"-"`
+}
+
+// MarshalJSON adds the time in milliseconds.
+func (s Step) MarshalJSON() ([]byte, error) {
+	type plain Step
+	return json.Marshal(struct {
+		plain
+		Took float64 `json:"ms"`
+	}{plain(s), float64(s.Took.Microseconds()) / 1000})
+}
+
+// A Transcript is one machine's boot.
+type Transcript struct {
+	Kind    string        `json:"kind"`
+	MAC     string        `json:"mac"`
+	UUID    string        `json:"uuid"`
+	Serial  string        `json:"serial"`
+	Address string        `json:"address,omitempty"`
+	End     End           `json:"end"`
+	Text    string        `json:"text"` // of the end
+	Hint    string        `json:"hint,omitempty"`
+	Cmdline string        `json:"cmdline,omitempty"`
+	Says    []string      `json:"says,omitempty"` // what scripts put on the screen
+	Steps   []Step        `json:"steps"`
+	Took    time.Duration `json:"-"`
+}
+
+// MarshalJSON adds the time in milliseconds.
+func (t Transcript) MarshalJSON() ([]byte, error) {
+	type plain Transcript
+	return json.Marshal(struct {
+		plain
+		Took float64 `json:"ms"`
+	}{plain(t), float64(t.Took.Microseconds()) / 1000})
+}
+
+// stop is an error that ends a machine's boot: where it got to, and the step
+// that said so.
+type stop struct {
+	end  End
+	text string
+	hint string
+}
+
+func (e *stop) Error() string { return e.text }
+
+// fault is a step that failed, with what to do about it.
+func fault(hint, format string, args ...any) *stop {
+	return &stop{Broken, fmt.Sprintf(format, args...), hint}
+}
