@@ -39,6 +39,7 @@ type Kind struct {
 	clientID  bool   // option 61: hardware type and MAC
 	user      string // option 77, as it is on the wire
 	features  []byte // option 175
+	file      string // of the header
 
 	// tries are the waits between DISCOVERs; collect is how long offers are
 	// waited for after the first.
@@ -71,7 +72,7 @@ var (
 
 	// Features of iPXE: bus, version, then one byte each of what it can.
 	featuresEFI  = []byte{0xb1, 5, 1, 0x1a, 0xf4, 0x10, 0, 0xeb, 3, 1, 0, 0, 0x17, 1, 1, 0x24, 1, 1, 0x13, 1, 1, 0x11, 1, 1, 0x27, 1, 1, 0x29, 1, 1, 0x15, 1, 1, 0x1b, 1, 1, 0x12, 1, 1}
-	featuresBIOS = []byte{0xb1, 5, 1, 0x1a, 0xf4, 0x10, 0, 0xeb, 3, 1, 0, 0, 0x22, 1, 1, 0x13, 1, 1, 0x11, 1, 1, 0x27, 1, 1, 0x19, 1, 1, 0x29, 1, 1, 0x10, 1, 1, 0x21, 1, 1, 0x15, 1, 1, 0x18, 1, 1, 0x12, 1, 1}
+	featuresBIOS = []byte{0xb1, 0x5, 0x1, 0x1a, 0xf4, 0x10, 0x0, 0xeb, 0x3, 0x1, 0x0, 0x0, 0x17, 0x1, 0x1, 0x22, 0x1, 0x1, 0x13, 0x1, 0x1, 0x11, 0x1, 0x1, 0x27, 0x1, 0x1, 0x19, 0x1, 0x1, 0x29, 0x1, 0x1, 0x10, 0x1, 0x2, 0x21, 0x1, 0x1, 0x15, 0x1, 0x1, 0x18, 0x1, 0x1, 0x12, 0x1, 0x1}
 
 	waitsEDK2 = []time.Duration{4 * sec, 8 * sec, 16 * sec, 32 * sec}
 	waitsIPXE = []time.Duration{1 * sec, 2 * sec, 4 * sec, 8 * sec, 10 * sec, 10 * sec}
@@ -91,9 +92,9 @@ var kinds = []*Kind{
 		asks: asksEDK2, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-x64", platform: "efi", cpu: "x86_64", mac: macQEMU},
 	{Name: "uefi-arm64", What: "arm64 UEFI, PXE", class: "PXEClient:Arch:00011:UNDI:003000", arch: []byte{0, 11}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, maxSize2: 0xff00, broadcast: true,
 		asks: asksEDK2, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64", mac: macQEMU},
-	{Name: "uefi-http-x64", What: "x64 UEFI, HTTP boot", way: byHTTP, class: "HTTPClient:Arch:00016:UNDI:003000", arch: []byte{0, 16}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, maxSize2: 0xff00, broadcast: true,
+	{Name: "uefi-http-x64", What: "x64 UEFI, HTTP boot", way: byHTTP, class: "HTTPClient:Arch:00016:UNDI:003000", arch: []byte{0, 16}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, broadcast: true,
 		asks: asksEDK2HTTP, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-x64", platform: "efi", cpu: "x86_64", mac: macQEMU},
-	{Name: "uefi-http-arm64", What: "arm64 UEFI, HTTP boot", way: byHTTP, class: "HTTPClient:Arch:00019:UNDI:003000", arch: []byte{0, 19}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, maxSize2: 0xff00, broadcast: true,
+	{Name: "uefi-http-arm64", What: "arm64 UEFI, HTTP boot", way: byHTTP, class: "HTTPClient:Arch:00019:UNDI:003000", arch: []byte{0, 19}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, broadcast: true,
 		asks: asksEDK2HTTP, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64", mac: macQEMU},
 	{Name: "ipxe", What: "iPXE in the network card of x64 UEFI", way: asIPXE, class: "PXEClient:Arch:00007:UNDI:003010", arch: []byte{0, 7}, undi: []byte{1, 3, 10}, guid: true, maxSize: 1472, clientID: true, user: "iPXE", features: featuresEFI,
 		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "efi", cpu: "x86_64", mac: macQEMU},
@@ -107,7 +108,7 @@ var kinds = []*Kind{
 		asks: []byte{1, 3, 6, 12, 15, 66, 67, 72, 114, 125, 150}, tries: waitsUDHC, again: waitsUDHC, blksize: 1428, platform: "pcbios", cpu: "x86_64", mac: macQEMU},
 	{Name: "bluefield", What: "BlueField DPU, PXE", class: "NVIDIA/BF/PXE", arch: []byte{0, 11}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, maxSize2: 0xff00, broadcast: true,
 		asks: asksEDK2, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1400, probe: true, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64", mac: macQEMU},
-	{Name: "u-boot", What: "arm64 U-Boot", way: asUBoot, class: "U-Boot.armv8", arch: []byte{0, 0x16}, undi: []byte{1, 0, 0}, maxSize: 576,
+	{Name: "u-boot", What: "arm64 U-Boot", way: asUBoot, class: "U-Boot.armv8", arch: []byte{0, 0x16}, undi: []byte{1, 0, 0}, maxSize: 576, file: "boot.scr.uimg",
 		asks: []byte{1, 3, 6, 12, 17}, tries: []time.Duration{1 * sec, 2 * sec, 4 * sec, 8 * sec, 16 * sec}, again: waitsIPXE, blksize: 1468, becomes: ".u-boot-efi", platform: "efi", cpu: "arm64", mac: macQEMU},
 
 	{Name: ".ipxe-bios", way: asIPXE, class: "PXEClient:Arch:00000:UNDI:002001", arch: []byte{0, 0}, undi: []byte{1, 2, 1}, guid: true, maxSize: 1472, clientID: true, user: "iPXE", features: featuresBIOS,
@@ -116,7 +117,7 @@ var kinds = []*Kind{
 		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "efi", cpu: "x86_64"},
 	{Name: ".ipxe-arm64", way: asIPXE, class: "PXEClient:Arch:00011:UNDI:003010", arch: []byte{0, 11}, undi: []byte{1, 3, 10}, guid: true, maxSize: 1472, clientID: true, user: "iPXE", features: featuresEFI,
 		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "efi", cpu: "arm64"},
-	{Name: ".u-boot-efi", class: "PXEClient:Arch:00011:UNDI:003000", arch: []byte{0, 11}, undi: []byte{1, 0, 0}, maxSize: 576,
+	{Name: ".u-boot-efi", class: "PXEClient:Arch:00011:UNDI:003000", arch: []byte{0, 11}, undi: []byte{1, 0, 0}, maxSize: 576, file: "boot.scr.uimg",
 		asks: []byte{1, 3, 6, 12, 17}, tries: waitsIPXE, again: waitsIPXE, blksize: 1468, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64"},
 }
 

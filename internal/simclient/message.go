@@ -83,7 +83,7 @@ const (
 func message(m *Machine, k *Kind, t messageType, id xid, waited time.Duration) *dhcpv4.DHCPv4 {
 	d := &dhcpv4.DHCPv4{
 		OpCode: dhcpv4.OpcodeBootRequest, HWType: 1, TransactionID: id, ClientHWAddr: net.HardwareAddr(slices.Clone(m.MAC[:])), NumSeconds: uint16(min(waited/sec, 0xffff)),
-		ClientIPAddr: net.IPv4zero, YourIPAddr: net.IPv4zero, ServerIPAddr: net.IPv4zero, GatewayIPAddr: net.IPv4zero, Options: dhcpv4.Options{},
+		ClientIPAddr: net.IPv4zero, YourIPAddr: net.IPv4zero, ServerIPAddr: net.IPv4zero, GatewayIPAddr: net.IPv4zero, BootFileName: k.file, Options: dhcpv4.Options{},
 	}
 	set := func(code uint8, v []byte) {
 		if len(v) > 0 {

@@ -24,7 +24,8 @@ import (
 const (
 	maxScript   = 1 << 20 // bytes
 	maxCommands = 5000
-	maxDepth    = 16 // scripts inside scripts
+	maxWork     = 32 << 20 // bytes read while running
+	maxDepth    = 16       // scripts inside scripts
 	maxChains   = 60
 	maxImages   = 64
 	maxVars     = 1000
@@ -102,6 +103,7 @@ type ipxe struct {
 	form     string
 	items    []string // of a menu
 	commands int
+	work     int
 	chains   int
 	pauses   int
 	visited  map[string]bool
@@ -187,6 +189,7 @@ func (x *ipxe) lines(ctx context.Context, f *scriptFrame, depth int) error {
 	for f.next < len(f.lines) {
 		line := f.lines[f.next]
 		f.next++
+		x.work += len(line) + 8
 		if len(line) > maxLine {
 			return fault("", "a line of %d bytes in %s", len(line), shown(f.uri))
 		}
@@ -228,8 +231,8 @@ func (x *ipxe) line(ctx context.Context, f *scriptFrame, line string, depth int)
 			for i, w := range words[:n] {
 				argv[i] = x.expand(w)
 			}
-			if x.commands++; x.commands > maxCommands {
-				return fault("does the script loop?", "the script ran %d commands without getting anywhere", maxCommands)
+			if x.commands++; x.commands > maxCommands || x.work > maxWork {
+				return fault("does the script loop?", "the script ran %d commands without getting anywhere", x.commands-1)
 			}
 			if err = x.command(ctx, f, argv, depth); err != nil && ends(err) {
 				return err
@@ -256,6 +259,7 @@ func (x *ipxe) line(ctx context.Context, f *scriptFrame, line string, depth int)
 // expand replaces ${…}, the innermost first.
 func (x *ipxe) expand(t string) string {
 	for range 100 {
+		x.work += len(t)
 		end, start := -1, -1
 		for i := 0; i < len(t); i++ {
 			if strings.HasPrefix(t[i:], "${") {
@@ -428,6 +432,7 @@ func (x *ipxe) command(ctx context.Context, f *scriptFrame, argv []string, depth
 		}
 	case "goto":
 		for i, l := range f.lines {
+			x.work += len(l) + 8
 			if label, ok := strings.CutPrefix(l, ":"); ok && strings.TrimRight(label, " \t") == arg(0) {
 				f.next = i + 1
 				return nil
