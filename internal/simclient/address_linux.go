@@ -99,11 +99,9 @@ func (a *addresses) reach(l *lease, src, server netip.Addr) error {
 	return a.route(netip.PrefixFrom(server, 32), l.router)
 }
 
-// route adds one that is not there; one that is stays what it is.
+// route adds one that is not there; one that is stays what it is. Those that were
+// added may be gone: with the last address of an interface go its routes.
 func (a *addresses) route(p netip.Prefix, via netip.Addr) error {
-	if a.nets[p] {
-		return nil
-	}
 	switch err := a.changeRoute(syscall.RTM_NEWROUTE, p, via); {
 	case errors.Is(err, syscall.EEXIST):
 		return nil

@@ -73,6 +73,9 @@ func (r *run) leaseOnce(ctx context.Context, k *Kind, stage string, id xid, repl
 		if r.h.cfg.Relay.Addr.IsValid() {
 			hint = "does the server know a subnet for this relay's address, is it reachable, does a firewall drop UDP 67?"
 		}
+		if here() && !r.h.cfg.Relay.Addr.IsValid() {
+			hint += " A DHCP server on this very host hears nothing of what is sent here: try from another one, or with --relay."
+		}
 		return nil, nil, r.fail(stage+"offer", fault(hint, "no OFFER in %s from any server, %d DISCOVERs sent", took.Round(100*ms), sent))
 	}
 	c := k.choose(offers)
@@ -277,7 +280,8 @@ func (r *run) ask4011(ctx context.Context, k *Kind, stage string, l *lease, serv
 	if err != nil {
 		return nil, r.fail(name, err)
 	}
-	defer back()
+	r.backs = append(r.backs, back) // kept, as what is read next mostly comes from there
+	r.announce(src, l)
 	if err := r.addr.reach(l, src, server); err != nil {
 		return nil, r.fail(name, fault("", "a route to %s: %v", server, err))
 	}

@@ -55,6 +55,7 @@ func (r *run) grub(ctx context.Context, f *loaded) error {
 			return r.fail("address", err)
 		}
 		r.backs = append(r.backs, back)
+		r.announce(src, r.l)
 		r.step(Step{Name: "address", Verdict: OK, Text: fmt.Sprintf("a server knows GRUB by its address: files are fetched from %s, added to %s for the run", src, r.h.dev)})
 		r.src = src
 		for _, w := range r.webs {

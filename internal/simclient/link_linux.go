@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -92,9 +93,10 @@ func (x *exchange) pass(b []byte, from netip.AddrPort, hw MAC) {
 // link is an interface, by frames.
 type link struct {
 	exchange
-	f  *os.File
-	mu sync.Mutex // of the write buffer
-	b  []byte
+	f   *os.File
+	own MAC
+	mu  sync.Mutex // of the write buffer
+	b   []byte
 }
 
 const (
@@ -152,7 +154,7 @@ func openLink(ifi *net.Interface) (*link, error) {
 	if err := syscall.Bind(fd, &syscall.SockaddrLinklayer{Protocol: htons(ethIP), Ifindex: ifi.Index}); err != nil {
 		return fail("bind", err)
 	}
-	l := &link{f: os.NewFile(uintptr(fd), ifi.Name)}
+	l := &link{f: os.NewFile(uintptr(fd), ifi.Name), own: MAC(ifi.HardwareAddr)}
 	go l.listen()
 	return l, nil
 }
@@ -208,6 +210,17 @@ func (l *link) send(d *dhcpv4.DHCPv4, to *dest) error {
 	return err
 }
 
+// announce says that an address is at the interface's own MAC (RFC 5227 2.3):
+// servers such as dnsmasq note the MAC of the machine for it, which is nobody's.
+func (l *link) announce(a netip.Addr) error {
+	b := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, l.own[:]...)
+	b = append(b, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1)
+	b = append(append(b, l.own[:]...), a.AsSlice()...)
+	b = append(append(b, make([]byte, 6)...), a.AsSlice()...)
+	_, err := l.f.Write(append(b, make([]byte, 18)...))
+	return err
+}
+
 // frame is Ethernet, IPv4 and UDP from port 68 to 67.
 func frame(b []byte, src MAC, to *dest, payload []byte) []byte {
 	b = append(append(append(b, to.hw[:]...), src[:]...), ethIP>>8, ethIP&0xff)
@@ -242,6 +255,21 @@ func checksum(start uint16, b []byte) uint16 {
 		t = t>>16 + t&0xffff
 	}
 	return uint16(t)
+}
+
+// here reports that port 67 is taken on this host: frames that leave an
+// interface do not come back to who listens on it.
+func here() bool {
+	b, err := os.ReadFile("/proc/thread-self/net/udp")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasSuffix(f[1], ":0043") {
+			return true
+		}
+	}
+	return false
 }
 
 // agent is the relay: its machines are behind it.

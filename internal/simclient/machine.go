@@ -258,6 +258,7 @@ func (r *run) at(l *lease) error {
 		return r.fail("address", err)
 	}
 	r.backs = append(r.backs, back)
+	r.announce(src, l)
 	if src != r.src {
 		text := "files are fetched from " + src.String()
 		switch {
@@ -274,6 +275,13 @@ func (r *run) at(l *lease) error {
 		clear(r.webs)
 	}
 	return nil
+}
+
+// announce has neighbours find a lent address here.
+func (r *run) announce(src netip.Addr, l *lease) {
+	if w, ok := r.wire.(interface{ announce(netip.Addr) error }); ok && src == l.addr {
+		_ = w.announce(src) // without it most servers ask, and hear it anyway
+	}
 }
 
 // loader loads what firmware starts, and goes on as what it is.
