@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
 )
 
 // A Relay is the relay agent that the process plays in front of its machines.
@@ -125,21 +126,24 @@ func openLink(ifi *net.Interface) (*link, error) {
 		syscall.Close(fd)
 		return nil, privileged(fmt.Errorf("%s: %s: %w", ifi.Name, what, err))
 	}
-	const jump, load = syscall.BPF_JMP | syscall.BPF_JEQ | syscall.BPF_K, syscall.BPF_LD | syscall.BPF_ABS
-	filter := []syscall.SockFilter{ // unfragmented UDP to port 68
-		*syscall.LsfStmt(load|syscall.BPF_H, 12),
-		*syscall.LsfJump(jump, ethIP, 0, 8),
-		*syscall.LsfStmt(load|syscall.BPF_B, 14+9),
-		*syscall.LsfJump(jump, syscall.IPPROTO_UDP, 0, 6),
-		*syscall.LsfStmt(load|syscall.BPF_H, 14+6),
-		*syscall.LsfJump(syscall.BPF_JMP|syscall.BPF_JSET|syscall.BPF_K, 0x3fff, 4, 0),
-		*syscall.LsfStmt(syscall.BPF_LDX|syscall.BPF_B|syscall.BPF_MSH, 14),
-		*syscall.LsfStmt(syscall.BPF_LD|syscall.BPF_IND|syscall.BPF_H, 14+2),
-		*syscall.LsfJump(jump, 68, 0, 1),
-		*syscall.LsfStmt(syscall.BPF_RET|syscall.BPF_K, 0xffff),
-		*syscall.LsfStmt(syscall.BPF_RET|syscall.BPF_K, 0),
+	const (
+		jump = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		load = unix.BPF_LD | unix.BPF_ABS
+	)
+	filter := []unix.SockFilter{ // unfragmented UDP to port 68
+		{Code: load | unix.BPF_H, K: 12},
+		{Code: jump, Jf: 8, K: ethIP},
+		{Code: load | unix.BPF_B, K: 14 + 9},
+		{Code: jump, Jf: 6, K: unix.IPPROTO_UDP},
+		{Code: load | unix.BPF_H, K: 14 + 6},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, Jt: 4, K: 0x3fff},
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 14},
+		{Code: unix.BPF_LD | unix.BPF_IND | unix.BPF_H, K: 14 + 2},
+		{Code: jump, Jf: 1, K: 68},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 	}
-	if err := syscall.AttachLsf(fd, filter); err != nil {
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}); err != nil {
 		return fail("filter", err)
 	}
 	mreq := make([]byte, 16) // struct packet_mreq
