@@ -52,7 +52,7 @@ func main() {
 
 func run() error {
 	var b bench
-	only := flag.String("only", "dhcp,size,flood,tftp,http,https", "parts to measure")
+	only := flag.String("only", "dhcp,size,flood,tftp,http,https,storm", "parts to measure")
 	flag.IntVar(&b.pairs, "pairs", 5, "rounds; in each, every server runs once")
 	flag.IntVar(&b.dnsmasqRounds, "dnsmasq", math.MaxInt, "rounds in which dnsmasq takes part; with many leases each of its starts takes a minute")
 	flag.BoolVar(&b.short, "short", false, "short runs and small files: shows that it works, not how fast it is")
@@ -74,12 +74,12 @@ func run() error {
 		}
 	}
 	parts := map[string]func(context.Context) ([]*table, error){
-		"dhcp": b.dhcp, "size": one(b.size), "flood": b.floods, "tftp": one(b.tftp), "http": one(b.http), "https": one(b.https),
+		"dhcp": b.dhcp, "size": one(b.size), "flood": b.floods, "tftp": one(b.tftp), "http": one(b.http), "https": one(b.https), "storm": b.storm,
 	}
 	var names []string
 	for name := range strings.SplitSeq(*only, ",") {
 		if parts[name] == nil {
-			return fmt.Errorf("-only %q: want some of dhcp,size,flood,tftp,http,https", *only)
+			return fmt.Errorf("-only %q: want some of dhcp,size,flood,tftp,http,https,storm", *only)
 		}
 		names = append(names, name)
 	}

@@ -78,7 +78,7 @@ func (a *app) simulateCmd() *cobra.Command {
 	fl.BoolVar(&s.cfg.Fast, "fast", false, "wait a tenth of what the firmware waits")
 	fl.BoolVar(&s.cfg.Keep, "keep", false, "keep the leases instead of releasing them")
 	fl.BoolVar(&s.cfg.NoAddress, "no-address", false, "add no address to the interface: files are fetched from its own or not at all")
-	fl.BoolVar(&s.cfg.UseLease, "use-lease", false, "fetch files from the leased address even where the interface has one of its own there")
+	fl.BoolVar(&s.cfg.UseLease, "use-lease", false, "fetch files from the leased address even where the interface has one of its own there; so it is with --count")
 	fl.BoolVar(&s.cfg.OnlyHead, "no-kernel", false, "stop at the script: do not load kernel and initrd")
 	fl.BoolVar(&s.cfg.NoDigest, "no-digest", false, "do not hash what is loaded")
 	fl.DurationVar(&s.cfg.Limit, "timeout", 10*time.Minute, "longest time for one machine")
@@ -126,6 +126,10 @@ func (s *simulation) config() (*simclient.Machine, error) {
 		}
 	}
 	s.cfg.Stages = s.stages
+	if s.count > 1 && !s.cfg.NoAddress {
+		// Servers bound what one address may do, and are right to.
+		s.cfg.UseLease = true
+	}
 	seed, _ := os.Hostname()
 	if ifi, err := net.InterfaceByName(s.cfg.Interface); err == nil {
 		seed += ifi.HardwareAddr.String()

@@ -28,6 +28,9 @@ const (
 	maxRedirects = 10
 	headerWait   = 30 * sec
 	maxHeader    = 64 << 10
+	// window is iPXE's. Windows that grow would, with a thousand machines in one
+	// process, take more than the kernel has for all of TCP.
+	window = 256 << 10
 )
 
 var errRedirect = errors.New("redirect")
@@ -39,13 +42,16 @@ func newWeb(src netip.Addr, device string, dns []netip.Addr, roots *x509.CertPoo
 	if src.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: src.AsSlice()}
 	}
-	if device != "" {
-		d.Control = func(_, _ string, c syscall.RawConn) (err error) {
-			if e := c.Control(func(fd uintptr) { err = syscall.BindToDevice(int(fd), device) }); e != nil {
-				return e
+	d.Control = func(_, _ string, c syscall.RawConn) (err error) {
+		if e := c.Control(func(fd uintptr) {
+			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, window)
+			if device != "" {
+				err = syscall.BindToDevice(int(fd), device)
 			}
-			return err
+		}); e != nil {
+			return e
 		}
+		return err
 	}
 	d.Resolver = resolver(src, dns)
 	t := &http.Transport{
