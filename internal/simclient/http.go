@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -94,11 +95,15 @@ type httpError struct {
 	code int
 	text string
 	to   string // of a redirect
+	said string // first line of a plain body
 }
 
 func (e *httpError) Error() string {
 	if e.to != "" {
 		return fmt.Sprintf("the server answers %s to %s, and firmware follows no redirect", e.text, shown(e.to))
+	}
+	if e.said != "" {
+		return "the server answers " + shown(e.text) + ": " + shown(e.said)
 	}
 	return "the server answers " + shown(e.text)
 }
@@ -126,8 +131,11 @@ func (w *web) ask(ctx context.Context, method, target, agent string, header http
 		if a.StatusCode < 400 {
 			e.to = a.Header.Get("Location")
 		}
-		io.CopyN(io.Discard, a.Body, 64<<10)
+		said, _ := io.ReadAll(io.LimitReader(a.Body, 4<<10))
 		a.Body.Close()
+		if line, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n"); strings.HasPrefix(a.Header.Get("Content-Type"), "text/plain") && len(line) < 200 && !strings.EqualFold(line, http.StatusText(a.StatusCode)) && line != a.Status {
+			e.said = line
+		}
 		return nil, e
 	}
 	return a, nil
