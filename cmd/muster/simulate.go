@@ -75,7 +75,7 @@ func (a *app) simulateCmd() *cobra.Command {
 	fl.StringVar(&s.ca, "ca", "", "trust the CAs in this PEM file for HTTPS, and no others")
 	fl.StringSliceVar(&s.stages, "stage", nil, "report these stages at the end (default: running)")
 	fl.BoolVar(&s.cfg.NoReport, "no-report", false, "do not report")
-	fl.BoolVar(&s.cfg.Fast, "fast", false, "wait a tenth of what the firmware waits")
+	fl.BoolVar(&s.cfg.Fast, "fast", false, "wait a tenth of what the firmware waits, and ask again four times as soon")
 	fl.BoolVar(&s.cfg.Keep, "keep", false, "keep the leases instead of releasing them")
 	fl.BoolVar(&s.cfg.NoAddress, "no-address", false, "add no address to the interface: files are fetched from its own or not at all")
 	fl.BoolVar(&s.cfg.UseLease, "use-lease", false, "fetch files from the leased address even where the interface has one of its own there; so it is with --count")

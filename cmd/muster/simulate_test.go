@@ -69,6 +69,17 @@ func (r *rig) smallLinux() (kernel, initrd string) {
 	return kernel, initrd
 }
 
+// noLeases waits until every lease was given back: nobody answers a RELEASE.
+func (r *rig) noLeases() {
+	r.t.Helper()
+	r.wait("leases to be given back", 10*time.Second, func() error {
+		if ls := r.muster("lease", "list"); !strings.Contains(ls, "no leases") {
+			return errors.New(ls)
+		}
+		return nil
+	})
+}
+
 func TestSimulate(t *testing.T) {
 	r := newRig(t)
 	r.fakeLoaders("snponly.efi", "undionly.kpxe", "ipxe-arm64.efi", "shimaa64.efi", "grubaa64.efi")
@@ -143,9 +154,7 @@ func TestSimulate(t *testing.T) {
 	if strings.Contains(out, "inet ") || strings.TrimSpace(routes) != "" {
 		t.Errorf("left behind on the interface:\n%s%s", out, routes)
 	}
-	if ls := r.muster("lease", "list"); !strings.Contains(ls, "no leases") {
-		t.Errorf("leases were not given back:\n%s", ls)
-	}
+	r.noLeases()
 
 	t.Run("relay", func(t *testing.T) {
 		for _, kind := range []string{"uefi-x64", "ipxe"} {
@@ -160,9 +169,7 @@ func TestSimulate(t *testing.T) {
 		if d := r.show("52:54:00:78:00:01"); !strings.Contains(r.muster("host", "show", d.Name), "leaf3:Ethernet12") {
 			t.Errorf("the switch port is not known")
 		}
-		if ls := r.muster("lease", "list"); !strings.Contains(ls, "no leases") {
-			t.Errorf("a relayed lease was not given back:\n%s", ls)
-		}
+		r.noLeases()
 	})
 	// Held for a person, then let in without a template: the local disk.
 	t.Run("hold", func(t *testing.T) {
@@ -243,7 +250,7 @@ func TestSimulateBeside(t *testing.T) {
 	client := r.host("client", "")
 	var tr simclient.Transcript
 	start := time.Now()
-	code, said := r.simulate(client, &tr, "bios", "-i", "eth0", "--json")
+	code, said := r.simulate(client, &tr, "onie", "-i", "eth0", "--json")
 	if took := time.Since(start); code != exitFailed || took > 15*time.Second || !strings.Contains(said, "no OFFER in") || !strings.Contains(said, "is the VLAN right") {
 		t.Errorf("nobody there: exit %d after %s: %s", code, took, said)
 	}

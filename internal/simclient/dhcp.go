@@ -21,7 +21,7 @@ type lease struct {
 	router netip.Addr
 	dns    []netip.Addr
 	ack    *reply
-	held   bool // acknowledged: to be released
+	held   bool // asked for: to be released
 	id     xid
 }
 
@@ -99,15 +99,15 @@ func (r *run) leaseOnce(ctx context.Context, k *Kind, stage string, id xid, repl
 	if len(c.addr.routers) > 0 {
 		l.router = c.addr.routers[0]
 	}
+	r.addrs = append(r.addrs, l)
 	if k.pi == nil || !k.pi.rom { // the ROM of a Pi 3 takes the OFFER for a lease
 		if err := r.request(ctx, k, stage, l, c.addr, replies); err != nil {
 			return nil, nil, err
 		}
 	}
 	r.t.Address = l.addr.String()
-	r.addrs = append(r.addrs, l)
 	boot := c.boot
-	if boot == c.addr && l.held {
+	if boot == c.addr && l.ack != c.addr {
 		boot = l.ack // what counts is repeated there
 		if k.way == byHTTP || boot.name() == "" {
 			boot = c.addr
@@ -162,7 +162,7 @@ func (r *run) offers(ctx context.Context, k *Kind, id xid, replies <-chan *reply
 			return nil, sent, r.fail("offer", fault("", "sending: %v", err))
 		}
 		sent++
-		next := time.NewTimer(r.wait(k.tries[try]))
+		next := time.NewTimer(r.retry(k.tries[try]))
 		for waiting := true; waiting; {
 			select {
 			case o := <-replies:
@@ -226,7 +226,8 @@ func (r *run) request(ctx context.Context, k *Kind, stage string, l *lease, offe
 		if err := r.wire.send(q, nil); err != nil {
 			return r.fail(stage+"lease", fault("", "sending: %v", err))
 		}
-		next := time.NewTimer(r.wait(w))
+		l.held = true
+		next := time.NewTimer(r.retry(w))
 		for waiting := true; waiting; {
 			select {
 			case a := <-replies:
@@ -234,13 +235,14 @@ func (r *run) request(ctx context.Context, k *Kind, stage string, l *lease, offe
 				case a.id != l.id || offer.server.IsValid() && a.server.IsValid() && a.server != offer.server:
 				case a.kind == 6:
 					next.Stop()
+					l.held = false
 					return &nak{a.who(), a.said}
 				case a.kind == 5 && a.addr != l.addr:
 					next.Stop()
 					return r.fail(stage+"lease", fault("firmware DECLINEs this", "%s offered %s and acknowledged %s", a.who(), l.addr, a.addr))
 				case a.kind == 5:
 					next.Stop()
-					l.ack, l.held, l.mask = a, true, a.mask
+					l.ack, l.mask = a, a.mask
 					if len(a.routers) > 0 {
 						l.router = a.routers[0]
 					}
@@ -248,6 +250,7 @@ func (r *run) request(ctx context.Context, k *Kind, stage string, l *lease, offe
 						l.dns = a.dns
 					}
 					if other := r.h.claim(l.addr, r.m.MAC); other != (MAC{}) {
+						l.held = false // it is the other's
 						return r.fail(stage+"lease", fault("the server gave one address to two machines: both will fail, now or later", "%s is leased to %s at the same time", l.addr, other))
 					}
 					t := fmt.Sprintf("%s/%d for %s", l.addr, l.mask, a.ttl)
@@ -281,7 +284,7 @@ func (r *run) ask4011(ctx context.Context, k *Kind, stage string, l *lease, serv
 		return nil, r.fail(name, err)
 	}
 	r.backs = append(r.backs, back) // kept, as what is read next mostly comes from there
-	r.announce(src, l)
+	r.lent(src, l)
 	if err := r.addr.reach(l, src, server); err != nil {
 		return nil, r.fail(name, fault("", "a route to %s: %v", server, err))
 	}
@@ -306,7 +309,7 @@ func (r *run) ask4011(ctx context.Context, k *Kind, stage string, l *lease, serv
 		if _, err := c.WriteToUDPAddrPort(q.ToBytes(), netip.AddrPortFrom(server, 4011)); err != nil {
 			return nil, r.fail(name, fault("", "sending to %s: %v", server, err))
 		}
-		c.SetReadDeadline(time.Now().Add(r.wait(w)))
+		c.SetReadDeadline(time.Now().Add(r.retry(w)))
 		for {
 			n, from, err := c.ReadFromUDPAddrPort(b)
 			if ctx.Err() != nil {

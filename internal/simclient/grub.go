@@ -55,7 +55,7 @@ func (r *run) grub(ctx context.Context, f *loaded) error {
 			return r.fail("address", err)
 		}
 		r.backs = append(r.backs, back)
-		r.announce(src, r.l)
+		r.lent(src, r.l)
 		r.step(Step{Name: "address", Verdict: OK, Text: fmt.Sprintf("a server knows GRUB by its address: files are fetched from %s, added to %s for the run", src, r.h.dev)})
 		r.src = src
 		for _, w := range r.webs {
@@ -68,12 +68,12 @@ func (r *run) grub(ctx context.Context, f *loaded) error {
 		return err
 	}
 	dir, _ := path.Split(u.Path)
-	g := &grub{r: r, ctx: ctx, m: r.grubManner(), vars: map[string]string{}, visited: map[string]bool{}}
-	root := u.Scheme + "," + u.Host
-	for k, v := range map[string]string{"root": root, "prefix": "(" + root + ")/grub", "grub_cpu": r.m.Kind.cpu, "grub_platform": "efi", "net_default_mac": r.m.MAC.String(), "net_default_ip": r.l.addr.String(), "net_default_server": u.Hostname(), "default": "0"} {
-		g.vars[k] = v
-	}
-	cpu := g.vars["grub_cpu"]
+	m := r.grubManner()
+	g := newGRUB(ctx, r.m, u, func(step, uri string) (*loaded, error) { return r.fetch(ctx, step, uri, m) })
+	g.vars["net_default_ip"] = r.l.addr.String()
+	g.sleep = func(d time.Duration) { (&ipxeWorld{r: r}).pause(ctx, d) }
+	g.failed = r.fail
+	root, cpu := g.vars["root"], g.vars["grub_cpu"]
 	for _, n := range []string{"command", "fs", "crypto", "terminal"} {
 		g.open("modules", "("+root+")/grub/"+cpu+"-efi/"+n+".lst")
 		if ctx.Err() != nil {
@@ -94,14 +94,23 @@ func (r *run) grub(ctx context.Context, f *loaded) error {
 	if err != nil {
 		return r.fail("config", fault("put GRUB's configuration there, or serve it by the machine's address", "there is no grub.cfg under %s", strings.Join(names, ", ")))
 	}
-	err = g.source(text)
+	err = g.run(text)
 	r.t.Says = append(r.t.Says, g.said...)
+	if b, ok := err.(*booting); ok {
+		return r.kernel(ctx, r.m.Kind, b.plan)
+	}
+	return err
+}
+
+// run interprets a configuration up to an end: *booting, *stop, or that of ctx.
+func (g *grub) run(f *loaded) error {
+	err := g.source(f)
 	var b *booting
 	var e *stop
 	switch {
 	case errors.As(err, &b):
-		return r.kernel(ctx, r.m.Kind, b.plan)
-	case errors.As(err, &e), ctx.Err() != nil:
+		return b
+	case errors.As(err, &e), g.ctx.Err() != nil:
 		return err
 	case len(g.entries) > 0:
 		return g.menu()
@@ -118,14 +127,18 @@ func refusedThere(err error) bool {
 	return errors.As(err, &t) || errors.As(err, &h)
 }
 
+// grub interprets configurations of one machine.
 type grub struct {
-	r       *run
-	ctx     context.Context
-	m       manner
+	ctx    context.Context
+	m      *Machine
+	load   func(step, uri string) (*loaded, error)
+	sleep  func(time.Duration)
+	failed func(step string, err error) error
+
 	vars    map[string]string
 	said    []string
 	visited map[string]bool
-	paused  bool
+	pauses  int
 	steps   int
 	depth   int
 	failure error
@@ -134,6 +147,14 @@ type grub struct {
 	chained string
 	initrds []*image
 	entries []*grubNode
+}
+
+// newGRUB makes one that was loaded from from.
+func newGRUB(ctx context.Context, m *Machine, from *url.URL, load func(step, uri string) (*loaded, error)) *grub {
+	g := &grub{ctx: ctx, m: m, load: load, sleep: func(time.Duration) {}, failed: func(_ string, err error) error { return err }, visited: map[string]bool{}}
+	root := from.Scheme + "," + from.Host
+	g.vars = map[string]string{"root": root, "prefix": "(" + root + ")/grub", "grub_cpu": m.Kind.cpu, "grub_platform": "efi", "net_default_mac": m.MAC.String(), "net_default_server": from.Hostname(), "default": "0"}
+	return g
 }
 
 // target is a GRUB path as a URL, or on a disk.
@@ -163,7 +184,11 @@ func (g *grub) open(step, name string) (*loaded, error) {
 	if disk {
 		return nil, fmt.Errorf("%s is on a disk", shown(name))
 	}
-	return g.r.fetch(g.ctx, step, uri, g.m)
+	f, err := g.load(step, uri)
+	if err == nil && step != "config" {
+		f.head = nil // many machines need not keep many kernels
+	}
+	return f, err
 }
 
 func (g *grub) source(f *loaded) error {
@@ -194,12 +219,11 @@ func (g *grub) menu() error {
 	e := g.entries[pick]
 	g.entries = nil
 	_, err = g.list(e.body)
-	var b *booting
 	if err == nil {
 		err = g.boot() // an entry ends in an implied boot
 	}
-	if errors.As(err, &b) {
-		return g.r.kernel(g.ctx, g.r.m.Kind, b.plan)
+	if err == nil && g.failure != nil {
+		return g.failure
 	}
 	if err == nil {
 		err = &stop{Broken, "the menu's entry boots nothing", ""}
@@ -604,8 +628,13 @@ func (g *grub) command(a []string) (bool, error) {
 		}
 	case "sleep":
 		n, _ := strconv.Atoi(a[len(a)-1])
-		(&ipxeWorld{r: g.r}).pause(g.ctx, min(time.Duration(max(n, 0))*sec, maxSleep))
-		g.paused = true
+		g.sleep(min(time.Duration(min(max(n, 0), 3600))*sec, maxSleep))
+		if g.pauses++; g.pauses > maxPauses {
+			if g.failure != nil {
+				return false, g.failure
+			}
+			return false, &stop{Held, "GRUB's configuration waits in a loop. It says: " + strings.Join(g.said[max(0, len(g.said)-2):], " / "), ""}
+		}
 	case "true", ":", "insmod", "normal", "clear", "terminal_input", "terminal_output", "serial", "loadfont", "net_bootp", "net_dhcp", "save_env", "load_env", "load_video", "probe", "background_image", "play", "net_add_dns":
 	case "false":
 		return false, nil
@@ -622,9 +651,9 @@ func (g *grub) command(a []string) (bool, error) {
 		v := ""
 		switch {
 		case after("--type") == "1" && after("--get-uuid") == "8":
-			v = g.r.m.UUID.String()
+			v = g.m.UUID.String()
 		case after("--type") == "1" && after("--get-string") == "7":
-			v = g.r.m.Serial
+			v = g.m.Serial
 		}
 		set(after("--set"), v)
 	case "search", "search.file", "search.fs_uuid":
@@ -633,7 +662,7 @@ func (g *grub) command(a []string) (bool, error) {
 		set("root", "hd0,gpt1")
 	case "source", ".", "configfile":
 		name := arg(1)
-		if g.visited[name] && g.paused {
+		if g.visited[name] && g.pauses > 0 {
 			if g.failure != nil {
 				return false, g.failure
 			}
@@ -642,7 +671,7 @@ func (g *grub) command(a []string) (bool, error) {
 		f, err := g.open("config", name)
 		if err != nil {
 			if !refusedThere(err) {
-				return false, g.r.fail("config", explained(err, name))
+				return false, g.failed("config", explained(err, name))
 			}
 			g.failure = explained(err, name)
 			g.visited[name] = true
@@ -700,7 +729,7 @@ func (g *grub) command(a []string) (bool, error) {
 
 // missed is a load that failed, which the configuration may have an answer to.
 func (g *grub) missed(step string, err error, name string) (bool, error) {
-	g.failure = g.r.fail(step, explained(err, name))
+	g.failure = g.failed(step, explained(err, name))
 	if !refusedThere(err) {
 		return false, g.failure
 	}

@@ -96,8 +96,10 @@ type link struct {
 	exchange
 	f   *os.File
 	own MAC
-	mu  sync.Mutex // of the write buffer
-	b   []byte
+
+	mu   sync.Mutex
+	b    []byte // to write
+	lent map[MAC]netip.Addr
 }
 
 const (
@@ -158,7 +160,7 @@ func openLink(ifi *net.Interface) (*link, error) {
 	if err := syscall.Bind(fd, &syscall.SockaddrLinklayer{Protocol: htons(ethIP), Ifindex: ifi.Index}); err != nil {
 		return fail("bind", err)
 	}
-	l := &link{f: os.NewFile(uintptr(fd), ifi.Name), own: MAC(ifi.HardwareAddr)}
+	l := &link{f: os.NewFile(uintptr(fd), ifi.Name), own: MAC(ifi.HardwareAddr), lent: map[MAC]netip.Addr{}}
 	go l.listen()
 	return l, nil
 }
@@ -198,6 +200,9 @@ func (l *link) listen() {
 		if length < 8 || length > len(udp) {
 			continue
 		}
+		if length >= 8+34 {
+			l.late(MAC(udp[8+28:]))
+		}
 		l.pass(udp[8:length], netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[26:30])), binary.BigEndian.Uint16(udp)), MAC(b[6:12]))
 	}
 }
@@ -214,15 +219,39 @@ func (l *link) send(d *dhcpv4.DHCPv4, to *dest) error {
 	return err
 }
 
-// announce says that an address is at the interface's own MAC (RFC 5227 2.3):
-// servers such as dnsmasq note the MAC of the machine for it, which is nobody's.
-func (l *link) announce(a netip.Addr) error {
+// lend says that a machine's address is at the interface's own MAC now, until
+// back is called. Servers such as dnsmasq note the machine's MAC for it with each
+// of their answers, and nobody hears frames for that; so it is said again after
+// each answer that comes late.
+func (l *link) lend(m MAC, a netip.Addr) (back func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lent[m] = a
+	l.announce(a)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.lent, m)
+	}
+}
+
+// late says it again, where the machine of an answer has a lent address.
+func (l *link) late(m MAC) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a, ok := l.lent[m]; ok {
+		l.announce(a)
+	}
+}
+
+// announce is an ARP announcement (RFC 5227 2.3). One that is lost is made up
+// for by those who ask.
+func (l *link) announce(a netip.Addr) {
 	b := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, l.own[:]...)
 	b = append(b, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1)
 	b = append(append(b, l.own[:]...), a.AsSlice()...)
 	b = append(append(b, make([]byte, 6)...), a.AsSlice()...)
-	_, err := l.f.Write(append(b, make([]byte, 18)...))
-	return err
+	_, _ = l.f.Write(append(b, make([]byte, 18)...))
 }
 
 // frame is Ethernet, IPv4 and UDP from port 68 to 67.

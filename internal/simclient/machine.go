@@ -26,7 +26,7 @@ type Config struct {
 	Interface string
 	Relay     Relay          // Addr set: machines are behind this relay
 	Roots     *x509.CertPool // trusted by HTTPS; nil are the host's
-	Fast      bool           // waits of the firmware are a tenth as long
+	Fast      bool           // waits of the firmware are cut short
 	Stages    []string       // reported once the kernel runs; nil is "running"
 	NoReport  bool
 	Keep      bool // leases are not released
@@ -41,7 +41,9 @@ type Config struct {
 const (
 	defaultLimit   = 10 * time.Minute
 	defaultMaxFile = 16 << 30
-	fastScale      = 0.1
+	// A server that is busy must not lose a machine that hardware would not lose.
+	fastWaits   = 0.1
+	fastRetries = 0.25
 )
 
 // A Host holds the socket that all machines speak through.
@@ -207,12 +209,20 @@ func (r *run) over(ctx context.Context) error {
 	return &stop{Broken, "it was interrupted", ""}
 }
 
-// wait is how long a wait of the firmware is here.
-func (r *run) wait(d time.Duration) time.Duration { return scaled(d, r.scale()) }
+// wait is how long a wait of the firmware for something more is here, retry how
+// long it is before it asks again.
+func (r *run) wait(d time.Duration) time.Duration {
+	if r.h.cfg.Fast {
+		return scaled(d, fastWaits)
+	}
+	return d
+}
+
+func (r *run) retry(d time.Duration) time.Duration { return scaled(d, r.scale()) }
 
 func (r *run) scale() float64 {
 	if r.h.cfg.Fast {
-		return fastScale
+		return fastRetries
 	}
 	return 1
 }
@@ -258,7 +268,7 @@ func (r *run) at(l *lease) error {
 		return r.fail("address", err)
 	}
 	r.backs = append(r.backs, back)
-	r.announce(src, l)
+	r.lent(src, l)
 	if src != r.src {
 		text := "files are fetched from " + src.String()
 		switch {
@@ -277,10 +287,10 @@ func (r *run) at(l *lease) error {
 	return nil
 }
 
-// announce has neighbours find a lent address here.
-func (r *run) announce(src netip.Addr, l *lease) {
-	if w, ok := r.wire.(interface{ announce(netip.Addr) error }); ok && src == l.addr {
-		_ = w.announce(src) // without it most servers ask, and hear it anyway
+// lent has neighbours find the address src here, if it is the leased one.
+func (r *run) lent(src netip.Addr, l *lease) {
+	if w, ok := r.wire.(interface{ lend(MAC, netip.Addr) func() }); ok && src == l.addr {
+		r.backs = append(r.backs, w.lend(r.m.MAC, src))
 	}
 }
 
@@ -464,6 +474,9 @@ func (r *run) kernel(ctx context.Context, k *Kind, p plan) error {
 			sep = "&"
 		}
 		f, err := r.get(ctx, report+sep+"stage="+url.QueryEscape(stage), m)
+		if err != nil && ctx.Err() != nil {
+			err = r.over(ctx)
+		}
 		if err != nil {
 			return r.fail("report", explained(err, report))
 		}

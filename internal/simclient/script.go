@@ -448,7 +448,7 @@ func (x *ipxe) command(ctx context.Context, f *scriptFrame, argv []string, depth
 			return err
 		}
 		f.paused = true
-		x.w.pause(ctx, min(time.Duration(max(n, 0))*sec, maxSleep))
+		x.w.pause(ctx, min(time.Duration(min(max(n, 0), 3600))*sec, maxSleep))
 		return x.paused("")
 	case "prompt":
 		x.say(strings.Join(args, " "))

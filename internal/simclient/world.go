@@ -40,7 +40,11 @@ func (w *ipxeWorld) load(ctx context.Context, step, uri string, form url.Values)
 		w.r.step(Step{Name: step, Verdict: Skipped, Text: shown(short(uri)), File: shown(uri)})
 		return &loaded{uri: uri}, nil
 	}
-	return w.r.fetch(ctx, step, uri, m)
+	f, err := w.r.fetch(ctx, step, uri, m)
+	if err == nil && !f.script() {
+		f.head = nil // many machines need not keep many kernels
+	}
+	return f, err
 }
 
 func (w *ipxeWorld) exists(ctx context.Context, step, uri string) error {
