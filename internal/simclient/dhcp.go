@@ -73,6 +73,9 @@ func (r *run) leaseOnce(ctx context.Context, k *Kind, stage string, id xid, repl
 		if r.h.cfg.Relay.Addr.IsValid() {
 			hint = "does the server know a subnet for this relay's address, is it reachable, does a firewall drop UDP 67?"
 		}
+		if n := r.wire.unread(); n > 0 {
+			hint = fmt.Sprintf("%d replies came that no client could read; ", n) + hint
+		}
 		if here() && !r.h.cfg.Relay.Addr.IsValid() {
 			hint += " A DHCP server on this very host hears nothing of what is sent here: try from another one, or with --relay."
 		}
@@ -278,6 +281,9 @@ func (r *run) ask4011(ctx context.Context, k *Kind, stage string, l *lease, serv
 	start := time.Now()
 	if !server.IsValid() {
 		return nil, r.fail(name, fault("", "no answer says which server to ask at port 4011"))
+	}
+	if r.addr.relay.IsValid() {
+		return nil, r.fail(name, fault("prove this from the network itself, with --interface", "firmware would now ask %s at port 4011, which answers to the leased address: behind a relay that is nobody's", server))
 	}
 	src, back, err := r.addr.source(l, true)
 	if err != nil {

@@ -1,5 +1,7 @@
 package simclient
 
+// This file holds configurations of GRUB and where they lead.
+
 import (
 	"context"
 	"errors"

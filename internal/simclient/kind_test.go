@@ -1,5 +1,8 @@
 package simclient
 
+// This file holds what kinds send against captured firmware, and against the
+// goldens of the server.
+
 import (
 	"encoding/binary"
 	"encoding/hex"

@@ -39,6 +39,7 @@ type wire interface {
 	send(d *dhcpv4.DHCPv4, to *dest) error
 	// hear subscribes a machine to its replies until leave is called.
 	hear(m MAC) (replies <-chan *reply, leave func())
+	unread() int
 }
 
 // exchange hands replies to their machines.
@@ -63,6 +64,13 @@ func (x *exchange) hear(m MAC) (<-chan *reply, func()) {
 			delete(x.heard, m)
 		}
 	}
+}
+
+// unread is how many replies could not be read.
+func (x *exchange) unread() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.bad
 }
 
 // pass gives a datagram to its machine. Most belong to somebody else, so the

@@ -135,12 +135,10 @@ type reply struct {
 	mac      MAC
 	addr     netip.Addr // yiaddr; invalid if zero
 	next     netip.Addr // siaddr
-	relay    netip.Addr // giaddr
 	server   netip.Addr // option 54
 	file     string     // of the header
-	sname    string
-	class    string // 60
-	vendor   []byte // 43
+	class    string     // 60
+	vendor   []byte     // 43
 	opt66    string
 	opt67    string
 	url114   string
@@ -150,8 +148,6 @@ type reply struct {
 	mask     int
 	routers  []netip.Addr
 	dns      []netip.Addr
-	hostname string
-	domain   string
 	ttl      time.Duration
 	noProxy  bool // 175.176: iPXE need not wait for a proxy
 	options  map[uint8][]byte
@@ -175,9 +171,9 @@ func parseReply(b []byte) (r *reply, err error) {
 		return nil, fmt.Errorf("no reply to an Ethernet client")
 	}
 	opt := func(code uint8) []byte { return d.Options[code] }
-	r = &reply{kind: d.MessageType(), id: d.TransactionID, mac: MAC(d.ClientHWAddr), addr: addrOf(d.YourIPAddr), next: addrOf(d.ServerIPAddr), relay: addrOf(d.GatewayIPAddr), server: addrOf(opt(54)),
-		file: untilNUL([]byte(d.BootFileName)), sname: untilNUL([]byte(d.ServerHostName)), class: untilNUL(opt(60)), vendor: opt(43), opt66: untilNUL(opt(66)), opt67: untilNUL(opt(67)), url114: untilNUL(opt(114)),
-		said: untilNUL(opt(56)), vendorID: opt(125), servers: append(addrsOf(opt(72)), addrsOf(opt(150))...), mask: 24, routers: addrsOf(opt(3)), dns: addrsOf(opt(6)), hostname: untilNUL(opt(12)), domain: untilNUL(opt(15)),
+	r = &reply{kind: d.MessageType(), id: d.TransactionID, mac: MAC(d.ClientHWAddr), addr: addrOf(d.YourIPAddr), next: addrOf(d.ServerIPAddr), server: addrOf(opt(54)),
+		file: untilNUL([]byte(d.BootFileName)), class: untilNUL(opt(60)), vendor: opt(43), opt66: untilNUL(opt(66)), opt67: untilNUL(opt(67)), url114: untilNUL(opt(114)),
+		said: untilNUL(opt(56)), vendorID: opt(125), servers: append(addrsOf(opt(72)), addrsOf(opt(150))...), mask: 24, routers: addrsOf(opt(3)), dns: addrsOf(opt(6)),
 		options: d.Options}
 	if m := opt(1); len(m) == 4 {
 		if ones, bits := net.IPMask(m).Size(); bits == 32 {

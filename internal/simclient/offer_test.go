@@ -1,5 +1,8 @@
 package simclient
 
+// This file holds the choice among offers, and whole talks with servers in
+// memory, on a clock of their own.
+
 import (
 	"context"
 	"errors"

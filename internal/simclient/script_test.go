@@ -1,5 +1,7 @@
 package simclient
 
+// This file holds iPXE scripts and where they lead, those that ship among them.
+
 import (
 	"context"
 	"errors"
