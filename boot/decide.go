@@ -98,6 +98,7 @@ type turn struct {
 	doubt    bool   // it may be another machine than its MAC says
 	changed  bool   // what the host says of itself replaces what is known of it
 	clash    string
+	later    string // why it is not on the roll yet
 	barred   string // why there is nothing to boot at all
 	choice   Choice
 	template *Template

@@ -57,17 +57,17 @@ func ruleEnroll(t *turn) (bool, error) {
 		return false, err
 	}
 	if n += auto; t.p.Enroll.Limit > 0 && n >= uint64(t.p.Enroll.Limit) {
-		t.barred = "too many machines were let in by nobody"
+		t.later = "no more machines are enrolled until some of those that wait are approved, denied or removed"
 		t.why("%d machines wait or were let in by a rule, the limit", n)
 		t.notice("", EnrollLimit, "%d machines wait for approval or were let in by a rule: no more are enrolled until some are approved, denied or removed (muster host list), or [enroll] limit is raised", n)
 		return false, nil
 	}
-	link := t.net.Name + " " + t.in.Link.Interface
+	link := t.net.Name + " " + t.net.Interface // a file request does not always say where it came in
 	if containsAddr(t.net.Relays, t.in.Link.Relay) { // any other is the client's to choose
 		link += " " + t.in.Link.Relay.String()
 	}
 	if !t.v.MayEnroll(link) {
-		t.barred = "too many new machines at once on this link"
+		t.later = "many new machines ask at once: it is enrolled when it asks again"
 		t.why("more than %d new machines a second on %s", enrollRate, link)
 		t.notice(link, EnrollLimit, "more than %d new machines a second on %s: the rest are enrolled when they ask again", enrollRate, link)
 		return false, nil

@@ -82,6 +82,8 @@ func ruleScript(t *turn) (bool, error) {
 	switch {
 	case t.clash != "":
 		return t.hold("it is not clear which machine this is; a person decides (muster event list --kind host.clash)")
+	case t.host == nil && t.later != "":
+		return t.hold(t.later)
 	case t.host == nil && t.shared:
 		return t.hold("its network adapter is shared, and it says no UUID and no serial number of its own: nothing tells which machine this is")
 	case t.host == nil:

@@ -129,6 +129,16 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 			add(false, "firewall", fw, "")
 		}
 	}
+	var machines uint64
+	for _, n := range cfg.Networks {
+		for _, r := range n.Ranges {
+			machines += r.Size()
+		}
+	}
+	if most := run.Neighbours(); most > 0 && machines > most {
+		add(false, "kernel", fmt.Sprintf("the ranges hold %d addresses, and the kernel remembers %d neighbours: when more boot at once, packets to some are lost", machines, most),
+			fmt.Sprintf("sysctl net.ipv4.neigh.default.gc_thresh3=%d, for good in /etc/sysctl.d", max(8192, 2*machines)))
+	}
 	if !running {
 		for _, p := range []struct {
 			network string

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -139,4 +140,15 @@ func ports(l []int) string {
 		s = append(s, fmt.Sprint(p))
 	}
 	return strings.Join(s, ", ")
+}
+
+// Neighbours is how many machines the kernel's IPv4 neighbour table holds; 0
+// where that cannot be read.
+func Neighbours() uint64 {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	return n
 }
