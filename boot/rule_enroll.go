@@ -188,7 +188,7 @@ func ruleLearn(t *turn) (bool, error) {
 	if u := t.in.ID.UUID; (h.UUID.IsZero() || t.changed) && !u.IsZero() && u != h.UUID && u.Swapped() != h.UUID {
 		if other, err := lookupUUID(t.v, u); err != nil {
 			return false, err
-		} else if other == nil {
+		} else if other == nil || t.stub != nil && other.ID == t.stub.ID {
 			learned = append(learned, "UUID "+u.String()+instead(h.UUID.String()))
 			h.UUID = u
 		}
@@ -196,7 +196,7 @@ func ruleLearn(t *turn) (bool, error) {
 	if s := t.in.ID.Serial; (h.Serial == "" || t.changed) && s != "" && s != h.Serial {
 		if other, err := t.v.HostBySerial(s); err != nil {
 			return false, err
-		} else if other == nil {
+		} else if other == nil || t.stub != nil && other.ID == t.stub.ID {
 			learned = append(learned, "serial "+s+instead(h.Serial))
 			h.Serial = s
 		}

@@ -115,14 +115,14 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 	}
 
-	if bySerial != nil && bySerial.bySerialOnly() && byUUID == nil && (host == nil || t.isStub(host)) {
+	if bySerial != nil && bySerial.bySerialOnly() && (byUUID == nil || host != nil && byUUID.ID == host.ID) && (host == nil || t.isStub(host)) {
 		// A person wrote down a serial number and nothing else: this is the
 		// machine it was written down for.
 		if host != nil {
 			t.stub = host
 		}
 		host, by, t.joins = bySerial, "serial, which is all that was known of it", true
-		byMAC = nil
+		byMAC, byUUID = nil, nil
 	}
 
 	if host == nil {
