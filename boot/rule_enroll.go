@@ -62,7 +62,7 @@ func ruleEnroll(t *turn) (bool, error) {
 		t.notice("", EnrollLimit, "%d machines wait for approval or were let in by a rule: no more are enrolled until some are approved, denied or removed (muster host list), or [enroll] limit is raised", n)
 		return false, nil
 	}
-	link := t.net.Name + " " + t.net.Interface // a file request does not always say where it came in
+	link := t.net.Name + " " + t.net.Interface       // a file request does not always say where it came in
 	if containsAddr(t.net.Relays, t.in.Link.Relay) { // any other is the client's to choose
 		link += " " + t.in.Link.Relay.String()
 	}
