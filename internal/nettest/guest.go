@@ -77,6 +77,7 @@ type Guest struct {
 	Disk      string   // raw disk image, tried after the network; default none
 	Secure    bool     // UEFI with Secure Boot on and Microsoft's keys
 	Debian13  bool     // x64 UEFI of Debian 13; install.sh's part is ovmf-13
+	IPv6      bool     // UEFI that boots by IPv6 and not by IPv4
 	CACerts   string   // EFI signature list of the CAs that its HTTPS trusts
 	Console   string   // file for the console's output; default in the lab's Dir
 	ExtraArgs []string // more arguments for QEMU
@@ -198,11 +199,13 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 		}
 		args = append(args,
 			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+code,
-			"-drive", "if=pflash,unit=1,format=raw,file="+vars,
-			// One way to boot only: each of the others would cost time first.
-			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
-		if g.Firmware == UEFIHTTP || g.Firmware == ARM64HTTP {
-			args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no")
+			"-drive", "if=pflash,unit=1,format=raw,file="+vars)
+		// One way to boot only: each of the others would cost time first.
+		http := g.Firmware == UEFIHTTP || g.Firmware == ARM64HTTP
+		for family, wanted := range map[string]bool{"IPv4": !g.IPv6, "IPv6": g.IPv6} {
+			if !wanted || http {
+				args = append(args, "-fw_cfg", "name=opt/org.tianocore/"+family+"PXESupport,string=no")
+			}
 		}
 		nic += ",romfile=" // the firmware's own network stack, not iPXE's
 	}

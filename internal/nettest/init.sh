@@ -2,7 +2,7 @@
 # The whole system of a lab guest. It gets an address by DHCP, reports to the
 # URL in muster.report= that it runs, and says on the console how that went.
 # With muster.install=URL it writes what is there to its disk, and reports that.
-# With muster.poweroff or muster.reboot on the command line it then does so.
+# With muster.ipv6 it does so by IPv6. With muster.poweroff or muster.reboot on the command line it then does so.
 /bin/busybox mkdir -p /proc /sys /dev /tmp /sbin /usr/bin /usr/sbin
 /bin/busybox --install -s
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
@@ -11,11 +11,12 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 set -f   # a URL may hold ? and *
 
-report= end= install=
+report= end= install= six=
 for word in $(cat /proc/cmdline); do
 	case $word in
 	muster.report=*) report=${word#*=} ;;
 	muster.install=*) install=${word#*=} ;;
+	muster.ipv6) six=yes ;;
 	muster.poweroff) end=poweroff ;;
 	muster.reboot) end=reboot ;;
 	esac
@@ -33,9 +34,20 @@ echo "MUSTER-GUEST: kernel is up, network card: ${nic:-none}"
 ifconfig lo 127.0.0.1
 [ -z "$nic" ] || {
 	ifconfig "$nic" up
+}
+# By IPv6 it makes an address of its own, as router advertisements say: busybox
+# has no DHCPv6 client here.
+if [ -n "$six" ]; then
+	for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		address=$(ip -6 addr show dev "$nic" scope global 2>/dev/null | grep -v tentative | sed -n 's/.*inet6 \([^ ]*\).*/\1/p' | head -n 1)
+		[ -z "$address" ] || break
+		sleep 1
+	done
+	echo "MUSTER-GUEST: address ${address:-none}"
+elif [ -n "$nic" ]; then
 	udhcpc -i "$nic" -n -q -t 10 -T 1 -s /udhcpc.sh >/dev/null 2>/tmp/udhcpc ||
 		{ echo "MUSTER-GUEST: no address by DHCP"; cat /tmp/udhcpc; }
-}
+fi
 
 # tell STAGE: reports it, if there is somewhere to.
 tell() {

@@ -61,6 +61,7 @@ func ConsoleArg(arch string) string {
 //
 //	muster.report=URL   fetch URL with stage=running added to its query
 //	muster.install=URL  write what is there to the disk, fetch the report with stage=installed
+//	muster.ipv6         by IPv6, with an address of its own making
 //	muster.poweroff     then power off
 //	muster.reboot       then reboot
 //
