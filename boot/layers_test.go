@@ -31,6 +31,7 @@ var layers = map[string][]string{
 	"images/distro":     {"internal/tomlfile"},
 	"reservation":       {"boot"},
 	"dhcpd":             {"boot"},
+	"radv":              {}, // what it hears and says is no machine's
 	"tftpd":             {"boot"},
 	"httpboot":          {"boot"},
 	"syslogd":           {"boot"},
@@ -54,6 +55,7 @@ var layers = map[string][]string{
 var confined = map[string][]string{
 	"github.com/insomniacslk/dhcp":   {"dhcpd", "internal/simclient"},
 	"github.com/pin/tftp":            {"internal/simclient"},
+	"github.com/mdlayher/ndp":        {"radv"},
 	"go.etcd.io/bbolt":               {"store/bolt"},
 	"github.com/spf13/cobra":         {"cmd/muster"},
 	"github.com/BurntSushi/toml":     {"internal/tomlfile"},

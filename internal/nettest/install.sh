@@ -26,7 +26,7 @@ parts=(kernel-amd64 busybox-amd64)
 case $level in demo|test|bench) ;; *) die "say which level to install: demo, test or bench" ;; esac
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
-		udhcpc dhcpcd-base systemd tshark iputils-arping kea-admin tftp-hpa atftp curl mtools nftables gcc libc6-dev
+		udhcpc dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables gcc libc6-dev
 		xorriso openssl)
 	# The relay's package would start it at the next boot; it is only unpacked.
 	parts+=(kernel-arm64 busybox-arm64 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay)
