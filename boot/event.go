@@ -49,6 +49,7 @@ const (
 	ReservationStale EventKind = "reservation.stale" // it is in no network any more
 	UnknownLimit     EventKind = "unknown.limit"     // machines nobody let in have their share
 	RivalServer      EventKind = "server.rival"      // another DHCP server on a link
+	RivalRouter      EventKind = "router.rival"      // another router that advertises on a link
 	ModeChanged      EventKind = "network.mode"      // of mode auto
 	PoolExhausted    EventKind = "pool.exhausted"
 	BootScript       EventKind = "boot.script"

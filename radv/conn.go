@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -68,14 +69,15 @@ type conn interface {
 
 type socket struct {
 	*ipv6.PacketConn
-	name string
 }
 
 // open opens the socket of an interface: bound to its link-local address, which
 // advertisements must come from (RFC 4861 6.1.2). Until that address is known to
 // be ours alone, binding fails.
 func open(name string, l link) (_ conn, err error) {
-	c, err := icmp.ListenPacket("ip6:ipv6-icmp", l.addr.WithZone(name).String())
+	// The number, not the name: what number a name has is remembered by package net
+	// for a minute, and this may be a new interface of that name.
+	c, err := icmp.ListenPacket("ip6:ipv6-icmp", l.addr.WithZone(strconv.Itoa(l.index)).String())
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) {
 			err = fmt.Errorf("%w; run as root, or with CAP_NET_RAW", err)
@@ -94,7 +96,7 @@ func open(name string, l link) (_ conn, err error) {
 	f.Accept(ipv6.ICMPTypeRouterSolicitation)
 	f.Accept(ipv6.ICMPTypeRouterAdvertisement)
 	ifi := &net.Interface{Index: l.index, Name: name}
-	return &socket{p, name}, errors.Join(
+	return &socket{p}, errors.Join(
 		p.SetICMPFilter(&f),
 		p.SetChecksum(true, 2),
 		p.SetHopLimit(ndHopLimit),
@@ -127,6 +129,6 @@ func (s *socket) write(b []byte, to netip.Addr) error {
 	if err := s.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
 		return err
 	}
-	_, err := s.WriteTo(b, nil, &net.IPAddr{IP: to.AsSlice(), Zone: s.name})
+	_, err := s.WriteTo(b, nil, &net.IPAddr{IP: to.AsSlice()}) // its zone is the socket's
 	return err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/internal/tomlfile"
+	"github.com/musterboot/muster/radv"
 	"github.com/musterboot/muster/tftpd"
 )
 
@@ -98,6 +99,13 @@ type fileNetwork struct {
 	Loader    string `toml:"loader"`
 
 	InstallsPerHour int `toml:"installs_per_hour"`
+
+	Subnet6      string   `toml:"subnet6"`
+	DNS6         []string `toml:"dns6"`
+	RA           string   `toml:"ra"`
+	RARouter     bool     `toml:"ra_router"`
+	RAPreference string   `toml:"ra_preference"`
+	MTU6         int      `toml:"mtu6"`
 }
 
 type fileListen struct {
@@ -121,7 +129,8 @@ type fileHTTPS struct {
 var knownKeys = map[string][]string{
 	"": {"data_dir", "network", "http", "https", "tftp", "syslog", "enroll", "class", "webhook", "hook", "events"},
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
-		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader", "installs_per_hour"},
+		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader", "installs_per_hour",
+		"subnet6", "dns6", "ra", "ra_router", "ra_preference", "mtu6"},
 	"network.menu":      {"prompt", "timeout", "item"},
 	"network.menu.item": {"text", "loader", "local"},
 	"class":             {"name", "vendor_class", "user_class", "arch", "oui", "enterprise", "as", "echo_vendor_class", "delay", "options", "https"},
@@ -148,7 +157,8 @@ type Config struct {
 	Syslog   Syslog
 	Enroll   boot.Enroll
 	Classes  []boot.ClientClass
-	Hooks    []Hook // webhooks too
+	RA       []radv.Config // one for each interface that has an IPv6 subnet
+	Hooks    []Hook        // webhooks too
 	Events   Retention
 	file     *tomlfile.File
 }
@@ -236,10 +246,12 @@ func parseConfig(name string, data []byte) (*Config, error) {
 		c.Classes = append(c.Classes, x)
 	}
 	for i, rn := range raw.Networks {
-		n, err := rn.check(func(key, format string, args ...any) error {
-			return f.ErrorIn("network", i, key, format, args...)
-		})
+		bad := func(key, format string, args ...any) error { return f.ErrorIn("network", i, key, format, args...) }
+		n, err := rn.check(bad)
 		if err != nil {
+			return nil, err
+		}
+		if c.RA, err = rn.ra(c.RA, n, bad); err != nil {
 			return nil, err
 		}
 		for _, o := range c.Networks {

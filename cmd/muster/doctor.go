@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -81,6 +82,7 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 		add(true, "daemon", fmt.Sprintf("version %s, up since %s", s.Version, ago(s.Started)), "")
 		for _, n := range s.Networks {
 			add(n.State == "serving", "network", fmt.Sprintf("%s on %s, %s: %s", n.Name, n.Interface, n.Mode, n.State), "")
+			fs = append(fs, examineRA(n, a.now().Sub(s.Started))...)
 		}
 		for _, w := range s.Warnings {
 			add(false, "warning", w, "")
@@ -166,6 +168,27 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 	}
 	for _, m := range l.Missing(boot.BIOS, boot.X64UEFI, boot.ARM64UEFI) {
 		add(false, "loader", m, "")
+	}
+	return fs
+}
+
+// examineRA judges what a network's interface says and hears of routers. A link
+// without any is known as one after a minute: by then they were asked.
+func examineRA(n admin.NetworkStatus, up time.Duration) (fs []finding) {
+	r := n.RA
+	if r == nil {
+		return nil
+	}
+	switch {
+	case r.State != "":
+		fs = append(fs, finding{false, "ra", n.Name + ": " + r.State, ""})
+	case r.Says != "off":
+		fs = append(fs, finding{true, "ra", fmt.Sprintf("%s advertises: %s", n.Name, r.Says), ""})
+	case len(r.Routers) == 0 && up > time.Minute:
+		fs = append(fs, finding{false, "ra", "no router advertises on network " + n.Name + ": iPXE and operating systems wait for one and then do not ask for DHCPv6", "set ra = \"managed\" for it"})
+	}
+	for _, o := range r.Routers {
+		fs = append(fs, finding{o.OK, "router", fmt.Sprintf("%s (last heard %s)", o.Text, ago(o.Last)), ""})
 	}
 	return fs
 }

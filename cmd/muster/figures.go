@@ -84,6 +84,7 @@ func (d *daemon) figures() (out []metrics.Sample) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.figuresRA(add)
 	for _, n := range d.config.Networks {
 		for _, r := range rivalList(d.rivals[n.Name]) {
 			add("muster_other_dhcp_server_seen_timestamp_seconds", "Another DHCP server on a network, and when it was last noticed.", false, float64(r.Last.Unix()),

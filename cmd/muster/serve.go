@@ -35,6 +35,7 @@ import (
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/internal/metrics"
 	"github.com/musterboot/muster/internal/run"
+	"github.com/musterboot/muster/radv"
 	"github.com/musterboot/muster/store/bolt"
 	"github.com/musterboot/muster/store/journal"
 	"github.com/musterboot/muster/syslogd"
@@ -135,6 +136,8 @@ type daemon struct {
 	engine  *boot.Engine
 	hooks   *hook.Hooks
 	dhcp    *dhcpd.Server
+	radv    *radv.Server
+	heard   chan radv.Router // by radv
 	tftp    *tftpd.Server
 	http    *httpboot.Handler
 	syslog  *syslogd.Server // nil: no port for it
@@ -151,6 +154,7 @@ type daemon struct {
 	states   map[string]string                           // network -> why it is not served; "" serves
 	auto     map[string]boot.Mode                        // network -> what mode auto is
 	rivals   map[string]map[netip.Addr]admin.RivalStatus // by network and server
+	routers  map[string]map[netip.Addr]otherRouter       // by interface and address
 	warnings []string
 	undo     func() // takes the address of this run away
 }
@@ -163,7 +167,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 	if f.verbose {
 		level = slog.LevelDebug
 	}
-	d := &daemon{app: a, flags: f, dataDir: a.dataDir, started: time.Now(), states: map[string]string{}, auto: map[string]boot.Mode{}, rivals: map[string]map[netip.Addr]admin.RivalStatus{}, undo: func() {},
+	d := &daemon{app: a, flags: f, dataDir: a.dataDir, started: time.Now(), states: map[string]string{}, auto: map[string]boot.Mode{}, rivals: map[string]map[netip.Addr]admin.RivalStatus{}, routers: map[string]map[netip.Addr]otherRouter{}, undo: func() {},
 		log: slog.New(newLogHandler(a.err, level, a.getenv("JOURNAL_STREAM") != ""))}
 	if d.config, err = d.readConfig(); err != nil {
 		return err
@@ -348,6 +352,8 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.engine.Now, d.engine.Lines = d.app.now, lines
 	c := d.content()
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)
+	d.heard = make(chan radv.Router, 64)
+	d.radv = radv.NewServer(d.log, d.hear)
 	d.tftp = tftpd.NewServer(d.engine, c, d.log)
 	d.http = httpboot.NewHandler(d.engine, c, d.log)
 	d.capture = capture.New(d.app.now, func(l boot.Link) bool { return d.engine.Policy().Find(l) != nil })
@@ -496,6 +502,8 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		run.Task{Name: "surroundings", Run: d.surroundings},
 		run.Task{Name: "other servers", Run: d.watchServers},
 		run.Task{Name: "conflict probes", Run: d.watchAddresses},
+		run.Task{Name: "router advertisements", Run: d.radv.Run},
+		run.Task{Name: "other routers", Run: d.watchRouters},
 	)
 	return tasks, nil
 }
@@ -575,7 +583,11 @@ func (d *daemon) apply(ctx context.Context) error {
 		p.Networks = append(p.Networks, r)
 	}
 	d.certify(p.Networks)
-	return d.engine.SetPolicy(ctx, p)
+	if err := d.engine.SetPolicy(ctx, p); err != nil {
+		return err
+	}
+	d.radv.Set(d.config.RA)
+	return nil
 }
 
 // refresh follows a change of the machine's interfaces.
@@ -755,6 +767,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 			ns.Ranges = append(ns.Ranges, r.String())
 		}
 		ns.Rivals = rivalList(d.rivals[n.Name])
+		d.describeRA(&ns)
 		s.Networks = append(s.Networks, ns)
 	}
 	d.mu.Unlock()

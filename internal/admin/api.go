@@ -41,6 +41,24 @@ type NetworkStatus struct {
 	State     string       `json:"state"` // serving, or what it waits for
 	// Rivals are other DHCP servers that answered there.
 	Rivals []RivalStatus `json:"rivals,omitempty"`
+	// RA is of networks with an IPv6 subnet.
+	RA *RAStatus `json:"ra,omitempty"`
+}
+
+// RAStatus is what a network's interface says in router advertisements.
+type RAStatus struct {
+	Says    string         `json:"says"`            // off, managed, assisted or slaac; with ", router"
+	State   string         `json:"state,omitempty"` // why it does not; "" is well
+	Routers []RouterStatus `json:"routers,omitempty"`
+}
+
+// RouterStatus is another router that advertises there, and when it was noticed.
+type RouterStatus struct {
+	Router netip.Addr `json:"router"`
+	Text   string     `json:"text"`
+	OK     bool       `json:"ok"` // it contradicts nobody
+	First  time.Time  `json:"first"`
+	Last   time.Time  `json:"last"`
 }
 
 // RivalStatus is another DHCP server and when it was noticed.

@@ -1,0 +1,190 @@
+// ra.go: what the daemon makes of other routers, and what it says of its own
+// advertisements.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/metrics"
+	"github.com/musterboot/muster/radv"
+)
+
+// routerChanges is how often a router that says ever new things is news.
+const routerChanges = 10 * time.Minute
+
+// otherRouter is a router of a link and what was told of it.
+type otherRouter struct {
+	radv.Router
+	first, last, told time.Time
+}
+
+// watchRouters takes note of the routers that are heard.
+func (d *daemon) watchRouters(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case r := <-d.heard:
+			d.router(ctx, r)
+		}
+	}
+}
+
+// hear is called on the way of a packet: it waits for nothing.
+func (d *daemon) hear(r radv.Router) {
+	select {
+	case d.heard <- r:
+	default: // it will say so again
+	}
+}
+
+func (d *daemon) router(ctx context.Context, r radv.Router) {
+	d.mu.Lock()
+	i := slices.IndexFunc(d.config.RA, func(c radv.Config) bool { return c.Interface == r.Interface })
+	j := slices.IndexFunc(d.config.Networks, func(n boot.Network) bool { return n.Interface == r.Interface && n.Mode != boot.Off })
+	if i < 0 || j < 0 {
+		d.mu.Unlock()
+		return
+	}
+	advertise, network := d.config.RA[i].Advertise, d.config.Networks[j].Name
+	if d.routers[r.Interface] == nil {
+		d.routers[r.Interface] = map[netip.Addr]otherRouter{}
+	}
+	known := d.routers[r.Interface]
+	now := d.app.now()
+	d.forgetRouters(r.Interface)
+	o, seen := known[r.Addr]
+	if !seen && len(known) >= maxRivals {
+		d.mu.Unlock()
+		return // somebody makes them up
+	}
+	if !seen {
+		o.first = now
+	}
+	news := !seen || !sameRouter(o.Router, r) && now.Sub(o.told) > routerChanges
+	if news {
+		o.told, o.Router = now, r
+	}
+	o.last = now
+	known[r.Addr] = o
+	d.mu.Unlock()
+	if !news {
+		return
+	}
+	text, bad := tellRouter(r, network, advertise)
+	if bad {
+		d.log.Warn(text)
+	} else {
+		d.log.Info(text)
+	}
+	d.record(ctx, boot.RivalRouter, network, text)
+}
+
+// sameRouter compares what makes a difference to hosts. Lifetimes that count down
+// do not.
+func sameRouter(a, b radv.Router) bool {
+	return a.Own == b.Own && a.Managed == b.Managed && a.Other == b.Other && (a.Lifetime == 0) == (b.Lifetime == 0) && (len(a.Differs) == 0) == (len(b.Differs) == 0) &&
+		slices.EqualFunc(a.Prefixes, b.Prefixes, func(p, q radv.Prefix) bool { return p.Prefix == q.Prefix && p.Autonomous == q.Autonomous })
+}
+
+// tellRouter describes another router for people; bad is what they should mend.
+func tellRouter(r radv.Router, network string, advertise bool) (text string, bad bool) {
+	who := "router " + r.Addr.String() + " advertises"
+	switch {
+	case r.Own:
+		who = "another program on this machine (" + r.Addr.String() + ") advertises"
+	case advertise:
+		who = "another router, " + r.Addr.String() + ", advertises"
+	}
+	text = fmt.Sprintf("%s on network %s: %s", who, network, says(r))
+	switch {
+	case len(r.Differs) > 0:
+		return text + "; hosts hear both and follow neither for long: " + strings.Join(r.Differs, "; "), true
+	case !advertise && !r.Managed:
+		return text + "; without M machines do not ask for addresses by DHCPv6: set it there, or ra = \"managed\" here", true
+	}
+	return text, r.Own && advertise
+}
+
+func says(r radv.Router) string {
+	flag := func(name string, on bool) string {
+		if on {
+			return name + "=1"
+		}
+		return name + "=0"
+	}
+	parts := []string{flag("M", r.Managed) + " " + flag("O", r.Other), "no default router"}
+	if r.Lifetime > 0 {
+		parts[1] = fmt.Sprintf("default router for %s", r.Lifetime)
+	}
+	for i, p := range r.Prefixes {
+		if i == 8 {
+			parts = append(parts, "…")
+			break
+		}
+		s := "prefix " + p.Prefix.String()
+		if p.Autonomous {
+			s += " for hosts' own addresses"
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// describeRA fills in what a network's interface advertises and who else does. The
+// caller holds d.mu.
+func (d *daemon) describeRA(ns *admin.NetworkStatus) {
+	i := slices.IndexFunc(d.config.RA, func(c radv.Config) bool { return c.Interface == ns.Interface })
+	if i < 0 {
+		return
+	}
+	ns.RA = &admin.RAStatus{Says: raWord(d.config.RA[i]), State: d.radv.State(ns.Interface)}
+	for _, r := range d.routerList(ns.Interface) {
+		text, bad := tellRouter(r.Router, ns.Name, d.config.RA[i].Advertise)
+		ns.RA.Routers = append(ns.RA.Routers, admin.RouterStatus{Router: r.Addr, Text: text, OK: !bad, First: r.first.UTC(), Last: r.last.UTC()})
+	}
+}
+
+// forgetRouters drops those that fell silent: the longest interval between
+// advertisements is half an hour (RFC 4861 6.2.1).
+func (d *daemon) forgetRouters(iface string) {
+	now := d.app.now()
+	maps.DeleteFunc(d.routers[iface], func(_ netip.Addr, o otherRouter) bool { return now.Sub(o.last) > rivalForgets })
+}
+
+func (d *daemon) routerList(iface string) []otherRouter {
+	d.forgetRouters(iface)
+	var out []otherRouter
+	for _, r := range d.routers[iface] {
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b otherRouter) int { return a.Addr.Compare(b.Addr) })
+	return out
+}
+
+// figuresRA are the counters of advertisements. The caller holds d.mu.
+func (d *daemon) figuresRA(add func(name, help string, counter bool, v float64, labels ...metrics.Label)) {
+	s := &d.radv.Stats
+	for _, x := range []struct {
+		result string
+		n      uint64
+	}{{"solicited", s.Solicitations.Load()}, {"heard", s.Heard.Load()}, {"invalid", s.Invalid.Load()}, {"multicast", s.Multicast.Load()}, {"unicast", s.Unicast.Load()}, {"send-error", s.SendErrors.Load()}} {
+		add("muster_ra_messages_total", "Router solicitations taken, advertisements heard of others, either ignored as invalid, advertisements sent to all and to one, and not sent.", true, float64(x.n),
+			metrics.Label{Name: "result", Value: x.result})
+	}
+	for _, c := range d.config.RA {
+		for _, r := range d.routerList(c.Interface) {
+			add("muster_other_router_seen_timestamp_seconds", "Another router that advertises on an interface, and when it was last noticed.", false, float64(r.last.Unix()),
+				metrics.Label{Name: "interface", Value: c.Interface}, metrics.Label{Name: "router", Value: r.Addr.String()})
+		}
+	}
+}
