@@ -66,16 +66,13 @@ func (s *schedule) solicited(from netip.Addr, now time.Time) {
 	s.wait(earliest, alone)
 }
 
-// wait has an answer leave, delayed by chance, unless the next unsolicited one
-// comes before it.
+// wait has an answer leave, delayed by chance. An unsolicited one that comes
+// before it serves as well.
 func (s *schedule) wait(earliest time.Time, alone netip.Addr) {
 	if !alone.IsValid() {
 		earliest = latest(earliest, s.last.Add(minBetween))
 	}
 	s.answer, s.alone = earliest.Add(s.random(maxDelay)), alone
-	if !s.answer.Before(s.next) {
-		s.answer, s.alone = time.Time{}, netip.Addr{}
-	}
 }
 
 // due is when take wants to be called.

@@ -171,6 +171,7 @@ func TestUnsolicited(t *testing.T) {
 // TestSolicited: a solicitor that is alone has an answer of its own in half a
 // second; several, and one without an address, have one for all.
 func TestSolicited(t *testing.T) {
+	const maxDelay, minBetween = 500 * time.Millisecond, 3 * time.Second // RFC 4861 10
 	synctest.Test(t, func(t *testing.T) {
 		_, w, stop := serve(t, nil, managed())
 		defer stop()
@@ -257,6 +258,23 @@ func TestSolicitationFlood(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestChangesAreBounded: what changes often is not said more often.
+func TestChangesAreBounded(t *testing.T) {
+	s := schedule{random: func(time.Duration) time.Duration { return 0 }}
+	now := time.Unix(1e9, 0)
+	n := 0
+	for range 300 { // in 3 s
+		s.start(now)
+		if _, ok := s.take(now); ok {
+			n++
+		}
+		now = now.Add(10 * time.Millisecond)
+	}
+	if n != 1 {
+		t.Errorf("%d advertisements", n)
 	}
 }
 
