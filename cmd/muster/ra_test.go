@@ -386,17 +386,20 @@ func TestOtherRouters(t *testing.T) {
 	prefix fd77::/64 { AdvAutonomous on; AdvValidLifetime 86400; AdvPreferredLifetime 3600; };
 };
 `), 0o644))
-	said := &lockedBuffer{}
-	cmd := rival.Command(r.ctx, "radvd", "-n", "-C", conf, "-p", filepath.Join(dir, "pid"), "-m", "stderr")
-	cmd.Stdout, cmd.Stderr = said, said
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("radvd said:\n%s", said)
-		}
-	})
+	radvd := func(ns *nettest.NS) {
+		said := &lockedBuffer{}
+		cmd := ns.Command(r.ctx, "radvd", "-n", "-C", conf, "-p", filepath.Join(dir, ns.Name+".pid"), "-m", "stderr")
+		cmd.Stdout, cmd.Stderr = said, said
+		must(t, cmd.Start())
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+			if t.Failed() {
+				t.Logf("radvd said:\n%s", said)
+			}
+		})
+	}
+	radvd(rival)
 
 	toml := filepath.Join(dir, "muster.toml")
 	must(t, os.WriteFile(toml, []byte(raNetwork), 0o644))
@@ -436,4 +439,7 @@ func TestOtherRouters(t *testing.T) {
 	if ra := r.status().Networks[0].RA; ra == nil || ra.Says != "off" {
 		t.Errorf("status after the reload: %+v", ra)
 	}
+
+	radvd(r.srv)
+	r.event(boot.RivalRouter, 10*time.Second, "another program on this machine (fe80::", "M=0 O=1")
 }
