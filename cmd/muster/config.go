@@ -100,6 +100,12 @@ type fileNetwork struct {
 
 	InstallsPerHour int `toml:"installs_per_hour"`
 
+	Mode6        string   `toml:"mode6"`
+	Range6       string   `toml:"range6"`
+	Relays6      []string `toml:"relays6"`
+	Delegate6    string   `toml:"delegate6"`
+	Delegate6Len int      `toml:"delegate6_len"`
+
 	Subnet6      string   `toml:"subnet6"`
 	DNS6         []string `toml:"dns6"`
 	RA           string   `toml:"ra"`
@@ -130,7 +136,7 @@ var knownKeys = map[string][]string{
 	"": {"data_dir", "network", "http", "https", "tftp", "syslog", "enroll", "class", "webhook", "hook", "events"},
 	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
 		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader", "installs_per_hour",
-		"subnet6", "dns6", "ra", "ra_router", "ra_preference", "mtu6"},
+		"mode6", "range6", "relays6", "delegate6", "delegate6_len", "subnet6", "dns6", "ra", "ra_router", "ra_preference", "mtu6"},
 	"network.menu":      {"prompt", "timeout", "item"},
 	"network.menu.item": {"text", "loader", "local"},
 	"class":             {"name", "vendor_class", "user_class", "arch", "oui", "enterprise", "as", "echo_vendor_class", "delay", "options", "https"},
@@ -147,20 +153,21 @@ var knownKeys = map[string][]string{
 
 // Config is the typed, checked configuration.
 type Config struct {
-	DataDir  string
-	Networks []boot.Network // Server, and where not given Subnet, come from the interface
-	HTTP     string
-	HTTPS    *HTTPS // nil: not served
-	TFTP     string
-	TFTPOnly tftpd.PortRange // of transfers; zero is any
-	OnePort  bool            // transfers stay on the TFTP port
-	Syslog   Syslog
-	Enroll   boot.Enroll
-	Classes  []boot.ClientClass
-	RA       []radv.Config // one for each interface that has an IPv6 subnet
-	Hooks    []Hook        // webhooks too
-	Events   Retention
-	file     *tomlfile.File
+	DataDir   string
+	Networks6 []boot.Network // the IPv6 side of those that have one
+	Networks  []boot.Network // Server, and where not given Subnet, come from the interface
+	HTTP      string
+	HTTPS     *HTTPS // nil: not served
+	TFTP      string
+	TFTPOnly  tftpd.PortRange // of transfers; zero is any
+	OnePort   bool            // transfers stay on the TFTP port
+	Syslog    Syslog
+	Enroll    boot.Enroll
+	Classes   []boot.ClientClass
+	RA        []radv.Config // one for each interface that has an IPv6 subnet
+	Hooks     []Hook        // webhooks too
+	Events    Retention
+	file      *tomlfile.File
 }
 
 // HTTPS is the [https] table.
@@ -250,6 +257,13 @@ func parseConfig(name string, data []byte) (*Config, error) {
 		n, err := rn.check(bad)
 		if err != nil {
 			return nil, err
+		}
+		x, err := rn.six(n, bad)
+		if err != nil {
+			return nil, err
+		}
+		if x != nil {
+			c.Networks6 = append(c.Networks6, *x)
 		}
 		if c.RA, err = rn.ra(c.RA, n, bad); err != nil {
 			return nil, err
@@ -367,6 +381,9 @@ func (r fileNetwork) check(bad complain) (boot.Network, error) {
 	}
 	if strings.ContainsAny(n.Name, "\x00/ ") || len(n.Name) > 63 {
 		return n, bad("name", "network name %q: want up to 63 characters without blanks", n.Name)
+	}
+	if n.Mode == "" && r.Subnet6 != "" && r.Range == "" && r.Subnet == "" {
+		n.Mode = boot.Off // an IPv6 network
 	}
 	switch n.Mode {
 	case boot.Full, boot.Reservations, boot.Proxy, boot.Off, boot.Auto:

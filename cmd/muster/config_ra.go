@@ -106,9 +106,6 @@ func (r fileNetwork) ra(all []radv.Config, n boot.Network, bad complain) ([]radv
 	case prefix.Autonomous && p.Bits() != 64:
 		return nil, bad("subnet6", "subnet6 %s: hosts make addresses of their own in a /64 only (RFC 4862); want ra = \"managed\", or another subnet", p)
 	}
-	if n.Mode == boot.Off {
-		return all, nil
-	}
 	if c.Advertise {
 		c.Prefixes = []radv.Prefix{prefix}
 		if c.Router {
