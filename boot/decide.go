@@ -92,6 +92,7 @@ type turn struct {
 	host     *Host  // a copy; changes to it are written by finish
 	before   *Host  // as the store has it; nil for a new host
 	maybe    *Host  // a known host whose UUID an unknown MAC claims, not yet confirmed
+	unsure   bool   // so said the token
 	joins    bool   // the unknown MAC was confirmed as host's
 	lessee   HostID // whose lease the source address is
 	shared   bool   // the adapter goes from machine to machine: its MAC names none
@@ -173,11 +174,10 @@ func (t *turn) finish() {
 		switch r := t.d.Reply.(type) {
 		case Answer6:
 			if !slices.ContainsFunc(r.IAs, func(b Bound) bool { return len(b.Leases) > 0 }) {
-				t.host, t.d.Writes.Events, t.d.Writes.Auto = nil, nil, 0
+				t.forgetHost()
 			}
 		case Nak, Ignore:
-			// What was refused proved nothing.
-			t.host, t.d.Writes.Events, t.d.Writes.Auto = nil, nil, 0
+			t.forgetHost() // what was refused proved nothing
 		}
 	}
 	if t.net != nil {
@@ -211,9 +211,17 @@ func (t *turn) finish() {
 	}
 }
 
+func (t *turn) forgetHost() {
+	t.host, t.d.Enrolls = nil, ""
+	t.d.Writes.Events, t.d.Writes.Auto, t.d.Writes.Counters = nil, 0, nil
+}
+
 // bootToken is the token that the next reply carries: for the host where there
 // is one, else for the MAC that asks.
 func (t *turn) bootToken(kind TokenKind, boot uint32, version TemplateID) string {
+	if kind == BootToken && t.host == nil && (t.maybe != nil || t.unsure) {
+		kind = MaybeToken
+	}
 	tok := Token{Kind: kind, MAC: t.id.MAC, Boot: boot, Version: version, Issued: t.in.At.UTC().Truncate(time.Minute)}
 	if t.host != nil && (t.before != nil || t.writes()) {
 		tok.Host = t.host.ID

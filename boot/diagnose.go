@@ -187,6 +187,19 @@ func (d *diagnosis) held() (*Request, string) {
 // standing are the reasons that no packet shows: what people and rules decided.
 func (d *diagnosis) standing() {
 	h := d.Host
+	seen := len(d.Requests) > 0
+	hold, why := d.held()
+	if hold != nil && (strings.Contains(why, "not clear which machine") || strings.Contains(why, "nothing tells which machine") || strings.Contains(why, "may be a machine that is known")) && (h == nil || h.State != Denied) {
+		text := d.name() + " is held: " + why
+		for _, e := range slices.Backward(d.Events) {
+			if e.Kind == HostClash {
+				text = d.name() + " is held: " + e.Text
+				break
+			}
+		}
+		d.say(FoundClash, hold.At, text, "say who it is: muster host merge, muster host split, muster host set, or [enroll] shared")
+		return
+	}
 	if h == nil {
 		if r := d.last(func(r *Request) bool { return strings.Contains(r.Why, "policy is ignore") }); r != nil {
 			d.say(FoundIgnored, r.At, d.MAC.String()+" is not on the roll, and [enroll] policy is ignore: it gets nothing to boot",
@@ -194,20 +207,9 @@ func (d *diagnosis) standing() {
 		}
 		return
 	}
-	seen := len(d.Requests) > 0
-	hold, why := d.held()
 	switch k := h.Ticket; {
 	case h.State == Denied:
 		d.say(FoundDenied, h.Changed, h.Name+" is denied: it gets an address and nothing to boot", "muster host approve "+h.Name)
-	case hold != nil && strings.Contains(why, "not clear which machine"):
-		text := h.Name + " is held: more than one host claims what it says of itself"
-		for _, e := range slices.Backward(d.Events) {
-			if e.Kind == HostClash {
-				text = h.Name + " is held: " + e.Text
-				break
-			}
-		}
-		d.say(FoundClash, hold.At, text, "say who it is: muster host merge, muster host split, muster host set, or [enroll] shared")
 	case h.State == Pending && seen:
 		d.say(FoundPending, h.Created, h.Name+" waits for approval", "muster host approve "+h.Name)
 	case hold != nil && strings.Contains(why, "parked:"):
@@ -529,11 +531,14 @@ func (d *diagnosis) noRequest(r *Request) {
 	n := d.times(func(q *Request) bool { return q.Reply == "offer" && q.Class == r.Class })
 	text := fmt.Sprintf("%s was sent an OFFER %s and no REQUEST came in %s", d.name(), often(n), answerTime)
 	if q := d.last(func(q *Request) bool { return q.Step == Selecting && q.Reply == "ignore" }); q != nil || d.Rival != "" {
-		who := d.Rival
-		if who == "" {
-			who = "it asked for another server's address"
+		said := text + ": another DHCP server may have answered first, " + d.Rival + " was noticed there"
+		if q != nil {
+			said = text + ": it chose another DHCP server"
+			if _, who, ok := strings.Cut(q.Why, "the client chose server "); ok {
+				said += " (" + firstClause(who) + ")"
+			}
 		}
-		d.say(FoundOtherServer, r.At, text+": another DHCP server answered first ("+who+")",
+		d.say(FoundOtherServer, r.At, said,
 			"two servers on one network: stop the other one there, or let it give the addresses: mode = \"proxy\" (docs/dhcp.md)")
 		return
 	}

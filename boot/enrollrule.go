@@ -88,9 +88,13 @@ func (t *turn) approveBy(r *EnrollRule) (bool, error) {
 		if x == nil {
 			t.why("rule %s names template %s, which does not exist", r.Name, r.Template)
 			t.notice("rule "+r.Name, EnrollLimit, "rule %s names template %s, which does not exist: %s is not approved (muster template list)", r.Name, r.Template, t.host.Name)
-			return false, nil
+			return true, nil // the next rule was not meant for it
 		}
 		t.host.Template, t.template, t.choice = x.Name, x, Choice{}
+	}
+	if r.Install && len(t.choice.Waiting) > 0 {
+		t.why("rule %s installs, and %s may match when more is known", r.Name, names(t.choice.Waiting))
+		return true, nil
 	}
 	nth := ""
 	if r.Max > 0 {

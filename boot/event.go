@@ -80,7 +80,7 @@ const (
 // eventKinds are all of them, for those who name one in a file or a command.
 var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
-	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
+	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
 	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed,
 	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost,
 }

@@ -67,6 +67,7 @@ type Host struct {
 	Secure    SecureBoot `json:"secure_boot,omitempty"`
 	Once      string     `json:"once,omitempty"`      // template of its next boot only
 	Ticket    *Ticket    `json:"ticket,omitempty"`    // its latest leave to install
+	Told      bool       `json:"told,omitempty"`      // its script has said which machine it is
 	Fresh     bool       `json:"fresh,omitempty"`     // let in by a rule and not given a script since
 	Protected bool       `json:"protected,omitempty"` // nothing installs on it
 	Tried     time.Time  `json:"tried,omitzero"`      // when it was given an unsigned loader that nobody has heard of since

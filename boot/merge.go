@@ -80,7 +80,9 @@ func (a *applying) merge(o Merge) error {
 				h.Params[k] = v
 			}
 		}
-		h.Protected = h.Protected || other.Protected
+		if h.Protected = h.Protected || other.Protected; h.Protected {
+			h.disarm(a.now)
+		}
 		before := ""
 		if len(was) > 0 {
 			before = "; before: " + strings.Join(was, ", ")

@@ -109,14 +109,14 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 					return err
 				}
 			}
-			if h.State == Approved && o.Template == nil {
+			if h.State == Approved && o.Template == nil && !h.Auto {
 				return OrderError("host %s is approved already", h.Name)
 			}
 			if h.State == Denied && o.Template == nil {
 				h.Pin = 0 // what it once booted is decided anew
 			}
 			first := h.State != Approved
-			h.State = Approved
+			h.State, h.Auto = Approved, false // a person stands for it now
 			a.event(HostApproved, h, "%s approved by a person", h.Name)
 			if first {
 				return a.approved(h)
@@ -140,7 +140,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 			if h.State == Denied {
 				return OrderError("host %s is denied already", h.Name)
 			}
-			h.State = Denied
+			h.State, h.Auto = Denied, false
 			h.disarm(a.now)
 			h.Once = ""
 			a.event(HostDenied, h, "%s denied by a person", h.Name)
@@ -250,6 +250,9 @@ func (a *applying) change(name string, fn func(*Host) error) error {
 	h := old.Clone()
 	if err := fn(h); err != nil {
 		return err
+	}
+	if old.Auto && (h.State == Denied || h.State == Approved && !h.Auto) {
+		a.c.Auto = -1
 	}
 	h.Changed = a.now
 	h.unpark()

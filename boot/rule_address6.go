@@ -16,7 +16,7 @@ import (
 )
 
 // maxIAs bounds the associations of one request that are answered.
-const maxIAs = 8
+const maxIAs = 3 // of which edk2 uses one a request, and a router two
 
 // refresh6 is how long the answer to an Information-request is good for.
 const refresh6 = time.Hour
@@ -287,7 +287,7 @@ func (t *turn) free6(n *Network, a netip.Addr, holder string) (bool, error) {
 	if err != nil || l.Active(t.in.At) && l.Holder != holder {
 		return false, err
 	}
-	if h, firm := t.v.Offered(n.Name, a, t.known()); h.Holder != "" && h.Holder != holder && (firm || t.in.Step == Solicit) {
+	if h, firm := t.v.Offered(n.Name, a, t.known()); h.Holder != "" && h.Holder != holder && firm {
 		return false, nil
 	}
 	return true, nil
@@ -360,7 +360,7 @@ func (t *turn) lease6(ia IA, p netip.Prefix, valid time.Duration, reserved bool)
 	case reserved:
 		l.Kind = Reserved
 	case !t.known():
-		l.Kind, t.d.New = Unknown, fresh
+		l.Kind, t.d.New = Unknown, t.d.New || fresh
 	}
 	if t.host != nil {
 		l.Host = t.host.ID

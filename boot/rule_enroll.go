@@ -41,7 +41,7 @@ func ruleEnroll(t *turn) (bool, error) {
 		t.why("policy is ignore: unknown machines get nothing to boot")
 		return false, nil
 	}
-	if t.id.MAC.IsZero() && !t.pi || t.clash != "" || t.maybe != nil || !t.proves() {
+	if t.id.MAC.IsZero() && !t.pi || t.clash != "" || t.maybe != nil || t.unsure || !t.proves() {
 		return false, nil
 	}
 	if t.shared && t.id.UUID.IsZero() && t.id.Serial == "" {
@@ -59,7 +59,7 @@ func ruleEnroll(t *turn) (bool, error) {
 	if n += auto; t.p.Enroll.Limit > 0 && n >= uint64(t.p.Enroll.Limit) {
 		t.later = "no more machines are enrolled until some of those that wait are approved, denied or removed"
 		t.why("%d machines wait or were let in by a rule, the limit", n)
-		t.notice("", EnrollLimit, "%d machines wait for approval or were let in by a rule: no more are enrolled until some are approved, denied or removed (muster host list), or [enroll] limit is raised", n)
+		t.notice("", EnrollLimit, "%d machines wait for approval or were let in by a rule: no more are enrolled until a person approves, denies or removes some of them (muster host list), or [enroll] limit is raised", n)
 		return false, nil
 	}
 	link := t.net.Name + " " + t.net.Interface       // a file request does not always say where it came in
@@ -171,7 +171,12 @@ func ruleLearn(t *turn) (bool, error) {
 	var learned []string
 	if t.stub != nil {
 		t.d.Writes.Remove = t.stub
-		t.d.Writes.Pending--
+		if t.stub.State == Pending {
+			t.d.Writes.Pending--
+		}
+		if t.stub.Auto {
+			t.d.Writes.Auto--
+		}
 		t.dirty = true
 		learned = append(learned, "what "+t.stub.Name+" was")
 	}
@@ -183,9 +188,13 @@ func ruleLearn(t *turn) (bool, error) {
 			learned = append(learned, "MAC "+t.id.MAC.String())
 		}
 	}
+	if t.in.Want.Query.Asked && !h.Told {
+		h.Told, t.dirty = true, true
+	}
+	bound := h.BoundPort != "" // it is whatever board is plugged in there
 	// A fact that is another host's stays there: a board behind a bound switch
 	// port may be that host's, or share a vendor's filler with it.
-	if u := t.in.ID.UUID; (h.UUID.IsZero() || t.changed) && !u.IsZero() && u != h.UUID && u.Swapped() != h.UUID {
+	if u := t.in.ID.UUID; !bound && (h.UUID.IsZero() || t.changed) && !u.IsZero() && u != h.UUID && u.Swapped() != h.UUID {
 		if other, err := lookupUUID(t.v, u); err != nil {
 			return false, err
 		} else if other == nil || t.stub != nil && other.ID == t.stub.ID {
@@ -193,7 +202,7 @@ func ruleLearn(t *turn) (bool, error) {
 			h.UUID = u
 		}
 	}
-	if s := t.in.ID.Serial; (h.Serial == "" || t.changed) && s != "" && s != h.Serial {
+	if s := t.in.ID.Serial; !bound && (h.Serial == "" || t.changed) && s != "" && s != h.Serial {
 		if other, err := t.v.HostBySerial(s); err != nil {
 			return false, err
 		} else if other == nil || t.stub != nil && other.ID == t.stub.ID {

@@ -5,7 +5,6 @@
 package boot
 
 import (
-	"strconv"
 	"strings"
 	"time"
 )
@@ -80,6 +79,10 @@ func ruleIdentify(t *turn) (bool, error) {
 			return false, err
 		}
 		by = "MAC"
+		if host != nil && t.pi && !t.mayBePi(host) {
+			t.id = Identity{}
+			return false, nil
+		}
 	}
 
 	if t.dhcp() && host == nil {
@@ -115,14 +118,18 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 	}
 
-	if bySerial != nil && bySerial.bySerialOnly() && (byUUID == nil || host != nil && byUUID.ID == host.ID) && (host == nil || t.isStub(host)) {
-		// A person wrote down a serial number and nothing else: this is the
-		// machine it was written down for.
+	// A person wrote down a serial number, or a UUID, and nothing else: this is the
+	// machine it was written down for.
+	expected, word := bySerial, "serial"
+	if expected == nil && t.in.Want.Query.Asked {
+		expected, word = byUUID, "UUID"
+	}
+	if expected.byOneName() && agrees(bySerial, expected) && (byUUID == nil || byUUID.ID == expected.ID || host != nil && byUUID.ID == host.ID) && (host == nil || t.isStub(host)) {
 		if host != nil {
 			t.stub = host
 		}
-		host, by, t.joins = bySerial, "serial, which is all that was known of it", true
-		byMAC, byUUID = nil, nil
+		host, by, t.joins = expected, word+", which is all that was known of it", true
+		byMAC, byUUID, bySerial = nil, nil, nil
 	}
 
 	if host == nil {
@@ -136,7 +143,7 @@ func ruleIdentify(t *turn) (bool, error) {
 			}
 		case byUUID != nil && bySerial != nil && byUUID.ID == bySerial.ID:
 			if m := t.otherBooting(byUUID); !m.IsZero() {
-				t.clashes("%s says it is %s, but %s of that host is booting too", t.id.MAC, byUUID.Name, m)
+				t.clashes(byUUID.Name, "%s says it is %s, but %s of that host is booting too", t.id.MAC, byUUID.Name, m)
 				return false, nil
 			}
 			host, by, t.joins = byUUID, "UUID and serial", true
@@ -144,6 +151,10 @@ func ruleIdentify(t *turn) (bool, error) {
 			// The serial comes with the first script; until then this is
 			// neither that host nor a new one.
 			t.maybe = byUUID
+			if byUUID.Secure == SecureOn && t.dhcp() {
+				t.clashes(byUUID.Name, "unknown MAC %s has the UUID of %s, whose Secure Boot lets nothing run that could say its serial number: if it is a card of that machine, muster host set %s --mac %s", t.id.MAC, byUUID.Name, byUUID.Name, t.id.MAC)
+				return false, nil
+			}
 			t.why("unknown MAC with the UUID of %s; its serial will tell", byUUID.Name)
 			return false, nil
 		default:
@@ -151,7 +162,8 @@ func ruleIdentify(t *turn) (bool, error) {
 			if other == nil {
 				other = bySerial
 			}
-			t.clashes("unknown MAC %s claims UUID %s and serial %q of host %s, which do not both agree", t.id.MAC, orNone(claim.UUID.String()), claim.Serial, other.Name)
+			t.clashes(other.Name, "unknown MAC %s claims UUID %s and serial %q of host %s, which do not both agree: if it is that machine, muster host set %s --mac %s; if it is another, muster host add NAME --mac %s --serial %s",
+				t.id.MAC, orNone(claim.UUID.String()), claim.Serial, other.Name, other.Name, t.id.MAC, t.id.MAC, quoted(claim.Serial))
 			return false, nil
 		}
 	}
@@ -167,10 +179,20 @@ func ruleIdentify(t *turn) (bool, error) {
 		what string
 		host *Host
 	}{{"UUID", byUUID}, {"serial", bySerial}, {"MAC", byMAC}} {
-		if o.host != nil && o.host.ID != host.ID {
-			t.clashes("%s is %s by %s and %s by %s", t.id.MAC, host.Name, by, o.host.Name, o.what)
-			break
+		if o.host == nil || o.host.ID == host.ID || host.BoundPort != "" {
+			continue
 		}
+		if o.what == "UUID" && bySerial != nil && bySerial.ID == host.ID && t.vouches(host) {
+			t.why("its UUID is that of %s too; MAC and serial agree", o.host.Name)
+			continue // two boards left the factory with one UUID
+		}
+		both := ""
+		if c := claim.Serial; o.what == "UUID" && c != "" && host.Serial == "" {
+			both = "; if two machines have one UUID, muster host set " + host.Name + " --serial " + quoted(c)
+		}
+		t.clashes(t.id.MAC.String(), "%s is %s by %s and %s by %s: if they are one machine, muster host merge %s %s; if a card was moved, muster host split %s --mac %s%s",
+			t.id.MAC, host.Name, by, o.host.Name, o.what, host.Name, o.host.Name, host.Name, t.id.MAC, both)
+		break
 	}
 	if t.clash == "" {
 		t.compare(host)
@@ -190,11 +212,14 @@ func ruleIdentify(t *turn) (bool, error) {
 // board may bring a serial number: two of the three must agree.
 func (t *turn) compare(h *Host) {
 	u, s := t.in.ID.UUID, t.in.ID.Serial
+	if h.BoundPort != "" {
+		return // whatever is plugged in there is that host
+	}
 	otherUUID := !u.IsZero() && !h.UUID.IsZero() && u != h.UUID && u.Swapped() != h.UUID
 	otherSerial := s != "" && h.Serial != "" && s != h.Serial && !(h.Platform == PiPlatform && strings.HasSuffix(s, h.Serial))
 	sameUUID := !u.IsZero() && !h.UUID.IsZero() && !otherUUID
 	sameSerial := s != "" && h.Serial != "" && !otherSerial
-	enrolled := h.Boots == 0 && h.Network != "" // by what its PXE ROM sent, and some send no SMBIOS UUID
+	enrolled := !h.Told && h.Boots == 0 && h.Network != "" // by what its PXE ROM sent, and some send no SMBIOS UUID
 	if !t.in.Want.Query.Asked {
 		switch t.doubt = otherUUID && !enrolled; {
 		case t.doubt && h.Secure == SecureOn:
@@ -206,7 +231,7 @@ func (t *turn) compare(h *Host) {
 	}
 	switch {
 	case !otherUUID && !otherSerial:
-	case !t.shared && (sameUUID || sameSerial):
+	case t.vouches(h) && (sameUUID || sameSerial):
 		t.changed = true
 		t.why("MAC and %s agree", map[bool]string{true: "UUID", false: "serial"}[sameUUID])
 	case !otherSerial && enrolled:
@@ -216,21 +241,35 @@ func (t *turn) compare(h *Host) {
 	}
 }
 
+// vouches reports that the MAC of the request is the host's own: a shared
+// adapter's says nothing.
+func (t *turn) vouches(h *Host) bool {
+	m := t.in.Want.Query.MAC
+	return h.HasMAC(m) && !t.p.Enroll.shared(m)
+}
+
+// quoted is a word for a shell: what a machine says of itself is pasted there.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
 // differs asks a person about a machine that is not what its MAC says.
 func (t *turn) differs(h *Host) {
 	is := func(u UUID, serial string) string {
 		return "UUID " + orNone(u.String()) + ", serial " + orNone(serial)
 	}
 	u, s := t.in.ID.UUID, t.in.ID.Serial
+	mac := t.id.MAC
+	if q := t.in.Want.Query.MAC; q.Usable() {
+		mac = q
+	}
 	set := ""
 	if !u.IsZero() {
 		set += " --uuid " + u.String()
 	}
 	if s != "" {
-		set += " --serial " + strconv.Quote(s)
+		set += " --serial " + quoted(s)
 	}
-	t.clashes("%s is %s (%s) and says it is another machine (%s): if the adapter goes from machine to machine, name it in [enroll] shared; if it stays there, muster host split %s --mac %s; if %s has a new board, muster host set %s%s",
-		t.id.MAC, h.Name, is(h.UUID, h.Serial), is(u, s), h.Name, t.id.MAC, h.Name, h.Name, set)
+	t.clashes(h.Name, "%s is %s (%s) and says it is another machine (%s): if the adapter goes from machine to machine, name it in [enroll] shared; if it stays there, muster host split %s --mac %s; if %s has a new board, muster host set %s%s",
+		mac, h.Name, is(h.UUID, h.Serial), is(u, s), h.Name, mac, h.Name, h.Name, set)
 }
 
 // port is the switch port that the machine asks from, as far as it may select a
@@ -257,10 +296,12 @@ func (t *turn) port() string {
 
 // clashes notes that a person must say who this is. Until then it is held,
 // whatever either host may do.
-func (t *turn) clashes(format string, args ...any) {
+// One a while is told for each about, which must be somebody on the roll: MACs
+// are anybody's to make up.
+func (t *turn) clashes(about, format string, args ...any) {
 	t.why(format, args...)
 	t.clash = t.d.Why[len(t.d.Why)-1].Note
-	t.notice(t.id.MAC.String(), HostClash, format, args...)
+	t.notice(about, HostClash, format, args...)
 }
 
 func (t *turn) otherBooting(h *Host) MAC {
@@ -306,19 +347,34 @@ func (t *turn) bySerial() (bool, error) {
 		t.why("unknown serial %s", t.id.Serial)
 		return false, nil
 	}
+	if !t.mayBePi(host) {
+		return false, nil
+	}
 	t.before, t.host = host, host.Clone()
 	t.why("%s by serial, %s", host.Name, host.State)
 	return false, nil
 }
 
-// bySerialOnly reports a host that is known by its serial number alone.
-func (h *Host) bySerialOnly() bool {
-	return len(h.MACs) == 0 && h.UUID.IsZero() && h.DUID == "" && h.BoundPort == ""
+// mayBePi reports that a Raspberry Pi's path may select a host: anybody can ask
+// for it, with any MAC or serial number in front.
+func (t *turn) mayBePi(h *Host) bool {
+	if h.Platform == "" || h.Platform == PiPlatform {
+		return true
+	}
+	t.why("%s is no Raspberry Pi", h.Name)
+	t.pi = false
+	return false
+}
+
+// byOneName reports a host that is known by its serial number alone, or by its
+// UUID alone.
+func (h *Host) byOneName() bool {
+	return h != nil && len(h.MACs) == 0 && (h.UUID.IsZero() || h.Serial == "") && h.DUID == "" && h.BoundPort == ""
 }
 
 // isStub reports an entry that this machine's own DHCP requests made a moment
-// ago and that nobody has touched: pending, and not known by anything but its
-// MAC.
+// ago and that nobody has touched: pending or let in by a rule, and not known by
+// anything but its MAC.
 func (t *turn) isStub(h *Host) bool {
-	return h.State == Pending && len(h.MACs) == 1 && h.Serial == "" && h.Boots == 0 && h.Template == "" && h.Name == defaultName(h.Identity(), h.ID)
+	return (h.State == Pending || h.Auto) && h.Ticket == nil && len(h.MACs) == 1 && h.Serial == "" && h.Boots == 0 && h.Template == "" && h.Name == defaultName(h.Identity(), h.ID)
 }

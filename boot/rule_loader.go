@@ -259,7 +259,7 @@ func (t *turn) firstLoader(own *Template) string {
 		return p.Shim
 	}
 	plain := t.p.Loaders[t.plat]
-	if t.doubt || t.clash != "" {
+	if t.doubt || t.clash != "" || t.maybe != nil {
 		return plain // GRUB says neither UUID nor serial number: only iPXE's script can tell who this is
 	}
 	if t.net.Loader == LoaderShim && signed {

@@ -51,7 +51,7 @@ func ruleReport(t *turn) (bool, error) {
 	if t.host.Stage == stage && text == "" {
 		return true, nil // said before: in the request log, not an event
 	}
-	if t.host.Reports >= maxReports && t.host.Stage == stage {
+	if t.host.Reports >= maxReports && !endsInstall(stage) {
 		return true, nil
 	}
 	t.host.Stage, t.dirty = stage, true

@@ -55,6 +55,11 @@ func ruleScript(t *turn) (bool, error) {
 	if s == grubDisk {
 		return t.builtin("local", "booting the local disk")
 	}
+	if t.grub && !t.hasToken {
+		// Who is known gets these names beneath a token: bare, anybody's packet
+		// with that source address would begin a boot.
+		return t.builtin("stranger", "nobody knows this address")
+	}
 	if t.host == nil && t.barred != "" && !t.grub {
 		return t.refuse(false, "%s", t.barred)
 	}
@@ -82,6 +87,8 @@ func ruleScript(t *turn) (bool, error) {
 	switch {
 	case t.clash != "":
 		return t.hold("it is not clear which machine this is; a person decides (muster event list --kind host.clash)")
+	case t.host == nil && t.unsure:
+		return t.hold("it may be a machine that is known, with another network card: its UUID and serial number together would tell, and GRUB says neither (muster event list --kind host.clash)")
 	case t.host == nil && t.later != "":
 		return t.hold(t.later)
 	case t.host == nil && t.shared:

@@ -13,7 +13,7 @@ func ruleTemplate(t *turn) (bool, error) {
 		return false, nil
 	}
 	h := t.host
-	if h != nil && h.Once != "" {
+	if h != nil && h.Once != "" && !t.pi {
 		x, err := t.v.TemplateByName(h.Once)
 		if err != nil {
 			return false, err
@@ -70,6 +70,9 @@ func ruleTemplate(t *turn) (bool, error) {
 // facts are what is known of the machine that asks, by now.
 func (t *turn) facts() Facts {
 	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.port(), Network: t.net.Name, Complete: t.in.Want.Query.Asked}
+	if s := t.script(); !t.dhcp() && (s == grubLocked || s == grubDirect || s == grubOpen && !t.chains()) {
+		f.Complete = true // GRUB never says more
+	}
 	if t.pi && (t.id.Serial != "" || !t.in.Want.Query.MAC.IsZero()) {
 		f.Complete = true // a Pi whose folder is its MAC never says its serial number
 	}

@@ -32,6 +32,7 @@ func ruleToken(t *turn) (bool, error) {
 		return false, nil
 	}
 	t.token, t.hasToken, t.text = tok, true, text
+	t.unsure = tok.Kind == MaybeToken && !t.in.Want.Query.Asked
 	t.d.Boot = tok.Boot
 	t.why("%s", Short(text))
 	return false, nil

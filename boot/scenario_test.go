@@ -354,6 +354,8 @@ func (w *world) order(words []string) ([]string, error) {
 		o = boot.Update{Name: words[1]}
 	case "remove":
 		o = boot.RemoveHost{Name: words[1]}
+	case "serial":
+		o = boot.SetHost{Name: words[1], Serial: &words[2]}
 	case "merge":
 		o = boot.Merge{Name: words[1], Other: words[2]}
 	case "split": // split NAME NEW MAC…

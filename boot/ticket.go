@@ -364,6 +364,9 @@ func (a *applying) expected(h *Host) error {
 	if h.State != Approved {
 		return OrderError("host %s waits for approval and installs nothing before: add it approved", h.Name)
 	}
+	if h.Protected {
+		return OrderError("host %s is protected from installation", h.Name)
+	}
 	if h.Template == "" {
 		return OrderError("host %s names no template that it could install", h.Name)
 	}

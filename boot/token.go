@@ -20,6 +20,9 @@ type TokenKind byte
 const (
 	BootToken   TokenKind = 1
 	ReportToken TokenKind = 2
+	// A maybe token is a boot token of a machine that may be a known host: only
+	// what its script says of itself settles that.
+	MaybeToken TokenKind = 3
 )
 
 // Token lifetimes.
