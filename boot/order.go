@@ -718,6 +718,11 @@ func (e *Engine) Do(ctx context.Context, o Order) (Changes, error) {
 
 // unused refuses to forget a template that a host names.
 func (e *Engine) unused(ctx context.Context, name string) error {
+	for _, r := range e.policy.Load().Enroll.Rules {
+		if r.Template == name {
+			return OrderError("template %s is named by rule %s of the configuration", name, r.Name)
+		}
+	}
 	var after HostID
 	for {
 		var hs []*Host

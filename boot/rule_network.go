@@ -15,6 +15,9 @@ func ruleNetwork(t *turn) (bool, error) {
 			}
 			return t.ignore("no network is configured on interface %s", t.in.Link.Interface)
 		}
+		if why := t.noRelay(); why != "" {
+			return t.ignore("%s", why)
+		}
 		switch t.net.Mode {
 		case Off:
 			return t.ignore("network %s is off", t.net.Name)
@@ -43,4 +46,23 @@ func ruleNetwork(t *turn) (bool, error) {
 	t.why("%s", t.net.Name)
 	t.d.Bandwidth = t.net.Bandwidth
 	return false, nil
+}
+
+// noRelay says why a relayed request is not believed: giaddr and option 82 are
+// what a packet says of itself, and a client of another VLAN can write them. A
+// relay agent has an address of its own, and none that we lease.
+func (t *turn) noRelay() string {
+	src := t.in.Source.Addr()
+	if !t.in.Link.Relay.IsValid() || t.in.Link.Relay.IsUnspecified() || !src.IsValid() {
+		return ""
+	}
+	if src.IsUnspecified() {
+		return "it claims to come by relay " + t.in.Link.Relay.String() + ", and from no address: a client wrote that"
+	}
+	for n := range t.p.all() {
+		if n.InRange(src) {
+			return "it claims to come by relay " + t.in.Link.Relay.String() + ", and from " + src.String() + ", which is leased to clients of " + n.Name
+		}
+	}
+	return ""
 }
