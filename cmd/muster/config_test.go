@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/run"
@@ -86,6 +87,13 @@ func TestConfigErrors(t *testing.T) {
 		{"host bits", change("10.77.0.0/24", "10.77.0.1/24"), "muster.toml:8: subnet 10.77.0.1/24 has host bits set; did you mean 10.77.0.0/24?"},
 		{"router elsewhere", change(`routers   = ["10.77.0.1"]`, `routers   = ["10.78.0.1"]`), "muster.toml:10: router 10.78.0.1 is outside subnet"},
 		{"no address", change(`dns       = ["10.77.0.1"]`, `dns       = ["one"]`), `muster.toml:11: dns: "one" is no IPv4 address`},
+		{"range6 alone", change(`lease     = "1h"`, "lease = \"1h\"\nrange6 = \"fd77::1-fd77::2\""), "muster.toml:13: range6 needs the network's IPv6 subnet"},
+		{"range6 elsewhere", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/64\"\nrange6 = \"fd78::1-fd78::2\""), "muster.toml:14: range6 fd78::1-fd78::2: fd78::1 is outside subnet6 fd77::/64"},
+		{"range6 backwards", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/64\"\nrange6 = \"fd77::2-fd77::1\""), "did you mean fd77::1-fd77::2?"},
+		{"mode6", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/64\"\nmode6 = \"proxy\""), "DHCPv6 has no proxy"},
+		{"delegate6", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/64\"\ndelegate6 = \"fd77::/48\""), "overlaps subnet6"},
+		{"delegate6_len", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/64\"\ndelegate6 = \"fd78::/48\"\ndelegate6_len = 40"), "from 48 to 64"},
+		{"small subnet6", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/120\""), "say which addresses"},
 		{"no interface", change(`interface = "eth2"`, ""), "muster.toml:14: a network needs an interface"},
 		{"name twice", change(`name      = "racks"`, `name      = "lab"`), `muster.toml:15: network name "lab" is used twice`},
 		{"overlapping subnets", change(`mode      = "proxy"`, "mode      = \"proxy\"\nsubnet = \"10.77.0.128/25\""), "muster.toml:18: subnet 10.77.0.128/25 overlaps 10.77.0.0/24 of network \"lab\""},
@@ -176,4 +184,20 @@ func FuzzConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestConfigSix: an IPv6 network, alone and beside IPv4.
+func TestConfigSix(t *testing.T) {
+	c, err := parseConfig("muster.toml", []byte("[[network]]\nname = \"six\"\ninterface = \"eth0\"\nsubnet6 = \"fd77::/64\"\ndelegate6 = \"fd78::/48\"\nrelays6 = [\"fd99::2\"]\n"))
+	if err != nil || len(c.Networks) != 1 || c.Networks[0].Mode != boot.Off || len(c.Networks6) != 1 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	n := c.Networks6[0]
+	if n.Mode != boot.Full || n.Ranges[0].String() != "fd77::1000-fd77::ffff" || n.DelegatedLen != 56 || n.Lease != time.Hour || len(n.Relays) != 1 {
+		t.Errorf("%+v", n)
+	}
+	c, err = parseConfig("muster.toml", []byte(strings.Replace(goodConfig, `lease     = "1h"`, "lease = \"2h\"\nsubnet6 = \"fd77::/64\"\nrange6 = \"fd77::10-fd77::1f, fd77::40-fd77::4f\"", 1)))
+	if err != nil || c.Networks[0].Mode != boot.Full || len(c.Networks6) != 1 || len(c.Networks6[0].Ranges) != 2 || c.Networks6[0].Lease != 2*time.Hour {
+		t.Errorf("%+v, %v", c.Networks6, err)
+	}
 }
