@@ -210,7 +210,8 @@ func ruleLearn(t *turn) (bool, error) {
 			h.Serial = s
 		}
 	}
-	if t.plat != "" && h.Platform != t.plat {
+	// The name of a file tells little of who asks for it.
+	if told := t.dhcp() || t.in.Want.Query.Asked || t.pi || h.Platform == ""; told && t.plat != "" && h.Platform != t.plat {
 		h.Platform, t.dirty = t.plat, true
 	}
 	// A script's request does not repeat what DHCP said; templates may match it.
