@@ -254,13 +254,18 @@ func containsAddr(l []netip.Addr, a netip.Addr) bool {
 
 // Serves returns the network that a file request from src belongs to, or nil:
 // boot files leave only for a network that is configured, and only by the
-// interface it is on where the front knows which that is.
+// interface it is on where the front knows which that is. A link-local address
+// of IPv6 says nothing by itself (RFC 4007 6): it counts for the interface it
+// came by.
 func (p *Policy) Serves(l Link, src netip.Addr) *Network {
 	for n := range p.all() {
+		near := func(a netip.Addr) bool {
+			return a.Is6() && a.IsLinkLocalUnicast() && l.Interface != "" && l.Interface == n.Interface && n.Server.Is6()
+		}
 		switch {
-		case n.Mode == Off, !n.Subnet.IsValid(), !n.Subnet.Contains(src):
+		case n.Mode == Off, !n.Subnet.IsValid(), !n.Subnet.Contains(src) && !near(src):
 		case l.Interface != "" && n.Interface != "" && l.Interface != n.Interface:
-		case l.Local.IsValid() && n.Server != l.Local:
+		case l.Local.IsValid() && n.Server != l.Local && !near(l.Local):
 		default:
 			return n
 		}
