@@ -30,8 +30,8 @@ type lossy struct {
 	data    int // DATA packets that arrived, before their fate
 }
 
-func newLossy(t *testing.T, percent int, seed uint64) *lossy {
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+func newLossy(t *testing.T, host string, percent int, seed uint64) *lossy {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(host)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,18 +155,17 @@ func (l *lossy) fetch(server netip.AddrPort, name string, window int) ([]byte, e
 	}
 }
 
-func TestLossyChannel(t *testing.T) {
+func TestLossyChannel(t *testing.T) { families(t, testLossyChannel) }
+
+func testLossyChannel(t *testing.T, host string) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	s, srv, addr := start(t)
-	file := make([]byte, 60<<10)
-	for i := range file {
-		file[i] = byte(rand.Uint32())
-	}
-	s.files["file"] = file
+	s, srv, addr := start(t, host)
+	file := s.files["file"]
 	blocks := len(file)/1024 + 1
-	server := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(addr.Port))
+	server := netip.AddrPortFrom(netip.MustParseAddr(host), uint16(addr.Port))
 	var wg sync.WaitGroup
 	n := 0
 	for _, percent := range []int{0, 1, 5, 20} {
@@ -174,7 +173,7 @@ func TestLossyChannel(t *testing.T) {
 			for seed := range uint64(2) {
 				n++
 				wg.Go(func() {
-					l := newLossy(t, percent, seed)
+					l := newLossy(t, host, percent, seed)
 					began := time.Now()
 					got, err := l.fetch(server, "file", window)
 					t.Logf("%2d %%, window %2d: %s", percent, window, time.Since(began).Round(time.Millisecond))

@@ -1,49 +1,29 @@
-// modes_test.go: one port, a range of ports, IPv6 with a zone, and what a client
-// is offered after it failed.
+// modes_test.go: one port, a range of ports, the families that are listened to,
+// and what a client is offered: at all, and after it failed.
 
 package tftpd
 
 import (
 	"bytes"
-	"context"
+	"cmp"
 	"encoding/binary"
-	"io"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/nettest"
 )
 
-// startWith is start with settings, on a network of one's choice.
-func startWith(t *testing.T, network, addr string, set func(*Server)) (*shelf, *Server, *net.UDPAddr) {
-	t.Helper()
-	s := &shelf{end: make(chan struct{}, 1000), files: map[string][]byte{"big": bytes.Repeat([]byte("0123456789abcdef"), 4000), "text": []byte("a\nb")}}
-	srv := NewServer(s, s, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	set(srv)
-	ctx, cancel := context.WithCancel(context.Background())
-	c, err := Listen(ctx, network, addr)
-	if err != nil {
-		cancel()
-		t.Skipf("%s %s: %v", network, addr, err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ctx, c) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	return s, srv, c.LocalAddr().(*net.UDPAddr)
-}
-
 // read takes a whole file in windows and tells the port that sent it.
-func readFile(t *testing.T, network string, to *net.UDPAddr, window string) ([]byte, int) {
+func readFile(t *testing.T, to *net.UDPAddr, window string) ([]byte, int) {
 	t.Helper()
-	c, err := net.ListenUDP(network, &net.UDPAddr{IP: to.IP, Zone: to.Zone})
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: to.IP})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,9 +63,11 @@ func readFile(t *testing.T, network string, to *net.UDPAddr, window string) ([]b
 	}
 }
 
-func TestSinglePort(t *testing.T) {
-	s, _, addr := startWith(t, "udp4", "127.0.0.1:0", func(s *Server) { s.SinglePort = true })
-	got, port := readFile(t, "udp4", addr, "4")
+func TestSinglePort(t *testing.T) { families(t, testSinglePort) }
+
+func testSinglePort(t *testing.T, host string) {
+	s, _, addr := start(t, host, func(s *Server) { s.SinglePort = true })
+	got, port := readFile(t, addr, "4")
 	if !bytes.Equal(got, s.files["big"]) || port != addr.Port {
 		t.Errorf("%d bytes from port %d, want %d from %d", len(got), port, len(s.files["big"]), addr.Port)
 	}
@@ -95,11 +77,13 @@ func TestSinglePort(t *testing.T) {
 	}
 }
 
-func TestPortRange(t *testing.T) {
+func TestPortRange(t *testing.T) { families(t, testPortRange) }
+
+func testPortRange(t *testing.T, host string) {
 	want := PortRange{20300, 20302}
-	s, srv, addr := startWith(t, "udp4", "127.0.0.1:0", func(s *Server) { s.Ports = want })
+	s, srv, addr := start(t, host, func(s *Server) { s.Ports = want })
 	for range 5 {
-		if _, port := readFile(t, "udp4", addr, "4"); port < int(want.From) || port > int(want.To) {
+		if _, port := readFile(t, addr, "4"); port < int(want.From) || port > int(want.To) {
 			t.Errorf("from port %d", port)
 		}
 		<-s.end
@@ -128,29 +112,70 @@ func TestPortRange(t *testing.T) {
 	}
 }
 
-func TestIPv6(t *testing.T) {
-	s, _, addr := startWith(t, "udp6", "[::1]:0", func(*Server) {})
-	if got, _ := readFile(t, "udp6", addr, "4"); !bytes.Equal(got, s.files["big"]) {
-		t.Errorf("%d bytes arrived", len(got))
+// TestBothFamilies: one listen key without an address is a socket for each
+// family, and an address is a socket of its own.
+func TestBothFamilies(t *testing.T) {
+	nettest.NeedIPv6(t)
+	loopback := map[string]string{"0.0.0.0": "127.0.0.1", "::": "::1"}
+	for listen, want := range map[string]string{
+		":0": "0.0.0.0 ::", "[::]:0": "0.0.0.0 ::", "0.0.0.0:0": "0.0.0.0", "127.0.0.1:0": "127.0.0.1", "[::1]:0": "::1",
+	} {
+		t.Run(listen, func(t *testing.T) {
+			s := newShelf()
+			var got []string
+			for _, a := range serve(t, NewServer(s, s, slog.New(slog.DiscardHandler)), listen) {
+				ip := a.IP.String()
+				got = append(got, ip)
+				ask := &net.UDPAddr{IP: net.ParseIP(cmp.Or(loopback[ip], ip)), Port: a.Port}
+				if b, _ := readFile(t, ask, "4"); !bytes.Equal(b, s.files["big"]) {
+					t.Errorf("%s: %d bytes arrived", ask, len(b))
+				}
+				<-s.end
+			}
+			if got := strings.Join(got, " "); got != want {
+				t.Errorf("listens on %s, want %s", got, want)
+			}
+		})
 	}
-	<-s.end
-	// A link-local address means nothing without its interface.
-	is, _ := net.Interfaces()
-	for _, i := range is {
-		as, _ := i.Addrs()
-		for _, a := range as {
-			p, err := netip.ParsePrefix(a.String())
-			if err != nil || !p.Addr().Is6() || !p.Addr().IsLinkLocalUnicast() {
-				continue
-			}
-			s, _, _ := startWith(t, "udp6", "[::]:20369", func(*Server) {})
-			if got, _ := readFile(t, "udp6", &net.UDPAddr{IP: p.Addr().AsSlice(), Port: 20369, Zone: i.Name}, "4"); !bytes.Equal(got, s.files["big"]) {
-				t.Errorf("link-local on %s: %d bytes arrived", i.Name, len(got))
-			}
-			<-s.end
-			return
+	// An IPv4 client of a socket for IPv6 would show a mapped address.
+	s := newShelf()
+	at := serve(t, NewServer(s, s, slog.New(slog.DiscardHandler)), "[::]:0")
+	c, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: at[1].Port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.Write(rrq("big", "octet"))
+	if _, err := c.Read(make([]byte, 600)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("IPv4 to the socket for IPv6: %v, want that nobody is there", err)
+	}
+}
+
+// TestBlockLimit: what is agreed on fits one frame of our own link, and over
+// IPv6 every link there is (RFC 8200 5).
+func TestBlockLimit(t *testing.T) {
+	for _, c := range []struct {
+		client string
+		mtu    int
+		want   int
+	}{
+		{"10.0.0.1", 1500, 1468}, {"10.0.0.1", 9000, 8968}, {"10.0.0.1", 300, 512},
+		{"fd77::1", 1500, 1228}, {"fd77::1", 9000, 1228}, {"fe80::1%eth0", 1500, 1228},
+	} {
+		if got := largest(netip.MustParseAddr(c.client), c.mtu); got != c.want {
+			t.Errorf("%s behind an MTU of %d gets %d, want %d", c.client, c.mtu, got, c.want)
 		}
 	}
+	nettest.NeedIPv6(t)
+	s, _, addr := start(t, "::1")
+	c := newRaw(t, addr)
+	c.ask("big", "octet", "blksize", "1468", "windowsize", "4")
+	if got := c.recv(); string(got) != "\x00\x06blksize\x001228\x00windowsize\x004\x00" {
+		t.Errorf("%q", got)
+	}
+	c.send(append([]byte{0, 5, 0, 8}, "enough\x00"...)...)
+	<-s.end
 }
 
 // TestHistory: what fell silent is offered less the next time, for a while.

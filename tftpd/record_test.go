@@ -42,8 +42,10 @@ func (s *shelf) told(r *raw, listener uint16) (out []string) {
 }
 
 // TestRecorded: what tells how a transfer went is kept, and not the file.
-func TestRecorded(t *testing.T) {
-	s, _, addr := start(t)
+func TestRecorded(t *testing.T) { families(t, testRecorded) }
+
+func testRecorded(t *testing.T, host string) {
+	s, _, addr := start(t, host)
 	r := newRaw(t, addr)
 	r.ask("nine", "octet", "tsize", "0")
 	for i := range 11 {
@@ -61,8 +63,10 @@ func TestRecorded(t *testing.T) {
 }
 
 // TestRecordedFailures: refusals and what a client says against us.
-func TestRecordedFailures(t *testing.T) {
-	s, _, addr := start(t)
+func TestRecordedFailures(t *testing.T) { families(t, testRecordedFailures) }
+
+func testRecordedFailures(t *testing.T, host string) {
+	s, _, addr := start(t, host)
 	r := newRaw(t, addr)
 	r.ask("missing", "octet")
 	r.recv()
@@ -84,8 +88,10 @@ func TestRecordedFailures(t *testing.T) {
 
 // TestRecordedIsBounded: a line that loses everything has one transfer keep no
 // more than its share; a stranger's is not kept at all.
-func TestRecordedIsBounded(t *testing.T) {
-	s, _, addr := start(t)
+func TestRecordedIsBounded(t *testing.T) { families(t, testRecordedIsBounded) }
+
+func testRecordedIsBounded(t *testing.T, host string) {
+	s, _, addr := start(t, host)
 	r := newRaw(t, addr)
 	r.ask("anybody", "octet")
 	r.recv()

@@ -13,8 +13,10 @@ import (
 // TestBeginsAnew: a machine that was reset and asks for another file from the
 // same port gets that file, not repeats of the old one, and no word of the old
 // one's end: it would take that for the answer.
-func TestBeginsAnew(t *testing.T) {
-	s, _, addr := start(t)
+func TestBeginsAnew(t *testing.T) { families(t, testBeginsAnew) }
+
+func testBeginsAnew(t *testing.T, host string) {
+	s, _, addr := start(t, host)
 	c := newRaw(t, addr)
 	c.ask("big", "octet")
 	c.recv()
@@ -45,8 +47,10 @@ func TestBeginsAnew(t *testing.T) {
 // TestOnePort: a ROM that asks for one file after the other from one port, the
 // next as soon as it has the last block, gets the answer to what it asked, and
 // every transfer counts as complete.
-func TestOnePort(t *testing.T) {
-	s, _, addr := start(t)
+func TestOnePort(t *testing.T) { families(t, testOnePort) }
+
+func testOnePort(t *testing.T, host string) {
+	s, _, addr := start(t, host)
 	c := newRaw(t, addr)
 	want := func(w string) {
 		t.Helper()

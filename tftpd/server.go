@@ -91,12 +91,47 @@ func NewServer(ask boot.Fetcher, content boot.Content, log *slog.Logger) *Server
 		history: history{of: map[netip.Addr]limits{}}}
 }
 
-// Listen opens the TFTP port; network is udp4 or udp6.
-func Listen(ctx context.Context, network, addr string) (*net.UDPConn, error) {
+// Listen opens the TFTP port with a socket for each family: one for both would
+// know IPv4 clients by mapped addresses, and make their packets pay for IPv6. An
+// address names its family; "" and "::" are both, as they are for HTTP.
+func Listen(ctx context.Context, addr string) ([]*net.UDPConn, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	networks := []string{"udp4"}
+	switch ip, _ := netip.ParseAddr(host); {
+	case host == "" || ip == netip.IPv6Unspecified():
+		networks, addr = []string{"udp4", "udp6"}, net.JoinHostPort("", port)
+	case ip.Unmap().Is6():
+		networks = []string{"udp6"}
+	}
+	var cs []*net.UDPConn
+	for _, n := range networks {
+		c, err := listen(ctx, n, addr)
+		if err != nil {
+			if host == "" && n == "udp6" && errors.Is(err, unix.EAFNOSUPPORT) {
+				continue // a kernel without IPv6, and nobody asked for it
+			}
+			for _, c := range cs {
+				c.Close()
+			}
+			return nil, err
+		}
+		cs = append(cs, c)
+	}
+	return cs, nil
+}
+
+func listen(ctx context.Context, network, addr string) (*net.UDPConn, error) {
+	family := unix.AF_INET
+	if network == "udp6" {
+		family = unix.AF_INET6
+	}
 	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
 		return rc.Control(func(fd uintptr) {
 			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
-			fragmentable(int(fd), map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[network == "udp4"])
+			fragmentable(int(fd), family)
 		})
 	}}
 	c, err := lc.ListenPacket(ctx, network, addr)

@@ -20,6 +20,7 @@ import (
 	"github.com/pin/tftp/v3"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/nettest"
 )
 
 // shelf is a Decider and a Content with files in memory.
@@ -80,31 +81,60 @@ func (s *shelf) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
 	return &boot.Object{Body: body{bytes.NewReader(b)}, Size: int64(len(b)), Name: ref.Name}, nil
 }
 
-func start(t *testing.T) (*shelf, *Server, *net.UDPAddr) {
-	t.Helper()
-	big := make([]byte, 3<<20+17)
+func newShelf() *shelf {
+	big, file := make([]byte, 3<<20+17), make([]byte, 60<<10)
 	rand.Read(big)
-	s := &shelf{end: make(chan struct{}, 1000), files: map[string][]byte{"big": big, "empty": {}, "block": make([]byte, 512), "text": []byte("a\nb\rc"), "nine": make([]byte, 9*512+1), "anybody": make([]byte, 512)}}
-	srv := NewServer(s, s, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	srv.Record = s
-	ctx, cancel := context.WithCancel(context.Background())
-	c, err := Listen(ctx, "udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ctx, c) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	return s, srv, c.LocalAddr().(*net.UDPAddr)
+	rand.Read(file)
+	return &shelf{end: make(chan struct{}, 1000), files: map[string][]byte{"big": big, "file": file, "empty": {}, "block": make([]byte, 512), "text": []byte("a\nb\rc"), "nine": make([]byte, 9*512+1), "anybody": make([]byte, 512)}}
 }
 
-func TestIndependentClient(t *testing.T) {
-	s, _, addr := start(t)
+// families runs a test over IPv4 and over IPv6; host is where it listens.
+func families(t *testing.T, test func(t *testing.T, host string)) {
+	t.Run("IPv4", func(t *testing.T) { test(t, "127.0.0.1") })
+	t.Run("IPv6", func(t *testing.T) { nettest.NeedIPv6(t); test(t, "::1") })
+}
+
+// start serves a shelf on a host's address, with settings.
+func start(t *testing.T, host string, set ...func(*Server)) (*shelf, *Server, *net.UDPAddr) {
+	t.Helper()
+	s := newShelf()
+	srv := NewServer(s, s, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	srv.Record = s
+	for _, f := range set {
+		f(srv)
+	}
+	return s, srv, serve(t, srv, net.JoinHostPort(host, "0"))[0]
+}
+
+// serve listens on an address and serves until the test ends.
+func serve(t *testing.T, srv *Server, addr string) (at []*net.UDPAddr) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cs, err := Listen(ctx, addr)
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	done := make(chan error, len(cs))
+	for _, c := range cs {
+		at = append(at, c.LocalAddr().(*net.UDPAddr))
+		go func() { done <- srv.Serve(ctx, c) }()
+	}
+	t.Cleanup(func() {
+		cancel()
+		for range cs {
+			if err := <-done; err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		}
+	})
+	return at
+}
+
+func TestIndependentClient(t *testing.T) { families(t, testIndependentClient) }
+
+func testIndependentClient(t *testing.T, host string) {
+	s, _, addr := start(t, host)
 	for _, blk := range []int{0, 512, 1024, 1432} {
 		for name, want := range s.files {
 			if name == "text" {
@@ -147,7 +177,8 @@ type raw struct {
 }
 
 func newRaw(t *testing.T, addr *net.UDPAddr) *raw {
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	t.Helper()
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: addr.IP})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,12 +213,15 @@ func (r *raw) recv() []byte {
 	return b[:n]
 }
 
-func TestProbe(t *testing.T) {
+func TestProbe(t *testing.T) { families(t, testProbe) }
+
+func testProbe(t *testing.T, host string) {
+	blk := map[string]int{"127.0.0.1": 1468, "::1": 1228}[host] // what edk2 asks for
 	for _, code := range []byte{0, 8} {
-		s, srv, addr := start(t)
+		s, srv, addr := start(t, host)
 		c := newRaw(t, addr)
-		c.ask("big", "octet", "tsize", "0", "blksize", "1468", "windowsize", "4")
-		want := fmt.Sprintf("\x00\x06blksize\x001468\x00tsize\x00%d\x00windowsize\x004\x00", len(s.files["big"]))
+		c.ask("big", "octet", "tsize", "0", "blksize", fmt.Sprint(blk), "windowsize", "4")
+		want := fmt.Sprintf("\x00\x06blksize\x00%d\x00tsize\x00%d\x00windowsize\x004\x00", blk, len(s.files["big"]))
 		if got := c.recv(); string(got) != want {
 			t.Fatalf("OACK %q, want %q", got, want)
 		}
@@ -199,8 +233,10 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-func TestErrors(t *testing.T) {
-	_, _, addr := start(t)
+func TestErrors(t *testing.T) { families(t, testErrors) }
+
+func testErrors(t *testing.T, host string) {
+	_, _, addr := start(t, host)
 	for _, c := range []struct {
 		packet []byte
 		want   string
@@ -223,8 +259,10 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-func TestNetascii(t *testing.T) {
-	s, _, addr := start(t)
+func TestNetascii(t *testing.T) { families(t, testNetascii) }
+
+func testNetascii(t *testing.T, host string) {
+	s, _, addr := start(t, host)
 	c := newRaw(t, addr)
 	c.ask("text", "netascii", "tsize", "0")
 	if got := c.recv(); string(got) != "\x00\x03\x00\x01a\r\nb\r\x00c" {
@@ -235,8 +273,10 @@ func TestNetascii(t *testing.T) {
 }
 
 // TestRepeatedRequest: a doubled request is one transfer.
-func TestRepeatedRequest(t *testing.T) {
-	s, srv, addr := start(t)
+func TestRepeatedRequest(t *testing.T) { families(t, testRepeatedRequest) }
+
+func testRepeatedRequest(t *testing.T, host string) {
+	s, srv, addr := start(t, host)
 	c := newRaw(t, addr)
 	for range 50 {
 		c.ask("block", "octet")
@@ -265,8 +305,10 @@ func TestRepeatedRequest(t *testing.T) {
 }
 
 // TestLimits: one address cannot have all the transfers.
-func TestLimits(t *testing.T) {
-	_, srv, addr := start(t)
+func TestLimits(t *testing.T) { families(t, testLimits) }
+
+func testLimits(t *testing.T, host string) {
+	_, srv, addr := start(t, host)
 	for range perClient + 20 {
 		newRaw(t, addr).ask("big", "octet", "tsize", "0")
 	}
@@ -280,8 +322,10 @@ func TestLimits(t *testing.T) {
 }
 
 // TestMidTransferError: a client that gives up in the middle is no success.
-func TestMidTransferError(t *testing.T) {
-	s, _, addr := start(t)
+func TestMidTransferError(t *testing.T) { families(t, testMidTransferError) }
+
+func testMidTransferError(t *testing.T, host string) {
+	s, _, addr := start(t, host)
 	c := newRaw(t, addr)
 	c.ask("big", "octet")
 	c.recv()

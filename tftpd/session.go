@@ -103,7 +103,7 @@ func (s *session) run(ctx context.Context) {
 		return
 	}
 	in := boot.Sighting{
-		At: time.Now(), Via: boot.TFTP, Step: boot.Fetch, Source: s.from,
+		At: time.Now(), Via: boot.TFTP, Step: boot.Fetch, Source: netip.AddrPortFrom(s.from.Addr().WithZone(""), s.from.Port()),
 		Link: boot.Link{Interface: iface, Local: s.local}, Want: boot.Want{Path: path},
 		Firmware: boot.Firmware{Arch: boot.ArchNone},
 	}
@@ -171,11 +171,7 @@ func (s *session) run(ctx context.Context) {
 			return
 		}
 	}
-	headers := headers4
-	if s.from.Addr().Is6() {
-		headers = headers6
-	}
-	agreed := s.server.history.cap(s.from.Addr(), s.read, in.At).settle(max(512, mtu-headers), maxWindow)
+	agreed := s.server.history.cap(s.from.Addr(), s.read, in.At).settle(largest(s.from.Addr(), mtu), maxWindow)
 	f.t = newTransfer(agreed, size)
 	f.oack = agreed.oack(size)
 	f.meter = s.server.ask.Begin(in, d, size)
@@ -221,6 +217,18 @@ const (
 	headers4 = 20 + 8 + 4
 	headers6 = 40 + 8 + 4
 )
+
+// every6 is what every link of IPv6 carries (RFC 8200 5). Its routers cut
+// nothing up, and a block size is agreed on before anybody can know the path.
+const every6 = 1280
+
+// largest is the largest block for a client behind an interface of ours.
+func largest(client netip.Addr, mtu int) int {
+	if client.Is6() {
+		return every6 - headers6
+	}
+	return max(512, mtu-headers4)
+}
 
 // transfer has a loop carry the bytes and waits for the end.
 func (s *session) transfer(ctx context.Context, f *flow) boot.Outcome {

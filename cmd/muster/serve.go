@@ -463,11 +463,13 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		}
 		tasks = append(tasks, run.Task{Name: fmt.Sprintf("DHCP port %d", port), Run: func(ctx context.Context) error { return d.dhcp.Serve(ctx, c) }})
 	}
-	t, err := tftpd.Listen(ctx, "udp4", d.config.TFTP)
+	ts, err := tftpd.Listen(ctx, d.config.TFTP)
 	if err != nil {
 		return nil, run.BindError("udp", portOf(d.config.TFTP), err)
 	}
-	opened = append(opened, t)
+	for _, t := range ts {
+		opened = append(opened, t)
+	}
 	h, err := httpboot.Listen(ctx, d.config.HTTP)
 	if err != nil {
 		e := run.BindError("tcp", portOf(d.config.HTTP), err)
@@ -496,8 +498,10 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		tasks = append(tasks, run.Task{Name: "syslog", Run: func(ctx context.Context) error { return d.syslog.Serve(ctx, sinks) }})
 	}
 	d.tftp.SinglePort, d.tftp.Ports = d.config.OnePort, d.config.TFTPOnly
+	for _, t := range ts {
+		tasks = append(tasks, run.Task{Name: "TFTP on " + t.LocalAddr().String(), Run: func(ctx context.Context) error { return d.tftp.Serve(ctx, t) }})
+	}
 	tasks = append(tasks,
-		run.Task{Name: "TFTP", Run: func(ctx context.Context) error { return d.tftp.Serve(ctx, t) }},
 		run.Task{Name: "HTTP", Run: func(ctx context.Context) error { return httpboot.Serve(ctx, h, d.http) }},
 		run.Task{Name: "surroundings", Run: d.surroundings},
 		run.Task{Name: "other servers", Run: d.watchServers},

@@ -6,6 +6,7 @@ package nettest
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,17 @@ func NeedRoot(t testing.TB) {
 	if os.Geteuid() != 0 {
 		lack(t, "needs root, for network namespaces")
 	}
+}
+
+// NeedIPv6 ends the test if this machine has no IPv6 of its own.
+func NeedIPv6(t testing.TB) {
+	t.Helper()
+	c, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		lack(t, fmt.Sprintf("needs IPv6 on lo: %v", err))
+		return
+	}
+	c.Close()
 }
 
 // A T is a Lab that ends with its test. Its methods fail the test instead of
