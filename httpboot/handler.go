@@ -243,12 +243,9 @@ func parse(r *http.Request, now time.Time) (boot.Sighting, bool) {
 		return in, false
 	}
 	in.Want.Path, in.Want.Head = p, r.Method == http.MethodHead
-	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		in.Source = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-	}
-	if la, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
-		in.Link.Local = la.AddrPort().Addr().Unmap()
-	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	ends(&in, from, addrOf(local))
 	in.ReadQuery(r.URL.RawQuery)
 	if r.Method == http.MethodPost && path.Base(p) == "report" {
 		readReport(r, &in)

@@ -77,17 +77,23 @@ func (s *shelf) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
 	return &boot.Object{Body: boot.NewSection(f, 0, st.Size(), func() { f.Close() }), Name: ref.Name, Size: st.Size(), ETag: `"abc"`}, nil
 }
 
-func start(t *testing.T) (*shelf, string) {
+// families runs a test over IPv4 and over IPv6; host is where it listens.
+func families(t *testing.T, test func(t *testing.T, host string)) {
+	t.Run("IPv4", func(t *testing.T) { test(t, "127.0.0.1") })
+	t.Run("IPv6", func(t *testing.T) { nettest.NeedIPv6(t); test(t, "::1") })
+}
+
+func start(t *testing.T, host string) (*shelf, string) {
 	t.Helper()
-	s, _, addr := startHandler(t)
+	s, _, addr := startHandler(t, host)
 	return s, addr
 }
 
-func startHandler(t *testing.T) (*shelf, *Handler, string) {
+func startHandler(t *testing.T, host string) (*shelf, *Handler, string) {
 	t.Helper()
 	s := &shelf{dir: t.TempDir(), ended: make(chan boot.Outcome, 100)}
 	ctx, cancel := context.WithCancel(context.Background())
-	l, err := Listen(ctx, "127.0.0.1:0")
+	l, err := Listen(ctx, net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,8 +150,10 @@ func firmware(method, path string, more ...string) string {
 
 // TestFirmware: HEAD then GET on one connection, exact length and type, and
 // never a redirect, however the path is written.
-func TestFirmware(t *testing.T) {
-	_, addr := start(t)
+func TestFirmware(t *testing.T) { families(t, testFirmware) }
+
+func testFirmware(t *testing.T, host string) {
+	_, addr := start(t, host)
 	for _, path := range []string{"/ipxe.efi", "//ipxe.efi", "/./ipxe.efi", "//.//ipxe.efi", "/ipxe.efi?mac=a&t=b", "/%69pxe.efi"} {
 		rs := talk(t, addr, firmware("HEAD", path), firmware("GET", path))
 		for i, r := range rs {
@@ -160,8 +168,10 @@ func TestFirmware(t *testing.T) {
 }
 
 // TestErrorsHaveBodies: shim hangs on an empty 404, and edk2 stops at any 3xx.
-func TestErrorsHaveBodies(t *testing.T) {
-	_, addr := start(t)
+func TestErrorsHaveBodies(t *testing.T) { families(t, testErrorsHaveBodies) }
+
+func testErrorsHaveBodies(t *testing.T, host string) {
+	_, addr := start(t, host)
 	for _, c := range []struct {
 		request string
 		code    int
@@ -183,8 +193,10 @@ func TestErrorsHaveBodies(t *testing.T) {
 	}
 }
 
-func TestRange(t *testing.T) {
-	_, addr := start(t)
+func TestRange(t *testing.T) { families(t, testRange) }
+
+func testRange(t *testing.T, host string) {
+	_, addr := start(t, host)
 	for _, c := range []struct {
 		header string
 		code   int
@@ -209,8 +221,10 @@ func TestRange(t *testing.T) {
 }
 
 // TestOutside: a request from no network of ours hears nothing at all.
-func TestOutside(t *testing.T) {
-	_, addr := start(t)
+func TestOutside(t *testing.T) { families(t, testOutside) }
+
+func testOutside(t *testing.T, host string) {
+	_, addr := start(t, host)
 	resp, err := http.Get("http://" + addr + "/outside")
 	if err == nil {
 		t.Fatalf("answered with %s", resp.Status)
@@ -219,8 +233,10 @@ func TestOutside(t *testing.T) {
 
 // TestOutcome: a probe, a whole file and a file cut short are told apart, and
 // the bytes are counted.
-func TestOutcome(t *testing.T) {
-	s, addr := start(t)
+func TestOutcome(t *testing.T) { families(t, testOutcome) }
+
+func testOutcome(t *testing.T, host string) {
+	s, addr := start(t, host)
 	talk(t, addr, firmware("HEAD", "/ipxe.efi"))
 	if o := <-s.ended; o.Result != boot.Probe {
 		t.Errorf("HEAD ended as %+v", o)
@@ -243,8 +259,10 @@ func TestOutcome(t *testing.T) {
 
 // TestQuery: the first of each parameter counts, a plus is a plus, and an
 // SMBIOS text cannot make itself another machine.
-func TestQuery(t *testing.T) {
-	s, addr := start(t)
+func TestQuery(t *testing.T) { families(t, testQuery) }
+
+func testQuery(t *testing.T, host string) {
+	s, addr := start(t, host)
 	talk(t, addr, firmware("GET", "/ipxe.efi?mac=52-54-00-aa-bb-01&uuid=c0ffee00-1111-2222-3333-444455556666&arch=x86_64&platform=efi&serial=A+B%20C&mac=52-54-00-00-00-99&uuid=deadbeef-1111-2222-3333-444455556666"))
 	q := s.last
 	if q.Want.Query.MAC.String() != "52:54:00:aa:bb:01" || q.ID.UUID.String() != "c0ffee00-1111-2222-3333-444455556666" || q.ID.Serial != "A+B C" || q.Firmware.PlatformHint != boot.X64UEFI || !q.Want.Query.Asked {
@@ -261,9 +279,11 @@ var syscr = regexp.MustCompile(`syscr: (\d+)`)
 
 // TestSendfile: a large file leaves in few system calls, so the kernel copies
 // it; a wrapper that loses ReadFrom would read it 32 KiB at a time.
-func TestSendfile(t *testing.T) {
+func TestSendfile(t *testing.T) { families(t, testSendfile) }
+
+func testSendfile(t *testing.T, host string) {
 	nettest.Need(t, "curl")
-	s, addr := start(t)
+	s, addr := start(t, host)
 	const size = 128 << 20
 	f, err := os.Create(filepath.Join(s.dir, "big.img"))
 	must(t, err)
@@ -320,8 +340,10 @@ func TestShutdownLetsATransferEnd(t *testing.T) {
 }
 
 // TestSlowBody: nobody's body is waited for.
-func TestSlowBody(t *testing.T) {
-	_, addr := start(t)
+func TestSlowBody(t *testing.T) { families(t, testSlowBody) }
+
+func testSlowBody(t *testing.T, host string) {
+	_, addr := start(t, host)
 	for _, path := range []string{"/report", "/ipxe.efi"} {
 		c, err := net.Dial("tcp", addr)
 		must(t, err)
@@ -335,8 +357,10 @@ func TestSlowBody(t *testing.T) {
 }
 
 // TestOneAddressCannotHaveAll: connections of one address are bounded.
-func TestOneAddressCannotHaveAll(t *testing.T) {
-	_, addr := start(t)
+func TestOneAddressCannotHaveAll(t *testing.T) { families(t, testOneAddressCannotHaveAll) }
+
+func testOneAddressCannotHaveAll(t *testing.T, host string) {
+	_, addr := start(t, host)
 	refused := 0
 	for range perClient + 30 {
 		c, err := net.Dial("tcp", addr)

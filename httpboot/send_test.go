@@ -19,8 +19,10 @@ import (
 
 // TestZeroCopy: the bytes of a stored file leave by sendfile, ranges too; only
 // what net/http looks at first is copied.
-func TestZeroCopy(t *testing.T) {
-	s, h, addr := startHandler(t)
+func TestZeroCopy(t *testing.T) { families(t, testZeroCopy) }
+
+func testZeroCopy(t *testing.T, host string) {
+	s, h, addr := startHandler(t, host)
 	want := make([]byte, 5<<20+3)
 	rand.Read(want)
 	if err := os.WriteFile(filepath.Join(s.dir, "big.img"), want, 0o644); err != nil {

@@ -3,6 +3,7 @@
 package httpboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/musterboot/muster/boot"
 )
 
 // MaxConns bounds open connections; more wait in the kernel's queue. One
@@ -29,8 +32,13 @@ const (
 // end.
 const stalled = 60 * time.Second
 
-// Listen opens the HTTP port.
+// Listen opens the HTTP port, for both families unless addr is of one: for Go
+// 0.0.0.0 is of both, for the person who wrote it not.
 func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	network := "tcp"
+	if ap, err := netip.ParseAddrPort(addr); err == nil && ap.Addr().Is4() {
+		network = "tcp4"
+	}
 	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
 		return rc.Control(func(fd uintptr) {
 			// Set on the listener, it holds for every connection: the kernel
@@ -38,7 +46,7 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(stalled.Milliseconds()))
 		})
 	}}
-	return lc.Listen(ctx, "tcp", addr)
+	return lc.Listen(ctx, network, addr)
 }
 
 // Serve answers on l until ctx ends; transfers in hand get a moment to end.
@@ -92,11 +100,22 @@ type limited struct {
 	from map[netip.Addr]int
 }
 
+// addrOf keeps the zone: the same link-local address on two links is two
+// machines (RFC 4007 6).
 func addrOf(a net.Addr) netip.Addr {
 	if t, ok := a.(*net.TCPAddr); ok {
 		return t.AddrPort().Addr().Unmap()
 	}
 	return netip.Addr{}
+}
+
+// ends fills in who speaks with which address of ours. A zone is the name of an
+// interface, and no part of an address that anybody compares.
+func ends(in *boot.Sighting, from netip.AddrPort, to netip.Addr) {
+	a := from.Addr().Unmap()
+	in.Source = netip.AddrPortFrom(a.WithZone(""), from.Port())
+	in.Link.Local = to.WithZone("")
+	in.Link.Interface = cmp.Or(a.Zone(), to.Zone())
 }
 
 func (l *limited) Accept() (net.Conn, error) {

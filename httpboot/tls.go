@@ -156,7 +156,7 @@ const (
 func (s *handshakes) fault(x *shaking, err error) *boot.Fault {
 	f := &boot.Fault{Detail: err.Error()}
 	var noTLS tls.RecordHeaderError
-	local := addrOf(x.LocalAddr())
+	local := addrOf(x.LocalAddr()).WithZone("")
 	h := x.hello
 	leaf := s.leaf(h)
 	says := func(alert string) bool {
@@ -248,10 +248,8 @@ func (h *Handler) fault(ctx context.Context, c net.Conn, f *boot.Fault) {
 	h.Stats.Handshakes.Add(1)
 	in := boot.Sighting{At: time.Now(), Via: boot.HTTP, Step: boot.Handshake, Firmware: boot.Firmware{Arch: boot.ArchNone}, Fault: f}
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		ap := a.AddrPort()
-		in.Source = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+		ends(&in, a.AddrPort(), addrOf(c.LocalAddr()))
 	}
-	in.Link.Local = addrOf(c.LocalAddr())
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	_, _ = h.ask.Next(ctx, in) // the engine tells its own errors

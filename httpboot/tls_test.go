@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
 )
 
@@ -58,6 +59,7 @@ type secure struct {
 	addr     string
 	firmware atomic.Bool
 	cert     atomic.Pointer[tls.Certificate]
+	sign     atomic.Pointer[authority.Authority] // in place of cert
 	faults   chan boot.Fault
 }
 
@@ -69,14 +71,19 @@ func (s *secure) Next(ctx context.Context, in boot.Sighting) (boot.Decision, err
 	return s.shelf.Next(ctx, in)
 }
 
-func startTLS(t *testing.T) *secure {
+func startTLS(t *testing.T, host string) *secure {
 	s := &secure{shelf: &shelf{dir: t.TempDir(), ended: make(chan boot.Outcome, 100)}, faults: make(chan boot.Fault, 100)}
 	ctx, cancel := context.WithCancel(context.Background())
-	l, err := Listen(ctx, "127.0.0.1:0")
+	l, err := Listen(ctx, net.JoinHostPort(host, "0"))
 	must(t, err)
-	c := certificate(t, true, "127.0.0.1", time.Now().Add(time.Hour))
+	c := certificate(t, true, host, time.Now().Add(time.Hour))
 	s.cert.Store(&c)
-	sec := &Secure{Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil }, Firmware: s.firmware.Load}
+	sec := &Secure{Firmware: s.firmware.Load, Certificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if ca := s.sign.Load(); ca != nil {
+			return ca.Certificate(h)
+		}
+		return s.cert.Load(), nil
+	}}
 	done := make(chan error, 1)
 	go func() {
 		done <- ServeTLS(ctx, l, NewHandler(s, s, slog.New(slog.NewTextHandler(io.Discard, nil))), sec)
@@ -117,8 +124,10 @@ func (s *secure) get(t *testing.T, c *tls.Config) (*tls.ConnectionState, error) 
 // rsaOnly is the key exchange of Debian 12's OVMF, of what Go can speak.
 var rsaOnly = []uint16{tls.TLS_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
 
-func TestTwoProfiles(t *testing.T) {
-	s := startTLS(t)
+func TestTwoProfiles(t *testing.T) { families(t, testTwoProfiles) }
+
+func testTwoProfiles(t *testing.T, host string) {
+	s := startTLS(t, host)
 	st, err := s.get(t, &tls.Config{RootCAs: s.trusts()})
 	if err != nil || st.Version != tls.VersionTLS13 || st.NegotiatedProtocol == "h2" {
 		t.Errorf("a modern client: %+v, %v", st, err)
@@ -148,11 +157,13 @@ func TestTwoProfiles(t *testing.T) {
 	}
 }
 
-func TestFaults(t *testing.T) {
-	s := startTLS(t)
+func TestFaults(t *testing.T) { families(t, testFaults) }
+
+func testFaults(t *testing.T, host string) {
+	s := startTLS(t, host)
 	s.firmware.Store(true)
 	shake := func(c *tls.Config) {
-		c.ServerName = "127.0.0.1"
+		c.ServerName = host
 		if conn, err := tls.Dial("tcp", s.addr, c); err == nil {
 			conn.Close()
 			t.Error("a handshake that should fail")
@@ -165,7 +176,7 @@ func TestFaults(t *testing.T) {
 		conn.Close()
 	}
 	other := certificate(t, true, "10.9.9.9", time.Now().Add(time.Hour))
-	ended := certificate(t, true, "127.0.0.1", time.Now().Add(-time.Hour))
+	ended := certificate(t, true, host, time.Now().Add(-time.Hour))
 	right := s.cert.Load()
 	for _, c := range []struct {
 		name string

@@ -352,11 +352,14 @@ func listenAddr(f *tomlfile.File, key, s, def string) (string, error) {
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err == nil && host != "" {
-		_, err = netip.ParseAddr(host)
+		var a netip.Addr
+		if a, err = netip.ParseAddr(host); a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
+			return "", f.Errorf(key, 0, "listen %q: a link-local address is on every link: name the interface, like \"[%s%%eth1]:%s\"", s, a, port)
+		}
 	}
 	n, perr := strconv.Atoi(port)
 	if err != nil || perr != nil || n < 1 || n > 65535 {
-		return "", f.Errorf(key, 0, "listen %q: want \":80\" or \"10.77.0.1:80\"", s)
+		return "", f.Errorf(key, 0, "listen %q: want \":80\", \"10.77.0.1:80\" or \"[fd77::1]:80\"", s)
 	}
 	return s, nil
 }

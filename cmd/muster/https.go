@@ -79,11 +79,18 @@ func (d *daemon) certify(ns []boot.Network) {
 		d.log.Error("built-in CA", "err", err)
 		return
 	}
-	var addrs []netip.Addr
+	a.Serve(ownAddrs(ns), c.Names)
+}
+
+// ownAddrs are the addresses that boot URLs for these networks begin with.
+func ownAddrs(ns []boot.Network) []netip.Addr {
+	var out []netip.Addr
 	for _, n := range ns {
-		addrs = append(addrs, n.Server)
+		if n.Server.IsValid() {
+			out = append(out, n.Server.WithZone(""))
+		}
 	}
-	a.Serve(addrs, c.Names)
+	return out
 }
 
 func sameListener(a, b *HTTPS) bool {

@@ -586,7 +586,7 @@ func (d *daemon) apply(ctx context.Context) error {
 		}
 		p.Networks = append(p.Networks, r)
 	}
-	d.certify(p.Networks)
+	d.certify(slices.Concat(p.Networks, p.Networks6))
 	if err := d.engine.SetPolicy(ctx, p); err != nil {
 		return err
 	}
