@@ -55,6 +55,12 @@ func TestMain(m *testing.M) {
 	if f := os.Getenv(labClock); f != "" {
 		os.Exit(atAnotherTime(f))
 	}
+	if s := os.Getenv(labFronts); s != "" {
+		os.Exit(onlyFronts(s))
+	}
+	if s := os.Getenv(labFetch); s != "" {
+		os.Exit(onlyFetch(s))
+	}
 	code := m.Run()
 	if built.path != "" {
 		os.RemoveAll(filepath.Dir(built.path))
