@@ -54,7 +54,7 @@ func exchange(b *testing.B, rec boot.Recorder) {
 		if reply == nil {
 			b.Fatalf("no reply: %s", d.WhyLine())
 		}
-		srv.send(nowhere{}, r, reply, dest4(r, d))
+		srv.send(nowhere{}, r, outgoing{b: reply, to: dest4(r, d), meta: meta})
 		return d
 	}
 	b.ReportAllocs()

@@ -1,0 +1,311 @@
+// front.go: what the servers of both protocols do alike: read packets in batches,
+// give each a slot, ask, answer. A flood waits in the socket's buffer and what
+// does not fit is the kernel's to drop; a request that waits for the disk never
+// keeps one that does not waiting.
+
+package dhcpd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Conn is the sockets of one port. Read fills buffers and returns how many
+// packets it read; several may read at once. It returns net.ErrClosed (wrapped
+// or not) after Close.
+type Conn interface {
+	Read([]Packet) (int, error)
+	Send(reply []byte, to Dest, m Meta) error
+	Close() error
+}
+
+// Packet is a buffer of the reader.
+type Packet struct {
+	Buf  []byte
+	N    int
+	Meta Meta
+}
+
+// Limits of what is in flight.
+const (
+	slots        = 8192
+	requestSlots = slots / 2 // hold REQUESTs, which wait for a commit
+	crowded      = slots * 3 / 4
+	linkSlots    = slots / 4 // of one interface, once it is crowded
+	batch        = 64
+
+	readers    = 2 // of a port
+	bufferSize = 2048
+	maxDelayed = 64 // replies that wait; beyond that they leave at once
+)
+
+// asked is a parsed request.
+type asked interface {
+	commits() bool // it may wait for the disk
+	own()          // copies what it needs of the reader's buffer
+	index() int    // of the interface that it came by
+	who() slog.Attr
+	facts() *boot.Sighting
+	sentTo() netip.AddrPort
+}
+
+// front is a server without its protocol.
+type front[R asked] struct {
+	// Record, where not nil, sees the packets that are answered and the replies.
+	// Set before Serve.
+	Record boot.Recorder
+
+	log    *slog.Logger
+	buffer int // bytes of a packet
+	parse  func([]byte, Meta) (R, error)
+	reply  func(context.Context, R) outgoing
+	pass   func(R) bool // left unanswered; nil passes nothing
+
+	mu       sync.Mutex
+	inFlight int
+	requests int
+	byLink   map[int]*load // interfaces that ever asked; there are few
+
+	delayed atomic.Int32
+	Stats   Stats
+}
+
+// outgoing is what leaves for a request; no bytes is silence.
+type outgoing struct {
+	b     []byte
+	to    Dest
+	meta  Meta
+	delay time.Duration
+}
+
+// load is what one interface has in flight.
+type load struct{ all, requests int }
+
+// Stats counts packets; all of it only grows.
+type Stats struct {
+	Received, Malformed, Dropped, Answered, SendErrors, Panics atomic.Uint64
+}
+
+// Serve reads c until ctx ends or reading fails, then waits for the packets in
+// hand. It may run once for each port.
+func (f *front[R]) Serve(ctx context.Context, c Conn) error {
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	// Readers answer by themselves what writes nothing: a flood of it waits in the
+	// socket's buffer. What waits for the disk has a worker each, and a worker that
+	// is done takes the next.
+	var wg sync.WaitGroup // this port's alone: the other one may live on
+	work := &workers[R]{f: f, c: c, wg: &wg, commits: make(chan R), room: make(chan struct{}, requestSlots)}
+	errs := make(chan error, readers)
+	for range readers {
+		go func() { errs <- f.read(ctx, c, work) }()
+	}
+	var err error
+	for range readers {
+		if e := <-errs; e != nil && err == nil {
+			err = e
+			c.Close()
+		}
+	}
+	close(work.commits)
+	wg.Wait()
+	return err
+}
+
+// workers answer what may wait for a commit.
+type workers[R asked] struct {
+	f       *front[R]
+	c       Conn
+	wg      *sync.WaitGroup
+	commits chan R
+	room    chan struct{} // a token for each worker there is
+}
+
+func (w *workers[R]) hand(ctx context.Context, r R) {
+	select {
+	case w.commits <- r:
+	case w.room <- struct{}{}:
+		w.wg.Go(func() {
+			w.answer(ctx, r)
+			for r := range w.commits {
+				w.answer(ctx, r)
+			}
+		})
+	}
+}
+
+func (w *workers[R]) answer(ctx context.Context, r R) {
+	if wait := w.f.answer(ctx, w.c, r); wait != nil {
+		w.wg.Go(func() { wait(); w.f.release(r) })
+		return
+	}
+	w.f.release(r)
+}
+
+// read is one reader.
+func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
+	ps := make([]Packet, batch)
+	for i := range ps {
+		ps[i].Buf = make([]byte, f.buffer)
+	}
+	failures := 0
+	for {
+		n, err := c.Read(ps)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			// An interface that goes away makes a read fail once; a socket
+			// that is broken fails every time.
+			if failures++; failures > 100 {
+				return fmt.Errorf("read DHCP packets: %w", err)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(10 * time.Millisecond):
+			}
+			continue
+		}
+		failures = 0
+		for i := range n {
+			p := &ps[i]
+			f.Stats.Received.Add(1)
+			r, err := f.shielded(p.Buf[:p.N], p.Meta)
+			if err != nil {
+				f.Stats.Malformed.Add(1)
+				f.log.Debug("packet dropped", "from", p.Meta.Source, "interface", p.Meta.Interface, "err", err)
+				continue
+			}
+			if !f.take(r) {
+				f.Stats.Dropped.Add(1)
+				continue
+			}
+			f.recordRequest(r, p.Buf[:p.N])
+			switch {
+			case r.commits():
+				r.own()
+				work.hand(ctx, r)
+			default:
+				work.answer(ctx, r)
+			}
+		}
+	}
+}
+
+// shielded keeps the read loop from a codec that panics.
+func (f *front[R]) shielded(b []byte, m Meta) (r R, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.Stats.Panics.Add(1)
+			err = fmt.Errorf("%w: codec panicked: %v", ErrMalformed, p)
+		}
+	}()
+	return f.parse(b, m)
+}
+
+// take finds a slot: at most half of them for what commits, and at most a quarter
+// for one interface while it is crowded and others ask too. What does not commit,
+// a DISCOVER or Solicit, is refused while half of those slots wait for the disk:
+// an offer that nobody could confirm is work for nothing.
+func (f *front[R]) take(r R) bool {
+	commits := r.commits()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pass != nil && f.pass(r) {
+		return false
+	}
+	l := f.byLink[r.index()]
+	if l == nil {
+		l = new(load)
+		f.byLink[r.index()] = l
+	}
+	// An interface that is not the only one leaves room for the others, and
+	// sheds its own DISCOVERs by its own REQUESTs.
+	share := requestSlots
+	if len(f.byLink) > 1 {
+		share = requestSlots * 3 / 4
+	}
+	switch {
+	case f.inFlight >= slots,
+		commits && (f.requests >= requestSlots || l.requests >= share),
+		!commits && l.requests >= requestSlots/2,
+		f.inFlight >= crowded && len(f.byLink) > 1 && l.all >= linkSlots:
+		return false
+	}
+	f.count(l, commits, 1)
+	return true
+}
+
+func (f *front[R]) release(r R) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.count(f.byLink[r.index()], r.commits(), -1)
+}
+
+func (f *front[R]) count(l *load, commits bool, n int) {
+	f.inFlight += n
+	l.all += n
+	if commits {
+		f.requests += n
+		l.requests += n
+	}
+}
+
+// answer asks and replies. Where the reply must wait (a Raspberry Pi's ROM takes
+// none that is quick) it returns what is left to do.
+func (f *front[R]) answer(ctx context.Context, c Conn, r R) (later func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.Stats.Panics.Add(1)
+			f.log.Error("packet handling panicked", r.who(), "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	a := f.reply(ctx, r)
+	if a.b == nil {
+		return nil
+	}
+	if a.delay > 0 {
+		if f.delayed.Add(1) <= maxDelayed {
+			return func() {
+				defer f.delayed.Add(-1)
+				select {
+				case <-ctx.Done():
+				case <-time.After(a.delay):
+					f.send(c, r, a)
+				}
+			}
+		}
+		f.delayed.Add(-1)
+	}
+	f.send(c, r, a)
+	return nil
+}
+
+func (f *front[R]) send(c Conn, r R, a outgoing) {
+	if err := c.Send(a.b, a.to, a.meta); err != nil {
+		f.Stats.SendErrors.Add(1)
+		f.log.Warn("reply was not sent", r.who(), "to", a.to.Addr, "how", a.to.How, "interface", a.meta.Interface, "err", err)
+		return
+	}
+	f.Stats.Answered.Add(1)
+	if f.Record != nil {
+		f.Record.Packet(boot.Packet{MAC: r.facts().ID.MAC, From: netip.AddrPortFrom(a.to.From, r.sentTo().Port()), To: a.to.Addr, Data: a.b})
+	}
+}
+
+// recordRequest has a packet kept.
+func (f *front[R]) recordRequest(r R, b []byte) {
+	if f.Record != nil {
+		in := r.facts()
+		f.Record.Packet(boot.Packet{MAC: in.ID.MAC, From: in.Source, To: r.sentTo(), Data: b, Link: &in.Link})
+	}
+}
