@@ -91,6 +91,7 @@ type Want struct {
 	ClientID string        `json:"client_id,omitempty"` // option 61, hexadecimal
 	IAs      []IA          `json:"ias,omitempty"`       // of DHCPv6
 	ServerID string        `json:"server_id,omitempty"` // DUID of the server that a DHCPv6 request names, hexadecimal
+	Options6 []uint16      `json:"options6,omitempty"`  // DHCPv6 option 6, what it can use
 }
 
 // Query is what a script's URL says. The front takes the first occurrence of

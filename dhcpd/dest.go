@@ -76,3 +76,33 @@ func way4(r *request, d boot.Decision) Dest {
 	}
 	return Dest{How: Frame, Addr: netip.AddrPortFrom(grant.Addr, clientPort), MAC: r.in.ID.MAC}
 }
+
+const (
+	server6Port = 547
+	client6Port = 546
+)
+
+// groups6 are All_DHCP_Relay_Agents_and_Servers, for clients, and
+// All_DHCP_Servers, for relays (RFC 8415 7.1).
+var groups6 = []netip.Addr{netip.MustParseAddr("ff02::1:2"), netip.MustParseAddr("ff05::1:3")}
+
+// dest6 is the way of a DHCPv6 reply: to the relay, at its own port only if it
+// says so (RFC 8357), or to where the client asked from (RFC 8415 18.3.10).
+func dest6(r *request6) Dest {
+	src := r.meta.Source.Addr()
+	if src.IsLinkLocalUnicast() {
+		src = src.WithZone(r.meta.Interface) // means nothing without its link
+	}
+	to := Dest{How: Unicast, Addr: netip.AddrPortFrom(src, client6Port), From: r.meta.Local}
+	port := r.meta.Source.Port()
+	if len(r.hops) > 0 {
+		to.How, to.Addr = Relayed, netip.AddrPortFrom(src, server6Port)
+		if r.hops[0].port == nil {
+			port = 0
+		}
+	}
+	if port != 0 {
+		to.Addr = netip.AddrPortFrom(src, port)
+	}
+	return to
+}

@@ -298,7 +298,11 @@ func (f *front[R]) send(c Conn, r R, a outgoing) {
 	}
 	f.Stats.Answered.Add(1)
 	if f.Record != nil {
-		f.Record.Packet(boot.Packet{MAC: r.facts().ID.MAC, From: netip.AddrPortFrom(a.to.From, r.sentTo().Port()), To: a.to.Addr, Data: a.b})
+		from := a.to.From
+		if !from.IsValid() {
+			from = netip.IPv6Unspecified() // the kernel's choice
+		}
+		f.Record.Packet(boot.Packet{MAC: r.facts().ID.MAC, From: netip.AddrPortFrom(from, r.sentTo().Port()), To: a.to.Addr, Data: a.b})
 	}
 }
 

@@ -1,0 +1,622 @@
+// v6.go: DHCPv6 bytes to a Sighting, and a Decision to DHCPv6 bytes (RFC 8415).
+// Pure.
+
+package dhcpd
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Further reasons to drop a DHCPv6 message (RFC 8415 16); each is counted.
+var (
+	ErrHops        = errors.New("relayed more often than a message may be")
+	ErrNoClientID  = errors.New("no client identifier")
+	ErrNoServerID  = errors.New("no server identifier")
+	ErrHasServerID = errors.New("a server identifier where none may be")
+	ErrHasIA       = errors.New("an Information-request that asks for addresses")
+	ErrUnicast     = errors.New("sent to one server that must go to all")
+)
+
+// request6 is a parsed message with the facts drawn from it.
+type request6 struct {
+	kind     byte
+	xid      [3]byte
+	clientID []byte // in the packet, until own
+	serverID []byte // to be compared at once
+	hops     []hop  // outermost first
+	meta     Meta
+	in       boot.Sighting
+	skipped  int  // options that made no sense
+	unicast  bool // where it may not be: to be told so (RFC 8415 18.4)
+	other    bool // names another server
+}
+
+// read6 reads a message to a server. One that names another server gets no answer
+// (RFC 8415 16.4), but the rules hear it: what was held for the client is free.
+func read6(b []byte, m Meta, serverDUID []byte) (*request6, error) {
+	r, err := parse6(b, m)
+	if err == nil && r.serverID != nil {
+		r.other = !bytes.Equal(r.serverID, serverDUID)
+	}
+	return r, err
+}
+
+// parse6 reads one message. What r keeps of b are slices of it; the Sighting
+// keeps nothing.
+func parse6(b []byte, m Meta) (*request6, error) {
+	if len(b) > maxPacket6 {
+		return nil, fmt.Errorf("%w: %d bytes are more than anybody sends", ErrMalformed, len(b))
+	}
+	msg, hops, bad, err := unwrap(b)
+	if err != nil {
+		return nil, err
+	}
+	r := &request6{kind: msg[0], xid: [3]byte(msg[1:4]), hops: hops, meta: m, skipped: bad}
+	in := &r.in
+	switch r.kind {
+	case typeSolicit:
+		in.Step = boot.Solicit
+	case typeRequest6:
+		in.Step = boot.Request6
+	case typeConfirm:
+		in.Step = boot.Confirm
+	case typeRenew:
+		in.Step = boot.Renew
+	case typeRebind:
+		in.Step = boot.Rebind
+	case typeRelease6:
+		in.Step = boot.Release
+	case typeDecline6:
+		in.Step = boot.Decline
+	case typeInform6:
+		in.Step = boot.Inform
+	case typeAdvertise, typeReply, typeReconfigure, typeRelayRepl:
+		return nil, ErrNotAsked
+	default:
+		return nil, ErrType
+	}
+	in.At, in.Via, in.Source = m.At, boot.DHCP6, m.Source
+	r.link()
+	in.Firmware.Arch = boot.ArchNone
+	firmware, err := r.options(msg[4:])
+	if err != nil {
+		return nil, err
+	}
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	r.identify(firmware)
+	return r, nil
+}
+
+// link says where the message came from.
+func (r *request6) link() {
+	l, src := &r.in.Link, r.meta.Source.Addr().WithZone("")
+	l.Interface, l.Local, l.Client = r.meta.Interface, r.meta.Local, src
+	if len(r.hops) == 0 {
+		return
+	}
+	l.Relay = src
+	if l.Client = r.hops[len(r.hops)-1].peer; l.Client.IsUnspecified() {
+		l.Client = netip.Addr{}
+	}
+	for _, h := range slices.Backward(r.hops) {
+		// A switch between the client and its first relay has no address of the
+		// link, and says :: (RFC 6221 5.3.1).
+		if !l.Subnet.IsValid() && routable(h.link) {
+			l.Subnet = h.link
+		}
+		// The nearest to the client is the switch that it is plugged into.
+		if l.Port == "" {
+			l.Port = switchPort(h.remote, h.iface)
+		}
+	}
+}
+
+// routable reports an address that can tell one link from another.
+func routable(a netip.Addr) bool { return a.IsGlobalUnicast() && !a.Is4In6() }
+
+// options draws the facts from a client's options, the first of each. firmware
+// reports words that only firmware says.
+func (r *request6) options(b []byte) (firmware bool, err error) {
+	in, f := &r.in, &r.in.Firmware
+	w := walk6{rest: b}
+	user, asked, ia := false, false, false
+	for code, v, ok := w.next(); ok; code, v, ok = w.next() {
+		switch code {
+		case opt6ClientID, opt6ServerID:
+			id := &r.clientID
+			if code == opt6ServerID {
+				id = &r.serverID
+			}
+			switch {
+			case *id != nil:
+			case len(v) < 3 || len(v) > maxDUID:
+				w.bad++
+			default:
+				*id = v
+			}
+		case opt6IANA, opt6IAPD:
+			ia = true
+			r.ia(&w, v, code == opt6IAPD)
+		case opt6IATA:
+			ia = true
+		case opt6Asked:
+			if len(v)%2 != 0 {
+				w.bad++
+			} else if !asked && len(v) > 0 {
+				asked = true
+				n := min(len(v)/2, maxAsked6)
+				in.Want.Options6 = make([]uint16, n)
+				for i := range n {
+					in.Want.Options6[i] = binary.BigEndian.Uint16(v[2*i:])
+				}
+			}
+		case opt6Rapid:
+			in.Want.Rapid = r.kind == typeSolicit
+		case opt6UserClass:
+			if !user {
+				user = true
+				f.UserClass, f.IPXE = userClass6(v)
+				firmware = firmware || f.IPXE
+			}
+		case opt6VendorClass:
+			// There may be one for each vendor (RFC 8415 21.16).
+			if !vendorClass6(f, v) {
+				w.bad++
+			}
+		case opt6FQDN:
+			if in.Want.Name == "" {
+				name, ok := "", len(v) > 0
+				if ok {
+					name, ok = firstLabel(v[1:])
+				}
+				if in.Want.Name = name; !ok {
+					w.bad++
+				}
+			}
+		case opt6Arch:
+			switch {
+			case len(v) < 2:
+				w.bad++
+			case f.Arch == boot.ArchNone:
+				f.Arch = boot.Arch(binary.BigEndian.Uint16(v)) // a list; the first counts
+				firmware = true
+			}
+		case opt6NII:
+			firmware = true
+		}
+	}
+	r.skipped += w.bad
+	if ia && r.kind == typeInform6 {
+		return false, ErrHasIA
+	}
+	// edk2's own IPv6 stack, which asks for an address beside the boot's, says
+	// nothing of itself but this.
+	stack := len(in.Want.Options6) == 1 && in.Want.Options6[0] == opt6DNS
+	return firmware || stack || bootClass(f.VendorClass), nil
+}
+
+// ia reads an identity association. A second one by the same number would have
+// two answers, and is passed over.
+func (r *request6) ia(w *walk6, v []byte, prefix bool) {
+	want := &r.in.Want
+	if len(v) < 12 || len(want.IAs) == maxIAs {
+		w.bad++
+		return
+	}
+	ia := boot.IA{ID: binary.BigEndian.Uint32(v), Prefix: prefix}
+	for _, x := range want.IAs {
+		if x.ID == ia.ID && x.Prefix == prefix {
+			w.bad++
+			return
+		}
+	}
+	sub := walk6{rest: v[12:]}
+	for code, v, ok := sub.next(); ok; code, v, ok = sub.next() {
+		switch {
+		case code != opt6IAAddr && code != opt6IAPrefix:
+			continue
+		case prefix != (code == opt6IAPrefix), len(v) < 24, prefix && (len(v) < 25 || v[8] > 128), len(ia.Has) == maxHas:
+			sub.bad++
+			continue
+		}
+		at, bits := 0, 128
+		if prefix {
+			at, bits = 9, int(v[8])
+		}
+		a := netip.AddrFrom16([16]byte(v[at : at+16]))
+		if !prefix && a.IsUnspecified() {
+			continue // "any" (RFC 8415 18.2.1)
+		}
+		// An address is a client's to claim, right or wrong; a prefix with bits
+		// behind its length is the same prefix.
+		ia.Has = append(ia.Has, netip.PrefixFrom(a, bits).Masked())
+	}
+	w.bad += sub.bad
+	want.IAs = append(want.IAs, ia)
+}
+
+// userClass6 reads option 15 as a list with lengths (RFC 8415 21.15), else in the
+// ways of DHCPv4, and whether iPXE is among it.
+func userClass6(b []byte) (first string, ipxe bool) {
+	if classes6(b, func(v []byte) {
+		if first == "" {
+			first = class6(v)
+		}
+		ipxe = ipxe || string(v) == "iPXE"
+	}) {
+		return first, ipxe
+	}
+	first = userClass(b[:min(len(b), maxClass6)])
+	return first, first == "iPXE"
+}
+
+// vendorClass6 reads option 16: an enterprise number and a list. What a boot
+// client says of itself counts before what an operating system says.
+func vendorClass6(f *boot.Firmware, b []byte) bool {
+	if len(b) < 4 {
+		return false
+	}
+	var class []byte
+	if !classes6(b[4:], func(v []byte) {
+		if len(class) == 0 {
+			class = v
+		}
+	}) {
+		return false
+	}
+	switch n := binary.BigEndian.Uint32(b); {
+	case f.VendorClass == "" && len(class) > 0, bootClass(string(class[:min(len(class), 10)])) && !bootClass(f.VendorClass):
+		f.VendorClass, f.Enterprise = class6(class), n
+	case f.Enterprise == 0:
+		f.Enterprise = n
+	}
+	return true
+}
+
+func class6(v []byte) string { return text(v[:min(len(v), maxClass6)]) }
+
+func bootClass(s string) bool {
+	return strings.HasPrefix(s, "PXEClient") || strings.HasPrefix(s, "HTTPClient")
+}
+
+// check holds a message to RFC 8415 16.
+func (r *request6) check() error {
+	named := false
+	switch r.kind {
+	case typeRequest6, typeRenew, typeDecline6, typeRelease6:
+		named = true
+		if r.serverID == nil {
+			return ErrNoServerID
+		}
+	case typeSolicit, typeConfirm, typeRebind:
+		if r.serverID != nil {
+			return ErrHasServerID
+		}
+	}
+	if r.clientID == nil && r.kind != typeInform6 {
+		return ErrNoClientID
+	}
+	if len(r.hops) == 0 && r.meta.Local.IsValid() {
+		if !named {
+			return ErrUnicast
+		}
+		r.unicast = true
+	}
+	return nil
+}
+
+// identify draws who asks from the DUID, the relays and the client's address.
+// The UUID of a DUID is the machine's only where firmware speaks: NetworkManager
+// makes one up from the machine-id, and that would contradict the board's.
+func (r *request6) identify(firmware bool) {
+	id, d := &r.in.ID, r.clientID
+	id.DUID = hex.EncodeToString(d)
+	r.in.Want.ServerID = hex.EncodeToString(r.serverID)
+	kind := -1
+	if len(d) > 2 {
+		kind = int(binary.BigEndian.Uint16(d))
+	}
+	if kind == duidUUID && firmware {
+		id.UUID, _ = boot.UUIDFromWire(d[2:]) // edk2 copies it from SMBIOS as it lies there
+	}
+	for _, h := range slices.Backward(r.hops) {
+		if l := h.linkLayer; len(l) == 8 && binary.BigEndian.Uint16(l) == ethernet && boot.MAC(l[2:]).Usable() {
+			id.MAC = boot.MAC(l[2:])
+			return
+		}
+	}
+	switch {
+	case kind == duidLLT && len(d) == 14 && binary.BigEndian.Uint16(d[2:]) == ethernet:
+		id.MAC = boot.MAC(d[8:])
+	case kind == duidLL && len(d) == 10 && binary.BigEndian.Uint16(d[2:]) == ethernet:
+		id.MAC = boot.MAC(d[4:])
+	}
+	if !id.MAC.Usable() {
+		id.MAC = eui64(r.in.Link.Client)
+	}
+}
+
+// eui64 is the MAC address that a link-local address was made from (RFC 4291
+// appendix A), zero where it was not: a system may choose it at random.
+func eui64(a netip.Addr) (m boot.MAC) {
+	b := a.As16()
+	if !a.IsLinkLocalUnicast() || b[11] != 0xff || b[12] != 0xfe {
+		return m
+	}
+	m = boot.MAC{b[8] ^ 2, b[9], b[10], b[13], b[14], b[15]}
+	if !m.Usable() {
+		return boot.MAC{}
+	}
+	return m
+}
+
+// own copies what lies in the reader's buffer.
+func (r *request6) own() {
+	r.clientID, r.serverID = bytes.Clone(r.clientID), nil
+	for i := range r.hops {
+		h := &r.hops[i]
+		h.iface, h.port = bytes.Clone(h.iface), bytes.Clone(h.port)
+		h.remote, h.linkLayer = nil, nil // read already
+	}
+}
+
+// commits reports a request that may wait for the disk.
+func (r *request6) commits() bool { return r.kind != typeSolicit || r.in.Want.Rapid }
+
+func (r *request6) index() int { return r.meta.Index }
+
+func (r *request6) facts() *boot.Sighting { return &r.in }
+
+// sentTo is where the message went. A group the socket tells only by not telling
+// an address of ours; it is the clients', or else the relays'.
+func (r *request6) sentTo() netip.AddrPort {
+	to := groups6[0]
+	if r.meta.Local.IsValid() {
+		to = r.meta.Local
+	} else if len(r.hops) > 0 && !r.meta.Source.Addr().IsLinkLocalUnicast() {
+		to = groups6[1]
+	}
+	return netip.AddrPortFrom(to, server6Port)
+}
+
+func (r *request6) who() slog.Attr { return slog.String("duid", r.in.ID.DUID) }
+
+// decide asks, unless the message itself has the answer.
+func (r *request6) decide(ask func(boot.Sighting) (boot.Decision, error)) (boot.Decision, error) {
+	if r.unicast && !r.other {
+		return boot.Decision{Reply: boot.Answer6{Status: &boot.Status6{Code: boot.StatusUseMulticast, Text: "send this to ff02::1:2"}}}, nil
+	}
+	return ask(r.in)
+}
+
+// build6 makes the reply, or nil where the decision sends none.
+func build6(r *request6, d boot.Decision, serverDUID []byte) []byte {
+	a, ok := d.Reply.(boot.Answer6)
+	if !ok || r.other {
+		return nil
+	}
+	b := make([]byte, 0, maxReply6+len(r.hops)*64)
+	// A relay's message lies in the one of the next relay: from the outermost in.
+	var inner [maxHops]int
+	for i, h := range r.hops {
+		b = append(b, typeRelayRepl, h.count)
+		b = append(b, as16(h.link)...)
+		b = append(b, as16(h.peer)...)
+		if h.iface != nil {
+			b = append6(b, opt6InterfaceID, h.iface...)
+		}
+		if h.port != nil {
+			b = append6(b, opt6RelayPort, h.port...)
+		}
+		b, inner[i] = open6(b, opt6RelayMessage)
+	}
+	b = answer6(b, r, d, &a, serverDUID)
+	for i := len(r.hops) - 1; i >= 0; i-- {
+		close6(b, inner[i])
+	}
+	return b
+}
+
+func as16(a netip.Addr) []byte { b := a.As16(); return b[:] }
+
+// ours6 are options that only the protocol writes.
+var ours6 = map[uint16]bool{
+	opt6ClientID: true, opt6ServerID: true, opt6IANA: true, opt6IATA: true, opt6IAAddr: true, opt6Asked: true, opt6Preference: true, opt6Elapsed: true,
+	opt6RelayMessage: true, opt6Auth: true, opt6Unicast: true, opt6Status: true, opt6Rapid: true, opt6UserClass: true, opt6VendorClass: true, opt6InterfaceID: true,
+	opt6ReconfMsg: true, opt6ReconfAccept: true, opt6IAPD: true, opt6IAPrefix: true, opt6RelayPort: true, 0: true,
+}
+
+// httpClass6 is option 16 as UEFI HTTP boot wants it back; the enterprise is
+// Intel's, as the firmware writes it.
+var httpClass6 = append([]byte{0, 0, 1, 0x57, 0, 10}, "HTTPClient"...)
+
+// answer6 writes the client's own message. What must be there is; the rest comes
+// in order of priority for as long as it fits.
+func answer6(b []byte, r *request6, d boot.Decision, a *boot.Answer6, serverDUID []byte) []byte {
+	w := writer6{b: b, asked: r.in.Want.Options6, extra: a.Options.Extra}
+	kind := byte(typeReply)
+	if a.Advertise {
+		kind = typeAdvertise
+	}
+	w.b = append(append(w.b, kind), r.xid[:]...)
+	if r.clientID != nil {
+		w.b = append6(w.b, opt6ClientID, r.clientID...)
+	}
+	var status []byte
+	if s := a.Status; s != nil {
+		status = status6(s)
+	}
+	w.end = len(b) + maxReply6 - (4 + len(serverDUID)) - (4 + len(status)) - (4 + 1) - 4
+	for _, ia := range a.IAs {
+		w.ia(ia)
+	}
+	file, pxe := w.extraOf(opt6BootURL), d.Class == boot.PXE || strings.HasPrefix(r.in.Firmware.VendorClass, "PXEClient")
+	if i := a.Boot; i != nil {
+		pxe = pxe || i.Class == boot.PXE
+		if i.Class == boot.HTTPClient {
+			w.put(opt6VendorClass, httpClass6)
+		}
+		if file == nil {
+			file = []byte(i.File)
+		}
+	}
+	// edk2 reads it as a string without putting a NUL behind it. There is always
+	// an option after it here, and the code of that begins with one.
+	w.put(opt6BootURL, file)
+	w.b = append6(w.b, opt6ServerID, serverDUID...)
+	if a.Advertise && a.Preference > 0 {
+		w.b = append6(w.b, opt6Preference, a.Preference)
+	}
+	if a.Rapid && !a.Advertise && r.in.Want.Rapid {
+		w.b = append6(w.b, opt6Rapid)
+	}
+	if a.Status != nil {
+		w.b = append6(w.b, opt6Status, status...)
+	}
+	w.end = len(b) + maxReply6
+	w.network(opt6DNS, addrs6(a.Options.DNS))
+	w.network(opt6Search, search6(a.Options.Search))
+	if r.kind == typeInform6 && a.Refresh > 0 {
+		w.put(opt6Refresh, binary.BigEndian.AppendUint32(nil, seconds6(a.Refresh)))
+	}
+	for i, o := range a.Options.Extra {
+		code := uint16(o.Code)
+		switch {
+		case ours6[code], code == opt6BootURL, code == opt6DNS, code == opt6Search,
+			// PXE firmware of 2023 fails the whole boot for one it cannot read.
+			code == opt6BootParams && pxe,
+			slices.ContainsFunc(a.Options.Extra[:i], func(x boot.Option) bool { return x.Code == o.Code }):
+			continue
+		}
+		w.network(code, o.Data)
+	}
+	return w.b
+}
+
+// writer6 adds options until the reply is full; what does not fit is left out
+// rather than cut.
+type writer6 struct {
+	b     []byte
+	end   int // as long as b may become
+	asked []uint16
+	extra []boot.Option
+}
+
+func (w *writer6) put(code uint16, v []byte) {
+	if len(v) > 0 && len(w.b)+4+len(v) <= w.end {
+		w.b = append6(w.b, code, v...)
+	}
+}
+
+// network writes what the network tells its clients, to those that ask for it or
+// do not say what they ask for (RFC 8415 21.7).
+func (w *writer6) network(code uint16, v []byte) {
+	if x := w.extraOf(code); x != nil {
+		v = x
+	}
+	if len(w.asked) == 0 || len(w.asked) == maxAsked6 || slices.Contains(w.asked, code) {
+		w.put(code, v)
+	}
+}
+
+func (w *writer6) extraOf(code uint16) []byte {
+	for _, o := range w.extra {
+		if uint16(o.Code) == code {
+			return o.Data
+		}
+	}
+	return nil
+}
+
+// ia writes the answer to one IA, whole or not at all: a client takes what is
+// missing for gone.
+func (w *writer6) ia(ia boot.Bound) {
+	code, each := uint16(opt6IANA), uint16(opt6IAAddr)
+	if ia.Prefix {
+		code, each = opt6IAPD, opt6IAPrefix
+	}
+	// T1 and T2 are half and four fifths of the shortest preferred lifetime
+	// (RFC 8415 21.4), never the other way round: edk2 drops such an IA.
+	shortest := uint32(0)
+	for _, l := range ia.Leases {
+		if p := seconds6(min(l.Preferred, l.Valid)); p > 0 && (shortest == 0 || p < shortest) {
+			shortest = p
+		}
+	}
+	t1, t2 := shortest/2, uint32(uint64(shortest)*4/5)
+	if shortest == math.MaxUint32 {
+		t1, t2 = shortest, shortest
+	}
+	start := len(w.b)
+	var at int
+	w.b, at = open6(w.b, code)
+	w.b = binary.BigEndian.AppendUint32(w.b, ia.ID)
+	w.b = binary.BigEndian.AppendUint32(w.b, t1)
+	w.b = binary.BigEndian.AppendUint32(w.b, t2)
+	for _, l := range ia.Leases {
+		if !l.Prefix.IsValid() || !l.Prefix.Addr().Is6() {
+			continue
+		}
+		var in int
+		w.b, in = open6(w.b, each)
+		preferred, valid := seconds6(min(l.Preferred, l.Valid)), seconds6(l.Valid)
+		if ia.Prefix {
+			w.b = binary.BigEndian.AppendUint32(w.b, preferred)
+			w.b = binary.BigEndian.AppendUint32(w.b, valid)
+			w.b = append(w.b, byte(l.Prefix.Bits()))
+			w.b = append(w.b, as16(l.Prefix.Addr())...)
+		} else {
+			w.b = append(w.b, as16(l.Prefix.Addr())...)
+			w.b = binary.BigEndian.AppendUint32(w.b, preferred)
+			w.b = binary.BigEndian.AppendUint32(w.b, valid)
+		}
+		close6(w.b, in)
+		if len(w.b) > w.end {
+			break
+		}
+	}
+	if ia.Status != nil {
+		w.b = append6(w.b, opt6Status, status6(ia.Status)...)
+	}
+	if len(w.b) > w.end {
+		w.b = w.b[:start]
+		return
+	}
+	close6(w.b, at)
+}
+
+func status6(s *boot.Status6) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, s.Code), s.Text[:min(len(s.Text), 128)]...)
+}
+
+func addrs6(l []netip.Addr) []byte {
+	var b []byte
+	for _, a := range l {
+		if a.Is6() && !a.Is4In6() {
+			b = append(b, as16(a)...)
+		}
+	}
+	return b
+}
+
+// search6 leaves out what is no name; the rest of the list is still of use.
+func search6(l []string) []byte {
+	var b []byte
+	for _, s := range l {
+		b, _ = appendName(b, s)
+	}
+	return b
+}
