@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/internal/metrics"
 	"github.com/musterboot/muster/syslogd"
 )
@@ -24,12 +25,17 @@ func (d *daemon) figures() (out []metrics.Sample) {
 	}
 	label := func(name, value string) metrics.Label { return metrics.Label{Name: name, Value: value} }
 	add("muster_info", "The program; always 1.", false, 1, label("version", version))
-	s := &d.dhcp.Stats
-	for _, x := range []struct {
-		result string
-		n      uint64
-	}{{"received", s.Received.Load()}, {"answered", s.Answered.Load()}, {"malformed", s.Malformed.Load()}, {"dropped", s.Dropped.Load()}, {"send-error", s.SendErrors.Load()}, {"panic", s.Panics.Load()}} {
-		add("muster_dhcp_packets_total", "DHCP packets by what became of them.", true, float64(x.n), label("result", x.result))
+	packets := func(name, help string, s *dhcpd.Stats) {
+		for _, x := range []struct {
+			result string
+			n      uint64
+		}{{"received", s.Received.Load()}, {"answered", s.Answered.Load()}, {"malformed", s.Malformed.Load()}, {"dropped", s.Dropped.Load()}, {"send-error", s.SendErrors.Load()}, {"panic", s.Panics.Load()}} {
+			add(name, help, true, float64(x.n), label("result", x.result))
+		}
+	}
+	packets("muster_dhcp_packets_total", "DHCP packets by what became of them.", &d.dhcp.Stats)
+	if d.conn6 != nil {
+		packets("muster_dhcp6_packets_total", "DHCPv6 packets by what became of them.", &d.dhcp6.Stats)
 	}
 	if st := d.syslogStats(); st != nil {
 		for _, x := range []struct {

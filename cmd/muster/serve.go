@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -146,6 +147,9 @@ type daemon struct {
 	loaders atomic.Pointer[images.Loaders]
 	thisRun *boot.Template
 	key     boot.Key
+	duid    []byte // ours in DHCPv6
+	dhcp6   *dhcpd.Server6
+	conn6   *dhcpd.Conn6         // nil without a network that has an IPv6 side
 	ca      *authority.Authority // nil until it is wanted
 	caOnce  sync.Mutex
 
@@ -221,7 +225,7 @@ func (d *daemon) readConfig() (*Config, error) {
 
 // active reports whether any network wants to be served at all.
 func (c *Config) active() bool {
-	return slices.ContainsFunc(c.Networks, func(n boot.Network) bool { return n.Mode != boot.Off })
+	return slices.ContainsFunc(slices.Concat(c.Networks, c.Networks6), func(n boot.Network) bool { return n.Mode != boot.Off })
 }
 
 // prepareInterface judges the interfaces before anything is opened: what stops
@@ -320,6 +324,9 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.key, err = tokenKey(ctx, d.store); err != nil {
 		return err
 	}
+	if d.duid, err = serverDUID(ctx, d.store); err != nil {
+		return err
+	}
 	requests := boot.NewRequestLog(d.journal.Add)
 	if err := journal.Read(logPath, requests.Restore); err != nil {
 		d.log.Warn("history was not read back", "err", err)
@@ -352,6 +359,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.engine.Now, d.engine.Lines = d.app.now, lines
 	c := d.content()
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)
+	d.dhcp6 = dhcpd.NewServer6(d.engine, d.duid, d.log)
 	d.heard = make(chan radv.Router, 64)
 	d.radv = radv.NewServer(d.log, d.hear)
 	d.tftp = tftpd.NewServer(d.engine, c, d.log)
@@ -463,6 +471,14 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		}
 		tasks = append(tasks, run.Task{Name: fmt.Sprintf("DHCP port %d", port), Run: func(ctx context.Context) error { return d.dhcp.Serve(ctx, c) }})
 	}
+	c6, err := d.listen6(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c6 != nil {
+		opened = append(opened, c6)
+		tasks = append(tasks, run.Task{Name: "DHCPv6", Run: func(ctx context.Context) error { return d.dhcp6.Serve(ctx, c6) }})
+	}
 	ts, err := tftpd.Listen(ctx, d.config.TFTP)
 	if err != nil {
 		return nil, run.BindError("udp", portOf(d.config.TFTP), err)
@@ -571,14 +587,10 @@ func (d *daemon) apply(ctx context.Context) error {
 			waits = err.Error()
 			r.Server = netip.Addr{}
 		}
-		if old, known := d.states[n.Name]; !known || old != waits {
-			if waits != "" {
-				d.log.Warn("network waits: "+waits, "network", n.Name)
-			} else if known {
-				d.log.Info("network is served again", "network", n.Name, "address", r.Server)
-			}
+		if n.Mode == boot.Off {
+			waits = ""
 		}
-		d.states[n.Name] = waits
+		d.noteState(n.Name, waits, r.Server)
 		if r.Mode == boot.Auto {
 			if r.Mode = d.auto[n.Name]; r.Mode == "" {
 				r.Mode = boot.Listening
@@ -586,6 +598,11 @@ func (d *daemon) apply(ctx context.Context) error {
 		}
 		p.Networks = append(p.Networks, r)
 	}
+	var err error
+	if p.Networks6, err = d.networks6(); err != nil {
+		return err
+	}
+	p.DUID = hex.EncodeToString(d.duid)
 	d.certify(slices.Concat(p.Networks, p.Networks6))
 	if err := d.engine.SetPolicy(ctx, p); err != nil {
 		return err
@@ -673,7 +690,7 @@ func (d *daemon) reload(ctx context.Context) error {
 			delete(d.auto, n.Name)
 		}
 	}
-	restart := c.HTTP != old.HTTP || c.TFTP != old.TFTP || c.TFTPOnly != old.TFTPOnly || c.OnePort != old.OnePort || c.Syslog != old.Syslog || !sameListener(c.HTTPS, old.HTTPS) || c.DataDir != old.DataDir || c.active() != old.active()
+	restart := c.HTTP != old.HTTP || c.TFTP != old.TFTP || c.TFTPOnly != old.TFTPOnly || c.OnePort != old.OnePort || c.Syslog != old.Syslog || !sameListener(c.HTTPS, old.HTTPS) || (len(c.Networks6) > 0) != (len(old.Networks6) > 0) || c.DataDir != old.DataDir || c.active() != old.active()
 	c.HTTP, c.TFTP, c.DataDir, c.TFTPOnly, c.OnePort, c.Syslog = old.HTTP, old.TFTP, old.DataDir, old.TFTPOnly, old.OnePort, old.Syslog
 	c.HTTPS = keepListener(c.HTTPS, old.HTTPS)
 	d.config = c
@@ -774,11 +791,24 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		d.describeRA(&ns)
 		s.Networks = append(s.Networks, ns)
 	}
+	for _, n := range d.engine.Policy().Networks6 {
+		ns := admin.NetworkStatus{Name: n.Name + " (IPv6)", Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
+		if w := d.states[ns.Name]; w != "" {
+			ns.State = w
+		}
+		for _, r := range n.Ranges {
+			ns.Ranges = append(ns.Ranges, r.String())
+		}
+		s.Networks = append(s.Networks, ns)
+	}
 	d.mu.Unlock()
 	s.Dropped = map[string]uint64{
 		"dhcp packets, no slot free":      d.dhcp.Stats.Dropped.Load(),
 		"dhcp packets, malformed":         d.dhcp.Stats.Malformed.Load(),
 		"dhcp replies, not sent":          d.dhcp.Stats.SendErrors.Load(),
+		"dhcpv6 packets, no slot free":    d.dhcp6.Stats.Dropped.Load(),
+		"dhcpv6 packets, malformed":       d.dhcp6.Stats.Malformed.Load(),
+		"dhcpv6 replies, not sent":        d.dhcp6.Stats.SendErrors.Load(),
 		"tftp requests, too many at once": d.tftp.Stats.Dropped.Load(),
 		"tftp requests, malformed":        d.tftp.Stats.Malformed.Load(),
 		"request log lines, over budget":  d.engine.Log.Dropped(),

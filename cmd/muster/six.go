@@ -1,0 +1,82 @@
+// six.go: DHCPv6 in the daemon: its one socket, its lasting name, and the
+// interfaces that it listens on.
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/dhcpd"
+	"github.com/musterboot/muster/internal/run"
+)
+
+// duidKey is where the store keeps our DHCPv6 identifier: clients renew with the
+// server that they name, so it lasts as long as the leases.
+const duidKey = "server-duid"
+
+// serverDUID returns our identifier; it is made once.
+func serverDUID(ctx context.Context, s boot.Store) (duid []byte, err error) {
+	err = s.Update(ctx, func(tx boot.Tx) error {
+		if duid, err = tx.Secret(duidKey); err != nil || len(duid) > 0 {
+			return err
+		}
+		var u boot.UUID
+		rand.Read(u[:])
+		u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80 // version 4 (RFC 9562 5.4)
+		duid = dhcpd.ServerDUID(u)
+		return tx.SetSecret(duidKey, duid)
+	})
+	return duid, err
+}
+
+// listen6 opens DHCPv6, if a network wants it.
+func (d *daemon) listen6(ctx context.Context) (*dhcpd.Conn6, error) {
+	if len(d.config.Networks6) == 0 {
+		return nil, nil
+	}
+	c, err := dhcpd.Listen6(ctx, d.app.now)
+	if err != nil {
+		return nil, run.BindError("udp", 547, err)
+	}
+	d.conn6 = c
+	return c, nil
+}
+
+// networks6 are the IPv6 sides as they can be served now. The caller holds d.mu.
+func (d *daemon) networks6() (out []boot.Network, err error) {
+	for _, n := range d.config.Networks6 {
+		l, err := run.Look(n.Interface)
+		if err != nil {
+			return nil, err
+		}
+		r, waits := resolve6(n, l)
+		if d.conn6 == nil {
+			waits = "DHCPv6 begins with a restart"
+		} else if l.Found && waits == "" && n.Mode != boot.Off {
+			if i, err := net.InterfaceByName(n.Interface); err == nil {
+				if err := d.conn6.Join(i.Index); err != nil {
+					waits = err.Error()
+				}
+			}
+		}
+		d.noteState(n.Name+" (IPv6)", waits, r.Server)
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// noteState tells when a network begins to wait, and when it is served again.
+func (d *daemon) noteState(name, waits string, server fmt.Stringer) {
+	if old, known := d.states[name]; !known || old != waits {
+		if waits != "" {
+			d.log.Warn("network waits: "+waits, "network", name)
+		} else if known {
+			d.log.Info("network is served again", "network", name, "address", server)
+		}
+	}
+	d.states[name] = waits
+}
