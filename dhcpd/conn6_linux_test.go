@@ -113,7 +113,7 @@ func (s *segment) run(ns *nettest.NS, name string, args ...string) string {
 func (s *segment) ready(ns *nettest.NS, iface string) {
 	s.t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
-		if strings.Contains(s.run(ns, "ip", "-6", "addr", "show", "dev", iface, "scope", "link"), "fe80::") {
+		if strings.Contains(s.run(ns, "ip", "-6", "addr", "show", "dev", iface, "scope", "link", "-tentative"), "fe80::") {
 			return
 		}
 	}
@@ -260,16 +260,32 @@ wait`, conf, script)
 	if len(in.Want.IAs) != 2 || in.Want.IAs[0].Prefix == in.Want.IAs[1].Prefix {
 		t.Errorf("%+v", in.Want.IAs)
 	}
-	var said []string
-	var address, prefix, bound bool // bound, it releases; before that it just goes
-	for lines := bufio.NewScanner(out); !bound && lines.Scan(); {
-		said = append(said, lines.Text())
-		address = address || strings.Contains(lines.Text(), "adding address fd77::")
-		prefix = prefix || strings.Contains(lines.Text(), "delegated prefix fd77:")
-		bound = strings.Contains(lines.Text(), " BOUND6")
+	said := make(chan string, 1000)
+	go func() {
+		defer close(said)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			said <- lines.Text()
+		}
+	}()
+	defer func() {
+		if t.Failed() {
+			cancel()
+			for line := range said {
+				t.Log(line)
+			}
+		}
+	}()
+	var address, prefix bool
+	for line := range said {
+		t.Log(line)
+		address = address || strings.Contains(line, "adding address fd77::")
+		prefix = prefix || strings.Contains(line, "delegated prefix fd77:")
+		if strings.Contains(line, " BOUND6") { // before that it goes without a Release
+			break
+		}
 	}
 	if !address || !prefix {
-		t.Fatalf("address %v, prefix %v\n%s", address, prefix, strings.Join(said, "\n"))
+		t.Fatalf("address %v, prefix %v", address, prefix)
 	}
 	if err := stdin.Close(); err != nil {
 		t.Fatal(err)
@@ -278,8 +294,7 @@ wait`, conf, script)
 	if len(rel.Want.IAs) != 2 || len(rel.Want.IAs[0].Has) != 1 || len(rel.Want.IAs[1].Has) != 1 {
 		t.Errorf("released %+v", rel.Want.IAs)
 	}
-	if _, err := io.Copy(io.Discard, out); err != nil {
-		t.Error(err)
+	for range said {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
