@@ -1,0 +1,77 @@
+// six_test.go: whole boots and real clients on a network with nothing but IPv6.
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/nettest"
+)
+
+// sixNetwork gives addresses by DHCPv6, and tells hosts so; the guests' system
+// makes one of its own, because busybox has no DHCPv6 client.
+const sixNetwork = "[[network]]\nname=\"six\"\ninterface=\"eth0\"\nsubnet6=\"fd77::/64\"\nrange6=\"fd77::1000-fd77::1fff\"\nra=\"assisted\"\n"
+
+// sixRig is a rig whose server has an IPv6 address and no other on the wire.
+func sixRig(t *testing.T) *rig {
+	t.Helper()
+	nettest.NeedIPv6(t)
+	r := newRig(t)
+	_, err := r.srv.Run(r.ctx, "ip", "addr", "flush", "dev", "eth0", "scope", "global")
+	must(t, err)
+	must(t, r.srv.Addr("eth0", "fd77::1/64"))
+	return r
+}
+
+// TestBootSix: power-on to report with no IPv4 on the wire.
+func TestBootSix(t *testing.T) {
+	for _, c := range []struct {
+		fw       nettest.Firmware
+		platform boot.Platform
+		want     []string
+	}{
+		{nettest.UEFI, boot.X64UEFI, []string{
+			"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "host.approved", "tftp snponly.efi",
+			"dhcp6 solicit advertise", "dhcp6 request reply", "http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
+		{nettest.UEFIHTTP, boot.X64UEFI, []string{
+			"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "http snponly.efi",
+			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
+		{nettest.ARM64, boot.ARM64UEFI, []string{
+			"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "tftp ipxe-arm64.efi",
+			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
+	} {
+		t.Run(c.fw.String(), func(t *testing.T) {
+			if c.fw != nettest.UEFI && os.Getenv("MUSTER_LONG") == "" {
+				t.Skip("one firmware by IPv6 is enough for every run: MUSTER_LONG=1")
+			}
+			r := sixRig(t)
+			loader := "snponly.efi"
+			if c.platform == boot.ARM64UEFI {
+				loader = "ipxe-arm64.efi"
+			}
+			r.debian13Loaders(loader)
+			r.serveConfig(sixNetwork)
+			kernel, initrd, cmdline := r.kernelFor(c.fw)
+			r.pushLinux("linux", fmt.Sprintf("auto_approve = true\n[match]\narch = [%q]\n", c.platform), kernel, initrd, cmdline+" muster.ipv6")
+			g := guest(c.fw)
+			g.IPv6 = true
+			start := time.Now()
+			d := r.reported(r.boot(g))
+			t.Logf("from power-on to report: %s", time.Since(start).Round(time.Second/10))
+			inOrder(t, timeline(d), c.want)
+			if d.Name != guestName || d.State != boot.Approved || d.Platform != c.platform || d.Boots != 1 || d.UUID.String() != guestUUID {
+				t.Errorf("host is %s, %s, %s, boots %d, UUID %s", d.Name, d.State, d.Platform, d.Boots, d.UUID)
+			}
+			for _, s := range timeline(d) {
+				if strings.HasPrefix(s, "dhcp4") && !strings.HasSuffix(s, " ignore") { // iPXE asks for both
+					t.Errorf("IPv4 was answered: %s", s)
+				}
+			}
+		})
+	}
+}
