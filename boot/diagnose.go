@@ -112,7 +112,35 @@ func (r *Request) end() time.Time {
 
 // firmware reports a request of the firmware itself, before any loader of ours.
 func (r *Request) firmware() bool {
-	return (r.Class == PXE || r.Class == HTTPClient) && (r.Via == DHCP4 || r.Via == Proxy4)
+	return (r.Class == PXE || r.Class == HTTPClient) && (r.Via == DHCP4 || r.Via == Proxy4 || r.Via == DHCP6)
+}
+
+// begins reports the question that opens a conversation, of either family.
+func (r *Request) begins() bool { return r.Step == Discover || r.Step == Solicit }
+
+// addressed reports an answer with an address in it; one of DHCPv6 may have none.
+func (r *Request) addressed() bool {
+	first, _, _ := strings.Cut(r.Got, ",")
+	first, _, _ = strings.Cut(first, " ")
+	_, err := netip.ParseAddr(first)
+	return err == nil
+}
+
+func (r *Request) offered() bool {
+	return r.Reply == "offer" || r.Reply == "advertise" && r.addressed()
+}
+
+func (r *Request) acked() bool { return r.Reply == "ack" || r.Reply == "reply" && r.addressed() }
+
+// unserved reports a client that asked for an address and got none.
+func (r *Request) unserved() bool {
+	switch r.Via {
+	case DHCP4:
+		return r.Reply == "ignore"
+	case DHCP6:
+		return (r.Step == Solicit || r.Step == Request6) && !r.addressed()
+	}
+	return false
 }
 
 // latest cuts off what belongs to earlier attempts: firmware begins one with a
@@ -121,9 +149,9 @@ func (d *diagnosis) latest() {
 	start := 0
 	for i := range d.Requests {
 		r := &d.Requests[i]
-		if i > 0 && r.firmware() && r.Step == Discover {
+		if i > 0 && r.firmware() && r.begins() {
 			p := &d.Requests[i-1]
-			if p.Step != Discover || r.At.Sub(p.end()) > attemptGap {
+			if !p.begins() && !(r.Via == DHCP6 && p.Via == DHCP6 && p.Class == Plain) || r.At.Sub(p.end()) > attemptGap {
 				start = i
 			}
 		}
@@ -252,11 +280,12 @@ func (d *diagnosis) stopped() {
 }
 
 // arrived reports a machine that was heard of from a running system: a report,
-// or an ordinary DHCP client after the last boot file.
+// or an ordinary DHCP client after the last boot file. The IPv6 stack of edk2 is
+// such a client too, before it boots.
 func (d *diagnosis) arrived() bool {
 	for i := len(d.reqs) - 1; i >= 0; i-- {
 		r := &d.reqs[i]
-		if r.Reply == "done" && path.Base(r.Path) == reportFile || r.Class == Plain && r.Via == DHCP4 {
+		if r.Reply == "done" && path.Base(r.Path) == reportFile || r.Class == Plain && (r.Via == DHCP4 || r.Via == DHCP6 && slices.ContainsFunc(d.reqs[:i], func(q Request) bool { return isScript(&q) })) {
 			return true
 		}
 		if r.firmware() || r.Class == IPXE {
@@ -372,14 +401,17 @@ func (d *diagnosis) back(r *Request) {
 
 // afterIPXE judges an iPXE that was told where its script is.
 func (d *diagnosis) afterIPXE() bool {
-	r := d.last(func(r *Request) bool { return r.Class == IPXE && (r.Reply == "ack" || r.Reply == "offer") })
+	r := d.last(func(r *Request) bool { return r.Class == IPXE && (r.acked() || r.offered()) })
 	if r == nil {
 		return false
+	}
+	if other := d.last(func(q *Request) bool { return q.Class == IPXE && q.acked() && q.Via != r.Via }); other != nil && r.offered() {
+		r = other // it asks in both families and goes on in one
 	}
 	if d.tls() {
 		return true
 	}
-	if r.Reply == "offer" {
+	if r.offered() {
 		if d.quiet() > answerTime {
 			d.noRequest(r)
 		}
@@ -430,6 +462,7 @@ func (d *diagnosis) afterLoader() bool {
 	file := path.Base(r.Path)
 	other := d.last(func(q *Request) bool { return q.Reply == "not found" && q.At.After(r.At) })
 	uefi := d.Host == nil || d.Host.Platform.UEFI()
+	six := d.last(func(q *Request) bool { return q.firmware() && q.acked() })
 	switch {
 	case r.short():
 		if d.quiet() > nextTime {
@@ -449,6 +482,9 @@ func (d *diagnosis) afterLoader() bool {
 			"use UEFI HTTP boot for it, or full mode here")
 	case strings.HasPrefix(file, "shim"):
 		d.say(FoundShimLost, r.At, d.name()+" read shim and did not go on to GRUB", "its screen says why; a shim whose certificate was revoked (SBAT, dbx) says \"Security Violation\": take a newer shim-signed")
+	case six != nil && six.Via == DHCP6:
+		d.say(FoundLoaderDead, r.At, fmt.Sprintf("%s read %s whole by IPv6, and it was not heard of since", d.name(), file),
+			"iPXE asks for DHCPv6 only where a router advertisement says managed or other: has this link one (rdisc6), or ra = \"managed\" on the network (docs/ipv6.md)? If it has, Secure Boot refuses what is not signed (docs/secure-boot.md), or a driver hangs")
 	case uefi:
 		d.say(FoundLoaderDead, r.At, fmt.Sprintf("%s read %s whole, and it was not heard of since", d.name(), file),
 			"Secure Boot refuses what is not signed (\"Access Denied\", \"Security Violation\" on its screen): install shim-signed and grub-efi-*-signed here, loader = \"shim\" or \"auto\" (docs/secure-boot.md); else a driver of that iPXE hangs: snponly in place of ipxe, or the other way round")
@@ -461,7 +497,7 @@ func (d *diagnosis) afterLoader() bool {
 
 // afterAck judges a machine that took its address, or a proxy's answer.
 func (d *diagnosis) afterAck() bool {
-	r := d.last(func(r *Request) bool { return r.firmware() && (r.Reply == "ack" || r.Via == Proxy4) })
+	r := d.last(func(r *Request) bool { return r.firmware() && (r.acked() || r.Via == Proxy4) })
 	if r == nil {
 		return false
 	}
@@ -512,7 +548,7 @@ func (d *diagnosis) afterOffer() bool {
 			"a machine that moved from another network asks once more and gets a new one; if it repeats, two servers give addresses here")
 		return true
 	}
-	r := d.last(func(r *Request) bool { return r.Reply == "offer" })
+	r := d.last((*Request).offered)
 	if r == nil {
 		return false
 	}
@@ -528,26 +564,34 @@ func clauseOf(why, rule string) string {
 }
 
 func (d *diagnosis) noRequest(r *Request) {
-	n := d.times(func(q *Request) bool { return q.Reply == "offer" && q.Class == r.Class })
-	text := fmt.Sprintf("%s was sent an OFFER %s and no REQUEST came in %s", d.name(), often(n), answerTime)
-	if q := d.last(func(q *Request) bool { return q.Step == Selecting && q.Reply == "ignore" }); q != nil || d.Rival != "" {
-		said := text + ": another DHCP server may have answered first, " + d.Rival + " was noticed there"
+	n := d.times(func(q *Request) bool { return q.offered() && q.Class == r.Class })
+	offer, port, instead := "an OFFER", 68, "or let it give the addresses: mode = \"proxy\" (docs/dhcp.md)"
+	if r.Via == DHCP6 {
+		offer, port, instead = "an ADVERTISE", 546, "or leave the addresses to it: mode6 = \"off\" (DHCPv6 has no proxy)"
+	}
+	text := fmt.Sprintf("%s was sent %s %s and no REQUEST came in %s", d.name(), offer, often(n), answerTime)
+	rival := d.Rival
+	if r.Via == DHCP6 {
+		rival = "" // noticed over IPv4
+	}
+	if q := d.last(func(q *Request) bool { return q.Step == Selecting && q.Reply == "ignore" }); q != nil || rival != "" {
+		said := text + ": another DHCP server may have answered first, " + rival + " was noticed there"
 		if q != nil {
 			said = text + ": it chose another DHCP server"
-			if _, who, ok := strings.Cut(q.Why, "the client chose server "); ok {
+			if _, who, ok := strings.Cut(q.Why, "the client chose server "); ok { // of DHCPv6 there is but a DUID
 				said += " (" + firstClause(who) + ")"
 			}
 		}
 		d.say(FoundOtherServer, r.At, said,
-			"two servers on one network: stop the other one there, or let it give the addresses: mode = \"proxy\" (docs/dhcp.md)")
+			"two servers on one network: stop the other one there, "+instead)
 		return
 	}
 	if strings.Contains(r.Why, "by port 4011") {
 		d.say(FoundNoProxy, r.At, d.name()+" was told to ask on UDP port 4011 and did not", "a firewall between lets 67 through and not 4011; pxe = \"direct\" on the network does without")
 		return
 	}
-	remedy := "it may not have heard it: a switch port that learns for half a minute after link-up (spanning tree: portfast), a relay agent that does not pass replies on, or a firewall on UDP 68; muster host capture " + d.MAC.String() + " shows what was sent"
-	if d.Network != nil && d.Network.Mode == Proxy {
+	remedy := fmt.Sprintf("it may not have heard it: a switch port that learns for half a minute after link-up (spanning tree: portfast), a relay agent that does not pass replies on, or a firewall on UDP %d; muster host capture %s shows what was sent", port, d.MAC)
+	if d.Network != nil && d.Network.Mode == Proxy && r.Via != DHCP6 {
 		remedy = "beside another DHCP server it takes that one's address first: is there one, and does it have addresses left? muster host capture " + d.MAC.String() + " shows what was sent"
 	}
 	d.say(FoundNoRequest, r.At, text, remedy)
@@ -565,11 +609,11 @@ func often(n int) string {
 
 // afterDiscover judges a machine that was not answered at all.
 func (d *diagnosis) afterDiscover() bool {
-	r := d.last(func(r *Request) bool { return r.Via == DHCP4 && r.Reply == "ignore" })
+	r := d.last((*Request).unserved)
 	if r == nil || d.quiet() <= answerTime {
 		return false
 	}
-	if r.Step == Selecting {
+	if r.Step == Selecting && r.Reply == "ignore" {
 		d.noRequest(r)
 		return true
 	}
@@ -582,7 +626,7 @@ func (d *diagnosis) afterDiscover() bool {
 	if why == "" {
 		why = r.Why
 	}
-	d.say(FoundNoAddress, r.At, fmt.Sprintf("%s asked for an address %s and got none: %s", d.name(), often(d.times(func(q *Request) bool { return q.Reply == "ignore" })), why),
+	d.say(FoundNoAddress, r.At, fmt.Sprintf("%s asked for an address %s and got none: %s", d.name(), often(d.times((*Request).unserved)), why),
 		"muster lease list shows who has them; a longer range, shorter leases, or a reservation (muster host set "+d.name()+" --address) mend it")
 	return true
 }

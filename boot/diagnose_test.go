@@ -55,6 +55,7 @@ func TestGoodBootsHaveNoFinding(t *testing.T) {
 		"then complete",
 		"network lab eth0 full 10.77.0.1/16 10.77.1.0-10.77.20.0",
 		"network beside eth1 proxy 10.78.0.1/16",
+		"network6 six eth2 full fd77::1/64 fd77::1000-fd77::1fff",
 		"loader x64-uefi snponly.efi", "loader bios undionly.kpxe", "loader arm64-uefi ipxe-arm64.efi",
 		"template linux arch=x64-uefi,bios,arm64-uefi mac=52:54:* auto_approve",
 		"template debian install arch=x64-uefi,bios,arm64-uefi priority=-1",
@@ -112,7 +113,37 @@ func TestGoodBootsHaveNoFinding(t *testing.T) {
 			play(fmt.Sprintf("host web%d approved mac=%s template=debian", n, mac))
 			play(fmt.Sprintf("order install web%d", n))
 		}
-		if n%3 == 0 { // beside another server
+		iface := "eth0"
+		if n%5 == 4 { // by IPv6: edk2 asks twice over, and so does the system
+			iface = "eth2"
+			six := "iface=eth2 duid=0004aa mac=" + mac
+			addrOf := func(ia string) string {
+				out := strings.Join(play(fmt.Sprintf("> dhcp6 solicit %s ia=%s", six, ia)), " ")
+				_, a, _ := strings.Cut(out, "ia "+ia[:2]+" ")
+				a, _, _ = strings.Cut(a, " ")
+				return a
+			}
+			own := addrOf("a1")
+			look("its stack")
+			step("dhcp6 request %s ia=a1=%s server=ours", six, own)
+			pxe := fmt.Sprintf("class=%s arch=%s", kind.class, kind.arch)
+			addr = addrOf("b2 " + pxe)
+			look("offered")
+			step("dhcp6 request %s ia=b2=%s %s server=ours", six, addr, pxe)
+			play(fmt.Sprintf("> dhcp6 release %s ia=a1=%s server=ours", six, own))
+			look("released")
+			step("%s boot/$token/%s iface=eth2 from=%s", kind.via, kind.loader, addr)
+			addr = addrOf("c3 ipxe " + pxe)
+			step("dhcp6 request ipxe %s ia=c3=%s %s server=ours", six, addr, pxe)
+			step("http boot/$token/boot.ipxe iface=eth2 from=%s", addr)
+			step("http boot/$token/boot.ipxe asked iface=eth2 from=%s mac=%s platform=%s", addr, mac, kind.platform)
+			step("http boot/$token/vmlinuz iface=eth2 from=%s", addr)
+			if install {
+				step("http boot/$token/initrd.gz iface=eth2 from=%s", addr)
+			}
+			play(fmt.Sprintf("> dhcp6 solicit %s ia=d4", six))
+		} else if n%3 == 0 { // beside another server
+			iface = "eth1"
 			addr = fmt.Sprintf("10.78.%d.%d", 1+n/250, 1+n%250)
 			for range 1 + r.IntN(2) {
 				step("dhcp4 discover iface=eth1 %s", dhcp)
@@ -152,7 +183,7 @@ func TestGoodBootsHaveNoFinding(t *testing.T) {
 		if install {
 			stage = "installed"
 		}
-		play(fmt.Sprintf("> http boot/$token/report iface=%s from=%s stage=%s", map[bool]string{true: "eth1", false: "eth0"}[n%3 == 0], addr, stage))
+		play(fmt.Sprintf("> http boot/$token/report iface=%s from=%s stage=%s", iface, addr, stage))
 		play("wait 3h")
 		look("afterwards")
 		if len(said) > 0 {
