@@ -484,7 +484,7 @@ func (d *diagnosis) afterLoader() bool {
 		d.say(FoundShimLost, r.At, d.name()+" read shim and did not go on to GRUB", "its screen says why; a shim whose certificate was revoked (SBAT, dbx) says \"Security Violation\": take a newer shim-signed")
 	case six != nil && six.Via == DHCP6:
 		d.say(FoundLoaderDead, r.At, fmt.Sprintf("%s read %s whole by IPv6, and it was not heard of since", d.name(), file),
-			"iPXE asks for DHCPv6 only where a router advertisement says managed or other: has this link one (rdisc6), or ra = \"managed\" on the network (docs/ipv6.md)? If it has, Secure Boot refuses what is not signed (docs/secure-boot.md), or a driver hangs")
+			"iPXE asks for DHCPv6 only where a router advertisement says managed or other: has this link one (rdisc6), or ra = \"managed\" on the network (docs/configuration.md)? If it has, Secure Boot refuses what is not signed (docs/secure-boot.md), or a driver hangs")
 	case uefi:
 		d.say(FoundLoaderDead, r.At, fmt.Sprintf("%s read %s whole, and it was not heard of since", d.name(), file),
 			"Secure Boot refuses what is not signed (\"Access Denied\", \"Security Violation\" on its screen): install shim-signed and grub-efi-*-signed here, loader = \"shim\" or \"auto\" (docs/secure-boot.md); else a driver of that iPXE hangs: snponly in place of ipxe, or the other way round")
