@@ -20,6 +20,11 @@ var (
 	tftp   = netip.MustParseAddrPort("10.77.0.1:69")
 )
 
+var (
+	client6 = netip.MustParseAddrPort("[fe80::5054:ff:fe00:1]:546")
+	server6 = netip.MustParseAddrPort("[ff02::1:2]:547")
+)
+
 func mac(n int) boot.MAC { return boot.MAC{2, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)} }
 
 func newRing() *Ring {
@@ -58,10 +63,15 @@ func TestComesBack(t *testing.T) {
 			t.Errorf("packet %d of %d bytes came back as %v > %v, %d bytes of %d at %s", i, n, p.From, p.To, len(p.Data), p.Full, p.At)
 		}
 	}
+	r.Packet(boot.Packet{MAC: mac(2), From: netip.MustParseAddrPort("[fe80::5054:ff:fe00:1%eth0]:546"), To: server6})
+	r.Packet(boot.Packet{MAC: mac(2), From: netip.MustParseAddrPort("[::ffff:10.77.0.100]:68"), To: server})
+	if six := r.Of(mac(2)); len(six) != 2 || six[0].From != client6 || six[0].To != server6 || six[1].From != client {
+		t.Errorf("by IPv6 %+v", six)
+	}
 	if p := got[len(sizes)]; p.Full != 516 || len(p.Data) != 4 {
 		t.Errorf("a header came back with %d bytes of %d", len(p.Data), p.Full)
 	}
-	if s := r.Stats(); s.Added != uint64(len(sizes)+1) || s.Cut != 2 || s.Pushed+s.Evicted+s.Odd != 0 {
+	if s := r.Stats(); s.Added != uint64(len(sizes)+3) || s.Cut != 2 || s.Pushed+s.Evicted+s.Odd != 0 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -194,9 +204,13 @@ func TestPcap(t *testing.T) {
 	// Data whose sum comes out as zero must not say "no checksum".
 	zero := Packet{From: client, To: server, Data: []byte{0, 0}, Full: 2}
 	d := datagram(zero)
-	binary.BigEndian.PutUint16(zero.Data, binary.BigEndian.Uint16(d[ipLen+6:]))
+	binary.BigEndian.PutUint16(zero.Data, binary.BigEndian.Uint16(d[ip4Len+6:]))
 	r.Packet(boot.Packet{MAC: mac(1), From: client, To: server, Data: zero.Data})
 	r.Packet(boot.Packet{MAC: mac(1), From: tftp, To: tid, Data: []byte{0, 3, 0, 1}, Full: 516})
+	for i, n := range []int{0, 1, 301} {
+		r.Packet(boot.Packet{MAC: mac(1), From: client6, To: server6, Data: pattern(i, n)})
+	}
+	r.Packet(boot.Packet{MAC: mac(1), From: client6, To: server6, Data: []byte{0, 3, 0, 1}, Full: 516})
 	ps := r.Of(mac(1))
 	var f bytes.Buffer
 	if err := Write(&f, ps); err != nil {
@@ -224,14 +238,21 @@ func TestPcap(t *testing.T) {
 		sec, frac, kept, full := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:]), int(binary.BigEndian.Uint32(b[8:])), int(binary.BigEndian.Uint32(b[12:]))
 		ip := b[16 : 16+kept]
 		b = b[16+kept:]
-		if int64(sec) != p.At.Unix() || int(frac) != p.At.Nanosecond() || kept != 28+len(p.Data) || full != 28+p.Full || int(binary.BigEndian.Uint16(ip[2:])) != full || int(binary.BigEndian.Uint16(ip[24:])) != 8+p.Full {
-			t.Errorf("packet %d: %d.%09d, %d of %d bytes; %x", i, sec, frac, kept, full, ip[:28])
+		headers, addrs, length := 28, ip[12:20], int(binary.BigEndian.Uint16(ip[2:]))
+		if p.From.Addr().Is6() {
+			headers, addrs, length = 48, ip[8:40], 40+int(binary.BigEndian.Uint16(ip[4:]))
+			if got := fmt.Sprintf("%x", ip[:4]); got != "60000000" || ip[6] != 17 || ip[7] == 0 {
+				t.Errorf("packet %d: IPv6 header %x", i, ip[:8])
+			}
+		} else if sum(ip[:20]) != 0xffff || ip[0] != 0x45 || ip[9] != 17 {
+			t.Errorf("packet %d: IPv4 header %x", i, ip[:20])
 		}
-		if sum(ip[:20]) != 0xffff {
-			t.Errorf("packet %d: IP checksum", i)
+		udp := ip[headers-8:]
+		if int64(sec) != p.At.Unix() || int(frac) != p.At.Nanosecond() || kept != headers+len(p.Data) || full != headers+p.Full || length != full || int(binary.BigEndian.Uint16(udp[4:])) != 8+p.Full {
+			t.Errorf("packet %d: %d.%09d, %d of %d bytes; %x", i, sec, frac, kept, full, ip[:headers])
 		}
-		pseudo := slices.Concat(ip[12:20], []byte{0, 17}, ip[24:26], ip[20:])
-		check := binary.BigEndian.Uint16(ip[26:])
+		pseudo := slices.Concat(addrs, []byte{0, 17}, udp[4:6], udp)
+		check := binary.BigEndian.Uint16(udp[6:])
 		if whole := kept == full; whole && (check == 0 || sum(pseudo) != 0xffff) || !whole && check != 0 {
 			t.Errorf("packet %d: UDP checksum %#x", i, check)
 		}

@@ -13,7 +13,8 @@ import (
 const (
 	magic   = 0xa1b23c4d // times in nanoseconds
 	linkRaw = 101        // LINKTYPE_RAW: begins with IP
-	ipLen   = 20
+	ip4Len  = 20
+	ip6Len  = 40
 	udpLen  = 8
 	udp     = 17
 )
@@ -52,27 +53,51 @@ func Count(file []byte) (n int) {
 // datagram is a packet with its headers. What is not there cannot be summed: a
 // packet that was cut says that it has no UDP checksum (RFC 768).
 func datagram(p Packet) []byte {
-	b := make([]byte, ipLen+udpLen, ipLen+udpLen+len(p.Data))
-	from, to := p.From.Addr().As4(), p.To.Addr().As4()
-	full := min(ipLen+udpLen+p.Full, 0xffff)
-	b[0], b[8], b[9] = 0x45, 64, udp
-	binary.BigEndian.PutUint16(b[2:], uint16(full))
-	copy(b[12:], from[:])
-	copy(b[16:], to[:])
-	binary.BigEndian.PutUint16(b[10:], checksum(b[:ipLen], 0))
-	u := b[ipLen:]
-	binary.BigEndian.PutUint16(u[0:], p.From.Port())
-	binary.BigEndian.PutUint16(u[2:], p.To.Port())
-	binary.BigEndian.PutUint16(u[4:], uint16(full-ipLen))
+	full := min(udpLen+p.Full, 0xffff-ip4Len)
+	header := header4
+	if p.From.Addr().Is6() {
+		header = header6
+	}
+	b, addrs := header(p, full)
+	at := len(b)
+	b = binary.BigEndian.AppendUint16(b, p.From.Port())
+	b = binary.BigEndian.AppendUint16(b, p.To.Port())
+	b = binary.BigEndian.AppendUint16(b, uint16(full))
+	b = append(b, 0, 0)
 	b = append(b, p.Data...)
 	if len(p.Data) == p.Full {
-		sum := checksum(b[12:], uint32(udp)+uint32(udpLen+len(p.Data)))
+		sum := checksum(b[addrs:], uint32(udp)+uint32(udpLen+len(p.Data))) // the pseudo-header, and from there on
 		if sum == 0 {
 			sum = 0xffff
 		}
-		binary.BigEndian.PutUint16(b[ipLen+6:], sum)
+		binary.BigEndian.PutUint16(b[at+6:], sum)
 	}
 	return b
+}
+
+// header4 is RFC 791's header, and where its addresses are: at its end.
+func header4(p Packet, payload int) ([]byte, int) {
+	const addrs = ip4Len - 2*4
+	b := make([]byte, ip4Len, ip4Len+udpLen+len(p.Data))
+	from, to := p.From.Addr().As4(), p.To.Addr().As4()
+	b[0], b[8], b[9] = 0x45, 64, udp
+	binary.BigEndian.PutUint16(b[2:], uint16(ip4Len+payload))
+	copy(b[addrs:], from[:])
+	copy(b[addrs+4:], to[:])
+	binary.BigEndian.PutUint16(b[10:], checksum(b, 0))
+	return b, addrs
+}
+
+// header6 is RFC 8200's.
+func header6(p Packet, payload int) ([]byte, int) {
+	const addrs = ip6Len - 2*16
+	b := make([]byte, ip6Len, ip6Len+udpLen+len(p.Data))
+	from, to := p.From.Addr().As16(), p.To.Addr().As16()
+	b[0], b[6], b[7] = 0x60, udp, 64
+	binary.BigEndian.PutUint16(b[4:], uint16(payload))
+	copy(b[addrs:], from[:])
+	copy(b[addrs+16:], to[:])
+	return b, addrs
 }
 
 // checksum is RFC 1071's.

@@ -28,7 +28,12 @@ const (
 
 // head is in front of each packet: sequence, time, addresses and ports, length
 // kept and length there was.
-const head = 8 + 8 + 6 + 6 + 2 + 2
+const (
+	headFrom = 8 + 8
+	headTo   = headFrom + 18
+	headKept = headTo + 18
+	head     = headKept + 2 + 2
+)
 
 // Kinds of packet. A Raspberry Pi asks for fifty files that are not there: that
 // must not push its address out.
@@ -62,7 +67,7 @@ type Stats struct {
 	Cut     uint64 // longer than what is kept of one
 	Pushed  uint64 // by newer ones of the same machine
 	Evicted uint64 // with their machine
-	Odd     uint64 // of no machine, or not IPv4
+	Odd     uint64 // of no machine, or of two families
 }
 
 type machine struct {
@@ -94,7 +99,7 @@ func (r *Ring) Packet(p boot.Packet) {
 	data := p.Data[:min(len(p.Data), maxPacket)]
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !p.MAC.Usable() || !p.From.Addr().Is4() || !p.To.Addr().Is4() {
+	if !p.MAC.Usable() || !p.From.IsValid() || !p.To.IsValid() || p.From.Addr().Unmap().Is4() != p.To.Addr().Unmap().Is4() {
 		r.stats.Odd++
 		return
 	}
@@ -112,29 +117,30 @@ func (r *Ring) Packet(p boot.Packet) {
 	r.seq++
 	binary.BigEndian.PutUint64(h[0:], r.seq)
 	binary.BigEndian.PutUint64(h[8:], uint64(at))
-	putAddr(h[16:], p.From)
-	putAddr(h[22:], p.To)
-	binary.BigEndian.PutUint16(h[28:], uint16(len(data)))
-	binary.BigEndian.PutUint16(h[30:], uint16(min(full, 0xffff)))
+	putAddr(h[headFrom:], p.From)
+	putAddr(h[headTo:], p.To)
+	binary.BigEndian.PutUint16(h[headKept:], uint16(len(data)))
+	binary.BigEndian.PutUint16(h[headKept+2:], uint16(min(full, 0xffff)))
 	q.first[(q.head+q.n)%perQueue] = r.store(h[:], data)
 	q.n++
 	q.bytes += len(data)
 }
 
 func putAddr(b []byte, a netip.AddrPort) {
-	ip := a.Addr().As4()
+	ip := a.Addr().As16()
 	copy(b, ip[:])
-	binary.BigEndian.PutUint16(b[4:], a.Port())
+	binary.BigEndian.PutUint16(b[16:], a.Port())
 }
 
 func getAddr(b []byte) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), binary.BigEndian.Uint16(b[4:]))
+	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(b)).Unmap(), binary.BigEndian.Uint16(b[16:]))
 }
 
 // kindOf tells by the ports.
 func kindOf(p boot.Packet) int {
 	for _, port := range []uint16{p.From.Port(), p.To.Port()} {
-		if port == 67 || port == 68 || port == 4011 {
+		switch port {
+		case 67, 68, 4011, 546, 547:
 			return dhcp
 		}
 	}
@@ -263,7 +269,7 @@ func (r *Ring) store(h, data []byte) uint32 {
 
 func (r *Ring) header(c uint32) (h []byte, kept, full int) {
 	h = r.chunk(c)[:head]
-	return h, int(binary.BigEndian.Uint16(h[28:])), int(binary.BigEndian.Uint16(h[30:]))
+	return h, int(binary.BigEndian.Uint16(h[headKept:])), int(binary.BigEndian.Uint16(h[headKept+2:]))
 }
 
 // Packet is one that was kept.
@@ -300,7 +306,7 @@ func (r *Ring) Of(macs ...boot.MAC) []Packet {
 
 func (r *Ring) read(c uint32) Packet {
 	h, kept, full := r.header(c)
-	p := Packet{seq: binary.BigEndian.Uint64(h), At: time.Unix(0, int64(binary.BigEndian.Uint64(h[8:]))).UTC(), From: getAddr(h[16:]), To: getAddr(h[22:]), Full: full}
+	p := Packet{seq: binary.BigEndian.Uint64(h), At: time.Unix(0, int64(binary.BigEndian.Uint64(h[8:]))).UTC(), From: getAddr(h[headFrom:]), To: getAddr(h[headTo:]), Full: full}
 	b := r.chunk(c)[head:]
 	p.Data = make([]byte, 0, kept)
 	for {
