@@ -118,13 +118,16 @@ func (r *Request) firmware() bool {
 // begins reports the question that opens a conversation, of either family.
 func (r *Request) begins() bool { return r.Step == Discover || r.Step == Solicit }
 
-// addressed reports an answer with an address in it; one of DHCPv6 may have none.
-func (r *Request) addressed() bool {
+// Address is the first one that the answer gave or offered; an answer of DHCPv6
+// may have none.
+func (r *Request) Address() netip.Addr {
 	first, _, _ := strings.Cut(r.Got, ",")
 	first, _, _ = strings.Cut(first, " ")
-	_, err := netip.ParseAddr(first)
-	return err == nil
+	a, _ := netip.ParseAddr(first)
+	return a
 }
+
+func (r *Request) addressed() bool { return r.Address().IsValid() }
 
 func (r *Request) offered() bool {
 	return r.Reply == "offer" || r.Reply == "advertise" && r.addressed()

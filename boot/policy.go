@@ -177,6 +177,11 @@ func (e *Enroll) shared(m MAC) bool {
 // nobody's relay finds nothing.
 func (p *Policy) Find(l Link) *Network { return networkFor(p.Networks, l) }
 
+// Hears reports a link with a network of ours, of either family.
+func (p *Policy) Hears(l Link) bool {
+	return p.Find(l) != nil || networkFor(p.Networks6, l) != nil
+}
+
 func networkFor(networks []Network, l Link) *Network {
 	if l.Relay.IsValid() && !l.Relay.IsUnspecified() {
 		at := l.Subnet

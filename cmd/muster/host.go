@@ -63,8 +63,10 @@ func (a *app) hostListCmd() *cobra.Command {
 				if len(h.MACs) > 1 {
 					mac += fmt.Sprintf(" +%d", len(h.MACs)-1)
 				}
-				if !addr.IsValid() {
-					addr = h.Address
+				for _, a := range []netip.Addr{h.Lease6, h.Address, h.Address6} {
+					if !addr.IsValid() {
+						addr = a
+					}
 				}
 				rows = append(rows, []string{h.Name, string(h.State), mac, addrText(addr), string(h.Platform), h.Template, h.Stage, ago(h.LastSeen)})
 			}
@@ -117,7 +119,9 @@ func (a *app) showHost(d admin.HostDetail) {
 	field("platform", string(d.Platform))
 	field("network", d.Network)
 	field("address", addrText(d.Lease))
+	field("address", addrText(d.Lease6))
 	field("reserved", addrText(d.Address))
+	field("reserved", addrText(d.Address6))
 	field("bound to", d.BoundPort)
 	if d.Port != d.BoundPort {
 		field("on port", d.Port)

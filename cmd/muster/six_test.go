@@ -4,7 +4,9 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +66,20 @@ func TestBootSix(t *testing.T) {
 			d := r.reported(r.boot(g))
 			t.Logf("from power-on to report: %s", time.Since(start).Round(time.Second/10))
 			inOrder(t, timeline(d), c.want)
+			if !netip.MustParsePrefix("fd77::/64").Contains(d.Lease6) || d.Lease.IsValid() {
+				t.Errorf("its addresses are %q and %q", d.Lease6, d.Lease)
+			}
+			kept := filepath.Join(t.TempDir(), "kept.pcap")
+			r.muster("host", "capture", guestName, "-o", kept)
+			if bad := fields(t, kept, `udp.checksum.status == "Bad" or _ws.malformed or not (dhcpv6 or tftp or dhcp)`, "frame.number", "_ws.col.info"); len(bad) > 0 {
+				t.Errorf("tshark finds fault with %q", bad)
+			}
+			types := strings.Join(fields(t, kept, "dhcpv6", "dhcpv6.msgtype"), " ")
+			for _, want := range []string{"1 2 ", "3 7"} { // Solicit and Advertise, Request and Reply
+				if !strings.Contains(types, want) {
+					t.Errorf("DHCPv6 messages %s, want %s among them", types, want)
+				}
+			}
 			if d.Name != guestName || d.State != boot.Approved || d.Platform != c.platform || d.Boots != 1 || d.UUID.String() != guestUUID {
 				t.Errorf("host is %s, %s, %s, boots %d, UUID %s", d.Name, d.State, d.Platform, d.Boots, d.UUID)
 			}

@@ -73,6 +73,7 @@ type HostView struct {
 	boot.Host
 	LastSeen time.Time  `json:"last_seen,omitzero"`
 	Lease    netip.Addr `json:"lease,omitzero"`
+	Lease6   netip.Addr `json:"lease6,omitzero"` // the latest that it was given
 }
 
 // HostDetail is everything known of one host.

@@ -408,6 +408,22 @@ func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
 			}
 		}
 	}
+	if len(s.Engine.Policy().Networks6) == 0 {
+		return v, nil
+	}
+	// Those of DHCPv6 are held by DUIDs and associations, of which a host has many.
+	for _, r := range slices.Backward(s.Engine.Log.Of(h)) {
+		if a := r.Address(); r.Via == boot.DHCP6 && r.Reply == "reply" && a.IsValid() {
+			l, err := tx.Lease(r.Network, a)
+			if err != nil {
+				return v, err
+			}
+			if l.Active(s.Engine.Now()) && l.Host == h.ID {
+				v.Lease6 = a
+				break
+			}
+		}
+	}
 	return v, nil
 }
 
