@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/musterboot/muster/boot"
@@ -68,24 +69,29 @@ type Sockets struct {
 	TCP net.Listener
 }
 
-// Listen opens a port for UDP and TCP. network is the one that failed.
+// Listen opens a port for UDP and TCP, of both families where addr names none.
+// network is the one that failed.
 func Listen(ctx context.Context, addr string) (s *Sockets, network string, err error) {
-	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
+	lc := net.ListenConfig{Control: func(network, _ string, rc syscall.RawConn) error {
+		level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
+		if network == "udp6" {
+			level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO // it tells of IPv4 too
+		}
 		var serr error
 		if err := rc.Control(func(fd uintptr) {
 			// Before it is bound: what is queued without it never tells its interface.
-			serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+			serr = unix.SetsockoptInt(int(fd), level, option, 1)
 			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
 		}); err != nil {
 			return err
 		}
 		return serr
 	}}
-	u, err := lc.ListenPacket(ctx, "udp4", addr)
+	u, err := lc.ListenPacket(ctx, "udp", addr)
 	if err != nil {
 		return nil, "udp", err
 	}
-	t, err := new(net.ListenConfig).Listen(ctx, "tcp4", addr)
+	t, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		u.Close()
 		return nil, "tcp", err
@@ -134,10 +140,13 @@ func (s *Server) Overflow() uint64 {
 // datagrams is the one reader of UDP: while it is busy the socket's buffer fills,
 // and what does not fit costs next to nothing.
 func (s *Server) datagrams(ctx context.Context, c *net.UDPConn) error {
-	p := ipv4.NewPacketConn(c)
+	p, v4 := batches(ipv6.NewPacketConn(c)), addrOf(c.LocalAddr()).Addr().Is4()
+	if v4 {
+		p = ipv4.NewPacketConn(c)
+	}
 	msgs := make([]ipv4.Message, batch)
 	for i := range msgs {
-		msgs[i].Buffers, msgs[i].OOB = [][]byte{make([]byte, datagram)}, ipv4.NewControlMessage(ipv4.FlagInterface|ipv4.FlagDst)
+		msgs[i].Buffers, msgs[i].OOB = [][]byte{make([]byte, datagram)}, ipv6.NewControlMessage(ipv6.FlagInterface|ipv6.FlagDst)
 	}
 	var names links
 	failures := 0
@@ -157,24 +166,43 @@ func (s *Server) datagrams(ctx context.Context, c *net.UDPConn) error {
 		crowd := false
 		for i := range msgs[:n] {
 			m := &msgs[i]
-			from, ok := m.Addr.(*net.UDPAddr)
-			var cm ipv4.ControlMessage
-			if !ok || cm.Parse(m.OOB[:m.NN]) != nil {
+			from := addrOf(m.Addr)
+			to, index := sentTo(m.OOB[:m.NN], v4)
+			if !from.IsValid() {
 				continue
 			}
-			to, _ := netip.AddrFromSlice(cm.Dst.To4())
 			if !to.IsValid() || to.IsMulticast() || to == everybody {
 				s.Stats.Received.Add(1)
 				s.Stats.Strangers.Add(1) // a line to everybody is meant for nobody
 				continue
 			}
-			ap := from.AddrPort()
-			crowd = s.line(ctx, m.Buffers[0][:m.N], 0, netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), boot.Link{Interface: names.name(cm.IfIndex, time.Now()), Local: to}) == tooMany || crowd
+			crowd = s.line(ctx, m.Buffers[0][:m.N], 0, from, boot.Link{Interface: names.name(index, time.Now()), Local: to}) == tooMany || crowd
 		}
 		if crowd {
 			pause(ctx)
 		}
 	}
+}
+
+// batches is what ipv4.PacketConn and ipv6.PacketConn have alike.
+type batches interface {
+	ReadBatch(ms []ipv4.Message, flags int) (int, error)
+}
+
+// sentTo is where a datagram went, and by which interface it came.
+func sentTo(oob []byte, v4 bool) (to netip.Addr, index int) {
+	var dst net.IP
+	if v4 {
+		var cm ipv4.ControlMessage
+		_ = cm.Parse(oob)
+		dst, index = cm.Dst, cm.IfIndex
+	} else {
+		var cm ipv6.ControlMessage
+		_ = cm.Parse(oob)
+		dst, index = cm.Dst, cm.IfIndex
+	}
+	to, _ = netip.AddrFromSlice(dst)
+	return to.Unmap(), index
 }
 
 var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
@@ -330,11 +358,12 @@ func (s *Server) stream(ctx context.Context, c net.Conn, from netip.AddrPort) {
 }
 
 func addrOf(a net.Addr) netip.AddrPort {
-	if t, ok := a.(*net.TCPAddr); ok {
-		ap := t.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	t, ok := a.(interface{ AddrPort() netip.AddrPort }) // UDP's and TCP's
+	if !ok {
+		return netip.AddrPort{}
 	}
-	return netip.AddrPort{}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
 func pause(ctx context.Context) {

@@ -34,7 +34,7 @@ func (a *asked) Next(_ context.Context, in boot.Sighting) (boot.Decision, error)
 	if in.Line.Text == "panic" {
 		panic("here")
 	}
-	if in.Source.Addr().As4()[3]%2 == 0 {
+	if in.Source.Addr().As16()[15]%2 == 0 {
 		return boot.Decision{Reply: boot.Ignore{}}, nil
 	}
 	return boot.Decision{Reply: boot.Done{}}, nil
@@ -45,16 +45,22 @@ func (a *asked) Done(context.Context, boot.Sighting, boot.Decision, boot.Outcome
 // start serves on a port of its own.
 func start(t *testing.T) (*Server, *asked, string) {
 	t.Helper()
+	return startOn(t, "127.0.0.1")
+}
+
+// startOn serves on an address, or on all of both families.
+func startOn(t *testing.T, host string) (*Server, *asked, string) {
+	t.Helper()
 	a := &asked{lines: make(chan boot.Sighting, 64)}
 	s := NewServer(a, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	ctx, cancel := context.WithCancel(context.Background())
 	var k *Sockets
 	for range 20 { // a free UDP port may be a taken TCP port
-		u, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		u, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		addr := u.LocalAddr().String()
+		addr := net.JoinHostPort(host, fmt.Sprint(u.LocalAddr().(*net.UDPAddr).Port))
 		u.Close()
 		if k, _, err = Listen(ctx, addr); err == nil {
 			break
@@ -81,7 +87,7 @@ func start(t *testing.T) (*Server, *asked, string) {
 func dial(t *testing.T, network, from, to string) net.Conn {
 	t.Helper()
 	d := net.Dialer{}
-	if ip := net.ParseIP(from); network == "udp4" {
+	if ip := net.ParseIP(from); strings.HasPrefix(network, "udp") {
 		d.LocalAddr = &net.UDPAddr{IP: ip}
 	} else {
 		d.LocalAddr = &net.TCPAddr{IP: ip}
@@ -111,6 +117,28 @@ func closed(t *testing.T, c net.Conn) {
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "timeout") {
 		t.Errorf("the connection is open: %v", err)
+	}
+}
+
+// TestBothFamilies: one port takes lines of IPv4 and of IPv6, and says of each
+// where it went; it is nobody's business which of the two a socket is.
+func TestBothFamilies(t *testing.T) {
+	if l, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skip("no IPv6 on this machine: ", err)
+	} else {
+		l.Close()
+	}
+	_, a, addr := startOn(t, "")
+	_, port, _ := net.SplitHostPort(addr)
+	for _, c := range []struct{ network, from, to string }{
+		{"udp4", "127.0.0.11", "127.0.0.1"}, {"udp6", "::1", "::1"}, {"tcp4", "127.0.0.13", "127.0.0.1"}, {"tcp6", "::1", "::1"},
+	} {
+		fmt.Fprint(dial(t, c.network, c.from, net.JoinHostPort(c.to, port)), "<13>sh: by "+c.network+"\n")
+		in := a.next(t)
+		if in.Line.Text != "by "+c.network || in.Source.Addr() != netip.MustParseAddr(c.from) || in.Link.Local != netip.MustParseAddr(c.to) ||
+			c.network[0] == 'u' && in.Link.Interface != "lo" {
+			t.Errorf("%s: %+v %+v", c.network, in, in.Line)
+		}
 	}
 }
 
