@@ -264,7 +264,7 @@ func (e *Engine) decide(ctx context.Context, p *Policy, in Sighting) (d Decision
 		}
 		if len(d.Skip) > 0 {
 			// Memory thought these free and the store knows better.
-			if news := e.mem.skip(d.Skip, in.At); news && d.Hold == nil && d.Writes.Empty() {
+			if news := e.mem.skip(d.Skip, in.At); news && d.Hold == nil && len(d.Holds) == 0 && d.Writes.Empty() {
 				continue
 			}
 		}
@@ -345,14 +345,20 @@ func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(Sighting) (De
 	p := e.policy.Load()
 	var failed error
 	err := e.store.Update(ctx, func(tx Tx) error {
+		mine := map[Spot]bool{}
 		failed = fn(func(in Sighting) (d Decision, err error) {
 			for range attempts {
 				if d, err = Decide(e.view(tx, in.At), p, in); err != nil {
 					return d, err
 				}
-				if len(d.Skip) == 0 || !e.mem.skip(d.Skip, in.At) || d.Hold != nil || !d.Writes.Empty() {
+				// What is taken in this rehearsal only stays where it is.
+				d.Skip = slices.DeleteFunc(d.Skip, func(x Spot) bool { return mine[x] })
+				if len(d.Skip) == 0 || !e.mem.skip(d.Skip, in.At) || d.Hold != nil || len(d.Holds) > 0 || !d.Writes.Empty() {
 					break
 				}
+			}
+			for _, l := range d.Writes.Leases {
+				mine[Spot{l.Network, l.Addr}] = true
 			}
 			return d, apply(tx, &d.Writes)
 		})

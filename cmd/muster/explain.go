@@ -28,7 +28,7 @@ func (a *app) explainCmd() *cobra.Command {
 	var packets bool
 	c := &cobra.Command{
 		Use: "explain [HOST]", Short: "Say what a machine would get at each step, and by which rules",
-		Example: "  muster explain web1\n  muster explain --mac 52:54:00:aa:bb:99 --arch x64-uefi --network lab\n  muster explain --mac 52:54:00:aa:bb:99 --arch bios --relay 10.20.0.1 --switch-port leaf3:Ethernet12\n  muster explain --mac 52:54:00:aa:bb:99 --vendor-class onie_vendor:x86_64-acme_sw1-r0 --packets",
+		Example: "  muster explain web1\n  muster explain --mac 52:54:00:aa:bb:99 --arch x64-uefi --network lab\n  muster explain --mac 52:54:00:aa:bb:99 --arch bios --relay 10.20.0.1 --switch-port leaf3:Ethernet12\n  muster explain --mac 52:54:00:aa:bb:99 --arch x64-uefi-http --ipv6\n  muster explain --mac 52:54:00:aa:bb:99 --vendor-class onie_vendor:x86_64-acme_sw1-r0 --packets",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("explain wants one host, or --mac")
@@ -108,8 +108,9 @@ func (a *app) explainCmd() *cobra.Command {
 	fl.StringVar(&q.VendorClass, "vendor-class", "", "option 60, in place of what --arch sends")
 	fl.StringVar(&q.UserClass, "user-class", "", "option 77")
 	fl.BoolVar(&q.SecureBoot, "secure-boot", false, "its firmware runs signed loaders only; known of a host that was seen")
+	fl.BoolVar(&q.IPv6, "ipv6", false, "it asks by DHCPv6; taken for granted where the network has nothing else")
 	fl.BoolVar(&packets, "packets", false, "print the DHCP replies byte for byte")
-	fl.StringVar(&relay, "relay", "", "relay agent (giaddr) it asks through")
+	fl.StringVar(&relay, "relay", "", "relay agent (giaddr, or link-address of IPv6) it asks through")
 	return c
 }
 
@@ -166,6 +167,7 @@ func (d *daemon) shown(ctx context.Context, w walked) admin.ExplainStep {
 type walk struct {
 	policy *boot.Policy
 	net    *boot.Network
+	six    bool // by DHCPv6
 	now    time.Time
 	q      admin.ExplainRequest
 	arch   boot.Arch
@@ -231,13 +233,21 @@ func (w *walk) describe(tx boot.ReadTx) error {
 			return boot.OrderError("%s has no HTTP boot of its own", q.Platform)
 		}
 	}
-	w.net = network(w.policy, q.Network)
+	w.six = q.IPv6 || q.Relay.Is6()
+	networks, find := w.policy.Networks, w.policy.Find
+	if w.net = network(networks, q.Network); w.six || w.net == nil && !q.Relay.IsValid() {
+		networks, find = w.policy.Networks6, w.policy.Find6
+		w.net = network(networks, q.Network)
+		w.six = w.six || w.net != nil
+	}
 	if q.Relay.IsValid() && q.Network == "" {
-		if w.net = w.policy.Find(boot.Link{Relay: q.Relay, Subnet: q.Relay}); w.net == nil {
+		if w.net = find(boot.Link{Relay: q.Relay, Subnet: q.Relay}); w.net == nil {
 			return boot.OrderError("no network serves relay %s: its address must be in the network's subnet and in its list of relays", q.Relay)
 		}
 	}
 	switch {
+	case w.net == nil && w.six && network(w.policy.Networks, q.Network) != nil:
+		return boot.OrderError("no IPv6 on network %s: subnet6 turns it on", network(w.policy.Networks, q.Network).Name)
 	case w.net == nil && q.Network != "":
 		return boot.OrderError("no network is called %s", q.Network)
 	case w.net == nil:
@@ -253,6 +263,52 @@ func (w *walk) step(name string, in boot.Sighting) (boot.Decision, error) {
 		w.steps = append(w.steps, walked{admin.ExplainStep{Step: name, Reply: boot.Verb(dec.Reply), Gets: gets(dec), Why: dec.Why}, dec})
 	}
 	return dec, err
+}
+
+// send6 is send for DHCPv6.
+func (w *walk) send6(name string, ask dhcpd.Query6) (dec boot.Decision, err error) {
+	duid, err := hex.DecodeString(w.policy.DUID)
+	if err != nil {
+		return dec, err
+	}
+	meta := dhcpd.Meta{At: w.now, Interface: w.net.Interface, Source: ask.Source()} // to the group of all servers
+	if ask.Link.IsValid() {
+		meta.Source, meta.Local = netip.AddrPortFrom(ask.Link, 547), w.net.Server
+	}
+	_, reply, to, err := dhcpd.Dry6(ask.Packet(), meta, duid, func(in boot.Sighting) (boot.Decision, error) {
+		dec, err = w.step(name, in)
+		return dec, err
+	})
+	if err != nil {
+		return dec, err
+	}
+	s := &w.steps[len(w.steps)-1]
+	s.Class = dec.Kind
+	if reply != nil {
+		s.Way, s.Packet, s.Fields = fmt.Sprintf("%s to %s, %d bytes", to.How, to.Addr, len(reply)), reply, dhcpd.Describe6(reply)
+	}
+	return dec, nil
+}
+
+func (w *walk) dhcp6(what string, fw boot.Firmware) (boot.Decision, error) {
+	q := &w.q
+	ask := dhcpd.Query6{MAC: q.MAC, UUID: q.UUID, Arch: fw.Arch, VendorClass: fw.VendorClass, UserClass: fw.UserClass, Link: q.Relay, Port: q.Port, IAID: 1}
+	if fw.IPXE {
+		ask.IAID = 2 // it has an association of its own
+	}
+	dec, err := w.send6(what+" SOLICIT", ask)
+	if err != nil {
+		return dec, err
+	}
+	addr, _ := granted(dec)
+	if a, ok := dec.Reply.(boot.Answer6); !ok || !a.Advertise || !addr.IsValid() {
+		return dec, nil
+	}
+	ask.Addr = addr
+	if ask.Server, err = hex.DecodeString(w.policy.DUID); err != nil {
+		return dec, err
+	}
+	return w.send6(what+" REQUEST", ask)
 }
 
 // send has a packet go through the same parser and builder as one from the wire.
@@ -276,6 +332,9 @@ func (w *walk) send(name string, ask dhcpd.Query) (dec boot.Decision, err error)
 func (w *walk) dhcp(what string, fw boot.Firmware) (boot.Decision, error) {
 	q := &w.q
 	ask := dhcpd.Query{MAC: q.MAC, UUID: q.UUID, Arch: fw.Arch, VendorClass: fw.VendorClass, UserClass: fw.UserClass, Relay: q.Relay, Port: q.Port}
+	if w.six {
+		return w.dhcp6(what, fw)
+	}
 	dec, err := w.send(what+" DISCOVER", ask)
 	if err != nil {
 		return dec, err
@@ -290,8 +349,11 @@ func (w *walk) dhcp(what string, fw boot.Firmware) (boot.Decision, error) {
 
 func (w *walk) fetch(what, target string, query boot.Query) (boot.Decision, error) {
 	via, path := boot.TFTP, target
-	if u, err := url.Parse(target); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
-		via, path = boot.HTTP, strings.TrimPrefix(u.Path, "/")
+	if u, err := url.Parse(target); err == nil && u.Host != "" {
+		path = strings.TrimPrefix(u.Path, "/")
+		if u.Scheme != "tftp" {
+			via = boot.HTTP
+		}
 	}
 	in := boot.Sighting{Via: via, Step: boot.Fetch, Source: w.src, Link: boot.Link{Local: w.net.Server}, Want: boot.Want{Path: path, Query: query},
 		Firmware: boot.Firmware{Arch: boot.ArchNone}}
@@ -365,7 +427,7 @@ func (w *walk) grub() (goesOn bool, err error) {
 	if err != nil || !ok {
 		return false, err
 	}
-	base := strings.TrimPrefix(x.Ref.Machine.GRUBBase, "(tftp,"+x.Ref.Machine.Server+")/")
+	_, base, _ := strings.Cut(x.Ref.Machine.GRUBBase, ")/")
 	name := "open.cfg"
 	if w.q.SecureBoot {
 		name = "locked.cfg"
@@ -407,10 +469,10 @@ func (w *walk) pi() error {
 	return nil
 }
 
-func network(p *boot.Policy, name string) *boot.Network {
-	for i := range p.Networks {
-		if name == "" || p.Networks[i].Name == name {
-			return &p.Networks[i]
+func network(networks []boot.Network, name string) *boot.Network {
+	for i := range networks {
+		if name == "" || networks[i].Name == name {
+			return &networks[i]
 		}
 	}
 	return nil
@@ -424,6 +486,15 @@ func granted(d boot.Decision) (netip.Addr, *boot.BootInfo) {
 		g, info = x.Grant, x.Boot
 	case boot.Ack:
 		g, info = x.Grant, x.Boot
+	case boot.Answer6:
+		info = x.Boot
+		for _, ia := range x.IAs {
+			for _, l := range ia.Leases {
+				if l.Valid > 0 {
+					return l.Prefix.Addr(), info
+				}
+			}
+		}
 	}
 	if g == nil {
 		return netip.Addr{}, info

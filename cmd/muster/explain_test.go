@@ -60,6 +60,17 @@ func drawWorld(t *rapid.T, now time.Time) (*boot.Engine, boot.Store) {
 		n.Ranges = []boot.Range{{From: netip.MustParseAddr("10.77.0.100"), To: netip.MustParseAddr(pick("to", "10.77.0.100", "10.77.0.120"))}}
 	}
 	p.Networks = []boot.Network{n}
+	if yes("IPv6") {
+		six := n
+		six.Mode, six.Server, six.Subnet, six.Ranges, six.BINL = boot.Mode(pick("mode6", "full", "full", "reservations", "off")), netip.MustParseAddr("fd77::1"), netip.MustParsePrefix("fd77::/64"), nil, false
+		if six.Mode == boot.Full {
+			six.Ranges = []boot.Range{{From: netip.MustParseAddr("fd77::100"), To: netip.MustParseAddr("fd77::" + pick("to6", "100", "120"))}}
+		}
+		p.Networks6, p.DUID = []boot.Network{six}, "000401020304050607080910111213141516"
+		if yes("IPv6 alone") {
+			p.Networks = nil
+		}
+	}
 	if err := e.SetPolicy(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +108,9 @@ func drawWorld(t *rapid.T, now time.Time) (*boot.Engine, boot.Store) {
 		}
 		if yes("with template") {
 			h.Template = fmt.Sprint("t", i)
+		}
+		if yes("reserved6") {
+			h.Address6 = netip.MustParseAddr("fd77::" + fmt.Sprint(50+i))
 		}
 		if yes("reserved") {
 			h.Address = netip.AddrFrom4([4]byte{10, 77, 0, byte(50 + i)})
@@ -143,7 +157,7 @@ func contents(t *rapid.T, st boot.Store) string {
 }
 
 func TestExplainIsWhatIsServed(t *testing.T) {
-	steps, scripts, files, refused := 0, 0, 0, 0
+	steps, scripts, files, refused, six := 0, 0, 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 		e, st := drawWorld(t, now)
@@ -159,6 +173,7 @@ func TestExplainIsWhatIsServed(t *testing.T) {
 			q.Serial = "1000000012345678"
 		}
 		q.HTTP = q.Platform.UEFI() && rapid.Bool().Draw(t, "by HTTP")
+		q.IPv6 = len(e.Policy().Networks6) > 0 && rapid.Bool().Draw(t, "by IPv6")
 		w := walk{policy: e.Policy(), now: now, q: q}
 		if err := e.View(t.Context(), w.describe); err != nil {
 			t.Fatal(err)
@@ -197,14 +212,16 @@ func TestExplainIsWhatIsServed(t *testing.T) {
 				files++
 			case boot.Refuse:
 				refused++
+			case boot.Answer6:
+				six++
 			}
 			if !reflect.DeepEqual(a.ExplainStep, b.ExplainStep) || !reflect.DeepEqual(a.dec.Reply, b.dec.Reply) {
 				t.Fatalf("step %d:\nexplained %+v\n          %+v\nserved    %+v\n          %+v", i, a.ExplainStep, a.dec.Reply, b.ExplainStep, b.dec.Reply)
 			}
 		}
 	})
-	t.Logf("%d steps: %d scripts, %d files, %d refusals", steps, scripts, files, refused)
-	if scripts == 0 || files == 0 || refused == 0 {
+	t.Logf("%d steps: %d scripts, %d files, %d refusals, %d by DHCPv6", steps, scripts, files, refused, six)
+	if scripts == 0 || files == 0 || refused == 0 || six == 0 {
 		t.Error("none of one kind: the worlds are too poor to show anything")
 	}
 }

@@ -221,7 +221,7 @@ func (d *daemon) watchAddresses(ctx context.Context) error {
 }
 
 func (d *daemon) checkAddresses(ctx context.Context, name string, cs []boot.Check) error {
-	n := network(d.engine.Policy(), name)
+	n := network(d.engine.Policy().Networks, name)
 	if n == nil || !n.Server.IsValid() {
 		return nil
 	}

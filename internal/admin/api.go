@@ -168,6 +168,7 @@ type ExplainRequest struct {
 	Network    string        `json:"network,omitempty"`
 	Relay      netip.Addr    `json:"relay,omitzero"`
 	SecureBoot bool          `json:"secure_boot,omitempty"`
+	IPv6       bool          `json:"ipv6,omitempty"` // by DHCPv6
 	// Port is the switch port that the relay tells: remote-id:circuit-id.
 	Port        string     `json:"switch_port,omitempty"`
 	VendorClass string     `json:"vendor_class,omitempty"` // in place of the platform's
