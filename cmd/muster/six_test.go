@@ -30,25 +30,31 @@ func sixRig(t *testing.T) *rig {
 	return r
 }
 
-// TestBootSix: power-on to report with no IPv4 on the wire.
+// TestBootSix: power-on to report with no IPv4 on the wire, or with one that
+// nobody answers.
 func TestBootSix(t *testing.T) {
+	fromTFTP := []string{
+		"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "host.approved", "tftp LOADER",
+		"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}
+	fromHTTP := []string{
+		"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "http LOADER",
+		"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}
 	for _, c := range []struct {
+		name     string
 		fw       nettest.Firmware
 		platform boot.Platform
+		https    bool
+		dual     bool
 		want     []string
 	}{
-		{nettest.UEFI, boot.X64UEFI, []string{
-			"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "host.approved", "tftp snponly.efi",
-			"dhcp6 solicit advertise", "dhcp6 request reply", "http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
-		{nettest.UEFIHTTP, boot.X64UEFI, []string{
-			"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "http snponly.efi",
-			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
-		{nettest.ARM64, boot.ARM64UEFI, []string{
-			"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "tftp ipxe-arm64.efi",
-			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
+		{"uefi", nettest.UEFI, boot.X64UEFI, false, false, fromTFTP},
+		{"uefi-http", nettest.UEFIHTTP, boot.X64UEFI, false, false, fromHTTP},
+		{"uefi-https", nettest.UEFIHTTP, boot.X64UEFI, true, false, fromHTTP},
+		{"arm64", nettest.ARM64, boot.ARM64UEFI, false, false, fromTFTP},
+		{"after IPv4", nettest.UEFI, boot.X64UEFI, false, true, fromTFTP},
 	} {
-		t.Run(c.fw.String(), func(t *testing.T) {
-			if c.fw != nettest.UEFI && os.Getenv("MUSTER_LONG") == "" {
+		t.Run(c.name, func(t *testing.T) {
+			if c.name != "uefi" && os.Getenv("MUSTER_LONG") == "" {
 				t.Skip("one firmware by IPv6 is enough for every run: MUSTER_LONG=1")
 			}
 			r := sixRig(t)
@@ -57,15 +63,31 @@ func TestBootSix(t *testing.T) {
 				loader = "ipxe-arm64.efi"
 			}
 			r.debian13Loaders(loader)
-			r.serveConfig(sixNetwork)
+			config := sixNetwork
+			if c.https {
+				config += "https=true\n[https]\nfirmware_tls=true\n"
+			}
+			r.serveConfig(config)
 			kernel, initrd, cmdline := r.kernelFor(c.fw)
 			r.pushLinux("linux", fmt.Sprintf("auto_approve = true\n[match]\narch = [%q]\n", c.platform), kernel, initrd, cmdline+" muster.ipv6")
 			g := guest(c.fw)
-			g.IPv6 = true
+			g.IPv6, g.DualStack = true, c.dual
+			if c.https {
+				g.CACerts = filepath.Join(t.TempDir(), "cacerts.esl")
+				r.muster("ca", "export", "--esl", g.CACerts)
+			}
 			start := time.Now()
-			d := r.reported(r.boot(g))
+			vm := r.boot(g)
+			d := r.reported(vm)
 			t.Logf("from power-on to report: %s", time.Since(start).Round(time.Second/10))
-			inOrder(t, timeline(d), c.want)
+			var want []string
+			for _, w := range c.want {
+				want = append(want, strings.ReplaceAll(w, "LOADER", loader))
+			}
+			inOrder(t, timeline(d), want)
+			if c.https && !strings.Contains(vm.Console(), "URI: https://[fd77::1]/") {
+				t.Errorf("it did not boot over HTTPS:\n%s", vm.Console())
+			}
 			if !netip.MustParsePrefix("fd77::/64").Contains(d.Lease6) || d.Lease.IsValid() {
 				t.Errorf("its addresses are %q and %q", d.Lease6, d.Lease)
 			}

@@ -78,6 +78,7 @@ type Guest struct {
 	Secure    bool     // UEFI with Secure Boot on and Microsoft's keys
 	Debian13  bool     // x64 UEFI of Debian 13; install.sh's part is ovmf-13
 	IPv6      bool     // UEFI that boots by IPv6 and not by IPv4
+	DualStack bool     // UEFI that tries IPv4 first and then IPv6
 	CACerts   string   // EFI signature list of the CAs that its HTTPS trusts
 	Console   string   // file for the console's output; default in the lab's Dir
 	ExtraArgs []string // more arguments for QEMU
@@ -202,7 +203,7 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 			"-drive", "if=pflash,unit=1,format=raw,file="+vars)
 		// One way to boot only: each of the others would cost time first.
 		http := g.Firmware == UEFIHTTP || g.Firmware == ARM64HTTP
-		for family, wanted := range map[string]bool{"IPv4": !g.IPv6, "IPv6": g.IPv6} {
+		for family, wanted := range map[string]bool{"IPv4": !g.IPv6 || g.DualStack, "IPv6": g.IPv6 || g.DualStack} {
 			if !wanted || http {
 				args = append(args, "-fw_cfg", "name=opt/org.tianocore/"+family+"PXESupport,string=no")
 			}
