@@ -32,6 +32,9 @@ func (t *turn) address6() (bool, error) {
 		for _, ia := range in.Want.IAs {
 			t.d.Drops = append(t.d.Drops, t.holder6(ia))
 		}
+		if in.Step == Selecting { // not Renew: the server that we were, before we lost our DUID, is no rival
+			t.notice(t.net.Name+" DHCPv6", RivalServer, "another DHCPv6 server answers on network %s: a machine chose it (DUID %s); two servers give addresses there, turn one off or set mode6 = \"off\"", t.net.Name, in.Want.ServerID)
+		}
 		return t.ignore("the client chose another server")
 	}
 	a := Answer6{Options: t.options6(), Preference: 255}
