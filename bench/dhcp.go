@@ -1,5 +1,6 @@
 // dhcp.go: leases with perfdhcp, the load generator of the Kea project: how
-// many a second, at what latency, and at what processor time and memory.
+// many a second, at what latency, and at what processor time and memory. What
+// DHCPv6 does otherwise is in dhcp6.go.
 
 package main
 
@@ -26,13 +27,34 @@ const (
 	longDelay = "1000000" // µs for the last exchanges to end
 )
 
+// protocol is what perfdhcp and the tables call things in DHCPv4 and in DHCPv6.
+type protocol struct {
+	flag, to                   string // of perfdhcp: the version, and whom it asks
+	ask, offer, request, reply string // message types
+	client                     func(*bench) (plain, error)
+	listen                     func(*bench) (responder, func(), error)
+}
+
+// plain is one client at a time, of this program's own.
+type plain interface {
+	awake(context.Context, *process) (time.Duration, error)
+	next(n int) (took []float64, err error)
+	close()
+}
+
+var dhcp4 = protocol{
+	flag: "-4", to: serverAddr, ask: "DISCOVER", offer: "OFFER", request: "REQUEST", reply: "ACK",
+	client: func(b *bench) (plain, error) { return b.wire(warmers) },
+	listen: (*bench).parrot4,
+}
+
 func (b *bench) dhcp(ctx context.Context) (ts []*table, err error) {
 	restore, err := roomForClients()
 	if err != nil {
 		return nil, err
 	}
 	defer restore()
-	most, err := b.ceiling(ctx)
+	most, err := b.ceiling(ctx, dhcp4)
 	if err != nil {
 		return nil, fmt.Errorf("perfdhcp alone: %w", err)
 	}
@@ -63,28 +85,35 @@ func (b *bench) dhcpTable(ctx context.Context, pool pool, most float64) (*table,
 	t.note("perfdhcp, one thread, full DISCOVER-OFFER-REQUEST-ACK exchanges, one per new client. The pool has %s addresses, %s of them leased at the start%s, so %s are free. perfdhcp always sets giaddr, here to its own on-link address, so all three answer by unicast to it.", thousands(pool.size), thousands(pool.leased), evenly, thousands(pool.size-pool.leased))
 	t.note("Every run has a new server on fresh state%s; it serves %d exchanges of a plain client first.", kept, warmUp)
 	t.note("Muster and dnsmasq sync each lease to disk before its ACK; Kea writes its lease file without fsync. Muster's request log is on, as it ships; Kea and dnsmasq have theirs turned off, dnsmasq its ping before an offer too.%s", b.limitsNote())
+	keep := 0.0
+	if pool.leased > 0 {
+		keep = fewAdded
+	}
+	return t, b.exchanges(ctx, t, servers, dhcp4, keep, most)
+}
+
+// exchanges fills a table with what perfdhcp sees of each server. One stays for
+// the next run until keep leases were added.
+func (b *bench) exchanges(ctx context.Context, t *table, servers []program, v protocol, keep, most float64) error {
 	t.note("Highest rate: offered exchanges a second with at most 0.05 %% lost, by bisection; a rate is given up when two runs fail, or one by more than a tenth. Most leases: the best of several offers above that rate, counted while perfdhcp sends.")
 	t.note("Latency at 100/s: a dash where more than 0.05 %% was lost. Memory: resident set of the process.")
-	t.note("Sockets that set no receive buffer, perfdhcp's among them, have 4 MiB here (net.core.rmem_default), for all three servers: with the usual 208 KiB perfdhcp loses answers that reached it.")
+	t.note("Sockets that set no receive buffer, perfdhcp's among them, have 4 MiB here (net.core.rmem_default), for all servers: with the usual 208 KiB perfdhcp loses answers that reached it.")
 	t.note("Clients run on the same processors as the server. perfdhcp itself did %s exchanges a second without loss with a responder that only fills in the reply: no rate without loss can be above that.", thousands(int(most)))
 	length, slow, offers := 3*time.Second, 10*time.Second, []float64{1.25, 1.5, 2, 3}
 	if b.short {
 		length, slow, offers = time.Second, 2*time.Second, []float64{1.5, 3}
 	}
-	err := b.each(ctx, servers, func(_ int, p program) error {
-		g := &target{b: b, p: p}
-		if pool.leased > 0 {
-			g.keep = fewAdded
-		}
+	return b.each(ctx, servers, func(_ int, p program) error {
+		g := &target{b: b, p: p, v: v, keep: keep}
 		defer g.stop()
 		low, err := g.load(ctx, 100, slow, "-W", longDelay, "-x", "t")
 		if err != nil {
 			return err
 		}
-		t.add("start to the first OFFER", "ms", p, ms(g.start))
+		t.add("start to the first "+v.offer, "ms", p, ms(g.start))
 		if low.served() {
-			t.delays("DISCOVER to OFFER at 100/s", p, low.offer)
-			t.delays("REQUEST to ACK at 100/s", p, low.ack)
+			t.delays(v.ask+" to "+v.offer+" at 100/s", p, low.offer)
+			t.delays(v.request+" to "+v.reply+" at 100/s", p, low.ack)
 		}
 		t.add("lost at 100/s", "%", p, 100*(1-low.acked/low.sent))
 		best, err := g.highest(ctx, length)
@@ -106,7 +135,6 @@ func (b *bench) dhcpTable(ctx context.Context, pool pool, most float64) (*table,
 		t.add("memory after the run at the highest rate", "MB", p, best.memory)
 		return nil
 	})
-	return t, err
 }
 
 // clientBuffer is the receive buffer that perfdhcp gets: it sets none, and with
@@ -195,9 +223,10 @@ func (l load) rate() float64 { return l.acked / l.length.Seconds() }
 type target struct {
 	b     *bench
 	p     program
+	v     protocol
 	keep  float64 // it stays for the next run until this many leases were added
 	s     *process
-	w     *wire
+	w     plain
 	start time.Duration // until it answered
 	added float64
 }
@@ -220,7 +249,7 @@ func (g *target) load(ctx context.Context, rate int, length time.Duration, more 
 		g.stop()
 	}
 	if g.s == nil {
-		if g.w, err = g.b.wire(warmers); err != nil {
+		if g.w, err = g.v.client(g.b); err != nil {
 			return l, err
 		}
 		if g.s, err = g.b.launch(ctx, g.p); err != nil {
@@ -239,7 +268,7 @@ func (g *target) load(ctx context.Context, rate int, length time.Duration, more 
 		return l, fmt.Errorf("before the run: %w", err)
 	}
 	before := g.s.cpu()
-	l, err = g.b.offer(ctx, rate, length, more...)
+	l, err = g.b.offer(ctx, g.v, rate, length, more...)
 	l.cpu, l.memory = g.s.cpu()-before, g.s.memory()
 	g.added += warmUp + l.acked
 	if g.b.verbose {
@@ -250,7 +279,7 @@ func (g *target) load(ctx context.Context, rate int, length time.Duration, more 
 
 // offer runs perfdhcp. With -W it waits for late answers; without, what has
 // come when it stops sending counts.
-func (b *bench) offer(ctx context.Context, rate int, length time.Duration, more ...string) (l load, err error) {
+func (b *bench) offer(ctx context.Context, v protocol, rate int, length time.Duration, more ...string) (l load, err error) {
 	// No client asks twice, not even in another run. perfdhcp counts in whole seconds.
 	l.length = max(time.Second, min(length, clients*time.Second/time.Duration(rate)).Truncate(time.Second))
 	ctx, cancel := context.WithTimeout(ctx, l.length+20*time.Second)
@@ -259,10 +288,10 @@ func (b *bench) offer(ctx context.Context, rate int, length time.Duration, more 
 	// processors its second one takes more from the server than it gives.
 	b.runs++
 	base := fmt.Sprintf("mac=00:0c:%02x:%02x:00:00", byte(b.runs>>8), byte(b.runs))
-	args := []string{"-4", "-g", "single", "-l", "eth0", "-b", base, "-r", strconv.Itoa(rate), "-R", strconv.Itoa(clients), "-p", strconv.Itoa(int(l.length.Seconds()))}
-	out, err := b.client.Run(ctx, "perfdhcp", append(append(args, more...), serverAddr)...)
+	args := []string{v.flag, "-g", "single", "-l", "eth0", "-b", base, "-r", strconv.Itoa(rate), "-R", strconv.Itoa(clients), "-p", strconv.Itoa(int(l.length.Seconds()))}
+	out, err := b.client.Run(ctx, "perfdhcp", append(append(args, more...), v.to)...)
 	l.wanted = float64(rate) * l.length.Seconds()
-	first, second, found := strings.Cut(out, "Statistics for: REQUEST-ACK")
+	first, second, found := strings.Cut(out, "Statistics for: "+v.request+"-"+v.reply)
 	if !found {
 		return l, fmt.Errorf("perfdhcp said nothing of use: %w: %s", err, out)
 	}
@@ -270,7 +299,7 @@ func (b *bench) offer(ctx context.Context, rate int, length time.Duration, more 
 	if l.sent == 0 {
 		return l, fmt.Errorf("perfdhcp sent nothing: %s", out)
 	}
-	offers, acks, _ := strings.Cut(second, "Timestamps for packets: REQUEST-ACK")
+	offers, acks, _ := strings.Cut(second, "Timestamps for packets: "+v.request+"-"+v.reply)
 	l.offer, l.ack = delays(offers), delays(acks)
 	return l, nil
 }
@@ -304,19 +333,19 @@ func delays(s string) (out []float64) {
 
 // ceiling is what perfdhcp can drive here: the highest rate it completes with
 // a server that has nothing to do.
-func (b *bench) ceiling(ctx context.Context) (most float64, err error) {
-	pc, err := b.server.ListenPacket("udp4", serverAddr+":67")
+func (b *bench) ceiling(ctx context.Context, v protocol) (most float64, err error) {
+	answer, end, err := v.listen(b)
 	if err != nil {
 		return 0, err
 	}
-	defer pc.Close()
-	go parrot(ipv4.NewPacketConn(pc))
+	defer end()
+	go answer()
 	step := 1.2
 	if b.short {
 		step = 1.5
 	}
 	for rate := 10000.0; rate < mostRate; rate *= step {
-		l, err := b.offer(ctx, int(rate), 2*time.Second, "-W", longDelay)
+		l, err := b.offer(ctx, v, int(rate), 2*time.Second, "-W", longDelay)
 		if err != nil {
 			return 0, err
 		}
@@ -330,14 +359,46 @@ func (b *bench) ceiling(ctx context.Context) (most float64, err error) {
 	return most, nil
 }
 
-// parrot answers every DISCOVER and REQUEST with the next address, or the one
-// asked for, until its socket closes.
-func parrot(c *ipv4.PacketConn) {
+// responder answers until its socket closes.
+type responder func()
+
+// batches is a socket of either family.
+type batches interface {
+	ReadBatch([]ipv4.Message, int) (int, error)
+	WriteBatch([]ipv4.Message, int) (int, error)
+}
+
+// parrot4 answers every DISCOVER and REQUEST with the next address, or the one
+// asked for.
+func (b *bench) parrot4() (answer responder, end func(), err error) {
+	pc, err := b.server.ListenPacket("udp4", serverAddr+":67")
+	if err != nil {
+		return nil, nil, err
+	}
+	next := uint32(10<<24 | 65<<16)
+	fill := func(d []byte) []byte {
+		d = d[:max(len(d), dhcpFixed)]
+		kind := byte(offer)
+		if v := option(d, 53); len(v) == 1 && v[0] == request {
+			kind = ack
+			copy(d[16:20], option(d, 50))
+		} else {
+			next++
+			copy(d[16:20], []byte{byte(next >> 24), byte(next >> 16), byte(next >> 8), byte(next)})
+		}
+		d[0] = 2
+		d = append(d[:dhcpFixed], 53, 1, kind, 51, 4, 0, 0, 14, 16, 1, 4, 255, 224, 0, 0, 54, 4)
+		return append(append(d, net.ParseIP(serverAddr).To4()...), 255)
+	}
+	return func() { parrot(ipv4.NewPacketConn(pc), fill) }, func() { pc.Close() }, nil
+}
+
+// parrot sends back what fill makes of each message.
+func parrot(c batches, fill func([]byte) []byte) {
 	msgs := make([]ipv4.Message, 64)
 	for i := range msgs {
 		msgs[i].Buffers = [][]byte{make([]byte, 2048)}
 	}
-	next := uint32(10<<24 | 65<<16)
 	for {
 		for i := range msgs {
 			msgs[i].Buffers[0] = msgs[i].Buffers[0][:2048]
@@ -348,19 +409,7 @@ func parrot(c *ipv4.PacketConn) {
 		}
 		for i := range n {
 			m := &msgs[i]
-			d := m.Buffers[0][:max(m.N, dhcpFixed)]
-			kind := byte(offer)
-			if v := option(d, 53); len(v) == 1 && v[0] == request {
-				kind = ack
-				copy(d[16:20], option(d, 50))
-			} else {
-				next++
-				copy(d[16:20], []byte{byte(next >> 24), byte(next >> 16), byte(next >> 8), byte(next)})
-			}
-			d[0] = 2
-			d = append(d[:dhcpFixed], 53, 1, kind, 51, 4, 0, 0, 14, 16, 1, 4, 255, 224, 0, 0, 54, 4)
-			d = append(append(d, net.ParseIP(serverAddr).To4()...), 255)
-			m.Buffers[0] = d
+			m.Buffers[0] = fill(m.Buffers[0][:m.N])
 			m.N = 0
 		}
 		for sent := 0; sent < n; {

@@ -1,5 +1,5 @@
 // Command bench measures Muster against the servers people use in its place:
-// Kea and dnsmasq for DHCP, tftpd-hpa, atftpd and dnsmasq for TFTP, nginx for
+// Kea and dnsmasq for DHCP, Kea for DHCPv6, tftpd-hpa, atftpd and dnsmasq for TFTP, nginx for
 // HTTP and HTTPS; and alone with many leases and under floods. It prints
 // Markdown tables. docs/bench.md says how to read them.
 //
@@ -26,6 +26,8 @@ import (
 const (
 	serverAddr = "10.80.0.1"
 	clientAddr = "10.80.0.2"
+
+	allParts = "dhcp,dhcp6,size,flood,tftp,http,https,storm"
 )
 
 // bench is one run of this program.
@@ -52,7 +54,7 @@ func main() {
 
 func run() error {
 	var b bench
-	only := flag.String("only", "dhcp,size,flood,tftp,http,https,storm", "parts to measure")
+	only := flag.String("only", allParts, "parts to measure")
 	flag.IntVar(&b.pairs, "pairs", 5, "rounds; in each, every server runs once")
 	flag.IntVar(&b.dnsmasqRounds, "dnsmasq", math.MaxInt, "rounds in which dnsmasq takes part; with many leases each of its starts takes a minute")
 	flag.BoolVar(&b.short, "short", false, "short runs and small files: shows that it works, not how fast it is")
@@ -74,12 +76,12 @@ func run() error {
 		}
 	}
 	parts := map[string]func(context.Context) ([]*table, error){
-		"dhcp": b.dhcp, "size": one(b.size), "flood": b.floods, "tftp": one(b.tftp), "http": one(b.http), "https": one(b.https), "storm": b.storm,
+		"dhcp": b.dhcp, "dhcp6": one(b.dhcp6), "size": one(b.size), "flood": b.floods, "tftp": one(b.tftp), "http": one(b.http), "https": one(b.https), "storm": b.storm,
 	}
 	var names []string
 	for name := range strings.SplitSeq(*only, ",") {
 		if parts[name] == nil {
-			return fmt.Errorf("-only %q: want some of dhcp,size,flood,tftp,http,https,storm", *only)
+			return fmt.Errorf("-only %q: want some of %s", *only, allParts)
 		}
 		names = append(names, name)
 	}

@@ -1,4 +1,4 @@
-// pool.go: the three DHCP servers, with the same addresses to give and, where
+// pool.go: the DHCP servers, with the same addresses to give and, where
 // wanted, the same leases given before they start.
 
 package main
@@ -26,6 +26,7 @@ const (
 	subnet     = "10.64.0.0/11"
 	netmask    = "255.224.0.0"
 	prefixBits = "/11"
+	subnet6    = "fd80::/64"
 	network    = "lab"
 )
 
@@ -33,12 +34,32 @@ const (
 type pool struct {
 	size   int // addresses
 	leased int // of them taken
+	six    bool
 }
 
 func (p pool) addr(i int) netip.Addr {
+	if p.six {
+		b := netip.MustParsePrefix(subnet6).Addr().As16()
+		binary.BigEndian.PutUint32(b[12:], 1<<16+uint32(i))
+		return netip.AddrFrom16(b)
+	}
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], 10<<24|65<<16+1+uint32(i))
 	return netip.AddrFrom4(b)
+}
+
+func (p pool) subnet() string {
+	if p.six {
+		return subnet6
+	}
+	return subnet
+}
+
+func (p pool) port() string {
+	if p.six {
+		return "udp/547"
+	}
+	return "udp/67"
 }
 
 func (p pool) first() string { return p.addr(0).String() }
@@ -81,13 +102,16 @@ func (b *bench) musterServer(name, port string, p pool, lines string, files map[
 		conf := filepath.Join(dir, "muster.toml")
 		data := filepath.Join(dir, "data")
 		loaders := filepath.Join(data, "loaders")
+		six, mode := "", "mode = \"full\"\n" // there is no proxy in DHCPv6: full unless told
+		if p.six {
+			six, mode = "6", ""
+		}
 		err := errors.Join(
 			os.WriteFile(conf, []byte(`[[network]]
 name = "`+network+`"
 interface = "eth0"
-mode = "full"
-subnet = "`+subnet+`"
-range = "`+p.first()+"-"+p.last()+`"
+`+mode+`subnet`+six+` = "`+p.subnet()+`"
+range`+six+` = "`+p.first()+"-"+p.last()+`"
 lease = "1h"
 `+lines), 0o644), os.MkdirAll(loaders, 0o755))
 		for name, from := range files {
@@ -161,17 +185,23 @@ func copySynced(to, from string) error {
 }
 
 func kea(p pool) program {
-	return program{"Kea", "udp/67", func(dir string) ([]string, []string, error) {
+	return program{"Kea", p.port(), func(dir string) ([]string, []string, error) {
 		conf, leases := filepath.Join(dir, "kea.conf"), filepath.Join(dir, "leases.csv")
-		err := os.WriteFile(conf, fmt.Appendf(nil, `{"Dhcp4": {
-	"interfaces-config": {"interfaces": ["eth0"]},
-	"lease-database": {"type": "memfile", "persist": true, "name": "%s"},
+		version, more, on := 4, "", ""
+		if p.six {
+			// Its DUID is kept beside its leases, and what comes without a relay has
+			// no address of the subnet.
+			version, more, on = 6, fmt.Sprintf("\"data-directory\": %q,\n\t", dir), `"interface": "eth0", `
+		}
+		err := os.WriteFile(conf, fmt.Appendf(nil, `{"Dhcp%[1]d": {
+	%[2]s"interfaces-config": {"interfaces": ["eth0"]},
+	"lease-database": {"type": "memfile", "persist": true, "name": "%[3]s"},
 	"multi-threading": {"enable-multi-threading": true},
 	"valid-lifetime": 3600,
-	"subnet4": [{"id": 1, "subnet": "%s", "pools": [{"pool": "%s-%s"}]}],
-	"loggers": [{"name": "kea-dhcp4", "severity": "WARN", "output_options": [{"output": "stderr"}]}]
+	"subnet%[1]d": [{"id": 1, %[4]s"subnet": "%[5]s", "pools": [{"pool": "%[6]s-%[7]s"}]}],
+	"loggers": [{"name": "kea-dhcp%[1]d", "severity": "WARN", "output_options": [{"output": "stderr"}]}]
 }}
-`, leases, subnet, p.first(), p.last()), 0o644)
+`, version, more, leases, on, p.subnet(), p.first(), p.last()), 0o644)
 		ends := time.Now().Add(leaseEnds).Unix()
 		text := []byte("address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n")
 		for m, a := range p.leases() {
@@ -180,7 +210,7 @@ func kea(p pool) program {
 		if p.leased > 0 {
 			err = errors.Join(err, os.WriteFile(leases, text, 0o644))
 		}
-		return []string{"kea-dhcp4", "-c", conf}, []string{"KEA_LOCKFILE_DIR=" + dir, "KEA_PIDFILE_DIR=" + dir}, err
+		return []string{fmt.Sprintf("kea-dhcp%d", version), "-c", conf}, []string{"KEA_LOCKFILE_DIR=" + dir, "KEA_PIDFILE_DIR=" + dir}, err
 	}}
 }
 

@@ -38,7 +38,7 @@ func (b *bench) size(ctx context.Context) (*table, error) {
 		t.add("memory at the first OFFER", "MB", p, idle)
 		t.delays("lone exchange", p, took)
 		t.add("memory after "+thousands(alone)+" lone exchanges", "MB", p, busy)
-		g := &target{b: b, p: p}
+		g := &target{b: b, p: p, v: dhcp4}
 		defer g.stop()
 		best, err := g.highest(ctx, length)
 		if err != nil {

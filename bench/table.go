@@ -211,7 +211,7 @@ func machine(dir string) string {
 	fs := said("findmnt", "-no", "FSTYPE,SOURCE", "-T", dir)
 	s := fmt.Sprintf("Machine: %d cores (%s), Linux %s, %s, data on %s.", runtime.NumCPU(), model, kernel, runtime.Version(), fs)
 	var have []string
-	for _, p := range []string{"kea-dhcp4-server", "dnsmasq-base", "nginx"} {
+	for _, p := range []string{"kea-dhcp4-server", "kea-dhcp6-server", "dnsmasq-base", "nginx"} {
 		if v := said("dpkg-query", "-W", "-f", "${Version}", p); v != "?" {
 			have = append(have, p+" "+v)
 		}

@@ -266,10 +266,22 @@ func (w *wire) lease(m mac) (addr netip.Addr, took time.Duration, err error) {
 	return a.addr, time.Since(start), err
 }
 
-// awake asks until the server answers, less often as time goes by: a server
-// that reads its leases must not find a thousand questions afterwards.
+// awake asks until the server answers.
 func (w *wire) awake(ctx context.Context, s *process) (time.Duration, error) {
 	buf := make([]byte, 2048)
+	return s.awake(ctx, func(wait time.Duration) (bool, error) {
+		m := message{kind: discover, mac: w.family.number(0), xid: rand.Uint32()}
+		if err := w.send(m); err != nil {
+			return false, err
+		}
+		a, ok := w.receive(buf, time.Now().Add(wait))
+		return ok && a.mac == m.mac, nil
+	})
+}
+
+// awake calls ask until it has an answer, less often as time goes by: a server
+// that reads its leases must not find a thousand questions afterwards.
+func (s *process) awake(ctx context.Context, ask func(wait time.Duration) (bool, error)) (time.Duration, error) {
 	for start := time.Now(); time.Since(start) < 5*time.Minute && ctx.Err() == nil; {
 		select {
 		case <-s.done:
@@ -277,12 +289,11 @@ func (w *wire) awake(ctx context.Context, s *process) (time.Duration, error) {
 			return 0, fmt.Errorf("it ended at once: %s", out)
 		default:
 		}
-		m := message{kind: discover, mac: w.family.number(0), xid: rand.Uint32()}
-		if err := w.send(m); err != nil {
+		ok, err := ask(2*time.Millisecond + time.Since(start)/20)
+		if err != nil {
 			return 0, err
 		}
-		a, ok := w.receive(buf, time.Now().Add(2*time.Millisecond+time.Since(start)/20))
-		if ok && a.mac == m.mac {
+		if ok {
 			return time.Since(s.started), nil
 		}
 	}

@@ -34,7 +34,7 @@ fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
 	# unpacked; these are the libraries they want.
-	packages+=(kea-dhcp4-server nginx-light libwrap0 libpcre2-8-0)
+	packages+=(kea-dhcp4-server kea-dhcp6-server nginx-light libwrap0 libpcre2-8-0)
 	parts+=(tftpd)
 fi
 
