@@ -167,19 +167,29 @@ func (w *wire6) next(n int) (took []float64, err error) {
 	return took, nil
 }
 
+// insist asks again where no answer came.
+func (w *wire6) insist(kind byte, m mac, options []byte) (answer []byte, err error) {
+	for try := range tries {
+		if a, err := w.ask(kind, m, options, time.Second<<try); a != nil || err != nil {
+			return a, err
+		}
+	}
+	return nil, errSilence
+}
+
 func (w *wire6) lease(m mac) error {
-	a, err := w.ask(solicit, m, anyIA, time.Second)
+	a, err := w.insist(solicit, m, anyIA)
 	if err != nil {
 		return err
 	}
-	if a == nil || a[0] != advertise {
+	if a[0] != advertise {
 		return errors.New("no ADVERTISE")
 	}
 	take := put6(put6(nil, serverID, option6(a[4:], serverID)), iaNA, option6(a[4:], iaNA))
-	if a, err = w.ask(request6, m, take, time.Second); err != nil {
+	if a, err = w.insist(request6, m, take); err != nil {
 		return err
 	}
-	if a == nil || a[0] != reply6 {
+	if a[0] != reply6 {
 		return errors.New("no REPLY")
 	}
 	if ia := option6(a[4:], iaNA); len(ia) < 12 || option6(ia[12:], iaAddr) == nil {

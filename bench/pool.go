@@ -32,9 +32,9 @@ const (
 
 // pool is what a DHCP server has to give when it starts.
 type pool struct {
-	size   int // addresses
-	leased int // of them taken
-	six    bool
+	size   int  // addresses
+	leased int  // of them taken
+	six    bool // of DHCPv6, which is measured with none taken
 }
 
 func (p pool) addr(i int) netip.Addr {
