@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +26,7 @@ import (
 	"unsafe"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/musterboot/muster/internal/nettest"
@@ -44,10 +46,15 @@ type message struct {
 	from, to netip.AddrPort
 	raw      []byte // the UDP payload
 	*dhcpv4.DHCPv4
+	six *dhcpv6.Message // instead, on a wire of DHCPv6
 }
 
-// word names a message the way RFC 2131 does, a REQUEST by the client's state.
+// word names a message the way RFC 2131 does, a REQUEST by the client's state;
+// one of DHCPv6 by its type alone, which tells the state (RFC 8415 7.3).
 func (m message) word() string {
+	if m.six != nil {
+		return m.six.MessageType.String()
+	}
 	switch typ := m.MessageType(); {
 	case typ != dhcpv4.MessageTypeRequest:
 		return typ.String()
@@ -64,14 +71,28 @@ func (m message) word() string {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
+// mine reports whether it is to or from a client.
+func (m message) mine(mac string) bool {
+	if m.six != nil {
+		return m.src.String() == mac || m.dst.String() == mac
+	}
+	return m.ClientHWAddr.String() == mac
+}
+
 // your is yiaddr, the address a reply gives.
 func (m message) your() netip.Addr {
+	if m.six != nil {
+		return m.your6()
+	}
 	a, _ := netip.AddrFromSlice(m.YourIPAddr.To4())
 	return a
 }
 
 func (m message) String() string {
 	s := fmt.Sprintf("%s %s > %s: %s", m.at.Format("05.000"), m.from, m.to, m.word())
+	if m.six != nil {
+		return s + " " + m.your().String()
+	}
 	if a := m.your(); a.IsValid() && !a.IsUnspecified() {
 		s += " " + a.String()
 	} else if a := m.RequestedIPAddress(); a != nil {
@@ -97,9 +118,9 @@ type wire struct {
 	all []message
 }
 
-// listen opens a packet socket that sees all IPv4 of an interface, also what
-// is for others.
-func listen(t *testing.T, ns *nettest.NS, iface string) (fd, index int) {
+// listen opens a packet socket that sees all of a protocol, such as
+// unix.ETH_P_IP, on an interface, also what is for others.
+func listen(t *testing.T, ns *nettest.NS, iface string, proto uint16) (fd, index int) {
 	t.Helper()
 	must(t, ns.Do(func() error {
 		i, err := net.InterfaceByName(iface)
@@ -107,7 +128,7 @@ func listen(t *testing.T, ns *nettest.NS, iface string) (fd, index int) {
 			return err
 		}
 		index = i.Index
-		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_IP))); err != nil {
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(htons(proto))); err != nil {
 			return err
 		}
 		tv := unix.NsecToTimeval(int64(100 * time.Millisecond)) // to notice the end
@@ -115,7 +136,7 @@ func listen(t *testing.T, ns *nettest.NS, iface string) (fd, index int) {
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
 			unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv),
 			unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}),
-			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: index}),
+			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(proto), Ifindex: index}),
 		)
 	}))
 	return fd, index
@@ -125,7 +146,12 @@ func listen(t *testing.T, ns *nettest.NS, iface string) (fd, index int) {
 // and nothing is kept.
 func watch(t *testing.T, ns *nettest.NS, iface string, each func(message)) *wire {
 	t.Helper()
-	fd, _ := listen(t, ns, iface)
+	return watchFrames(t, ns, iface, unix.ETH_P_IP, parseFrame, each)
+}
+
+func watchFrames(t *testing.T, ns *nettest.NS, iface string, proto uint16, parse func([]byte) (message, bool), each func(message)) *wire {
+	t.Helper()
+	fd, _ := listen(t, ns, iface, proto)
 	w := &wire{}
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -141,7 +167,7 @@ func watch(t *testing.T, ns *nettest.NS, iface string, each func(message)) *wire
 			if err != nil {
 				continue
 			}
-			m, ok := parseFrame(buf[:n])
+			m, ok := parse(buf[:n])
 			if !ok {
 				continue
 			}
@@ -195,7 +221,7 @@ func (w *wire) of(mac string) []message {
 	defer w.mu.Unlock()
 	var out []message
 	for _, m := range w.all {
-		if mac == "" || m.ClientHWAddr.String() == mac {
+		if mac == "" || m.mine(mac) {
 			out = append(out, m)
 		}
 	}
@@ -229,7 +255,7 @@ var nobody = netip.IPv4Unspecified()
 // send puts a client's message on its link.
 func send(t *testing.T, ns *nettest.NS, m *dhcpv4.DHCPv4, from, to netip.Addr) {
 	t.Helper()
-	fd, index := listen(t, ns, "eth0")
+	fd, index := listen(t, ns, "eth0", unix.ETH_P_IP)
 	defer unix.Close(fd)
 	body := m.ToBytes()
 	b := make([]byte, 14+28, 14+28+len(body))
@@ -302,6 +328,9 @@ BOUND|REBOOT|RENEW|REBIND|bound|renew)
 	case $reason in BOUND|REBOOT) arping -q -D -c 2 -w 1 -I $interface $a || exit 1;; esac
 	ip addr replace $a/24 dev $interface
 	for g in ${new_routers:-$router}; do ip route replace default via $g dev $interface; done;;
+BOUND6|RENEW6|REBIND6)
+	ip -6 addr replace $new_ip6_address/128 dev $interface valid_lft $new_max_life preferred_lft $new_preferred_life;;
+RELEASE6|EXPIRE6|STOP6) ip -6 addr flush dev $interface scope global;;
 RELEASE|EXPIRE|STOP|deconfig) ip addr flush dev $interface;;
 PREINIT) ip link set $interface up;;
 esac
@@ -314,7 +343,8 @@ exit 0
 const private = `set -e
 mount --make-rprivate /
 mount --bind "$0/run" /run
-[ ! -d /var/lib/dhcpcd ] || mount --bind "$0/lib" /var/lib/dhcpcd
+mount --bind "$0/lib" /var/lib
+mkdir -p /var/lib/dhcpcd /var/lib/dhcpv6
 mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
 chown -R systemd-network /run/systemd/netif
 mount --bind "$0/etc" /etc/systemd/network
@@ -322,8 +352,8 @@ mount -o remount,ro,bind /sys
 exec "$@"
 `
 
-// peer makes a client of a kind on a switch; start starts it.
-func (r *rig) peer(kind, name string, sw *nettest.Switch) *peer {
+// newPeer makes the host of a client on a switch, and its files.
+func (r *rig) newPeer(kind, name string, sw *nettest.Switch) *peer {
 	r.t.Helper()
 	ns, err := r.lab.Host(name)
 	must(r.t, err)
@@ -332,16 +362,29 @@ func (r *rig) peer(kind, name string, sw *nettest.Switch) *peer {
 	for _, d := range []string{"run", "lib", "etc"} {
 		must(r.t, os.MkdirAll(filepath.Join(p.dir, d), 0o755))
 	}
-	file := func(name, text string, mode os.FileMode) string {
-		f := filepath.Join(p.dir, name)
-		must(r.t, os.WriteFile(f, []byte(text), mode))
-		return f
-	}
+	return p
+}
+
+func (p *peer) file(name, text string, mode os.FileMode) string {
+	p.t.Helper()
+	f := filepath.Join(p.dir, name)
+	must(p.t, os.WriteFile(f, []byte(text), mode))
+	return f
+}
+
+// alone is the command in front of a client that is to have private files.
+func (p *peer) alone() []string { return []string{"unshare", "-m", "sh", "-c", private, p.dir} }
+
+func (p *peer) signal(s syscall.Signal) func() error {
+	return func() error { return p.cmd.Process.Signal(s) }
+}
+
+// peer makes a client of a kind on a switch; start starts it.
+func (r *rig) peer(kind, name string, sw *nettest.Switch) *peer {
+	r.t.Helper()
+	p := r.newPeer(kind, name, sw)
+	file, alone, signal := p.file, p.alone(), p.signal
 	script := file("script", peerScript, 0o755)
-	alone := []string{"unshare", "-m", "sh", "-c", private, p.dir}
-	signal := func(s syscall.Signal) func() error {
-		return func() error { return p.cmd.Process.Signal(s) }
-	}
 	udhcpc := []string{"-f", "-i", "eth0", "-s", script, "-t", "10", "-T", "1", "-A", "2", "-a500"}
 	switch kind {
 	case "dhclient":
@@ -411,10 +454,22 @@ func (p *peer) start(w *wire) {
 // but networkd keep what they know of the lease on disk, so the address goes.
 func (p *peer) cut() {
 	p.t.Helper()
-	p.cmd.Process.Kill()
+	// dhcpcd is several processes, and one that is left would hold the port.
+	p.wait("the processes of "+p.kind+" to end", 10*time.Second, func() error {
+		pids, err := exec.Command("ip", "netns", "pids", p.ns.Name).Output()
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		for f := range strings.FieldsSeq(string(pids)) {
+			if pid, err := strconv.Atoi(f); err == nil {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		return fmt.Errorf("still there: %s", pids)
+	})
 	<-p.done
 	if p.kind != "networkd" {
-		_, err := p.ns.Run(p.ctx, "ip", "addr", "flush", "dev", "eth0")
+		_, err := p.ns.Run(p.ctx, "ip", "addr", "flush", "dev", "eth0", "scope", "global")
 		must(p.t, err)
 	}
 }
@@ -431,7 +486,7 @@ func (p *peer) expect(w *wire, limit time.Duration, words ...string) []message {
 			return fmt.Errorf("so far:%s", story(ms))
 		}
 		last := got[len(got)-1]
-		if last.MessageType() == dhcpv4.MessageTypeAck && last.your() != nobody && !p.has(last.your()) {
+		if w := last.word(); (w == "ACK" && last.your() != nobody || w == "REPLY" && last.your().IsValid()) && !p.has(last.your()) {
 			return fmt.Errorf("%s is not on its interface; so far:%s", last.your(), story(ms))
 		}
 		return nil
@@ -459,7 +514,7 @@ func (p *peer) bound(w *wire, limit time.Duration) (ack message) {
 // has reports whether the client's interface has an address.
 func (p *peer) has(a netip.Addr) bool {
 	p.t.Helper()
-	out, err := p.ns.Run(p.ctx, "ip", "-4", "-o", "addr", "show", "dev", "eth0")
+	out, err := p.ns.Run(p.ctx, "ip", "-o", "addr", "show", "dev", "eth0")
 	must(p.t, err)
 	return strings.Contains(out, " "+a.String()+"/")
 }

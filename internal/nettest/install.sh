@@ -27,9 +27,10 @@ case $level in demo|test|bench) ;; *) die "say which level to install: demo, tes
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
 		udhcpc dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables gcc libc6-dev
-		xorriso openssl)
-	# The relay's package would start it at the next boot; it is only unpacked.
-	parts+=(kernel-arm64 busybox-arm64 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay)
+		xorriso openssl libfl2)
+	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
+	# would start them at the next boot; they are only unpacked.
+	parts+=(kernel-arm64 busybox-arm64 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
@@ -170,6 +171,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	secureboot*) unpack "$tree" shim-signed shim-helpers-$arch-signed grub-efi-$arch-signed ;;
 	di-*) unpack "$tree" debian-installer-12-netboot-$arch ;;
 	dhcrelay) unpack "$tree" isc-dhcp-relay ;;
+	dhcp6c) unpack "$tree" wide-dhcpv6-client ;;
 	tftpd) unpack "$tree" tftpd-hpa atftpd ;;
 	esac
 	mv "$tree" "$cache/$part"

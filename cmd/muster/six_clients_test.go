@@ -1,0 +1,321 @@
+// six_clients_test.go: DHCPv6 clients that we did not write, against the whole
+// daemon: the life of a lease (RFC 8415 18.2), prefixes, a relay agent, hosts and
+// their reservations, and kill -9 under load.
+
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv6"
+	"golang.org/x/sys/unix"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/nettest"
+)
+
+// ---- the wire --------------------------------------------------------------
+
+// watch6 is watch for DHCPv6.
+func watch6(t *testing.T, ns *nettest.NS, iface string, each func(message)) *wire {
+	t.Helper()
+	return watchFrames(t, ns, iface, unix.ETH_P_IPV6, parseFrame6, each)
+}
+
+// parseFrame6 reads an Ethernet frame, if it is DHCPv6. Of a relayed message it is
+// what the client said or is told.
+func parseFrame6(b []byte) (m message, ok bool) {
+	const udp = 14 + 40
+	if len(b) < udp+8 || b[14]>>4 != 6 || b[14+6] != unix.IPPROTO_UDP {
+		return m, false
+	}
+	from, to := binary.BigEndian.Uint16(b[udp:]), binary.BigEndian.Uint16(b[udp+2:])
+	if to != dhcpv6.DefaultClientPort && to != dhcpv6.DefaultServerPort {
+		return m, false
+	}
+	raw := bytes.Clone(b[udp+8:])
+	d, err := dhcpv6.FromBytes(raw)
+	if err != nil {
+		return m, false
+	}
+	inner, err := d.GetInnerMessage()
+	if err != nil {
+		return m, false
+	}
+	return message{at: time.Now(), dst: bytes.Clone(b[0:6]), src: bytes.Clone(b[6:12]), raw: raw, six: inner,
+		from: netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[22:38])), from),
+		to:   netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[38:54])), to)}, true
+}
+
+// your6 is the first address that a message of DHCPv6 names to be used.
+func (m message) your6() (a netip.Addr) {
+	for _, ia := range m.six.Options.IANA() {
+		for _, o := range ia.Options.Addresses() {
+			if o.ValidLifetime > 0 || m.word() != "REPLY" {
+				a, _ = netip.AddrFromSlice(o.IPv6Addr)
+				return a
+			}
+		}
+	}
+	return a
+}
+
+// prefix6 is the first delegated prefix of a message.
+func (m message) prefix6() (p netip.Prefix) {
+	for _, ia := range m.six.Options.IAPD() {
+		for _, o := range ia.Options.Prefixes() {
+			if o.ValidLifetime > 0 && o.Prefix != nil {
+				a, _ := netip.AddrFromSlice(o.Prefix.IP)
+				bits, _ := o.Prefix.Mask.Size()
+				return netip.PrefixFrom(a, bits)
+			}
+		}
+	}
+	return p
+}
+
+// ---- the clients -----------------------------------------------------------
+
+// dhcp6c is WIDE's client, as install.sh unpacks it.
+const dhcp6c = "dhcp6c/usr/sbin/dhcp6c"
+
+// peer6 is a DHCPv6 client of a kind on a switch; start starts it. dhcpcd and
+// dhcp6c are routers, which take a prefix for their interface lan0 too.
+func (r *rig) peer6(kind, name string, sw *nettest.Switch) *peer {
+	r.t.Helper()
+	p := r.newPeer(kind, name, sw)
+	lan := func() {
+		far, err := r.lab.Switch()
+		must(r.t, err)
+		must(r.t, r.lab.Plug(p.ns, "lan0", far))
+	}
+	switch kind {
+	case "dhclient":
+		nettest.Need(r.t, "dhclient")
+		args := []string{"-6", "-v", "-lf", p.dir + "/leases", "-pf", p.dir + "/pid", "-sf", p.file("script", peerScript, 0o755)}
+		p.argv = append(append([]string{"dhclient", "-d"}, args...), "eth0")
+		p.release = func() error {
+			_, err := p.ns.Run(r.ctx, "dhclient", append(args, "-r", "eth0")...)
+			return err
+		}
+	case "dhcpcd":
+		nettest.Need(r.t, "dhcpcd", "unshare", "mount")
+		lan()
+		conf := p.file("conf", "duid\nnoipv4\nscript /bin/true\ninterface eth0\nia_na 1\nia_pd 2 lan0/1\n", 0o644)
+		p.argv = append(p.alone(), "dhcpcd", "-6", "-B", "-d", "-f", conf, "eth0")
+		p.release = p.signal(syscall.SIGALRM)
+	case "networkd":
+		nettest.Need(r.t, networkd, "unshare", "mount")
+		p.file("etc/10-lab.network", "[Match]\nName=eth0\n[Network]\nDHCP=ipv6\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=yes\n", 0o644)
+		p.argv = append(p.alone(), "env", "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console", networkd)
+		p.release = p.signal(syscall.SIGTERM)
+	case "dhcp6c":
+		nettest.Need(r.t, "unshare", "mount")
+		bin := nettest.Cached(r.t, dhcp6c)
+		lan()
+		conf := p.file("conf", "interface eth0 { send ia-na 1; send ia-pd 2; };\nid-assoc na 1 { };\n"+
+			"id-assoc pd 2 { prefix-interface lan0 { sla-id 1; sla-len 8; }; };\n", 0o644)
+		p.argv = append(p.alone(), bin, "-f", "-D", "-c", conf, "-p", p.dir+"/pid", "eth0")
+		p.release = p.signal(syscall.SIGTERM)
+	default:
+		r.t.Fatalf("no DHCPv6 client %q", kind)
+	}
+	return p
+}
+
+// start6 starts a client when its link can send.
+func (p *peer) start6(w *wire) {
+	p.t.Helper()
+	p.linkLocal(p.ns)
+	p.start(w)
+}
+
+// linkLocal waits until duplicate address detection of a host is over: until then
+// it has no address that it may send from.
+func (r *rig) linkLocal(ns *nettest.NS) {
+	r.t.Helper()
+	r.wait("a link-local address", 10*time.Second, func() error {
+		out, err := ns.Run(r.ctx, "ip", "-6", "addr", "show", "dev", "eth0", "scope", "link", "-tentative")
+		if err == nil && !strings.Contains(out, "fe80::") {
+			err = errors.New("none")
+		}
+		return err
+	})
+}
+
+// router reports a client that takes a prefix.
+func (p *peer) router() bool { return p.kind == "dhcpcd" || p.kind == "dhcp6c" }
+
+// lan is an error until a router has an address of its prefix on lan0.
+func (p *peer) lan(prefix netip.Prefix) error {
+	out, err := p.ns.Run(p.ctx, "ip", "-6", "-o", "addr", "show", "dev", "lan0", "scope", "global")
+	if err != nil {
+		return err
+	}
+	for f := range strings.FieldsSeq(out) {
+		if a, err := netip.ParsePrefix(f); err == nil && prefix.Contains(a.Addr()) {
+			return nil
+		}
+	}
+	return errors.New(out)
+}
+
+// named is the name of a host, empty if there is none.
+func (r *rig) named(id boot.HostID) string {
+	r.t.Helper()
+	for _, h := range r.hosts() {
+		if h.ID == id {
+			return h.Name
+		}
+	}
+	return ""
+}
+
+// leases6 returns what is leased now, by address.
+func (r *rig) leases6() map[netip.Addr]boot.Lease {
+	r.t.Helper()
+	out := map[netip.Addr]boot.Lease{}
+	for _, l := range r.leases() {
+		out[l.Addr] = l
+	}
+	return out
+}
+
+const sixFull = "[[network]]\nname=\"six\"\ninterface=\"eth0\"\nsubnet6=\"fd77::/64\"\nrange6=\"fd77::1000-fd77::1fff\"\nra=\"managed\"\n" +
+	"dns6=[\"fd77::53\"]\ndomain=\"lab.example\"\ndelegate6=\"fd88::/48\"\nlease=\"1m\"\nunknown_lease=\"1m\"\n"
+
+// TestSixClientLives: four clients take addresses, two of them prefixes too. The
+// daemon is killed, some of the clients start again, and all extend what they have
+// with the daemon that came after; in the end they give it back.
+func TestSixClientLives(t *testing.T) {
+	t.Parallel() // it waits for T1, which the shortest lease puts at 22 s
+	r := sixRig(t)
+	w := watch6(t, r.sw.NS, nettest.BridgeName, nil)
+	r.serveConfig(sixFull)
+	var ps []*peer
+	for _, kind := range []string{"dhclient", "dhcpcd", "networkd", "dhcp6c"} {
+		p := r.peer6(kind, kind, r.sw)
+		if p.router() {
+			r.muster("host", "add", kind, "--mac", p.mac, "--approved")
+		}
+		ps = append(ps, p)
+	}
+	for _, p := range ps {
+		p.start6(w)
+	}
+
+	bound := map[*peer]message{}
+	whose := map[netip.Addr]*peer{}
+	for _, p := range ps {
+		got := p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")
+		bound[p] = last(got)
+		a, l := bound[p].your(), r.leases6()[bound[p].your()]
+		if !netip.MustParsePrefix("fd77::1000/116").Contains(a) || got[1].your() != a {
+			t.Errorf("%s was given %s:%s", p.kind, a, story(got))
+		}
+		if o := whose[a]; o != nil {
+			t.Errorf("%s is %s's and %s's", a, o.kind, p.kind)
+		}
+		whose[a] = p
+		host, kind := "", boot.Unknown
+		if p.router() {
+			host, kind = p.kind, boot.Dynamic
+		}
+		if l.Kind != kind || l.MAC.String() != p.mac || r.named(l.Host) != host {
+			t.Errorf("%s of %s has %s, and the store says %+v", p.kind, p.mac, a, l)
+		}
+		if !p.router() {
+			continue
+		}
+		prefix := bound[p].prefix6()
+		if !netip.MustParsePrefix("fd88::/48").Contains(prefix.Addr()) || prefix.Bits() != 56 {
+			t.Errorf("%s was given the prefix %s", p.kind, prefix)
+		}
+		r.wait("an address of "+prefix.String()+" behind "+p.kind, 10*time.Second, func() error { return p.lan(prefix) })
+		if l := r.leases6()[prefix.Addr()]; r.named(l.Host) != p.kind || !strings.HasSuffix(l.Holder, "/pd") {
+			t.Errorf("%s has %s, and the store says %+v", p.kind, prefix, l)
+		}
+	}
+	isc := ps[0]
+	b, err := os.ReadFile(filepath.Join(isc.dir, "leases"))
+	must(t, err)
+	for _, want := range []string{"iaaddr " + bound[isc].your().String(), "preferred-life 45;", "max-life 60;", "renew 22;", "rebind 36;", "dhcp6.name-servers fd77::53;", `dhcp6.domain-search "lab.example.";`} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("dhclient noted no %q:\n%s", want, b)
+		}
+	}
+	before := r.leases6()
+
+	// Who comes back from a power cut asks whether it is still where it was
+	// (RFC 8415 18.2.3), a router by Rebind for its prefix's sake (18.2.12), and
+	// learns it from a daemon that was killed meanwhile.
+	r.stop(true)
+	for _, p := range ps[:2] {
+		p.cut()
+	}
+	r.serveConfig(sixFull)
+	for p, word := range map[*peer]string{ps[0]: "CONFIRM", ps[1]: "REBIND"} {
+		p.start6(w)
+		got := p.expect(w, 10*time.Second, word, "REPLY")
+		r.wait(p.kind+" to use its address again", 10*time.Second, func() error {
+			if !p.has(bound[p].your()) {
+				return errors.New(story(got))
+			}
+			return nil
+		})
+	}
+
+	// At half of the preferred time all renew.
+	for _, p := range ps {
+		got := p.expect(w, 40*time.Second, "RENEW", "REPLY")
+		a := bound[p].your()
+		held := []netip.Addr{a}
+		if p.router() {
+			held = append(held, bound[p].prefix6().Addr())
+		}
+		// dhcp6c renews each association by itself, in either order.
+		r.wait(p.kind+" to renew", 15*time.Second, func() error {
+			for _, a := range held {
+				if l := r.leases6()[a]; !l.Expires.After(before[a].Expires.Add(10*time.Second)) || !l.Starts.Equal(before[a].Starts) {
+					return fmt.Errorf("the store says %+v, before %+v:%s", l, before[a], story(got))
+				}
+			}
+			return nil
+		})
+		if _, again := follow(w.of(p.mac), "REQUEST", "SOLICIT"); again {
+			t.Errorf("%s had to start over:%s", p.kind, story(w.of(p.mac)))
+		}
+	}
+
+	for _, p := range ps {
+		must(t, p.release())
+		if p.kind == "networkd" {
+			continue // that of systemd 252 sends no Release
+		}
+		p.expect(w, 10*time.Second, "RENEW", "REPLY", "RELEASE", "REPLY")
+		r.wait("the release of "+p.kind, 5*time.Second, func() error {
+			for _, l := range r.leases6() {
+				if l.MAC.String() == p.mac {
+					return fmt.Errorf("still leased: %+v", l)
+				}
+			}
+			if a := bound[p].your(); p.has(a) {
+				return fmt.Errorf("still on its interface: %s", a)
+			}
+			return nil
+		})
+	}
+	if hs := r.hosts(); len(hs) != 2 {
+		t.Errorf("clients that boot nothing are on the roll: %+v", hs)
+	}
+}
