@@ -262,17 +262,23 @@ func parseConfig(name string, data []byte) (*Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		if x != nil {
-			c.Networks6 = append(c.Networks6, *x)
-		}
 		if c.RA, err = rn.ra(c.RA, n, bad); err != nil {
 			return nil, err
+		}
+		only6 := x != nil && n.Mode == boot.Off // the subnet that it needs is of IPv6
+		if x != nil {
+			for _, o := range c.Networks6 {
+				if o.Subnet.Overlaps(x.Subnet) {
+					return nil, bad("subnet6", "subnet6 %s overlaps %s of network %q", x.Subnet, o.Subnet, o.Name)
+				}
+			}
+			c.Networks6 = append(c.Networks6, *x)
 		}
 		for _, o := range c.Networks {
 			switch {
 			case o.Name == n.Name:
 				return nil, f.ErrorIn("network", i, "name", "network name %q is used twice", n.Name)
-			case o.Interface == n.Interface && !n.Subnet.IsValid():
+			case o.Interface == n.Interface && !n.Subnet.IsValid() && !only6:
 				return nil, f.ErrorIn("network", i, "interface", "interface %s has network %q already; a second one on it needs a subnet of its own", n.Interface, o.Name)
 			case n.Subnet.IsValid() && o.Subnet.IsValid() && n.Subnet.Overlaps(o.Subnet):
 				return nil, f.ErrorIn("network", i, "subnet", "subnet %s overlaps %s of network %q", n.Subnet, o.Subnet, o.Name)

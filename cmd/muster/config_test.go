@@ -93,6 +93,7 @@ func TestConfigErrors(t *testing.T) {
 		{"mode6", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/64\"\nmode6 = \"proxy\""), "DHCPv6 has no proxy"},
 		{"delegate6", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/64\"\ndelegate6 = \"fd77::/48\""), "overlaps subnet6"},
 		{"delegate6_len", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/64\"\ndelegate6 = \"fd78::/48\"\ndelegate6_len = 40"), "from 48 to 64"},
+		{"subnet6 twice", "[[network]]\nname = \"a\"\ninterface = \"eth0\"\nsubnet6 = \"fd77::/64\"\n[[network]]\nname = \"b\"\ninterface = \"eth1\"\nsubnet6 = \"fd77::/48\"\n", "muster.toml:8: subnet6 fd77::/48 overlaps fd77::/64 of network \"a\""},
 		{"small subnet6", change(`lease     = "1h"`, "lease = \"1h\"\nsubnet6 = \"fd77::/120\""), "say which addresses"},
 		{"no interface", change(`interface = "eth2"`, ""), "muster.toml:14: a network needs an interface"},
 		{"name twice", change(`name      = "racks"`, `name      = "lab"`), `muster.toml:15: network name "lab" is used twice`},
@@ -188,6 +189,11 @@ func FuzzConfig(f *testing.F) {
 
 // TestConfigSix: an IPv6 network, alone and beside IPv4.
 func TestConfigSix(t *testing.T) {
+	// One interface, one link of its own and one behind a relay agent.
+	two := "[[network]]\nname = \"six\"\ninterface = \"eth0\"\nsubnet6 = \"fd77::/64\"\n[[network]]\nname = \"far\"\ninterface = \"eth0\"\nsubnet6 = \"fd99::/64\"\nrelays6 = [\"fd99::1\"]\n"
+	if c, err := parseConfig("muster.toml", []byte(two)); err != nil || len(c.Networks6) != 2 {
+		t.Errorf("two IPv6 networks on an interface: %v, %+v", err, c)
+	}
 	c, err := parseConfig("muster.toml", []byte("[[network]]\nname = \"six\"\ninterface = \"eth0\"\nsubnet6 = \"fd77::/64\"\ndelegate6 = \"fd78::/48\"\nrelays6 = [\"fd99::2\"]\n"))
 	if err != nil || len(c.Networks) != 1 || c.Networks[0].Mode != boot.Off || len(c.Networks6) != 1 {
 		t.Fatalf("%+v, %v", c, err)

@@ -6,6 +6,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
+	"github.com/musterboot/muster/store/bolt"
 )
 
 // ---- the wire --------------------------------------------------------------
@@ -93,16 +96,22 @@ const dhcp6c = "dhcp6c/usr/sbin/dhcp6c"
 // dhcp6c are routers, which take a prefix for their interface lan0 too.
 func (r *rig) peer6(kind, name string, sw *nettest.Switch) *peer {
 	r.t.Helper()
-	p := r.newPeer(kind, name, sw)
+	return r.newPeer(kind, name, sw).speak6()
+}
+
+// speak6 has a client's host run it for DHCPv6.
+func (p *peer) speak6() *peer {
+	p.t.Helper()
+	r := p.rig
 	lan := func() {
 		far, err := r.lab.Switch()
 		must(r.t, err)
 		must(r.t, r.lab.Plug(p.ns, "lan0", far))
 	}
-	switch kind {
+	switch p.kind {
 	case "dhclient":
 		nettest.Need(r.t, "dhclient")
-		args := []string{"-6", "-v", "-lf", p.dir + "/leases", "-pf", p.dir + "/pid", "-sf", p.file("script", peerScript, 0o755)}
+		args := []string{"-6", "-v", "-lf", p.dir + "/leases6", "-pf", p.dir + "/pid6", "-sf", p.file("script", peerScript, 0o755)}
 		p.argv = append(append([]string{"dhclient", "-d"}, args...), "eth0")
 		p.release = func() error {
 			_, err := p.ns.Run(r.ctx, "dhclient", append(args, "-r", "eth0")...)
@@ -128,7 +137,7 @@ func (r *rig) peer6(kind, name string, sw *nettest.Switch) *peer {
 		p.argv = append(p.alone(), bin, "-f", "-D", "-c", conf, "-p", p.dir+"/pid", "eth0")
 		p.release = p.signal(syscall.SIGTERM)
 	default:
-		r.t.Fatalf("no DHCPv6 client %q", kind)
+		r.t.Fatalf("no DHCPv6 client %q", p.kind)
 	}
 	return p
 }
@@ -247,7 +256,7 @@ func TestSixClientLives(t *testing.T) {
 		}
 	}
 	isc := ps[0]
-	b, err := os.ReadFile(filepath.Join(isc.dir, "leases"))
+	b, err := os.ReadFile(filepath.Join(isc.dir, "leases6"))
 	must(t, err)
 	for _, want := range []string{"iaaddr " + bound[isc].your().String(), "preferred-life 45;", "max-life 60;", "renew 22;", "rebind 36;", "dhcp6.name-servers fd77::53;", `dhcp6.domain-search "lab.example.";`} {
 		if !strings.Contains(string(b), want) {
@@ -318,4 +327,241 @@ func TestSixClientLives(t *testing.T) {
 	if hs := r.hosts(); len(hs) != 2 {
 		t.Errorf("clients that boot nothing are on the roll: %+v", hs)
 	}
+}
+
+// TestSixStateless: a client that has an address is told the rest (RFC 8415
+// 18.2.6), and that leases nothing.
+func TestSixStateless(t *testing.T) {
+	t.Parallel()
+	nettest.Need(t, "dhclient")
+	r := sixRig(t)
+	w := watch6(t, r.sw.NS, nettest.BridgeName, nil)
+	r.serveConfig(sixFull)
+	p := r.peer6("dhclient", "cli", r.sw)
+	script := p.file("script", "#!/bin/sh\necho \"$reason $new_dhcp6_name_servers $new_dhcp6_domain_search\" >>"+p.dir+"/told\n", 0o755)
+	p.argv = []string{"dhclient", "-d", "-6", "-S", "-lf", p.dir + "/leases", "-pf", p.dir + "/pid", "-sf", script, "eth0"}
+	p.start6(w)
+	got := p.expect(w, 10*time.Second, "INFORMATION-REQUEST", "REPLY")
+	if n := len(got[1].six.Options.IANA()); n != 0 {
+		t.Errorf("%d associations: %s", n, got[1].six.Summary())
+	}
+	r.wait("dhclient to tell what it learned", 5*time.Second, func() error {
+		b, err := os.ReadFile(filepath.Join(p.dir, "told"))
+		if err == nil && !strings.Contains(string(b), "RENEW6 fd77::53 lab.example.") {
+			err = errors.New(string(b))
+		}
+		return err
+	})
+	if ls := r.leases6(); len(ls) != 0 {
+		t.Errorf("leased: %+v", ls)
+	}
+}
+
+// TestSixRelay: clients behind ISC's relay agent get addresses of their own
+// network, and its answers come back by the agent (RFC 8415 19.2).
+func TestSixRelay(t *testing.T) {
+	t.Parallel()
+	dhcrelay := nettest.Cached(t, "dhcrelay/usr/sbin/dhcrelay")
+	nettest.Need(t, "dhclient", networkd)
+	r := sixRig(t)
+	far, err := r.lab.Switch()
+	must(t, err)
+	near := watch6(t, r.sw.NS, nettest.BridgeName, nil)
+	w := watch6(t, far.NS, nettest.BridgeName, nil)
+	router, err := r.lab.Host("router")
+	must(t, err)
+	must(t, r.lab.Plug(router, "far0", far))
+	must(t, r.lab.Plug(router, "eth0", r.sw))
+	// The agent opens its sockets once: an address that is still being looked at
+	// would fail it.
+	for dev, a := range map[string]string{"far0": "fd99::1/64", "eth0": "fd77::fe/64"} {
+		_, err := router.Run(r.ctx, "ip", "addr", "add", a, "dev", dev, "nodad")
+		must(t, err)
+	}
+	r.wait("the router's links", 10*time.Second, func() error {
+		out, err := router.Run(r.ctx, "ip", "-6", "-o", "addr", "show", "scope", "link", "-tentative")
+		if err == nil && strings.Count(out, "fe80::") != 2 {
+			err = errors.New(out)
+		}
+		return err
+	})
+	for ns, args := range map[*nettest.NS][]string{
+		router: {"sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"},
+		r.srv:  {"ip", "route", "add", "fd99::/64", "via", "fd77::fe"},
+	} {
+		_, err := ns.Run(r.ctx, args[0], args[1:]...)
+		must(t, err)
+	}
+	r.serveConfig(sixFull + "[[network]]\nname=\"far\"\ninterface=\"eth0\"\nsubnet6=\"fd99::/64\"\nrange6=\"fd99::1000-fd99::1fff\"\nrelays6=[\"fd99::1\"]\nlease=\"1m\"\nunknown_lease=\"1m\"\n")
+	relay := router.Command(r.ctx, dhcrelay, "-6", "-d", "--no-pid", "-I", "-l", "far0", "-u", "fd77::1%eth0")
+	said := &lockedBuffer{}
+	relay.Stdout, relay.Stderr = said, said
+	must(t, relay.Start())
+	go relay.Wait()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("dhcrelay said:\n%s", said)
+		}
+	})
+	r.wait("the relay agent", 10*time.Second, func() error {
+		if s := said.String(); !strings.Contains(s, "Sending on   Socket/") {
+			return errors.New(s)
+		}
+		return nil
+	})
+
+	ps := []*peer{r.peer6("dhclient", "far-dhclient", far), r.peer6("networkd", "far-networkd", far)}
+	// Nobody advertises there.
+	ps[1].file("etc/10-lab.network", "[Match]\nName=eth0\n[Network]\nDHCP=ipv6\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n[DHCPv6]\nWithoutRA=solicit\n", 0o644)
+	local := r.peer6("dhclient", "near-dhclient", r.sw)
+	for _, p := range ps {
+		p.start6(w)
+	}
+	local.start6(near)
+	if a := last(local.expect(near, 10*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")).your(); !netip.MustParsePrefix("fd77::/64").Contains(a) {
+		t.Errorf("a client on the server's own link was given %s", a)
+	}
+	for _, p := range ps {
+		a := last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")).your()
+		l := r.leases6()[a]
+		if !netip.MustParsePrefix("fd99::1000/116").Contains(a) || l.Network != "far" || l.MAC.String() != p.mac {
+			t.Errorf("%s behind the relay was given %s, and the store says %+v", p.kind, a, l)
+		}
+		must(t, p.release())
+		if p.kind == "networkd" {
+			continue // that of systemd 252 sends no Release
+		}
+		p.expect(w, 10*time.Second, "RELEASE", "REPLY")
+		if l, ok := r.leases6()[a]; ok {
+			t.Errorf("still leased: %+v", l)
+		}
+	}
+	relayed := 0
+	for _, m := range near.of("") {
+		if m.raw[0] != byte(dhcpv6.MessageTypeRelayReply) {
+			continue
+		}
+		relayed++
+		d, err := dhcpv6.RelayMessageFromBytes(m.raw)
+		must(t, err)
+		if m.from.String() != "[fd77::1]:547" || m.to.Port() != 547 || d.LinkAddr.String() != "fd99::1" || d.Options.InterfaceID() == nil {
+			t.Errorf("%s > %s: %s", m.from, m.to, d.Summary())
+		}
+	}
+	if relayed < 5 {
+		t.Errorf("%d replies came by the agent:%s", relayed, story(near.of("")))
+	}
+}
+
+// TestSixHost: one machine asks by both protocols and is one host, which gets
+// what is reserved for it by each.
+func TestSixHost(t *testing.T) {
+	t.Parallel()
+	nettest.Need(t, "dhclient", "arping")
+	r := sixRig(t)
+	must(t, r.srv.Addr("eth0", serverAddr+"/24"))
+	w4, w := watch(t, r.sw.NS, nettest.BridgeName, nil), watch6(t, r.sw.NS, nettest.BridgeName, nil)
+	r.serveConfig(sixFull + "mode=\"full\"\nsubnet=\"10.77.0.0/24\"\nrange=\"10.77.0.100-10.77.0.150\"\n")
+	p4 := r.peer("dhclient", "cli", r.sw)
+	p := (&peer{rig: r, kind: p4.kind, ns: p4.ns, mac: p4.mac, dir: p4.dir}).speak6()
+	r.muster("host", "add", "web1", "--mac", p4.mac, "--approved", "--address", "10.77.0.50")
+	r.muster("host", "set", "web1", "--address", "fd77::50")
+	p4.start(w4)
+	p.start6(w)
+	if a := last(p4.expect(w4, 20*time.Second, "DISCOVER", "OFFER", "REQUEST selecting", "ACK")).your(); a.String() != "10.77.0.50" {
+		t.Errorf("by DHCPv4 it was given %s", a)
+	}
+	if a := last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")).your(); a.String() != "fd77::50" {
+		t.Errorf("by DHCPv6 it was given %s", a)
+	}
+	held := r.leases6()
+	for _, a := range []string{"10.77.0.50", "fd77::50"} {
+		if l := held[netip.MustParseAddr(a)]; r.named(l.Host) != "web1" || l.Kind != boot.Reserved {
+			t.Errorf("%s: %+v", a, l)
+		}
+	}
+	if hs := r.hosts(); len(hs) != 1 || len(held) != 2 {
+		t.Errorf("hosts %+v, leases %+v", hs, held)
+	}
+}
+
+// TestSixKilledUnderLoad: kill -9 while perfdhcp asks for addresses of many
+// machines. What any was told is what the store says, and no address was told to
+// two. MUSTER_LONG makes it twenty kills.
+func TestSixKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	nettest.Need(t, "perfdhcp")
+	rounds := 2
+	if os.Getenv("MUSTER_LONG") != "" {
+		rounds = 20
+	}
+	r := sixRig(t)
+	cli := r.host("cli", "")
+	r.linkLocal(cli)
+	conf := filepath.Join(t.TempDir(), "muster.toml")
+	must(t, os.WriteFile(conf, []byte("[[network]]\nname=\"six\"\ninterface=\"eth0\"\nsubnet6=\"fd77::/64\"\nrange6=\"fd77::1:0-fd77::1:ffff\"\n"+
+		"lease=\"12h\"\nunknown_lease=\"12h\"\nunknown_share=100\nnew_leases=0\n"), 0o644))
+
+	var mu sync.Mutex
+	told := map[netip.Addr]string{}
+	seen, until := 0, 0
+	enough := make(chan struct{}, 1)
+	watch6(t, cli, "eth0", func(m message) {
+		if m.word() != "REPLY" || !m.your().IsValid() {
+			return
+		}
+		holder := fmt.Sprintf("%x/%x", m.six.Options.ClientID().ToBytes(), m.six.Options.OneIANA().IaId)
+		mu.Lock()
+		defer mu.Unlock()
+		if o, ok := told[m.your()]; ok && o != holder {
+			t.Errorf("%s was given to %s, who has it, and to %s", m.your(), o, holder)
+		}
+		told[m.your()] = holder
+		if seen++; seen == until {
+			enough <- struct{}{}
+		}
+	})
+
+	r.serve("--config", conf)
+	for round := range rounds {
+		mu.Lock()
+		until = seen + 500 + round*397%1500 // another moment each time
+		mu.Unlock()
+		ctx, cancel := context.WithCancel(r.ctx)
+		// Each machine twice: as new, and as known.
+		load := cli.Command(ctx, "perfdhcp", "-6", "-l", "eth0", "-r", "1500", "-R", "50000", "-p", "60",
+			"-b", fmt.Sprintf("mac=52:54:%02x:00:00:00", round/2), "all")
+		out := &lockedBuffer{}
+		load.Stdout, load.Stderr = out, out
+		must(t, load.Start())
+		select {
+		case <-enough:
+		case <-time.After(20 * time.Second):
+			cancel()
+			load.Wait()
+			t.Fatalf("round %d: too few replies in 20 s\n%s", round, out)
+		}
+		r.stop(true)
+		cancel()
+		load.Wait()
+		if err := bolt.Check(filepath.Join(r.data, "muster.db")); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		r.serve("--config", conf)
+		held := r.leases6()
+		mu.Lock()
+		lost := 0
+		for a, holder := range told {
+			if held[a].Holder != holder {
+				if lost++; lost <= 5 {
+					t.Errorf("round %d: %s was told %s, after the kill the store says %+v", round, holder, a, held[a])
+				}
+			}
+		}
+		mu.Unlock()
+		if t.Failed() {
+			t.Fatalf("round %d: %d of %d lost", round, lost, len(told))
+		}
+	}
+	t.Logf("%d replies to %d machines over %d kills, all kept", seen, len(told), rounds)
 }
