@@ -392,7 +392,7 @@ func TestSixRelay(t *testing.T) {
 		_, err := ns.Run(r.ctx, args[0], args[1:]...)
 		must(t, err)
 	}
-	r.serveConfig(sixFull + "[[network]]\nname=\"far\"\ninterface=\"eth0\"\nsubnet6=\"fd99::/64\"\nrange6=\"fd99::1000-fd99::1fff\"\nrelays6=[\"fd99::1\"]\nlease=\"1m\"\nunknown_lease=\"1m\"\n")
+	r.serveConfig(sixFull + "[[network]]\nname=\"far\"\ninterface=\"eth0\"\nsubnet6=\"fd99::/64\"\nrange6=\"fd99::1000-fd99::1fff\"\nrelays6=[\"fd77::fe\"]\nlease=\"1m\"\nunknown_lease=\"1m\"\n")
 	relay := router.Command(r.ctx, dhcrelay, "-6", "-d", "--no-pid", "-I", "-l", "far0", "-u", "fd77::1%eth0")
 	said := &lockedBuffer{}
 	relay.Stdout, relay.Stderr = said, said
