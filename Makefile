@@ -63,8 +63,8 @@ long: root go ## the whole boots that test leaves out: a real installer, HTTPS o
 	MUSTER_LONG=1 $(GO) test -count=1 -timeout 30m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestBootSix)$$' ./cmd/muster
 
 .PHONY: kills
-kills: root go ## kill -9 under load, fifty times (root)
-	MUSTER_LONG=1 $(GO) test -count=1 -timeout 10m -run '^TestKilledUnderLoad$$' ./cmd/muster
+kills: root go ## kill -9 under load, fifty times by DHCPv4 and twenty by DHCPv6 (root)
+	MUSTER_LONG=1 $(GO) test -count=1 -timeout 10m -run '^Test(Six)?KilledUnderLoad$$' ./cmd/muster
 
 .PHONY: fuzz
 fuzz: go ## run every fuzz target for FUZZTIME (20s)

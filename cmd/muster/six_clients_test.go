@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -255,7 +256,15 @@ func TestSixClientLives(t *testing.T) {
 			t.Errorf("%s has %s, and the store says %+v", p.kind, prefix, l)
 		}
 	}
+	// What made them ask: addresses by DHCPv6, and none of their own making.
 	isc := ps[0]
+	nettest.Need(t, "rdisc6")
+	seen, err := isc.ns.Run(r.ctx, "rdisc6", "-1", "-w", "2000", "eth0")
+	for _, want := range []string{`Stateful address conf\. +: +Yes`, `Stateful other conf\. +: +Yes`, `Router lifetime +: +0 `, `Prefix +: fd77::/64`, `Autonomous address conf\.: +No`} {
+		if err != nil || !regexp.MustCompile(want).MatchString(seen) {
+			t.Errorf("rdisc6 saw no %s: %v\n%s", want, err, seen)
+		}
+	}
 	b, err := os.ReadFile(filepath.Join(isc.dir, "leases6"))
 	must(t, err)
 	for _, want := range []string{"iaaddr " + bound[isc].your().String(), "preferred-life 45;", "max-life 60;", "renew 22;", "rebind 36;", "dhcp6.name-servers fd77::53;", `dhcp6.domain-search "lab.example.";`} {
