@@ -366,17 +366,16 @@ func TestSixStateless(t *testing.T) {
 	}
 }
 
-// TestSixRelay: clients behind ISC's relay agent get addresses of their own
-// network, and its answers come back by the agent (RFC 8415 19.2).
-func TestSixRelay(t *testing.T) {
-	t.Parallel()
+// sixFar is the network behind the agent of relayed6.
+const sixFar = "[[network]]\nname=\"far\"\ninterface=\"eth0\"\nsubnet6=\"fd99::/64\"\nrange6=\"fd99::1000-fd99::1fff\"\nrelays6=[\"fd77::fe\"]\nlease=\"1m\"\nunknown_lease=\"1m\"\n"
+
+// relayed6 is a link behind a router that runs ISC's relay agent.
+func (r *rig) relayed6() (*nettest.Switch, *nettest.NS) {
+	t := r.t
+	t.Helper()
 	dhcrelay := nettest.Cached(t, "dhcrelay/usr/sbin/dhcrelay")
-	nettest.Need(t, "dhclient", networkd)
-	r := sixRig(t)
 	far, err := r.lab.Switch()
 	must(t, err)
-	near := watch6(t, r.sw.NS, nettest.BridgeName, nil)
-	w := watch6(t, far.NS, nettest.BridgeName, nil)
 	router, err := r.lab.Host("router")
 	must(t, err)
 	must(t, r.lab.Plug(router, "far0", far))
@@ -401,7 +400,6 @@ func TestSixRelay(t *testing.T) {
 		_, err := ns.Run(r.ctx, args[0], args[1:]...)
 		must(t, err)
 	}
-	r.serveConfig(sixFull + "[[network]]\nname=\"far\"\ninterface=\"eth0\"\nsubnet6=\"fd99::/64\"\nrange6=\"fd99::1000-fd99::1fff\"\nrelays6=[\"fd77::fe\"]\nlease=\"1m\"\nunknown_lease=\"1m\"\n")
 	relay := router.Command(r.ctx, dhcrelay, "-6", "-d", "--no-pid", "-I", "-l", "far0", "-u", "fd77::1%eth0")
 	said := &lockedBuffer{}
 	relay.Stdout, relay.Stderr = said, said
@@ -418,6 +416,19 @@ func TestSixRelay(t *testing.T) {
 		}
 		return nil
 	})
+	return far, router
+}
+
+// TestSixRelay: clients behind ISC's relay agent get addresses of their own
+// network, and its answers come back by the agent (RFC 8415 19.2).
+func TestSixRelay(t *testing.T) {
+	t.Parallel()
+	nettest.Need(t, "dhclient", networkd)
+	r := sixRig(t)
+	near := watch6(t, r.sw.NS, nettest.BridgeName, nil)
+	far, _ := r.relayed6()
+	w := watch6(t, far.NS, nettest.BridgeName, nil)
+	r.serveConfig(sixFull + sixFar)
 
 	ps := []*peer{r.peer6("dhclient", "far-dhclient", far), r.peer6("networkd", "far-networkd", far)}
 	// Nobody advertises there.

@@ -113,3 +113,48 @@ func TestBootSix(t *testing.T) {
 		})
 	}
 }
+
+// TestBootSixRelayed: firmware behind a relay agent, on a link whose router says
+// where DHCPv6 is.
+func TestBootSixRelayed(t *testing.T) {
+	if os.Getenv("MUSTER_LONG") == "" {
+		t.Skip("the agent is tested in every run, and so is the firmware: MUSTER_LONG=1")
+	}
+	nettest.Need(t, "radvd")
+	r := sixRig(t)
+	r.debian13Loaders("snponly.efi")
+	far, router := r.relayed6()
+	r.serveConfig(sixNetwork + strings.ReplaceAll(sixFar, "\"1m\"", "\"1h\""))
+	conf := filepath.Join(t.TempDir(), "radvd.conf")
+	must(t, os.WriteFile(conf, []byte("interface far0 { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; AdvManagedFlag on; prefix fd99::/64 { AdvAutonomous on; }; };\n"), 0o644))
+	ra := router.Command(r.ctx, "radvd", "-n", "-C", conf, "-p", conf+".pid", "-m", "stderr")
+	said := &lockedBuffer{}
+	ra.Stdout, ra.Stderr = said, said
+	must(t, ra.Start())
+	go ra.Wait()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("radvd said:\n%s", said)
+		}
+	})
+
+	kernel, initrd, cmdline := r.kernelFor(nettest.UEFI)
+	r.pushLinux("linux", "auto_approve = true\n[match]\narch = [\"x64-uefi\"]\n", kernel, initrd, cmdline+" muster.ipv6")
+	g := guest(nettest.UEFI)
+	g.IPv6 = true
+	start := time.Now()
+	vm, err := r.lab.Boot(r.ctx, far, g)
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("console:\n%s", vm.Console())
+		}
+	})
+	d := r.reported(vm)
+	t.Logf("from power-on to report: %s", time.Since(start).Round(time.Second/10))
+	inOrder(t, timeline(d), []string{"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "tftp snponly.efi",
+		"dhcp6 solicit advertise", "dhcp6 request reply", "http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"})
+	if d.Network != "far" || !netip.MustParsePrefix("fd99::1000/116").Contains(d.Lease6) || d.UUID.String() != guestUUID {
+		t.Errorf("host is on %s with %s, UUID %s", d.Network, d.Lease6, d.UUID)
+	}
+}
