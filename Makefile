@@ -60,7 +60,7 @@ test-all: test long kills fuzz ## test, then the longest boots, fifty kills unde
 
 .PHONY: long
 long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, ten power-ons after an installation (root)
-	MUSTER_LONG=1 $(GO) test -count=1 -timeout 30m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestBootSix|TestBootSixRelayed)$$' ./cmd/muster
+	MUSTER_LONG=1 $(GO) test -count=1 -timeout 60m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestBootSix|TestBootSixRelayed)$$' ./cmd/muster
 
 .PHONY: kills
 kills: root go ## kill -9 under load, fifty times by DHCPv4 and twenty by DHCPv6 (root)

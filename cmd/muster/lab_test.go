@@ -110,7 +110,11 @@ func newRig(t *testing.T) *rig {
 	}
 	nettest.NeedRoot(t)
 	nettest.Need(t, "ip")
-	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
+	patience := 6 * time.Minute
+	if os.Getenv("MUSTER_LONG") != "" {
+		patience = 20 * time.Minute // ten power-ons of an emulated UEFI
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	lab, err := nettest.New()
 	must(t, err)
