@@ -850,6 +850,9 @@ func (d *daemon) greet(ctx context.Context) {
 	}
 	d.log.Info("muster is up", "version", version, "data", d.dataDir, "loaders", strings.Join(s.Loaders, ", "))
 	for _, n := range s.Networks {
+		if n.Mode == boot.Off && !n.Subnet.IsValid() && slices.ContainsFunc(s.Networks, func(o admin.NetworkStatus) bool { return o.Name == n.Name+" (IPv6)" }) {
+			continue // it has no IPv4 side
+		}
 		d.log.Info("network", "name", n.Name, "interface", n.Interface, "mode", n.Mode, "address", n.Server, "subnet", n.Subnet, "ranges", strings.Join(n.Ranges, ", "), "state", n.State)
 	}
 	if !d.config.active() {

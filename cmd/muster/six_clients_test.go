@@ -256,6 +256,9 @@ func TestSixClientLives(t *testing.T) {
 			t.Errorf("%s has %s, and the store says %+v", p.kind, prefix, l)
 		}
 	}
+	if s := r.out.String(); !strings.Contains(s, `name="six (IPv6)"`) || strings.Contains(s, "invalid") {
+		t.Errorf("a network of IPv6 alone greets with\n%s", s)
+	}
 	// What made them ask: addresses by DHCPv6, and none of their own making.
 	isc := ps[0]
 	nettest.Need(t, "rdisc6")
