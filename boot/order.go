@@ -35,7 +35,8 @@ type SetHost struct {
 	DropMACs  []MAC
 	UUID      *UUID
 	Serial    *string
-	Address   *netip.Addr
+	Address   *netip.Addr // of either family; the zero one takes both away
+	Address6  *netip.Addr // a second one
 	Template  *string
 	Protected *bool
 	Port      *string            // switch port to bind to; "" unbinds
@@ -314,6 +315,14 @@ func (a *applying) newHost(given *Host, id HostID) (*Host, error) {
 	if err := a.assign(h, h.Template); err != nil {
 		return nil, err
 	}
+	reserved := h.Reserved()
+	h.reserve(netip.Addr{})
+	for _, x := range reserved {
+		h.reserve(x) // each to its family
+	}
+	if len(h.Reserved()) < len(reserved) {
+		return nil, OrderError("host %s: %s and %s are of one family; a host has one reserved address in each", h.Name, reserved[0], reserved[1])
+	}
 	if err := a.checkAddress(h); err != nil {
 		return nil, err
 	}
@@ -542,12 +551,15 @@ func (a *applying) setHost(o SetHost) error {
 			h.Serial = *o.Serial
 			what = append(what, "serial "+h.Serial)
 		}
-		if o.Address != nil {
-			h.reserve(*o.Address)
+		for _, x := range []*netip.Addr{o.Address, o.Address6} {
+			if x == nil {
+				continue
+			}
+			h.reserve(*x)
 			if err := a.checkAddress(h); err != nil {
 				return err
 			}
-			what = append(what, "address "+orNone(strings.TrimPrefix(o.Address.String(), "invalid IP")))
+			what = append(what, "address "+orNone(strings.TrimPrefix(x.String(), "invalid IP")))
 		}
 		if o.Template != nil {
 			if err := a.assign(h, *o.Template); err != nil {

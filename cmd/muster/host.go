@@ -168,13 +168,14 @@ func (a *app) showHost(d admin.HostDetail) {
 
 // hostFlags are the fields that add and set share.
 type hostFlags struct {
-	macs, dropMACs        []string
-	uuid, serial, address string
-	template, name        string
-	params                []string
-	port                  string
-	options, noOptions    []string
-	approved, protected   bool
+	macs, dropMACs      []string
+	addresses           []string
+	uuid, serial        string
+	template, name      string
+	params              []string
+	port                string
+	options, noOptions  []string
+	approved, protected bool
 }
 
 func (f *hostFlags) add(c *cobra.Command) {
@@ -182,7 +183,7 @@ func (f *hostFlags) add(c *cobra.Command) {
 	fl.StringArrayVar(&f.macs, "mac", nil, "MAC address; may be given again")
 	fl.StringVar(&f.uuid, "uuid", "", "SMBIOS UUID")
 	fl.StringVar(&f.serial, "serial", "", "serial number")
-	fl.StringVar(&f.address, "address", "", "reserve this address")
+	fl.StringArrayVar(&f.addresses, "address", nil, "reserve this address, or none; may be given again for the other family")
 	fl.StringVar(&f.template, "template", "", "template to boot")
 	fl.StringVar(&f.port, "switch-port", "", "bind the host to a switch port, as its relay names it (REMOTE-ID:CIRCUIT-ID): whatever asks there is this host")
 	fl.StringArrayVar(&f.options, "option", nil, "DHCP option NAME=VALUE, like ntp-servers=10.77.0.1; may be given again")
@@ -213,15 +214,26 @@ func parseOptions(in []string) ([]boot.Option, error) {
 	return out, nil
 }
 
-func parseAddr(s string) (netip.Addr, error) {
-	if s == "" || s == "none" {
-		return netip.Addr{}, nil
+// reserved are the addresses of --address: nil for what was not given, and the
+// zero one for none.
+func (f *hostFlags) reserved() (a, b *netip.Addr, err error) {
+	for i, s := range f.addresses {
+		var x netip.Addr
+		if s != "" && s != "none" {
+			if x, err = netip.ParseAddr(s); err != nil {
+				return nil, nil, usagef("--address %q is no IP address", s)
+			}
+		}
+		switch {
+		case i == 0:
+			a = &x
+		case i > 1 || !x.IsValid() || !a.IsValid() || x.Is4() == a.Is4():
+			return nil, nil, usagef("--address %s: a host has one reserved address of IPv4 and one of IPv6", strings.Join(f.addresses, " --address "))
+		default:
+			b = &x
+		}
 	}
-	x, err := netip.ParseAddr(s)
-	if err != nil {
-		return x, usagef("--address %q is no IP address", s)
-	}
-	return x, nil
+	return a, b, nil
 }
 
 func (a *app) hostAddCmd() *cobra.Command {
@@ -243,8 +255,15 @@ func (a *app) hostAddCmd() *cobra.Command {
 					return usageError{err}
 				}
 			}
-			if h.Address, err = parseAddr(f.address); err != nil {
+			first, second, err := f.reserved()
+			if err != nil {
 				return err
+			}
+			if first != nil {
+				h.Address = *first
+			}
+			if second != nil {
+				h.Address6 = *second // the engine knows which is whose
 			}
 			for _, p := range f.params {
 				k, v, ok := strings.Cut(p, "=")
@@ -311,12 +330,8 @@ func (a *app) hostSetCmd() *cobra.Command {
 			if changed("serial") {
 				p.Serial = &f.serial
 			}
-			if changed("address") {
-				x, err := parseAddr(f.address)
-				if err != nil {
-					return err
-				}
-				p.Address = &x
+			if p.Address, p.Address6, err = f.reserved(); err != nil {
+				return err
 			}
 			if changed("template") {
 				p.Template = &f.template

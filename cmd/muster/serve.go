@@ -779,7 +779,12 @@ func (d *daemon) probe(ctx context.Context) {
 func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 	d.mu.Lock()
 	s := admin.Status{Version: version, Started: d.started.UTC(), DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
+	only6 := map[string]bool{} // networks that have no IPv4 side
 	for _, n := range d.engine.Policy().Networks {
+		if n.Mode == boot.Off && !n.Subnet.IsValid() && network(d.engine.Policy().Networks6, n.Name) != nil {
+			only6[n.Name] = true
+			continue
+		}
 		ns := admin.NetworkStatus{Name: n.Name, Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
 		if w := d.states[n.Name]; w != "" {
 			ns.State = w
@@ -798,6 +803,9 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		}
 		for _, r := range n.Ranges {
 			ns.Ranges = append(ns.Ranges, r.String())
+		}
+		if only6[n.Name] {
+			d.describeRA(&ns)
 		}
 		s.Networks = append(s.Networks, ns)
 	}
@@ -850,9 +858,6 @@ func (d *daemon) greet(ctx context.Context) {
 	}
 	d.log.Info("muster is up", "version", version, "data", d.dataDir, "loaders", strings.Join(s.Loaders, ", "))
 	for _, n := range s.Networks {
-		if n.Mode == boot.Off && !n.Subnet.IsValid() && slices.ContainsFunc(s.Networks, func(o admin.NetworkStatus) bool { return o.Name == n.Name+" (IPv6)" }) {
-			continue // it has no IPv4 side
-		}
 		d.log.Info("network", "name", n.Name, "interface", n.Interface, "mode", n.Mode, "address", n.Server, "subnet", n.Subnet, "ranges", strings.Join(n.Ranges, ", "), "state", n.State)
 	}
 	if !d.config.active() {

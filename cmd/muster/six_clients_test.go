@@ -487,8 +487,11 @@ func TestSixHost(t *testing.T) {
 	r.serveConfig(sixFull + "mode=\"full\"\nsubnet=\"10.77.0.0/24\"\nrange=\"10.77.0.100-10.77.0.150\"\n")
 	p4 := r.peer("dhclient", "cli", r.sw)
 	p := (&peer{rig: r, kind: p4.kind, ns: p4.ns, mac: p4.mac, dir: p4.dir}).speak6()
-	r.muster("host", "add", "web1", "--mac", p4.mac, "--approved", "--address", "10.77.0.50")
+	r.muster("host", "add", "web1", "--mac", p4.mac, "--approved", "--address", "fd77::51", "--address", "10.77.0.50")
 	r.muster("host", "set", "web1", "--address", "fd77::50")
+	if said := r.fails("host", "set", "web1", "--address", "10.77.0.51", "--address", "10.77.0.52"); !strings.Contains(said, "one reserved address of IPv4 and one of IPv6") {
+		t.Errorf("two of one family: %s", said)
+	}
 	p4.start(w4)
 	p.start6(w)
 	if a := last(p4.expect(w4, 20*time.Second, "DISCOVER", "OFFER", "REQUEST selecting", "ACK")).your(); a.String() != "10.77.0.50" {

@@ -107,6 +107,7 @@ type HostPatch struct {
 	UUID      *boot.UUID         `json:"uuid,omitempty"`
 	Serial    *string            `json:"serial,omitempty"`
 	Address   *netip.Addr        `json:"address,omitempty"`
+	Address6  *netip.Addr        `json:"address6,omitempty"` // where both are changed
 	Template  *string            `json:"template,omitempty"`
 	Port      *string            `json:"bound_port,omitempty"`
 	Protected *bool              `json:"protected,omitempty"`

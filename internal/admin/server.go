@@ -143,7 +143,7 @@ func (s *Server) Handler() http.Handler {
 			return nil, err
 		}
 		return s.do(r, boot.SetHost{Name: r.PathValue("name"), NewName: p.Name, AddMACs: p.AddMACs, DropMACs: p.DropMACs,
-			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Template: p.Template, Params: p.Params,
+			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Address6: p.Address6, Template: p.Template, Params: p.Params,
 			Port: p.Port, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption})
 	})
 	route("DELETE /api/v1/hosts/{name}", func(r *http.Request) (any, error) {
