@@ -50,6 +50,7 @@ const (
 	UnknownLimit     EventKind = "unknown.limit"     // machines nobody let in have their share
 	RivalServer      EventKind = "server.rival"      // another DHCP server on a link
 	RivalRouter      EventKind = "router.rival"      // another router that advertises on a link
+	RelayUnknown     EventKind = "relay.unknown"     // a relay agent asked for a network that nobody configured
 	ModeChanged      EventKind = "network.mode"      // of mode auto
 	PoolExhausted    EventKind = "pool.exhausted"
 	BootScript       EventKind = "boot.script"
@@ -80,7 +81,7 @@ const (
 // eventKinds are all of them, for those who name one in a file or a command.
 var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
-	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
+	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
 	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed,
 	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost,
 }

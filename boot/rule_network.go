@@ -11,6 +11,7 @@ func ruleNetwork(t *turn) (bool, error) {
 		t.net = networkFor(networks, t.in.Link)
 		if t.net == nil {
 			if t.in.Link.Relay.IsValid() && !t.in.Link.Relay.IsUnspecified() {
+				t.unservedRelay()
 				return t.ignore("no configured network serves relay %s", t.in.Link.Relay)
 			}
 			return t.ignore("no network is configured on interface %s", t.in.Link.Interface)
@@ -46,6 +47,20 @@ func ruleNetwork(t *turn) (bool, error) {
 	t.why("%s", t.net.Name)
 	t.d.Bandwidth = t.net.Bandwidth
 	return false, nil
+}
+
+// unservedRelay says once in a while what nobody else will: the machines behind
+// that agent just get nothing, and are on no timeline.
+func (t *turn) unservedRelay() {
+	key, agent, at := "relays", t.in.Link.Relay, t.in.Link.Subnet
+	if t.six() {
+		key = "relays6"
+	}
+	if !at.IsValid() {
+		at = agent
+	}
+	t.notice(t.in.Link.Interface, RelayUnknown, "relay agent %s asks for the link of %s, and no network is configured for that: %s = [%q] on the network whose subnet has %s",
+		agent, at, key, agent, at)
 }
 
 // noRelay says why a relayed request is not believed: giaddr and option 82 are
