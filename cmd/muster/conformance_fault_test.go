@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,71 +41,99 @@ func TestKilledUnderLoad(t *testing.T) {
 		`lease = "12h"`, `unknown_lease = "12h"`, `unknown_share = 100`, `new_leases = 0`)), 0o644))
 
 	// What the clients' side of the cable saw.
-	var mu sync.Mutex
+	k := newKilling()
 	told := map[string]netip.Addr{}
 	whose := map[netip.Addr]string{}
-	seen, until := 0, 0
-	enough := make(chan struct{}, 1)
 	watch(t, cli, "eth0", func(m message) {
 		if m.MessageType() != dhcpv4.MessageTypeAck {
 			return
 		}
 		mac, a := m.ClientHWAddr.String(), m.your()
-		mu.Lock()
-		defer mu.Unlock()
-		if o, ok := whose[a]; ok && o != mac {
-			t.Errorf("%s was acknowledged to %s, who has it, and to %s", a, o, mac)
-		}
-		if old, ok := told[mac]; ok && old != a {
-			delete(whose, old) // one machine, one address: it left the other
-		}
-		told[mac], whose[a] = a, mac
-		if seen++; seen == until {
-			enough <- struct{}{}
-		}
+		k.saw(func() {
+			if o, ok := whose[a]; ok && o != mac {
+				t.Errorf("%s was acknowledged to %s, who has it, and to %s", a, o, mac)
+			}
+			if old, ok := told[mac]; ok && old != a {
+				delete(whose, old) // one machine, one address: it left the other
+			}
+			told[mac], whose[a] = a, mac
+		})
 	})
+	k.rounds(r, rounds, 50, conf, func(ctx context.Context, base string) *exec.Cmd {
+		return cli.Command(ctx, "perfdhcp", "-4", "-l", "eth0", "-r", "1500", "-R", "50000", "-p", "60", "-b", base, "10.80.0.1")
+	}, func(lost func(string, ...any)) int {
+		held := r.leases()
+		for mac, a := range told {
+			if held[mac].Addr != a {
+				lost("%s was told %s, after the kill the store says %+v", mac, a, held[mac])
+			}
+		}
+		return len(told)
+	})
+}
 
+// killing kills a daemon in the middle of a load, again and again.
+type killing struct {
+	mu          sync.Mutex
+	seen, until int
+	enough      chan struct{}
+}
+
+func newKilling() *killing { return &killing{enough: make(chan struct{}, 1)} }
+
+// saw counts a promise to a client; note writes it down.
+func (k *killing) saw(note func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	note()
+	if k.seen++; k.seen == k.until {
+		k.enough <- struct{}{}
+	}
+}
+
+// rounds loads, kills after at least some promises, starts again and has kept
+// compare the store with what was promised; it tells how many that were.
+func (k *killing) rounds(r *rig, n, some int, conf string, load func(ctx context.Context, base string) *exec.Cmd, kept func(lost func(string, ...any)) int) {
+	t := r.t
+	t.Helper()
 	r.serve("--config", conf)
-	for round := range rounds {
-		mu.Lock()
-		until = seen + 50 + round*397%1500 // another moment each time
-		mu.Unlock()
+	machines := 0
+	for round := range n {
+		k.mu.Lock()
+		k.until = k.seen + some + round*397%1500 // another moment each time
+		k.mu.Unlock()
 		ctx, cancel := context.WithCancel(r.ctx)
-		load := cli.Command(ctx, "perfdhcp", "-4", "-l", "eth0", "-r", "1500", "-R", "50000", "-p", "60",
-			"-b", fmt.Sprintf("mac=52:54:%02x:00:00:00", round/2), "10.80.0.1") // each machine twice: as new, and as known
+		cmd := load(ctx, fmt.Sprintf("mac=52:54:%02x:00:00:00", round/2)) // each machine twice: as new, and as known
 		out := &lockedBuffer{}
-		load.Stdout, load.Stderr = out, out
-		must(t, load.Start())
+		cmd.Stdout, cmd.Stderr = out, out
+		must(t, cmd.Start())
 		select {
-		case <-enough:
+		case <-k.enough:
 		case <-time.After(20 * time.Second):
 			cancel()
-			load.Wait()
-			t.Fatalf("round %d: too few ACKs in 20 s\n%s", round, out)
+			cmd.Wait()
+			t.Fatalf("round %d: too few replies in 20 s\n%s", round, out)
 		}
 		r.stop(true)
 		cancel()
-		load.Wait()
+		cmd.Wait()
 		if err := bolt.Check(filepath.Join(r.data, "muster.db")); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		r.serve("--config", conf)
-		held := r.leases()
-		mu.Lock()
 		lost := 0
-		for mac, a := range told {
-			if held[mac].Addr != a {
-				if lost++; lost <= 5 {
-					t.Errorf("round %d: %s was told %s, after the kill the store says %+v", round, mac, a, held[mac])
-				}
+		k.mu.Lock()
+		machines = kept(func(format string, args ...any) {
+			if lost++; lost <= 5 {
+				t.Errorf("round %d: "+format, append([]any{round}, args...)...)
 			}
-		}
-		mu.Unlock()
+		})
+		k.mu.Unlock()
 		if t.Failed() {
-			t.Fatalf("round %d: %d of %d lost", round, lost, len(told))
+			t.Fatalf("round %d: %d of %d lost", round, lost, machines)
 		}
 	}
-	t.Logf("%d ACKs to %d machines over %d kills, all kept", seen, len(told), rounds)
+	t.Logf("%d replies to %d machines over %d kills, all kept", k.seen, machines, n)
 }
 
 // clockLab is a lab whose Muster has a clock that jump sets, off by so much.

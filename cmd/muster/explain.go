@@ -266,28 +266,18 @@ func (w *walk) step(name string, in boot.Sighting) (boot.Decision, error) {
 }
 
 // send6 is send for DHCPv6.
-func (w *walk) send6(name string, ask dhcpd.Query6) (dec boot.Decision, err error) {
+func (w *walk) send6(name string, ask dhcpd.Query6) (boot.Decision, error) {
 	duid, err := hex.DecodeString(w.policy.DUID)
 	if err != nil {
-		return dec, err
+		return boot.Decision{}, err
 	}
 	meta := dhcpd.Meta{At: w.now, Interface: w.net.Interface, Source: ask.Source()} // to the group of all servers
 	if ask.Link.IsValid() {
 		meta.Source, meta.Local = netip.AddrPortFrom(ask.Link, 547), w.net.Server
 	}
-	_, reply, to, err := dhcpd.Dry6(ask.Packet(), meta, duid, func(in boot.Sighting) (boot.Decision, error) {
-		dec, err = w.step(name, in)
-		return dec, err
+	return w.through(name, dhcpd.Describe6, func(decide decider) (boot.Decision, []byte, dhcpd.Dest, error) {
+		return dhcpd.Dry6(ask.Packet(), meta, duid, decide)
 	})
-	if err != nil {
-		return dec, err
-	}
-	s := &w.steps[len(w.steps)-1]
-	s.Class = dec.Kind
-	if reply != nil {
-		s.Way, s.Packet, s.Fields = fmt.Sprintf("%s to %s, %d bytes", to.How, to.Addr, len(reply)), reply, dhcpd.Describe6(reply)
-	}
-	return dec, nil
 }
 
 func (w *walk) dhcp6(what string, fw boot.Firmware) (boot.Decision, error) {
@@ -312,19 +302,26 @@ func (w *walk) dhcp6(what string, fw boot.Firmware) (boot.Decision, error) {
 }
 
 // send has a packet go through the same parser and builder as one from the wire.
-func (w *walk) send(name string, ask dhcpd.Query) (dec boot.Decision, err error) {
+func (w *walk) send(name string, ask dhcpd.Query) (boot.Decision, error) {
 	meta := dhcpd.Meta{At: w.now, Interface: w.net.Interface, Local: w.net.Server}
-	_, reply, to, err := dhcpd.Dry(ask.Packet(), meta, func(in boot.Sighting) (boot.Decision, error) {
-		dec, err = w.step(name, in)
-		return dec, err
+	return w.through(name, dhcpd.Describe, func(decide decider) (boot.Decision, []byte, dhcpd.Dest, error) {
+		return dhcpd.Dry(ask.Packet(), meta, decide)
 	})
+}
+
+type decider = func(boot.Sighting) (boot.Decision, error)
+
+// through makes a step of what a server without sockets does, and says what it
+// would send.
+func (w *walk) through(name string, describe func([]byte) []string, dry func(decider) (boot.Decision, []byte, dhcpd.Dest, error)) (boot.Decision, error) {
+	dec, reply, to, err := dry(func(in boot.Sighting) (boot.Decision, error) { return w.step(name, in) })
 	if err != nil {
 		return dec, err
 	}
 	s := &w.steps[len(w.steps)-1]
 	s.Class = dec.Kind
 	if reply != nil {
-		s.Way, s.Packet, s.Fields = fmt.Sprintf("%s to %s, %d bytes", to.How, to.Addr, len(reply)), reply, dhcpd.Describe(reply)
+		s.Way, s.Packet, s.Fields = fmt.Sprintf("%s to %s, %d bytes", to.How, to.Addr, len(reply)), reply, describe(reply)
 	}
 	return dec, nil
 }

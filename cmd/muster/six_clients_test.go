@@ -12,10 +12,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,7 +25,6 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
-	"github.com/musterboot/muster/store/bolt"
 )
 
 // ---- the wire --------------------------------------------------------------
@@ -528,66 +527,29 @@ func TestSixKilledUnderLoad(t *testing.T) {
 	must(t, os.WriteFile(conf, []byte("[[network]]\nname=\"six\"\ninterface=\"eth0\"\nsubnet6=\"fd77::/64\"\nrange6=\"fd77::1:0-fd77::1:ffff\"\n"+
 		"lease=\"12h\"\nunknown_lease=\"12h\"\nunknown_share=100\nnew_leases=0\n"), 0o644))
 
-	var mu sync.Mutex
+	k := newKilling()
 	told := map[netip.Addr]string{}
-	seen, until := 0, 0
-	enough := make(chan struct{}, 1)
 	watch6(t, cli, "eth0", func(m message) {
 		if m.word() != "REPLY" || !m.your().IsValid() {
 			return
 		}
 		holder := fmt.Sprintf("%x/%x", m.six.Options.ClientID().ToBytes(), m.six.Options.OneIANA().IaId)
-		mu.Lock()
-		defer mu.Unlock()
-		if o, ok := told[m.your()]; ok && o != holder {
-			t.Errorf("%s was given to %s, who has it, and to %s", m.your(), o, holder)
-		}
-		told[m.your()] = holder
-		if seen++; seen == until {
-			enough <- struct{}{}
-		}
+		k.saw(func() {
+			if o, ok := told[m.your()]; ok && o != holder {
+				t.Errorf("%s was given to %s, who has it, and to %s", m.your(), o, holder)
+			}
+			told[m.your()] = holder
+		})
 	})
-
-	r.serve("--config", conf)
-	for round := range rounds {
-		mu.Lock()
-		until = seen + 500 + round*397%1500 // another moment each time
-		mu.Unlock()
-		ctx, cancel := context.WithCancel(r.ctx)
-		// Each machine twice: as new, and as known.
-		load := cli.Command(ctx, "perfdhcp", "-6", "-l", "eth0", "-r", "1500", "-R", "50000", "-p", "60",
-			"-b", fmt.Sprintf("mac=52:54:%02x:00:00:00", round/2), "all")
-		out := &lockedBuffer{}
-		load.Stdout, load.Stderr = out, out
-		must(t, load.Start())
-		select {
-		case <-enough:
-		case <-time.After(20 * time.Second):
-			cancel()
-			load.Wait()
-			t.Fatalf("round %d: too few replies in 20 s\n%s", round, out)
-		}
-		r.stop(true)
-		cancel()
-		load.Wait()
-		if err := bolt.Check(filepath.Join(r.data, "muster.db")); err != nil {
-			t.Fatalf("round %d: %v", round, err)
-		}
-		r.serve("--config", conf)
+	k.rounds(r, rounds, 500, conf, func(ctx context.Context, base string) *exec.Cmd {
+		return cli.Command(ctx, "perfdhcp", "-6", "-l", "eth0", "-r", "1500", "-R", "50000", "-p", "60", "-b", base, "all")
+	}, func(lost func(string, ...any)) int {
 		held := r.leases6()
-		mu.Lock()
-		lost := 0
 		for a, holder := range told {
 			if held[a].Holder != holder {
-				if lost++; lost <= 5 {
-					t.Errorf("round %d: %s was told %s, after the kill the store says %+v", round, holder, a, held[a])
-				}
+				lost("%s was told %s, after the kill the store says %+v", holder, a, held[a])
 			}
 		}
-		mu.Unlock()
-		if t.Failed() {
-			t.Fatalf("round %d: %d of %d lost", round, lost, len(told))
-		}
-	}
-	t.Logf("%d replies to %d machines over %d kills, all kept", seen, len(told), rounds)
+		return len(told)
+	})
 }
