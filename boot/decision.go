@@ -19,11 +19,9 @@ type Decision struct {
 	ID       Identity
 	Boot     uint32 // number of the boot this belongs to; 0 before its first script
 	Writes   Changes
-	Notices  []Event // told after the reply, once a while for each cause; a DISCOVER writes nothing else
-	Hold     *Hold
-	Holds    []Hold     // more of them: DHCPv6 offers several things at once
-	Drops    []string   // and more that end
-	Drop     string     // holder whose hold ends
+	Notices  []Event    // told after the reply, once a while for each cause; a DISCOVER writes nothing else
+	Holds    []Hold     // what is offered; DHCPv6 offers several things at once
+	Drops    []string   // holders whose holds end
 	Skip     []Spot     // candidates that turned out not to be free
 	New      bool       // a new lease of a machine that nobody let in
 	Enrolls  string     // link whose budget a new host is charged to

@@ -264,12 +264,9 @@ func (e *Engine) decide(ctx context.Context, p *Policy, in Sighting) (d Decision
 		}
 		if len(d.Skip) > 0 {
 			// Memory thought these free and the store knows better.
-			if news := e.mem.skip(d.Skip, in.At); news && d.Hold == nil && len(d.Holds) == 0 && d.Writes.Empty() {
+			if news := e.mem.skip(d.Skip, in.At); news && len(d.Holds) == 0 && d.Writes.Empty() {
 				continue
 			}
-		}
-		if d.Hold != nil && !e.mem.hold(*d.Hold, in.At) {
-			continue
 		}
 		if slices.ContainsFunc(d.Holds, func(h Hold) bool { return !e.mem.hold(h, in.At) }) {
 			continue
@@ -353,7 +350,7 @@ func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(Sighting) (De
 				}
 				// What is taken in this rehearsal only stays where it is.
 				d.Skip = slices.DeleteFunc(d.Skip, func(x Spot) bool { return mine[x] })
-				if len(d.Skip) == 0 || !e.mem.skip(d.Skip, in.At) || d.Hold != nil || len(d.Holds) > 0 || !d.Writes.Empty() {
+				if len(d.Skip) == 0 || !e.mem.skip(d.Skip, in.At) || len(d.Holds) > 0 || !d.Writes.Empty() {
 					break
 				}
 			}
@@ -475,8 +472,8 @@ func (e *Engine) after(in Sighting, d *Decision) {
 		}
 	}
 	switch {
-	case d.Hold != nil:
-		e.lookAhead(p, d.Hold.Network, d.Hold.Addr, d.ID.MAC, in.At)
+	case in.Via == DHCP4 && len(d.Holds) > 0:
+		e.lookAhead(p, d.Holds[0].Network, d.Holds[0].Addr, d.ID.MAC, in.At)
 	case in.Step == Discover && d.Network != "":
 		e.lookAhead(p, d.Network, netip.Addr{}, MAC{}, in.At)
 	}

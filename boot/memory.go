@@ -309,7 +309,7 @@ func (m *memory) skip(spots []Spot, now time.Time) (news bool) {
 // by one commit: what it says is a hint, and the next decision of the same
 // group must see it.
 func (m *memory) settle(d *Decision, p *Policy, now time.Time) {
-	if len(d.Writes.Leases) == 0 && d.Drop == "" && len(d.Drops) == 0 && d.Enrolls == "" {
+	if len(d.Writes.Leases) == 0 && len(d.Drops) == 0 && d.Enrolls == "" {
 		return
 	}
 	m.mu.Lock()
@@ -333,11 +333,9 @@ func (m *memory) settle(d *Decision, p *Policy, now time.Time) {
 		b.fill(enrollRate, enrollBurst, now)
 		b.left--
 	}
-	for _, holder := range append(d.Drops, d.Drop) {
+	for _, holder := range d.Drops {
 		for _, p := range m.pools {
-			if holder != "" {
-				p.drop(holder)
-			}
+			p.drop(holder)
 		}
 	}
 }

@@ -84,6 +84,13 @@ func (t *turn) holder() string {
 	return t.who
 }
 
+// drop ends what a holder was offered.
+func (t *turn) drop(holder string) {
+	if holder != "" {
+		t.d.Drops = append(t.d.Drops, holder)
+	}
+}
+
 // known reports a machine that a person or a rule let in. The others share a
 // part of the pool, for a short time each: a flood of made-up machines must not
 // keep a real one out.
@@ -236,7 +243,7 @@ func (t *turn) discover() (bool, error) {
 		if t.rapid() {
 			return true, t.give(n, a)
 		}
-		t.d.Hold = &Hold{Network: n.Name, Addr: a, Holder: t.holder(), Known: t.known(), Until: t.in.At.Add(holdTime)}
+		t.d.Holds = []Hold{{Network: n.Name, Addr: a, Holder: t.holder(), Known: t.known(), Until: t.in.At.Add(holdTime)}}
 		t.d.Reply = Offer{Grant: t.grant(a), Options: t.options()}
 		return true, nil
 	}
@@ -314,7 +321,7 @@ func (t *turn) request() (bool, error) {
 	if in.Step == Selecting && !t.ours(in.Want.Server) {
 		// The client chose another server. Its hold here ends; nothing is
 		// said, least of all a NAK (edk2 gives up on one).
-		t.d.Drop = t.holder()
+		t.drop(t.holder())
 		t.rival()
 		return t.ignore("the client chose server %s", in.Want.Server)
 	}
@@ -404,7 +411,7 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 		}
 	}
 	t.d.Writes.Leases = append(t.d.Writes.Leases, l)
-	t.d.Drop = l.Holder
+	t.drop(l.Holder)
 	t.d.Reply = Ack{Grant: g, Options: t.options(), Rapid: in.Step == Discover}
 	t.note(a.String() + " for " + g.Lease.String())
 	// A machine that is not on the roll is the lease list's and the request
@@ -447,7 +454,7 @@ func (t *turn) bootp() (bool, error) {
 func (t *turn) nak(format string, args ...any) (bool, error) {
 	t.refuse(false, format, args...)
 	t.d.Reply = Nak{Options: t.options(), Message: t.d.Reply.(Refuse).Reason}
-	t.d.Drop = t.holder()
+	t.drop(t.holder())
 	return true, nil
 }
 
@@ -486,7 +493,7 @@ func (t *turn) decline() (bool, error) {
 	if !l.Active(t.in.At) || l.Holder != t.holder() || !l.Given() {
 		return t.ignore("decline of %s, which it was not given", a)
 	}
-	t.d.Drop = t.holder()
+	t.drop(t.holder())
 	q := quarantine(n, a, Declined, t.holder(), t.in.At)
 	if t.known() {
 		q.Host = t.host.ID // else it goes on counting as a stranger's

@@ -30,7 +30,7 @@ func (t *turn) address6() (bool, error) {
 	}
 	if in.Want.ServerID != "" && in.Want.ServerID != t.p.DUID {
 		for _, ia := range in.Want.IAs {
-			t.d.Drops = append(t.d.Drops, t.holder6(ia))
+			t.drop(t.holder6(ia))
 		}
 		if in.Step == Selecting { // not Renew: the server that we were, before we lost our DUID, is no rival
 			t.notice(t.net.Name+" DHCPv6", RivalServer, "another DHCPv6 server answers on network %s: a machine chose it (DUID %s); two servers give addresses there, turn one off or set mode6 = \"off\"", t.net.Name, in.Want.ServerID)
@@ -101,7 +101,7 @@ func (t *turn) confirm6(a Answer6) (bool, error) {
 func (t *turn) giveBack6(a Answer6) (bool, error) {
 	for _, ia := range t.in.Want.IAs[:min(len(t.in.Want.IAs), maxIAs)] {
 		holder := t.holder6(ia)
-		t.d.Drops = append(t.d.Drops, holder)
+		t.drop(holder)
 		had := false
 		for _, p := range ia.Has[:min(len(ia.Has), maxIAs)] {
 			l, err := t.v.Lease(t.net.Name, p.Addr())
@@ -380,7 +380,7 @@ func (t *turn) lease6(ia IA, p netip.Prefix, valid time.Duration, reserved bool)
 		t.d.Writes.Leases = append(t.d.Writes.Leases, *prev)
 	}
 	t.d.Writes.Leases = append(t.d.Writes.Leases, l)
-	t.d.Drops = append(t.d.Drops, holder)
+	t.drop(holder)
 	if fresh && t.host != nil {
 		t.notice(holder, LeaseGranted, "%s leased to %s for %s", text6(p), t.host.Name, valid)
 	}

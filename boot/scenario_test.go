@@ -544,9 +544,6 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 func (w *world) show(d boot.Decision) ([]string, error) {
 	out := []string{w.reply(d)}
 	out = append(out, "why "+d.WhyLine())
-	if d.Hold != nil {
-		out = append(out, fmt.Sprintf("hold %s for %s", d.Hold.Addr, d.Hold.Holder))
-	}
 	for _, h := range d.Holds {
 		out = append(out, fmt.Sprintf("hold %s for %s", h.Addr, h.Holder))
 	}
