@@ -321,17 +321,6 @@ func (e *Engine) view(r Reader, now time.Time) view {
 	return view{Reader: r, m: e.mem, now: now, last: e.Log.LastSeen}
 }
 
-// Explain decides without writing, holding or telling anybody: what live
-// serving would do at this moment.
-func (e *Engine) Explain(ctx context.Context, in Sighting) (d Decision, err error) {
-	p := e.policy.Load()
-	err = e.store.View(ctx, func(tx ReadTx) (err error) {
-		d, err = Decide(e.view(tx, in.At), p, in)
-		return err
-	})
-	return d, err
-}
-
 var errRehearsed = errors.New("rehearsed")
 
 // Rehearse lets fn ask one question after the other, each in the world that the

@@ -268,8 +268,13 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, proxy bool) {
 		in := append([]byte(nil), b...)
 		m := Meta{At: at, Interface: "eth0", Index: 2, Source: netip.MustParseAddrPort("10.77.0.9:68"), Proxy: proxy}
-		_, reply, to, err := Dry(b, m, func(s boot.Sighting) (boot.Decision, error) {
-			return e.Explain(context.Background(), s) // decides, and fills no store
+		_, reply, to, err := Dry(b, m, func(s boot.Sighting) (d boot.Decision, err error) {
+			// It decides, and fills no store.
+			failed := e.Rehearse(context.Background(), func(decide func(boot.Sighting) (boot.Decision, error)) error {
+				d, err = decide(s)
+				return err
+			})
+			return d, failed
 		})
 		if string(in) != string(b) {
 			t.Fatal("the packet was changed")
