@@ -198,6 +198,16 @@ func TestNoSorcerer(t *testing.T) {
 	if sent != 101 {
 		t.Errorf("%d DATA packets for 101 blocks when every packet is doubled", sent)
 	}
+	// The copy that comes later than a round trip is no better.
+	x := newTransfer(read{blksize: 512}, 512*100)
+	x.start()
+	x.ack(0, time.Millisecond)
+	if s := x.ack(1, time.Millisecond); s.from != 2 || s.to != 2 {
+		t.Fatalf("after ACK 1: %+v", s)
+	}
+	if s := x.ack(1, 5*time.Millisecond); s.to >= s.from {
+		t.Errorf("ACK 1 again caused %+v", s)
+	}
 }
 
 // TestDuplicateAcksInWindow: edk2 repeats its ACK for every packet out of
