@@ -21,6 +21,7 @@ const module = "github.com/musterboot/muster/"
 var layers = map[string][]string{
 	"boot":              {},
 	"internal/run":      {},
+	"internal/socket":   {},
 	"internal/metrics":  {},
 	"internal/tomlfile": {},
 	"internal/hook":     {"boot"},
@@ -30,11 +31,11 @@ var layers = map[string][]string{
 	"images/iso":        {},
 	"images/distro":     {"internal/tomlfile"},
 	"reservation":       {"boot"},
-	"dhcpd":             {"boot"},
+	"dhcpd":             {"boot", "internal/socket"},
 	"radv":              {}, // what it hears and says is no machine's
-	"tftpd":             {"boot"},
+	"tftpd":             {"boot", "internal/socket"},
 	"httpboot":          {"boot"},
-	"syslogd":           {"boot"},
+	"syslogd":           {"boot", "internal/socket"},
 	"capture":           {"boot"},
 	"store":             {"boot"},
 	"store/bolt":        {"boot", "store"},

@@ -21,13 +21,15 @@ import (
 
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"github.com/musterboot/muster/internal/socket"
 )
 
 // Conn6 is a Conn of DHCPv6 on the kernel.
 type Conn6 struct {
 	pc      *net.UDPConn
 	ip      *ipv6.PacketConn
-	links   links
+	links   socket.Names
 	readers sync.Pool
 	now     func() time.Time
 	joining sync.Mutex // one at a time: leaving and joining again is two steps
@@ -164,7 +166,7 @@ func (c *Conn6) Read(ps []Packet) (int, error) {
 		var cm ipv6.ControlMessage
 		if cm.Parse(m.OOB[:m.NN]) == nil {
 			p.Meta.Index = cm.IfIndex
-			p.Meta.Interface = c.links.name(cm.IfIndex, now)
+			p.Meta.Interface = c.links.Of(cm.IfIndex, now)
 			if d, ok := netip.AddrFromSlice(cm.Dst); ok && !d.IsMulticast() {
 				p.Meta.Local = d
 			}

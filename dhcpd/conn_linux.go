@@ -18,15 +18,17 @@ import (
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"github.com/musterboot/muster/internal/socket"
 )
 
-// socket is a Conn on the kernel.
-type socket struct {
+// conn4 is a Conn of DHCPv4 on the kernel.
+type conn4 struct {
 	pc      *net.UDPConn
 	ip      *ipv4.PacketConn
 	raw     int // AF_PACKET; -1 without the privilege
 	port    int
-	links   links
+	links   socket.Names
 	readers sync.Pool
 	now     func() time.Time
 
@@ -62,7 +64,7 @@ func Listen(ctx context.Context, port int, now func() time.Time) (c Conn, frames
 	if err != nil {
 		return nil, false, err
 	}
-	s := &socket{pc: l.(*net.UDPConn), port: port, raw: -1, now: now, readers: sync.Pool{New: func() any { return new(reader) }}}
+	s := &conn4{pc: l.(*net.UDPConn), port: port, raw: -1, now: now, readers: sync.Pool{New: func() any { return new(reader) }}}
 	s.ip = ipv4.NewPacketConn(s.pc)
 	if err := s.ip.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true); err != nil {
 		l.Close()
@@ -75,7 +77,7 @@ func Listen(ctx context.Context, port int, now func() time.Time) (c Conn, frames
 	return s, s.raw >= 0, nil
 }
 
-func (s *socket) Read(ps []Packet) (int, error) {
+func (s *conn4) Read(ps []Packet) (int, error) {
 	r := s.readers.Get().(*reader)
 	defer s.readers.Put(r)
 	if len(r.msgs) < len(ps) {
@@ -104,7 +106,7 @@ func (s *socket) Read(ps []Packet) (int, error) {
 		var cm ipv4.ControlMessage
 		if cm.Parse(m.OOB[:m.NN]) == nil {
 			p.Meta.Index = cm.IfIndex
-			p.Meta.Interface = s.links.name(cm.IfIndex, now)
+			p.Meta.Interface = s.links.Of(cm.IfIndex, now)
 			if d, ok := netip.AddrFromSlice(cm.Dst.To4()); ok && !d.IsMulticast() && d != everybody.Addr() {
 				p.Meta.Local = d
 			}
@@ -113,7 +115,7 @@ func (s *socket) Read(ps []Packet) (int, error) {
 	return n, nil
 }
 
-func (s *socket) Send(reply []byte, to Dest, m Meta) error {
+func (s *conn4) Send(reply []byte, to Dest, m Meta) error {
 	if !to.From.IsValid() {
 		return errNoAddress
 	}
@@ -144,7 +146,7 @@ func packetInfo(b []byte, index int, from netip.Addr) []byte {
 }
 
 // sendFrame sends to a client that has no address yet and so answers no ARP.
-func (s *socket) sendFrame(reply []byte, to Dest, index int) error {
+func (s *conn4) sendFrame(reply []byte, to Dest, index int) error {
 	b := udpFrame(netip.AddrPortFrom(to.From, serverPort), to.Addr, reply)
 	sa := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: index, Halen: 6}
 	copy(sa.Addr[:], to.MAC[:])
@@ -198,7 +200,7 @@ func fold(c uint32) uint16 {
 
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
-func (s *socket) Close() error {
+func (s *conn4) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -209,30 +211,4 @@ func (s *socket) Close() error {
 		unix.Close(s.raw)
 	}
 	return s.pc.Close()
-}
-
-// links names interfaces by index. A USB NIC that comes back may have another
-// index and an index another name, so what is known is asked again.
-type links struct {
-	mu    sync.Mutex
-	known map[int]string
-	asked time.Time
-}
-
-const linksLife = 2 * time.Second
-
-func (l *links) name(index int, now time.Time) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now.Sub(l.asked) > linksLife || l.known == nil {
-		l.known, l.asked = map[int]string{}, now
-	}
-	n, ok := l.known[index]
-	if !ok {
-		if i, err := net.InterfaceByIndex(index); err == nil {
-			n = i.Name
-		}
-		l.known[index] = n
-	}
-	return n
 }

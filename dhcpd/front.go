@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/socket"
 )
 
 // Conn is the sockets of one port. Read fills buffers and returns how many
@@ -156,26 +157,16 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 	for i := range ps {
 		ps[i].Buf = make([]byte, f.buffer)
 	}
-	failures := 0
+	var patience socket.Patience
 	for {
 		n, err := c.Read(ps)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			// An interface that goes away makes a read fail once; a socket
-			// that is broken fails every time.
-			if failures++; failures > 100 {
-				return fmt.Errorf("read DHCP packets: %w", err)
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(10 * time.Millisecond):
+			if end, err := patience.Failed(ctx, "read DHCP packets", err); end {
+				return err
 			}
 			continue
 		}
-		failures = 0
+		patience.Worked()
 		for i := range n {
 			p := &ps[i]
 			f.Stats.Received.Add(1)

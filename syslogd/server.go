@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/socket"
 )
 
 // Limits.
@@ -30,8 +30,7 @@ const (
 	idle      = time.Hour        // the kernel's keepalive finds out sooner who is gone
 	batch     = 32
 	datagram  = 8192 // what is beyond is the kernel's to cut
-	nap       = 10 * time.Millisecond
-	inARow    = 256 // lines that a connection may lose before its reader naps
+	inARow    = 256  // lines that a connection may lose before its reader naps
 	askTime   = 5 * time.Second
 )
 
@@ -148,21 +147,17 @@ func (s *Server) datagrams(ctx context.Context, c *net.UDPConn) error {
 	for i := range msgs {
 		msgs[i].Buffers, msgs[i].OOB = [][]byte{make([]byte, datagram)}, ipv6.NewControlMessage(ipv6.FlagInterface|ipv6.FlagDst)
 	}
-	var names links
-	failures := 0
+	var names socket.Names
+	var patience socket.Patience
 	for {
 		n, err := p.ReadBatch(msgs, 0)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
+			if end, err := patience.Failed(ctx, "read log lines", err); end {
+				return err
 			}
-			if failures++; failures > 100 {
-				return fmt.Errorf("read log lines: %w", err)
-			}
-			pause(ctx)
 			continue
 		}
-		failures = 0
+		patience.Worked()
 		crowd := false
 		for i := range msgs[:n] {
 			m := &msgs[i]
@@ -176,10 +171,10 @@ func (s *Server) datagrams(ctx context.Context, c *net.UDPConn) error {
 				s.Stats.Strangers.Add(1) // a line to everybody is meant for nobody
 				continue
 			}
-			crowd = s.line(ctx, m.Buffers[0][:m.N], 0, from, boot.Link{Interface: names.name(index, time.Now()), Local: to}) == tooMany || crowd
+			crowd = s.line(ctx, m.Buffers[0][:m.N], 0, from, boot.Link{Interface: names.Of(index, time.Now()), Local: to}) == tooMany || crowd
 		}
 		if crowd {
-			pause(ctx)
+			socket.Nap(ctx)
 		}
 	}
 }
@@ -271,20 +266,16 @@ func (s *Server) tell(ctx context.Context, b []byte, cut int, from netip.AddrPor
 func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	failures := 0
+	var patience socket.Patience
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
+			if end, err := patience.Failed(ctx, "accept log connections", err); end {
+				return err
 			}
-			if failures++; failures > 100 {
-				return fmt.Errorf("accept log connections: %w", err)
-			}
-			pause(ctx)
 			continue
 		}
-		failures = 0
+		patience.Worked()
 		from := addrOf(c.RemoteAddr())
 		if !s.enter(from.Addr()) {
 			s.Stats.Refused.Add(1)
@@ -352,7 +343,7 @@ func (s *Server) stream(ctx context.Context, c net.Conn, from netip.AddrPort) {
 		}
 		if lost >= inARow {
 			lost = 0
-			pause(ctx)
+			socket.Nap(ctx)
 		}
 	}
 }
@@ -364,32 +355,4 @@ func addrOf(a net.Addr) netip.AddrPort {
 	}
 	ap := t.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-}
-
-func pause(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(nap):
-	}
-}
-
-// links names interfaces by index; what is known is asked again, because a card
-// that comes back may have another index. For one goroutine.
-type links struct {
-	known map[int]string
-	asked time.Time
-}
-
-func (l *links) name(index int, now time.Time) string {
-	if now.Sub(l.asked) > 2*time.Second || l.known == nil {
-		l.known, l.asked = map[int]string{}, now
-	}
-	n, ok := l.known[index]
-	if !ok {
-		if i, err := net.InterfaceByIndex(index); err == nil {
-			n = i.Name
-		}
-		l.known[index] = n
-	}
-	return n
 }

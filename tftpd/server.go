@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/socket"
 )
 
 // Limits.
@@ -256,24 +257,16 @@ func (s *Server) Serve(ctx context.Context, c *net.UDPConn) error {
 	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	buf := make([]byte, maxRequest)
-	failures := 0
+	var patience socket.Patience
 	for {
 		n, from, local, index, err := p.receive(buf)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			if failures++; failures > 100 {
-				return fmt.Errorf("read TFTP requests: %w", err)
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(10 * time.Millisecond):
+			if end, err := patience.Failed(ctx, "read TFTP requests", err); end {
+				return err
 			}
 			continue
 		}
-		failures = 0
+		patience.Worked()
 		if !local.IsValid() || !from.IsValid() {
 			continue
 		}
