@@ -88,7 +88,10 @@ func (q Query6) Packet() []byte {
 // duid is what the client calls itself: a UUID, or its MAC (RFC 8415 11.4).
 func (q Query6) duid() []byte {
 	if !q.UUID.IsZero() {
-		u := q.UUID.Swapped() // as SMBIOS keeps it
+		u := q.UUID
+		if q.UserClass != "iPXE" {
+			u = u.Swapped() // as SMBIOS keeps it
+		}
 		return append([]byte{0, duidUUID}, u[:]...)
 	}
 	return append([]byte{0, duidLL, 0, ethernet}, q.MAC[:]...)

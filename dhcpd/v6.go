@@ -330,7 +330,10 @@ func (r *request6) identify(firmware bool) {
 		kind = int(binary.BigEndian.Uint16(d))
 	}
 	if kind == duidUUID && firmware {
-		id.UUID, _ = boot.UUIDFromWire(d[2:]) // edk2 copies it from SMBIOS as it lies there
+		// edk2 copies it from SMBIOS as it lies there, iPXE writes it as RFC 9562 does.
+		if id.UUID, _ = boot.UUIDFromWire(d[2:]); r.in.Firmware.IPXE {
+			id.UUID = id.UUID.Swapped()
+		}
 	}
 	for _, h := range slices.Backward(r.hops) {
 		if l := h.linkLayer; len(l) == 8 && binary.BigEndian.Uint16(l) == ethernet && boot.MAC(l[2:]).Usable() {
