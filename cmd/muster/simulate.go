@@ -44,12 +44,16 @@ func (a *app) simulateCmd() *cobra.Command {
 	text := "Kinds:\n"
 	for _, k := range simclient.Kinds() {
 		kinds = append(kinds, k.Name)
-		text += fmt.Sprintf("  %-16s %s\n", k.Name, k.What)
+		six := ""
+		if k.IPv6() {
+			six = ", --ipv6"
+		}
+		text += fmt.Sprintf("  %-16s %s%s\n", k.Name, k.What, six)
 	}
 	c := &cobra.Command{
 		Use: "simulate KIND", Short: "Boot a machine in software over the real network, to prove it before hardware is touched",
 		Long: "Boots a machine in software from whatever server answers: DHCP as that firmware does it, its loader,\nthe script, kernel and initrd to the last byte, and the report. Needs root. Addresses are given back at the end.\n\n" + text,
-		Example: "  sudo muster simulate uefi-x64 --interface eth1\n  sudo muster simulate pi4 --interface eth1 --serial 1234abcd\n  sudo muster simulate ipxe --interface eth1 --count 1000 --rate 100 --json\n" +
+		Example: "  sudo muster simulate uefi-x64 --interface eth1\n  sudo muster simulate pi4 --interface eth1 --serial 1234abcd\n  sudo muster simulate uefi-http-x64 --interface eth1 --ipv6\n  sudo muster simulate ipxe --interface eth1 --count 1000 --rate 100 --json\n" +
 			"  sudo muster simulate bios --relay 10.20.0.5 --server 10.77.0.1 --circuit-id Ethernet12",
 		ValidArgs: kinds,
 		Args:      exactly(1, "a kind of machine: "+strings.Join(kinds, ", ")),
@@ -64,14 +68,15 @@ func (a *app) simulateCmd() *cobra.Command {
 	}
 	fl := c.Flags()
 	fl.StringVarP(&s.cfg.Interface, "interface", "i", "", "interface on the network to prove")
+	fl.BoolVar(&s.cfg.IPv6, "ipv6", false, "boot over IPv6, and not over IPv4")
 	fl.StringVar(&s.mac, "mac", "", "MAC address; the first of them with --count (default: made up, the same every time on this host)")
 	fl.StringVar(&s.uuid, "uuid", "", "SMBIOS UUID (default: made of the MAC)")
 	fl.StringVar(&s.serial, "serial", "", "serial number (default: made of the MAC)")
 	fl.StringVar(&s.expect, "expect", "any", "what the machine must come to: boot, local, hold, or any of the three")
-	fl.StringVar(&s.relay, "relay", "", "play the relay agent with this address of this host (giaddr)")
+	fl.StringVar(&s.relay, "relay", "", "play the relay agent with this address of this host (giaddr; link-address if it is one of IPv6)")
 	fl.StringVar(&s.server, "server", "", "with --relay: the server that it passes requests to")
-	fl.StringVar(&s.cfg.Relay.CircuitID, "circuit-id", "", "with --relay: option 82 circuit ID")
-	fl.StringVar(&s.cfg.Relay.RemoteID, "remote-id", "", "with --relay: option 82 remote ID")
+	fl.StringVar(&s.cfg.Relay.CircuitID, "circuit-id", "", "with --relay: circuit ID (option 82), or interface ID of DHCPv6")
+	fl.StringVar(&s.cfg.Relay.RemoteID, "remote-id", "", "with --relay: remote ID")
 	fl.StringVar(&s.ca, "ca", "", "trust the CAs in this PEM file for HTTPS, and no others")
 	fl.StringSliceVar(&s.stages, "stage", nil, "report these stages at the end (default: running)")
 	fl.BoolVar(&s.cfg.NoReport, "no-report", false, "do not report")
@@ -106,11 +111,19 @@ func (s *simulation) config() (*simclient.Machine, error) {
 	if s.relay != "" {
 		for text, to := range map[string]*netip.Addr{s.relay: &s.cfg.Relay.Addr, s.server: &s.cfg.Relay.Server} {
 			ip, err := netip.ParseAddr(text)
-			if err != nil || !ip.Is4() {
-				return nil, usagef("%q is no IPv4 address", text)
+			if err != nil || ip.Zone() != "" {
+				return nil, usagef("%q is no IP address", text)
 			}
-			*to = ip
+			*to = ip.Unmap()
 		}
+		r := s.cfg.Relay
+		if r.Addr.Is6() != r.Server.Is6() || s.cfg.IPv6 && r.Addr.Is4() {
+			return nil, usagef("--relay %s and --server %s: want two addresses of IPv4, or two of IPv6", r.Addr, r.Server)
+		}
+		s.cfg.IPv6 = r.Addr.Is6()
+	}
+	if s.cfg.IPv6 && !s.kind.IPv6() {
+		return nil, usagef("%s does not boot over IPv6", s.kind.Name)
 	}
 	if len(s.cfg.Relay.CircuitID) > 100 || len(s.cfg.Relay.RemoteID) > 100 {
 		return nil, usagef("--circuit-id and --remote-id hold at most 100 bytes")
@@ -238,9 +251,9 @@ func (p printer) simStep(s simclient.Step) {
 	if t := took(s.Took); t != "" {
 		text += p.paint(dim, " ("+t+")")
 	}
-	fmt.Fprintf(p.out, "  %-12s %s %s\n", s.Name, p.verdict(s.Verdict), text)
+	fmt.Fprintf(p.out, "  %-13s %s %s\n", s.Name, p.verdict(s.Verdict), text)
 	if s.Hint != "" {
-		fmt.Fprintf(p.out, "  %-12s         -> %s\n", "", s.Hint)
+		fmt.Fprintf(p.out, "  %-13s         -> %s\n", "", s.Hint)
 	}
 }
 

@@ -34,7 +34,8 @@ func newAddresses(ifi *net.Interface, never, lent bool) (*addresses, error) {
 	}
 	for _, x := range as {
 		if n, ok := x.(*net.IPNet); ok {
-			if ip := addrOf(n.IP); ip.IsValid() {
+			ip, _ := netip.AddrFromSlice(n.IP)
+			if ip = ip.Unmap(); ip.IsValid() && !ip.IsLinkLocalUnicast() {
 				ones, _ := n.Mask.Size()
 				a.own = append(a.own, netip.PrefixFrom(ip, ones))
 			}
@@ -91,12 +92,12 @@ func (a *addresses) source(l *lease, must bool) (src netip.Addr, back func(), er
 // reach makes a server outside the subnet reachable by the leased router. It
 // does nothing where the host's own address serves.
 func (a *addresses) reach(l *lease, src, server netip.Addr) error {
-	if a.ifi == nil || src != l.addr || !l.router.IsValid() || netip.PrefixFrom(l.addr, l.mask).Contains(server) || !server.Is4() {
+	if a.ifi == nil || src != l.addr || !l.router.IsValid() || netip.PrefixFrom(l.addr, l.mask).Contains(server) || server.Is4() != src.Is4() {
 		return nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.route(netip.PrefixFrom(server, 32), l.router)
+	return a.route(netip.PrefixFrom(server, server.BitLen()), l.router)
 }
 
 // route adds one that is not there; one that is stays what it is. Those that were
@@ -134,7 +135,10 @@ func (a *addresses) close() error {
 }
 
 func (a *addresses) change(what uint16, ip netip.Addr) error {
-	b := []byte{syscall.AF_INET, 32, 0, syscall.RT_SCOPE_UNIVERSE}
+	b := []byte{family(ip), byte(ip.BitLen()), 0, syscall.RT_SCOPE_UNIVERSE}
+	if ip.Is6() {
+		b[2] = syscall.IFA_F_NODAD // the machine has asked already
+	}
 	b = binary.NativeEndian.AppendUint32(b, uint32(a.ifi.Index))
 	b = attribute(b, syscall.IFA_LOCAL, ip.AsSlice())
 	b = attribute(b, syscall.IFA_ADDRESS, ip.AsSlice())
@@ -152,17 +156,28 @@ func (a *addresses) changeRoute(what uint16, p netip.Prefix, via netip.Addr) err
 		const onlink = 4 // RTNH_F_ONLINK: a router need not be in a subnet of ours
 		scope, flags = syscall.RT_SCOPE_UNIVERSE, onlink
 	}
-	b := []byte{syscall.AF_INET, byte(p.Bits()), 0, 0, syscall.RT_TABLE_MAIN, syscall.RTPROT_STATIC, scope, syscall.RTN_UNICAST}
+	b := []byte{family(p.Addr()), byte(p.Bits()), 0, 0, syscall.RT_TABLE_MAIN, syscall.RTPROT_STATIC, scope, syscall.RTN_UNICAST}
 	if what == syscall.RTM_DELROUTE {
 		b[5], b[6], b[7] = 0, syscall.RT_SCOPE_NOWHERE, 0
 	}
 	b = binary.NativeEndian.AppendUint32(b, flags)
 	b = attribute(b, syscall.RTA_DST, p.Addr().AsSlice())
+	if p.Addr().Is6() {
+		// Told from the kernel's own routes by its metric: those are left alone.
+		b = attribute(b, syscall.RTA_PRIORITY, binary.NativeEndian.AppendUint32(nil, 4321))
+	}
 	b = attribute(b, syscall.RTA_OIF, binary.NativeEndian.AppendUint32(nil, uint32(a.ifi.Index)))
 	if via.IsValid() {
 		b = attribute(b, syscall.RTA_GATEWAY, via.AsSlice())
 	}
 	return netlink(what, b)
+}
+
+func family(a netip.Addr) byte {
+	if a.Is4() {
+		return syscall.AF_INET
+	}
+	return syscall.AF_INET6
 }
 
 func attribute(b []byte, typ uint16, v []byte) []byte {

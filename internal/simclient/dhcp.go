@@ -23,6 +23,8 @@ type lease struct {
 	ack    *reply
 	held   bool // asked for: to be released
 	id     xid
+	ia     *ia   // of DHCPv6
+	as     *Kind // who asked for it
 }
 
 const maxOffers = 16 // as edk2
@@ -30,6 +32,9 @@ const maxOffers = 16 // as edk2
 // lease gets one as kind k; stage is put before the names of its steps. boot is
 // the reply that names the boot file, nil if there is none.
 func (r *run) lease(ctx context.Context, k *Kind, stage string) (l *lease, boot *reply, err error) {
+	if r.six != nil {
+		return r.lease6(ctx, k, stage)
+	}
 	replies, leave := r.wire.hear(r.m.MAC)
 	defer leave()
 	var id xid
@@ -76,7 +81,7 @@ func (r *run) leaseOnce(ctx context.Context, k *Kind, stage string, id xid, repl
 		if n := r.wire.unread(); n > 0 {
 			hint = fmt.Sprintf("%d replies came that no client could read; ", n) + hint
 		}
-		if here() && !r.h.cfg.Relay.Addr.IsValid() {
+		if here("udp", 67) && !r.h.cfg.Relay.Addr.IsValid() {
 			hint += " A DHCP server on this very host hears nothing of what is sent here: try from another one, or with --relay."
 		}
 		return nil, nil, r.fail(stage+"offer", fault(hint, "no OFFER in %s from any server, %d DISCOVERs sent", took.Round(100*ms), sent))
@@ -349,6 +354,15 @@ func (r *run) release() {
 			continue
 		}
 		done[l.addr] = true
+		if l.ia != nil {
+			// The machine's own time may be over; the server is told all the same.
+			ctx, cancel := context.WithTimeout(context.Background(), 10*sec)
+			replies, leave := r.six.hear(r.m.MAC)
+			r.release6(ctx, l, "", replies)
+			leave()
+			cancel()
+			continue
+		}
 		k := r.m.Kind
 		if r.now != nil {
 			k = r.now

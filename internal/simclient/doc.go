@@ -3,7 +3,7 @@
 // of every step what it got. One process holds a thousand of them.
 //
 // It owns the client's side of the wire: what each kind of firmware sends
-// (kind.go), how it chooses among offers (offer.go), how it loads (tftp.go,
+// (kind.go, message.go, six.go), how it chooses among offers (offer.go, lease6.go), how it loads (tftp.go,
 // http.go), and interpreters for the scripts that loaders read (script.go,
 // grub.go). The loaders themselves are not run: their names say what the
 // machine becomes.

@@ -173,6 +173,9 @@ func (g *grub) target(name string) (uri string, disk bool) {
 	if proto != "tftp" && proto != "http" {
 		return "", true
 	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
 	if proto == "tftp" {
 		return "tftp://" + host + "/" + file, false
 	}

@@ -55,8 +55,12 @@ type Kind struct {
 	cpu      string // as iPXE calls it
 	mac      [3]byte
 
-	pi *piModel
+	pi  *piModel
+	six *six // over IPv6; nil where it has none
 }
+
+// IPv6 reports that the kind boots over IPv6.
+func (k *Kind) IPv6() bool { return k.six != nil }
 
 const (
 	ms  = time.Millisecond
@@ -89,34 +93,34 @@ var kinds = []*Kind{
 	{Name: "bios", What: "x86 BIOS, PXE ROM", class: "PXEClient:Arch:00000:UNDI:002001", arch: []byte{0, 0}, undi: []byte{1, 2, 1}, guid: true, maxSize: 1260, broadcast: true,
 		asks: asksEDK2, tries: waitsEDK2, collect: 2 * sec, again: []time.Duration{2 * sec, 4 * sec, 8 * sec}, blksize: 1456, probe: true, becomes: ".ipxe-bios", platform: "pcbios", cpu: "i386", mac: macQEMU},
 	{Name: "uefi-x64", What: "x64 UEFI, PXE", class: "PXEClient:Arch:00007:UNDI:003000", arch: []byte{0, 7}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, maxSize2: 0xff00, broadcast: true,
-		asks: asksEDK2, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-x64", platform: "efi", cpu: "x86_64", mac: macQEMU},
+		asks: asksEDK2, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-x64", platform: "efi", cpu: "x86_64", mac: macQEMU, six: efiSix("PXEClient", 7)},
 	{Name: "uefi-arm64", What: "arm64 UEFI, PXE", class: "PXEClient:Arch:00011:UNDI:003000", arch: []byte{0, 11}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, maxSize2: 0xff00, broadcast: true,
-		asks: asksEDK2, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64", mac: macQEMU},
+		asks: asksEDK2, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64", mac: macQEMU, six: efiSix("PXEClient", 11)},
 	{Name: "uefi-http-x64", What: "x64 UEFI, HTTP boot", way: byHTTP, class: "HTTPClient:Arch:00016:UNDI:003000", arch: []byte{0, 16}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, broadcast: true,
-		asks: asksEDK2HTTP, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-x64", platform: "efi", cpu: "x86_64", mac: macQEMU},
+		asks: asksEDK2HTTP, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-x64", platform: "efi", cpu: "x86_64", mac: macQEMU, six: efiSix("HTTPClient", 16)},
 	{Name: "uefi-http-arm64", What: "arm64 UEFI, HTTP boot", way: byHTTP, class: "HTTPClient:Arch:00019:UNDI:003000", arch: []byte{0, 19}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, broadcast: true,
-		asks: asksEDK2HTTP, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64", mac: macQEMU},
+		asks: asksEDK2HTTP, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1468, probe: true, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64", mac: macQEMU, six: efiSix("HTTPClient", 19)},
 	{Name: "ipxe", What: "iPXE in the network card of x64 UEFI", way: asIPXE, class: "PXEClient:Arch:00007:UNDI:003010", arch: []byte{0, 7}, undi: []byte{1, 3, 10}, guid: true, maxSize: 1472, clientID: true, user: "iPXE", features: featuresEFI,
-		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "efi", cpu: "x86_64", mac: macQEMU},
+		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "efi", cpu: "x86_64", mac: macQEMU, six: ipxeSix(7)},
 	{Name: "pi3", What: "Raspberry Pi 3", way: asPi, class: "PXEClient:Arch:00000:UNDI:002001", arch: []byte{0, 0}, undi: []byte{1, 2, 1}, guid: true,
 		asks: asksPi, tries: waitsPi3, platform: "pcbios", cpu: "arm64", mac: [3]byte{0xb8, 0x27, 0xeb}, pi: &pi3},
 	{Name: "pi4", What: "Raspberry Pi 4", way: asPi, class: "PXEClient:Arch:00000:UNDI:002001", arch: []byte{0, 0}, undi: []byte{1, 2, 1}, guid: true,
-		asks: asksPi, tries: waitsPi4, collect: 500 * ms, again: waitsPi4, blksize: 1024, platform: "pcbios", cpu: "arm64", mac: [3]byte{0xdc, 0xa6, 0x32}, pi: &pi4},
+		asks: asksPi, tries: waitsPi4, collect: 500 * ms, again: waitsPi4, blksize: 1024, platform: "pcbios", cpu: "arm64", mac: [3]byte{0xdc, 0xa6, 0x32}, pi: &pi4, six: piSix},
 	{Name: "pi5", What: "Raspberry Pi 5", way: asPi, class: "PXEClient:Arch:00000:UNDI:002001", arch: []byte{0, 0}, undi: []byte{1, 2, 1}, guid: true,
-		asks: asksPi, tries: waitsPi4, collect: 500 * ms, again: waitsPi4, blksize: 1024, platform: "pcbios", cpu: "arm64", mac: [3]byte{0x2c, 0xcf, 0x67}, pi: &pi5},
+		asks: asksPi, tries: waitsPi4, collect: 500 * ms, again: waitsPi4, blksize: 1024, platform: "pcbios", cpu: "arm64", mac: [3]byte{0x2c, 0xcf, 0x67}, pi: &pi5, six: piSix},
 	{Name: "onie", What: "switch in ONIE", way: asONIE, class: "onie_vendor:x86_64-acme_sw1-r0", user: "\x14onie_dhcp_user_class",
 		asks: []byte{1, 3, 6, 12, 15, 66, 67, 72, 114, 125, 150}, tries: waitsUDHC, again: waitsUDHC, blksize: 1428, platform: "pcbios", cpu: "x86_64", mac: macQEMU},
 	{Name: "bluefield", What: "BlueField DPU, PXE", class: "NVIDIA/BF/PXE", arch: []byte{0, 11}, undi: []byte{1, 3, 0}, guid: true, maxSize: 1472, maxSize2: 0xff00, broadcast: true,
-		asks: asksEDK2, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1400, probe: true, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64", mac: macQEMU},
+		asks: asksEDK2, tries: waitsEDK2, collect: 3600 * ms, again: []time.Duration{4 * sec, 8 * sec, 16 * sec}, blksize: 1400, probe: true, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64", mac: macQEMU, six: bluefieldSix},
 	{Name: "u-boot", What: "arm64 U-Boot", way: asUBoot, class: "U-Boot.armv8", arch: []byte{0, 0x16}, undi: []byte{1, 0, 0}, maxSize: 576, file: "boot.scr.uimg",
 		asks: []byte{1, 3, 6, 12, 17}, tries: []time.Duration{1 * sec, 2 * sec, 4 * sec, 8 * sec, 16 * sec}, again: waitsIPXE, blksize: 1468, becomes: ".u-boot-efi", platform: "efi", cpu: "arm64", mac: macQEMU},
 
 	{Name: ".ipxe-bios", way: asIPXE, class: "PXEClient:Arch:00000:UNDI:002001", arch: []byte{0, 0}, undi: []byte{1, 2, 1}, guid: true, maxSize: 1472, clientID: true, user: "iPXE", features: featuresBIOS,
 		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "pcbios", cpu: "i386"},
 	{Name: ".ipxe-x64", way: asIPXE, class: "PXEClient:Arch:00007:UNDI:003010", arch: []byte{0, 7}, undi: []byte{1, 3, 10}, guid: true, maxSize: 1472, clientID: true, user: "iPXE", features: featuresEFI,
-		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "efi", cpu: "x86_64"},
+		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "efi", cpu: "x86_64", six: ipxeSix(7)},
 	{Name: ".ipxe-arm64", way: asIPXE, class: "PXEClient:Arch:00011:UNDI:003010", arch: []byte{0, 11}, undi: []byte{1, 3, 10}, guid: true, maxSize: 1472, clientID: true, user: "iPXE", features: featuresEFI,
-		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "efi", cpu: "arm64"},
+		asks: asksIPXE, tries: waitsIPXE, collect: 2 * sec, again: waitsIPXE, blksize: 1432, probe: true, platform: "efi", cpu: "arm64", six: ipxeSix(11)},
 	{Name: ".u-boot-efi", class: "PXEClient:Arch:00011:UNDI:003000", arch: []byte{0, 11}, undi: []byte{1, 0, 0}, maxSize: 576, file: "boot.scr.uimg",
 		asks: []byte{1, 3, 6, 12, 17}, tries: waitsIPXE, again: waitsIPXE, blksize: 1468, becomes: ".ipxe-arm64", platform: "efi", cpu: "arm64"},
 }

@@ -1,10 +1,11 @@
 package simclient
 
-// This file is the wire: one socket that sends and hears DHCP for all machines
+// This file is the wire of IPv4: one socket that sends and hears DHCP for all machines
 // of the process. A machine without an address needs frames of its own, with
 // its own MAC as their source: switches learn by it, and snooping compares it.
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,24 +45,24 @@ type wire interface {
 
 // exchange hands replies to their machines.
 type exchange struct {
-	mu    sync.Mutex
-	heard map[MAC]chan *reply
-	bad   int // replies that could not be read
+	mu        sync.Mutex
+	listeners map[MAC]chan *reply
+	bad       int // replies that could not be read
 }
 
 func (x *exchange) hear(m MAC) (<-chan *reply, func()) {
 	ch := make(chan *reply, 32) // what does not fit is lost, as on a wire
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.heard == nil {
-		x.heard = map[MAC]chan *reply{}
+	if x.listeners == nil {
+		x.listeners = map[MAC]chan *reply{}
 	}
-	x.heard[m] = ch
+	x.listeners[m] = ch
 	return ch, func() {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		if x.heard[m] == ch {
-			delete(x.heard, m)
+		if x.listeners[m] == ch {
+			delete(x.listeners, m)
 		}
 	}
 }
@@ -73,19 +74,23 @@ func (x *exchange) unread() int {
 	return x.bad
 }
 
-// pass gives a datagram to its machine. Most belong to somebody else, so the
-// MAC is looked at before the rest is parsed.
-func (x *exchange) pass(b []byte, from netip.AddrPort, hw MAC) {
-	if len(b) < 240 || b[0] != 2 {
-		return
-	}
+// heard reports that a machine listens.
+func (x *exchange) heard(m MAC) bool {
 	x.mu.Lock()
-	ch := x.heard[MAC(b[28:34])]
+	defer x.mu.Unlock()
+	return x.listeners[m] != nil
+}
+
+// deliver gives a datagram to its machine. Most belong to somebody else, so it is
+// parsed for that machine alone.
+func (x *exchange) deliver(m MAC, parse func([]byte) (*reply, error), b []byte, from netip.AddrPort, hw MAC) {
+	x.mu.Lock()
+	ch := x.listeners[m]
 	x.mu.Unlock()
 	if ch == nil {
 		return
 	}
-	r, err := parseReply(b)
+	r, err := parse(bytes.Clone(b))
 	if err != nil {
 		x.mu.Lock()
 		x.bad++
@@ -99,10 +104,20 @@ func (x *exchange) pass(b []byte, from netip.AddrPort, hw MAC) {
 	}
 }
 
+// pass is deliver for DHCPv4, whose header names the machine.
+func (x *exchange) pass(b []byte, from netip.AddrPort, hw MAC) {
+	if len(b) >= 240 && b[0] == 2 {
+		x.deliver(MAC(b[28:34]), parseReply, b, from, hw)
+	}
+}
+
+// packetSocket sends and hears frames of an interface.
+type packetSocket struct{ f *os.File }
+
 // link is an interface, by frames.
 type link struct {
 	exchange
-	f   *os.File
+	packetSocket
 	own MAC
 
 	mu   sync.Mutex
@@ -118,29 +133,12 @@ const (
 	frameHead   = 14 + 20 + 8
 )
 
-// openLink opens the interface. It hears what is for its machines' MACs, so the
-// card must let everything through while it is open.
 func openLink(ifi *net.Interface) (*link, error) {
-	if len(ifi.HardwareAddr) != 6 {
-		return nil, fmt.Errorf("%s is no Ethernet interface", ifi.Name)
-	}
-	if ifi.Flags&net.FlagUp == 0 {
-		return nil, fmt.Errorf("%s is down: ip link set %s up", ifi.Name, ifi.Name)
-	}
-	// Protocol 0 hears nothing until the filter is in place.
-	fd, err := syscall.Socket(syscall.AF_PACKET, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, privileged(fmt.Errorf("raw socket: %w", err))
-	}
-	fail := func(what string, err error) (*link, error) {
-		syscall.Close(fd)
-		return nil, privileged(fmt.Errorf("%s: %s: %w", ifi.Name, what, err))
-	}
 	const (
 		jump = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
 		load = unix.BPF_LD | unix.BPF_ABS
 	)
-	filter := []unix.SockFilter{ // unfragmented UDP to port 68
+	s, err := openPackets(ifi, ethIP, []unix.SockFilter{ // unfragmented UDP to port 68
 		{Code: load | unix.BPF_H, K: 12},
 		{Code: jump, Jf: 8, K: ethIP},
 		{Code: load | unix.BPF_B, K: 14 + 9},
@@ -152,6 +150,32 @@ func openLink(ifi *net.Interface) (*link, error) {
 		{Code: jump, Jf: 1, K: 68},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &link{packetSocket: s, own: MAC(ifi.HardwareAddr), lent: map[MAC]netip.Addr{}}
+	go s.listen(frameHead, l.take)
+	return l, nil
+}
+
+// openPackets opens an interface. It hears what is for its machines' MACs, so the
+// card must let everything through while it is open.
+func openPackets(ifi *net.Interface, proto uint16, filter []unix.SockFilter) (s packetSocket, err error) {
+	if len(ifi.HardwareAddr) != 6 {
+		return s, fmt.Errorf("%s is no Ethernet interface", ifi.Name)
+	}
+	if ifi.Flags&net.FlagUp == 0 {
+		return s, fmt.Errorf("%s is down: ip link set %s up", ifi.Name, ifi.Name)
+	}
+	// Protocol 0 hears nothing until the filter is in place.
+	fd, err := syscall.Socket(syscall.AF_PACKET, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return s, privileged(fmt.Errorf("raw socket: %w", err))
+	}
+	fail := func(what string, err error) (packetSocket, error) {
+		syscall.Close(fd)
+		return s, privileged(fmt.Errorf("%s: %s: %w", ifi.Name, what, err))
 	}
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}); err != nil {
 		return fail("filter", err)
@@ -165,12 +189,10 @@ func openLink(ifi *net.Interface) (*link, error) {
 	// A thousand machines are answered within a moment. Where the limit is lower
 	// some answers are lost, and asked for again.
 	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 8<<20)
-	if err := syscall.Bind(fd, &syscall.SockaddrLinklayer{Protocol: htons(ethIP), Ifindex: ifi.Index}); err != nil {
+	if err := syscall.Bind(fd, &syscall.SockaddrLinklayer{Protocol: htons(proto), Ifindex: ifi.Index}); err != nil {
 		return fail("bind", err)
 	}
-	l := &link{f: os.NewFile(uintptr(fd), ifi.Name), own: MAC(ifi.HardwareAddr), lent: map[MAC]netip.Addr{}}
-	go l.listen()
-	return l, nil
+	return packetSocket{os.NewFile(uintptr(fd), ifi.Name)}, nil
 }
 
 func htons(v uint16) uint16 {
@@ -184,35 +206,44 @@ func privileged(err error) error {
 	return err
 }
 
-func (l *link) close() error { return l.f.Close() }
+func (s packetSocket) close() error { return s.f.Close() }
 
-func (l *link) listen() {
+func (s packetSocket) write(b []byte) error {
+	_, err := s.f.Write(b)
+	return err
+}
+
+// listen hands on frames of that length at least.
+func (s packetSocket) listen(least int, take func(frame []byte)) {
 	b := make([]byte, 65536)
 	for {
-		n, err := l.f.Read(b)
+		n, err := s.f.Read(b)
 		if err != nil {
 			if errors.Is(err, syscall.ENETDOWN) || errors.Is(err, syscall.EINTR) {
 				continue // the cable was pulled, and may come back
 			}
 			return
 		}
-		if n < frameHead {
-			continue
+		if n >= least {
+			take(b[:n])
 		}
-		head := 4 * int(b[14]&15)
-		if head < 20 || n < 14+head+8 {
-			continue
-		}
-		udp := b[14+head : n]
-		length := int(binary.BigEndian.Uint16(udp[4:]))
-		if length < 8 || length > len(udp) {
-			continue
-		}
-		if length >= 8+34 {
-			l.late(MAC(udp[8+28:]))
-		}
-		l.pass(udp[8:length], netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[26:30])), binary.BigEndian.Uint16(udp)), MAC(b[6:12]))
 	}
+}
+
+func (l *link) take(b []byte) {
+	head := 4 * int(b[14]&15)
+	if head < 20 || len(b) < 14+head+8 {
+		return
+	}
+	udp := b[14+head:]
+	length := int(binary.BigEndian.Uint16(udp[4:]))
+	if length < 8 || length > len(udp) {
+		return
+	}
+	if length >= 8+34 {
+		l.late(MAC(udp[8+28:]))
+	}
+	l.pass(udp[8:length], netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[26:30])), binary.BigEndian.Uint16(udp)), MAC(b[6:12]))
 }
 
 func (l *link) send(d *dhcpv4.DHCPv4, to *dest) error {
@@ -223,8 +254,7 @@ func (l *link) send(d *dhcpv4.DHCPv4, to *dest) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.b = frame(l.b[:0], MAC(d.ClientHWAddr), to, payload)
-	_, err := l.f.Write(l.b)
-	return err
+	return l.write(l.b)
 }
 
 // lend says that a machine's address is at the interface's own MAC now, until
@@ -259,7 +289,7 @@ func (l *link) announce(a netip.Addr) {
 	b = append(b, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1)
 	b = append(append(b, l.own[:]...), a.AsSlice()...)
 	b = append(append(b, make([]byte, 6)...), a.AsSlice()...)
-	_, _ = l.f.Write(append(b, make([]byte, 18)...))
+	_ = l.write(append(b, make([]byte, 18)...))
 }
 
 // frame is Ethernet, IPv4 and UDP from port 68 to 67.
@@ -298,15 +328,15 @@ func checksum(start uint16, b []byte) uint16 {
 	return uint16(t)
 }
 
-// here reports that port 67 is taken on this host: frames that leave an
-// interface do not come back to who listens on it.
-func here() bool {
-	b, err := os.ReadFile("/proc/thread-self/net/udp")
+// here reports that DHCP's port is taken on this host: frames that leave an
+// interface do not come back to who listens on it. table is udp or udp6.
+func here(table string, port uint16) bool {
+	b, err := os.ReadFile("/proc/thread-self/net/" + table)
 	if err != nil {
 		return false
 	}
 	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasSuffix(f[1], ":0043") {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
 			return true
 		}
 	}
@@ -323,13 +353,7 @@ type agent struct {
 func openAgent(via Relay) (*agent, error) {
 	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(via.Addr, 67)))
 	if err != nil {
-		if errors.Is(err, syscall.EADDRNOTAVAIL) {
-			return nil, fmt.Errorf("the relay's address %s must be one of this host: the server answers to it", via.Addr)
-		}
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("port 67 of %s is taken here: a DHCP server or relay runs on this host (%w)", via.Addr, err)
-		}
-		return nil, privileged(fmt.Errorf("relay: %w", err))
+		return nil, noAgent(via, 67, err)
 	}
 	_ = c.SetReadBuffer(8 << 20)
 	a := &agent{via: via, conn: c}
@@ -346,6 +370,17 @@ func openAgent(via Relay) (*agent, error) {
 		}
 	}()
 	return a, nil
+}
+
+// noAgent says why the relay's port cannot be had.
+func noAgent(via Relay, port int, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("the relay's address %s must be one of this host: the server answers to it", via.Addr)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("port %d of %s is taken here: a DHCP server or relay runs on this host (%w)", port, via.Addr, err)
+	}
+	return privileged(fmt.Errorf("relay: %w", err))
 }
 
 func (a *agent) close() error { return a.conn.Close() }

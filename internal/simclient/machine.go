@@ -24,6 +24,7 @@ import (
 // Config is what all machines of a process share.
 type Config struct {
 	Interface string
+	IPv6      bool           // and no IPv4
 	Relay     Relay          // Addr set: machines are behind this relay
 	Roots     *x509.CertPool // trusted by HTTPS; nil are the host's
 	Fast      bool           // waits of the firmware are cut short
@@ -49,7 +50,8 @@ const (
 // A Host holds the socket that all machines speak through.
 type Host struct {
 	cfg  Config
-	wire wire
+	wire wire // one of these two
+	six  wire6
 	addr *addresses
 	dev  string
 
@@ -68,13 +70,22 @@ func Open(cfg Config) (*Host, error) {
 	}
 	h := &Host{cfg: cfg, owners: map[netip.Addr]MAC{}}
 	if cfg.Relay.Addr.IsValid() {
+		// Behind a relay there is no interface to put addresses on: files are
+		// fetched from the relay's own.
+		h.addr = &addresses{relay: cfg.Relay.Addr}
+		if cfg.IPv6 {
+			a, err := openAgent6(cfg.Relay)
+			if err != nil {
+				return nil, err
+			}
+			h.six = a
+			return h, nil
+		}
 		a, err := openAgent(cfg.Relay)
 		if err != nil {
 			return nil, err
 		}
-		// Behind a relay there is no interface to put addresses on: files are
-		// fetched from the relay's own.
-		h.wire, h.addr = a, &addresses{relay: cfg.Relay.Addr}
+		h.wire = a
 		return h, nil
 	}
 	ifi, err := net.InterfaceByName(cfg.Interface)
@@ -84,19 +95,30 @@ func Open(cfg Config) (*Host, error) {
 	if h.addr, err = newAddresses(ifi, cfg.NoAddress, cfg.UseLease); err != nil {
 		return nil, err
 	}
+	h.dev = ifi.Name
+	if cfg.IPv6 {
+		l, err := openLink6(ifi)
+		if err != nil {
+			return nil, err
+		}
+		h.six = l
+		return h, nil
+	}
 	l, err := openLink(ifi)
 	if err != nil {
 		return nil, err
 	}
-	h.wire, h.dev = l, ifi.Name
+	h.wire = l
 	return h, nil
 }
 
 // Close takes back what was added to the interface.
 func (h *Host) Close() error {
 	var errs []error
-	if c, ok := h.wire.(interface{ close() error }); ok {
-		errs = append(errs, c.close())
+	for _, w := range []any{h.wire, h.six} {
+		if c, ok := w.(interface{ close() error }); ok {
+			errs = append(errs, c.close())
+		}
 	}
 	if err := h.addr.close(); err != nil {
 		errs = append(errs, fmt.Errorf("taking addresses back from %s: %w", h.dev, err))
@@ -129,6 +151,7 @@ type run struct {
 	m    *Machine
 	h    *Host
 	wire wire
+	six  wire6
 	addr *addresses
 	t    *Transcript
 	tell func(Step)
@@ -151,7 +174,7 @@ func (h *Host) Boot(ctx context.Context, m *Machine, tell func(Step)) *Transcrip
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Limit)
 	defer cancel()
-	r := &run{m: m, h: h, wire: h.wire, addr: h.addr, tell: tell, webs: map[bool]*web{},
+	r := &run{m: m, h: h, wire: h.wire, six: h.six, addr: h.addr, tell: tell, webs: map[bool]*web{},
 		t: &Transcript{Kind: m.Kind.Name, MAC: m.MAC.String(), UUID: m.UUID.String(), Serial: m.Serial}}
 	err := r.power(ctx)
 	r.t.End, r.t.Text = Broken, "it ended"
@@ -310,7 +333,7 @@ func (r *run) loader(ctx context.Context, k *Kind, l *lease, boot *reply) error 
 		if name == "" {
 			return r.fail("loader", fault("is this machine allowed to boot, and does the server know its kind ("+k.class+")?", "%s gives an address and names no boot file", boot.who()))
 		}
-		if !server.IsValid() {
+		if !server.IsValid() && !strings.Contains(name, "://") {
 			return r.fail("loader", fault("the server must fill in siaddr (next-server): firmware ignores option 66", "no answer says where %s is", shown(name)))
 		}
 		target = tftpURL(server, name)
@@ -327,6 +350,9 @@ func tftpURL(server netip.Addr, name string) string {
 		return name
 	}
 	// The name is what the server wrote, not a URL's path: it is asked for as it is.
+	if server.Is6() {
+		return "tftp://[" + server.String() + "]/" + name
+	}
 	return "tftp://" + server.String() + "/" + name
 }
 
@@ -353,6 +379,7 @@ func (r *run) started(ctx context.Context, k *Kind, f *loaded) error {
 		if k.becomes != "" {
 			next = kindNamed(k.becomes)
 		}
+		r.gone(ctx)
 		return r.ipxe(ctx, next, "ipxe ", nil)
 	case has("shim"):
 		return r.shim(ctx, f)
@@ -365,6 +392,9 @@ func (r *run) started(ctx context.Context, k *Kind, f *loaded) error {
 // firmwareAgent loads as firmware or as iPXE does.
 func (r *run) firmwareAgent(k *Kind) manner {
 	m := manner{agent: agentFirmware, blksize: k.blksize, probe: k.probe}
+	if r.six != nil {
+		m.blksize = k.six.blksize
+	}
 	if k.way == asIPXE {
 		m.agent, m.follow = agentIPXE, true
 	}
@@ -665,9 +695,13 @@ func (r *run) overHTTP(ctx context.Context, target string, m manner, dst io.Writ
 func (r *run) overTFTP(ctx context.Context, host, file string, m manner, dst io.Writer) error {
 	server, err := netip.ParseAddrPort(host)
 	if err != nil {
-		a, err := netip.ParseAddr(host)
+		a, err := netip.ParseAddr(strings.Trim(host, "[]"))
 		if err != nil {
-			names, lerr := resolver(r.src, r.l.dns).LookupNetIP(ctx, "ip4", host)
+			family := "ip4"
+			if r.src.Is6() {
+				family = "ip6"
+			}
+			names, lerr := resolver(r.src, r.l.dns).LookupNetIP(ctx, family, host)
 			if lerr != nil || len(names) == 0 {
 				return fmt.Errorf("the name %s cannot be resolved: %w", shown(host), lerr)
 			}

@@ -1,7 +1,7 @@
 package simclient
 
 // This file is the codec's only user: what a machine sends in DHCPv4, and what
-// of a reply it reads.
+// of a reply it reads. DHCPv6 is in six.go.
 
 import (
 	"encoding/binary"
@@ -151,6 +151,7 @@ type reply struct {
 	ttl      time.Duration
 	noProxy  bool // 175.176: iPXE need not wait for a proxy
 	options  map[uint8][]byte
+	sixReply
 
 	from netip.AddrPort
 	hw   MAC

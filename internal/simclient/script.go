@@ -347,6 +347,11 @@ func format(raw []byte, typ string) string {
 			return a.String()
 		}
 		return ""
+	case "ipv6":
+		if len(raw) != 16 {
+			return ""
+		}
+		return netip.AddrFrom16([16]byte(raw)).String()
 	case "uuid", "guid":
 		if len(raw) != 16 {
 			return ""

@@ -36,9 +36,9 @@ const (
 	tftpTries   = 6
 )
 
-// tftpSocket is bound to the machine's address; nil src lets the host choose.
+// tftpSocket is bound to the machine's address.
 func tftpSocket(src netip.Addr) (*net.UDPConn, error) {
-	return net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(src, 0)))
+	return net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(src, 0)))
 }
 
 // probe asks for a file's size and breaks off with an error packet: with code 8

@@ -110,8 +110,17 @@ func (w *ipxeWorld) setting(name string) ([]byte, string, bool) {
 	addr := func(b []byte) ([]byte, string, bool) { return b, "ipv4", len(b) > 0 }
 	switch name {
 	case "ip":
-		return addr(r.l.addr.AsSlice())
+		if r.l.addr.Is4() {
+			return addr(r.l.addr.AsSlice())
+		}
+	case "ip6":
+		if r.l.addr.Is6() {
+			return r.l.addr.AsSlice(), "ipv6", true
+		}
 	case "next-server":
+		if r.six != nil {
+			return nil, "", false
+		}
 		if r.boot != nil && r.boot.next.IsValid() {
 			return addr(r.boot.next.AsSlice())
 		}
@@ -121,6 +130,12 @@ func (w *ipxeWorld) setting(name string) ([]byte, string, bool) {
 			return text(r.boot.ipxeName())
 		}
 		return text(ack.ipxeName())
+	}
+	if r.six != nil {
+		if v := ack.options[23]; name == "dns6" && len(v) >= 16 {
+			return v[:16], "ipv6", true
+		}
+		return nil, "", false
 	}
 	code := map[string]uint8{"netmask": 1, "gateway": 3, "dns": 6, "hostname": 12, "domain": 15, "root-path": 17, "mtu": 26, "dhcp-server": 54}[name]
 	typ := map[uint8]string{1: "ipv4", 3: "ipv4", 6: "ipv4", 54: "ipv4", 26: "uint16"}[code]
