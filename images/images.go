@@ -25,18 +25,10 @@ type Store struct {
 	root *os.Root
 
 	mu   sync.Mutex
-	open map[string]*shared // digest -> the file all its readers share
-	held map[string]int     // digest -> batches under way that stored or found it
+	open Opened         // by digest
+	held map[string]int // digest -> batches under way that stored or found it
 
 	trees trees
-}
-
-// shared is one open file and how many read it: a thousand machines that boot
-// one image take one descriptor.
-type shared struct {
-	file    *os.File
-	size    int64
-	readers int
 }
 
 const tmpDir = "tmp"
@@ -57,7 +49,7 @@ func Open(dir string) (*Store, error) {
 		root.Close()
 		return nil, fmt.Errorf("open file store %s: %w", dir, err)
 	}
-	return &Store{root: root, open: map[string]*shared{}, held: map[string]int{}}, nil
+	return &Store{root: root, held: map[string]int{}}, nil
 }
 
 // Close closes the directory.
@@ -158,34 +150,13 @@ func (s *Store) Open(digest string) (*boot.Section, error) {
 	if !ValidDigest(digest) {
 		return nil, fmt.Errorf("%w: %q is no digest", boot.ErrNoFile, digest)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	o := s.open[digest]
-	if o == nil {
+	return s.open.section(digest, nil, func() (*os.File, error) {
 		f, err := s.root.Open(place(digest))
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w: %s is not stored", boot.ErrNoFile, digest)
+			err = fmt.Errorf("%w: %s is not stored", boot.ErrNoFile, digest)
 		}
-		if err != nil {
-			return nil, err
-		}
-		st, err := f.Stat()
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-		o = &shared{file: f, size: st.Size()}
-		s.open[digest] = o
-	}
-	o.readers++
-	return boot.NewSection(o.file, 0, o.size, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if o.readers--; o.readers == 0 {
-			o.file.Close()
-			delete(s.open, digest)
-		}
-	}), nil
+		return f, err
+	})
 }
 
 func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }

@@ -33,6 +33,7 @@ var signed = map[string]string{
 type Loaders struct {
 	paths map[string]string // loader name -> file
 	dirs  []string
+	open  Opened
 }
 
 // FindLoaders looks for every loader name in dirs, first folder first. A
@@ -105,24 +106,7 @@ func (l *Loaders) Open(name string) (*boot.Section, error) {
 	if p == "" {
 		return nil, fmt.Errorf("%w: loader %s is in none of %s", boot.ErrNoFile, name, strings.Join(l.dirs, ", "))
 	}
-	return OpenFile(p)
-}
-
-// OpenFile opens a regular file of the machine.
-func OpenFile(path string) (*boot.Section, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = &os.PathError{Op: "open", Path: path, Err: boot.ErrNoFile}
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return boot.NewSection(f, 0, st.Size(), func() { f.Close() }), nil
+	return l.open.File(p)
 }
 
 // Missing describes, for people, each of the platforms that has no loader.

@@ -54,11 +54,12 @@ func (c content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 type files struct {
 	store *images.Store
 	run   map[string]string // digest -> path
+	open  *images.Opened    // of those
 }
 
 func (f files) Open(digest string) (*boot.Section, error) {
 	if p, ok := f.run[digest]; ok {
-		return images.OpenFile(p)
+		return f.open.File(p)
 	}
 	return f.store.Open(digest)
 }

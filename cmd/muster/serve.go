@@ -335,7 +335,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if err := journal.Read(linesPath, lines.Restore); err != nil {
 		d.log.Warn("what machines logged was not read back", "err", err)
 	}
-	f := files{store: d.images, run: map[string]string{}}
+	f := files{store: d.images, run: map[string]string{}, open: &images.Opened{}}
 	if d.flags.kernel != "" {
 		if d.thisRun, err = thisRun(ctx, d.flags, d.config.Networks[0].Name, f); err != nil {
 			return err

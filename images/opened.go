@@ -1,0 +1,76 @@
+// opened.go: files that are being read, one descriptor for all who read the same:
+// a thousand machines that boot one image take one, and what is read for one of
+// them is known to be what the others want.
+
+package images
+
+import (
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Opened are files that are open at the moment. The zero value is ready.
+type Opened struct {
+	mu    sync.Mutex
+	files map[string]*openFile
+}
+
+type openFile struct {
+	file    *os.File
+	info    fs.FileInfo
+	readers int
+}
+
+// section opens a file for one more reader. now is what lies there now: if that is
+// not what is open, it is opened beside it; nil if it cannot change.
+func (o *Opened) section(name string, now fs.FileInfo, open func() (*os.File, error)) (*boot.Section, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	x := o.files[name]
+	if x == nil || now != nil && !(os.SameFile(x.info, now) && x.info.Size() == now.Size() && x.info.ModTime().Equal(now.ModTime())) {
+		f, err := open()
+		if err != nil {
+			return nil, err
+		}
+		st, err := f.Stat()
+		if err == nil && !st.Mode().IsRegular() {
+			err = &os.PathError{Op: "open", Path: f.Name(), Err: boot.ErrNoFile}
+		}
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		x = &openFile{file: f, info: st}
+		if o.files == nil {
+			o.files = map[string]*openFile{}
+		}
+		o.files[name] = x
+	}
+	x.readers++
+	return boot.NewSection(x.file, 0, x.info.Size(), func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if x.readers--; x.readers > 0 {
+			return
+		}
+		x.file.Close()
+		if o.files[name] == x {
+			delete(o.files, name)
+		}
+	}), nil
+}
+
+// File opens a regular file of the machine, which a person may replace.
+func (o *Opened) File(path string) (*boot.Section, error) {
+	st, err := os.Stat(path)
+	if err == nil && !st.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: path, Err: boot.ErrNoFile}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return o.section(path, st, func() (*os.File, error) { return os.Open(path) })
+}
