@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,7 +69,7 @@ func (t *transfer) say() error {
 	t.acked = t.got
 	t.ack[1] = 4
 	binary.BigEndian.PutUint16(t.ack[2:], uint16(t.got))
-	if _, err := unix.Write(t.fd, t.ack[:]); err != nil {
+	if _, err := quick(unix.SYS_SENDTO, t.fd, t.ack[:], 0); err != nil {
 		return fmt.Errorf("send ACK %d: %w", t.got, err)
 	}
 	return nil
@@ -77,7 +78,14 @@ func (t *transfer) say() error {
 // read takes up to a window of packets.
 func (t *transfer) read(flags int) (done bool, err error) {
 	for range t.window {
-		n, from, err := receive(t.fd, t.in[:], flags)
+		var n int
+		var from unix.Sockaddr
+		var err error
+		if t.opened && flags&unix.MSG_DONTWAIT != 0 {
+			n, err = quick(unix.SYS_RECVFROM, t.fd, t.in[:], flags)
+		} else {
+			n, from, err = receive(t.fd, t.in[:], flags)
+		}
 		if errors.Is(err, unix.EAGAIN) {
 			return false, err
 		}
@@ -89,6 +97,16 @@ func (t *transfer) read(flags int) (done bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// quick is a system call that does not wait, past the scheduler: the client of a
+// crowd must not be what is measured.
+func quick(call uintptr, fd int, b []byte, flags int) (int, error) {
+	n, _, e := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(flags), 0, 0)
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
 }
 
 func (t *transfer) take(p []byte, from unix.Sockaddr) (done bool, err error) {

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -36,8 +37,10 @@ type loop struct {
 	now    time.Time
 	in     [maxAnswer]byte
 	out    blocks
+	shared shared
 	closed chan struct{}
 
+	busy   bool        // the last wait was short
 	rung   atomic.Bool // something was posted
 	mu     sync.Mutex
 	posted []func()
@@ -155,13 +158,26 @@ func (l *loop) arm() {
 	}
 }
 
-// wait takes what arrived on any socket.
+// wait takes what arrived on any socket. With a crowd the next packet is a moment
+// away: it is awaited without sleeping, as that of a client alone is.
 func (l *loop) wait(events []unix.EpollEvent) error {
-	n, err := unix.EpollWait(l.poll, events, -1)
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return err
+	n, since := 0, time.Now()
+	if l.busy && runtime.GOMAXPROCS(0) > 1 {
+		for n == 0 && !l.rung.Load() && time.Since(since) < spin {
+			if n = ready(l.poll, events); n == 0 {
+				runtime.Gosched()
+				yield()
+			}
+		}
+	}
+	if n == 0 {
+		var err error
+		if n, err = unix.EpollWait(l.poll, events, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
 	}
 	l.now = time.Now()
+	l.busy = l.now.Sub(since) < spin
 	for _, ev := range events[:max(n, 0)] {
 		var b [8]byte
 		switch ev.Fd {
@@ -461,26 +477,40 @@ func (l *loop) act(f *flow, s step) {
 func (l *loop) fly(f *flow, s step) bool {
 	first := true
 	for s.from <= s.to {
-		if !l.out.hold(f, s.from) {
-			n := s.to - s.from + 1
-			if l.load.Load() == 1 {
-				n = maxOut // nobody else wants the room
-			}
-			if err := l.out.fill(f, s.from, n, !f.warm); err != nil {
-				l.late(f, s, err)
-				return false
-			}
+		alone := l.load.Load() == 1
+		o, err := l.blocks(f, s, alone)
+		if err != nil {
+			l.late(f, s, err)
+			return false
 		}
-		to := min(s.to, l.out.first+l.out.count-1)
-		if first && to > s.from && l.load.Load() == 1 {
+		to := min(s.to, o.first+o.count-1)
+		if first && to > s.from && alone {
 			to = s.from // the client wakes up for this one while the rest is made
 		}
 		first = false
-		l.out.send(f, s.from, to)
+		o.send(f, s.from, to)
 		s.from = to + 1
 	}
 	f.warm = false
 	return true
+}
+
+// blocks returns what holds the first block of a step, and more of them where it
+// can.
+func (l *loop) blocks(f *flow, s step, alone bool) (*blocks, error) {
+	if !alone {
+		if o := l.shared.find(f, s.from, l.now); o != nil {
+			return o, nil
+		}
+	}
+	if l.out.hold(f, s.from) {
+		return &l.out, nil
+	}
+	n := s.to - s.from + 1
+	if alone {
+		n = maxOut // nobody else wants the room
+	}
+	return &l.out, l.out.fill(f, s.from, n, !f.warm)
 }
 
 // late is for bytes that are not at hand: nobody else waits for a cold disk.
@@ -595,7 +625,7 @@ func readParts(s *boot.Section, parts [][]byte, off int64, cached bool) (got int
 		flags = unix.RWF_NOWAIT
 	}
 	for len(parts) > 0 {
-		n, err := unix.Preadv2(int(s.File.Fd()), parts, s.Off+off+got, flags)
+		n, err := preadv(int(s.File.Fd()), parts, s.Off+off+got, flags)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -620,6 +650,26 @@ func readParts(s *boot.Section, parts [][]byte, off int64, cached bool) (got int
 		}
 	}
 	return got, nil
+}
+
+// preadv reads into the first of parts. What may not wait is a system call that
+// the scheduler need not know of.
+func preadv(fd int, parts [][]byte, off int64, flags int) (int, error) {
+	parts = parts[:min(len(parts), 64)] // the kernel takes 1,024
+	if flags&unix.RWF_NOWAIT == 0 {
+		return unix.Preadv2(fd, parts, off, flags)
+	}
+	var iov [64]unix.Iovec
+	for i, p := range parts {
+		iov[i].Base = &p[0]
+		iov[i].SetLen(len(p))
+	}
+	// On machines of 32 bits the offset takes two words.
+	n, _, e := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(parts)), uintptr(off), uintptr(off>>31>>1), uintptr(flags))
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
 }
 
 // send sends blocks that the buffer holds, with one system call where the
