@@ -51,16 +51,7 @@ func TestRelay(t *testing.T) {
 	}
 	r.serveConfig(serves("near", "10.77.0.100-10.77.0.110", append(shortLease, `subnet = "10.77.0.0/24"`)...) +
 		serves("far", "10.88.0.100-10.88.0.110", append(shortLease, `subnet = "10.88.0.0/24"`, `routers = ["10.88.0.1"]`, `relays = ["10.88.0.1"]`)...))
-	relay := router.Command(r.ctx, dhcrelay, "-4", "-d", "--no-pid", "-a", "-m", "append", "-id", "far0", "-iu", "near0", serverAddr)
-	said := &lockedBuffer{}
-	relay.Stdout, relay.Stderr = said, said
-	must(t, relay.Start())
-	go relay.Wait()
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("dhcrelay said:\n%s", said)
-		}
-	})
+	said := r.daemon(router, dhcrelay, "-4", "-d", "--no-pid", "-a", "-m", "append", "-id", "far0", "-iu", "near0", serverAddr)
 	r.wait("the relay agent", 10*time.Second, func() error {
 		if s := said.String(); !strings.Contains(s, "Sending on   Socket/fallback") {
 			return errors.New(s)

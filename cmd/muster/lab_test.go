@@ -200,6 +200,22 @@ func (r *rig) stop(kill bool) {
 	}
 }
 
+// daemon starts a peer's program that runs until the test ends, and returns what it
+// says; a test that failed shows it.
+func (r *rig) daemon(ns *nettest.NS, name string, args ...string) *lockedBuffer {
+	r.t.Helper()
+	cmd, said := ns.Command(r.ctx, name, args...), &lockedBuffer{}
+	cmd.Stdout, cmd.Stderr = said, said
+	must(r.t, cmd.Start())
+	go cmd.Wait()
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			r.t.Logf("%s said:\n%s", filepath.Base(name), said)
+		}
+	})
+	return said
+}
+
 // fatal is an error that waiting will not mend.
 type fatal struct{ error }
 

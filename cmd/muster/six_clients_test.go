@@ -340,6 +340,49 @@ func TestSixClientLives(t *testing.T) {
 	}
 }
 
+// TestSixRebind: who hears nothing of its server asks anybody, at T2 (RFC 8415
+// 18.2.5), and keeps what it has.
+func TestSixRebind(t *testing.T) {
+	t.Parallel() // it waits for T2, which the shortest lease puts at 36 s
+	r := sixRig(t)
+	w := watch6(t, r.sw.NS, nettest.BridgeName, nil)
+	r.serveConfig(sixFull)
+	var ps []*peer
+	bound := map[*peer]netip.Addr{}
+	for _, kind := range []string{"dhclient", "dhcpcd", "networkd", "dhcp6c"} {
+		p := r.peer6(kind, kind, r.sw)
+		if p.router() {
+			r.muster("host", "add", kind, "--mac", p.mac, "--approved")
+		}
+		ps = append(ps, p)
+		p.start6(w)
+	}
+	for _, p := range ps {
+		bound[p] = last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")).your()
+	}
+	r.stop(true)
+	before := map[*peer]int{}
+	for _, p := range ps {
+		before[p] = len(w.of(p.mac))
+	}
+	for _, p := range ps {
+		p.expect(w, 60*time.Second, "REPLY", "RENEW", "REBIND")
+	}
+	r.serveConfig(sixFull)
+	for _, p := range ps {
+		got := p.expect(w, 20*time.Second, "RENEW", "REBIND", "REPLY")
+		if a := last(got).your(); a != bound[p] {
+			t.Errorf("%s had %s and has %s:%s", p.kind, bound[p], a, story(got))
+		}
+		if _, again := follow(w.of(p.mac)[before[p]:], "SOLICIT"); again {
+			t.Errorf("%s had to start over:%s", p.kind, story(w.of(p.mac)))
+		}
+		if l := r.leases6()[bound[p]]; l.MAC.String() != p.mac {
+			t.Errorf("the store says %+v", l)
+		}
+	}
+}
+
 // TestSixStateless: a client that has an address is told the rest (RFC 8415
 // 18.2.6), and that leases nothing.
 func TestSixStateless(t *testing.T) {
@@ -402,16 +445,7 @@ func (r *rig) relayed6() (*nettest.Switch, *nettest.NS) {
 		_, err := ns.Run(r.ctx, args[0], args[1:]...)
 		must(t, err)
 	}
-	relay := router.Command(r.ctx, dhcrelay, "-6", "-d", "--no-pid", "-I", "-l", "far0", "-u", "fd77::1%eth0")
-	said := &lockedBuffer{}
-	relay.Stdout, relay.Stderr = said, said
-	must(t, relay.Start())
-	go relay.Wait()
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("dhcrelay said:\n%s", said)
-		}
-	})
+	said := r.daemon(router, dhcrelay, "-6", "-d", "--no-pid", "-I", "-l", "far0", "-u", "fd77::1%eth0")
 	r.wait("the relay agent", 10*time.Second, func() error {
 		if s := said.String(); !strings.Contains(s, "Sending on   Socket/") {
 			return errors.New(s)
@@ -430,9 +464,10 @@ func TestSixRelay(t *testing.T) {
 	near := watch6(t, r.sw.NS, nettest.BridgeName, nil)
 	far, _ := r.relayed6()
 	w := watch6(t, far.NS, nettest.BridgeName, nil)
-	r.serveConfig(sixFull + sixFar)
+	r.serveConfig(sixFull + sixFar + "delegate6=\"fd9a::/48\"\n")
 
-	ps := []*peer{r.peer6("dhclient", "far-dhclient", far), r.peer6("networkd", "far-networkd", far)}
+	ps := []*peer{r.peer6("dhclient", "far-dhclient", far), r.peer6("networkd", "far-networkd", far), r.peer6("dhcp6c", "far-dhcp6c", far)}
+	r.muster("host", "add", "far-router", "--mac", ps[2].mac, "--approved")
 	// Nobody advertises there.
 	ps[1].file("etc/10-lab.network", "[Match]\nName=eth0\n[Network]\nDHCP=ipv6\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n[DHCPv6]\nWithoutRA=solicit\n", 0o644)
 	local := r.peer6("dhclient", "near-dhclient", r.sw)
@@ -444,8 +479,15 @@ func TestSixRelay(t *testing.T) {
 		t.Errorf("a client on the server's own link was given %s", a)
 	}
 	for _, p := range ps {
-		a := last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")).your()
+		reply := last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY"))
+		a := reply.your()
 		l := r.leases6()[a]
+		if prefix := reply.prefix6(); p.router() {
+			if !netip.MustParsePrefix("fd9a::/48").Contains(prefix.Addr()) || prefix.Bits() != 56 || r.named(r.leases6()[prefix.Addr()].Host) != "far-router" {
+				t.Errorf("%s behind the relay was given the prefix %s", p.kind, prefix)
+			}
+			r.wait("an address of "+prefix.String()+" behind "+p.kind, 10*time.Second, func() error { return p.lan(prefix) })
+		}
 		if !netip.MustParsePrefix("fd99::1000/116").Contains(a) || l.Network != "far" || l.MAC.String() != p.mac {
 			t.Errorf("%s behind the relay was given %s, and the store says %+v", p.kind, a, l)
 		}

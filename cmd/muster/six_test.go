@@ -114,6 +114,46 @@ func TestBootSix(t *testing.T) {
 	}
 }
 
+// TestBootDual: a machine with both families switched on boots where IPv6 is
+// silent, with a router that says that there is DHCPv6 and with none.
+func TestBootDual(t *testing.T) {
+	if os.Getenv("MUSTER_LONG") == "" {
+		t.Skip("each family alone is booted in every run: MUSTER_LONG=1")
+	}
+	for _, router := range []bool{false, true} {
+		t.Run(fmt.Sprintf("router=%t", router), func(t *testing.T) {
+			nettest.NeedIPv6(t)
+			nettest.Need(t, "radvd")
+			r := newRig(t)
+			r.debian13Loaders("snponly.efi")
+			r.serveConfig(fullNetwork)
+			if router {
+				r.radvd(r.host("router", "fd77::fe/64"), "eth0", "fd77::/64")
+			}
+			kernel, initrd, cmdline := r.kernelFor(nettest.UEFI)
+			r.pushLinux("linux", "auto_approve = true\n[match]\narch = [\"x64-uefi\"]\n", kernel, initrd, cmdline)
+			g := guest(nettest.UEFI)
+			g.IPv6, g.DualStack = true, true
+			start := time.Now()
+			d := r.reported(r.boot(g))
+			t.Logf("from power-on to report: %s", time.Since(start).Round(time.Second/10))
+			inOrder(t, timeline(d), []string{"dhcp4 discover offer", "dhcp4 request ack", "tftp snponly.efi", "http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"})
+			if !d.Lease.IsValid() || d.Lease6.IsValid() || d.Boots != 1 {
+				t.Errorf("its addresses are %q and %q, boots %d", d.Lease, d.Lease6, d.Boots)
+			}
+		})
+	}
+}
+
+// radvd runs a router that says that addresses come by DHCPv6.
+func (r *rig) radvd(ns *nettest.NS, iface, prefix string) {
+	t := r.t
+	t.Helper()
+	conf := filepath.Join(t.TempDir(), "radvd.conf")
+	must(t, os.WriteFile(conf, fmt.Appendf(nil, "interface %s { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; AdvManagedFlag on; prefix %s { AdvAutonomous on; }; };\n", iface, prefix), 0o644))
+	r.daemon(ns, "radvd", "-n", "-C", conf, "-p", conf+".pid", "-m", "stderr")
+}
+
 // TestBootSixRelayed: firmware behind a relay agent, on a link whose router says
 // where DHCPv6 is.
 func TestBootSixRelayed(t *testing.T) {
@@ -125,18 +165,7 @@ func TestBootSixRelayed(t *testing.T) {
 	r.debian13Loaders("snponly.efi")
 	far, router := r.relayed6()
 	r.serveConfig(sixNetwork + strings.ReplaceAll(sixFar, "\"1m\"", "\"1h\""))
-	conf := filepath.Join(t.TempDir(), "radvd.conf")
-	must(t, os.WriteFile(conf, []byte("interface far0 { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; AdvManagedFlag on; prefix fd99::/64 { AdvAutonomous on; }; };\n"), 0o644))
-	ra := router.Command(r.ctx, "radvd", "-n", "-C", conf, "-p", conf+".pid", "-m", "stderr")
-	said := &lockedBuffer{}
-	ra.Stdout, ra.Stderr = said, said
-	must(t, ra.Start())
-	go ra.Wait()
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("radvd said:\n%s", said)
-		}
-	})
+	r.radvd(router, "far0", "fd99::/64")
 
 	kernel, initrd, cmdline := r.kernelFor(nettest.UEFI)
 	r.pushLinux("linux", "auto_approve = true\n[match]\narch = [\"x64-uefi\"]\n", kernel, initrd, cmdline+" muster.ipv6")
