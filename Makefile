@@ -59,8 +59,8 @@ test: root go ## everything: check, fuzz seeds, real peers, whole boots (root, a
 test-all: test long kills fuzz ## test, then the longest boots, fifty kills under load, and every fuzz target for FUZZTIME
 
 .PHONY: long
-long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, ten power-ons after an installation (root)
-	MUSTER_LONG=1 $(GO) test -count=1 -timeout 60m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestBootSix|TestBootSixRelayed)$$' ./cmd/muster
+long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one (root)
+	MUSTER_LONG=1 $(GO) test -count=1 -timeout 90m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual)$$' ./cmd/muster
 
 .PHONY: kills
 kills: root go ## kill -9 under load, fifty times by DHCPv4 and twenty by DHCPv6 (root)

@@ -5,12 +5,17 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
@@ -54,6 +59,30 @@ func bootDisk(t *testing.T, fw nettest.Firmware) string {
 	return img
 }
 
+// pushDisk pushes a template that writes the disk it returns.
+func (r *rig) pushDisk(fw nettest.Firmware, platform boot.Platform, report string) (disk string) {
+	t := r.t
+	t.Helper()
+	kernel, initrd, _ := r.kernelFor(fw)
+	disk = bootDisk(t, fw)
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "template.toml"), fmt.Appendf(nil, "name = \"disk\"\ninstall = true\n[match]\narch = [%q]\n[boot]\nkernel = \"vmlinuz\"\ninitrd = [\"initrd.gz\"]\ncmdline = %q\n",
+		platform, nettest.ConsoleArg(fw.Arch())+" quiet muster.report="+report+" muster.install={{ .BaseURL }}/disk.img muster.reboot"), 0o644))
+	for name, from := range map[string]string{"vmlinuz": kernel, "initrd.gz": initrd, "disk.img": disk} {
+		must(t, os.Symlink(from, filepath.Join(dir, name)))
+	}
+	r.muster("template", "push", dir)
+	return disk
+}
+
+func emptyDisk(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "empty.img")
+	must(t, os.WriteFile(name, nil, 0o644))
+	must(t, os.Truncate(name, 16<<20))
+	return name
+}
+
 // TestInstall: approved once, installed once. The machine asks the network
 // first at every power-on, and gets its disk from then on, also when the server
 // died between the last byte and the report, and when no report ever came.
@@ -74,23 +103,13 @@ func TestInstall(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
-			kernel, initrd, _ := r.kernelFor(c.fw)
-			disk := bootDisk(t, c.fw)
 			if c.fw == nettest.UEFI {
 				r.debian13Loaders("snponly.efi") // spares its wait for an IPv6 router
 			}
 			r.serveConfig(fullNetwork + "[enroll]\npolicy=\"approve\"\n")
-			dir := t.TempDir()
-			must(t, os.WriteFile(filepath.Join(dir, "template.toml"), fmt.Appendf(nil, "name = \"disk\"\ninstall = true\n[match]\narch = [%q]\n[boot]\nkernel = \"vmlinuz\"\ninitrd = [\"initrd.gz\"]\ncmdline = %q\n",
-				c.platform, nettest.ConsoleArg(c.fw.Arch())+" quiet muster.report="+c.report+" muster.install={{ .BaseURL }}/disk.img muster.reboot"), 0o644))
-			for name, from := range map[string]string{"vmlinuz": kernel, "initrd.gz": initrd, "disk.img": disk} {
-				must(t, os.Symlink(from, filepath.Join(dir, name)))
-			}
-			r.muster("template", "push", dir)
+			disk := r.pushDisk(c.fw, c.platform, c.report)
 			g := guest(c.fw)
-			g.Disk = filepath.Join(t.TempDir(), "empty.img")
-			must(t, os.WriteFile(g.Disk, nil, 0o644))
-			must(t, os.Truncate(g.Disk, 16<<20))
+			g.Disk = emptyDisk(t)
 			vm := r.boot(g)
 			must(t, vm.WaitConsole(r.ctx, "waiting for approval: muster host approve "+guestName))
 			if said := r.muster("host", "approve", guestName); !strings.Contains(said, "its next boot installs") {
@@ -133,4 +152,147 @@ func TestInstall(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInstallKilled: the daemon dies at each step of an installation by real
+// firmware and is started again, as systemd would; the machine is switched on
+// until its disk boots. What it writes it writes once.
+func TestInstallKilled(t *testing.T) {
+	if os.Getenv("MUSTER_LONG") == "" {
+		t.Skip("machines in software die at the same steps in every run: MUSTER_LONG=1")
+	}
+	config := fullNetwork + "[enroll]\npolicy=\"approve\"\n"
+	for i, at := range []string{"offer 1", "ack 1", "boot.ipxe 1", "vmlinuz 1", "initrd.gz 1", "offer 2", "ack 2", "stage=running 1", "disk.img 1", "stage=installed 1"} {
+		t.Run(strings.ReplaceAll(at, " ", "-"), func(t *testing.T) {
+			r := newRig(t)
+			r.serveConfig(config)
+			r.pushDisk(nettest.BIOS, boot.BIOS, "{{ .ReportURL }}")
+			r.muster("host", "add", "victim", "--mac", guestMAC, "--template", "disk", "--approved")
+			r.muster("host", "install", "victim")
+			passed := r.landmarks()
+			g := guest(nettest.BIOS)
+			g.Disk = emptyDisk(t)
+			vm := r.boot(g)
+			r.passes(passed, at)
+			r.stop(true)
+			r.serveConfig(config)
+
+			written, on := 0, 1
+			for ; on < 6; on++ {
+				text := eventually(r.ctx, vm, time.Minute, diskSays, "No bootable device")
+				written += strings.Count(text, "MUSTER-GUEST: disk written")
+				if strings.Contains(text, diskSays) {
+					break
+				}
+				t.Logf("power-on %d ends in: %.300s", on, text[max(0, len(text)-300):])
+				must(t, vm.Reset())
+			}
+			for range 2 {
+				must(t, vm.Reset())
+				must(t, vm.WaitConsole(r.ctx, diskSays))
+				written += strings.Count(vm.Console(), "MUSTER-GUEST: disk written")
+			}
+			got := r.show("victim").Ticket.Standing()
+			t.Logf("killed at %s: disk after %d power-ons, %s", at, on, got)
+			if written != 1 {
+				t.Errorf("the disk was written %d times", written)
+			}
+			if !strings.HasPrefix(got, "installed disk in boot") && !(i >= 8 && strings.HasPrefix(got, "install unconfirmed")) {
+				t.Errorf("it stands at %q\n%s", got, strings.Join(timeline(r.show("victim")), "\n"))
+			}
+		})
+	}
+}
+
+// passes waits for a landmark.
+func (r *rig) passes(landmarks <-chan string, want string) {
+	r.t.Helper()
+	limit := time.After(time.Minute)
+	for {
+		select {
+		case mark := <-landmarks:
+			if mark == want {
+				return
+			}
+		case <-limit:
+			r.t.Fatalf("%s did not pass in a minute", want)
+		}
+	}
+}
+
+// eventually waits for one of several words, or for so long, and returns the
+// console.
+func eventually(ctx context.Context, vm *nettest.VM, limit time.Duration, words ...string) string {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for _, w := range words {
+		go func() {
+			_ = vm.WaitConsole(ctx, w)
+			cancel()
+		}()
+	}
+	<-ctx.Done()
+	return vm.Console()
+}
+
+// landmarks tells what passes on the wire, each with its number: "offer 2" is the
+// second OFFER, "vmlinuz 1" the first request for it.
+func (r *rig) landmarks() <-chan string {
+	fd, _ := listen(r.t, r.sw.NS, nettest.BridgeName, unix.ETH_P_IP)
+	out := make(chan string, 10000)
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer close(out)
+		seen := map[string]int{}
+		buf := make([]byte, 9000)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			n, _, err := unix.Recvfrom(fd, buf, 0)
+			if err != nil || n < 14+20+8 {
+				continue
+			}
+			if what := landmark(buf[14:n]); what != "" {
+				seen[what]++
+				select {
+				case out <- fmt.Sprintf("%s %d", what, seen[what]):
+				default: // nobody listens any more
+				}
+			}
+		}
+	}()
+	r.t.Cleanup(func() {
+		close(stop)
+		<-ended
+		unix.Close(fd)
+	})
+	return out
+}
+
+// landmark names a packet of IPv4.
+func landmark(b []byte) string {
+	head := 4 * int(b[0]&15)
+	if len(b) < head+8 {
+		return ""
+	}
+	from, payload := binary.BigEndian.Uint16(b[head:]), b[head+8:]
+	switch {
+	case b[9] == unix.IPPROTO_UDP && from == 67 && len(payload) > 243:
+		for code, v := range map[byte]string{2: "offer", 5: "ack"} {
+			if bytes.Contains(payload[240:], []byte{53, 1, code}) {
+				return v
+			}
+		}
+	case b[9] == unix.IPPROTO_TCP && bytes.Contains(payload, []byte(" HTTP/1.")):
+		for _, w := range []string{"boot.ipxe", "vmlinuz", "initrd.gz", "disk.img", "stage=running", "stage=installed"} {
+			if line, _, _ := bytes.Cut(payload, []byte("\r\n")); bytes.Contains(line, []byte(w)) && bytes.Contains(line, []byte("GET ")) {
+				return w
+			}
+		}
+	}
+	return ""
 }
