@@ -53,10 +53,9 @@ func TestOpened(t *testing.T) {
 		t.Error("a file that was replaced is still served")
 	}
 	one.Close()
-	if b := make([]byte, 5); true {
-		if _, err := two.ReadAt(b, 0); err != nil || string(b) != "first" {
-			t.Errorf("who began before reads %q, %v", b, err)
-		}
+	b := make([]byte, 5)
+	if _, err := two.ReadAt(b, 0); err != nil || string(b) != "first" {
+		t.Errorf("who began before reads %q, %v", b, err)
 	}
 	for _, s := range []*boot.Section{two, three, four} {
 		s.Close()

@@ -165,7 +165,6 @@ func (l *loop) wait(events []unix.EpollEvent) error {
 	if l.busy && runtime.GOMAXPROCS(0) > 1 {
 		for n == 0 && !l.rung.Load() && time.Since(since) < spin {
 			if n = ready(l.poll, events); n == 0 {
-				runtime.Gosched()
 				yield()
 			}
 		}
@@ -250,8 +249,6 @@ func (l *loop) await(f *flow) (n int, err error) {
 			if n, err = recv(f.fd, l.in[:]); err != unix.EAGAIN || l.rung.Load() {
 				return n, err
 			}
-			// The client may be here, and so may the rest of this program.
-			runtime.Gosched()
 			yield()
 		}
 	}

@@ -56,6 +56,27 @@ func (r *run) lease(ctx context.Context, k *Kind, stage string) (l *lease, boot 
 	}
 }
 
+// unheard adds to a hint why no answer may have been heard.
+func (r *run) unheard(hint string, unread int, proto, table string, port uint16) string {
+	if unread > 0 {
+		hint = fmt.Sprintf("%d replies came that no client could read; ", unread) + hint
+	}
+	if !r.h.cfg.Relay.Addr.IsValid() && here(table, port) {
+		hint += " A " + proto + " server on this very host hears nothing of what is sent here: try from another one, or with --relay."
+	}
+	return hint
+}
+
+// claim notes that the machine holds a lease, which no other of ours may.
+func (r *run) claim(stage string, l *lease) error {
+	other := r.h.claim(l.addr, r.m.MAC)
+	if other == (MAC{}) {
+		return nil
+	}
+	l.held = false // it is the other's
+	return r.fail(stage+"lease", fault("the server gave one address to two machines: both will fail, now or later", "%s is leased to %s at the same time", l.addr, other))
+}
+
 type nak struct{ who, said string }
 
 func (n *nak) Error() string {
@@ -78,12 +99,7 @@ func (r *run) leaseOnce(ctx context.Context, k *Kind, stage string, id xid, repl
 		if r.h.cfg.Relay.Addr.IsValid() {
 			hint = "does the server know a subnet for this relay's address, is it reachable, does a firewall drop UDP 67?"
 		}
-		if n := r.wire.unread(); n > 0 {
-			hint = fmt.Sprintf("%d replies came that no client could read; ", n) + hint
-		}
-		if here("udp", 67) && !r.h.cfg.Relay.Addr.IsValid() {
-			hint += " A DHCP server on this very host hears nothing of what is sent here: try from another one, or with --relay."
-		}
+		hint = r.unheard(hint, r.wire.unread(), "DHCP", "udp", 67)
 		return nil, nil, r.fail(stage+"offer", fault(hint, "no OFFER in %s from any server, %d DISCOVERs sent", took.Round(100*ms), sent))
 	}
 	c := k.choose(offers)
@@ -257,9 +273,8 @@ func (r *run) request(ctx context.Context, k *Kind, stage string, l *lease, offe
 					if len(a.dns) > 0 {
 						l.dns = a.dns
 					}
-					if other := r.h.claim(l.addr, r.m.MAC); other != (MAC{}) {
-						l.held = false // it is the other's
-						return r.fail(stage+"lease", fault("the server gave one address to two machines: both will fail, now or later", "%s is leased to %s at the same time", l.addr, other))
+					if err := r.claim(stage, l); err != nil {
+						return err
 					}
 					t := fmt.Sprintf("%s/%d for %s", l.addr, l.mask, a.ttl)
 					if l.router.IsValid() {
@@ -357,9 +372,7 @@ func (r *run) release() {
 		if l.ia != nil {
 			// The machine's own time may be over; the server is told all the same.
 			ctx, cancel := context.WithTimeout(context.Background(), 10*sec)
-			replies, leave := r.six.hear(r.m.MAC)
-			r.release6(ctx, l, "", replies)
-			leave()
+			r.giveBack(ctx, l)
 			cancel()
 			continue
 		}

@@ -236,9 +236,8 @@ func (r *run) associate(ctx context.Context, k *Kind, stage string, stack bool, 
 	x.given = a
 	l := &lease{addr: a.addr, mask: a.mask, dns: a.dns, ack: a, held: true, ia: x, as: k}
 	r.addrs = append(r.addrs, l)
-	if other := r.h.claim(l.addr, r.m.MAC); other != (MAC{}) {
-		l.held = false // it is the other's
-		return nil, r.fail(stage+"lease", fault("the server gave one address to two machines: both will fail, now or later", "%s is leased to %s at the same time", l.addr, other))
+	if err := r.claim(stage, l); err != nil {
+		return nil, err
 	}
 	if err := r.own(ctx, stage, l.addr, l); err != nil {
 		return nil, err
@@ -317,12 +316,8 @@ func (r *run) silent6(step, what string, took time.Duration) error {
 	hint := "is the VLAN right, does a boot server give IPv6 addresses on this interface (subnet6, range6), does a firewall drop UDP 546/547?"
 	if r.h.cfg.Relay.Addr.IsValid() {
 		hint = "does the server know a network for this relay's address, is it reachable, does a firewall drop UDP 547?"
-	} else if here("udp6", 547) {
-		hint += " A DHCPv6 server on this very host hears nothing of what is sent here: try from another one, or with --relay."
 	}
-	if n := r.six.unread(); n > 0 {
-		hint = fmt.Sprintf("%d replies came that no client could read; ", n) + hint
-	}
+	hint = r.unheard(hint, r.six.unread(), "DHCPv6", "udp6", 547)
 	return r.fail(step, fault(hint, "no %s in %s from any server", what, took.Round(100*ms)))
 }
 
@@ -376,12 +371,17 @@ func (r *run) release6(ctx context.Context, l *lease, stage string, replies <-ch
 	r.step(st)
 }
 
+// giveBack releases a lease when its conversation is over.
+func (r *run) giveBack(ctx context.Context, l *lease) {
+	replies, leave := r.six.hear(r.m.MAC)
+	defer leave()
+	r.release6(ctx, l, "", replies)
+}
+
 // gone releases what firmware has where another program takes the card over, as
 // edk2 does.
 func (r *run) gone(ctx context.Context) {
 	if l := r.l; r.six != nil && l != nil && l.held && !r.h.cfg.Keep {
-		replies, leave := r.six.hear(r.m.MAC)
-		defer leave()
-		r.release6(ctx, l, "", replies)
+		r.giveBack(ctx, l)
 	}
 }

@@ -7,7 +7,6 @@ package simclient
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -258,41 +257,22 @@ func groupMAC(a netip.Addr) MAC {
 	return MAC{0x33, 0x33, x[12], x[13], x[14], x[15]}
 }
 
-// agent6 is the relay agent: its machines are behind it.
-type agent6 struct {
-	exchange
-	via  Relay
-	conn *net.UDPConn
-}
+// agent6 is the relay of DHCPv6.
+type agent6 struct{ agentSocket }
 
 func openAgent6(via Relay) (*agent6, error) {
-	c, err := net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(via.Addr, 547)))
-	if err != nil {
-		return nil, noAgent(via, 547, err)
-	}
-	_ = c.SetReadBuffer(8 << 20)
-	a := &agent6{via: via, conn: c}
-	go func() {
-		b := make([]byte, 65536)
-		for {
-			n, from, err := c.ReadFromUDPAddrPort(b)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err != nil || n < 34 || b[0] != relayRepl6 {
-				continue
-			}
-			for code, v := range options6(b[34:n]) {
-				if code == optRelayed6 {
-					a.deliver(macOf(netip.AddrFrom16([16]byte(b[18:34]))), parseReply6, v, from, MAC{})
-				}
+	a := &agent6{}
+	return a, a.open(via, 547, func(b []byte, from netip.AddrPort) {
+		if len(b) < 34 || b[0] != relayRepl6 {
+			return
+		}
+		for code, v := range options6(b[34:]) {
+			if code == optRelayed6 {
+				a.deliver(macOf(netip.AddrFrom16([16]byte(b[18:34]))), parseReply6, v, from, MAC{})
 			}
 		}
-	}()
-	return a, nil
+	})
 }
-
-func (a *agent6) close() error { return a.conn.Close() }
 
 func (a *agent6) send(m MAC, message []byte) error {
 	b := append(append([]byte{relayForw6, 0}, a.via.Addr.AsSlice()...), m.linkLocal().AsSlice()...)
@@ -302,6 +282,5 @@ func (a *agent6) send(m MAC, message []byte) error {
 	if a.via.RemoteID != "" {
 		b = option6(b, optRemoteID6, append(make([]byte, 4), a.via.RemoteID...))
 	}
-	_, err := a.conn.WriteToUDPAddrPort(option6(b, optRelayed6, message), netip.AddrPortFrom(a.via.Server, 547))
-	return err
+	return a.forward(option6(b, optRelayed6, message), 547)
 }

@@ -343,20 +343,21 @@ func here(table string, port uint16) bool {
 	return false
 }
 
-// agent is the relay: its machines are behind it.
-type agent struct {
+// agentSocket is the relay agent's: its machines are behind it.
+type agentSocket struct {
 	exchange
 	via  Relay
 	conn *net.UDPConn
 }
 
-func openAgent(via Relay) (*agent, error) {
-	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(via.Addr, 67)))
+// open binds the agent's address and has take look at all that comes.
+func (a *agentSocket) open(via Relay, port uint16, take func(b []byte, from netip.AddrPort)) error {
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(via.Addr, port)))
 	if err != nil {
-		return nil, noAgent(via, 67, err)
+		return noAgent(via, port, err)
 	}
 	_ = c.SetReadBuffer(8 << 20)
-	a := &agent{via: via, conn: c}
+	a.via, a.conn = via, c
 	go func() {
 		b := make([]byte, 65536)
 		for {
@@ -365,15 +366,35 @@ func openAgent(via Relay) (*agent, error) {
 				return
 			}
 			if err == nil {
-				a.pass(b[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), MAC{})
+				take(b[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
 			}
 		}
 	}()
-	return a, nil
+	return nil
+}
+
+func (a *agentSocket) close() error { return a.conn.Close() }
+
+func (a *agentSocket) forward(b []byte, port uint16) error {
+	_, err := a.conn.WriteToUDPAddrPort(b, netip.AddrPortFrom(a.via.Server, port))
+	return err
+}
+
+// agent is the relay of DHCPv4.
+type agent struct{ agentSocket }
+
+func openAgent(via Relay) (*agent, error) {
+	a := &agent{}
+	return a, a.open(via, 67, func(b []byte, from netip.AddrPort) { a.pass(b, from, MAC{}) })
+}
+
+func (a *agent) send(d *dhcpv4.DHCPv4, _ *dest) error {
+	relayed(d, a.via)
+	return a.forward(d.ToBytes(), 67)
 }
 
 // noAgent says why the relay's port cannot be had.
-func noAgent(via Relay, port int, err error) error {
+func noAgent(via Relay, port uint16, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("the relay's address %s must be one of this host: the server answers to it", via.Addr)
@@ -381,12 +402,4 @@ func noAgent(via Relay, port int, err error) error {
 		return fmt.Errorf("port %d of %s is taken here: a DHCP server or relay runs on this host (%w)", port, via.Addr, err)
 	}
 	return privileged(fmt.Errorf("relay: %w", err))
-}
-
-func (a *agent) close() error { return a.conn.Close() }
-
-func (a *agent) send(d *dhcpv4.DHCPv4, _ *dest) error {
-	relayed(d, a.via)
-	_, err := a.conn.WriteToUDPAddrPort(d.ToBytes(), netip.AddrPortFrom(a.via.Server, 67))
-	return err
 }
