@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -120,7 +121,9 @@ lease = "1h"
 		if p.leased > 0 {
 			err = errors.Join(err, b.seed(p, data))
 		}
-		return []string{b.muster, "serve", "--config", conf, "--data-dir", data}, nil, err
+		// Pinned, it would believe in a machine of one processor, and long after.
+		env := []string{fmt.Sprint("GOMAXPROCS=", runtime.NumCPU())}
+		return []string{b.muster, "serve", "--config", conf, "--data-dir", data}, env, err
 	}}
 }
 

@@ -21,6 +21,7 @@ import (
 const (
 	thinking  = 300 * time.Microsecond // of firmware, before each ACK
 	bigWindow = 16
+	alike     = 5 // transfers that each take a moment only
 
 	// A loader's name, so that Muster has a place for it.
 	bigName, smallName = "undionly.kpxe", "ipxe.efi"
@@ -66,17 +67,18 @@ func (b *bench) tftp(ctx context.Context) (*table, error) {
 		for _, x := range []struct {
 			name    string
 			clients int
+			times   int // one after the other; the median counts
 			file    string
 			window  int
 			think   time.Duration
 			server  unix.CPUSet
 		}{
-			{"one client, lock-step, one processor for both", 1, bigName, 1, 0, first},
-			{"one client, lock-step, server on another processor", 1, bigName, 1, 0, others},
-			{"one client that thinks, lock-step", 1, smallName, 1, thinking, others},
-			{"one client that thinks, windowsize 16", 1, bigName, bigWindow, thinking, others},
-			{fmt.Sprintf("%d clients, lock-step", crowd), crowd, smallName, 1, 0, all},
-			{fmt.Sprintf("%d clients, windowsize 16", crowd), crowd, smallName, bigWindow, 0, all},
+			{"one client, lock-step, one processor for both", 1, alike, bigName, 1, 0, first},
+			{"one client, lock-step, server on another processor", 1, 1, bigName, 1, 0, others},
+			{"one client that thinks, lock-step", 1, 1, smallName, 1, thinking, others},
+			{"one client that thinks, windowsize 16", 1, 1, bigName, bigWindow, thinking, others},
+			{fmt.Sprintf("%d clients, lock-step", crowd), crowd, 1, smallName, 1, 0, all},
+			{fmt.Sprintf("%d clients, windowsize 16", crowd), crowd, 1, smallName, bigWindow, 0, all},
 		} {
 			if noWindow && x.window > 1 {
 				continue
@@ -86,7 +88,13 @@ func (b *bench) tftp(ctx context.Context) (*table, error) {
 				return errors.Join(failed, err)
 			}
 			before := s.cpu()
-			took, err := b.transfers(ctx, proto, x.clients)
+			var took, lasted []time.Duration
+			for range x.times {
+				if took, err = b.transfers(ctx, proto, x.clients); err != nil {
+					break
+				}
+				lasted = append(lasted, slices.Max(took))
+			}
 			if noWindow = errors.Is(err, errNoWindow); noWindow {
 				continue
 			}
@@ -95,7 +103,8 @@ func (b *bench) tftp(ctx context.Context) (*table, error) {
 				continue
 			}
 			total := float64(x.clients * len(proto.want))
-			rate := total / 1e6 / slices.Max(took).Seconds()
+			slices.Sort(lasted)
+			rate := total / 1e6 / lasted[len(lasted)/2].Seconds()
 			t.add(x.name, "MB/s", p, rate)
 			switch {
 			case x.clients > 1:

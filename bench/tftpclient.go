@@ -81,7 +81,7 @@ func (t *transfer) read(flags int) (done bool, err error) {
 		var n int
 		var from unix.Sockaddr
 		var err error
-		if t.opened && flags&unix.MSG_DONTWAIT != 0 {
+		if t.opened {
 			n, err = quick(unix.SYS_RECVFROM, t.fd, t.in[:], flags)
 		} else {
 			n, from, err = receive(t.fd, t.in[:], flags)
@@ -99,14 +99,19 @@ func (t *transfer) read(flags int) (done bool, err error) {
 	return false, nil
 }
 
-// quick is a system call that does not wait, past the scheduler: the client of a
-// crowd must not be what is measured.
+// quick is a system call past the scheduler, on a thread that has nothing else to
+// do: the client must not be what is measured.
 func quick(call uintptr, fd int, b []byte, flags int) (int, error) {
-	n, _, e := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(flags), 0, 0)
-	if e != 0 {
-		return 0, e
+	for {
+		n, _, e := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(flags), 0, 0)
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, e
+		}
 	}
-	return int(n), nil
 }
 
 func (t *transfer) take(p []byte, from unix.Sockaddr) (done bool, err error) {

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -166,9 +165,5 @@ func ready(poll int, events []unix.EpollEvent) int {
 	return int(n)
 }
 
-// yield lets others have the processor: the rest of this program, and clients that
-// are here too.
-func yield() {
-	runtime.Gosched()
-	_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-}
+// yield lets another thread have the processor.
+func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
