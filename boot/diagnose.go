@@ -59,7 +59,8 @@ const (
 )
 
 // Case is one machine's matter. Requests and Events are oldest first, of this
-// machine only; Rival is another DHCP server that answered on its network.
+// machine only; Rival is another DHCP server that answered on its network, Rival6
+// one of DHCPv6.
 type Case struct {
 	Now      time.Time
 	MAC      MAC
@@ -70,6 +71,7 @@ type Case struct {
 	Running  int       // files on their way to it
 	Logged   time.Time // when its own log last said anything
 	Rival    string
+	Rival6   string
 }
 
 // How long the next step may take before its absence means something. Firmware
@@ -575,7 +577,7 @@ func (d *diagnosis) noRequest(r *Request) {
 	text := fmt.Sprintf("%s was sent %s %s and no REQUEST came in %s", d.name(), offer, often(n), answerTime)
 	rival := d.Rival
 	if r.Via == DHCP6 {
-		rival = "" // noticed over IPv4
+		rival = d.Rival6
 	}
 	if q := d.last(func(q *Request) bool { return q.Step == Selecting && q.Reply == "ignore" }); q != nil || rival != "" {
 		said := text + ": another DHCP server may have answered first, " + rival + " was noticed there"

@@ -587,7 +587,10 @@ func (e *Engine) Clean(network string, addrs []netip.Addr) { e.mem.clean(network
 // Rivals hands out other DHCP servers as they are noticed, each once a while.
 func (e *Engine) Rivals() <-chan Rival { return e.rivals }
 
-// Rival notes another DHCP server on a network.
+// Found notes another DHCP server that a probe found.
+func (e *Engine) Found(r Rival) { e.mem.noteRival(r, e.Now()) }
+
+// Rival notes another DHCP server on a network, which a client gave away.
 func (e *Engine) Rival(r Rival, now time.Time) {
 	e.mem.noteRival(r, now)
 	if !e.mem.due(&e.mem.rivals, r.Network+" "+r.Server.String(), now) {

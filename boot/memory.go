@@ -110,14 +110,15 @@ func (m *memory) due(told *recent[string, struct{}], once string, now time.Time)
 func (m *memory) noteRival(r Rival, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.others.set(r.Network, r.Server, now)
+	m.others.set(poolOf(r.Network, r.Server), r.Server, now)
 }
 
-// rivalOn names another DHCP server that was noticed on a network lately.
-func (m *memory) rivalOn(network string, now time.Time) string {
+// rivalOn names another DHCP server that was noticed lately on a network, of the
+// family that any has.
+func (m *memory) rivalOn(network string, any netip.Addr, now time.Time) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if a, at, ok := m.others.get(network); ok && now.Sub(at) < rivalLong {
+	if a, at, ok := m.others.get(poolOf(network, any)); ok && now.Sub(at) < rivalLong {
 		return a.String()
 	}
 	return ""

@@ -119,11 +119,13 @@ func (p *Policy) link(n *Network) []*Network {
 	return out
 }
 
-// network finds a network by name; nil if there is none.
+// network finds a network by name, its IPv4 side first; nil if there is none.
 func (p *Policy) network(name string) *Network {
-	for i := range p.Networks {
-		if p.Networks[i].Name == name {
-			return &p.Networks[i]
+	for _, ns := range [][]Network{p.Networks, p.Networks6} {
+		for i := range ns {
+			if ns[i].Name == name {
+				return &ns[i]
+			}
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ package boot
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -58,10 +59,9 @@ func (e *Engine) diagnose(h *Host, who string, events []Event) []Finding {
 		}
 	}
 	if n := len(c.Requests); n > 0 {
-		c.Network = e.policy.Load().network(c.Requests[n-1].Network)
-	}
-	if c.Network != nil {
-		c.Rival = e.mem.rivalOn(c.Network.Name, c.Now)
+		on := c.Requests[n-1].Network
+		c.Network = e.policy.Load().network(on)
+		c.Rival, c.Rival6 = e.mem.rivalOn(on, netip.IPv4Unspecified(), c.Now), e.mem.rivalOn(on, netip.IPv6Unspecified(), c.Now)
 	}
 	for _, ev := range events {
 		if h != nil && ev.Host == h.ID || !ev.MAC.IsZero() && slices.Contains(macs, ev.MAC) {

@@ -167,18 +167,21 @@ func udpFrame(src, dst netip.AddrPort, payload []byte) []byte {
 	copy(b[12:], s4[:])
 	copy(b[16:], d4[:])
 	binary.BigEndian.PutUint16(b[10:], ^fold(sum16(0, b[:20])))
-	u := b[20:]
-	binary.BigEndian.PutUint16(u[0:], src.Port())
-	binary.BigEndian.PutUint16(u[2:], dst.Port())
+	putUDP(b[20:], src.Port(), dst.Port(), payload, sum16(0, b[12:20]))
+	return b
+}
+
+// putUDP writes a UDP packet; addresses is the sum of the two it goes between.
+func putUDP(u []byte, src, dst uint16, payload []byte, addresses uint32) {
+	binary.BigEndian.PutUint16(u[0:], src)
+	binary.BigEndian.PutUint16(u[2:], dst)
 	binary.BigEndian.PutUint16(u[4:], uint16(len(u)))
 	copy(u[8:], payload)
-	c := sum16(uint32(unix.IPPROTO_UDP)+uint32(len(u)), b[12:20])
-	sum := ^fold(sum16(c, u))
+	sum := ^fold(sum16(addresses+uint32(unix.IPPROTO_UDP)+uint32(len(u)), u))
 	if sum == 0 {
 		sum = 0xffff
 	}
 	binary.BigEndian.PutUint16(u[6:], sum)
-	return b
 }
 
 func sum16(c uint32, b []byte) uint32 {

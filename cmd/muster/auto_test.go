@@ -93,6 +93,9 @@ func TestAutoAlone(t *testing.T) {
 	if n := st.Networks[0]; n.Mode != boot.Proxy || len(n.Rivals) != 1 || n.Rivals[0].Server != netip.MustParseAddr("10.77.0.2") {
 		t.Errorf("status: mode %s, others %+v", n.Mode, n.Rivals)
 	}
+	if said := r.tries("doctor"); !strings.Contains(said, "ok   server     10.77.0.2 answers on network lab") {
+		t.Errorf("doctor:\n%s", said)
+	}
 	if m := r.metrics(); !strings.Contains(m, `muster_other_dhcp_server_seen_timestamp_seconds{network="lab",server="10.77.0.2"}`) || !strings.Contains(m, `muster_dhcp_packets_total{result="answered"}`) {
 		t.Errorf("metrics:\n%s", m)
 	}
@@ -116,6 +119,29 @@ func TestAutoBeside(t *testing.T) {
 	r.event(boot.ModeChanged, 20*time.Second, "proxy")
 	if ls := r.muster("lease", "list"); !strings.Contains(ls, "no leases") {
 		t.Errorf("it gave addresses:\n%s", ls)
+	}
+}
+
+// TestSixServers: another server of DHCPv6 is found by asking, and told wherever
+// a person looks. This server's own answers are not taken for another's.
+func TestSixServers(t *testing.T) {
+	t.Parallel()
+	r := sixRig(t)
+	other := r.host("other", "")
+	must(t, other.Addr("eth0", "fd77::2/64"))
+	r.dnsmasqAt(other, "--dhcp-range=fd77::5000,fd77::5fff,64,1h")
+	r.serveConfig(sixNetwork)
+	r.event(boot.RivalServer, 20*time.Second, "another DHCPv6 server, fe80::", "answers on network six; it offered fd77::5", "with DUID 0001", `mode6 = "off"`)
+	st := r.status()
+	if n := st.Networks[0]; len(n.Rivals) != 1 || !n.Rivals[0].Server.IsLinkLocalUnicast() {
+		t.Fatalf("status: %+v", st.Networks)
+	}
+	server := st.Networks[0].Rivals[0].Server.String()
+	if m := r.metrics(); !strings.Contains(m, fmt.Sprintf("muster_other_dhcp_server_seen_timestamp_seconds{network=%q,server=%q}", "six", server)) {
+		t.Errorf("metrics:\n%s", m)
+	}
+	if said := r.tries("doctor"); !strings.Contains(said, server+" answers on network six (IPv6); it offered fd77::5") || !strings.Contains(said, `mode6 = "off" leaves the addresses to it`) {
+		t.Errorf("doctor:\n%s", said)
 	}
 }
 

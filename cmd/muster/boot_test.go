@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -182,13 +183,21 @@ func TestBoot(t *testing.T) {
 // dnsmasq gives addresses and nothing else, as the router of a house does.
 func (r *rig) dnsmasq() {
 	r.t.Helper()
+	r.dnsmasqAt(r.host("dhcp", "10.77.0.2/24"), dnsmasqRange)
+}
+
+const dnsmasqRange = "--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,1h"
+
+// dnsmasqAt starts dnsmasq on a host; stop ends it before the test does.
+func (r *rig) dnsmasqAt(ns *nettest.NS, args ...string) (said *lockedBuffer, stop func()) {
+	r.t.Helper()
 	nettest.Need(r.t, "dnsmasq")
-	dns := r.host("dhcp", "10.77.0.2/24")
-	cmd := dns.Command(r.ctx, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-facility=-", "--user=root",
-		"--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,1h", "--dhcp-authoritative", "--no-ping", "--pid-file=",
-		"--dhcp-leasefile="+filepath.Join(r.t.TempDir(), "leases"))
+	ctx, cancel := context.WithCancel(r.ctx)
+	cmd, said := ns.Command(ctx, "dnsmasq", append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-facility=-", "--user=root",
+		"--dhcp-authoritative", "--no-ping", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(r.t.TempDir(), "leases")}, args...)...), &lockedBuffer{}
+	cmd.Stdout, cmd.Stderr = said, said
 	must(r.t, cmd.Start())
-	go cmd.Wait()
+	return said, func() { cancel(); cmd.Wait() }
 }
 
 // TestProxy: another server gives the addresses, Muster adds the boot answers,

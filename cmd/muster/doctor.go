@@ -82,6 +82,7 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 		add(true, "daemon", fmt.Sprintf("version %s, up since %s", s.Version, ago(s.Started)), "")
 		for _, n := range s.Networks {
 			add(n.State == "serving", "network", fmt.Sprintf("%s on %s, %s: %s", n.Name, n.Interface, n.Mode, n.State), "")
+			fs = append(fs, examineServers(n)...)
 			fs = append(fs, examineRA(n, a.now().Sub(s.Started))...)
 		}
 		for _, w := range s.Warnings {
@@ -168,6 +169,23 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 	}
 	for _, m := range l.Missing(boot.BIOS, boot.X64UEFI, boot.ARM64UEFI) {
 		add(false, "loader", m, "")
+	}
+	return fs
+}
+
+// examineServers names the other DHCP servers of a network: where this one gives
+// addresses too, machines take now the one's, now the other's.
+func examineServers(n admin.NetworkStatus) (fs []finding) {
+	for _, r := range n.Rivals {
+		f := finding{OK: n.Mode == boot.Proxy, What: "server", Text: fmt.Sprintf("%s answers on network %s%s (last heard %s)", r.Server, n.Name, offered(r.Rival), ago(r.Last))}
+		switch {
+		case f.OK:
+		case r.Server.Is6():
+			f.Mend = "turn one of the two off: mode6 = \"off\" leaves the addresses to it"
+		default:
+			f.Mend = "turn one of the two off, or give boot answers only: mode = \"proxy\""
+		}
+		fs = append(fs, f)
 	}
 	return fs
 }

@@ -797,13 +797,14 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		s.Networks = append(s.Networks, ns)
 	}
 	for _, n := range d.engine.Policy().Networks6 {
-		ns := admin.NetworkStatus{Name: n.Name + " (IPv6)", Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
+		ns := admin.NetworkStatus{Name: sixName(n.Name), Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
 		if w := d.states[ns.Name]; w != "" {
 			ns.State = w
 		}
 		for _, r := range n.Ranges {
 			ns.Ranges = append(ns.Ranges, r.String())
 		}
+		ns.Rivals = rivalList(d.rivals[ns.Name])
 		if only6[n.Name] {
 			d.describeRA(&ns)
 		}

@@ -4,14 +4,11 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/internal/nettest"
 	"github.com/musterboot/muster/internal/simclient"
 )
 
@@ -173,7 +170,6 @@ func TestSimulateSix(t *testing.T) {
 // says managed, and says other.
 func TestSimulateSixBeside(t *testing.T) {
 	t.Parallel()
-	nettest.Need(t, "dnsmasq")
 	r := sixRig(t)
 	client := r.host("client", "")
 	var tr simclient.Transcript
@@ -182,28 +178,16 @@ func TestSimulateSixBeside(t *testing.T) {
 	if took := time.Since(start); code != exitFailed || took > 25*time.Second || !strings.Contains(said, "no ADVERTISE to 4 Solicits") || !strings.Contains(said, "is the VLAN right") {
 		t.Errorf("nobody there: exit %d after %s: %s", code, took, said)
 	}
-	files := t.TempDir()
-	for name, b := range map[string][]byte{
-		"ipxe.efi": noise(30_000), "vmlinuz": noise(50_000), "initrd": noise(70_000),
-		"boot.ipxe": []byte("#!ipxe\nkernel vmlinuz ip6=${net0/ip6} BOOTIF=01-${net0/mac:hexhyp} || exit 1\ninitrd initrd\nboot\n"),
-	} {
-		must(t, os.WriteFile(filepath.Join(files, name), b, 0o644))
-	}
-	must(t, os.Chmod(files, 0o755))
-	must(t, os.Chmod(filepath.Dir(files), 0o755))
+	files := bootFolder(t, "ip6=${net0/ip6}")
 	for _, c := range []struct{ name, rng, kind string }{
 		{"managed", "fd77::5000,fd77::5fff,64,1h", "uefi-x64"},
 		{"managed", "fd77::5000,fd77::5fff,64,1h", "ipxe"},
 		{"stateless", "fd77::,ra-stateless", "ipxe"},
 	} {
 		t.Run(c.name+"/"+c.kind, func(t *testing.T) {
-			cmd := r.srv.Command(r.ctx, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-facility=-", "--user=root", "--enable-ra", "--dhcp-range="+c.rng, "--pid-file=",
-				"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"), "--enable-tftp", "--tftp-root="+files, "--dhcp-userclass=set:ipxe,iPXE",
+			said, stop := r.dnsmasqAt(r.srv, "--enable-ra", "--dhcp-range="+c.rng, "--enable-tftp", "--tftp-root="+files, "--dhcp-userclass=set:ipxe,iPXE",
 				"--dhcp-option=tag:!ipxe,option6:bootfile-url,tftp://[fd77::1]/ipxe.efi", "--dhcp-option=tag:ipxe,option6:bootfile-url,tftp://[fd77::1]/boot.ipxe")
-			said := &lockedBuffer{}
-			cmd.Stdout, cmd.Stderr = said, said
-			must(t, cmd.Start())
-			defer func() { cmd.Process.Kill(); cmd.Wait() }()
+			defer stop()
 			var tr simclient.Transcript
 			code, out := r.simulate(client, &tr, c.kind, "-i", "eth0", "--ipv6", "--json")
 			if code != 0 || tr.End != simclient.Booted || tr.Cmdline != fmt.Sprintf("ip6=%s BOOTIF=01-%s", tr.Address, strings.ReplaceAll(tr.MAC, ":", "-")) {

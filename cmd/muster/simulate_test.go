@@ -246,6 +246,22 @@ func TestSimulateHTTPS(t *testing.T) {
 	}
 }
 
+// bootFolder is what a TFTP server without Muster has: a loader, a script whose
+// kernel is told args, and what the script names.
+func bootFolder(t *testing.T, args string) string {
+	t.Helper()
+	files := t.TempDir()
+	for name, b := range map[string][]byte{
+		"ipxe.efi": noise(30_000), "vmlinuz": noise(50_000), "initrd": noise(70_000),
+		"boot.ipxe": []byte("#!ipxe\nkernel vmlinuz " + args + " BOOTIF=01-${net0/mac:hexhyp} || exit 1\ninitrd initrd\nboot\n"),
+	} {
+		must(t, os.WriteFile(filepath.Join(files, name), b, 0o644))
+	}
+	must(t, os.Chmod(files, 0o755))
+	must(t, os.Chmod(filepath.Dir(files), 0o755))
+	return files
+}
+
 // TestSimulateBeside: the machine speaks to any server: dnsmasq alone, dnsmasq for
 // addresses with Muster as proxy, and nobody.
 func TestSimulateBeside(t *testing.T) {
@@ -259,34 +275,18 @@ func TestSimulateBeside(t *testing.T) {
 		t.Errorf("nobody there: exit %d after %s: %s", code, took, said)
 	}
 
-	files := t.TempDir()
-	for name, b := range map[string][]byte{
-		"ipxe.efi": noise(30_000), "vmlinuz": noise(50_000), "initrd": noise(70_000),
-		"boot.ipxe": []byte("#!ipxe\nkernel vmlinuz ip=dhcp BOOTIF=01-${net0/mac:hexhyp} || exit 1\ninitrd initrd\nboot\n"),
-	} {
-		must(t, os.WriteFile(filepath.Join(files, name), b, 0o644))
-	}
-	must(t, os.Chmod(files, 0o755))
-	must(t, os.Chmod(filepath.Dir(files), 0o755))
+	files := bootFolder(t, "ip=dhcp")
 	other := r.host("other", "10.77.0.7/24")
-	dns := func(args ...string) *exec.Cmd {
-		cmd := other.Command(r.ctx, "dnsmasq", append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-facility=-", "--user=root", "--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,1h",
-			"--dhcp-authoritative", "--no-ping", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(t.TempDir(), "leases")}, args...)...)
-		must(t, cmd.Start())
-		return cmd
-	}
-	alone := dns("--enable-tftp", "--tftp-root="+files, "--dhcp-userclass=set:ipxe,iPXE", "--dhcp-boot=tag:!ipxe,ipxe.efi", "--dhcp-boot=tag:ipxe,boot.ipxe")
+	_, stop := r.dnsmasqAt(other, dnsmasqRange, "--enable-tftp", "--tftp-root="+files, "--dhcp-userclass=set:ipxe,iPXE", "--dhcp-boot=tag:!ipxe,ipxe.efi", "--dhcp-boot=tag:ipxe,boot.ipxe")
 	for _, kind := range []string{"uefi-x64", "bios", "ipxe"} { // dnsmasq sends UEFI to port 4011
 		code, said := r.simulate(client, &tr, kind, "-i", "eth0", "--json")
 		if code != 0 || tr.End != simclient.Booted || !strings.HasPrefix(tr.Cmdline, "ip=dhcp BOOTIF=01-"+strings.ReplaceAll(tr.MAC, ":", "-")) {
 			t.Errorf("%s of dnsmasq: exit %d: %s", kind, code, said)
 		}
 	}
-	alone.Process.Kill()
-	alone.Wait()
+	stop()
 
-	plain := dns()
-	defer func() { plain.Process.Kill(); plain.Wait() }()
+	r.dnsmasqAt(other, dnsmasqRange)
 	r.fakeLoaders("snponly.efi", "undionly.kpxe")
 	for _, pxe := range []string{"direct", "binl"} {
 		r.serveConfig(fmt.Sprintf("[[network]]\nname=\"lab\"\ninterface=\"eth0\"\nmode=\"proxy\"\npxe=%q\n", pxe))

@@ -63,7 +63,7 @@ func (d *daemon) networks6() (out []boot.Network, err error) {
 				}
 			}
 		}
-		d.noteState(n.Name+" (IPv6)", waits, r.Server)
+		d.noteState(sixName(n.Name), waits, r.Server)
 		out = append(out, r)
 	}
 	return out, nil
@@ -80,3 +80,6 @@ func (d *daemon) noteState(name, waits string, server fmt.Stringer) {
 	}
 	d.states[name] = waits
 }
+
+// sixName is what the IPv6 side of a network is called.
+func sixName(network string) string { return network + " (IPv6)" }

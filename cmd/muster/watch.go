@@ -67,6 +67,17 @@ func (d *daemon) watchServers(ctx context.Context) error {
 					d.look(ctx, n, 1)
 				}
 			}
+			for _, n := range d.settings().Networks6 {
+				key := sixName(n.Name)
+				if n.Mode == boot.Off || ctx.Err() != nil || time.Since(probed[key]) < rivalEvery {
+					continue
+				}
+				l, err := run.Look(n.Interface)
+				if from, ok := l.LinkLocal(); err == nil && l.Carry && ok {
+					probed[key] = time.Now()
+					d.look6(ctx, n, from)
+				}
+			}
 		}
 	}
 }
@@ -89,9 +100,66 @@ func (d *daemon) look(ctx context.Context, n boot.Network, tries int) ([]boot.Ri
 	}
 	for _, r := range found {
 		r.Network = n.Name
+		d.engine.Found(r)
 		d.rival(ctx, r)
 	}
 	return found, err
+}
+
+// look6 probes a network for servers of DHCPv6.
+func (d *daemon) look6(ctx context.Context, n boot.Network, from netip.Addr) {
+	found, err := dhcpd.Probe6(ctx, n.Interface, from, d.duid, 2, time.Second)
+	if err != nil && ctx.Err() == nil {
+		d.warn(fmt.Sprintf("network %s: cannot look for other DHCPv6 servers: %v", n.Name, err))
+	}
+	for _, r := range found {
+		r.Network = n.Name
+		d.engine.Found(r)
+		d.rival6(ctx, r)
+	}
+}
+
+// rival6 takes note of another server of DHCPv6. Beside one there is no proxy.
+func (d *daemon) rival6(ctx context.Context, r boot.Rival) {
+	if d.known(sixName(r.Network), r) {
+		return
+	}
+	text := fmt.Sprintf("another DHCPv6 server, %s, answers on network %s", r.Server, r.Network) + offered(r) + ": two servers give addresses there; turn one off, or set mode6 = \"off\""
+	d.log.Warn(text)
+	d.record(ctx, boot.RivalServer, r.Network, text)
+}
+
+// known notes when a server answered, and reports whether that is no news.
+func (d *daemon) known(network string, r boot.Rival) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := d.rivals[network]
+	if known == nil {
+		known = map[netip.Addr]admin.RivalStatus{}
+		d.rivals[network] = known
+	}
+	old, seen := known[r.Server]
+	now := d.app.now()
+	if !seen && len(known) >= maxRivals {
+		return true // somebody makes them up
+	}
+	news := !seen || now.Sub(old.Last) > rivalForgets
+	if news {
+		old.First = now.UTC()
+	}
+	known[r.Server] = admin.RivalStatus{Rival: r, First: old.First, Last: now.UTC()}
+	return !news
+}
+
+// offered says what a server would have given.
+func offered(r boot.Rival) (s string) {
+	if r.Offered.IsValid() {
+		s = fmt.Sprintf("; it offered %s", r.Offered)
+	}
+	if r.Options != "" {
+		s += " with " + r.Options
+	}
+	return s
 }
 
 // rival takes note of another server: an event and a warning when it is news,
@@ -110,30 +178,9 @@ func (d *daemon) rival(ctx context.Context, r boot.Rival) {
 			autos = append(autos, n.Name)
 		}
 	}
-	if d.rivals[r.Network] == nil {
-		d.rivals[r.Network] = map[netip.Addr]admin.RivalStatus{}
-	}
-	known := d.rivals[r.Network]
-	old, seen := known[r.Server]
-	now := d.app.now()
-	news := !seen || now.Sub(old.Last) > rivalForgets
-	if !seen && len(known) >= maxRivals {
-		d.mu.Unlock()
-		return // somebody makes them up
-	}
-	if news {
-		old.First = now.UTC()
-	}
-	known[r.Server] = admin.RivalStatus{Rival: r, First: old.First, Last: now.UTC()}
 	d.mu.Unlock()
-	if news {
-		text := fmt.Sprintf("another DHCP server, %s, answers on network %s", r.Server, r.Network)
-		if r.Offered.IsValid() {
-			text += fmt.Sprintf("; it offered %s", r.Offered)
-		}
-		if r.Options != "" {
-			text += " with " + r.Options
-		}
+	if !d.known(r.Network, r) {
+		text := fmt.Sprintf("another DHCP server, %s, answers on network %s", r.Server, r.Network) + offered(r)
 		if !auto {
 			text += ": two servers give addresses there; turn one off, or set mode = \"proxy\""
 		}

@@ -57,6 +57,16 @@ func (l Link) V4() (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
+// LinkLocal returns the IPv6 address that it speaks to its own link from, or false.
+func (l Link) LinkLocal() (netip.Addr, bool) {
+	for _, a := range l.Addrs {
+		if a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() {
+			return a.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
 // Interfaces lists the interfaces a person may have meant.
 func Interfaces() []string {
 	var out []string
