@@ -416,18 +416,27 @@ const sixFar = "[[network]]\nname=\"far\"\ninterface=\"eth0\"\nsubnet6=\"fd99::/
 
 // relayed6 is a link behind a router that runs ISC's relay agent.
 func (r *rig) relayed6() (*nettest.Switch, *nettest.NS) {
+	r.t.Helper()
+	_, err := r.srv.Run(r.ctx, "ip", "route", "add", "fd99::/64", "via", "fd77::fe")
+	must(r.t, err)
+	return r.agent6("router", r.sw, "fd77::fe/64", "fd99::1/64", "fd77::1")
+}
+
+// agent6 is a link behind ISC's relay agent, which is near on one link and far on
+// the other.
+func (r *rig) agent6(name string, sw *nettest.Switch, near, far, server string) (*nettest.Switch, *nettest.NS) {
 	t := r.t
 	t.Helper()
 	dhcrelay := nettest.Cached(t, "dhcrelay/usr/sbin/dhcrelay")
-	far, err := r.lab.Switch()
+	behind, err := r.lab.Switch()
 	must(t, err)
-	router, err := r.lab.Host("router")
+	router, err := r.lab.Host(name)
 	must(t, err)
-	must(t, r.lab.Plug(router, "far0", far))
-	must(t, r.lab.Plug(router, "eth0", r.sw))
+	must(t, r.lab.Plug(router, "far0", behind))
+	must(t, r.lab.Plug(router, "eth0", sw))
 	// The agent opens its sockets once: an address that is still being looked at
 	// would fail it.
-	for dev, a := range map[string]string{"far0": "fd99::1/64", "eth0": "fd77::fe/64"} {
+	for dev, a := range map[string]string{"far0": far, "eth0": near} {
 		_, err := router.Run(r.ctx, "ip", "addr", "add", a, "dev", dev, "nodad")
 		must(t, err)
 	}
@@ -438,21 +447,53 @@ func (r *rig) relayed6() (*nettest.Switch, *nettest.NS) {
 		}
 		return err
 	})
-	for ns, args := range map[*nettest.NS][]string{
-		router: {"sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"},
-		r.srv:  {"ip", "route", "add", "fd99::/64", "via", "fd77::fe"},
-	} {
-		_, err := ns.Run(r.ctx, args[0], args[1:]...)
-		must(t, err)
-	}
-	said := r.daemon(router, dhcrelay, "-6", "-d", "--no-pid", "-I", "-l", "far0", "-u", "fd77::1%eth0")
+	_, err = router.Run(r.ctx, "sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
+	must(t, err)
+	said := r.daemon(router, dhcrelay, "-6", "-d", "--no-pid", "-I", "-l", "far0", "-u", server+"%eth0")
 	r.wait("the relay agent", 10*time.Second, func() error {
 		if s := said.String(); !strings.Contains(s, "Sending on   Socket/") {
 			return errors.New(s)
 		}
 		return nil
 	})
-	return far, router
+	return behind, router
+}
+
+// TestSixRelayTwice: a relay behind a relay. The one next to the client says which
+// network it is on (RFC 8415 19.1.2), and the answer goes back through both.
+func TestSixRelayTwice(t *testing.T) {
+	t.Parallel()
+	nettest.Need(t, "dhclient")
+	r := sixRig(t)
+	near := watch6(t, r.sw.NS, nettest.BridgeName, nil)
+	far, _ := r.relayed6()
+	beyond, _ := r.agent6("router2", far, "fd99::fe/64", "fd98::1/64", "fd99::1")
+	w := watch6(t, beyond.NS, nettest.BridgeName, nil)
+	r.serveConfig(sixFull + sixFar + strings.NewReplacer("far", "beyond", "fd99", "fd98").Replace(sixFar))
+	p := r.peer6("dhclient", "beyond", beyond)
+	p.start6(w)
+	a := last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")).your()
+	if l := r.leases6()[a]; !netip.MustParsePrefix("fd98::1000/116").Contains(a) || l.Network != "beyond" || l.MAC.String() != p.mac {
+		t.Errorf("it was given %s, and the store says %+v", a, l)
+	}
+	must(t, p.release())
+	p.expect(w, 10*time.Second, "RELEASE", "REPLY")
+	twice := 0
+	for _, m := range near.of("") {
+		if m.raw[0] != byte(dhcpv6.MessageTypeRelayReply) {
+			continue
+		}
+		outer, err := dhcpv6.RelayMessageFromBytes(m.raw)
+		must(t, err)
+		inner, ok := outer.Options.RelayMessage().(*dhcpv6.RelayMessage)
+		if !ok || m.to.Addr().String() != "fd77::fe" || outer.LinkAddr.String() != "fd99::1" || outer.PeerAddr.String() != "fd99::fe" || inner.LinkAddr.String() != "fd98::1" {
+			t.Errorf("%s > %s: %s", m.from, m.to, outer.Summary())
+		}
+		twice++
+	}
+	if twice < 3 {
+		t.Errorf("%d replies came by both agents:%s", twice, story(near.of("")))
+	}
 }
 
 // TestSixRelay: clients behind ISC's relay agent get addresses of their own
