@@ -28,6 +28,7 @@ type Ref struct {
 	GRUB     bool      // a script for GRUB; else for iPXE
 	Blob     Blob      // for RefImage
 	Machine  Machine   // what a rendered file may see
+	Placed   string    // served as an archive that puts the bytes under this name, "/proxmox.iso"
 }
 
 // RefKind says where the bytes come from.
@@ -143,6 +144,7 @@ type Object struct {
 		io.ReaderAt
 		io.Closer
 	}
+	Disk bool   // Body is no *Section, and may wait for a disk all the same
 	Name string // base name, for the content type
 	Size int64
 	ETag string // strong, quoted, the same after a restart

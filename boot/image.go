@@ -20,6 +20,7 @@ type Image struct {
 	Kind    string `json:"kind,omitempty"`    // what it was found to be: "debian", "folder", …
 	Title   string `json:"title,omitempty"`   // the same for people, with a version
 	Cmdline string `json:"cmdline,omitempty"` // what boots it, as a template would write it
+	BootCfg string `json:"bootcfg,omitempty"` // of ESXi: boot.cfg for a boot from the network, as a template would write it
 }
 
 // treePrefix is where the files inside a disc image are.

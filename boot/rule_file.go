@@ -56,6 +56,19 @@ func ruleFile(t *turn) (bool, error) {
 		t.beginBoot()
 		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)
 	}
+	if at, ref, ok := x.placed(t.file); ok {
+		done, err := t.templateFile(x, ref)
+		f, ok := t.d.Reply.(File)
+		if err != nil || !ok {
+			return done, err
+		}
+		f.Ref.Placed = at
+		t.d.Reply = f
+		if x.Install {
+			return t.spend(x, t.file)
+		}
+		return true, nil
+	}
 	if name, file, ok := imageFile(t.file); ok {
 		if done, err := t.image(name, file, false); err != nil || !x.Install {
 			return done, err

@@ -286,6 +286,10 @@ func (w *world) template(words []string, kv map[string]string) error {
 	for _, f := range list(kv["files"]) {
 		t.Files[f] = boot.Blob{}
 	}
+	at, ref, places := strings.Cut(kv["placed"], "=")
+	if places {
+		t.Placed = map[string]string{at: ref}
+	}
 	if slices.Contains(words, "this_run") {
 		t.ThisRun, t.ID, t.Version = true, 1<<31|7, 1
 		w.policy.Templates = append(w.policy.Templates, &t)
@@ -295,6 +299,9 @@ func (w *world) template(words []string, kv map[string]string) error {
 		t.Install, t.FirstInstall, t.Media = true, slices.Contains(words, "first_install"), []string{"vmlinuz", "initrd.gz"}
 		if k := kv["kernel"]; k != "" {
 			t.Media = []string{k}
+		}
+		if places {
+			t.Media = append(t.Media, boot.PlacedPath(at))
 		}
 		t.Files["initrd.gz"], t.Files["preseed.cfg"] = boot.Blob{}, boot.Blob{}
 	}
@@ -667,6 +674,9 @@ func (w *world) reply(d boot.Decision) string {
 		return s
 	case boot.File:
 		s := fmt.Sprintf("file %s %s", x.Ref.Kind, x.Ref.Name)
+		if x.Ref.Placed != "" {
+			s += " as " + x.Ref.Placed
+		}
 		if x.Ref.Template != nil {
 			s += fmt.Sprintf(" of %s version %d", x.Ref.Template.Name, x.Ref.Template.Version)
 		}

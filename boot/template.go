@@ -36,7 +36,11 @@ type Template struct {
 	Firmware     string   `json:"firmware,omitempty"`   // image beneath the template's own files: the firmware tree of a Raspberry Pi
 	Shim         string   `json:"shim,omitempty"`       // signed loaders of its own, file or image:NAME/FILE
 	GRUB         string   `json:"grub,omitempty"`
-	ThisRun      bool     `json:"this_run,omitempty"` // made by "serve --kernel"; gone with the process
+
+	// Placed are files that lie in the initial file system, by their names there.
+	Placed map[string]string `json:"placed,omitempty"`
+
+	ThisRun bool `json:"this_run,omitempty"` // made by "serve --kernel"; gone with the process
 }
 
 // serves returns the name by which a template serves what is asked for.
@@ -53,6 +57,21 @@ func (t *Template) serves(name string) (string, bool) {
 			}
 		}
 	})
+}
+
+// placedPrefix is where beneath a boot's URL placed files are, as archives that a
+// kernel unpacks beside its initrd.
+const placedPrefix = "placed"
+
+// PlacedPath is where the file that is to lie at a name is read.
+func PlacedPath(at string) string { return placedPrefix + at }
+
+// placed returns the name of what is asked for in the initial file system, and the
+// file.
+func (t *Template) placed(name string) (at, ref string, ok bool) {
+	at, ok = strings.CutPrefix(name, placedPrefix)
+	ref = t.Placed[at]
+	return at, ref, ok && ref != ""
 }
 
 // Blob is a file by the SHA-256 of its bytes.

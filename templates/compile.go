@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"text/template"
@@ -108,7 +107,7 @@ const piCmdline = "cmdline.txt"
 func (c *Compiled) grubBoots() bool { return c.boot != nil || c.made["grub.cfg"] != nil }
 
 func reserved(name string) bool {
-	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || name == "disk.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/")
+	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || name == "disk.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/") || strings.HasPrefix(name, boot.PlacedPath("/"))
 }
 
 // lang is a language whose values must be checked, whether or not the author of
@@ -126,7 +125,7 @@ func language(name string) lang {
 	switch {
 	case strings.HasSuffix(name, ".ipxe"):
 		return ipxeFile
-	case strings.HasSuffix(name, ".cfg") && name != "preseed.cfg" && name != "ks.cfg":
+	case strings.HasSuffix(name, ".cfg") && name != "preseed.cfg" && name != "ks.cfg" && name != "boot.cfg": // the last is ESXi's
 		return grubFile
 	}
 	return plainFile
@@ -307,16 +306,17 @@ func (c *Compiled) Script(m boot.Machine) ([]byte, error) {
 	if line != "" {
 		fmt.Fprintf(&b, " %s", line)
 	}
-	for _, f := range c.spec.Boot.Initrd {
+	names, paths := c.spec.Boot.initrds()
+	for _, n := range names {
 		// The EFI stub of kernels before 5.7 finds its initrd by this name.
-		fmt.Fprintf(&b, " initrd=%s", path.Base(f))
+		fmt.Fprintf(&b, " initrd=%s", n)
 	}
 	if !strings.Contains(line, "BOOTIF=") {
 		b.WriteString(" BOOTIF=01-${netX/mac:hexhyp}")
 	}
 	b.WriteString(" || goto failed\n")
-	for _, f := range c.spec.Boot.Initrd {
-		fmt.Fprintf(&b, "initrd --name %s %s || goto failed\n", path.Base(f), c.url(m, f))
+	for i, n := range names {
+		fmt.Fprintf(&b, "initrd --name %s %s/%s || goto failed\n", n, m.BaseURL, paths[i])
 	}
 	b.WriteString("boot || goto failed\n")
 	b.WriteString(":failed\n")

@@ -82,12 +82,12 @@ func (c *Compiled) grubScript(m boot.Machine) ([]byte, error) {
 		b.WriteString(" " + q)
 	}
 	b.WriteString("; then\n")
-	if len(c.spec.Boot.Initrd) == 0 {
+	if _, paths := c.spec.Boot.initrds(); len(paths) == 0 {
 		b.WriteString("  boot\n")
 	} else {
 		b.WriteString("  if initrd")
-		for _, f := range c.spec.Boot.Initrd {
-			b.WriteString(" " + grubURL(m, f))
+		for _, p := range paths {
+			b.WriteString(" " + m.GRUBBase + "/" + p)
 		}
 		b.WriteString("; then boot; fi\n")
 	}

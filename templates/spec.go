@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,9 @@ type Boot struct {
 	Initrd  []string `toml:"initrd"`
 	Cmdline string   `toml:"cmdline"`
 
+	// Files lie in the initial file system under these names: "/proxmox.iso".
+	Files map[string]string `toml:"files"`
+
 	File     string `toml:"file"`     // .efi, .iso or .img that UEFI HTTP boot starts itself
 	Firmware string `toml:"firmware"` // image beneath the folder's own files, for a Raspberry Pi
 	Shim     string `toml:"shim"`     // signed loaders of its own, because a shim decides which kernel may boot
@@ -49,8 +53,27 @@ type Boot struct {
 
 // refs are the files that [boot] names.
 func (b *Boot) refs() []string {
-	return append([]string{b.Kernel, b.File, b.Shim, b.GRUB}, b.Initrd...)
+	return slices.Concat([]string{b.Kernel, b.File, b.Shim, b.GRUB}, b.Initrd, slices.Collect(maps.Values(b.Files)))
 }
+
+// places are the names of Files, in order.
+func (b *Boot) places() []string { return slices.Sorted(maps.Keys(b.Files)) }
+
+// initrds are what the kernel unpacks, in order: names, and where each is read. The
+// placed files come as archives of our own making: GRUB 2.06 writes names that
+// Linux refuses, and iPXE of 2022 no folders, and for UEFI nothing.
+func (b *Boot) initrds() (names, paths []string) {
+	for _, f := range b.Initrd {
+		names, paths = append(names, path.Base(f)), append(paths, refPath(f))
+	}
+	for _, at := range b.places() {
+		names, paths = append(names, strings.ReplaceAll(at[1:], "/", "-")+".cpio"), append(paths, boot.PlacedPath(at))
+	}
+	return names, paths
+}
+
+// placeRE is what may stand in a script, and leads nowhere else.
+var placeRE = regexp.MustCompile(`^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$`)
 
 // Param is a typed value that a host may override.
 type Param struct {
@@ -62,7 +85,7 @@ type Param struct {
 var known = map[string][]string{
 	"":      {"name", "install", "first_install", "auto_approve", "priority", "delims", "match", "boot", "params", "options"},
 	"match": {"arch", "mac", "uuid", "serial", "vendor_class", "switch_port", "network"},
-	"boot":  {"kernel", "initrd", "cmdline", "file", "firmware", "shim", "grub"},
+	"boot":  {"kernel", "initrd", "cmdline", "files", "file", "firmware", "shim", "grub"},
 }
 
 // ParseSpec reads template.toml strictly. file names it in errors.
@@ -134,6 +157,16 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 	if s.Boot.Kernel == "" && len(s.Boot.Initrd) > 0 {
 		return nil, f.Errorf("boot", 0, "initrd without a kernel boots nothing")
 	}
+	for _, at := range s.Boot.places() {
+		switch {
+		case !placeRE.MatchString(at) || len(at) > 200:
+			return nil, f.Errorf("boot.files", 0, "files: %q: want a path from the root of the initial file system, like \"/proxmox.iso\"", at)
+		case s.Boot.Files[at] == "":
+			return nil, f.Errorf("boot.files", 0, "files: %q is no file: name one of the template or \"image:NAME/FILE\"", at)
+		case s.Boot.Kernel == "" || len(s.Boot.Initrd) == 0:
+			return nil, f.Errorf("boot.files", 0, "files go into the initial file system of a kernel: it needs kernel and initrd")
+		}
+	}
 	return s, nil
 }
 
@@ -142,9 +175,12 @@ func (s *Spec) Template() boot.Template {
 	var media []string
 	if s.Install && s.Boot.Kernel != "" {
 		media = append([]string{s.Boot.Kernel}, s.Boot.Initrd...)
+		for _, at := range s.Boot.places() {
+			media = append(media, boot.PlacedPath(at))
+		}
 	}
 	return boot.Template{Name: s.Name, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
-		Generated: s.generated(), GRUBBoots: s.grub, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
+		Generated: s.generated(), GRUBBoots: s.grub, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 
 // generated lists files that are served though the folder has none of that

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,6 +119,33 @@ func TestGeneratedScript(t *testing.T) {
 	}
 }
 
+// TestPlaced: the script, iPXE's and GRUB's, names the archives of placed files after
+// the initrds, and an installation counts them.
+func TestPlaced(t *testing.T) {
+	f := rescue()
+	f[SpecFile] = strings.Replace(minimal, "[params.disk]", "[boot.files]\n\"/proxmox.iso\" = \"image:pve/pve.iso\"\n\"/etc/a.conf\" = \"vmlinuz\"\n[params.disk]", 1)
+	s, tm := set(t, f)
+	for grub, want := range map[bool][]string{
+		false: {" initrd=initrd.gz initrd=extra.img initrd=etc-a.conf.cpio initrd=proxmox.iso.cpio ", "\ninitrd --name etc-a.conf.cpio http://192.0.2.1/boot/sample/placed/etc/a.conf || goto failed\ninitrd --name proxmox.iso.cpio http://192.0.2.1/boot/sample/placed/proxmox.iso ||"},
+		true:  {"if initrd (tftp,192.0.2.1)/boot/sample/initrd.gz (tftp,192.0.2.1)/boot/sample/more/extra.img (tftp,192.0.2.1)/boot/sample/placed/etc/a.conf (tftp,192.0.2.1)/boot/sample/placed/proxmox.iso; then"},
+	} {
+		got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, GRUB: grub, Template: tm, Machine: machine()})
+		for _, w := range want {
+			if err != nil || !strings.Contains(got, w) {
+				t.Errorf("GRUB %t: %v; %q is not in\n%s", grub, err, w, got)
+			}
+		}
+	}
+	f[SpecFile] = "install = true\n" + f[SpecFile]
+	spec, err := f.lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := spec.Template(); !slices.Equal(got.Media, []string{"vmlinuz", "initrd.gz", "more/extra.img", "placed/etc/a.conf", "placed/proxmox.iso"}) || got.Placed["/proxmox.iso"] != "image:pve/pve.iso" || !slices.Equal(spec.Images(), []string{"pve"}) {
+		t.Errorf("media %q, placed %q, images %q", got.Media, got.Placed, spec.Images())
+	}
+}
+
 func TestBuiltins(t *testing.T) {
 	s, _ := set(t, rescue())
 	for _, name := range []string{"ask", "hold", "local", "stranger"} {
@@ -218,6 +246,12 @@ func TestLint(t *testing.T) {
 		{"unknown architecture", change(SpecFile, "name = \"a\"\n[match]\narch = [\"x86\"]\n[boot]\nkernel = \"vmlinuz\"\n"), `match.arch "x86"`},
 		{"bad parameter", change(SpecFile, minimal+"[params.n]\ntype = \"int\"\ndefault = \"many\"\n"), "parameter n: default: \"many\" is no whole number"},
 		{"climbing kernel", change(SpecFile, "name = \"a\"\n[boot]\nkernel = \"../vmlinuz\"\n"), "want a relative path"},
+		{"a place with a blank", change(SpecFile, minimal[:strings.Index(minimal, "[params")]+"[boot.files]\n\"/a b\" = \"vmlinuz\"\n"), `"/a b": want a path from the root`},
+		{"a place above", change(SpecFile, minimal[:strings.Index(minimal, "[params")]+"[boot.files]\n\"/../b\" = \"vmlinuz\"\n"), `"/../b": want a path from the root`},
+		{"a place without a file", change(SpecFile, minimal[:strings.Index(minimal, "[params")]+"[boot.files]\n\"/b\" = \"\"\n"), "is no file"},
+		{"a placed file not there", change(SpecFile, minimal[:strings.Index(minimal, "[params")]+"[boot.files]\n\"/b\" = \"no.iso\"\n"), "[boot] names no.iso, which is not in the folder"},
+		{"placed without an initrd", change(SpecFile, "name = \"a\"\n[boot]\nkernel = \"vmlinuz\"\n[boot.files]\n\"/b\" = \"vmlinuz\"\n"), "it needs kernel and initrd"},
+		{"a folder of Muster's", change("placed/x", "x"), "the name is Muster's own"},
 		{"missing value", change("user-data", "{{ .Params.nothing }}"), "nothing"},
 		{"unknown function", change("user-data", "{{ env \"HOME\" }}"), `function "env" not defined`},
 		{"endless range", change("user-data", "{{ range 1000000000 }}{{ end }}"), "range is allowed over"},

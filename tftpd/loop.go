@@ -285,6 +285,7 @@ type flow struct {
 	from  []byte        // control message: the address that was asked
 	body  io.ReaderAt
 	file  *boot.Section  // body, where it is a file: read without copies through Go
+	disk  bool           // body is no file, and may wait for a disk
 	meter *boot.Transfer // what people see of it
 	moved *atomic.Bool   // the client has acknowledged data
 	done  func(boot.Outcome)
@@ -602,6 +603,8 @@ func (o *blocks) fill(f *flow, from, n int64, cached bool) error {
 	var err error
 	if f.file != nil {
 		got, err = readParts(f.file, o.parts, off, cached)
+	} else if f.disk && cached {
+		return unix.EAGAIN // nobody can tell what of it is in memory
 	} else {
 		for _, p := range o.parts {
 			var k int

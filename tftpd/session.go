@@ -162,6 +162,7 @@ func (s *session) run(ctx context.Context) {
 	defer obj.Body.Close()
 	f.body = obj.Body
 	f.file, _ = obj.Body.(*boot.Section)
+	f.disk = obj.Disk
 	size := obj.Size
 	if s.read.netascii {
 		f.file = nil

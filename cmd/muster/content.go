@@ -21,6 +21,14 @@ type content struct {
 var _ boot.Content = content{}
 
 func (c content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
+	if at := ref.Placed; at != "" {
+		ref.Placed = ""
+		o, err := c.Open(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		return images.Archive(o, at)
+	}
 	switch ref.Kind {
 	case boot.RefLoader:
 		f, err := c.loaders().Open(ref.Name)

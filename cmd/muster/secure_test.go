@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,6 +73,49 @@ func TestSecureBoot(t *testing.T) {
 					t.Errorf("%s was not read over TFTP: %v", f, files)
 				}
 			}
+		})
+	}
+}
+
+// TestPlaced: a file of the template lies in the initial file system of the system
+// that boots, whatever hands it over.
+func TestPlaced(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		fw       nettest.Firmware
+		platform boot.Platform
+		grub     bool
+	}{
+		{"iPXE of BIOS", nettest.BIOS, boot.BIOS, false},
+		{"iPXE of UEFI", nettest.UEFI, boot.X64UEFI, false},
+		{"GRUB", nettest.UEFI, boot.X64UEFI, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			if c.grub {
+				r.loader("shimx64.efi", "secureboot/usr/lib/shim/shimx64.efi.signed")
+				r.loader("grubx64.efi", "secureboot/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed")
+			}
+			r.serveConfig(fullNetwork)
+			kernel, initrd, cmdline := r.kernelFor(c.fw)
+			dir := t.TempDir()
+			must(t, os.WriteFile(filepath.Join(dir, "template.toml"), fmt.Appendf(nil, "name = \"linux\"\nauto_approve = true\n[match]\narch = [%q]\n[boot]\nkernel = \"vmlinuz\"\ninitrd = [\"initrd.gz\"]\ncmdline = %q\n[boot.files]\n\"/disc.iso\" = \"medium\"\n",
+				c.platform, cmdline+" muster.see=/disc.iso"), 0o644))
+			must(t, os.WriteFile(filepath.Join(dir, "medium"), []byte("the whole disc"), 0o644))
+			must(t, os.Symlink(kernel, filepath.Join(dir, "vmlinuz")))
+			must(t, os.Symlink(initrd, filepath.Join(dir, "initrd.gz")))
+			r.muster("template", "push", dir)
+			g := guest(c.fw)
+			g.Secure = c.grub
+			vm := r.boot(g)
+			if text := eventually(r.ctx, vm, time.Minute, "MUSTER-GUEST: running"); !strings.Contains(text, "MUSTER-GUEST: /disc.iso holds the whole disc") {
+				t.Fatal("it does not see the file")
+			}
+			via := "http medium"
+			if c.grub {
+				via = "tftp medium"
+			}
+			inOrder(t, timeline(r.reported(vm)), []string{"boot.script", via, "boot.report"})
 		})
 	}
 }

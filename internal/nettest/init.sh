@@ -2,6 +2,7 @@
 # The whole system of a lab guest. It gets an address by DHCP, reports to the
 # URL in muster.report= that it runs, and says on the console how that went.
 # With muster.install=URL it writes what is there to its disk, and reports that.
+# With muster.see=FILE it says what that holds.
 # With muster.ipv6 it does so by IPv6. With muster.poweroff or muster.reboot on the command line it then does so.
 /bin/busybox mkdir -p /proc /sys /dev /tmp /sbin /usr/bin /usr/sbin
 /bin/busybox --install -s
@@ -11,16 +12,19 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 set -f   # a URL may hold ? and *
 
-report= end= install= six=
+report= end= install= six= see=
 for word in $(cat /proc/cmdline); do
 	case $word in
 	muster.report=*) report=${word#*=} ;;
 	muster.install=*) install=${word#*=} ;;
+	muster.see=*) see=${word#*=} ;;
 	muster.ipv6) six=yes ;;
 	muster.poweroff) end=poweroff ;;
 	muster.reboot) end=reboot ;;
 	esac
 done
+
+[ -z "$see" ] || echo "MUSTER-GUEST: $see holds $(cat "$see")"
 
 while read -r module; do insmod "/modules/$module"; done </modules/order
 

@@ -1,0 +1,115 @@
+// archive.go: a stored file as an archive that Linux unpacks into its initial file
+// system, made while it is read: nothing is stored twice.
+
+package images
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path"
+	"strings"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Archive returns an object as a cpio archive in the "newc" form (Linux,
+// Documentation/driver-api/early-userspace/buffer-format.rst) that puts its bytes
+// at a path. It takes the object over.
+func Archive(o *boot.Object, at string) (*boot.Object, error) {
+	if o.Size > math.MaxUint32 {
+		o.Body.Close()
+		return nil, fmt.Errorf("%s has %d bytes: a file in an initial file system has less than 4 GiB", o.Name, o.Size)
+	}
+	name := strings.TrimPrefix(at, "/")
+	var head, tail bytes.Buffer
+	for i, c := range name {
+		if c == '/' {
+			entry(&head, name[:i], 0o040755, 0)
+		}
+	}
+	entry(&head, name, 0o100644, o.Size)
+	tail.Write(make([]byte, -o.Size&3))
+	entry(&tail, "TRAILER!!!", 0, 0)
+	size := int64(head.Len()) + o.Size + int64(tail.Len())
+	return &boot.Object{
+		Body: &archive{head: head.Bytes(), tail: tail.Bytes(), file: o.Body, size: o.Size},
+		Disk: true,
+		Name: path.Base(name) + ".cpio", Size: size, ETag: strings.TrimSuffix(o.ETag, `"`) + "-" + strings.ReplaceAll(name, "/", "-") + `"`,
+	}, nil
+}
+
+// entry writes a header and a name, and fills up to a multiple of four bytes.
+func entry(w *bytes.Buffer, name string, mode uint32, size int64) {
+	fmt.Fprintf(w, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00",
+		0, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, len(name)+1, 0, name)
+	w.Write(make([]byte, -(headerSize+len(name)+1)&3))
+}
+
+const headerSize = 6 + 13*8
+
+// archive reads head, file and tail as one.
+type archive struct {
+	head, tail []byte
+	file       interface {
+		io.ReaderAt
+		io.Closer
+	}
+	size, pos int64 // of the file; of the archive
+}
+
+func (a *archive) Close() error { return a.file.Close() }
+
+// ReadAt implements io.ReaderAt.
+func (a *archive) ReadAt(b []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, errors.New("read before the beginning")
+	}
+	for _, part := range []struct {
+		io.ReaderAt
+		size int64
+	}{{bytes.NewReader(a.head), int64(len(a.head))}, {a.file, a.size}, {bytes.NewReader(a.tail), int64(len(a.tail))}} {
+		if off >= part.size {
+			off -= part.size
+			continue
+		}
+		want := min(int64(len(b)-n), part.size-off)
+		k, err := part.ReadAt(b[n:int64(n)+want], off)
+		if n += k; int64(k) < want {
+			if err == nil || errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF // a file that became shorter
+			}
+			return n, err
+		}
+		if off = 0; n == len(b) {
+			return n, nil
+		}
+	}
+	return n, io.EOF
+}
+
+func (a *archive) Read(b []byte) (int, error) {
+	n, err := a.ReadAt(b, a.pos)
+	a.pos += int64(n)
+	if n > 0 && errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (a *archive) Seek(off int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		off += a.pos
+	case io.SeekEnd:
+		off += int64(len(a.head)) + a.size + int64(len(a.tail))
+	}
+	if off < 0 {
+		return a.pos, errors.New("seek before the beginning")
+	}
+	a.pos = off
+	return off, nil
+}
