@@ -213,6 +213,11 @@ func (s *Source) disc(file string, size int64) error {
 	if found.Tree || found.WholeISO {
 		add()
 	}
+	if found.Kind == distro.ESXi {
+		if s.Image.BootCfg, err = bootCfg(img, found, s.Image.Name); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
 	for _, a := range found.Arches {
 		prefix := ""
 		if len(found.Arches) > 1 {
@@ -227,6 +232,9 @@ func (s *Source) disc(file string, size int64) error {
 				return fmt.Errorf("%s: %w", file, err)
 			}
 			name := prefix + path.Base(p)
+			if found.Kind == distro.ESXi { // the medium has capitals, its loader asks in small letters
+				name = strings.ToLower(name)
+			}
 			if slices.ContainsFunc(s.Entries, func(e Entry) bool { return e.Name == name }) {
 				name = prefix + p
 			}
@@ -234,6 +242,20 @@ func (s *Source) disc(file string, size int64) error {
 		}
 	}
 	return nil
+}
+
+// bootCfg is ESXi's list of modules, which the loader fetches from inside the disc.
+func bootCfg(fsys fs.FS, f *distro.Found, image string) (string, error) {
+	for _, p := range f.Arches[0].Extra {
+		if strings.EqualFold(path.Base(p), "boot.cfg") {
+			cfg, err := fs.ReadFile(fsys, p)
+			if err == nil {
+				cfg, err = distro.BootConfig(cfg, "{{ .BaseURL }}/images/"+image+"/tree", "")
+			}
+			return string(cfg), err
+		}
+	}
+	return "", errors.New("boot.cfg is missing")
 }
 
 // archive takes every file of a tar archive. It is read twice: once to judge it,

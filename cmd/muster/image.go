@@ -20,7 +20,9 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/images/distro"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/templates"
 )
 
 func (a *app) imageCmd() *cobra.Command {
@@ -76,7 +78,7 @@ breaks off leaves nothing. A name never changes its bytes; new files want a new 
 				fmt.Fprintf(a.out, "\nthe files inside %s are served as images/%s/tree/…\n", i.Tree, i.Name)
 			}
 			if t := suggest(i); t != "" {
-				fmt.Fprintf(a.out, "\na template.toml that boots it:\n\n%s", t)
+				fmt.Fprintf(a.out, "\na template.toml that boots it (muster image template %s DIR writes it):\n\n%s", i.Name, t)
 			}
 			return nil
 		},
@@ -90,6 +92,14 @@ breaks off leaves nothing. A name never changes its bytes; new files want a new 
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error { return a.verifyImages(c.Context(), args) },
+	}
+	tmpl := &cobra.Command{
+		Use: "template NAME DIR", Short: "Write a template that boots an image", Args: exactly(2, "an image's name and a folder that does not exist"),
+		Long: `Write a folder that muster template push takes: template.toml and what else the
+image needs to boot, for ESXi its boot.cfg. Edit it first: it says which kernel
+and how, not which machines, and not that it installs.`,
+		Example: "  muster image template esxi8 ./esxi8\n  muster template push ./esxi8",
+		RunE:    func(c *cobra.Command, args []string) error { return a.writeTemplate(c.Context(), args[0], args[1]) },
 	}
 	list := &cobra.Command{
 		Use: "list", Short: "List images", Args: exactly(0, "no arguments"), Example: "  muster image list",
@@ -134,7 +144,7 @@ breaks off leaves nothing. A name never changes its bytes; new files want a new 
 			return a.said(struct{}{}, "%s removed", args[0])
 		},
 	}
-	c.AddCommand(imp, list, show, verify, rm)
+	c.AddCommand(imp, list, show, tmpl, verify, rm)
 	return c
 }
 
@@ -318,6 +328,29 @@ func (a *app) hasDigest(ctx context.Context, file, sum string) error {
 	return ctx.Err()
 }
 
+// writeTemplate makes a template's folder of what is known of an image.
+func (a *app) writeTemplate(ctx context.Context, name, dir string) error {
+	i, err := a.image(ctx, name)
+	if err != nil {
+		return err
+	}
+	text := suggest(i)
+	if text == "" {
+		return fmt.Errorf("nothing in image %s is known to boot: muster image show %s lists its files", name, name)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return usageError{err}
+	}
+	err = os.WriteFile(filepath.Join(dir, templates.SpecFile), []byte(text), 0o644)
+	if err == nil && i.BootCfg != "" {
+		err = os.WriteFile(filepath.Join(dir, "boot.cfg.tmpl"), []byte(i.BootCfg), 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	return a.said(map[string]string{"template": dir}, "%s boots %s; look at it, then: muster template push %s", dir, name, dir)
+}
+
 // suggest writes a template.toml that boots an image, or "".
 func suggest(i *boot.Image) string {
 	var b strings.Builder
@@ -328,6 +361,8 @@ func suggest(i *boot.Image) string {
 	for _, n := range slices.Sorted(maps.Keys(i.Files)) {
 		base := path.Base(n)
 		switch {
+		case i.BootCfg != "" && strings.HasPrefix(base, "boot") && strings.HasSuffix(base, ".efi"):
+			kernel = n // mboot.efi, which iPXE starts like one
 		case kernel == "" && (strings.HasPrefix(base, "vmlinuz") || strings.HasPrefix(base, "linux") && !strings.Contains(base, ".") || base == "bzImage"):
 			kernel = n
 		case strings.HasPrefix(base, "initr") || strings.HasPrefix(base, "initramfs"):
@@ -344,6 +379,9 @@ func suggest(i *boot.Image) string {
 		}
 		if i.Cmdline != "" {
 			fmt.Fprintf(&b, "cmdline = %q\n", i.Cmdline)
+		}
+		if d := distro.Named(i.Kind); d != nil && d.ISOInInitrd != "" && i.Tree != "" {
+			fmt.Fprintf(&b, "\n[boot.files]\n%q = %q\n", d.ISOInInitrd, "image:"+i.Name+"/"+i.Tree)
 		}
 	case i.Tree != "":
 		fmt.Fprintf(&b, "[boot]\nfile = %q\n", "image:"+i.Name+"/"+i.Tree)

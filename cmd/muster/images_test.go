@@ -11,12 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
+	"github.com/musterboot/muster/internal/simclient"
 )
 
 // stored lists the files of the store.
@@ -134,6 +136,88 @@ func TestImport(t *testing.T) {
 	r.muster("image", "rm", "again")
 	if l := r.stored(); len(l) != 0 {
 		t.Errorf("left: %v", l)
+	}
+}
+
+// TestImageTemplate: media that need more than a kernel and an initrd boot as
+// "image template" writes it: ESXi with a boot.cfg of its boot, Proxmox with its
+// disc in the initial file system.
+func TestImageTemplate(t *testing.T) {
+	t.Parallel()
+	nettest.Need(t, "xorriso", "curl")
+	r := newRig(t)
+	r.fakeLoaders("snponly.efi")
+	r.serveConfig(fullNetwork)
+	client := r.host("client", "10.77.0.60/24")
+	for name, c := range map[string]struct {
+		label string
+		plain bool
+		files map[string]string
+	}{
+		"esxi8": {"ESXI-8.0U3-24022510-STANDARD", true, map[string]string{
+			"BOOT.CFG":             "bootstate=0\ntitle=Loading ESXi installer\ntimeout=5\nprefix=\nkernel=/b.b00\nkernelopt=runweasel cdromBoot\nmodules=/jumpstrt.gz --- /useropts.gz\nbuild=8.0.3-0.0.24022510\nupdated=0\n",
+			"EFI/BOOT/BOOTX64.EFI": "mboot", "EFI/BOOT/CRYPTO64.EFI": "crypto", "B.B00": "the kernel", "JUMPSTRT.GZ": "a module", "USEROPTS.GZ": "another"}},
+		"pve": {"PVE", false, map[string]string{
+			".disk/info":   "RELEASE='9.2'\nISORELEASE='1'\nISONAME='proxmox-ve'\nPRODUCT='pve'\nPRODUCTLONG='Proxmox VE'\n",
+			"boot/linux26": strings.Repeat("k", 2000), "boot/initrd.img": "i", "pve-base.squashfs": "s"}},
+	} {
+		tree, iso := t.TempDir(), filepath.Join(t.TempDir(), "x.iso")
+		for f, data := range c.files {
+			must(t, os.MkdirAll(filepath.Join(tree, filepath.Dir(f)), 0o755))
+			must(t, os.WriteFile(filepath.Join(tree, f), []byte(data), 0o644))
+		}
+		args := []string{"-as", "mkisofs", "-quiet"}
+		if c.plain {
+			args = append(args, "--norock", "-iso-level", "1")
+		}
+		if out, err := exec.Command("xorriso", append(args, "-V", c.label, "-o", iso, tree)...).CombinedOutput(); err != nil {
+			t.Fatalf("xorriso: %v\n%s", err, out)
+		}
+		r.muster("image", "import", name, iso)
+		dir := filepath.Join(t.TempDir(), name)
+		r.muster("image", "template", name, dir)
+		if said := r.fails("image", "template", name, dir); !strings.Contains(said, "exists") {
+			t.Errorf("over a folder that is there: %s", said)
+		}
+		r.muster("template", "push", dir)
+		mac := "52:54:00:00:00:0" + fmt.Sprint(len(name))
+		r.muster("host", "add", name+"-host", "--mac", mac, "--template", name, "--approved")
+		var tr simclient.Transcript
+		code, said := r.simulate(client, &tr, "uefi-x64", "-i", "eth0", "--mac", mac, "--json")
+		if code != 0 || tr.End != simclient.Booted {
+			t.Fatalf("%s: exit %d: %s", name, code, said)
+		}
+		get := func(url string) string {
+			t.Helper()
+			out, err := client.Run(r.ctx, "curl", "-sS", url)
+			must(t, err)
+			return out
+		}
+		switch name {
+		case "esxi8":
+			base, ok := strings.CutPrefix(strings.Fields(tr.Cmdline)[1], "http://")
+			base, ok2 := strings.CutSuffix(base, "/boot.cfg")
+			if !ok || !ok2 || !strings.HasPrefix(tr.Cmdline, "-c ") {
+				t.Fatalf("mboot.efi is told %q", tr.Cmdline)
+			}
+			prefix := "http://" + base + "/images/esxi8/tree"
+			if cfg := get("http://" + base + "/boot.cfg"); !strings.Contains(cfg, "\nprefix="+prefix+"\nkernel=b.b00\nkernelopt=runweasel\nmodules=jumpstrt.gz --- useropts.gz\n") {
+				t.Errorf("boot.cfg:\n%s", cfg)
+			}
+			for f, want := range map[string]string{prefix + "/b.b00": "the kernel", prefix + "/useropts.gz": "another", "http://" + base + "/images/esxi8/crypto64.efi": "crypto"} {
+				if got := get(f); got != want {
+					t.Errorf("%s: %q", f, got)
+				}
+			}
+		case "pve":
+			st, err := os.Stat(iso)
+			must(t, err)
+			at := slices.IndexFunc(tr.Steps, func(s simclient.Step) bool { return strings.Contains(s.Text, "placed/proxmox.iso") })
+			if at < 0 || !strings.Contains(tr.Cmdline, "initrd=proxmox.iso.cpio") {
+				t.Fatalf("the disc was not read: %s\n%s", tr.Cmdline, said)
+			}
+			t.Logf("a disc of %d bytes: %s", st.Size(), tr.Steps[at].Text)
+		}
 	}
 }
 

@@ -268,16 +268,18 @@ func (m *medium) arch(s ArchSpec) (a Arch, lacks string) {
 	for _, list := range []struct {
 		from []string
 		to   *[]string
-	}{{s.Initrd, &a.Initrd}, {s.Extra, &a.Extra}} {
+		must bool
+	}{{s.Initrd, &a.Initrd, true}, {s.Extra, &a.Extra, true}, {s.Also, &a.Extra, false}} {
 		for _, p := range list.from {
 			for _, star := range stars {
 				p = strings.Replace(p, "*", star, 1)
 			}
-			file, _, ok := m.find(p)
-			if !ok {
+			switch file, _, ok := m.find(p); {
+			case ok:
+				*list.to = append(*list.to, file)
+			case list.must:
 				return a, p
 			}
-			*list.to = append(*list.to, file)
 		}
 	}
 	return a, ""

@@ -28,7 +28,7 @@ var data embed.FS
 // Kinds of boot.
 const (
 	Linux = "linux" // kernel, initrds and a command line
-	ESXi  = "esxi"  // mboot.efi with a boot.cfg, see BootConfig
+	ESXi  = "esxi"  // mboot.efi as a kernel, with a boot.cfg, see BootConfig
 )
 
 // Distro is one data file.
@@ -87,6 +87,7 @@ type ArchSpec struct {
 	Kernel   string   `toml:"kernel"`
 	Initrd   []string `toml:"initrd"`
 	Extra    []string `toml:"extra"` // what else must be there for it to boot
+	Also     []string `toml:"also"`  // what is taken along where it is there
 }
 
 // VariantSpec is a way to boot it; the first that applies is the one taken if
@@ -109,8 +110,18 @@ var known = map[string][]string{
 	"":        {"name", "title", "kind", "notes", "tree", "whole_iso", "iso_in_initrd", "needs_medium", "detect", "version", "arch", "variant", "params"},
 	"detect":  {"label", "files", "absent", "text"},
 	"version": {"file", "match", "join"},
-	"arch":    {"platform", "kernel", "initrd", "extra", "label", "files", "absent", "text"},
+	"arch":    {"platform", "kernel", "initrd", "extra", "also", "label", "files", "absent", "text"},
 	"variant": {"name", "title", "cmdline", "label", "files", "absent", "text"},
+}
+
+// Named returns what is known by a name, or nil.
+func Named(name string) *Distro {
+	for _, d := range load() {
+		if d.Name == name {
+			return &d
+		}
+	}
+	return nil
 }
 
 // All returns what is known, by name.
@@ -188,7 +199,7 @@ func parse(file string, b []byte) (*Distro, error) {
 			return nil, f.ErrorIn("arch", i, "platform", "platform %q: want x64 or arm64", a.Platform)
 		}
 		stars := strings.Count(a.Kernel, "*")
-		for _, p := range slices.Concat([]string{a.Kernel}, a.Initrd, a.Extra) {
+		for _, p := range slices.Concat([]string{a.Kernel}, a.Initrd, a.Extra, a.Also) {
 			if err := checkPattern(p); err != nil {
 				return nil, f.Errorf("arch", i, "%v", err)
 			}
