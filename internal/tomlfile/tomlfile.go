@@ -7,6 +7,7 @@ package tomlfile
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -43,6 +44,13 @@ func Decode(name string, data []byte, v any, known map[string][]string) (*File, 
 	if err != nil {
 		return nil, f.syntax(err)
 	}
+	var raw map[string]any
+	if _, err := toml.Decode(string(data), &raw); err != nil {
+		return nil, f.syntax(err)
+	}
+	if key, v := noTable(raw, reflect.TypeOf(v), ""); key != "" {
+		return nil, f.Errorf(key, 0, "%s: want a table, [%s], not %s", key, key, typeNames[fmt.Sprintf("%T", v)])
+	}
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		k := unknown[0]
 		table, last := "", k[len(k)-1]
@@ -67,7 +75,48 @@ func in(table string) string {
 	return " in [" + table + "]"
 }
 
-var typeErr = regexp.MustCompile(`line (\d+)`)
+// noTable finds what stands where a table of free keys should: the library takes
+// it for nothing.
+func noTable(v any, t reflect.Type, at string) (key string, found any) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch table, isTable := v.(map[string]any); {
+	case t.Kind() == reflect.Map && !isTable:
+		return at, v
+	case t.Kind() == reflect.Struct && isTable:
+		for i := range t.NumField() {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("toml"), ",")
+			x, has := table[name]
+			if !has {
+				continue
+			}
+			if key, v := noTable(x, t.Field(i).Type, strings.TrimPrefix(at+"."+name, ".")); key != "" {
+				return key, v
+			}
+		}
+	case t.Kind() == reflect.Slice:
+		tables, _ := v.([]map[string]any)
+		for _, x := range tables {
+			if key, v := noTable(x, t.Elem(), at); key != "" {
+				return key, v
+			}
+		}
+	}
+	return "", nil
+}
+
+var (
+	typeErr  = regexp.MustCompile(`line (\d+)`)
+	mismatch = regexp.MustCompile(`^line \d+ \(last key "([^"]*)"\): (?:incompatible types: TOML value has type (\S+); destination has type (\S+)|type mismatch for .*: expected (table) but found (\S+))$`)
+)
+
+// typeNames are the library's words, and people's.
+var typeNames = map[string]string{
+	"int64": "a whole number", "integer": "a whole number", "float64": "a number", "float": "a number", "bool": "true or false", "boolean": "true or false",
+	"string": `text in quotes, "…"`, "[]any": "a list", "[]interface {}": "a list", "slice": "a list, [\"…\"]", "map[string]any": "a table", "map[string]interface {}": "a table", "table": "a table",
+	"[]map[string]any": "tables, [[…]]", "[]map[string]interface {}": "tables, [[…]]", "time.Time": "a date",
+}
 
 func (f *File) syntax(err error) error {
 	var pe toml.ParseError
@@ -85,6 +134,11 @@ func (f *File) syntax(err error) error {
 	e := &Error{File: f.name, Msg: strings.TrimPrefix(err.Error(), "toml: ")}
 	if m := typeErr.FindStringSubmatch(e.Msg); m != nil {
 		e.Line, _ = strconv.Atoi(m[1])
+	}
+	if m := mismatch.FindStringSubmatch(e.Msg); m != nil {
+		if want, got := typeNames[m[3]+m[4]], typeNames[m[2]+m[5]]; want != "" && got != "" {
+			e.Msg = fmt.Sprintf("%s: want %s, not %s", m[1], want, got)
+		}
 	}
 	return e
 }

@@ -1,0 +1,54 @@
+package tomlfile
+
+import "testing"
+
+// TestTypes: what is of the wrong type is said in people's words, with its line,
+// and a value where a table belongs is not passed over.
+func TestTypes(t *testing.T) {
+	type inner struct {
+		A int               `toml:"a"`
+		M map[string]string `toml:"m"`
+	}
+	for text, want := range map[string]string{
+		"s = 1":                      `x.toml:2: s: want text in quotes, "…", not a whole number`,
+		"s = [1]":                    `x.toml:2: s: want text in quotes, "…", not a list`,
+		"s = true":                   `x.toml:2: s: want text in quotes, "…", not true or false`,
+		"s = 2020-01-01":             `x.toml:2: s: want text in quotes, "…", not a date`,
+		"[s]\na = 1":                 `x.toml:2: s: want text in quotes, "…", not a table`,
+		"i = \"1\"":                  `x.toml:2: i: want a whole number, not text in quotes, "…"`,
+		"i = 1.5":                    `x.toml:2: i: want a whole number, not a number`,
+		"port = 70000":               `x.toml:2: port: 70000 is out of range for uint16`,
+		"b = \"yes\"":                `x.toml:2: b: want true or false, not text in quotes, "…"`,
+		"l = \"x\"":                  `x.toml:2: l: want a list, ["…"], not text in quotes, "…"`,
+		"l = [1]":                    `x.toml:2: l: want text in quotes, "…", not a whole number`,
+		"m = 1":                      `x.toml:2: m: want a table, [m], not a whole number`,
+		"m = \"x\"":                  `x.toml:2: m: want a table, [m], not text in quotes, "…"`,
+		"[m]\na = 1":                 `x.toml:3: m.a: want text in quotes, "…", not a whole number`,
+		"t = 1":                      `x.toml:2: t: want a table, not a whole number`,
+		"[t]\nm = []":                `x.toml:3: t.m: want a table, [t.m], not a list`,
+		"[[y]]\na = 1\n[[y]]\nm = 2": `x.toml:5: y.m: want a table, [y.m], not a whole number`,
+		"[y]\na = 1":                 `x.toml:2: y: want a list, ["…"], not a table`,
+		"[[y]]\nb = 1":               `x.toml:3: unknown key "b" in [y]; did you mean "a"?`,
+		"s = \"x\"\n[m]\na = \"b\"":  "",
+		"[[y]]\n[y.m]\nq = \"x\"":    "",
+	} {
+		var v struct {
+			S string            `toml:"s"`
+			I int               `toml:"i"`
+			U uint16            `toml:"port"`
+			B bool              `toml:"b"`
+			L []string          `toml:"l"`
+			M map[string]string `toml:"m"`
+			T inner             `toml:"t"`
+			Y []inner           `toml:"y"`
+		}
+		_, err := Decode("x.toml", []byte("\n"+text+"\n"), &v, map[string][]string{"y": {"a", "m"}})
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q:\n got %s\nwant %s", text, got, want)
+		}
+	}
+}
