@@ -576,8 +576,11 @@ func (d *diagnosis) noRequest(r *Request) {
 	}
 	text := fmt.Sprintf("%s was sent %s %s and no REQUEST came in %s", d.name(), offer, often(n), answerTime)
 	rival := d.Rival
-	if r.Via == DHCP6 {
+	switch {
+	case r.Via == DHCP6:
 		rival = d.Rival6
+	case d.Network != nil && d.Network.Mode == Proxy:
+		rival = "" // it belongs there
 	}
 	if q := d.last(func(q *Request) bool { return q.Step == Selecting && q.Reply == "ignore" }); q != nil || rival != "" {
 		said := text + ": another DHCP server may have answered first, " + rival + " was noticed there"

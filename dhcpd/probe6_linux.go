@@ -60,7 +60,7 @@ func Probe6(ctx context.Context, iface string, from netip.Addr, ownDUID []byte, 
 			if err != nil {
 				return found, fmt.Errorf("receive on %s: %w", iface, err)
 			}
-			if n == 0 {
+			if n == 0 || len(found) == maxFound {
 				break
 			}
 			r, ok := advertised(buf[:n], msg[1:4], duid, ownDUID)

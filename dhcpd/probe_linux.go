@@ -24,6 +24,9 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
+// maxFound bounds the servers that one probe finds: somebody may make them up.
+const maxFound = 64
+
 // Probe sends tries DISCOVERs, wait apart, and returns the servers that offered.
 // This server itself leaves them unanswered. It needs CAP_NET_RAW: a client has
 // no address to be answered at.
@@ -59,7 +62,7 @@ func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.D
 			if err != nil {
 				return found, fmt.Errorf("receive on %s: %w", iface, err)
 			}
-			if n == 0 {
+			if n == 0 || len(found) == maxFound {
 				break
 			}
 			r, ok := offerFor(buf[:n], msg.TransactionID)

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -129,7 +130,13 @@ func TestSixServers(t *testing.T) {
 	r := sixRig(t)
 	other := r.host("other", "")
 	must(t, other.Addr("eth0", "fd77::2/64"))
-	r.dnsmasqAt(other, "--dhcp-range=fd77::5000,fd77::5fff,64,1h")
+	said, _ := r.dnsmasqAt(other, "--dhcp-range=fd77::5000,fd77::5fff,64,1h")
+	r.wait("dnsmasq", 10*time.Second, func() error {
+		if !strings.Contains(said.String(), "DHCPv6, IP range fd77::5000") {
+			return errors.New(said.String())
+		}
+		return nil
+	})
 	r.serveConfig(sixNetwork)
 	r.event(boot.RivalServer, 20*time.Second, "another DHCPv6 server, fe80::", "answers on network six; it offered fd77::5", "with DUID 0001", `mode6 = "off"`)
 	st := r.status()

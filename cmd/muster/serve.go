@@ -792,7 +792,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		for _, r := range n.Ranges {
 			ns.Ranges = append(ns.Ranges, r.String())
 		}
-		ns.Rivals = rivalList(d.rivals[n.Name])
+		ns.Rivals = rivalList(d.rivals[n.Name], d.app.now())
 		d.describeRA(&ns)
 		s.Networks = append(s.Networks, ns)
 	}
@@ -804,7 +804,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		for _, r := range n.Ranges {
 			ns.Ranges = append(ns.Ranges, r.String())
 		}
-		ns.Rivals = rivalList(d.rivals[ns.Name])
+		ns.Rivals = rivalList(d.rivals[ns.Name], d.app.now())
 		if only6[n.Name] {
 			d.describeRA(&ns)
 		}

@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -68,12 +69,13 @@ func (d *daemon) watchServers(ctx context.Context) error {
 				}
 			}
 			for _, n := range d.settings().Networks6 {
-				key := sixName(n.Name)
-				if n.Mode == boot.Off || ctx.Err() != nil || time.Since(probed[key]) < rivalEvery {
-					continue
-				}
+				key := sixName(n.Interface) // one probe asks for all networks of a link
 				l, err := run.Look(n.Interface)
-				if from, ok := l.LinkLocal(); err == nil && l.Carry && ok {
+				from, ok := l.LinkLocal()
+				switch on := slices.ContainsFunc(l.Addrs, func(a netip.Prefix) bool { return n.Subnet.Contains(a.Addr()) }); {
+				case err != nil || !l.Carry:
+					delete(probed, key)
+				case ok && n.Mode != boot.Off && (on || len(n.Relays) == 0) && time.Since(probed[key]) > rivalEvery && ctx.Err() == nil:
 					probed[key] = time.Now()
 					d.look6(ctx, n, from)
 				}
@@ -138,17 +140,17 @@ func (d *daemon) known(network string, r boot.Rival) bool {
 		known = map[netip.Addr]admin.RivalStatus{}
 		d.rivals[network] = known
 	}
-	old, seen := known[r.Server]
 	now := d.app.now()
+	maps.DeleteFunc(known, func(_ netip.Addr, r admin.RivalStatus) bool { return now.Sub(r.Last) > rivalForgets })
+	old, seen := known[r.Server]
 	if !seen && len(known) >= maxRivals {
 		return true // somebody makes them up
 	}
-	news := !seen || now.Sub(old.Last) > rivalForgets
-	if news {
+	if !seen {
 		old.First = now.UTC()
 	}
 	known[r.Server] = admin.RivalStatus{Rival: r, First: old.First, Last: now.UTC()}
-	return !news
+	return seen
 }
 
 // offered says what a server would have given.
@@ -322,11 +324,14 @@ func answersForAll(taken map[netip.Addr]boot.MAC, asked int) (boot.MAC, bool) {
 	return boot.MAC{}, false
 }
 
-// rivalList is what status shows of a network's other servers.
-func rivalList(m map[netip.Addr]admin.RivalStatus) []admin.RivalStatus {
+// rivalList is what status shows of a network's other servers: those that were
+// heard of lately.
+func rivalList(m map[netip.Addr]admin.RivalStatus, now time.Time) []admin.RivalStatus {
 	var out []admin.RivalStatus
 	for _, r := range m {
-		out = append(out, r)
+		if now.Sub(r.Last) <= rivalForgets {
+			out = append(out, r)
+		}
 	}
 	slices.SortFunc(out, func(a, b admin.RivalStatus) int { return strings.Compare(a.Server.String(), b.Server.String()) })
 	return out
