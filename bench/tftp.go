@@ -49,7 +49,7 @@ func (b *bench) tftp(ctx context.Context) (*table, error) {
 	t := newTable("TFTP", servers)
 	t.best = true
 	t.note("blksize %d. One client: %s, where it thinks in lock-step %s. %d clients: %s each, all at once, from %d addresses. A dash: the server does not know the windowsize option.", blockSize, bytesText(big), bytesText(small), crowd, bytesText(small), clientAddrs)
-	t.note("The client is this program's own, one thread on raw sockets, and compares every byte. In lock-step one side always waits for the other: on one processor the time is what both compute, on two also what it takes to wake one from idling, which in a virtual machine is most of it. Left to the scheduler it would be now this, now that, so one client and its server are pinned. A crowd and its server have all processors.")
+	t.note("The client is this program's own, one thread on raw sockets, and compares every byte. In lock-step one side always waits for the other: on one processor the time is what both compute, on two also what it takes to wake one from idling, which in a virtual machine is most of it. Left to the scheduler it would be now this, now that, so one client and its server are pinned, and Muster is told (GOMAXPROCS) how many processors the machine has: from a pin it would conclude that there are no more. A crowd and its server have all processors.")
 	t.note("A client that thinks spends %v before each ACK, as firmware does, on a processor without the server.", thinking)
 	t.note("Slowest over median client: 1 is even treatment. A client that hears nothing for %v asks again.", answerTime)
 	err = b.each(ctx, servers, func(_ int, p program) (failed error) {

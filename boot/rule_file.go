@@ -63,6 +63,9 @@ func ruleFile(t *turn) (bool, error) {
 			return done, err
 		}
 		f.Ref.Placed = at
+		if f.Ref.Kind == RefTemplate {
+			f.Ref.Machine = m // it may be rendered
+		}
 		t.d.Reply = f
 		if x.Install {
 			return t.spend(x, t.file)

@@ -25,7 +25,7 @@ type Template struct {
 
 	Install      bool     `json:"install,omitempty"`
 	FirstInstall bool     `json:"first_install,omitempty"` // also on machines that a rule let in
-	Media        []string `json:"media,omitempty"`         // kernel and initrds of an installation, file or image:NAME/FILE
+	Media        []string `json:"media,omitempty"`         // kernel, initrds and placed files of an installation, file or image:NAME/FILE
 	AutoApprove  bool     `json:"auto_approve,omitempty"`
 	Priority     int      `json:"priority,omitempty"`
 	Match        Selector `json:"match,omitzero"`
@@ -59,19 +59,21 @@ func (t *Template) serves(name string) (string, bool) {
 	})
 }
 
-// placedPrefix is where beneath a boot's URL placed files are, as archives that a
-// kernel unpacks beside its initrd.
-const placedPrefix = "placed"
+// A placed file is read beneath a boot's URL as an archive, which a kernel unpacks
+// beside its initrd. The last word keeps it apart from loaders and scripts, which
+// are known by theirs wherever firmware looks for them.
+const placedPrefix, placedSuffix = "placed", "/archive.cpio"
 
 // PlacedPath is where the file that is to lie at a name is read.
-func PlacedPath(at string) string { return placedPrefix + at }
+func PlacedPath(at string) string { return placedPrefix + at + placedSuffix }
 
 // placed returns the name of what is asked for in the initial file system, and the
 // file.
 func (t *Template) placed(name string) (at, ref string, ok bool) {
-	at, ok = strings.CutPrefix(name, placedPrefix)
+	at, ok = strings.CutSuffix(name, placedSuffix)
+	at, ok2 := strings.CutPrefix(at, placedPrefix)
 	ref = t.Placed[at]
-	return at, ref, ok && ref != ""
+	return at, ref, ok && ok2 && ref != ""
 }
 
 // Blob is a file by the SHA-256 of its bytes.
@@ -308,7 +310,7 @@ func ValidPattern(p string) error {
 	return nil
 }
 
-// MediaPaths are the kernel and initrds, by their names beneath a boot's URL.
+// MediaPaths are what an installation begins with, by their names beneath a boot's URL.
 func (t *Template) MediaPaths() []string {
 	out := make([]string, len(t.Media))
 	for i, f := range t.Media {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"text/template"
@@ -74,13 +75,18 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.made[served], err = c.parse(f, string(data), language(served)); err != nil {
+		if c.made[served], err = c.parse(f, string(data), c.language(served, files)); err != nil {
 			return nil, err
 		}
 	}
 	for _, f := range spec.Boot.refs() {
 		if f != "" && !strings.HasPrefix(f, imagePrefix) && c.files[f] == "" {
 			return nil, fmt.Errorf("%s: [boot] names %s, which is not in the folder", SpecFile, f)
+		}
+	}
+	for at, f := range spec.Boot.Files {
+		if files[f].Size > math.MaxUint32 {
+			return nil, fmt.Errorf("%s: [boot.files] %s: %s has %d bytes: a file in an initial file system has less than 4 GiB", SpecFile, at, f, files[f].Size)
 		}
 	}
 	if c.made["boot.ipxe"] == nil && spec.Boot.Kernel == "" && spec.Boot.File == "" && spec.Boot.Firmware == "" {
@@ -104,10 +110,14 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 const piCmdline = "cmdline.txt"
 
 // grubBoots reports that GRUB can start it.
-func (c *Compiled) grubBoots() bool { return c.boot != nil || c.made["grub.cfg"] != nil }
+func (c *Compiled) grubBoots() bool {
+	b := &c.spec.Boot
+	program := len(b.Initrd) == 0 && strings.HasSuffix(strings.ToLower(b.Kernel), ".efi") // ESXi's loader, say, and no Linux
+	return c.boot != nil && !program || c.made["grub.cfg"] != nil
+}
 
 func reserved(name string) bool {
-	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || name == "disk.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/") || strings.HasPrefix(name, boot.PlacedPath("/"))
+	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || name == "disk.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/") || strings.HasPrefix(name, "placed/")
 }
 
 // lang is a language whose values must be checked, whether or not the author of
@@ -120,12 +130,23 @@ const (
 	grubFile  lang = "grub"
 )
 
+// language is that of a file of a template. Without a script for GRUB of its own
+// boot.cfg is ESXi's, which knows no quotes.
+func (c *Compiled) language(name string, files map[string]boot.Blob) lang {
+	_, plain := files["grub.cfg"]
+	_, made := files["grub.cfg.tmpl"]
+	if name == "boot.cfg" && !plain && !made {
+		return plainFile
+	}
+	return language(name)
+}
+
 // language is a file's, by its served name.
 func language(name string) lang {
 	switch {
 	case strings.HasSuffix(name, ".ipxe"):
 		return ipxeFile
-	case strings.HasSuffix(name, ".cfg") && name != "preseed.cfg" && name != "ks.cfg" && name != "boot.cfg": // the last is ESXi's
+	case strings.HasSuffix(name, ".cfg") && name != "preseed.cfg" && name != "ks.cfg":
 		return grubFile
 	}
 	return plainFile

@@ -67,9 +67,14 @@ func (b *Boot) initrds() (names, paths []string) {
 		names, paths = append(names, path.Base(f)), append(paths, refPath(f))
 	}
 	for _, at := range b.places() {
-		names, paths = append(names, strings.ReplaceAll(at[1:], "/", "-")+".cpio"), append(paths, boot.PlacedPath(at))
+		names, paths = append(names, placedName(at)), append(paths, boot.PlacedPath(at))
 	}
 	return names, paths
+}
+
+// placedName is what the kernel's command line calls a placed file's archive.
+func placedName(at string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(at, "/"), "/", "-") + ".cpio"
 }
 
 // placeRE is what may stand in a script, and leads nowhere else.
@@ -157,8 +162,19 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 	if s.Boot.Kernel == "" && len(s.Boot.Initrd) > 0 {
 		return nil, f.Errorf("boot", 0, "initrd without a kernel boots nothing")
 	}
+	names, _ := s.Boot.initrds()
 	for _, at := range s.Boot.places() {
+		n, same := placedName(at), 0
+		for _, o := range names {
+			if o == n {
+				same++
+			}
+		}
 		switch {
+		case slices.ContainsFunc(s.Boot.places(), func(o string) bool { return strings.HasPrefix(o, at+"/") }):
+			return nil, f.Errorf("boot.files", 0, "files: %q would be a file and a folder", at)
+		case same > 1:
+			return nil, f.Errorf("boot.files", 0, "files: %q: another initrd is called %s on the command line too; name one of them otherwise", at, n)
 		case !placeRE.MatchString(at) || len(at) > 200:
 			return nil, f.Errorf("boot.files", 0, "files: %q: want a path from the root of the initial file system, like \"/proxmox.iso\"", at)
 		case s.Boot.Files[at] == "":

@@ -126,8 +126,8 @@ func TestPlaced(t *testing.T) {
 	f[SpecFile] = strings.Replace(minimal, "[params.disk]", "[boot.files]\n\"/proxmox.iso\" = \"image:pve/pve.iso\"\n\"/etc/a.conf\" = \"vmlinuz\"\n[params.disk]", 1)
 	s, tm := set(t, f)
 	for grub, want := range map[bool][]string{
-		false: {" initrd=initrd.gz initrd=extra.img initrd=etc-a.conf.cpio initrd=proxmox.iso.cpio ", "\ninitrd --name etc-a.conf.cpio http://192.0.2.1/boot/sample/placed/etc/a.conf || goto failed\ninitrd --name proxmox.iso.cpio http://192.0.2.1/boot/sample/placed/proxmox.iso ||"},
-		true:  {"if initrd (tftp,192.0.2.1)/boot/sample/initrd.gz (tftp,192.0.2.1)/boot/sample/more/extra.img (tftp,192.0.2.1)/boot/sample/placed/etc/a.conf (tftp,192.0.2.1)/boot/sample/placed/proxmox.iso; then"},
+		false: {" initrd=initrd.gz initrd=extra.img initrd=etc-a.conf.cpio initrd=proxmox.iso.cpio ", "\ninitrd --name etc-a.conf.cpio http://192.0.2.1/boot/sample/placed/etc/a.conf/archive.cpio || goto failed\ninitrd --name proxmox.iso.cpio http://192.0.2.1/boot/sample/placed/proxmox.iso/archive.cpio ||"},
+		true:  {"if initrd (tftp,192.0.2.1)/boot/sample/initrd.gz (tftp,192.0.2.1)/boot/sample/more/extra.img (tftp,192.0.2.1)/boot/sample/placed/etc/a.conf/archive.cpio (tftp,192.0.2.1)/boot/sample/placed/proxmox.iso/archive.cpio; then"},
 	} {
 		got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, GRUB: grub, Template: tm, Machine: machine()})
 		for _, w := range want {
@@ -141,8 +141,27 @@ func TestPlaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := spec.Template(); !slices.Equal(got.Media, []string{"vmlinuz", "initrd.gz", "more/extra.img", "placed/etc/a.conf", "placed/proxmox.iso"}) || got.Placed["/proxmox.iso"] != "image:pve/pve.iso" || !slices.Equal(spec.Images(), []string{"pve"}) {
+	if got := spec.Template(); !slices.Equal(got.Media, []string{"vmlinuz", "initrd.gz", "more/extra.img", "placed/etc/a.conf/archive.cpio", "placed/proxmox.iso/archive.cpio"}) || got.Placed["/proxmox.iso"] != "image:pve/pve.iso" || !slices.Equal(spec.Images(), []string{"pve"}) {
 		t.Errorf("media %q, placed %q, images %q", got.Media, got.Placed, spec.Images())
+	}
+}
+
+// TestESXi: its loader is a program of UEFI, which GRUB cannot start as a kernel,
+// and its boot.cfg has no quotes, unless a script for GRUB reads it.
+func TestESXi(t *testing.T) {
+	f := folder{SpecFile: "name = \"rescue\"\n[boot]\nkernel = \"MBOOT.efi\"\ncmdline = \"-c {{ .BaseURL }}/boot.cfg\"\n", "MBOOT.efi": "M", "boot.cfg.tmpl": "kernelopt={{ .Params.opt }}\n"}
+	f[SpecFile] += "[params.opt]\ndefault = \"a; b\"\n"
+	spec, err := f.lint()
+	if err != nil || spec.Template().GRUBBoots {
+		t.Errorf("%v; GRUB is to boot it", err)
+	}
+	s, tm := set(t, f)
+	if got, err := s.text(t, boot.Ref{Kind: boot.RefTemplate, Name: "boot.cfg", Template: tm, Machine: machine()}); err != nil || got != "kernelopt=a; b\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+	f["grub.cfg"] = "source boot.cfg\n"
+	if spec, err := f.lint(); err == nil || spec != nil {
+		t.Errorf("a value that is a command of GRUB passes: %v", err)
 	}
 }
 
@@ -251,6 +270,8 @@ func TestLint(t *testing.T) {
 		{"a place without a file", change(SpecFile, minimal[:strings.Index(minimal, "[params")]+"[boot.files]\n\"/b\" = \"\"\n"), "is no file"},
 		{"a placed file not there", change(SpecFile, minimal[:strings.Index(minimal, "[params")]+"[boot.files]\n\"/b\" = \"no.iso\"\n"), "[boot] names no.iso, which is not in the folder"},
 		{"placed without an initrd", change(SpecFile, "name = \"a\"\n[boot]\nkernel = \"vmlinuz\"\n[boot.files]\n\"/b\" = \"vmlinuz\"\n"), "it needs kernel and initrd"},
+		{"a file and a folder", change(SpecFile, minimal[:strings.Index(minimal, "[params")]+"[boot.files]\n\"/b\" = \"vmlinuz\"\n\"/b/c\" = \"vmlinuz\"\n"), `"/b" would be a file and a folder`},
+		{"two of one name", change(SpecFile, minimal[:strings.Index(minimal, "[params")]+"[boot.files]\n\"/b-c\" = \"vmlinuz\"\n\"/b/c\" = \"vmlinuz\"\n"), `another initrd is called b-c.cpio`},
 		{"a folder of Muster's", change("placed/x", "x"), "the name is Muster's own"},
 		{"missing value", change("user-data", "{{ .Params.nothing }}"), "nothing"},
 		{"unknown function", change("user-data", "{{ env \"HOME\" }}"), `function "env" not defined`},

@@ -26,6 +26,7 @@ import (
 // shelf is a Decider and a Content with files in memory.
 type shelf struct {
 	files map[string][]byte
+	disk  bool // they may have to be waited for
 	mu    sync.Mutex
 	ended []boot.Outcome
 	end   chan struct{}
@@ -78,7 +79,7 @@ func (body) Close() error { return nil }
 
 func (s *shelf) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
 	b := s.files[ref.Name]
-	return &boot.Object{Body: body{bytes.NewReader(b)}, Size: int64(len(b)), Name: ref.Name}, nil
+	return &boot.Object{Body: body{bytes.NewReader(b)}, Size: int64(len(b)), Name: ref.Name, Disk: s.disk}, nil
 }
 
 func newShelf() *shelf {
@@ -134,7 +135,13 @@ func serve(t *testing.T, srv *Server, addr string) (at []*net.UDPAddr) {
 func TestIndependentClient(t *testing.T) { families(t, testIndependentClient) }
 
 func testIndependentClient(t *testing.T, host string) {
-	s, _, addr := start(t, host)
+	for _, disk := range []bool{false, true} {
+		independentClient(t, host, disk)
+	}
+}
+
+func independentClient(t *testing.T, host string, disk bool) {
+	s, _, addr := start(t, host, func(srv *Server) { srv.content.(*shelf).disk = disk })
 	for _, blk := range []int{0, 512, 1024, 1432} {
 		for name, want := range s.files {
 			if name == "text" {

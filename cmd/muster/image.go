@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -346,7 +347,7 @@ func (a *app) writeTemplate(ctx context.Context, name, dir string) error {
 		err = os.WriteFile(filepath.Join(dir, "boot.cfg.tmpl"), []byte(i.BootCfg), 0o644)
 	}
 	if err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(dir)) // half of it would be pushed
 	}
 	return a.said(map[string]string{"template": dir}, "%s boots %s; look at it, then: muster template push %s", dir, name, dir)
 }

@@ -101,14 +101,14 @@ func TestPlaced(t *testing.T) {
 			dir := t.TempDir()
 			must(t, os.WriteFile(filepath.Join(dir, "template.toml"), fmt.Appendf(nil, "name = \"linux\"\nauto_approve = true\n[match]\narch = [%q]\n[boot]\nkernel = \"vmlinuz\"\ninitrd = [\"initrd.gz\"]\ncmdline = %q\n[boot.files]\n\"/disc.iso\" = \"medium\"\n",
 				c.platform, cmdline+" muster.see=/disc.iso"), 0o644))
-			must(t, os.WriteFile(filepath.Join(dir, "medium"), []byte("the whole disc"), 0o644))
+			must(t, os.WriteFile(filepath.Join(dir, "medium.tmpl"), []byte("the whole disc of {{ .Name }}"), 0o644))
 			must(t, os.Symlink(kernel, filepath.Join(dir, "vmlinuz")))
 			must(t, os.Symlink(initrd, filepath.Join(dir, "initrd.gz")))
 			r.muster("template", "push", dir)
 			g := guest(c.fw)
 			g.Secure = c.grub
 			vm := r.boot(g)
-			if text := eventually(r.ctx, vm, time.Minute, "MUSTER-GUEST: running"); !strings.Contains(text, "MUSTER-GUEST: /disc.iso holds the whole disc") {
+			if text := eventually(r.ctx, vm, time.Minute, "MUSTER-GUEST: running"); !strings.Contains(text, "MUSTER-GUEST: /disc.iso holds the whole disc of "+guestName) {
 				t.Fatal("it does not see the file")
 			}
 			via := "http medium"

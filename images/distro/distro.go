@@ -41,7 +41,7 @@ type Distro struct {
 	// Tree says that the installer fetches files of the medium, which must be
 	// served as @IMAGE@/tree/PATH; WholeISO that it fetches the medium itself,
 	// as @ISO@; ISOInInitrd that the medium must lie in the initial file
-	// system under this name (iPXE: "initrd URL NAME").
+	// system under this name.
 	Tree        bool   `toml:"tree"`
 	WholeISO    bool   `toml:"whole_iso"`
 	ISOInInitrd string `toml:"iso_in_initrd"`
