@@ -8,10 +8,8 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -49,30 +47,7 @@ func Probe6(ctx context.Context, iface string, from netip.Addr, ownDUID []byte, 
 	msg = append6(msg, opt6IANA, make([]byte, 12)...)
 	frame := udpFrame6(netip.AddrPortFrom(from, client6Port), netip.AddrPortFrom(groups6[0], server6Port), msg)
 	to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IPV6), Ifindex: i.Index, Halen: 6, Addr: [8]byte{0x33, 0x33, 0, 1, 0, 2}}
-	var found []boot.Rival
-	buf := make([]byte, bufferSize)
-	for range tries {
-		if err := unix.Sendto(fd, frame, 0, to); err != nil {
-			return found, fmt.Errorf("send on %s: %w", iface, err)
-		}
-		for end := time.Now().Add(wait); ; {
-			n, err := receive(ctx, fd, buf, end)
-			if err != nil {
-				return found, fmt.Errorf("receive on %s: %w", iface, err)
-			}
-			if n == 0 || len(found) == maxFound {
-				break
-			}
-			r, ok := advertised(buf[:n], msg[1:4], duid, ownDUID)
-			if ok && !slices.ContainsFunc(found, func(o boot.Rival) bool { return o.Server == r.Server }) {
-				found = append(found, r)
-			}
-		}
-		if len(found) > 0 || ctx.Err() != nil {
-			break
-		}
-	}
-	return found, ctx.Err()
+	return ask(ctx, fd, i, to, frame, tries, wait, func(ip []byte) (boot.Rival, bool) { return advertised(ip, msg[1:4], duid, ownDUID) })
 }
 
 // toClient6 lets in what goes to a DHCPv6 client, without extension headers.

@@ -51,21 +51,26 @@ func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.D
 	msg.SetBroadcast()
 	frame := udpFrame(netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.AddrPortFrom(everybody.Addr(), serverPort), msg.ToBytes())
 	to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: i.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
-	var found []boot.Rival
+	return ask(ctx, fd, i, to, frame, tries, wait, func(ip []byte) (boot.Rival, bool) { return offerFor(ip, msg.TransactionID) })
+}
+
+// ask sends a frame up to tries times, wait apart, and returns the servers that
+// read finds in what comes back.
+func ask(ctx context.Context, fd int, i *net.Interface, to unix.Sockaddr, frame []byte, tries int, wait time.Duration, read func(ip []byte) (boot.Rival, bool)) (found []boot.Rival, err error) {
 	buf := make([]byte, bufferSize)
 	for range tries {
 		if err := unix.Sendto(fd, frame, 0, to); err != nil {
-			return found, fmt.Errorf("send on %s: %w", iface, err)
+			return found, fmt.Errorf("send on %s: %w", i.Name, err)
 		}
 		for end := time.Now().Add(wait); ; {
 			n, err := receive(ctx, fd, buf, end)
 			if err != nil {
-				return found, fmt.Errorf("receive on %s: %w", iface, err)
+				return found, fmt.Errorf("receive on %s: %w", i.Name, err)
 			}
 			if n == 0 || len(found) == maxFound {
 				break
 			}
-			r, ok := offerFor(buf[:n], msg.TransactionID)
+			r, ok := read(buf[:n])
 			if ok && !slices.ContainsFunc(found, func(o boot.Rival) bool { return o.Server == r.Server }) {
 				found = append(found, r)
 			}

@@ -34,8 +34,12 @@ func Archive(o *boot.Object, at string) (*boot.Object, error) {
 	tail.Write(make([]byte, -o.Size&3))
 	entry(&tail, "TRAILER!!!", 0, 0)
 	size := int64(head.Len()) + o.Size + int64(tail.Len())
+	whole := &archive{head: head.Bytes(), tail: tail.Bytes(), file: o.Body, size: o.Size}
 	return &boot.Object{
-		Body: &archive{head: head.Bytes(), tail: tail.Bytes(), file: o.Body, size: o.Size},
+		Body: struct {
+			*io.SectionReader
+			io.Closer
+		}{io.NewSectionReader(whole, 0, size), o.Body},
 		Disk: true,
 		Name: path.Base(name) + ".cpio", Size: size, ETag: strings.TrimSuffix(o.ETag, `"`) + "-" + strings.ReplaceAll(name, "/", "-") + `"`,
 	}, nil
@@ -50,23 +54,15 @@ func entry(w *bytes.Buffer, name string, mode uint32, size int64) {
 
 const headerSize = 6 + 13*8
 
-// archive reads head, file and tail as one.
+// archive is head, file and tail as one.
 type archive struct {
 	head, tail []byte
-	file       interface {
-		io.ReaderAt
-		io.Closer
-	}
-	size, pos int64 // of the file; of the archive
+	file       io.ReaderAt
+	size       int64 // of the file
 }
 
-func (a *archive) Close() error { return a.file.Close() }
-
-// ReadAt implements io.ReaderAt.
+// ReadAt implements io.ReaderAt, for reads that begin inside.
 func (a *archive) ReadAt(b []byte, off int64) (n int, err error) {
-	if off < 0 {
-		return 0, errors.New("read before the beginning")
-	}
 	for _, part := range []struct {
 		io.ReaderAt
 		size int64
@@ -88,28 +84,4 @@ func (a *archive) ReadAt(b []byte, off int64) (n int, err error) {
 		}
 	}
 	return n, io.EOF
-}
-
-func (a *archive) Read(b []byte) (int, error) {
-	n, err := a.ReadAt(b, a.pos)
-	a.pos += int64(n)
-	if n > 0 && errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return n, err
-}
-
-// Seek implements io.Seeker.
-func (a *archive) Seek(off int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		off += a.pos
-	case io.SeekEnd:
-		off += int64(len(a.head)) + a.size + int64(len(a.tail))
-	}
-	if off < 0 {
-		return a.pos, errors.New("seek before the beginning")
-	}
-	a.pos = off
-	return off, nil
 }
