@@ -4,6 +4,7 @@ package boot
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 )
@@ -35,6 +36,15 @@ func (i *Image) Validate() error {
 		return fmt.Errorf("image %s has no files", i.Name)
 	}
 	return nil
+}
+
+// Has reports that a file, or a path inside the disc, is served.
+func (i *Image) Has(file string) bool {
+	if strings.HasPrefix(file, treePrefix) {
+		return i.Tree != ""
+	}
+	_, ok := matchName(file, maps.Keys(i.Files))
+	return ok
 }
 
 // imageFile splits "images/NAME/FILE".

@@ -211,10 +211,20 @@ func (s *Spec) generated() []string {
 // Images lists the images that the boot script refers to.
 func (s *Spec) Images() []string {
 	var out []string
+	for _, ref := range s.ImageFiles() {
+		name, _, _ := strings.Cut(ref, "/")
+		out = append(out, name)
+	}
+	return out
+}
+
+// ImageFiles lists what it refers to in images, as "debian12/vmlinuz", and an image
+// that it refers to as a whole by its name.
+func (s *Spec) ImageFiles() []string {
+	var out []string
 	for _, f := range append(s.Boot.refs(), s.Boot.Firmware) {
 		if ref, ok := strings.CutPrefix(f, imagePrefix); ok {
-			name, _, _ := strings.Cut(ref, "/")
-			out = append(out, name)
+			out = append(out, ref)
 		}
 	}
 	return out

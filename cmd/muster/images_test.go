@@ -231,6 +231,19 @@ func TestImageTemplate(t *testing.T) {
 			}
 		}
 	}
+
+	// What is not there is said at once, and may still come.
+	for text, want := range map[string]string{
+		"kernel = \"image:pve/linux\"":                                    "warning: image pve has no file linux: muster image show pve lists",
+		"kernel = \"image:evp/linux26\"\ninitrd = [\"image:evp/initrd\"]": "warning: there is no image evp yet: muster image import evp",
+		"kernel = \"image:pve/LINUX26\"":                                  "",
+	} {
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte("name = \"x\"\n[boot]\n"+text+"\n"), 0o644))
+		if said := r.muster("template", "push", dir); strings.Count(said, "warning: ") != strings.Count(want, "warning: ") || !strings.Contains(said, want) {
+			t.Errorf("%s: %s", text, said)
+		}
+	}
 }
 
 // TestImportArchive: a netboot archive with links is taken; one that lies or

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/musterboot/muster/authority"
@@ -757,7 +758,33 @@ func (s *Server) push(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Pushed{Template: *c.Template, Warnings: overlaps(c.Template, old)}, nil
+	lacks, err := s.lacks(r.Context(), spec)
+	return Pushed{Template: *c.Template, Warnings: append(overlaps(c.Template, old), lacks...)}, err
+}
+
+// lacks says which images a template wants that are not here, or not what it
+// takes them for. They may still come: a machine that boots before is refused.
+func (s *Server) lacks(ctx context.Context, spec *templates.Spec) (out []string, err error) {
+	err = s.Engine.View(ctx, func(tx boot.ReadTx) error {
+		for _, ref := range spec.ImageFiles() {
+			name, file, _ := strings.Cut(ref, "/")
+			i, err := tx.Image(name)
+			said := ""
+			switch {
+			case err != nil:
+				return err
+			case i == nil:
+				said = fmt.Sprintf("there is no image %s yet: muster image import %s …, before a machine boots this", name, name)
+			case file != "" && !i.Has(file):
+				said = fmt.Sprintf("image %s has no file %s: muster image show %s lists what it has", name, file, name)
+			}
+			if said != "" && !slices.Contains(out, said) {
+				out = append(out, said)
+			}
+		}
+		return nil
+	})
+	return out, err
 }
 
 // uploaded refuses a list of files of which one is not here whole, or has a
