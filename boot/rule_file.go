@@ -57,15 +57,12 @@ func ruleFile(t *turn) (bool, error) {
 		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)
 	}
 	if at, ref, ok := x.placed(t.file); ok {
-		done, err := t.templateFile(x, ref)
+		done, err := t.templateFile(x, ref, m)
 		f, ok := t.d.Reply.(File)
 		if err != nil || !ok {
 			return done, err
 		}
 		f.Ref.Placed = at
-		if f.Ref.Kind == RefTemplate {
-			f.Ref.Machine = m // it may be rendered
-		}
 		t.d.Reply = f
 		if x.Install {
 			return t.spend(x, t.file)
@@ -111,7 +108,7 @@ func (t *turn) loader(name string) (bool, error) {
 				if name == pair.Next {
 					ref = x.GRUB
 				}
-				return t.templateFile(x, ref)
+				return t.templateFile(x, ref, Machine{}) // nothing signed is rendered
 			}
 		}
 	}
@@ -125,13 +122,13 @@ func (t *turn) loader(name string) (bool, error) {
 }
 
 // templateFile answers with what a template names: a file of its folder, or of
-// an image.
-func (t *turn) templateFile(x *Template, ref string) (bool, error) {
+// an image. One of the folder may be rendered, for m.
+func (t *turn) templateFile(x *Template, ref string, m Machine) (bool, error) {
 	if name, file, ok := imageFile(refPath(ref)); ok {
 		return t.image(name, file, false)
 	}
 	t.why("%s of %s version %d", ref, x.Name, x.Version)
-	t.d.Reply = File{Ref{Kind: RefTemplate, Name: ref, Template: x}}
+	t.d.Reply = File{Ref{Kind: RefTemplate, Name: ref, Template: x, Machine: m}}
 	return true, nil
 }
 
