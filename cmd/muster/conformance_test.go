@@ -151,45 +151,54 @@ func watch(t *testing.T, ns *nettest.NS, iface string, each func(message)) *wire
 
 func watchFrames(t *testing.T, ns *nettest.NS, iface string, proto uint16, parse func([]byte) (message, bool), each func(message)) *wire {
 	t.Helper()
-	fd, _ := listen(t, ns, iface, proto)
 	w := &wire{}
+	frames(t, ns, iface, proto, func(b []byte) {
+		m, ok := parse(b)
+		if !ok {
+			return
+		}
+		if each != nil {
+			each(m)
+			return
+		}
+		w.mu.Lock()
+		w.all = append(w.all, m)
+		w.mu.Unlock()
+	}, func(fd int) {
+		s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+		if err != nil || s.Drops > 0 {
+			t.Errorf("the eye on the wire missed frames: %+v, %v", s, err)
+		}
+	})
+	return w
+}
+
+// frames has take look at every frame of a protocol until the test ends, and then
+// end at the socket.
+func frames(t *testing.T, ns *nettest.NS, iface string, proto uint16, take func([]byte), end func(fd int)) {
+	t.Helper()
+	fd, _ := listen(t, ns, iface, proto)
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		buf := make([]byte, 4096)
+		buf := make([]byte, 9000)
 		for {
 			select {
 			case <-stop:
 				return
 			default:
 			}
-			n, _, err := unix.Recvfrom(fd, buf, 0)
-			if err != nil {
-				continue
+			if n, _, err := unix.Recvfrom(fd, buf, 0); err == nil {
+				take(buf[:n])
 			}
-			m, ok := parse(buf[:n])
-			if !ok {
-				continue
-			}
-			if each != nil {
-				each(m)
-				continue
-			}
-			w.mu.Lock()
-			w.all = append(w.all, m)
-			w.mu.Unlock()
 		}
 	}()
 	t.Cleanup(func() {
 		close(stop)
 		<-ended
-		s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+		end(fd)
 		unix.Close(fd)
-		if err != nil || s.Drops > 0 {
-			t.Errorf("the eye on the wire missed frames: %+v, %v", s, err)
-		}
 	})
-	return w
 }
 
 // parseFrame reads an Ethernet frame, if it is DHCP.

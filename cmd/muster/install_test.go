@@ -244,38 +244,19 @@ func eventually(ctx context.Context, vm *nettest.VM, limit time.Duration, words 
 // landmarks tells what passes on the wire, each with its number: "offer 2" is the
 // second OFFER, "vmlinuz 1" the first request for it.
 func (r *rig) landmarks() <-chan string {
-	fd, _ := listen(r.t, r.sw.NS, nettest.BridgeName, unix.ETH_P_IP)
-	out := make(chan string, 10000)
-	stop, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer close(out)
-		seen := map[string]int{}
-		buf := make([]byte, 9000)
-		for {
+	out, seen := make(chan string, 10000), map[string]int{}
+	frames(r.t, r.sw.NS, nettest.BridgeName, unix.ETH_P_IP, func(b []byte) {
+		if len(b) < 14+20+8 {
+			return
+		}
+		if what := landmark(b[14:]); what != "" {
+			seen[what]++
 			select {
-			case <-stop:
-				return
-			default:
-			}
-			n, _, err := unix.Recvfrom(fd, buf, 0)
-			if err != nil || n < 14+20+8 {
-				continue
-			}
-			if what := landmark(buf[14:n]); what != "" {
-				seen[what]++
-				select {
-				case out <- fmt.Sprintf("%s %d", what, seen[what]):
-				default: // nobody listens any more
-				}
+			case out <- fmt.Sprintf("%s %d", what, seen[what]):
+			default: // nobody listens any more
 			}
 		}
-	}()
-	r.t.Cleanup(func() {
-		close(stop)
-		<-ended
-		unix.Close(fd)
-	})
+	}, func(int) {})
 	return out
 }
 

@@ -204,15 +204,9 @@ func (r *rig) leases6() map[netip.Addr]boot.Lease {
 const sixFull = "[[network]]\nname=\"six\"\ninterface=\"eth0\"\nsubnet6=\"fd77::/64\"\nrange6=\"fd77::1000-fd77::1fff\"\nra=\"managed\"\n" +
 	"dns6=[\"fd77::53\"]\ndomain=\"lab.example\"\ndelegate6=\"fd88::/48\"\nlease=\"1m\"\nunknown_lease=\"1m\"\n"
 
-// TestSixClientLives: four clients take addresses, two of them prefixes too. The
-// daemon is killed, some of the clients start again, and all extend what they have
-// with the daemon that came after; in the end they give it back.
-func TestSixClientLives(t *testing.T) {
-	t.Parallel() // it waits for T1, which the shortest lease puts at 22 s
-	r := sixRig(t)
-	w := watch6(t, r.sw.NS, nettest.BridgeName, nil)
-	r.serveConfig(sixFull)
-	var ps []*peer
+// peers6 starts a client of each kind; who wants a prefix is a host that has one.
+func (r *rig) peers6(w *wire) (ps []*peer) {
+	r.t.Helper()
 	for _, kind := range []string{"dhclient", "dhcpcd", "networkd", "dhcp6c"} {
 		p := r.peer6(kind, kind, r.sw)
 		if p.router() {
@@ -223,6 +217,18 @@ func TestSixClientLives(t *testing.T) {
 	for _, p := range ps {
 		p.start6(w)
 	}
+	return ps
+}
+
+// TestSixClientLives: four clients take addresses, two of them prefixes too. The
+// daemon is killed, some of the clients start again, and all extend what they have
+// with the daemon that came after; in the end they give it back.
+func TestSixClientLives(t *testing.T) {
+	t.Parallel() // it waits for T1, which the shortest lease puts at 22 s
+	r := sixRig(t)
+	w := watch6(t, r.sw.NS, nettest.BridgeName, nil)
+	r.serveConfig(sixFull)
+	ps := r.peers6(w)
 
 	bound := map[*peer]message{}
 	whose := map[netip.Addr]*peer{}
@@ -348,16 +354,7 @@ func TestSixRebind(t *testing.T) {
 	r := sixRig(t)
 	w := watch6(t, r.sw.NS, nettest.BridgeName, nil)
 	r.serveConfig(sixFull)
-	var ps []*peer
-	bound := map[*peer]netip.Addr{}
-	for _, kind := range []string{"dhclient", "dhcpcd", "networkd", "dhcp6c"} {
-		p := r.peer6(kind, kind, r.sw)
-		if p.router() {
-			r.muster("host", "add", kind, "--mac", p.mac, "--approved")
-		}
-		ps = append(ps, p)
-		p.start6(w)
-	}
+	ps, bound := r.peers6(w), map[*peer]netip.Addr{}
 	for _, p := range ps {
 		bound[p] = last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")).your()
 	}
