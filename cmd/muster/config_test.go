@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +161,24 @@ func TestExitCodes(t *testing.T) {
 		if code != c.code || !strings.Contains(out.String(), c.want) {
 			t.Errorf("muster %s: exit %d, want %d\n%s", strings.Join(c.args, " "), code, c.code, out.String())
 		}
+	}
+}
+
+// TestNoStore: a store that cannot be opened is said, and nothing else happens.
+func TestNoStore(t *testing.T) {
+	data := t.TempDir()
+	conf := filepath.Join(data, "muster.toml")
+	for name, b := range map[string][]byte{
+		conf:                             []byte("[[network]]\ninterface = \"lo\"\nmode = \"full\"\nsubnet = \"10.9.9.0/24\"\nrange = \"10.9.9.10-10.9.9.20\"\n"),
+		filepath.Join(data, "muster.db"): bytes.Repeat([]byte("not a store "), 10_000),
+	} {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out strings.Builder
+	if code := execute(t.Context(), []string{"serve", "--config", conf, "--data-dir", data}, os.Getenv, &out, &out); code != 1 || !strings.Contains(out.String(), "muster.db") {
+		t.Errorf("exit %d\n%s", code, out.String())
 	}
 }
 

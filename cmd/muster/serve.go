@@ -307,9 +307,11 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(d.dataDir, 0o750); err != nil {
 		return fmt.Errorf("data directory: %w (choose another with --data-dir)", err)
 	}
-	if d.store, err = bolt.Open(filepath.Join(d.dataDir, "muster.db")); err != nil {
-		return err
+	st, err := bolt.Open(filepath.Join(d.dataDir, "muster.db"))
+	if err != nil {
+		return err // d.store stays nil: a nil *store.Store in it would not be
 	}
+	d.store = st
 	if d.images, err = images.Open(filepath.Join(d.dataDir, "files")); err != nil {
 		return err
 	}
