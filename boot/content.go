@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 )
 
 // Content opens what a Decision refers to. Wiring composes it of templates
@@ -79,15 +78,15 @@ type Machine struct {
 // position of its own and never moves the file's, so one open file serves any
 // number of machines, and the fronts can send it without copying (sendfile).
 type Section struct {
-	File      *os.File
-	Off, Size int64 // bytes
+	File      io.ReaderAt // where it is an *os.File, the kernel can send it
+	Off, Size int64       // bytes
 	pos       int64
 	done      func()
 }
 
 // NewSection returns the part of f from off on; done, where not nil, is called
 // by Close.
-func NewSection(f *os.File, off, size int64, done func()) *Section {
+func NewSection(f io.ReaderAt, off, size int64, done func()) *Section {
 	return &Section{File: f, Off: off, Size: size, done: done}
 }
 
@@ -111,6 +110,16 @@ func (s *Section) ReadAt(b []byte, off int64) (int, error) {
 		err = io.EOF
 	}
 	return n, err
+}
+
+// Descriptor is what the section's file is known by in system calls, where it is
+// an open file.
+func (s *Section) Descriptor() (fd uintptr, ok bool) {
+	f, ok := s.File.(interface{ Fd() uintptr })
+	if !ok {
+		return 0, false
+	}
+	return f.Fd(), true
 }
 
 // Seek implements io.Seeker.

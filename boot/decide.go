@@ -122,7 +122,7 @@ func (t *turn) note(s string) {
 	if t.d.Why == nil {
 		t.d.Why = make([]Reason, 0, 8)
 	}
-	t.d.Why = append(t.d.Why, Reason{t.rule, cleanText(s, 400)})
+	t.d.Why = append(t.d.Why, Reason{t.rule, CleanText(s, 400)})
 }
 
 func (t *turn) ignore(format string, args ...any) (bool, error) {
@@ -243,7 +243,7 @@ func (t *turn) findTemplate(id TemplateID) (*Template, error) {
 // cleanText keeps what came over the wire to something that can stand in a
 // log line and on a terminal: no control characters of either set, nothing
 // that reorders or hides text.
-func cleanText(s string, max int) string {
+func CleanText(s string, max int) string {
 	if len(s) <= max && plainText(s) {
 		return s
 	}

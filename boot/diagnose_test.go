@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/diagnose"
 )
 
 func TestEveryFindingIsShown(t *testing.T) {
-	src, err := os.ReadFile("diagnose.go")
+	src, err := os.ReadFile("diagnose/diagnose.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestEveryFindingIsShown(t *testing.T) {
 	for _, s := range scenarios(t) {
 		all += s
 	}
-	codes := regexp.MustCompile(`(?m)^\tFound\w+ += "([a-z0-9-]+)"`).FindAllSubmatch(src, -1)
+	codes := regexp.MustCompile(`(?m)^\t[A-Z]\w+ += "([a-z0-9-]+)"`).FindAllSubmatch(src, -1)
 	if len(codes) < 25 {
 		t.Fatalf("only %d codes found", len(codes))
 	}
@@ -198,7 +198,7 @@ func TestGoodBootsHaveNoFinding(t *testing.T) {
 	// It would say so.
 	play("> dhcp4 discover mac=02:00:00:00:00:01 class=PXEClient arch=7")
 	w.now = w.now.Add(time.Minute)
-	if out := play("diagnose 02:00:00:00:00:01"); !strings.Contains(strings.Join(out, " "), boot.FoundNoRequest) {
+	if out := play("diagnose 02:00:00:00:00:01"); !strings.Contains(strings.Join(out, " "), diagnose.NoRequest) {
 		t.Errorf("a machine that stopped: %v", out)
 	}
 }

@@ -1,8 +1,8 @@
 // Package boot is the core of Muster: it knows what a machine is, what it
 // said, and what it gets next.
 //
-// Every protocol turns one request into a Sighting and asks Engine.Next; the
-// answer is a Decision. Decide itself is pure: no clock, no I/O, no
+// Every protocol turns one request into a Sighting and asks a Decider
+// (boot/engine); the answer is a Decision. Decide itself is pure: no clock, no I/O, no
 // randomness, no logging. The same function answers live requests and
 // "muster explain".
 //
@@ -14,10 +14,10 @@
 //	View       the store by point look-ups (store.go)
 //	Host       one machine on the roll; Lease one address; Template one set of
 //	           boot files; Event one thing that changed (one file each)
-//	Engine     Decide under a View; if it writes, again in Update; commit; reply
+//	Order      what a person or a program asks; Apply says what it changes (order.go)
 //
 // The rules are the ordered list in decide.go, one file a rule. The package
 // imports only the standard library and nothing of ours; it opens no socket
-// and no file. A rule about what a machine may have belongs here and nowhere
+// and no file, and a test holds that. A rule about what a machine may have belongs here and nowhere
 // else.
 package boot

@@ -1,7 +1,5 @@
 package boot
 
-import "runtime"
-
 // WithoutRule takes one rule out of the list until restore is called, so that
 // a test can ask whether anybody would notice.
 func WithoutRule(name string) (restore func()) {
@@ -22,11 +20,4 @@ func RuleNames() []string {
 		out = append(out, r.name)
 	}
 	return out
-}
-
-// Told waits until every notice is an event.
-func (e *Engine) Told() {
-	for e.untold.Load() > 0 {
-		runtime.Gosched()
-	}
 }

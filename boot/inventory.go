@@ -53,7 +53,7 @@ const (
 // Clean keeps an inventory to its bounds and to text that can stand on a
 // terminal.
 func (v *Inventory) Clean() {
-	text := func(s *string) { *s = strings.TrimSpace(cleanText(*s, maxFactBytes)) }
+	text := func(s *string) { *s = strings.TrimSpace(CleanText(*s, maxFactBytes)) }
 	text(&v.CPU)
 	text(&v.Arch)
 	v.Disks = v.Disks[:min(len(v.Disks), maxDisks)]

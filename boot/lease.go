@@ -3,6 +3,7 @@
 package boot
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 )
@@ -38,7 +39,7 @@ const (
 
 // strange reports an address that counts against the share of machines nobody
 // let in: leased to one, or declined by one.
-func (l *Lease) strange() bool { return l.Kind == Unknown || l.Kind == Declined && l.Host == 0 }
+func (l *Lease) OfUnknown() bool { return l.Kind == Unknown || l.Kind == Declined && l.Host == 0 }
 
 // Given reports a lease that its holder was granted.
 func (l *Lease) Given() bool { return l.Kind != Declined && l.Kind != Occupied }
@@ -57,3 +58,46 @@ func (r Range) Contains(a netip.Addr) bool {
 }
 
 func (r Range) String() string { return r.From.String() + "-" + r.To.String() }
+
+// Size counts the addresses of a range, up to 1<<63; 0 if it is no run of
+// addresses of one family and, in IPv6, of one /64.
+func (r Range) Size() uint64 {
+	if !r.From.IsValid() || r.From.BitLen() != r.To.BitLen() || r.To.Less(r.From) || high(r.From) != high(r.To) {
+		return 0
+	}
+	return min(low(r.To)-low(r.From), 1<<63-1) + 1
+}
+
+// Offset is the place of an address that the range contains, from 0.
+func (r Range) Offset(a netip.Addr) uint64 { return low(a) - low(r.From) }
+
+// At is the address at a place, below Size.
+func (r Range) At(i uint64) netip.Addr {
+	n := low(r.From) + i
+	if r.From.Is4() {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(n))
+		return netip.AddrFrom4(b)
+	}
+	b := r.From.As16()
+	binary.BigEndian.PutUint64(b[8:], n)
+	return netip.AddrFrom16(b)
+}
+
+// high and low are the halves of an address; IPv4 has the low one alone.
+func high(a netip.Addr) uint64 {
+	if a.Is4() {
+		return 0
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[:8])
+}
+
+func low(a netip.Addr) uint64 {
+	if a.Is4() {
+		b := a.As4()
+		return uint64(binary.BigEndian.Uint32(b[:]))
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[8:])
+}

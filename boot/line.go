@@ -59,11 +59,11 @@ func (s *Severity) UnmarshalText(b []byte) error {
 }
 
 // clean is the line as it may be kept and printed.
-func (l Line) clean() *Line {
-	l.Facility, l.App = cleanText(l.Facility, 16), cleanText(l.App, 48)
+func (l Line) Clean() *Line {
+	l.Facility, l.App = CleanText(l.Facility, 16), CleanText(l.App, 48)
 	l.Severity = min(l.Severity, Debug)
 	full := len(l.Text)
-	if l.Text = cleanText(l.Text, MaxLine); full > MaxLine {
+	if l.Text = CleanText(l.Text, MaxLine); full > MaxLine {
 		l.Cut += full - MaxLine
 	}
 	return &l

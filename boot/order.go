@@ -4,7 +4,7 @@
 package boot
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -296,7 +296,7 @@ func (a *applying) addHost(o AddHost) error {
 		return err
 	}
 	a.c.Host = h
-	a.event(HostAdded, h, "%s added by a person: %s", h.Name, describe(h, Firmware{}))
+	a.event(HostAdded, h, "%s added by a person: %s", h.Name, Describe(h, Firmware{}))
 	return nil
 }
 
@@ -398,7 +398,7 @@ func (a *applying) addHosts(o AddHosts) error {
 		case err == nil:
 			a.c.Hosts = append(a.c.Hosts, h)
 		case IsOrderError(err):
-			name := cleanText(o.Hosts[i].Name, 63)
+			name := CleanText(o.Hosts[i].Name, 63)
 			if name == "" {
 				name = defaultName(o.Hosts[i].Identity(), HostID(i+1))
 			}
@@ -412,7 +412,7 @@ func (a *applying) addHosts(o AddHosts) error {
 	}
 	if len(a.c.Hosts) <= ownEvents {
 		for _, h := range a.c.Hosts {
-			a.event(HostAdded, h, "%s added by a person: %s", h.Name, describe(h, Firmware{}))
+			a.event(HostAdded, h, "%s added by a person: %s", h.Name, Describe(h, Firmware{}))
 		}
 		return nil
 	}
@@ -507,7 +507,7 @@ func KnownHost(v Reader, h *Host) (*Host, error) {
 func (a *applying) checkAddress(h *Host) error {
 	for _, x := range h.Reserved() {
 		found := false
-		for n := range a.p.all() {
+		for n := range a.p.All() {
 			if !n.Subnet.Contains(x) {
 				continue
 			}
@@ -681,74 +681,18 @@ func (a *applying) release(o ReleaseLease) error {
 	return nil
 }
 
-// Try says what an order would change at this moment, and writes nothing.
-func (e *Engine) Try(ctx context.Context, o Order) (c Changes, err error) {
-	p := e.policy.Load()
-	err = e.store.View(ctx, func(tx ReadTx) (err error) {
-		c, err = Apply(tx, p, time.Now(), o)
-		return err
-	})
-	return c, err
+var errOrder = errors.New("order refused")
+
+// OrderError is an order that cannot be carried out; its text is for the
+// person who gave it.
+func OrderError(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errOrder, fmt.Sprintf(format, args...))
 }
 
-// Do carries out an order and returns what it changed.
-func (e *Engine) Do(ctx context.Context, o Order) (Changes, error) {
-	switch x := o.(type) {
-	case DropTemplate:
-		e.setting.Lock()
-		defer e.setting.Unlock()
-		if err := e.unused(ctx, x.Name); err != nil {
-			return Changes{}, err
-		}
-	case PushTemplate:
-		// One at a time: each is judged against the templates of the others.
-		e.setting.Lock()
-		defer e.setting.Unlock()
-	}
-	now := e.Now()
-	p := e.policy.Load()
-	var c Changes
-	err := e.store.Update(ctx, func(tx Tx) (err error) {
-		if c, err = Apply(tx, p, now, o); err != nil {
-			return err
-		}
-		return apply(tx, &c)
-	})
-	if err != nil {
-		return Changes{}, err
-	}
-	e.mem.settle(&Decision{Writes: c}, p, now)
-	if c.Template != nil || c.Drop != "" {
-		// Templates of this run come back from the policy itself.
-		// It is committed: a client that hangs up now changes nothing.
-		if err := e.setPolicy(context.WithoutCancel(ctx), *e.policy.Load()); err != nil {
-			return c, err
-		}
-	}
-	return c, nil
-}
+// IsOrderError reports an error that the person who asked can mend.
+func IsOrderError(err error) bool { return errors.Is(err, errOrder) || errors.Is(err, ErrExists) }
 
-// unused refuses to forget a template that a host names.
-func (e *Engine) unused(ctx context.Context, name string) error {
-	for _, r := range e.policy.Load().Enroll.Rules {
-		if r.Template == name {
-			return OrderError("template %s is named by rule %s of the configuration", name, r.Name)
-		}
-	}
-	var after HostID
-	for {
-		var hs []*Host
-		if err := e.store.View(ctx, func(tx ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
-			return err
-		}
-		for _, h := range hs {
-			if h.Template == name {
-				return OrderError("template %s is used by host %s", name, h.Name)
-			}
-		}
-		if len(hs) < page {
-			return nil
-		}
-		after = hs[len(hs)-1].ID
-	}
+// OrderText is an order's error without the mark that IsOrderError looks for.
+func OrderText(err error) string {
+	return strings.TrimPrefix(err.Error(), errOrder.Error()+": ")
 }

@@ -81,7 +81,7 @@ const (
 )
 
 // all are the networks of both families.
-func (p *Policy) all() iter.Seq[*Network] {
+func (p *Policy) All() iter.Seq[*Network] {
 	return func(yield func(*Network) bool) {
 		for _, l := range [][]Network{p.Networks, p.Networks6} {
 			for i := range l {
@@ -93,8 +93,20 @@ func (p *Policy) all() iter.Seq[*Network] {
 	}
 }
 
+// PoolName names the pool of a network that an address is in: one for each
+// family.
+func PoolName(network string, a netip.Addr) string {
+	if a.Is6() {
+		return network + " (IPv6)"
+	}
+	return network
+}
+
+// Pool names the network's own.
+func (n *Network) Pool() string { return PoolName(n.Name, n.Subnet.Addr()) }
+
 // probes reports a network whose free addresses are probed before an offer.
-func (n *Network) probes() bool { return n.Probe && n.Mode == Full && n.Server.IsValid() }
+func (n *Network) Probes() bool { return n.Probe && n.Mode == Full && n.Server.IsValid() }
 
 // onLink reports a network that our own interface is part of.
 func (n *Network) onLink() bool { return n.Subnet.IsValid() && n.Subnet.Contains(n.Server) }
@@ -120,7 +132,7 @@ func (p *Policy) link(n *Network) []*Network {
 }
 
 // network finds a network by name, its IPv4 side first; nil if there is none.
-func (p *Policy) network(name string) *Network {
+func (p *Policy) Network(name string) *Network {
 	for _, ns := range [][]Network{p.Networks, p.Networks6} {
 		for i := range ns {
 			if ns[i].Name == name {
@@ -268,7 +280,7 @@ func containsAddr(l []netip.Addr, a netip.Addr) bool {
 // of IPv6 says nothing by itself (RFC 4007 6): it counts for the interface it
 // came by.
 func (p *Policy) Serves(l Link, src netip.Addr) *Network {
-	for n := range p.all() {
+	for n := range p.All() {
 		near := func(a netip.Addr) bool {
 			return a.Is6() && a.IsLinkLocalUnicast() && l.Interface != "" && l.Interface == n.Interface && n.Server.Is6()
 		}

@@ -12,11 +12,11 @@ import (
 
 // holdTime is how long an OFFER is kept for its client. edk2 collects for four
 // seconds, old ROMs retry for up to a minute.
-const holdTime = time.Minute
+const HoldTime = time.Minute
 
 // declineTime is how long an address is left alone on which somebody else was
 // seen.
-const declineTime = 10 * time.Minute
+const DeclineTime = 10 * time.Minute
 
 func ruleAddress(t *turn) (bool, error) {
 	if !t.dhcp() {
@@ -243,7 +243,7 @@ func (t *turn) discover() (bool, error) {
 		if t.rapid() {
 			return true, t.give(n, a)
 		}
-		t.d.Holds = []Hold{{Network: n.Name, Addr: a, Holder: t.holder(), Known: t.known(), Until: t.in.At.Add(holdTime)}}
+		t.d.Holds = []Hold{{Network: n.Name, Addr: a, Holder: t.holder(), Known: t.known(), Until: t.in.At.Add(HoldTime)}}
 		t.d.Reply = Offer{Grant: t.grant(a), Options: t.options()}
 		return true, nil
 	}
@@ -379,7 +379,7 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 		return err
 	}
 	g := t.grant(a)
-	l := Lease{Network: n.Name, Addr: a, Holder: t.holder(), MAC: t.id.MAC, Kind: Dynamic, Name: cleanText(in.Want.Name, 63), Starts: in.At.UTC(), Expires: in.At.UTC().Add(g.Lease)}
+	l := Lease{Network: n.Name, Addr: a, Holder: t.holder(), MAC: t.id.MAC, Kind: Dynamic, Name: CleanText(in.Want.Name, 63), Starts: in.At.UTC(), Expires: in.At.UTC().Add(g.Lease)}
 	fresh := !old.Active(in.At) || old.Holder != l.Holder || !old.Given()
 	switch {
 	case t.reserved == a:
@@ -499,11 +499,11 @@ func (t *turn) decline() (bool, error) {
 		q.Host = t.host.ID // else it goes on counting as a stranger's
 	}
 	t.d.Writes.Leases = []Lease{q}
-	t.notice(n.Name+" "+a.String(), LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", a, t.holder(), declineTime)
-	return t.ignore("%s declined, left alone for %s", a, declineTime)
+	t.notice(n.Name+" "+a.String(), LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", a, t.holder(), DeclineTime)
+	return t.ignore("%s declined, left alone for %s", a, DeclineTime)
 }
 
 // quarantine takes an address out of use for a while.
 func quarantine(n *Network, a netip.Addr, kind LeaseKind, by string, now time.Time) Lease {
-	return Lease{Network: n.Name, Addr: a, Holder: by, Kind: kind, Starts: now.UTC(), Expires: now.UTC().Add(declineTime)}
+	return Lease{Network: n.Name, Addr: a, Holder: by, Kind: kind, Starts: now.UTC(), Expires: now.UTC().Add(DeclineTime)}
 }

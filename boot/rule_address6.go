@@ -118,7 +118,7 @@ func (t *turn) giveBack6(a Answer6) (bool, error) {
 					q.Host = t.host.ID
 				}
 				t.d.Writes.Leases = append(t.d.Writes.Leases, q)
-				t.notice(t.net.Name+" "+p.Addr().String(), LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", p.Addr(), holder, declineTime)
+				t.notice(t.net.Name+" "+p.Addr().String(), LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", p.Addr(), holder, DeclineTime)
 				t.note(p.Addr().String() + " declined")
 				continue
 			}
@@ -166,9 +166,9 @@ func (t *turn) bind6(a Answer6) (bool, error) {
 			got = true
 			g := t.grant6(p)
 			b.Leases = append(b.Leases, g)
-			t.note(fmt.Sprintf("%s for %s%s", text6(p), g.Valid, why))
+			t.note(fmt.Sprintf("%s for %s%s", PrefixText(p), g.Valid, why))
 			if a.Advertise {
-				t.d.Holds = append(t.d.Holds, Hold{Network: t.net.Name, Addr: p.Addr(), Holder: t.holder6(ia), Known: t.known(), Until: t.in.At.Add(holdTime)})
+				t.d.Holds = append(t.d.Holds, Hold{Network: t.net.Name, Addr: p.Addr(), Holder: t.holder6(ia), Known: t.known(), Until: t.in.At.Add(HoldTime)})
 			} else if err := t.lease6(ia, p, g.Valid, reserved); err != nil {
 				return false, err
 			}
@@ -194,7 +194,7 @@ func (t *turn) bind6(a Answer6) (bool, error) {
 	return false, nil
 }
 
-func text6(p netip.Prefix) string {
+func PrefixText(p netip.Prefix) string {
 	if p.IsSingleIP() {
 		return p.Addr().String()
 	}
@@ -265,7 +265,7 @@ func (t *turn) address6For(ia IA, first bool) (_ netip.Prefix, reserved bool, wh
 			t.d.Skip = append(t.d.Skip, Spot{n.Name, a})
 		}
 	}
-	t.notice(n.pool(), PoolExhausted, "no free address in %s: widen range6, shorten the lease time, or release leases (muster lease list)", n.pool())
+	t.notice(n.Pool(), PoolExhausted, "no free address in %s: widen range6, shorten the lease time, or release leases (muster lease list)", n.Pool())
 	return netip.Prefix{}, false, "no free address in " + n.Name, nil
 }
 
@@ -357,7 +357,7 @@ func (t *turn) lease6(ia IA, p netip.Prefix, valid time.Duration, reserved bool)
 	if err != nil {
 		return err
 	}
-	l := Lease{Network: t.net.Name, Addr: p.Addr(), Holder: holder, MAC: t.id.MAC, Kind: Dynamic, Name: cleanText(t.in.Want.Name, 63), Starts: now, Expires: now.Add(valid)}
+	l := Lease{Network: t.net.Name, Addr: p.Addr(), Holder: holder, MAC: t.id.MAC, Kind: Dynamic, Name: CleanText(t.in.Want.Name, 63), Starts: now, Expires: now.Add(valid)}
 	fresh := !old.Active(now) || old.Holder != holder || !old.Given()
 	switch {
 	case reserved:
@@ -382,7 +382,7 @@ func (t *turn) lease6(ia IA, p netip.Prefix, valid time.Duration, reserved bool)
 	t.d.Writes.Leases = append(t.d.Writes.Leases, l)
 	t.drop(holder)
 	if fresh && t.host != nil {
-		t.notice(holder, LeaseGranted, "%s leased to %s for %s", text6(p), t.host.Name, valid)
+		t.notice(holder, LeaseGranted, "%s leased to %s for %s", PrefixText(p), t.host.Name, valid)
 	}
 	return nil
 }

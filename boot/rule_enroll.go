@@ -68,8 +68,8 @@ func ruleEnroll(t *turn) (bool, error) {
 	}
 	if !t.v.MayEnroll(link) {
 		t.later = "many new machines ask at once: it is enrolled when it asks again"
-		t.why("more than %d new machines a second on %s", enrollRate, link)
-		t.notice(link, EnrollLimit, "more than %d new machines a second on %s: the rest are enrolled when they ask again", enrollRate, link)
+		t.why("more than %d new machines a second on %s", EnrollRate, link)
+		t.notice(link, EnrollLimit, "more than %d new machines a second on %s: the rest are enrolled when they ask again", EnrollRate, link)
 		return false, nil
 	}
 	t.d.Enrolls = link
@@ -79,7 +79,7 @@ func ruleEnroll(t *turn) (bool, error) {
 	}
 	h := &Host{
 		ID: HostID(last + 1), State: Pending, UUID: t.id.UUID, Serial: t.id.Serial,
-		Platform: t.plat, Network: t.net.Name, Created: t.in.At.UTC(), Class: cleanText(t.in.Firmware.VendorClass, 64), Port: cleanText(t.port(), 128),
+		Platform: t.plat, Network: t.net.Name, Created: t.in.At.UTC(), Class: CleanText(t.in.Firmware.VendorClass, 64), Port: CleanText(t.port(), 128),
 	}
 	switch {
 	case t.shared:
@@ -98,7 +98,7 @@ func ruleEnroll(t *turn) (bool, error) {
 	}
 	t.host, t.dirty = h, true
 	t.why("new host %s", h.Name)
-	t.record(HostEnrolled, "%s enrolled on network %s: %s", h.Name, t.net.Name, describe(h, t.in.Firmware))
+	t.record(HostEnrolled, "%s enrolled on network %s: %s", h.Name, t.net.Name, Describe(h, t.in.Firmware))
 	return false, nil
 }
 
@@ -117,7 +117,7 @@ func instead(was string) string {
 }
 
 // describe puts what is known of a machine in one line.
-func describe(h *Host, f Firmware) string {
+func Describe(h *Host, f Firmware) string {
 	var parts []string
 	add := func(k, v string) {
 		if v != "" {
@@ -131,7 +131,7 @@ func describe(h *Host, f Firmware) string {
 	add("serial", h.Serial)
 	add("switch port", h.BoundPort)
 	add("platform", string(h.Platform))
-	add("class", cleanText(f.VendorClass, 48))
+	add("class", CleanText(f.VendorClass, 48))
 	return strings.Join(parts, ", ")
 }
 
@@ -215,10 +215,10 @@ func ruleLearn(t *turn) (bool, error) {
 		h.Platform, t.dirty = t.plat, true
 	}
 	// A script's request does not repeat what DHCP said; templates may match it.
-	if c := cleanText(t.in.Firmware.VendorClass, 64); c != "" && c != h.Class && (t.class != IPXE || h.Class == "") {
+	if c := CleanText(t.in.Firmware.VendorClass, 64); c != "" && c != h.Class && (t.class != IPXE || h.Class == "") {
 		h.Class, t.dirty = c, true
 	}
-	if p := cleanText(t.port(), 128); p != "" && p != h.Port {
+	if p := CleanText(t.port(), 128); p != "" && p != h.Port {
 		h.Port, t.dirty = p, true
 	}
 	if len(learned) > 0 {

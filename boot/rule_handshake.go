@@ -19,5 +19,5 @@ func ruleHandshake(t *turn) (bool, error) {
 		who = t.id.MAC.String()
 	}
 	t.notice(who+" "+string(f.Reason), HandshakeFailed, "HTTPS of %s failed (%s): %s", who, f.Reason, f.Text)
-	return t.refuse(false, "%s: %s (%s)", f.Reason, f.Text, cleanText(f.Detail, 120))
+	return t.refuse(false, "%s: %s (%s)", f.Reason, f.Text, CleanText(f.Detail, 120))
 }

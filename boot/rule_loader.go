@@ -114,7 +114,7 @@ func (t *turn) bootInfo() *BootInfo {
 		info.Class = PXE
 		info.File = "boot/" + tok + "/" + loader
 		if t.kind.Echo {
-			info.VendorClass = cleanText(t.in.Firmware.VendorClass, 64)
+			info.VendorClass = CleanText(t.in.Firmware.VendorClass, 64)
 		}
 	}
 	if t.six() {

@@ -21,7 +21,7 @@ func ruleLog(t *turn) (bool, error) {
 		return true, nil
 	}
 	t.d.Boot = h.Boots
-	l := t.in.Line.clean()
+	l := t.in.Line.Clean()
 	if l.App != firmwareLog {
 		// Whatever was seen of its transfers: something of this boot runs. At
 		// worst a person must arm once more.
@@ -34,7 +34,7 @@ func ruleLog(t *turn) (bool, error) {
 		if from == "" {
 			from = l.Facility
 		}
-		t.record(BootTrouble, "%s logs %s from %s: %s", h.Name, l.Severity, from, cleanText(l.Text, 300))
+		t.record(BootTrouble, "%s logs %s from %s: %s", h.Name, l.Severity, from, CleanText(l.Text, 300))
 	}
 	return true, nil
 }

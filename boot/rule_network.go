@@ -74,7 +74,7 @@ func (t *turn) noRelay() string {
 	if src.IsUnspecified() {
 		return "it claims to come by relay " + t.in.Link.Relay.String() + ", and from no address: a client wrote that"
 	}
-	for n := range t.p.all() {
+	for n := range t.p.All() {
 		if n.InRange(src) {
 			return "it claims to come by relay " + t.in.Link.Relay.String() + ", and from " + src.String() + ", which is leased to clients of " + n.Name
 		}

@@ -4,14 +4,14 @@
 package boot
 
 // reportFile is the name beneath a token that takes reports.
-const reportFile = "report"
+const ReportFile = "report"
 
 // maxReports is how many events the reports of one boot may cause; the rest
 // are in the request log.
 const maxReports = 64
 
 func ruleReport(t *turn) (bool, error) {
-	if t.dhcp() || t.file != reportFile {
+	if t.dhcp() || t.file != ReportFile {
 		return false, nil
 	}
 	if !t.hasToken || t.host == nil {
@@ -25,7 +25,7 @@ func ruleReport(t *turn) (bool, error) {
 	if t.host.State != Approved {
 		return t.refuse(false, "%s is %s and boots nothing it could report", t.host.Name, t.host.State)
 	}
-	stage := cleanText(t.in.Want.Query.Stage, 64)
+	stage := CleanText(t.in.Want.Query.Stage, 64)
 	if stage == "" {
 		stage = "running"
 	}
@@ -37,7 +37,7 @@ func ruleReport(t *turn) (bool, error) {
 		t.d.Reply = Done{Text: "noted"}
 		return true, nil
 	}
-	text := cleanText(t.in.Want.Query.Text, 512)
+	text := CleanText(t.in.Want.Query.Text, 512)
 	t.why("%s", stage)
 	t.d.Reply = Done{Text: "noted: " + stage}
 	if v := t.in.Facts; v != nil && t.host.Reports < maxReports {

@@ -25,7 +25,7 @@ func ruleToken(t *turn) (bool, error) {
 		t.why("%s: %v", Short(text), err)
 		return false, nil
 	}
-	if tok.Kind == ReportToken && file != reportFile {
+	if tok.Kind == ReportToken && file != ReportFile {
 		// It stands on the kernel's command line, where every user of the
 		// machine reads it: it must not fetch anything.
 		t.why("%s: this token can only report", Short(text))

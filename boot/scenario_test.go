@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/musterboot/muster/boot/engine"
+
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/store/mem"
 )
@@ -32,7 +34,7 @@ var began = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 type world struct {
 	ctx    context.Context
 	store  boot.Store
-	engine *boot.Engine
+	engine *engine.Engine
 	policy boot.Policy
 	now    time.Time
 	seen   uint64 // last event shown
@@ -49,7 +51,7 @@ func newWorld() (*world, func(), error) {
 		return nil, nil, err
 	}
 	w := &world{ctx: context.Background(), store: s, now: began, saved: map[string]string{}}
-	w.engine = boot.NewEngine(s, boot.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	w.engine = engine.New(s, engine.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	w.policy = boot.Policy{Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 100}, Key: boot.Key{1, 2, 3}, Loaders: map[boot.Platform]string{}}
 	return w, func() { w.engine.Close(); s.Close() }, nil
 }
@@ -195,7 +197,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		return nil, w.store.Update(w.ctx, func(tx boot.Tx) error { return tx.PutLease(l) })
 	case words[0] == "diagnose": // diagnose MAC|HOST
 		w.engine.Now = func() time.Time { return w.now }
-		w.engine.Told()
+		w.engine.Flush()
 		var h *boot.Host
 		if err := w.engine.View(w.ctx, func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, words[1]); return err }); err != nil {
 			return nil, err

@@ -127,6 +127,9 @@ type View interface {
 	LastSeen(m MAC) time.Time                                             // when this MAC last asked for anything
 }
 
+// EnrollRate is how many new hosts a second one link may have.
+const EnrollRate = 20
+
 // Room says why a machine that nobody let in gets no new lease.
 type Room struct {
 	Limit int  // addresses that such machines may have together; 0 is all

@@ -77,7 +77,7 @@ func (k *Ticket) Standing() string {
 		return fmt.Sprintf("install unconfirmed: boot %d asked for all of %s and has not reported its end", k.Boot, k.Template)
 	case k.Stage == stageLocal:
 		return "install of " + k.Template + " taken away by a person"
-	case k.Stage == stageFailed:
+	case k.Stage == StageFailed:
 		return fmt.Sprintf("install of %s failed in boot %d, as it reports", k.Template, k.Boot)
 	}
 	return fmt.Sprintf("installed %s in boot %d", k.Template, k.Boot)
@@ -87,13 +87,13 @@ func (k *Ticket) Standing() string {
 const (
 	stageInstalled = "installed"
 	stageDone      = "done"
-	stageFailed    = "failed"
+	StageFailed    = "failed"
 
 	stageLocal = "local" // no report's: a person took the ticket away
 )
 
 func endsInstall(stage string) bool {
-	return stage == stageInstalled || stage == stageDone || stage == stageFailed
+	return stage == stageInstalled || stage == stageDone || stage == StageFailed
 }
 
 // arm gives a host one ticket.
@@ -241,6 +241,29 @@ func (k *Ticket) delivered(x *Template, boot uint32, file string, whole bool, no
 	}
 	k.count(x, now)
 	return true
+}
+
+// Deliver says what follows from how a file of an installation arrived.
+func Deliver(v Reader, d *Decision, whole bool, now time.Time) (c Changes, err error) {
+	h, err := v.Host(d.Host.ID)
+	if err != nil || h == nil {
+		return c, err
+	}
+	x, err := v.Template(d.Installs)
+	if err != nil || x == nil {
+		return c, err
+	}
+	h = h.Clone()
+	was := h.Ticket.state()
+	if !h.Ticket.delivered(x, d.Ticket, d.Spends, whole, now) {
+		return c, nil
+	}
+	c.Host = h
+	if h.Ticket.State != was {
+		c.Events = []Event{{At: now.UTC(), Kind: TicketBack, Host: h.ID, Name: h.Name, MAC: h.Identity().MAC, Boot: d.Ticket,
+			Text: fmt.Sprintf("%s of %s was seen to end short: %s may try again", d.Spends, x.Name, h.Name)}}
+	}
+	return c, nil
 }
 
 // ran takes note that the boot of a ticket runs: whatever was seen of its

@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/musterboot/muster/boot/engine"
+
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/capture"
+	"github.com/musterboot/muster/internal/capture"
 	"github.com/musterboot/muster/store/mem"
 )
 
@@ -29,7 +31,7 @@ func exchange(b *testing.B, rec boot.Recorder) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	e := boot.NewEngine(s, boot.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	e := engine.New(s, engine.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	defer e.Close()
 	n := boot.Network{Name: "lab", Interface: "eth0", Mode: boot.Full, Server: netip.MustParseAddr("10.64.0.1"), Subnet: netip.MustParsePrefix("10.64.0.0/11"), Lease: time.Hour,
 		Ranges: []boot.Range{{From: netip.MustParseAddr("10.64.1.0"), To: netip.MustParseAddr("10.79.0.0")}}}

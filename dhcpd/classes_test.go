@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/musterboot/muster/boot/engine"
+
 	"github.com/musterboot/muster/boot"
 )
 
@@ -139,7 +141,7 @@ func TestClientClasses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var e *boot.Engine
+			var e *engine.Engine
 			var out strings.Builder
 			var last boot.Decision
 			mode := boot.Full
@@ -159,7 +161,7 @@ func TestClientClasses(t *testing.T) {
 				}
 				if e == nil {
 					var done func()
-					if e, done, err = engine(mode, false); err != nil {
+					if e, done, err = newEngine(mode, false); err != nil {
 						t.Fatal(err)
 					}
 					defer done()

@@ -87,7 +87,7 @@ func TestMalformedIsCheap(t *testing.T) {
 	cost := func(b []byte) float64 {
 		return testing.AllocsPerRun(100, func() { _, _ = parse4(b, Meta{}) })
 	}
-	e, done, err := engine(boot.Full, false)
+	e, done, err := newEngine(boot.Full, false)
 	if err != nil {
 		t.Fatal(err)
 	}

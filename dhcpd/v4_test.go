@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
 	"github.com/musterboot/muster/store/mem"
 )
 
@@ -29,12 +30,12 @@ var (
 	at     = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 )
 
-func engine(mode boot.Mode, binl bool) (*boot.Engine, func(), error) {
+func newEngine(mode boot.Mode, binl bool) (*engine.Engine, func(), error) {
 	s, err := mem.Open()
 	if err != nil {
 		return nil, nil, err
 	}
-	e := boot.NewEngine(s, boot.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	e := engine.New(s, engine.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	n := boot.Network{Name: "lab", Interface: "eth0", Mode: mode, Server: server, Subnet: netip.MustParsePrefix("10.77.0.0/24"), Lease: time.Hour, BINL: binl,
 		Routers: []netip.Addr{netip.MustParseAddr("10.77.0.254")}, DNS: []netip.Addr{netip.MustParseAddr("10.77.0.253")}, Domain: "lab.example"}
 	if mode == boot.Full {
@@ -98,7 +99,7 @@ func show(d boot.Decision, reply []byte, to Dest) []string {
 // converse plays a file.
 func converse(text string) (string, error) {
 	mode, binl := boot.Full, false
-	var e *boot.Engine
+	var e *engine.Engine
 	var out strings.Builder
 	now := at
 	for i, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
@@ -117,7 +118,7 @@ func converse(text string) (string, error) {
 		if e == nil {
 			var done func()
 			var err error
-			if e, done, err = engine(mode, binl); err != nil {
+			if e, done, err = newEngine(mode, binl); err != nil {
 				return "", err
 			}
 			defer done()
@@ -260,7 +261,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(b, false)
 		f.Add(b, true)
 	}
-	e, done, err := engine(boot.Full, false)
+	e, done, err := newEngine(boot.Full, false)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -21,9 +21,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
+	"github.com/musterboot/muster/trust/authority"
 )
 
 // TestListen: who reaches which listen value, and that an IPv4 client of a

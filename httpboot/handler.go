@@ -150,7 +150,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting
 	body := &stream{ReadSeeker: obj.Body, ctx: r.Context(), client: in.Source.Addr(), zero: &h.Stats.ZeroCopy,
 		line: h.lines.line(d.Network, d.Bandwidth), meter: h.ask.Begin(in, d, obj.Size)}
 	defer body.meter.End()
-	body.section, _ = obj.Body.(*boot.Section)
+	body.section = sendable(obj.Body)
 	cw := &counter{ResponseWriter: w}
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok && body.section != nil && bodies.Load() < few {
 		c.cork(1)

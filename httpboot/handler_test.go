@@ -55,7 +55,12 @@ func (s *shelf) Next(_ context.Context, in boot.Sighting) (boot.Decision, error)
 	return boot.Decision{Reply: boot.File{Ref: boot.Ref{Name: in.Want.Path}}}, nil
 }
 
-func (s *shelf) Begin(boot.Sighting, boot.Decision, int64) *boot.Transfer { return new(boot.Transfer) }
+func (s *shelf) Begin(boot.Sighting, boot.Decision, int64) boot.Transfer { return unmetered{} }
+
+type unmetered struct{}
+
+func (unmetered) Sent(int64) {}
+func (unmetered) End()       {}
 
 func (s *shelf) Done(_ context.Context, _ boot.Sighting, _ boot.Decision, o boot.Outcome) error {
 	s.ended <- o

@@ -27,7 +27,7 @@ type stream struct {
 	ctx     context.Context
 	line    *line // nil: no cap
 	client  netip.Addr
-	meter   *boot.Transfer
+	meter   boot.Transfer
 	zero    *atomic.Uint64 // counts bytes that were never copied
 	sent    int64
 }
@@ -100,6 +100,18 @@ const (
 // maxSend is the most one system call is asked for; Linux sends no more.
 const maxSend = 0x7ffff000
 
+// sendable is a body that the kernel can send from its file; nil if it is none.
+func sendable(body any) *boot.Section {
+	s, ok := body.(*boot.Section)
+	if !ok {
+		return nil
+	}
+	if _, ok = s.Descriptor(); !ok {
+		return nil
+	}
+	return s
+}
+
 // send sends n bytes of a stream from where it stands.
 func (c *conn) send(s *stream, n int64) (total int64, err error) {
 	off, err := s.section.Seek(0, io.SeekCurrent)
@@ -114,7 +126,8 @@ func (c *conn) send(s *stream, n int64) (total int64, err error) {
 	defer bodies.Add(-1)
 	c.option(unix.TCP_NOTSENT_LOWAT, most)
 	at := s.section.Off + off
-	from := int(s.section.File.Fd())
+	fd, _ := s.section.Descriptor()
+	from := int(fd)
 	for total < n && err == nil {
 		part := n - total
 		if s.line != nil {

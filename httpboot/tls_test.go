@@ -23,8 +23,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/trust/authority"
 )
 
 // certificate is a self-signed one for an address.

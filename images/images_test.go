@@ -93,8 +93,8 @@ func TestLoaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if b, _ := io.ReadAll(f); string(b) != "own" {
+	defer f.Body.Close()
+	if b, _ := io.ReadAll(f.Body); string(b) != "own" {
 		t.Errorf("the operator's folder does not come first: %q", b)
 	}
 	if l.Path("shimx64.efi") != filepath.Join(own, "shimx64.efi") || l.Path("notes.txt") != "" {

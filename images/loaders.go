@@ -101,12 +101,22 @@ func (l *Loaders) Signed() map[boot.Platform]boot.SignedPair {
 func (l *Loaders) Path(name string) string { return l.paths[name] }
 
 // Open opens a loader by name; boot.ErrNoFile if it was not found.
-func (l *Loaders) Open(name string) (*boot.Section, error) {
+func (l *Loaders) Open(name string) (*boot.Object, error) {
 	p := l.paths[name]
 	if p == "" {
 		return nil, fmt.Errorf("%w: loader %s is in none of %s", boot.ErrNoFile, name, strings.Join(l.dirs, ", "))
 	}
-	return l.open.File(p)
+	f, err := l.open.File(p)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.File.(*os.File).Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	// A package upgrade replaces the file: size and time name the bytes.
+	return &boot.Object{Body: f, Name: name, Size: st.Size(), ETag: fmt.Sprintf(`"%s-%x-%x"`, name, st.Size(), st.ModTime().UnixNano())}, nil
 }
 
 // Missing describes, for people, each of the platforms that has no loader.

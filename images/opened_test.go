@@ -59,7 +59,7 @@ func TestOpened(t *testing.T) {
 	}
 	for _, s := range []*boot.Section{two, three, four} {
 		s.Close()
-		if _, err := s.File.Stat(); !errors.Is(err, os.ErrClosed) {
+		if _, err := s.File.(*os.File).Stat(); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("still open after its last reader: %v", err)
 		}
 	}

@@ -284,10 +284,10 @@ type flow struct {
 	to    unix.Sockaddr // with the listener's socket: the client
 	from  []byte        // control message: the address that was asked
 	body  io.ReaderAt
-	file  *boot.Section  // body, where it is a file: read without copies through Go
-	disk  bool           // body is no file, and may wait for a disk
-	meter *boot.Transfer // what people see of it
-	moved *atomic.Bool   // the client has acknowledged data
+	file  *boot.Section // body, where it is a file: read without copies through Go
+	disk  bool          // body is no file, and may wait for a disk
+	meter boot.Transfer // what people see of it
+	moved *atomic.Bool  // the client has acknowledged data
 	done  func(boot.Outcome)
 	seen  func(sent bool, b []byte, full int) // nil: nobody records it
 
@@ -630,11 +630,12 @@ func (o *blocks) fill(f *flow, from, n int64, cached bool) error {
 // memory it is one system call.
 func readParts(s *boot.Section, parts [][]byte, off int64, cached bool) (got int64, err error) {
 	flags := 0
+	fd, _ := s.Descriptor()
 	if cached {
 		flags = unix.RWF_NOWAIT
 	}
 	for len(parts) > 0 {
-		n, err := preadv(int(s.File.Fd()), parts, s.Off+off+got, flags)
+		n, err := preadv(int(fd), parts, s.Off+off+got, flags)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue

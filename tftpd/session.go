@@ -161,7 +161,11 @@ func (s *session) run(ctx context.Context) {
 	}
 	defer obj.Body.Close()
 	f.body = obj.Body
-	f.file, _ = obj.Body.(*boot.Section)
+	if s, ok := obj.Body.(*boot.Section); ok {
+		if _, ok = s.Descriptor(); ok {
+			f.file = s
+		}
+	}
 	f.disk = obj.Disk
 	size := obj.Size
 	if s.read.netascii {

@@ -5,7 +5,7 @@
 package tftpd
 
 import (
-	"os"
+	"io"
 	"time"
 )
 
@@ -24,7 +24,7 @@ const (
 // pieceID names a piece: those of a file in blocks of a size, counted. It keeps
 // the file from being collected, so no other can come to have its address.
 type pieceID struct {
-	file   *os.File
+	file   io.ReaderAt
 	off    int64 // where the section begins
 	blk    int64
 	number int64

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/musterboot/muster/boot/engine"
+
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/internal/tomlfile"
@@ -674,8 +676,8 @@ func parseRanges(s string) ([]boot.Range, error) {
 				return nil, fmt.Errorf("range %s overlaps %s", r, o)
 			}
 		}
-		if total += r.Size(); total > boot.MaxPool {
-			return nil, fmt.Errorf("range %q holds more than %d addresses", s, boot.MaxPool)
+		if total += r.Size(); total > engine.MaxPool {
+			return nil, fmt.Errorf("range %q holds more than %d addresses", s, engine.MaxPool)
 		}
 		out = append(out, r)
 	}

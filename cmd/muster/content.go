@@ -31,17 +31,7 @@ func (c content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 	}
 	switch ref.Kind {
 	case boot.RefLoader:
-		f, err := c.loaders().Open(ref.Name)
-		if err != nil {
-			return nil, err
-		}
-		st, err := f.File.Stat()
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-		// A package upgrade replaces the file: size and time name the bytes.
-		return &boot.Object{Body: f, Name: ref.Name, Size: st.Size(), ETag: fmt.Sprintf(`"%s-%x-%x"`, ref.Name, st.Size(), st.ModTime().UnixNano())}, nil
+		return c.loaders().Open(ref.Name)
 	case boot.RefImage:
 		f, err := c.images.Open(ref.Blob.Digest)
 		if err != nil {

@@ -10,9 +10,11 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/spf13/cobra"
+	"github.com/musterboot/muster/boot/diagnose"
 
-	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
+
+	"github.com/spf13/cobra"
 )
 
 func (a *app) diagnoseCmd() *cobra.Command {
@@ -33,7 +35,7 @@ is a section of docs/diagnose.md.`,
 			if len(args) == 1 {
 				path += "?who=" + url.QueryEscape(args[0])
 			}
-			var out []boot.Stopped
+			var out []engine.Stopped
 			if err := a.client().Call(c.Context(), http.MethodGet, path, nil, &out); err != nil {
 				return err
 			}
@@ -59,7 +61,7 @@ is a section of docs/diagnose.md.`,
 	}
 }
 
-func (p printer) found(fs []boot.Finding) {
+func (p printer) found(fs []diagnose.Finding) {
 	for _, f := range fs {
 		fmt.Fprintf(p.out, "  %s %s: %s\n", f.At.Local().Format(time.TimeOnly), p.paint(red, f.Code), f.Text)
 		fmt.Fprintf(p.out, "           %s\n", f.Remedy)

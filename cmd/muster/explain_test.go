@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/musterboot/muster/boot/engine"
+
 	"pgregory.net/rapid"
 
 	"github.com/musterboot/muster/boot"
@@ -23,12 +25,12 @@ import (
 var explainPlatforms = []boot.Platform{boot.BIOS, boot.X64UEFI, boot.ARM64UEFI, boot.PiPlatform}
 
 // world is a policy and a store made up by rapid.
-func drawWorld(t *rapid.T, now time.Time) (*boot.Engine, boot.Store) {
+func drawWorld(t *rapid.T, now time.Time) (*engine.Engine, boot.Store) {
 	st, err := mem.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := boot.NewEngine(st, boot.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	e := engine.New(st, engine.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	e.Now = func() time.Time { return now }
 	t.Cleanup(func() { e.Close(); st.Close() })
 	yes := func(label string) bool { return rapid.Bool().Draw(t, label) }

@@ -29,12 +29,12 @@ import (
 
 	"github.com/pin/tftp/v3"
 
-	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/internal/nettest"
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/tftpd"
+	"github.com/musterboot/muster/trust/authority"
 )
 
 // What this binary is told to be, by the environment: the fronts alone, or a
@@ -86,9 +86,12 @@ func (e *frontsEngine) Next(_ context.Context, in boot.Sighting) (boot.Decision,
 	return boot.Decision{Reply: boot.File{Ref: boot.Ref{Name: in.Want.Path}}}, err
 }
 
-func (e *frontsEngine) Begin(boot.Sighting, boot.Decision, int64) *boot.Transfer {
-	return new(boot.Transfer)
-}
+func (e *frontsEngine) Begin(boot.Sighting, boot.Decision, int64) boot.Transfer { return unmetered{} }
+
+type unmetered struct{}
+
+func (unmetered) Sent(int64) {}
+func (unmetered) End()       {}
 
 func (e *frontsEngine) Done(context.Context, boot.Sighting, boot.Decision, boot.Outcome) error {
 	return nil

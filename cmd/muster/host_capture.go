@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/capture"
+	"github.com/musterboot/muster/internal/capture"
 )
 
 // pcap writes what is kept of a machine.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/admin"
-	"github.com/musterboot/muster/reservation"
+	"github.com/musterboot/muster/internal/reservation"
 )
 
 // importFlags are the flags of "muster host import".

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/musterboot/muster/boot/engine"
+
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/hook"
@@ -34,7 +36,7 @@ func newDesk(t *testing.T) *desk {
 	s, err := mem.Open()
 	must(t, err)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	e := boot.NewEngine(s, boot.NewRequestLog(nil), log)
+	e := engine.New(s, engine.NewRequestLog(nil), log)
 	must(t, e.SetPolicy(t.Context(), boot.Policy{
 		Enroll: boot.Enroll{Policy: boot.EnrollApprove, Limit: 100},
 		Networks: []boot.Network{{Name: "lab", Interface: "eth0", Mode: boot.Reservations,

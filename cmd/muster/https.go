@@ -14,9 +14,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/httpboot"
+	"github.com/musterboot/muster/trust/authority"
 )
 
 // vault keeps the CA's secrets in the store.

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
+	"github.com/musterboot/muster/trust/authority"
 )
 
 // pushFor pushes a template that lets every machine of a platform in and boots a

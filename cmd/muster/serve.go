@@ -24,15 +24,16 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/musterboot/muster/boot/engine"
+
 	"github.com/spf13/cobra"
 
-	"github.com/musterboot/muster/authority"
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/capture"
 	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/capture"
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/internal/metrics"
 	"github.com/musterboot/muster/internal/run"
@@ -42,6 +43,7 @@ import (
 	"github.com/musterboot/muster/syslogd"
 	"github.com/musterboot/muster/templates"
 	"github.com/musterboot/muster/tftpd"
+	"github.com/musterboot/muster/trust/authority"
 )
 
 // serveFlags are the flags of "muster serve".
@@ -134,7 +136,7 @@ type daemon struct {
 	images  *images.Store
 	journal *journal.Journal // of requests
 	lines   *journal.Journal // of what machines log
-	engine  *boot.Engine
+	engine  *engine.Engine
 	hooks   *hook.Hooks
 	dhcp    *dhcpd.Server
 	radv    *radv.Server
@@ -329,11 +331,11 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.duid, err = serverDUID(ctx, d.store); err != nil {
 		return err
 	}
-	requests := boot.NewRequestLog(d.journal.Add)
+	requests := engine.NewRequestLog(d.journal.Add)
 	if err := journal.Read(logPath, requests.Restore); err != nil {
 		d.log.Warn("history was not read back", "err", err)
 	}
-	lines := boot.NewLineLog(d.lines.Add)
+	lines := engine.NewLineLog(d.lines.Add)
 	if err := journal.Read(linesPath, lines.Restore); err != nil {
 		d.log.Warn("what machines logged was not read back", "err", err)
 	}
@@ -357,7 +359,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	d.hooks = hook.New(d.store, d.log, id, d.app.now)
-	d.engine = boot.NewEngine(d.store, requests, d.log)
+	d.engine = engine.New(d.store, requests, d.log)
 	d.engine.Now, d.engine.Lines = d.app.now, lines
 	c := d.content()
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)

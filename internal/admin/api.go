@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/musterboot/muster/boot/diagnose"
+
 	"github.com/musterboot/muster/boot"
 )
 
@@ -79,9 +81,9 @@ type HostView struct {
 // HostDetail is everything known of one host.
 type HostDetail struct {
 	HostView
-	Inventory *boot.Inventory `json:"inventory,omitempty"` // as it last reported
-	Found     []boot.Finding  `json:"found,omitempty"`     // what stopped it, or what it waits for
-	Timeline  []Entry         `json:"timeline"`
+	Inventory *boot.Inventory    `json:"inventory,omitempty"` // as it last reported
+	Found     []diagnose.Finding `json:"found,omitempty"`     // what stopped it, or what it waits for
+	Timeline  []Entry            `json:"timeline"`
 }
 
 // Entry is one line of a timeline: an event or a request.

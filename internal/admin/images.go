@@ -15,6 +15,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/musterboot/muster/boot/engine"
+
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/templates"
@@ -100,7 +102,7 @@ func (s *Server) referred(ctx context.Context) (func(string) bool, error) {
 }
 
 // Referred lists the digests that templates and images refer to.
-func Referred(ctx context.Context, e *boot.Engine) (map[string]bool, error) {
+func Referred(ctx context.Context, e *engine.Engine) (map[string]bool, error) {
 	all := map[string]bool{}
 	note := func(files map[string]boot.Blob) {
 		for _, b := range files {

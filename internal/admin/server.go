@@ -22,16 +22,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/musterboot/muster/authority"
+	"github.com/musterboot/muster/boot/engine"
+
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/templates"
+	"github.com/musterboot/muster/trust/authority"
 )
 
 // Server is the API.
 type Server struct {
-	Engine  *boot.Engine
+	Engine  *engine.Engine
 	Files   *images.Store
 	Log     *slog.Logger
 	Status  func(context.Context) (Status, error)
@@ -470,7 +472,7 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 	if who == "" {
 		out, err := s.Engine.DiagnoseAll(r.Context())
 		if out == nil {
-			out = []boot.Stopped{}
+			out = []engine.Stopped{}
 		}
 		return out, err
 	}
@@ -479,7 +481,7 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := boot.Stopped{Who: who}
+	x := engine.Stopped{Who: who}
 	if h != nil {
 		x.Name, x.LastSeen = h.Name, s.lastSeen(h)
 	} else if reqs := s.Engine.Log.Machine(who); len(reqs) == 0 {
@@ -488,7 +490,7 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 		x.LastSeen = reqs[len(reqs)-1].At
 	}
 	x.Found, err = s.Engine.Diagnose(r.Context(), h, who)
-	return []boot.Stopped{x}, err
+	return []engine.Stopped{x}, err
 }
 
 func (s *Server) lastSeen(h *boot.Host) (last time.Time) {

@@ -1,13 +1,17 @@
 // stopped.go: the engine's side of diagnosis: it gathers what one machine asked,
 // and looks by itself at machines that fell silent.
 
-package boot
+package engine
 
 import (
 	"context"
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/musterboot/muster/boot/diagnose"
+
+	"github.com/musterboot/muster/boot"
 )
 
 // rivalLong is how long another DHCP server counts as there after it was noticed.
@@ -19,7 +23,7 @@ const recentEvents = 2000
 // Diagnose says what stopped a machine or what it waits for. Without a host it is
 // known by its MAC, or by the address that it asks from: a machine that never
 // took an address is on no roll.
-func (e *Engine) Diagnose(ctx context.Context, h *Host, who string) ([]Finding, error) {
+func (e *Engine) Diagnose(ctx context.Context, h *boot.Host, who string) ([]diagnose.Finding, error) {
 	events, err := e.recent(ctx)
 	if err != nil {
 		return nil, err
@@ -28,9 +32,9 @@ func (e *Engine) Diagnose(ctx context.Context, h *Host, who string) ([]Finding, 
 }
 
 // recent are the latest events.
-func (e *Engine) recent(ctx context.Context) (es []Event, err error) {
-	err = e.store.View(ctx, func(tx ReadTx) error {
-		last, err := tx.Counter(LastEvent)
+func (e *Engine) recent(ctx context.Context) (es []boot.Event, err error) {
+	err = e.store.View(ctx, func(tx boot.ReadTx) error {
+		last, err := tx.Counter(boot.LastEvent)
 		if err != nil {
 			return err
 		}
@@ -40,10 +44,10 @@ func (e *Engine) recent(ctx context.Context) (es []Event, err error) {
 	return es, err
 }
 
-func (e *Engine) diagnose(h *Host, who string, events []Event) []Finding {
-	c := Case{Now: e.Now(), Host: h}
-	c.MAC, _ = ParseMAC(who)
-	macs := []MAC{c.MAC}
+func (e *Engine) diagnose(h *boot.Host, who string, events []boot.Event) []diagnose.Finding {
+	c := diagnose.Case{Now: e.Now(), Host: h}
+	c.MAC, _ = boot.ParseMAC(who)
+	macs := []boot.MAC{c.MAC}
 	if h != nil {
 		if c.MAC.IsZero() {
 			c.MAC = h.Identity().MAC
@@ -60,7 +64,7 @@ func (e *Engine) diagnose(h *Host, who string, events []Event) []Finding {
 	}
 	if n := len(c.Requests); n > 0 {
 		on := c.Requests[n-1].Network
-		c.Network = e.policy.Load().network(on)
+		c.Network = e.policy.Load().Network(on)
 		c.Rival, c.Rival6 = e.mem.rivalOn(on, netip.IPv4Unspecified(), c.Now), e.mem.rivalOn(on, netip.IPv6Unspecified(), c.Now)
 	}
 	for _, ev := range events {
@@ -68,15 +72,15 @@ func (e *Engine) diagnose(h *Host, who string, events []Event) []Finding {
 			c.Events = append(c.Events, ev)
 		}
 	}
-	return Diagnose(c)
+	return diagnose.Find(c)
 }
 
 // Stopped is a machine with what was found.
 type Stopped struct {
-	Name     string    `json:"name,omitempty"` // of its host; "" where it is on no roll
-	Who      string    `json:"who"`            // host, MAC or address, to ask for it
-	Found    []Finding `json:"found"`
-	LastSeen time.Time `json:"last_seen,omitzero"`
+	Name     string             `json:"name,omitempty"` // of its host; "" where it is on no roll
+	Who      string             `json:"who"`            // host, MAC or address, to ask for it
+	Found    []diagnose.Finding `json:"found"`
+	LastSeen time.Time          `json:"last_seen,omitzero"`
 }
 
 // maxStrangers bounds how many machines of no roll DiagnoseAll looks at.
@@ -89,10 +93,10 @@ func (e *Engine) DiagnoseAll(ctx context.Context) (out []Stopped, err error) {
 	if err != nil {
 		return nil, err
 	}
-	known := map[MAC]bool{}
-	for after := HostID(0); ; {
-		var hs []*Host
-		if err := e.store.View(ctx, func(tx ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
+	known := map[boot.MAC]bool{}
+	for after := boot.HostID(0); ; {
+		var hs []*boot.Host
+		if err := e.store.View(ctx, func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
 			return nil, err
 		}
 		for _, h := range hs {
@@ -127,7 +131,7 @@ func (e *Engine) DiagnoseAll(ctx context.Context) (out []Stopped, err error) {
 
 // Of returns what a host asked with any of its MACs, or with a shared adapter's
 // a moment ago, oldest first.
-func (l *RequestLog) Of(h *Host) (out []Request) {
+func (l *RequestLog) Of(h *boot.Host) (out []boot.Request) {
 	for _, m := range h.MACs {
 		out = append(out, l.Machine(m.String())...)
 	}
@@ -139,13 +143,13 @@ func (l *RequestLog) Of(h *Host) (out []Request) {
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Request) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(out, func(a, b boot.Request) int { return a.At.Compare(b.At) })
 	return out
 }
 
 // Silent lists machines, by MAC, whose last request came after from and not
 // after to: at most n of them, and how many more there were.
-func (l *RequestLog) Silent(from, to time.Time, n int) (out []MAC, more int) {
+func (l *RequestLog) Silent(from, to time.Time, n int) (out []boot.MAC, more int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for e := l.lru.Front(); e != nil; e = e.Next() {
@@ -165,7 +169,7 @@ func (l *RequestLog) Silent(from, to time.Time, n int) (out []MAC, more int) {
 
 // How long after its last request a machine is looked at: when firmware has
 // given up, and when a system should have said its first word.
-var lookAfter = []time.Duration{45 * time.Second, quietTime + 30*time.Second}
+var lookAfter = []time.Duration{45 * time.Second, diagnose.QuietTime + 30*time.Second}
 
 // maxLooks bounds one sweep.
 const maxLooks = 500
@@ -173,7 +177,7 @@ const maxLooks = 500
 // Sweep looks at machines that fell silent between two moments, and records
 // what stopped them: one event for a host, a finding and a boot.
 func (e *Engine) Sweep(ctx context.Context, from, to time.Time) error {
-	var events []Event
+	var events []boot.Event
 	for _, age := range lookAfter {
 		macs, more := e.Log.Silent(from.Add(-age), to.Add(-age), maxLooks)
 		e.unlooked.Add(uint64(more))
@@ -184,8 +188,8 @@ func (e *Engine) Sweep(ctx context.Context, from, to time.Time) error {
 			}
 		}
 		for _, m := range macs {
-			var h *Host
-			err := e.store.View(ctx, func(tx ReadTx) (err error) { h, err = tx.HostByMAC(m); return err })
+			var h *boot.Host
+			err := e.store.View(ctx, func(tx boot.ReadTx) (err error) { h, err = tx.HostByMAC(m); return err })
 			if err != nil {
 				return err
 			}
@@ -206,11 +210,11 @@ func (e *Engine) Unlooked() uint64 { return e.unlooked.Load() }
 // recordFinding makes an event of what stopped a machine. What a person or a
 // rule decided is an event already; of machines on no roll, which anybody can
 // make up, one a while for each network.
-func (e *Engine) recordFinding(ctx context.Context, h *Host, m MAC, f Finding) error {
-	if f.standing() {
+func (e *Engine) recordFinding(ctx context.Context, h *boot.Host, m boot.MAC, f diagnose.Finding) error {
+	if f.Standing() {
 		return nil
 	}
-	ev := Event{At: e.Now().UTC(), Kind: BootStopped, MAC: m, Text: f.Text, Why: f.Code + "; " + f.Remedy}
+	ev := boot.Event{At: e.Now().UTC(), Kind: boot.BootStopped, MAC: m, Text: f.Text, Why: f.Code + "; " + f.Remedy}
 	once := "stopped nobody " + f.Code
 	if h != nil {
 		ev.Host, ev.Name, ev.Boot, ev.Network = h.ID, h.Name, h.Boots, h.Network
@@ -220,14 +224,4 @@ func (e *Engine) recordFinding(ctx context.Context, h *Host, m MAC, f Finding) e
 		return nil
 	}
 	return e.Record(ctx, ev)
-}
-
-// standing reports a finding about what somebody decided, which needs no
-// watching.
-func (f *Finding) standing() bool {
-	switch f.Code {
-	case FoundDenied, FoundIgnored, FoundPending, FoundClash, FoundParked, FoundQueued, FoundFailed, FoundNoTicket, FoundProtected, FoundNeverSeen:
-		return true
-	}
-	return false
 }

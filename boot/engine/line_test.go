@@ -1,4 +1,4 @@
-package boot
+package engine
 
 import (
 	"context"
@@ -9,11 +9,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/musterboot/muster/boot"
 )
 
 // machineLine is what a machine logs, as the engine files it.
-func machineLine(mac byte, text string) Request {
-	return Request{At: time.Unix(1, 0), MAC: MAC{2, 0, 0, 0, 0, mac}, Via: Syslog, Step: LogLine, Reply: "done", Line: &Line{Severity: Informational, Facility: "user", App: "sh", Text: text}}
+func machineLine(mac byte, text string) boot.Request {
+	return boot.Request{At: time.Unix(1, 0), MAC: boot.MAC{2, 0, 0, 0, 0, mac}, Via: boot.Syslog, Step: boot.LogLine, Reply: "done", Line: &boot.Line{Severity: boot.Informational, Facility: "user", App: "sh", Text: text}}
 }
 
 // TestLinesAreBounded: a machine keeps its newest lines, all together stay below
@@ -30,7 +32,7 @@ func TestLinesAreBounded(t *testing.T) {
 	if p := l.Pushed(); p != 5000-256 {
 		t.Errorf("%d pushed out, want %d", p, 5000-256)
 	}
-	long := strings.Repeat("x", MaxLine-8)
+	long := strings.Repeat("x", boot.MaxLine-8)
 	for i := range 100 * lineBounds.perMachine {
 		l.Add(machineLine(byte(2+i/lineBounds.perMachine), fmt.Sprintf("%08d%s", i, long)))
 	}
@@ -63,14 +65,14 @@ func TestRepeatedLine(t *testing.T) {
 // TestChatterPushesOutNoRequest: the boot stays on the record of a machine that
 // logs without end, and a stranger's line is on none.
 func TestChatterPushesOutNoRequest(t *testing.T) {
-	mac := MAC{2, 0, 0, 0, 0, 9}
+	mac := boot.MAC{2, 0, 0, 0, 0, 9}
 	src := netip.MustParseAddrPort("10.77.0.100:514")
-	e := NewEngine(&oneLease{Lease{Network: "lab", Addr: src.Addr(), Holder: mac.String(), MAC: mac, Kind: Dynamic, Expires: time.Unix(1000, 0)}}, NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	e := New(&oneLease{boot.Lease{Network: "lab", Addr: src.Addr(), Holder: mac.String(), MAC: mac, Kind: boot.Dynamic, Expires: time.Unix(1000, 0)}}, NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	defer e.Close()
-	e.policy.Store(&Policy{Networks: []Network{{Name: "lab", Mode: Full, Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24")}}})
-	e.Log.Add(Request{At: time.Unix(1, 0), MAC: mac, Via: DHCP4, Step: Discover, Reply: "offer"})
-	say := func(from, text string) Decision {
-		d, err := e.Next(context.Background(), Sighting{At: time.Unix(2, 0), Via: Syslog, Step: LogLine, Source: netip.MustParseAddrPort(from), Line: &Line{Text: text}})
+	e.policy.Store(&boot.Policy{Networks: []boot.Network{{Name: "lab", Mode: boot.Full, Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24")}}})
+	e.Log.Add(boot.Request{At: time.Unix(1, 0), MAC: mac, Via: boot.DHCP4, Step: boot.Discover, Reply: "offer"})
+	say := func(from, text string) boot.Decision {
+		d, err := e.Next(context.Background(), boot.Sighting{At: time.Unix(2, 0), Via: boot.Syslog, Step: boot.LogLine, Source: netip.MustParseAddrPort(from), Line: &boot.Line{Text: text}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,8 +89,8 @@ func TestChatterPushesOutNoRequest(t *testing.T) {
 		t.Errorf("%d lines, the last is %+v", len(lines), lines[len(lines)-1])
 	}
 	before := e.Lines.Seq()
-	if d := say("10.77.0.101:514", "let me in"); Verb(d.Reply) != "ignore" {
-		t.Errorf("a stranger's line: %s", Verb(d.Reply))
+	if d := say("10.77.0.101:514", "let me in"); boot.Verb(d.Reply) != "ignore" {
+		t.Errorf("a stranger's line: %s", boot.Verb(d.Reply))
 	}
 	if len(e.Log.Machine("10.77.0.101"))+len(e.Lines.Machine("10.77.0.101")) != 0 || e.Lines.Seq() != before {
 		t.Error("a stranger's line was kept")
@@ -96,28 +98,28 @@ func TestChatterPushesOutNoRequest(t *testing.T) {
 }
 
 // oneLease is a store with one lease and nothing else.
-type oneLease struct{ l Lease }
+type oneLease struct{ l boot.Lease }
 
 type oneLeaseTx struct {
-	ReadTx
-	l Lease
+	boot.ReadTx
+	l boot.Lease
 }
 
-func (s *oneLease) View(_ context.Context, fn func(ReadTx) error) error {
+func (s *oneLease) View(_ context.Context, fn func(boot.ReadTx) error) error {
 	return fn(oneLeaseTx{l: s.l})
 }
-func (s *oneLease) Update(context.Context, func(Tx) error) error {
+func (s *oneLease) Update(context.Context, func(boot.Tx) error) error {
 	return fmt.Errorf("a line wrote something")
 }
 func (s *oneLease) Changed() <-chan struct{} { return nil }
 func (s *oneLease) Close() error             { return nil }
 
-func (t oneLeaseTx) Lease(network string, a netip.Addr) (*Lease, error) {
+func (t oneLeaseTx) Lease(network string, a netip.Addr) (*boot.Lease, error) {
 	if network != t.l.Network || a != t.l.Addr {
 		return nil, nil
 	}
 	l := t.l
 	return &l, nil
 }
-func (oneLeaseTx) HostByMAC(MAC) (*Host, error)   { return nil, nil }
-func (oneLeaseTx) HostByUUID(UUID) (*Host, error) { return nil, nil }
+func (oneLeaseTx) HostByMAC(boot.MAC) (*boot.Host, error)   { return nil, nil }
+func (oneLeaseTx) HostByUUID(boot.UUID) (*boot.Host, error) { return nil, nil }

@@ -2,13 +2,15 @@
 // keeps more than a hundred thousand, and the garbage collector would look at
 // every string of them.
 
-package boot
+package engine
 
 import (
 	"encoding/binary"
 	"net/netip"
 	"time"
 	"unsafe"
+
+	"github.com/musterboot/muster/boot"
 )
 
 // packed is one entry of a machine's ring. What two entries share when the second
@@ -22,7 +24,7 @@ type packed struct {
 // size is what it takes, about.
 func (p *packed) size() int { return cap(p.b) + int(unsafe.Sizeof(*p)) }
 
-func pack(r *Request, buf []byte) packed {
+func pack(r *boot.Request, buf []byte) packed {
 	b := buf[:0]
 	text := func(s string) {
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
@@ -66,7 +68,7 @@ func (p *packed) shared() string {
 }
 
 // unpack trusts its input: it was packed by this process.
-func (p *packed) unpack() (r Request) {
+func (p *packed) unpack() (r boot.Request) {
 	b := p.b
 	number := func() uint64 {
 		n, w := binary.Uvarint(b)
@@ -80,19 +82,19 @@ func (p *packed) unpack() (r Request) {
 		return s
 	}
 	number() // shared
-	r.Via, r.Step, r.Path, r.Reply, r.Got, r.Outcome, r.Why = Via(text()), Step(text()), text(), text(), text(), text(), text()
+	r.Via, r.Step, r.Path, r.Reply, r.Got, r.Outcome, r.Why = boot.Via(text()), boot.Step(text()), text(), text(), text(), text(), text()
 	r.Boot = uint32(number())
 	severity := b[0]
 	if b = b[1:]; severity > 0 {
-		r.Line = &Line{Severity: Severity(severity - 1), Facility: text(), App: text(), Text: text(), Cut: int(number())}
+		r.Line = &boot.Line{Severity: boot.Severity(severity - 1), Facility: text(), App: text(), Text: text(), Cut: int(number())}
 	}
-	r.Name, r.Network, r.Class = text(), text(), Class(text())
+	r.Name, r.Network, r.Class = text(), text(), boot.Class(text())
 	r.Source, _ = netip.AddrFromSlice([]byte(text()))
 	b = b[copy(r.MAC[:], b):]
 	at, w := binary.Varint(b)
 	b = b[w:]
 	r.At = time.Unix(0, at).UTC()
-	r.Seq, r.Host, r.Bytes, r.Took = number(), HostID(number()), int64(number()), time.Duration(number())
+	r.Seq, r.Host, r.Bytes, r.Took = number(), boot.HostID(number()), int64(number()), time.Duration(number())
 	r.Repeated = int(p.repeated)
 	if p.last != 0 {
 		r.Last = time.Unix(0, p.last).UTC()

@@ -1,12 +1,14 @@
 // memory.go: what the engine remembers and may forget: holds, who was heard
 // where, which notices were told. All of it is bounded.
 
-package boot
+package engine
 
 import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/musterboot/muster/boot"
 )
 
 const (
@@ -17,15 +19,14 @@ const (
 
 	maxLinks    = 4096
 	maxRivals   = 256
-	enrollRate  = 20   // new hosts a second on one link,
-	enrollBurst = 1000 // and in one go: a row of racks
+	enrollBurst = 1000 // new hosts of a link in one go: a row of racks
 	leaseBurst  = 10   // seconds of a network's rate of new leases
 )
 
 type memory struct {
 	mu      sync.Mutex
 	pools   map[string]*pool
-	heard   recent[netip.Addr, MAC]
+	heard   recent[netip.Addr, boot.MAC]
 	others  recent[string, netip.Addr] // the DHCP server that was last noticed on a network
 	notices recent[string, struct{}]
 	rivals  recent[string, struct{}] // apart from them: a stranger can make up many
@@ -107,10 +108,10 @@ func (m *memory) due(told *recent[string, struct{}], once string, now time.Time)
 	return true
 }
 
-func (m *memory) noteRival(r Rival, now time.Time) {
+func (m *memory) noteRival(r boot.Rival, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.others.set(poolOf(r.Network, r.Server), r.Server, now)
+	m.others.set(boot.PoolName(r.Network, r.Server), r.Server, now)
 }
 
 // rivalOn names another DHCP server that was noticed lately on a network, of the
@@ -118,13 +119,13 @@ func (m *memory) noteRival(r Rival, now time.Time) {
 func (m *memory) rivalOn(network string, any netip.Addr, now time.Time) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if a, at, ok := m.others.get(poolOf(network, any)); ok && now.Sub(at) < rivalLong {
+	if a, at, ok := m.others.get(boot.PoolName(network, any)); ok && now.Sub(at) < rivalLong {
 		return a.String()
 	}
 	return ""
 }
 
-func (m *memory) hear(a netip.Addr, mac MAC, now time.Time) {
+func (m *memory) hear(a netip.Addr, mac boot.MAC, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if old, at, ok := m.heard.get(a); ok && old == mac && now.Sub(at) < time.Minute {
@@ -135,26 +136,16 @@ func (m *memory) hear(a netip.Addr, mac MAC, now time.Time) {
 
 // view is the store and the memory, as Decide sees them.
 type view struct {
-	Reader
+	boot.Reader
 	m    *memory
 	now  time.Time
-	last func(MAC) time.Time
+	last func(boot.MAC) time.Time
 }
 
-// poolOf names the pool of a network that an address is in: one for each family.
-func poolOf(network string, a netip.Addr) string {
-	if a.Is6() {
-		return network + " (IPv6)"
-	}
-	return network
-}
-
-func (n *Network) pool() string { return poolOf(n.Name, n.Subnet.Addr()) }
-
-func (v view) Candidates(n *Network, holder string, known bool) (addrs []netip.Addr, probing bool) {
+func (v view) Candidates(n *boot.Network, holder string, known bool) (addrs []netip.Addr, probing bool) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
-	p := v.m.pools[n.pool()]
+	p := v.m.pools[n.Pool()]
 	if p == nil {
 		return nil, false
 	}
@@ -162,28 +153,28 @@ func (v view) Candidates(n *Network, holder string, known bool) (addrs []netip.A
 	return addrs, len(addrs) == 0 && p.free(v.now)
 }
 
-func (v view) Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) {
+func (v view) Offered(network string, a netip.Addr, known bool) (h boot.Hold, firm bool) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
-	p := v.m.pools[poolOf(network, a)]
+	p := v.m.pools[boot.PoolName(network, a)]
 	if p == nil {
-		return Hold{}, false
+		return boot.Hold{}, false
 	}
 	holder := p.byAddr[a]
 	if holder == "" {
-		return Hold{}, false
+		return boot.Hold{}, false
 	}
 	if h = p.holds[holder]; !v.now.Before(h.Until) {
-		return Hold{}, false
+		return boot.Hold{}, false
 	}
 	return h, p.firm(h, known, v.now)
 }
 
-func (v view) Room(n *Network) Room {
+func (v view) Room(n *boot.Network) boot.Room {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
-	var r Room
-	if p := v.m.pools[n.pool()]; p != nil && n.UnknownShare > 0 && n.UnknownShare < 100 {
+	var r boot.Room
+	if p := v.m.pools[n.Pool()]; p != nil && n.UnknownShare > 0 && n.UnknownShare < 100 {
 		r.Limit = max(1, len(p.expires)*n.UnknownShare/100)
 		r.Full = p.strangers(v.now) >= r.Limit
 	}
@@ -194,7 +185,7 @@ func (v view) Room(n *Network) Room {
 }
 
 // bucket is the network's rate of new leases, filled to now.
-func (m *memory) bucket(n *Network, now time.Time) *bucket {
+func (m *memory) bucket(n *boot.Network, now time.Time) *bucket {
 	b := m.leases[n.Name]
 	if b == nil {
 		b = new(bucket)
@@ -211,28 +202,28 @@ func (v view) MayEnroll(link string) bool {
 	if !ok {
 		return true
 	}
-	b.fill(enrollRate, enrollBurst, v.now)
+	b.fill(boot.EnrollRate, enrollBurst, v.now)
 	return b.left >= 1
 }
 
-func (v view) Heard(a netip.Addr) MAC {
+func (v view) Heard(a netip.Addr) boot.MAC {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	mac, at, ok := v.m.heard.get(a)
 	if !ok || v.now.Sub(at) > heardLife {
-		return MAC{}
+		return boot.MAC{}
 	}
 	return mac
 }
 
-func (v view) LastSeen(m MAC) time.Time { return v.last(m) }
+func (v view) LastSeen(m boot.MAC) time.Time { return v.last(m) }
 
 // hold takes a decision's hold; false means that it was lost to another
 // client and the question must be asked again.
-func (m *memory) hold(h Hold, now time.Time) bool {
+func (m *memory) hold(h boot.Hold, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pools[poolOf(h.Network, h.Addr)]
+	p := m.pools[boot.PoolName(h.Network, h.Addr)]
 	return p == nil || p.hold(h, now)
 }
 
@@ -275,7 +266,7 @@ func (m *memory) clean(network string, addrs []netip.Addr, now time.Time) {
 func (m *memory) taken(network string, a netip.Addr, until time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pools[poolOf(network, a)]
+	p := m.pools[boot.PoolName(network, a)]
 	if p == nil {
 		return
 	}
@@ -290,11 +281,11 @@ func (m *memory) taken(network string, a netip.Addr, until time.Time) {
 
 // skip notes addresses that the store says are not free. It reports whether
 // that was news: only then is it worth asking again.
-func (m *memory) skip(spots []Spot, now time.Time) (news bool) {
+func (m *memory) skip(spots []boot.Spot, now time.Time) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, x := range spots {
-		p := m.pools[poolOf(x.Network, x.Addr)]
+		p := m.pools[boot.PoolName(x.Network, x.Addr)]
 		if p == nil {
 			continue
 		}
@@ -309,19 +300,19 @@ func (m *memory) skip(spots []Spot, now time.Time) (news bool) {
 // settle follows what a decision is about to commit. It may run ahead of the disk
 // by one commit: what it says is a hint, and the next decision of the same
 // group must see it.
-func (m *memory) settle(d *Decision, p *Policy, now time.Time) {
+func (m *memory) settle(d *boot.Decision, p *boot.Policy, now time.Time) {
 	if len(d.Writes.Leases) == 0 && len(d.Drops) == 0 && d.Enrolls == "" {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, l := range d.Writes.Leases {
-		if p := m.pools[poolOf(l.Network, l.Addr)]; p != nil {
-			p.lease(l.Addr, l.Expires, l.strange() && l.Active(now))
+		if p := m.pools[boot.PoolName(l.Network, l.Addr)]; p != nil {
+			p.lease(l.Addr, l.Expires, l.OfUnknown() && l.Active(now))
 		}
 	}
 	if d.New {
-		if n := p.network(d.Network); n != nil && n.NewLeases > 0 {
+		if n := p.Network(d.Network); n != nil && n.NewLeases > 0 {
 			m.bucket(n, now).left--
 		}
 	}
@@ -331,7 +322,7 @@ func (m *memory) settle(d *Decision, p *Policy, now time.Time) {
 			b = new(bucket)
 			m.enrolls.set(d.Enrolls, b, now)
 		}
-		b.fill(enrollRate, enrollBurst, now)
+		b.fill(boot.EnrollRate, enrollBurst, now)
 		b.left--
 	}
 	for _, holder := range d.Drops {
@@ -358,12 +349,12 @@ func (e *Engine) Pools() []PoolStatus {
 	e.mem.mu.Lock()
 	defer e.mem.mu.Unlock()
 	var out []PoolStatus
-	for n := range p.all() {
-		x := e.mem.pools[n.pool()]
+	for n := range p.All() {
+		x := e.mem.pools[n.Pool()]
 		if x == nil || len(x.expires) == 0 {
 			continue
 		}
-		s := PoolStatus{Network: n.pool(), Size: len(x.expires), Offered: len(x.holds), Unknown: x.strangers(now), Lost: x.dropped}
+		s := PoolStatus{Network: n.Pool(), Size: len(x.expires), Offered: len(x.holds), Unknown: x.strangers(now), Lost: x.dropped}
 		for _, t := range x.expires {
 			if t > now.Unix() {
 				s.Leased++

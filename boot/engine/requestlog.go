@@ -2,39 +2,16 @@
 // by machines and by entries a machine. A sink may write it down; it is never
 // waited for.
 
-package boot
+package engine
 
 import (
 	"container/list"
 	"net/netip"
 	"sync"
 	"time"
-)
 
-// Request is one entry of the log.
-type Request struct {
-	Seq      uint64        `json:"seq"`
-	At       time.Time     `json:"at"`
-	Host     HostID        `json:"host,omitempty"`
-	Name     string        `json:"name,omitempty"`
-	MAC      MAC           `json:"mac,omitzero"`
-	Source   netip.Addr    `json:"source,omitzero"`
-	Network  string        `json:"network,omitempty"`
-	Via      Via           `json:"via"`
-	Step     Step          `json:"step"`
-	Class    Class         `json:"class,omitempty"`
-	Path     string        `json:"path,omitempty"` // token shortened
-	Reply    string        `json:"reply"`
-	Got      string        `json:"got,omitempty"`     // address offered, file served
-	Outcome  string        `json:"outcome,omitempty"` // of a transfer
-	Bytes    int64         `json:"bytes,omitempty"`
-	Took     time.Duration `json:"took,omitempty"` // nanoseconds
-	Boot     uint32        `json:"boot,omitempty"`
-	Why      string        `json:"why,omitempty"`
-	Line     *Line         `json:"line,omitempty"`     // of the machine's own log
-	Repeated int           `json:"repeated,omitempty"` // the same again, this many times
-	Last     time.Time     `json:"last,omitzero"`      // of the repetitions
-}
+	"github.com/musterboot/muster/boot"
+)
 
 // bounds of a log. Over all machines the newest stay, by machine: a flood of
 // MACs pushes out whole ones.
@@ -59,17 +36,17 @@ type RequestLog struct {
 	pushed   uint64
 	machines map[who]*list.Element // of *machineLog, most recent first
 	lru      *list.List
-	tail     []Request // ring of the newest over all machines
+	tail     []boot.Request // ring of the newest over all machines
 	changed  chan struct{}
 	watched  bool // somebody took changed
-	sink     func(Request) bool
+	sink     func(boot.Request) bool
 	dropped  uint64
 	buf      [1024]byte
 }
 
 // who is the MAC, or the source address of what told none.
 type who struct {
-	mac    MAC
+	mac    boot.MAC
 	source netip.Addr
 }
 
@@ -92,17 +69,18 @@ func (m *machineLog) newest() *packed {
 // NewRequestLog returns an empty log. sink, if not nil, is called with every
 // entry under the lock and must not block; it returns false when it dropped
 // the entry, which is counted.
-func NewRequestLog(sink func(Request) bool) *RequestLog { return newLog(requestBounds, sink) }
+func NewRequestLog(sink func(boot.Request) bool) *RequestLog { return newLog(requestBounds, sink) }
 
 // NewLineLog is the same for what machines log themselves: more a machine, and
 // less in all.
-func NewLineLog(sink func(Request) bool) *RequestLog { return newLog(lineBounds, sink) }
+func NewLineLog(sink func(boot.Request) bool) *RequestLog { return newLog(lineBounds, sink) }
 
-func newLog(most bounds, sink func(Request) bool) *RequestLog {
+func newLog(most bounds, sink func(boot.Request) bool) *RequestLog {
 	return &RequestLog{most: most, machines: map[who]*list.Element{}, lru: list.New(), changed: make(chan struct{}), sink: sink}
 }
 
-func (r *Request) key() who {
+// keyOf is whose log an entry goes to.
+func keyOf(r *boot.Request) who {
 	if !r.MAC.IsZero() {
 		return who{mac: r.MAC}
 	}
@@ -110,17 +88,17 @@ func (r *Request) key() who {
 }
 
 // Add appends an entry and returns its number.
-func (l *RequestLog) Add(r Request) uint64 { return l.add(r, l.sink) }
+func (l *RequestLog) Add(r boot.Request) uint64 { return l.add(r, l.sink) }
 
 // Restore appends an entry read back at start; it is not written down again.
-func (l *RequestLog) Restore(r Request) { l.add(r, nil) }
+func (l *RequestLog) Restore(r boot.Request) { l.add(r, nil) }
 
-func (l *RequestLog) add(r Request, sink func(Request) bool) uint64 {
+func (l *RequestLog) add(r boot.Request, sink func(boot.Request) bool) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seq++
 	r.Seq = l.seq
-	k := r.key()
+	k := keyOf(&r)
 	e := l.machines[k]
 	if e == nil {
 		e = l.lru.PushFront(&machineLog{key: k})
@@ -192,11 +170,11 @@ func (l *RequestLog) Pushed() uint64 {
 
 // Machine returns what a MAC (or, without one, a source address) asked, oldest
 // first.
-func (l *RequestLog) Machine(key string) []Request {
+func (l *RequestLog) Machine(key string) []boot.Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var k who
-	if m, err := ParseMAC(key); err == nil {
+	if m, err := boot.ParseMAC(key); err == nil {
 		k.mac = m
 	} else if k.source, err = netip.ParseAddr(key); err != nil {
 		return nil
@@ -206,7 +184,7 @@ func (l *RequestLog) Machine(key string) []Request {
 		return nil
 	}
 	m := e.Value.(*machineLog)
-	out := make([]Request, 0, len(m.ring))
+	out := make([]boot.Request, 0, len(m.ring))
 	for _, half := range [][]packed{m.ring[m.next:], m.ring[:m.next]} {
 		for i := range half {
 			out = append(out, half[i].unpack())
@@ -217,7 +195,7 @@ func (l *RequestLog) Machine(key string) []Request {
 
 // LastSeen returns when a MAC last asked for anything; the zero time if never
 // or long ago.
-func (l *RequestLog) LastSeen(m MAC) time.Time {
+func (l *RequestLog) LastSeen(m boot.MAC) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.machines[who{mac: m}]; e != nil {
@@ -228,12 +206,12 @@ func (l *RequestLog) LastSeen(m MAC) time.Time {
 
 // Since returns entries numbered above seq that the ring still holds, and a
 // channel that is closed when there is more.
-func (l *RequestLog) Since(seq uint64) ([]Request, <-chan struct{}) {
+func (l *RequestLog) Since(seq uint64) ([]boot.Request, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := uint64(len(l.tail))
 	start := max(seq, l.seq-n)
-	var out []Request
+	var out []boot.Request
 	for s := start + 1; s <= l.seq; s++ {
 		out = append(out, l.tail[(s-1)%uint64(l.most.tail)])
 	}

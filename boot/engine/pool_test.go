@@ -1,9 +1,11 @@
-package boot
+package engine
 
 import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/musterboot/muster/boot"
 
 	"pgregory.net/rapid"
 )
@@ -13,12 +15,12 @@ import (
 func TestPoolModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		from := netip.MustParseAddr("10.0.0.1")
-		ranges := []Range{{from, netip.MustParseAddr("10.0.0.8")}, {netip.MustParseAddr("10.0.1.0"), netip.MustParseAddr("10.0.1.3")}}
+		ranges := []boot.Range{{From: from, To: netip.MustParseAddr("10.0.0.8")}, {From: netip.MustParseAddr("10.0.1.0"), To: netip.MustParseAddr("10.0.1.3")}}
 		p := newPool(ranges)
 		now := time.Unix(1_800_000_000, 0)
 		lastUse := map[netip.Addr]int64{}
 		strangers := map[netip.Addr]bool{}
-		held := map[netip.Addr]Hold{}
+		held := map[netip.Addr]boot.Hold{}
 		byHolder := map[string]netip.Addr{}
 		all := []netip.Addr{}
 		for _, r := range ranges {
@@ -47,7 +49,7 @@ func TestPoolModel(t *testing.T) {
 			who := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "holder")
 			switch rapid.IntRange(0, 3).Draw(t, "what") {
 			case 0:
-				h := Hold{Addr: a, Holder: who, Until: now.Add(holdTime)}
+				h := boot.Hold{Addr: a, Holder: who, Until: now.Add(boot.HoldTime)}
 				other, taken := held[a]
 				h.Known = rapid.Bool().Draw(t, "known")
 				firm := taken && other.Holder != who && p.firmNow(other, h.Known, now)
@@ -118,18 +120,18 @@ func TestPoolModel(t *testing.T) {
 }
 
 // firmNow says the same as firm, the slow way and without floods.
-func (p *pool) firmNow(h Hold, known bool, now time.Time) bool {
-	return p.Free(now) > 0 || h.Known && !known || !(known && !h.Known) && now.Sub(h.Until.Add(-holdTime)) < holdFirm
+func (p *pool) firmNow(h boot.Hold, known bool, now time.Time) bool {
+	return p.Free(now) > 0 || h.Known && !known || !(known && !h.Known) && now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm
 }
 
 // TestPoolFlood: DISCOVERs of machines that never come back make offers give way
 // at once, but not those of machines that were let in.
 func TestPoolFlood(t *testing.T) {
-	p := newPool([]Range{{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.4")}})
+	p := newPool([]boot.Range{{From: netip.MustParseAddr("10.0.0.1"), To: netip.MustParseAddr("10.0.0.4")}})
 	now := time.Unix(1_800_000_000, 0)
 	ask := func(holder string, known bool) bool {
 		cs := p.candidates(holder, known, now)
-		return len(cs) > 0 && p.hold(Hold{Addr: cs[0], Holder: holder, Known: known, Until: now.Add(holdTime)}, now)
+		return len(cs) > 0 && p.hold(boot.Hold{Addr: cs[0], Holder: holder, Known: known, Until: now.Add(boot.HoldTime)}, now)
 	}
 	for _, h := range []string{"a", "b", "c"} {
 		ask(h, false)
@@ -158,11 +160,11 @@ func TestPoolFlood(t *testing.T) {
 
 // TestPoolBounds: a flood of holders costs a fixed amount.
 func TestPoolBounds(t *testing.T) {
-	p := newPool([]Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}})
+	p := newPool([]boot.Range{{From: netip.MustParseAddr("10.0.0.0"), To: netip.MustParseAddr("10.0.255.255")}})
 	now := time.Unix(1_800_000_000, 0)
 	for i := range 200_000 {
 		a := p.addr(p.heap[0])
-		p.hold(Hold{Addr: a, Holder: string(rune(i)) + "x", Until: now.Add(holdTime)}, now)
+		p.hold(boot.Hold{Addr: a, Holder: string(rune(i)) + "x", Until: now.Add(boot.HoldTime)}, now)
 	}
 	if len(p.holds) > p.limit || len(p.order) > 2*p.limit+16 || len(p.byAddr) != len(p.holds) {
 		t.Errorf("%d holds, %d in order, limit %d", len(p.holds), len(p.order), p.limit)

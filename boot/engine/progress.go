@@ -2,39 +2,30 @@
 // request log; what runs is here, so that a person sees 12 of 300 MB and not
 // silence.
 
-package boot
+package engine
 
 import (
 	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/musterboot/muster/boot"
 )
 
-// Fetcher is what the fronts that send files hold.
-type Fetcher interface {
-	Decider
-	// Begin notes that a file of size bytes starts to leave. The caller ends
-	// it, and calls Done as for every reply with bytes.
-	Begin(in Sighting, d Decision, size int64) *Transfer
-}
-
-// Transfer is one file on its way. Its zero value counts for nobody.
-type Transfer struct {
-	request Request
+// transfer is one file on its way.
+type transfer struct {
+	request boot.Request
 	size    int64
 	sent    atomic.Int64
 	list    *transfers
 }
 
 // Sent says how many bytes have left by now.
-func (t *Transfer) Sent(n int64) { t.sent.Store(n) }
+func (t *transfer) Sent(n int64) { t.sent.Store(n) }
 
 // End takes it off the list.
-func (t *Transfer) End() {
-	if t.list == nil {
-		return
-	}
+func (t *transfer) End() {
 	t.list.mu.Lock()
 	delete(t.list.all, t)
 	t.list.mu.Unlock()
@@ -43,12 +34,12 @@ func (t *Transfer) End() {
 // transfers are bounded by what the fronts let in.
 type transfers struct {
 	mu  sync.Mutex
-	all map[*Transfer]struct{}
+	all map[*transfer]struct{}
 }
 
 // Begin implements Fetcher.
-func (e *Engine) Begin(in Sighting, d Decision, size int64) *Transfer {
-	t := &Transfer{request: e.request(in, &d), size: size, list: &e.running}
+func (e *Engine) Begin(in boot.Sighting, d boot.Decision, size int64) boot.Transfer {
+	t := &transfer{request: e.request(in, &d), size: size, list: &e.running}
 	t.request.Got = replyFile(d.Reply)
 	e.running.mu.Lock()
 	e.running.all[t] = struct{}{}
@@ -58,19 +49,19 @@ func (e *Engine) Begin(in Sighting, d Decision, size int64) *Transfer {
 
 // Underway is a file on its way: Bytes have left of Size.
 type Underway struct {
-	Request
+	boot.Request
 	Size int64
 }
 
 // Running lists the files on their way to a host, or to everybody where id is
 // 0, oldest first.
-func (e *Engine) Running(id HostID) []Underway {
+func (e *Engine) Running(id boot.HostID) []Underway {
 	e.running.mu.Lock()
 	var out []Underway
 	for t := range e.running.all {
 		if id == 0 || t.request.Host == id {
 			r := t.request
-			r.Bytes, r.Outcome = t.sent.Load(), string(UnderWay)
+			r.Bytes, r.Outcome = t.sent.Load(), string(boot.UnderWay)
 			out = append(out, Underway{r, t.size})
 		}
 	}

@@ -3,14 +3,15 @@
 // lease ended longest ago. An address on offer is out of the heap. All of it
 // is a hint rebuilt from the leases at start; the truth is the store's.
 
-package boot
+package engine
 
 import (
 	"container/heap"
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/musterboot/muster/boot"
 )
 
 // MaxPool bounds the addresses of one network's ranges, and with them memory:
@@ -22,7 +23,7 @@ const MaxPool = 1 << 20
 const holdFirm = 5 * time.Second
 
 type pool struct {
-	ranges  []Range
+	ranges  []boot.Range
 	first   []uint32 // first[i] is the slot of ranges[i].From
 	expires []int64  // by slot: Unix seconds; 0 never used
 	heap    []uint32 // slots, least recently used first
@@ -40,9 +41,9 @@ type pool struct {
 	window  time.Time // of what follows
 	refused [2]int    // DISCOVERs that found nothing free: this window, the one before
 
-	holds   map[string]Hold
+	holds   map[string]boot.Hold
 	byAddr  map[netip.Addr]string
-	order   []Hold // oldest first; those that ended or were renewed are still in it
+	order   []boot.Hold // oldest first; those that ended or were renewed are still in it
 	limit   int
 	dropped uint64 // holds pushed out by newer ones
 }
@@ -67,35 +68,8 @@ func (e *ends) Pop() any {
 	return last
 }
 
-// Size counts the addresses of a range, up to 1<<63; 0 if it is no run of
-// addresses of one family and, in IPv6, of one /64.
-func (r Range) Size() uint64 {
-	if !r.From.IsValid() || r.From.BitLen() != r.To.BitLen() || r.To.Less(r.From) || high(r.From) != high(r.To) {
-		return 0
-	}
-	return min(low(r.To)-low(r.From), 1<<63-1) + 1
-}
-
-// high and low are the halves of an address; IPv4 has the low one alone.
-func high(a netip.Addr) uint64 {
-	if a.Is4() {
-		return 0
-	}
-	b := a.As16()
-	return binary.BigEndian.Uint64(b[:8])
-}
-
-func low(a netip.Addr) uint64 {
-	if a.Is4() {
-		b := a.As4()
-		return uint64(binary.BigEndian.Uint32(b[:]))
-	}
-	b := a.As16()
-	return binary.BigEndian.Uint64(b[8:])
-}
-
-func newPool(ranges []Range) *pool {
-	p := &pool{ranges: ranges, asked: map[uint32]int64{}, holds: map[string]Hold{}, byAddr: map[netip.Addr]string{}}
+func newPool(ranges []boot.Range) *pool {
+	p := &pool{ranges: ranges, asked: map[uint32]int64{}, holds: map[string]boot.Hold{}, byAddr: map[netip.Addr]string{}}
 	var n uint64
 	for _, r := range ranges {
 		p.first = append(p.first, uint32(n))
@@ -117,7 +91,7 @@ func newPool(ranges []Range) *pool {
 func (p *pool) slot(a netip.Addr) (uint32, bool) {
 	for i, r := range p.ranges {
 		if r.Contains(a) {
-			s := uint64(p.first[i]) + low(a) - low(r.From)
+			s := uint64(p.first[i]) + r.Offset(a)
 			return uint32(s), s < uint64(len(p.expires))
 		}
 	}
@@ -129,16 +103,7 @@ func (p *pool) addr(slot uint32) netip.Addr {
 	for p.first[i] > slot {
 		i--
 	}
-	from := p.ranges[i].From
-	n := low(from) + uint64(slot-p.first[i])
-	if from.Is4() {
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], uint32(n))
-		return netip.AddrFrom4(b)
-	}
-	b := from.As16()
-	binary.BigEndian.PutUint64(b[8:], n)
-	return netip.AddrFrom16(b)
+	return p.ranges[i].At(uint64(slot - p.first[i]))
 }
 
 func (p *pool) less(a, b uint32) bool {
@@ -281,7 +246,7 @@ func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr
 		}
 		if _, inPool := p.slot(h.Addr); inPool && !p.firm(h, known, now) {
 			out = append(out, h.Addr)
-		} else if !h.Known && !known && now.Sub(h.Until.Add(-holdTime)) < holdFirm {
+		} else if !h.Known && !known && now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm {
 			break // and those behind it are younger
 		}
 	}
@@ -364,7 +329,7 @@ func (p *pool) flooded(now time.Time) bool {
 }
 
 // hold promises an address; false if somebody else has that promise.
-func (p *pool) hold(h Hold, now time.Time) bool {
+func (p *pool) hold(h boot.Hold, now time.Time) bool {
 	p.expire(now)
 	if other, ok := p.byAddr[h.Addr]; ok && other != h.Holder {
 		if p.firm(p.holds[other], h.Known, now) {
@@ -387,7 +352,7 @@ func (p *pool) hold(h Hold, now time.Time) bool {
 	}
 	// Ended holds are swept when they outnumber the live ones.
 	if len(p.order) > 2*len(p.holds)+64 {
-		p.order = slices.DeleteFunc(p.order, func(h Hold) bool { return !p.live(h) })
+		p.order = slices.DeleteFunc(p.order, func(h boot.Hold) bool { return !p.live(h) })
 	}
 	return true
 }
@@ -395,18 +360,18 @@ func (p *pool) hold(h Hold, now time.Time) bool {
 // firm reports an offer that may not be given to another client: any while there
 // is something else to give, one of a machine that was let in if the other was
 // not, and else a fresh one, unless a flood makes them all.
-func (p *pool) firm(h Hold, known bool, now time.Time) bool {
+func (p *pool) firm(h boot.Hold, known bool, now time.Time) bool {
 	switch {
 	case p.free(now), h.Known && !known:
 		return true
 	case known && !h.Known, p.flooded(now):
 		return false
 	}
-	return now.Sub(h.Until.Add(-holdTime)) < holdFirm
+	return now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm
 }
 
 // live reports a hold that was neither renewed nor ended since.
-func (p *pool) live(h Hold) bool { return p.holds[h.Holder] == h }
+func (p *pool) live(h boot.Hold) bool { return p.holds[h.Holder] == h }
 
 func (p *pool) drop(holder string) {
 	h, ok := p.holds[holder]

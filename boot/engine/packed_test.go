@@ -1,18 +1,20 @@
-package boot
+package engine
 
 import (
 	"net/netip"
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/musterboot/muster/boot"
 )
 
 // TestPackedKeepsEverything: every field of a Request comes back; a field that
 // is added and forgotten in pack fails here.
 func TestPackedKeepsEverything(t *testing.T) {
 	at := time.Date(2026, 3, 4, 12, 0, 0, 5, time.UTC)
-	r := Request{Seq: 7, At: at, Host: 9, Name: "web1", MAC: MAC{1, 2, 3, 4, 5, 6}, Source: netip.MustParseAddr("fd77::1"), Network: "lab", Via: HTTP, Step: Fetch,
-		Class: IPXE, Path: "boot/x", Reply: "file", Got: "vmlinuz", Outcome: "complete", Bytes: 1 << 40, Took: time.Minute, Boot: 3, Why: "because", Line: &Line{Crit, "daemon", "init", "text", 4}, Repeated: 2, Last: at.Add(time.Hour)}
+	r := boot.Request{Seq: 7, At: at, Host: 9, Name: "web1", MAC: boot.MAC{1, 2, 3, 4, 5, 6}, Source: netip.MustParseAddr("fd77::1"), Network: "lab", Via: boot.HTTP, Step: boot.Fetch,
+		Class: boot.IPXE, Path: "boot/x", Reply: "file", Got: "vmlinuz", Outcome: "complete", Bytes: 1 << 40, Took: time.Minute, Boot: 3, Why: "because", Line: &boot.Line{Severity: boot.Crit, Facility: "daemon", App: "init", Text: "text", Cut: 4}, Repeated: 2, Last: at.Add(time.Hour)}
 	for v, i := reflect.ValueOf(r), 0; i < v.NumField(); i++ {
 		if v.Field(i).IsZero() {
 			t.Errorf("the test leaves %s empty", v.Type().Field(i).Name)
@@ -22,7 +24,7 @@ func TestPackedKeepsEverything(t *testing.T) {
 	if got := p.unpack(); !reflect.DeepEqual(got, r) {
 		t.Errorf("got  %+v\nwant %+v", got, r)
 	}
-	var zero Request
+	var zero boot.Request
 	zero.At = at
 	p = pack(&zero, nil)
 	if got := p.unpack(); !reflect.DeepEqual(got, zero) {

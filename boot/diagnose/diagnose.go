@@ -1,8 +1,10 @@
-// diagnose.go: from what a machine asked and got, what stopped it, why that is
-// likely, and what to do. It is pure and judges one machine's latest attempt: a
-// firmware that gave up says so on its own screen only, and nobody stands there.
-
-package boot
+// Package diagnose says, from what a machine asked and got, what stopped it, why
+// that is likely, and what to do. It is pure and judges one machine's latest
+// attempt: a firmware that gave up says so on its own screen only, and nobody
+// stands there.
+//
+// It must not look anything up: the engine gathers the Case.
+package diagnose
 
 import (
 	"fmt"
@@ -11,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/musterboot/muster/boot"
 )
 
 // Finding is what stopped a machine, or what it waits for.
@@ -23,39 +27,39 @@ type Finding struct {
 
 // Codes of findings.
 const (
-	FoundDenied       = "denied"
-	FoundIgnored      = "ignored"
-	FoundPending      = "pending"
-	FoundClash        = "clash"
-	FoundParked       = "parked"
-	FoundQueued       = "install-queued"
-	FoundNoTicket     = "no-ticket"
-	FoundProtected    = "protected"
-	FoundUnconfirmed  = "install-unconfirmed"
-	FoundFailed       = "failed"
-	FoundNoTemplate   = "no-template"
-	FoundNeverSeen    = "never-seen"
-	FoundNoAddress    = "no-address"
-	FoundOtherServer  = "other-server"
-	FoundNoRequest    = "no-request"
-	FoundNoProxy      = "no-4011"
-	FoundNak          = "nak"
-	FoundDeclined     = "declined"
-	FoundNoLoader     = "no-loader"
-	FoundLoaderUnread = "loader-unread"
-	FoundNoTLS        = "https-unread"
-	FoundTLS          = "tls"
-	FoundTransfer     = "transfer"
-	FoundProbeOnly    = "size-only"
-	FoundLoaderDead   = "loader-dead"
-	FoundShimLost     = "shim-lost"
-	FoundScriptUnread = "script-unread"
-	FoundStranger     = "stranger"
-	FoundAskUnheard   = "identity-unread"
-	FoundFileMissing  = "file-missing"
-	FoundKernelUnread = "kernel-unread"
-	FoundSilent       = "silent"
-	FoundDiskDead     = "disk-dead"
+	Denied       = "denied"
+	Ignored      = "ignored"
+	Pending      = "pending"
+	Clash        = "clash"
+	Parked       = "parked"
+	Queued       = "install-queued"
+	NoTicket     = "no-ticket"
+	Protected    = "protected"
+	Unconfirmed  = "install-unconfirmed"
+	Failed       = "failed"
+	NoTemplate   = "no-template"
+	NeverSeen    = "never-seen"
+	NoAddress    = "no-address"
+	OtherServer  = "other-server"
+	NoRequest    = "no-request"
+	NoProxy      = "no-4011"
+	Nak          = "nak"
+	Declined     = "declined"
+	NoLoader     = "no-loader"
+	LoaderUnread = "loader-unread"
+	NoTLS        = "https-unread"
+	TLS          = "tls"
+	Transfer     = "transfer"
+	ProbeOnly    = "size-only"
+	LoaderDead   = "loader-dead"
+	ShimLost     = "shim-lost"
+	ScriptUnread = "script-unread"
+	Stranger     = "stranger"
+	AskUnheard   = "identity-unread"
+	FileMissing  = "file-missing"
+	KernelUnread = "kernel-unread"
+	Silent       = "silent"
+	DiskDead     = "disk-dead"
 )
 
 // Case is one machine's matter. Requests and Events are oldest first, of this
@@ -63,11 +67,11 @@ const (
 // one of DHCPv6.
 type Case struct {
 	Now      time.Time
-	MAC      MAC
-	Host     *Host // nil for one that is not on the roll
-	Network  *Network
-	Requests []Request
-	Events   []Event
+	MAC      boot.MAC
+	Host     *boot.Host // nil for one that is not on the roll
+	Network  *boot.Network
+	Requests []boot.Request
+	Events   []boot.Event
 	Running  int       // files on their way to it
 	Logged   time.Time // when its own log last said anything
 	Rival    string
@@ -80,19 +84,21 @@ type Case struct {
 const (
 	answerTime = 8 * time.Second
 	nextTime   = 30 * time.Second
-	quietTime  = 10 * time.Minute // for the first word of a system that boots
 	reportTime = 2 * time.Hour    // for the end of an installation
 	again      = 5 * time.Minute  // in which a machine that booted its disk is back too soon
 	attemptGap = 10 * time.Minute // between two attempts of firmware that asks seldom
 )
 
+// QuietTime is how long a system that boots may take to its first word.
+const QuietTime = 10 * time.Minute
+
 // Diagnose says what stopped a machine or what it waits for; nothing where it is
 // on its way or has arrived.
-func Diagnose(c Case) []Finding {
+func Find(c Case) []Finding {
 	d := &diagnosis{Case: c}
 	d.latest()
 	d.standing()
-	if hold, _ := d.held(); c.Running == 0 && (len(d.found) == 0 || d.found[0].Code == FoundPending && hold == nil) {
+	if hold, _ := d.held(); c.Running == 0 && (len(d.found) == 0 || d.found[0].Code == Pending && hold == nil) {
 		d.stopped() // one that waits for approval may not even have come to the screen that says so
 	}
 	return d.found
@@ -100,52 +106,8 @@ func Diagnose(c Case) []Finding {
 
 type diagnosis struct {
 	Case
-	reqs  []Request // of the latest attempt
+	reqs  []boot.Request // of the latest attempt
 	found []Finding
-}
-
-// end is when the last of a repeated request came.
-func (r *Request) end() time.Time {
-	if r.Last.After(r.At) {
-		return r.Last
-	}
-	return r.At
-}
-
-// firmware reports a request of the firmware itself, before any loader of ours.
-func (r *Request) firmware() bool {
-	return (r.Class == PXE || r.Class == HTTPClient) && (r.Via == DHCP4 || r.Via == Proxy4 || r.Via == DHCP6)
-}
-
-// begins reports the question that opens a conversation, of either family.
-func (r *Request) begins() bool { return r.Step == Discover || r.Step == Solicit }
-
-// Address is the first one that the answer gave or offered; an answer of DHCPv6
-// may have none.
-func (r *Request) Address() netip.Addr {
-	first, _, _ := strings.Cut(r.Got, ",")
-	first, _, _ = strings.Cut(first, " ")
-	a, _ := netip.ParseAddr(first)
-	return a
-}
-
-func (r *Request) addressed() bool { return r.Address().IsValid() }
-
-func (r *Request) offered() bool {
-	return r.Reply == "offer" || r.Reply == "advertise" && r.addressed()
-}
-
-func (r *Request) acked() bool { return r.Reply == "ack" || r.Reply == "reply" && r.addressed() }
-
-// unserved reports a client that asked for an address and got none.
-func (r *Request) unserved() bool {
-	switch r.Via {
-	case DHCP4:
-		return r.Reply == "ignore"
-	case DHCP6:
-		return (r.Step == Solicit || r.Step == Request6) && !r.addressed()
-	}
-	return false
 }
 
 // latest cuts off what belongs to earlier attempts: firmware begins one with a
@@ -154,9 +116,9 @@ func (d *diagnosis) latest() {
 	start := 0
 	for i := range d.Requests {
 		r := &d.Requests[i]
-		if i > 0 && r.firmware() && r.begins() {
+		if i > 0 && r.Firmware() && r.Begins() {
 			p := &d.Requests[i-1]
-			if !p.begins() && !(r.Via == DHCP6 && p.Via == DHCP6 && p.Class == Plain) || r.At.Sub(p.end()) > attemptGap {
+			if !p.Begins() && !(r.Via == boot.DHCP6 && p.Via == boot.DHCP6 && p.Class == boot.Plain) || r.At.Sub(p.End()) > attemptGap {
 				start = i
 			}
 		}
@@ -173,11 +135,11 @@ func (d *diagnosis) quiet() time.Duration {
 	if len(d.reqs) == 0 {
 		return 1 << 62
 	}
-	return d.Now.Sub(d.reqs[len(d.reqs)-1].end())
+	return d.Now.Sub(d.reqs[len(d.reqs)-1].End())
 }
 
 // last finds the latest request of the attempt that is of a kind.
-func (d *diagnosis) last(is func(*Request) bool) *Request {
+func (d *diagnosis) last(is func(*boot.Request) bool) *boot.Request {
 	for i := len(d.reqs) - 1; i >= 0; i-- {
 		if is(&d.reqs[i]) {
 			return &d.reqs[i]
@@ -187,7 +149,7 @@ func (d *diagnosis) last(is func(*Request) bool) *Request {
 }
 
 // times counts requests of a kind, repeated ones too.
-func (d *diagnosis) times(is func(*Request) bool) (n int) {
+func (d *diagnosis) times(is func(*boot.Request) bool) (n int) {
 	for i := range d.reqs {
 		if is(&d.reqs[i]) {
 			n += 1 + d.reqs[i].Repeated
@@ -206,10 +168,10 @@ func (d *diagnosis) name() string {
 	return d.MAC.String()
 }
 
-func isScript(r *Request) bool { return r.Reply == "script" }
+func isScript(r *boot.Request) bool { return r.Reply == "script" }
 
 // held says whether the machine was last given the holding script, and why.
-func (d *diagnosis) held() (*Request, string) {
+func (d *diagnosis) held() (*boot.Request, string) {
 	if r := d.last(isScript); r != nil && r.Got == "hold script" {
 		_, why, _ := strings.Cut(r.Why, "script: hold: ")
 		return r, why
@@ -222,50 +184,54 @@ func (d *diagnosis) standing() {
 	h := d.Host
 	seen := len(d.Requests) > 0
 	hold, why := d.held()
-	if hold != nil && (strings.Contains(why, "not clear which machine") || strings.Contains(why, "nothing tells which machine") || strings.Contains(why, "may be a machine that is known")) && (h == nil || h.State != Denied) {
+	if hold != nil && (strings.Contains(why, "not clear which machine") || strings.Contains(why, "nothing tells which machine") || strings.Contains(why, "may be a machine that is known")) && (h == nil || h.State != boot.Denied) {
 		text := d.name() + " is held: " + why
 		for _, e := range slices.Backward(d.Events) {
-			if e.Kind == HostClash {
+			if e.Kind == boot.HostClash {
 				text = d.name() + " is held: " + e.Text
 				break
 			}
 		}
-		d.say(FoundClash, hold.At, text, "say who it is: muster host merge, muster host split, muster host set, or [enroll] shared")
+		d.say(Clash, hold.At, text, "say who it is: muster host merge, muster host split, muster host set, or [enroll] shared")
 		return
 	}
 	if h == nil {
-		if r := d.last(func(r *Request) bool { return strings.Contains(r.Why, "policy is ignore") }); r != nil {
-			d.say(FoundIgnored, r.At, d.MAC.String()+" is not on the roll, and [enroll] policy is ignore: it gets nothing to boot",
+		if r := d.last(func(r *boot.Request) bool { return strings.Contains(r.Why, "policy is ignore") }); r != nil {
+			d.say(Ignored, r.At, d.MAC.String()+" is not on the roll, and [enroll] policy is ignore: it gets nothing to boot",
 				"muster host add NAME --mac "+d.MAC.String()+" --approved, or policy = \"approve\"")
 		}
 		return
 	}
-	switch k := h.Ticket; {
-	case h.State == Denied:
-		d.say(FoundDenied, h.Changed, h.Name+" is denied: it gets an address and nothing to boot", "muster host approve "+h.Name)
-	case h.State == Pending && seen:
-		d.say(FoundPending, h.Created, h.Name+" waits for approval", "muster host approve "+h.Name)
+	k := h.Ticket
+	if k == nil {
+		k = new(boot.Ticket)
+	}
+	switch {
+	case h.State == boot.Denied:
+		d.say(Denied, h.Changed, h.Name+" is denied: it gets an address and nothing to boot", "muster host approve "+h.Name)
+	case h.State == boot.Pending && seen:
+		d.say(Pending, h.Created, h.Name+" waits for approval", "muster host approve "+h.Name)
 	case hold != nil && strings.Contains(why, "parked:"):
-		d.say(FoundParked, hold.At, h.Name+" is "+why, "look at its console for what fails after the kernel; muster host update "+h.Name+" lets it try again")
+		d.say(Parked, hold.At, h.Name+" is "+why, "look at its console for what fails after the kernel; muster host update "+h.Name+" lets it try again")
 	case hold != nil && strings.Contains(why, "installations in an hour"):
-		d.say(FoundQueued, hold.At, h.Name+" waits: "+why, "nothing to do; installs_per_hour of the network is the limit")
-	case k.state() == TicketClosed && k.Stage == stageFailed:
-		d.say(FoundFailed, k.Closed, k.Standing()+d.lastReport(), "mend what it names, then muster host install "+h.Name)
-	case h.Stage == stageFailed:
-		d.say(FoundFailed, h.Changed, h.Name+" reports that boot "+fmt.Sprint(h.Boots)+" failed"+d.lastReport(), "mend what it names; the machine tries again at its next boot")
-	case k.state() == TicketSpent && d.Now.Sub(k.Spent) > reportTime:
-		d.say(FoundUnconfirmed, k.Spent, fmt.Sprintf("%s for %s", k.Standing(), d.Now.Sub(k.Spent).Round(time.Hour)),
+		d.say(Queued, hold.At, h.Name+" waits: "+why, "nothing to do; installs_per_hour of the network is the limit")
+	case k.State == boot.TicketClosed && k.Stage == boot.StageFailed:
+		d.say(Failed, k.Closed, k.Standing()+d.lastReport(), "mend what it names, then muster host install "+h.Name)
+	case h.Stage == boot.StageFailed:
+		d.say(Failed, h.Changed, h.Name+" reports that boot "+fmt.Sprint(h.Boots)+" failed"+d.lastReport(), "mend what it names; the machine tries again at its next boot")
+	case k.State == boot.TicketSpent && d.Now.Sub(k.Spent) > reportTime:
+		d.say(Unconfirmed, k.Spent, fmt.Sprintf("%s for %s", k.Standing(), d.Now.Sub(k.Spent).Round(time.Hour)),
 			"look at the machine: if it runs, its installer sent no report (docs/templates.md); if not, muster host install "+h.Name+" --again")
-	case !seen && h.State == Approved && h.Boots == 0:
-		d.say(FoundNeverSeen, h.Created, "nothing was ever heard of "+h.Name,
-			"is it on, is the network first in its boot order, is its port in this VLAN, and are these its addresses: "+describe(h, Firmware{}))
+	case !seen && h.State == boot.Approved && h.Boots == 0:
+		d.say(NeverSeen, h.Created, "nothing was ever heard of "+h.Name,
+			"is it on, is the network first in its boot order, is its port in this VLAN, and are these its addresses: "+boot.Describe(h, boot.Firmware{}))
 	}
 }
 
 // lastReport is what the machine said last, for the end of a sentence.
 func (d *diagnosis) lastReport() string {
 	for _, e := range slices.Backward(d.Events) {
-		if e.Kind == BootReport {
+		if e.Kind == boot.BootReport {
 			return ": " + e.Text
 		}
 	}
@@ -290,61 +256,51 @@ func (d *diagnosis) stopped() {
 func (d *diagnosis) arrived() bool {
 	for i := len(d.reqs) - 1; i >= 0; i-- {
 		r := &d.reqs[i]
-		if r.Reply == "done" && path.Base(r.Path) == reportFile || r.Class == Plain && (r.Via == DHCP4 || r.Via == DHCP6 && slices.ContainsFunc(d.reqs[:i], func(q Request) bool { return isScript(&q) })) {
+		if r.Reply == "done" && path.Base(r.Path) == boot.ReportFile || r.Class == boot.Plain && (r.Via == boot.DHCP4 || r.Via == boot.DHCP6 && slices.ContainsFunc(d.reqs[:i], func(q boot.Request) bool { return isScript(&q) })) {
 			return true
 		}
-		if r.firmware() || r.Class == IPXE {
+		if r.Firmware() || r.Class == boot.IPXE {
 			return false
 		}
 	}
 	return false
 }
 
-func (r *Request) fetched() bool {
-	return r.Reply == "file" && (r.Via == TFTP || r.Via == HTTP) && r.Step == Fetch
-}
-
-func (r *Request) short() bool {
-	return strings.HasPrefix(r.Outcome, string(CutShort)) || strings.HasPrefix(r.Outcome, string(TimedOut))
-}
-
-func (r *Request) whole() bool { return strings.HasPrefix(r.Outcome, string(Complete)) }
-
 // afterBoot judges what was read after the script of a boot.
 func (d *diagnosis) afterBoot() bool {
-	var boot uint32
+	var number uint32
 	for i := range d.reqs {
-		boot = max(boot, d.reqs[i].Boot)
+		number = max(number, d.reqs[i].Boot)
 	}
-	script := d.last(func(r *Request) bool { return isScript(r) && r.Boot == boot })
-	if boot == 0 || script == nil || script != d.last(isScript) || strings.HasSuffix(script.Got, " script") {
+	script := d.last(func(r *boot.Request) bool { return isScript(r) && r.Boot == number })
+	if number == 0 || script == nil || script != d.last(isScript) || strings.HasSuffix(script.Got, " script") {
 		return false
 	}
-	file := d.last(func(r *Request) bool { return r.fetched() && r.Boot == boot })
-	missing := d.last(func(r *Request) bool { return r.Reply == "not found" && r.Boot == boot })
+	file := d.last(func(r *boot.Request) bool { return r.Fetched() && r.Boot == number })
+	missing := d.last(func(r *boot.Request) bool { return r.Reply == "not found" && r.Boot == number })
 	switch {
 	case missing != nil && (file == nil || missing.At.After(file.At)) && d.quiet() > nextTime:
-		d.say(FoundFileMissing, missing.At, fmt.Sprintf("%s asked for %s, which is not there, and then nothing more", d.name(), path.Base(missing.Path)),
+		d.say(FileMissing, missing.At, fmt.Sprintf("%s asked for %s, which is not there, and then nothing more", d.name(), path.Base(missing.Path)),
 			"muster template show names its files; muster template lint says what is missing; an image must be imported")
 	case file == nil && d.quiet() > nextTime:
-		d.say(FoundKernelUnread, script.At, fmt.Sprintf("%s got the script of boot %d and asked for no file of it", d.name(), boot),
+		d.say(KernelUnread, script.At, fmt.Sprintf("%s got the script of boot %d and asked for no file of it", d.name(), number),
 			"its screen says why: mostly a script of your own that stops, or a loader without HTTP; muster explain "+d.name()+" prints the script")
-	case file != nil && file.short() && d.quiet() > nextTime:
+	case file != nil && file.Short() && d.quiet() > nextTime:
 		d.transfer(file)
-	case file != nil && file.whole() && d.quiet() > quietTime && !d.Logged.After(file.At): // else it runs, and what went wrong is in its log
-		d.say(FoundSilent, file.At, fmt.Sprintf("%s read %s of boot %d whole, and was not heard of since", d.name(), path.Base(file.Path), boot),
+	case file != nil && file.Whole() && d.quiet() > QuietTime && !d.Logged.After(file.At): // else it runs, and what went wrong is in its log
+		d.say(Silent, file.At, fmt.Sprintf("%s read %s of boot %d whole, and was not heard of since", d.name(), path.Base(file.Path), number),
 			"the kernel has it from here: look at its console (console=ttyS0, and memory for a large initrd); a system that runs well and sends no report is silent too: give its template one (docs/templates.md)")
 	}
 	return true
 }
 
 // transfer is a file that stopped on its way.
-func (d *diagnosis) transfer(r *Request) {
+func (d *diagnosis) transfer(r *boot.Request) {
 	how, remedy := "after", "its screen says why it gave up; a bad cable or a switch port with errors looks like this too"
-	if strings.HasPrefix(r.Outcome, string(TimedOut)) {
+	if strings.HasPrefix(r.Outcome, string(boot.TimedOut)) {
 		how, remedy = "in time-out after", "something on the way drops packets: the MTU, a firewall between (the ports of a TFTP transfer are not port 69: [tftp] ports or single_port), or the machine hangs"
 	}
-	d.say(FoundTransfer, r.At, fmt.Sprintf("%s stopped reading %s %s %d bytes%s", d.name(), path.Base(r.Path), how, r.Bytes, because(r.Outcome)), remedy)
+	d.say(Transfer, r.At, fmt.Sprintf("%s stopped reading %s %s %d bytes%s", d.name(), path.Base(r.Path), how, r.Bytes, because(r.Outcome)), remedy)
 }
 
 func because(outcome string) string {
@@ -366,21 +322,21 @@ func (d *diagnosis) afterScript() bool {
 	case "local script":
 		switch {
 		case strings.Contains(why, "is protected"):
-			d.say(FoundProtected, r.At, d.name()+" boots its disk: "+strings.TrimPrefix(why, "local: "), "muster host set "+d.name()+" --protected=false, if it is to be installed")
+			d.say(Protected, r.At, d.name()+" boots its disk: "+strings.TrimPrefix(why, "local: "), "muster host set "+d.name()+" --protected=false, if it is to be installed")
 		case strings.Contains(why, "no template matches"):
-			d.say(FoundNoTemplate, r.At, d.name()+" is approved, but no template matches it: it boots its disk", "muster host set "+d.name()+" --template NAME, or a template whose [match] it meets (muster template list)")
+			d.say(NoTemplate, r.At, d.name()+" is approved, but no template matches it: it boots its disk", "muster host set "+d.name()+" --template NAME, or a template whose [match] it meets (muster template list)")
 		case h != nil && h.Ticket == nil && strings.Contains(why, "no ticket is armed"):
-			d.say(FoundNoTicket, r.At, d.name()+" boots its disk: "+strings.TrimPrefix(why, "local: "), "muster host install "+d.name())
+			d.say(NoTicket, r.At, d.name()+" boots its disk: "+strings.TrimPrefix(why, "local: "), "muster host install "+d.name())
 		default:
 			d.back(r)
 		}
 	case "ask script":
 		if d.quiet() > nextTime {
-			d.say(FoundAskUnheard, r.At, d.name()+" was asked who it is and did not answer",
+			d.say(AskUnheard, r.At, d.name()+" was asked who it is and did not answer",
 				"its iPXE could not read the next script: a proxy between, or a build that lacks \"param\"; muster host capture shows what it sent last")
 		}
 	case "stranger script":
-		d.say(FoundStranger, r.At, fmt.Sprintf("%s asked for a script from %s, an address that nobody knows", d.name(), r.Source),
+		d.say(Stranger, r.At, fmt.Sprintf("%s asked for a script from %s, an address that nobody knows", d.name(), r.Source),
 			"it got its address elsewhere: serve DHCP here, or mode = \"proxy\" so that Muster hears who has which address")
 	case "hold script":
 	default:
@@ -390,7 +346,7 @@ func (d *diagnosis) afterScript() bool {
 }
 
 // back looks for a machine that was sent to its disk and is here again.
-func (d *diagnosis) back(r *Request) {
+func (d *diagnosis) back(r *boot.Request) {
 	n := 0
 	for i := range d.Requests {
 		q := &d.Requests[i]
@@ -399,31 +355,31 @@ func (d *diagnosis) back(r *Request) {
 		}
 	}
 	if n >= 3 {
-		d.say(FoundDiskDead, r.At, fmt.Sprintf("%s was sent to its own disk %d times in a quarter of an hour and is back each time", d.name(), n),
+		d.say(DiskDead, r.At, fmt.Sprintf("%s was sent to its own disk %d times in a quarter of an hour and is back each time", d.name(), n),
 			"nothing on that disk boots in the way its firmware starts (BIOS or UEFI): install it (muster host install "+d.name()+"), or look at its boot entries")
 	}
 }
 
 // afterIPXE judges an iPXE that was told where its script is.
 func (d *diagnosis) afterIPXE() bool {
-	r := d.last(func(r *Request) bool { return r.Class == IPXE && (r.acked() || r.offered()) })
+	r := d.last(func(r *boot.Request) bool { return r.Class == boot.IPXE && (r.Acked() || r.Offered()) })
 	if r == nil {
 		return false
 	}
-	if other := d.last(func(q *Request) bool { return q.Class == IPXE && q.acked() && q.Via != r.Via }); other != nil && r.offered() {
+	if other := d.last(func(q *boot.Request) bool { return q.Class == boot.IPXE && q.Acked() && q.Via != r.Via }); other != nil && r.Offered() {
 		r = other // it asks in both families and goes on in one
 	}
 	if d.tls() {
 		return true
 	}
-	if r.offered() {
+	if r.Offered() {
 		if d.quiet() > answerTime {
 			d.noRequest(r)
 		}
 		return true
 	}
 	if d.quiet() > nextTime {
-		d.say(FoundScriptUnread, r.At, d.name()+" runs iPXE, was told where its script is, and did not ask for it",
+		d.say(ScriptUnread, r.At, d.name()+" runs iPXE, was told where its script is, and did not ask for it",
 			"port 80 is closed on the way, or routing is wrong for "+r.Got+"; its screen says which URL failed")
 	}
 	return true
@@ -431,7 +387,7 @@ func (d *diagnosis) afterIPXE() bool {
 
 // tls says what a failed handshake said.
 func (d *diagnosis) tls() bool {
-	r := d.last(func(r *Request) bool { return r.Step == Handshake })
+	r := d.last(func(r *boot.Request) bool { return r.Step == boot.Handshake })
 	if r == nil {
 		return false
 	}
@@ -439,12 +395,12 @@ func (d *diagnosis) tls() bool {
 	if !ok {
 		why = r.Why
 	}
-	d.say(FoundTLS, r.At, d.name()+" could not speak HTTPS: "+why, "docs/secure-boot.md has the remedy for each cause")
+	d.say(TLS, r.At, d.name()+" could not speak HTTPS: "+why, "docs/secure-boot.md has the remedy for each cause")
 	return true
 }
 
 // loaderOf is the file that a DHCP answer named; "" where it named none.
-func loaderOf(r *Request) string {
+func loaderOf(r *boot.Request) string {
 	_, file, ok := strings.Cut(r.Got, ", ")
 	if !ok && r.Got != "" && !strings.Contains(r.Got, ".") {
 		return ""
@@ -460,41 +416,41 @@ func loaderOf(r *Request) string {
 
 // afterLoader judges what became of the first file.
 func (d *diagnosis) afterLoader() bool {
-	r := d.last((*Request).fetched)
+	r := d.last((*boot.Request).Fetched)
 	if r == nil {
 		return false
 	}
 	file := path.Base(r.Path)
-	other := d.last(func(q *Request) bool { return q.Reply == "not found" && q.At.After(r.At) })
+	other := d.last(func(q *boot.Request) bool { return q.Reply == "not found" && q.At.After(r.At) })
 	uefi := d.Host == nil || d.Host.Platform.UEFI()
-	six := d.last(func(q *Request) bool { return q.firmware() && q.acked() })
+	six := d.last(func(q *boot.Request) bool { return q.Firmware() && q.Acked() })
 	switch {
-	case r.short():
+	case r.Short():
 		if d.quiet() > nextTime {
 			d.transfer(r)
 		}
-	case strings.HasPrefix(r.Outcome, string(Probe)):
+	case strings.HasPrefix(r.Outcome, string(boot.Probe)):
 		if d.quiet() > nextTime {
-			d.say(FoundProbeOnly, r.At, fmt.Sprintf("%s asked how large %s is, and did not read it", d.name(), file),
+			d.say(ProbeOnly, r.At, fmt.Sprintf("%s asked how large %s is, and did not read it", d.name(), file),
 				"firmware does this first and reads it next; one that stops there has no memory for it or wants another file: check the architecture (muster host show) and the loader")
 		}
 	case d.quiet() <= nextTime:
 	case strings.HasPrefix(file, "shim") && other != nil:
-		d.say(FoundShimLost, other.At, fmt.Sprintf("%s runs shim, which asked for %s, and that is not there", d.name(), path.Base(other.Path)),
+		d.say(ShimLost, other.At, fmt.Sprintf("%s runs shim, which asked for %s, and that is not there", d.name(), path.Base(other.Path)),
 			"put GRUB beside shim under the name that this shim asks for (docs/secure-boot.md)")
-	case strings.HasPrefix(file, "shim") && d.Network != nil && d.Network.Mode == Proxy:
-		d.say(FoundShimLost, r.At, d.name()+" read shim and asked nothing more: beside another DHCP server, shim looks for GRUB on the server that gave the address",
+	case strings.HasPrefix(file, "shim") && d.Network != nil && d.Network.Mode == boot.Proxy:
+		d.say(ShimLost, r.At, d.name()+" read shim and asked nothing more: beside another DHCP server, shim looks for GRUB on the server that gave the address",
 			"use UEFI HTTP boot for it, or full mode here")
 	case strings.HasPrefix(file, "shim"):
-		d.say(FoundShimLost, r.At, d.name()+" read shim and did not go on to GRUB", "its screen says why; a shim whose certificate was revoked (SBAT, dbx) says \"Security Violation\": take a newer shim-signed")
-	case six != nil && six.Via == DHCP6:
-		d.say(FoundLoaderDead, r.At, fmt.Sprintf("%s read %s whole by IPv6, and it was not heard of since", d.name(), file),
+		d.say(ShimLost, r.At, d.name()+" read shim and did not go on to GRUB", "its screen says why; a shim whose certificate was revoked (SBAT, dbx) says \"Security Violation\": take a newer shim-signed")
+	case six != nil && six.Via == boot.DHCP6:
+		d.say(LoaderDead, r.At, fmt.Sprintf("%s read %s whole by IPv6, and it was not heard of since", d.name(), file),
 			"iPXE asks for DHCPv6 only where a router advertisement says managed or other: has this link one (rdisc6), or ra = \"managed\" on the network (docs/configuration.md)? If it has, Secure Boot refuses what is not signed (docs/secure-boot.md), or a driver hangs")
 	case uefi:
-		d.say(FoundLoaderDead, r.At, fmt.Sprintf("%s read %s whole, and it was not heard of since", d.name(), file),
+		d.say(LoaderDead, r.At, fmt.Sprintf("%s read %s whole, and it was not heard of since", d.name(), file),
 			"Secure Boot refuses what is not signed (\"Access Denied\", \"Security Violation\" on its screen): install shim-signed and grub-efi-*-signed here, loader = \"shim\" or \"auto\" (docs/secure-boot.md); else a driver of that iPXE hangs: snponly in place of ipxe, or the other way round")
 	default:
-		d.say(FoundLoaderDead, r.At, fmt.Sprintf("%s read %s whole, and it was not heard of since", d.name(), file),
+		d.say(LoaderDead, r.At, fmt.Sprintf("%s read %s whole, and it was not heard of since", d.name(), file),
 			"its screen stands in iPXE: a driver that hangs is the usual cause, undionly.kpxe in place of ipxe.pxe or the other way round helps")
 	}
 	return true
@@ -502,7 +458,7 @@ func (d *diagnosis) afterLoader() bool {
 
 // afterAck judges a machine that took its address, or a proxy's answer.
 func (d *diagnosis) afterAck() bool {
-	r := d.last(func(r *Request) bool { return r.firmware() && (r.acked() || r.Via == Proxy4) })
+	r := d.last(func(r *boot.Request) bool { return r.Firmware() && (r.Acked() || r.Via == boot.Proxy4) })
 	if r == nil {
 		return false
 	}
@@ -513,18 +469,18 @@ func (d *diagnosis) afterAck() bool {
 	switch {
 	case file == "" && strings.Contains(r.Why, "no loader for"):
 		_, what, _ := strings.Cut(r.Why, "no loader for ")
-		d.say(FoundNoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), firstClause(what)), "muster doctor says where loaders are looked for; Debian's ipxe, shim-signed and grub-efi-*-signed packages bring them")
+		d.say(NoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), firstClause(what)), "muster doctor says where loaders are looked for; Debian's ipxe, shim-signed and grub-efi-*-signed packages bring them")
 	case file == "" && strings.Contains(r.Why, "no boot answer"):
 		_, what, _ := strings.Cut(r.Why, "no boot answer: ")
-		d.say(FoundNoLoader, r.At, d.name()+" asked to boot and got nothing to boot: "+firstClause(what), "muster host show "+d.name())
+		d.say(NoLoader, r.At, d.name()+" asked to boot and got nothing to boot: "+firstClause(what), "muster host show "+d.name())
 	case file == "" || d.quiet() <= nextTime:
-	case r.Class == HTTPClient && d.Network != nil && d.Network.HTTPS:
-		d.say(FoundNoTLS, r.At, d.name()+" was given an https URL and opened no connection",
+	case r.Class == boot.HTTPClient && d.Network != nil && d.Network.HTTPS:
+		d.say(NoTLS, r.At, d.name()+" was given an https URL and opened no connection",
 			"firmware without any CA certificate does not even try: enrol Muster's (muster ca export; docs/secure-boot.md), or port 443 is closed on the way")
-	case r.Class == HTTPClient:
-		d.say(FoundLoaderUnread, r.At, fmt.Sprintf("%s was given the URL of %s and did not ask for it", d.name(), file), "port 80 is closed on the way, or its firmware takes https only (https = true on the network or a [[class]])")
+	case r.Class == boot.HTTPClient:
+		d.say(LoaderUnread, r.At, fmt.Sprintf("%s was given the URL of %s and did not ask for it", d.name(), file), "port 80 is closed on the way, or its firmware takes https only (https = true on the network or a [[class]])")
 	default:
-		d.say(FoundLoaderUnread, r.At, fmt.Sprintf("%s was told to read %s by TFTP and did not (PXE-E32, PXE-E18)", d.name(), file), "UDP port 69 is closed on the way, or another DHCP server's next-server won: muster host capture "+d.MAC.String()+" shows what it was told")
+		d.say(LoaderUnread, r.At, fmt.Sprintf("%s was told to read %s by TFTP and did not (PXE-E32, PXE-E18)", d.name(), file), "UDP port 69 is closed on the way, or another DHCP server's next-server won: muster host capture "+d.MAC.String()+" shows what it was told")
 	}
 	return true
 }
@@ -537,23 +493,23 @@ func firstClause(s string) string {
 // afterDecline judges a machine that found its address in use.
 func (d *diagnosis) afterDecline() bool {
 	r := &d.reqs[len(d.reqs)-1]
-	if r.Step != Decline {
+	if r.Step != boot.Decline {
 		return false
 	}
 	if d.quiet() > answerTime {
-		d.say(FoundDeclined, r.At, d.name()+" found somebody else on the address that it was given", "find who has it: muster event list --kind lease.declined; exclude the address from the range, or take it off that machine")
+		d.say(Declined, r.At, d.name()+" found somebody else on the address that it was given", "find who has it: muster event list --kind lease.declined; exclude the address from the range, or take it off that machine")
 	}
 	return true
 }
 
 // afterOffer judges a machine that was offered something.
 func (d *diagnosis) afterOffer() bool {
-	if r := d.last(func(r *Request) bool { return r.Reply == "nak" }); r != nil && d.quiet() > answerTime {
-		d.say(FoundNak, r.At, fmt.Sprintf("%s was refused the address that it asked for: %s", d.name(), clauseOf(r.Why, "address: ")),
+	if r := d.last(func(r *boot.Request) bool { return r.Reply == "nak" }); r != nil && d.quiet() > answerTime {
+		d.say(Nak, r.At, fmt.Sprintf("%s was refused the address that it asked for: %s", d.name(), clauseOf(r.Why, "address: ")),
 			"a machine that moved from another network asks once more and gets a new one; if it repeats, two servers give addresses here")
 		return true
 	}
-	r := d.last((*Request).offered)
+	r := d.last((*boot.Request).Offered)
 	if r == nil {
 		return false
 	}
@@ -568,21 +524,21 @@ func clauseOf(why, rule string) string {
 	return firstClause(s)
 }
 
-func (d *diagnosis) noRequest(r *Request) {
-	n := d.times(func(q *Request) bool { return q.offered() && q.Class == r.Class })
+func (d *diagnosis) noRequest(r *boot.Request) {
+	n := d.times(func(q *boot.Request) bool { return q.Offered() && q.Class == r.Class })
 	offer, port, instead := "an OFFER", 68, "or let it give the addresses: mode = \"proxy\" (docs/dhcp.md)"
-	if r.Via == DHCP6 {
+	if r.Via == boot.DHCP6 {
 		offer, port, instead = "an ADVERTISE", 546, "or leave the addresses to it: mode6 = \"off\" (DHCPv6 has no proxy)"
 	}
 	text := fmt.Sprintf("%s was sent %s %s and no REQUEST came in %s", d.name(), offer, often(n), answerTime)
 	rival := d.Rival
 	switch {
-	case r.Via == DHCP6:
+	case r.Via == boot.DHCP6:
 		rival = d.Rival6
-	case d.Network != nil && d.Network.Mode == Proxy:
+	case d.Network != nil && d.Network.Mode == boot.Proxy:
 		rival = "" // it belongs there
 	}
-	if q := d.last(func(q *Request) bool { return q.Step == Selecting && q.Reply == "ignore" }); q != nil || rival != "" {
+	if q := d.last(func(q *boot.Request) bool { return q.Step == boot.Selecting && q.Reply == "ignore" }); q != nil || rival != "" {
 		said := text + ": another DHCP server may have answered first, " + rival + " was noticed there"
 		if q != nil {
 			said = text + ": it chose another DHCP server"
@@ -590,19 +546,19 @@ func (d *diagnosis) noRequest(r *Request) {
 				said += " (" + firstClause(who) + ")"
 			}
 		}
-		d.say(FoundOtherServer, r.At, said,
+		d.say(OtherServer, r.At, said,
 			"two servers on one network: stop the other one there, "+instead)
 		return
 	}
 	if strings.Contains(r.Why, "by port 4011") {
-		d.say(FoundNoProxy, r.At, d.name()+" was told to ask on UDP port 4011 and did not", "a firewall between lets 67 through and not 4011; pxe = \"direct\" on the network does without")
+		d.say(NoProxy, r.At, d.name()+" was told to ask on UDP port 4011 and did not", "a firewall between lets 67 through and not 4011; pxe = \"direct\" on the network does without")
 		return
 	}
 	remedy := fmt.Sprintf("it may not have heard it: a switch port that learns for half a minute after link-up (spanning tree: portfast), a relay agent that does not pass replies on, or a firewall on UDP %d; muster host capture %s shows what was sent", port, d.MAC)
-	if d.Network != nil && d.Network.Mode == Proxy && r.Via != DHCP6 {
+	if d.Network != nil && d.Network.Mode == boot.Proxy && r.Via != boot.DHCP6 {
 		remedy = "beside another DHCP server it takes that one's address first: is there one, and does it have addresses left? muster host capture " + d.MAC.String() + " shows what was sent"
 	}
-	d.say(FoundNoRequest, r.At, text, remedy)
+	d.say(NoRequest, r.At, text, remedy)
 }
 
 func often(n int) string {
@@ -617,24 +573,34 @@ func often(n int) string {
 
 // afterDiscover judges a machine that was not answered at all.
 func (d *diagnosis) afterDiscover() bool {
-	r := d.last((*Request).unserved)
+	r := d.last((*boot.Request).Unserved)
 	if r == nil || d.quiet() <= answerTime {
 		return false
 	}
-	if r.Step == Selecting && r.Reply == "ignore" {
+	if r.Step == boot.Selecting && r.Reply == "ignore" {
 		d.noRequest(r)
 		return true
 	}
 	why := clauseOf(r.Why, "address: ")
 	if strings.Contains(r.Why, "no loader for") {
 		_, what, _ := strings.Cut(r.Why, "no loader for ")
-		d.say(FoundNoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), firstClause(what)), "muster doctor says where loaders are looked for")
+		d.say(NoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), firstClause(what)), "muster doctor says where loaders are looked for")
 		return true
 	}
 	if why == "" {
 		why = r.Why
 	}
-	d.say(FoundNoAddress, r.At, fmt.Sprintf("%s asked for an address %s and got none: %s", d.name(), often(d.times((*Request).unserved)), why),
+	d.say(NoAddress, r.At, fmt.Sprintf("%s asked for an address %s and got none: %s", d.name(), often(d.times((*boot.Request).Unserved)), why),
 		"muster lease list shows who has them; a longer range, shorter leases, or a reservation (muster host set "+d.name()+" --address) mend it")
 	return true
+}
+
+// Standing reports a finding about what somebody decided, which needs no
+// watching.
+func (f *Finding) Standing() bool {
+	switch f.Code {
+	case Denied, Ignored, Pending, Clash, Parked, Queued, Failed, NoTicket, Protected, NeverSeen:
+		return true
+	}
+	return false
 }

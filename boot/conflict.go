@@ -1,0 +1,49 @@
+// conflict.go: somebody was seen on an address that was to be given out.
+
+package boot
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Occupy says what follows when a probe found by on an address; the zero MAC is
+// somebody who answers pings beyond a relay. A lease among the changes is the
+// address left alone.
+func Occupy(v Reader, n *Network, a netip.Addr, by MAC, now time.Time) (c Changes, err error) {
+	who := by.String()
+	if by.IsZero() {
+		who = "somebody who answers pings"
+	}
+	l, err := v.Lease(n.Name, a)
+	if err != nil || l.Active(now) && (!l.Given() || l.Holder == who) {
+		return c, err
+	}
+	if l.Active(now) {
+		// A lease by identifier or switch port does not tell whose answer it is,
+		// nor does a ping.
+		if _, err := ParseMAC(l.Holder); err != nil || by.IsZero() {
+			return c, nil
+		}
+	}
+	ev := Event{At: now.UTC(), Kind: LeaseConflict, Network: n.Name, MAC: by}
+	if h, err := v.HostByMAC(by); err != nil {
+		return c, err
+	} else if h != nil {
+		ev.Host, ev.Name = h.ID, h.Name
+	}
+	leave := func() { c.Leases = []Lease{quarantine(n, a, Occupied, who, now)} }
+	switch {
+	case l.Active(now):
+		ev.Text = fmt.Sprintf("%s is leased to %s, and %s answers on it too: take the address off that machine, or exclude it from the range", a, l.Holder, who)
+	case l != nil && l.Holder == who:
+		ev.Text = fmt.Sprintf("the lease of %s has ended and its holder %s still uses it: nobody else gets it for %s", a, who, DeclineTime)
+		leave()
+	default:
+		ev.Text = fmt.Sprintf("%s is free, and %s answers on it: nobody else gets it for %s; take the address off that machine, reserve it for it (muster host set), or exclude it from the range", a, who, DeclineTime)
+		leave()
+	}
+	c.Events = []Event{ev}
+	return c, nil
+}

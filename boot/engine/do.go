@@ -1,0 +1,82 @@
+// do.go: orders carried out on the live store.
+
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Try says what an order would change at this moment, and writes nothing.
+func (e *Engine) Try(ctx context.Context, o boot.Order) (c boot.Changes, err error) {
+	p := e.policy.Load()
+	err = e.store.View(ctx, func(tx boot.ReadTx) (err error) {
+		c, err = boot.Apply(tx, p, time.Now(), o)
+		return err
+	})
+	return c, err
+}
+
+// Do carries out an order and returns what it changed.
+func (e *Engine) Do(ctx context.Context, o boot.Order) (boot.Changes, error) {
+	switch x := o.(type) {
+	case boot.DropTemplate:
+		e.setting.Lock()
+		defer e.setting.Unlock()
+		if err := e.unused(ctx, x.Name); err != nil {
+			return boot.Changes{}, err
+		}
+	case boot.PushTemplate:
+		// One at a time: each is judged against the templates of the others.
+		e.setting.Lock()
+		defer e.setting.Unlock()
+	}
+	now := e.Now()
+	p := e.policy.Load()
+	var c boot.Changes
+	err := e.store.Update(ctx, func(tx boot.Tx) (err error) {
+		if c, err = boot.Apply(tx, p, now, o); err != nil {
+			return err
+		}
+		return apply(tx, &c)
+	})
+	if err != nil {
+		return boot.Changes{}, err
+	}
+	e.mem.settle(&boot.Decision{Writes: c}, p, now)
+	if c.Template != nil || c.Drop != "" {
+		// Templates of this run come back from the policy itself.
+		// It is committed: a client that hangs up now changes nothing.
+		if err := e.setPolicy(context.WithoutCancel(ctx), *e.policy.Load()); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// unused refuses to forget a template that a host names.
+func (e *Engine) unused(ctx context.Context, name string) error {
+	for _, r := range e.policy.Load().Enroll.Rules {
+		if r.Template == name {
+			return boot.OrderError("template %s is named by rule %s of the configuration", name, r.Name)
+		}
+	}
+	var after boot.HostID
+	for {
+		var hs []*boot.Host
+		if err := e.store.View(ctx, func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
+			return err
+		}
+		for _, h := range hs {
+			if h.Template == name {
+				return boot.OrderError("template %s is used by host %s", name, h.Name)
+			}
+		}
+		if len(hs) < page {
+			return nil
+		}
+		after = hs[len(hs)-1].ID
+	}
+}
