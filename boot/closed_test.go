@@ -54,7 +54,7 @@ func TestFailsClosed(t *testing.T) {
 			"> http boot/$token/boot.ipxe asked from=10.77.0.100 mac=" + mac + " platform=x64-uefi", "save old", "order protect web1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, end, err := newWorld()
+			w, end, err := newWorld(plain)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -73,7 +73,7 @@ func TestGoodBootsHaveNoFinding(t *testing.T) {
 		t.Helper()
 		var done func()
 		var err error
-		if w, done, err = newWorld(); err != nil {
+		if w, done, err = newWorld(plain); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(done)

@@ -13,7 +13,7 @@ import (
 // TestAddHosts: all or none, everything that is wrong at once, and no more
 // events than others can bear.
 func TestAddHosts(t *testing.T) {
-	w, done, err := newWorld()
+	w, done, err := newWorld(plain)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/store/mem"
+	"github.com/musterboot/muster/store/storetest"
 )
 
 var began = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
@@ -45,11 +46,16 @@ type world struct {
 	mute   bool   // answers are not shown, findings are
 }
 
-func newWorld() (*world, func(), error) {
-	s, err := mem.Open()
+// plain leaves a store as it is.
+func plain(s boot.Store) boot.Store { return s }
+
+// newWorld is empty; its store is what on makes of one in memory.
+func newWorld(on func(boot.Store) boot.Store) (*world, func(), error) {
+	m, err := mem.Open()
 	if err != nil {
 		return nil, nil, err
 	}
+	s := on(m)
 	w := &world{ctx: context.Background(), store: s, now: began, saved: map[string]string{}}
 	w.engine = engine.New(s, engine.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	w.policy = boot.Policy{Enroll: boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 100}, Key: boot.Key{1, 2, 3}, Loaders: map[boot.Platform]string{}}
@@ -702,8 +708,8 @@ func (w *world) reply(d boot.Decision) string {
 }
 
 // perform plays a file and returns it with fresh "<" lines.
-func perform(text string) (string, error) {
-	w, done, err := newWorld()
+func perform(text string, on func(boot.Store) boot.Store) (string, error) {
+	w, done, err := newWorld(on)
 	if err != nil {
 		return "", err
 	}
@@ -748,33 +754,49 @@ func scenarios(t *testing.T) map[string]string {
 func TestDecide(t *testing.T) {
 	for name, want := range scenarios(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
-			got, err := perform(want)
+			got, err := perform(want, plain)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got == want {
-				return
-			}
-			if os.Getenv("MUSTER_GOLDEN") == "write" {
+			if os.Getenv("MUSTER_GOLDEN") == "write" && got != want {
 				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 				return
 			}
-			g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
-			for i := range max(len(g), len(w)) {
-				var a, b string
-				if i < len(g) {
-					a = g[i]
-				}
-				if i < len(w) {
-					b = w[i]
-				}
-				if a != b {
-					t.Fatalf("line %d\n got %s\nwant %s", i+1, a, b)
-				}
-			}
+			same(t, got, want)
 		})
+	}
+}
+
+// TestDecideTwice plays the same on a store that runs every function twice: a
+// decision that is thrown away leaves no trace.
+func TestDecideTwice(t *testing.T) {
+	for name, want := range scenarios(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
+			got, err := perform(want, storetest.Twice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, got, want)
+		})
+	}
+}
+
+func same(t *testing.T, got, want string) {
+	t.Helper()
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range max(len(g), len(w)) {
+		var a, b string
+		if i < len(g) {
+			a = g[i]
+		}
+		if i < len(w) {
+			b = w[i]
+		}
+		if a != b {
+			t.Fatalf("line %d\n got %s\nwant %s", i+1, a, b)
+		}
 	}
 }
 
@@ -791,7 +813,7 @@ func TestEveryRuleMatters(t *testing.T) {
 						differs = true
 					}
 				}()
-				got, err := perform(want)
+				got, err := perform(want, plain)
 				return err != nil || got != want
 			}()
 			if noticed {

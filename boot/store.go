@@ -16,8 +16,10 @@ const MaxEvents = 1_000_000
 
 // Store keeps hosts, leases, templates and events.
 //
-//  1. A function given to View or Update may run more than once and has no
-//     effect outside its transaction; it never calls the store.
+//  1. A function given to View or Update may run more than once, and only its
+//     last run counts. It has no effect outside its transaction but to set
+//     variables anew, and it never calls the store. What must happen once, in
+//     memory, is given to Tx.After.
 //  2. When Update returns nil, everything it wrote is durable and visible to
 //     every later View. When it returns an error, none of it is.
 //  3. Functions given to Update see each other's writes one after another, as
@@ -88,6 +90,14 @@ type Tx interface {
 	DropEvents(upto uint64, n int) (first uint64, err error)
 	SetCounter(Counter, uint64) error
 	SetSecret(name string, value []byte) error
+	// After has fn run once if this run of the function is the one that counts,
+	// and never if it fails or is thrown away. The functions of one run run in
+	// the order in which they were given, when it has returned nil: before any
+	// later Update's function runs, which therefore sees in memory what it sees
+	// in the store, and before its own Update returns. That may be ahead of the
+	// disk: an Update that fails all the same leaves its caller to undo it.
+	// fn must be short, and must not call the store.
+	After(fn func())
 }
 
 // Counter is a number kept under a key, because a limit is never a count over

@@ -237,6 +237,7 @@ type writeTx struct {
 	under   func(Table, []byte) []byte
 	changes overlay
 	events  int
+	after   []func()
 }
 
 var _ boot.Tx = (*writeTx)(nil)
@@ -250,6 +251,8 @@ func newWriteTx(under func(Table, []byte) []byte) *writeTx {
 func (w *writeTx) reset() {
 	w.changes.reset()
 	w.events = 0
+	clear(w.after)
+	w.after = w.after[:0]
 }
 
 func (w *writeTx) lookup(t Table, key []byte) []byte {
@@ -258,6 +261,8 @@ func (w *writeTx) lookup(t Table, key []byte) []byte {
 	}
 	return w.under(t, key)
 }
+
+func (w *writeTx) After(fn func()) { w.after = append(w.after, fn) }
 
 // put writes; a nil value deletes.
 func (w *writeTx) put(t Table, key, value []byte) { w.changes.put(Change{t, key, value}) }

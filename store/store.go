@@ -248,13 +248,19 @@ func (s *Store) commit(group []*job) {
 	}
 }
 
-// call keeps a panic in one function from taking the writer, and with it every
-// lease, down.
-func call(fn func(boot.Tx) error, tx boot.Tx) (err error) {
+// call runs one function, and then what it left to be done after it. It keeps a
+// panic in one from taking the writer, and with it every lease, down.
+func call(fn func(boot.Tx) error, tx *writeTx) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("update panicked: %v\n%s", r, debug.Stack())
 		}
 	}()
-	return fn(tx)
+	if err := fn(tx); err != nil {
+		return err
+	}
+	for _, after := range tx.after {
+		after()
+	}
+	return nil
 }

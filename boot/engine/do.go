@@ -40,12 +40,13 @@ func (e *Engine) Do(ctx context.Context, o boot.Order) (boot.Changes, error) {
 		if c, err = boot.Apply(tx, p, now, o); err != nil {
 			return err
 		}
+		tx.After(func() { e.mem.settle(&boot.Decision{Writes: c}, p, now) })
 		return apply(tx, &c)
 	})
 	if err != nil {
+		e.forget(ctx, c.Leases)
 		return boot.Changes{}, err
 	}
-	e.mem.settle(&boot.Decision{Writes: c}, p, now)
 	if c.Template != nil || c.Drop != "" {
 		// Templates of this run come back from the policy itself.
 		// It is committed: a client that hangs up now changes nothing.

@@ -231,13 +231,16 @@ func (e *Engine) decide(ctx context.Context, p *boot.Policy, in boot.Sighting) (
 		return e.commit(ctx, p, in)
 	}
 	for range attempts {
+		var v *view
 		err = e.store.View(ctx, func(tx boot.ReadTx) (err error) {
-			d, err = boot.Decide(e.view(tx, in.At), p, in)
+			v = e.view(tx, in.At)
+			d, err = boot.Decide(v, p, in)
 			return err
 		})
 		if err != nil {
 			return d, err
 		}
+		v.settle()
 		if len(d.Skip) > 0 {
 			// Memory thought these free and the store knows better.
 			if news := e.mem.skip(d.Skip, in.At); news && len(d.Holds) == 0 && d.Writes.Empty() {
@@ -258,13 +261,17 @@ func (e *Engine) decide(ctx context.Context, p *boot.Policy, in boot.Sighting) (
 
 func (e *Engine) commit(ctx context.Context, p *boot.Policy, in boot.Sighting) (d boot.Decision, err error) {
 	err = e.store.Update(ctx, func(tx boot.Tx) (err error) {
-		if d, err = boot.Decide(e.view(tx, in.At), p, in); err != nil {
+		v := e.view(tx, in.At)
+		if d, err = boot.Decide(v, p, in); err != nil {
 			return err
 		}
 		if err := apply(tx, &d.Writes); err != nil {
 			return err
 		}
-		e.mem.settle(&d, p, in.At)
+		tx.After(func() {
+			v.settle()
+			e.mem.settle(&d, p, in.At)
+		})
 		return nil
 	})
 	if err != nil {
@@ -293,8 +300,8 @@ func (e *Engine) forget(ctx context.Context, ls []boot.Lease) {
 	}
 }
 
-func (e *Engine) view(r boot.Reader, now time.Time) view {
-	return view{Reader: r, m: e.mem, now: now, last: e.Log.LastSeen}
+func (e *Engine) view(r boot.Reader, now time.Time) *view {
+	return &view{Reader: r, m: e.mem, now: now, log: e.Log}
 }
 
 var errRehearsed = errors.New("rehearsed")
@@ -307,20 +314,27 @@ func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(boot.Sighting
 	p := e.policy.Load()
 	var failed error
 	err := e.store.Update(ctx, func(tx boot.Tx) error {
-		mine := map[boot.Spot]bool{}
+		avoid := map[string]map[netip.Addr]bool{}
 		failed = fn(func(in boot.Sighting) (d boot.Decision, err error) {
 			for range attempts {
-				if d, err = boot.Decide(e.view(tx, in.At), p, in); err != nil {
+				v := e.view(tx, in.At)
+				v.avoid = avoid
+				if d, err = boot.Decide(v, p, in); err != nil {
 					return d, err
 				}
-				// What is taken in this rehearsal only stays where it is.
-				d.Skip = slices.DeleteFunc(d.Skip, func(x boot.Spot) bool { return mine[x] })
-				if len(d.Skip) == 0 || !e.mem.skip(d.Skip, in.At) || len(d.Holds) > 0 || !d.Writes.Empty() {
+				// Memory is not told: what is taken may be so in this rehearsal only.
+				news := false
+				for _, x := range d.Skip {
+					pool := boot.PoolName(x.Network, x.Addr)
+					if avoid[pool] == nil {
+						avoid[pool] = map[netip.Addr]bool{}
+					}
+					news = news || !avoid[pool][x.Addr]
+					avoid[pool][x.Addr] = true
+				}
+				if !news || len(d.Holds) > 0 || !d.Writes.Empty() {
 					break
 				}
-			}
-			for _, l := range d.Writes.Leases {
-				mine[boot.Spot{Network: l.Network, Addr: l.Addr}] = true
 			}
 			return d, apply(tx, &d.Writes)
 		})
@@ -507,10 +521,13 @@ func (e *Engine) Taken(ctx context.Context, c boot.Check, by boot.MAC) error {
 		if changes, err = boot.Occupy(tx, n, c.Addr, by, now); err != nil {
 			return err
 		}
+		if len(changes.Leases) > 0 {
+			tx.After(func() { e.mem.taken(c.Network, c.Addr, now.Add(boot.DeclineTime)) })
+		}
 		return apply(tx, &changes)
 	})
-	if err == nil && len(changes.Leases) > 0 {
-		e.mem.taken(c.Network, c.Addr, now.Add(boot.DeclineTime))
+	if err != nil {
+		e.forget(ctx, changes.Leases)
 	}
 	return err
 }

@@ -134,26 +134,45 @@ func (m *memory) hear(a netip.Addr, mac boot.MAC, now time.Time) {
 	m.heard.set(a, mac, now)
 }
 
-// view is the store and the memory, as Decide sees them.
+// view is the store and the memory, as Decide sees them once. It changes
+// neither: what memory should keep of the look is noted here, for settle.
 type view struct {
 	boot.Reader
-	m    *memory
-	now  time.Time
-	last func(boot.MAC) time.Time
+	m     *memory
+	now   time.Time
+	log   *RequestLog
+	avoid map[string]map[netip.Addr]bool // by pool: what the world of a rehearsal says is not free
+
+	crowded []*pool // pools in which nothing was free
 }
 
-func (v view) Candidates(n *boot.Network, holder string, known bool) (addrs []netip.Addr, probing bool) {
+// settle tells memory of the look. It is called once, for the look that counts.
+func (v *view) settle() {
+	if len(v.crowded) == 0 {
+		return
+	}
+	v.m.mu.Lock()
+	defer v.m.mu.Unlock()
+	for _, p := range v.crowded {
+		p.refuse(v.now)
+	}
+}
+
+func (v *view) Candidates(n *boot.Network, holder string, known bool) (addrs []netip.Addr, probing bool) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	p := v.m.pools[n.Pool()]
 	if p == nil {
 		return nil, false
 	}
-	addrs = p.candidates(holder, known, v.now)
-	return addrs, len(addrs) == 0 && p.free(v.now)
+	addrs, free := p.candidates(holder, known, v.now, v.avoid[n.Pool()])
+	if !free && !p.promised(holder) {
+		v.crowded = append(v.crowded, p)
+	}
+	return addrs, len(addrs) == 0 && free
 }
 
-func (v view) Offered(network string, a netip.Addr, known bool) (h boot.Hold, firm bool) {
+func (v *view) Offered(network string, a netip.Addr, known bool) (h boot.Hold, firm bool) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	p := v.m.pools[boot.PoolName(network, a)]
@@ -170,7 +189,7 @@ func (v view) Offered(network string, a netip.Addr, known bool) (h boot.Hold, fi
 	return h, p.firm(h, known, v.now)
 }
 
-func (v view) Room(n *boot.Network) boot.Room {
+func (v *view) Room(n *boot.Network) boot.Room {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	var r boot.Room
@@ -195,7 +214,7 @@ func (m *memory) bucket(n *boot.Network, now time.Time) *bucket {
 	return b
 }
 
-func (v view) MayEnroll(link string) bool {
+func (v *view) MayEnroll(link string) bool {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	b, _, ok := v.m.enrolls.get(link)
@@ -206,7 +225,7 @@ func (v view) MayEnroll(link string) bool {
 	return b.left >= 1
 }
 
-func (v view) Heard(a netip.Addr) boot.MAC {
+func (v *view) Heard(a netip.Addr) boot.MAC {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	mac, at, ok := v.m.heard.get(a)
@@ -216,7 +235,7 @@ func (v view) Heard(a netip.Addr) boot.MAC {
 	return mac
 }
 
-func (v view) LastSeen(m boot.MAC) time.Time { return v.last(m) }
+func (v *view) LastSeen(m boot.MAC) time.Time { return v.log.LastSeen(m) }
 
 // hold takes a decision's hold; false means that it was lost to another
 // client and the question must be asked again.

@@ -211,37 +211,40 @@ func (p *pool) free(now time.Time) bool {
 	return len(p.heap) > 0 && p.expires[p.heap[0]] <= now.Unix()
 }
 
-// candidates returns a few addresses that look free at now, best first. A
-// holder's own offer comes first, so that a repeated DISCOVER gets the same.
-func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr {
+// candidates returns a few addresses that look free at now, best first, and
+// whether there are any, vetted or not. A holder's own offer comes first, so
+// that a repeated DISCOVER gets the same. What avoid has is not free.
+func (p *pool) candidates(holder string, known bool, now time.Time, avoid map[netip.Addr]bool) (out []netip.Addr, free bool) {
 	p.expire(now)
-	out := make([]netip.Addr, 0, 3)
-	if h, ok := p.holds[holder]; ok {
+	out = make([]netip.Addr, 0, 3)
+	if h, ok := p.holds[holder]; ok && !avoid[h.Addr] {
 		out = append(out, h.Addr)
 	}
 	if p.free(now) {
 		// The first and, should the store know better of it, the next ones: the
 		// rest of the heap is not looked at.
-		for _, s := range p.heap[:min(len(p.heap), lookAhead)] {
-			if p.expires[s] <= now.Unix() && p.vetted(s, now) {
+		for _, s := range p.heap[:min(len(p.heap), lookAhead*(1+len(avoid)))] {
+			if p.expires[s] > now.Unix() || len(avoid) > 0 && avoid[p.addr(s)] {
+				continue
+			}
+			free = true
+			if p.vetted(s, now) {
 				if out = append(out, p.addr(s)); len(out) == cap(out) {
 					break
 				}
 			}
 		}
-		return out
 	}
-	if len(out) > 0 {
-		return out
+	if free || len(out) > 0 {
+		return out, free
 	}
 	// Everything free is on offer. The oldest promises give way where they
 	// may.
-	p.refuse(now)
 	for _, h := range p.order {
 		if len(out) == cap(out) {
 			break
 		}
-		if !p.live(h) {
+		if !p.live(h) || avoid[h.Addr] {
 			continue
 		}
 		if _, inPool := p.slot(h.Addr); inPool && !p.firm(h, known, now) {
@@ -250,7 +253,13 @@ func (p *pool) candidates(holder string, known bool, now time.Time) []netip.Addr
 			break // and those behind it are younger
 		}
 	}
-	return out
+	return out, false
+}
+
+// promised reports a holder whose own offer stands.
+func (p *pool) promised(holder string) bool {
+	_, ok := p.holds[holder]
+	return ok
 }
 
 const (

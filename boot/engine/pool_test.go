@@ -75,7 +75,7 @@ func TestPoolModel(t *testing.T) {
 			}
 			own, hasOwn := byHolder[who]
 			known := rapid.Bool().Draw(t, "asks known")
-			cs := p.candidates(who, known, now)
+			cs, _ := p.candidates(who, known, now, nil)
 			if hasOwn && (len(cs) == 0 || cs[0] != own) {
 				t.Fatalf("%s holds %s and is offered %v", who, own, cs)
 			}
@@ -130,7 +130,10 @@ func TestPoolFlood(t *testing.T) {
 	p := newPool([]boot.Range{{From: netip.MustParseAddr("10.0.0.1"), To: netip.MustParseAddr("10.0.0.4")}})
 	now := time.Unix(1_800_000_000, 0)
 	ask := func(holder string, known bool) bool {
-		cs := p.candidates(holder, known, now)
+		cs, free := p.candidates(holder, known, now, nil)
+		if !free && !p.promised(holder) {
+			p.refuse(now)
+		}
 		return len(cs) > 0 && p.hold(boot.Hold{Addr: cs[0], Holder: holder, Known: known, Until: now.Add(boot.HoldTime)}, now)
 	}
 	for _, h := range []string{"a", "b", "c"} {

@@ -35,6 +35,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"counters and secrets", CheckSmall},
 		{"failed update undoes only itself", CheckIsolation},
 		{"concurrent grants are unique", CheckAllocation},
+		{"what follows an update", CheckAfter},
 		{"reopen", CheckReopen},
 		{"close", CheckClose},
 	} {
@@ -177,6 +178,7 @@ func CheckHosts(open Opener) error {
 		}
 		var ids []boot.HostID
 		err := s.View(ctx, func(tx boot.ReadTx) error {
+			ids = nil
 			for after := boot.HostID(0); ; {
 				hs, err := tx.Hosts(after, 1)
 				if err != nil || len(hs) == 0 {
@@ -578,6 +580,70 @@ func CheckAllocation(open Opener) error {
 			}
 			return nil
 		})
+	})
+}
+
+// CheckAfter: what is given to After runs in order, once for each Update that
+// succeeds, before it returns and before the next one looks; and never for one
+// that fails.
+func CheckAfter(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		refused := errors.New("refused")
+		var memory uint64 // follows the counter; only the store's order guards it
+		var mu sync.Mutex
+		look := func(tx boot.Tx) (stored, remembered uint64, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			stored, err = tx.Counter(boot.PendingHosts)
+			return stored, memory, err
+		}
+		const n = 150
+		errs := make([]error, n)
+		wrong := make([]string, n)
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				var stored, remembered uint64
+				ran, inOrder := 0, true
+				errs[i] = s.Update(ctx, func(tx boot.Tx) (err error) {
+					if stored, remembered, err = look(tx); err != nil {
+						return err
+					}
+					tx.After(func() {
+						mu.Lock()
+						defer mu.Unlock()
+						memory++
+						ran++
+					})
+					tx.After(func() { inOrder = ran == 1 })
+					switch i % 3 {
+					case 1:
+						return refused
+					case 2:
+						panic("a bug in one function")
+					}
+					return tx.SetCounter(boot.PendingHosts, stored+1)
+				})
+				switch want := map[bool]int{true: 1}[i%3 == 0]; {
+				case ran != want:
+					wrong[i] = fmt.Sprintf("its After ran %d times by the time it returned, want %d", ran, want)
+				case !inOrder:
+					wrong[i] = "the second After did not run after the first"
+				case i%3 == 0 && stored != remembered:
+					wrong[i] = fmt.Sprintf("it saw %d in the store and %d in memory", stored, remembered)
+				}
+			})
+		}
+		wg.Wait()
+		for i := range n {
+			if (errs[i] == nil) != (i%3 == 0) {
+				return fmt.Errorf("update %d: error %v", i, errs[i])
+			}
+			if wrong[i] != "" {
+				return fmt.Errorf("update %d (error %v): %s", i, errs[i], wrong[i])
+			}
+		}
+		return nil
 	})
 }
 
