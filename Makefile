@@ -53,18 +53,18 @@ test: root go ## everything: check, fuzz seeds, real peers, whole boots (root, a
 	@$(INSTALL) test
 	$(GO) mod verify
 	@$(MAKE) --no-print-directory check
-	$(GO) test -count=1 -timeout 40m ./cmd/muster ./packaging ./internal/nettest
+	$(GO) test -count=1 -timeout 40m ./test ./packaging ./internal/nettest
 
 .PHONY: test-all
 test-all: test long kills fuzz ## test, then the longest boots, fifty kills under load, and every fuzz target for FUZZTIME
 
 .PHONY: long
 long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one (root)
-	MUSTER_LONG=1 $(GO) test -count=1 -timeout 90m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual)$$' ./cmd/muster
+	MUSTER_LONG=1 $(GO) test -count=1 -timeout 90m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual)$$' ./test
 
 .PHONY: kills
 kills: root go ## kill -9 under load, fifty times by DHCPv4 and twenty by DHCPv6 (root)
-	MUSTER_LONG=1 $(GO) test -count=1 -timeout 10m -run '^Test(Six)?KilledUnderLoad$$' ./cmd/muster
+	MUSTER_LONG=1 $(GO) test -count=1 -timeout 10m -run '^Test(Six)?KilledUnderLoad$$' ./test
 
 .PHONY: fuzz
 fuzz: go ## run every fuzz target for FUZZTIME (20s)

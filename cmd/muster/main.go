@@ -42,7 +42,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 // execute is the program without the process.
 func execute(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	a := &app{getenv: getenv, out: stdout, err: stderr, now: time.Now}
+	a := &app{getenv: getenv, out: stdout, err: stderr, now: clock}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -2,7 +2,7 @@
 // software: how it is let in, and that it is installed once, whenever the
 // daemon dies.
 
-package main
+package test
 
 import (
 	"bufio"
@@ -155,7 +155,7 @@ func TestKilledWhileInstalling(t *testing.T) {
 			args := []string{"simulate", "bios", "--fast", "-i", "eth0", "--mac", mac, "--stage", "installed", "--timeout", "40s"}
 			installed := 0
 			// The first power-on, with the daemon killed behind a step.
-			cmd := client.Command(r.ctx, program(t), args...)
+			cmd := client.Command(r.ctx, r.binary, args...)
 			out, err := cmd.StdoutPipe()
 			must(t, err)
 			must(t, cmd.Start())

@@ -1,7 +1,7 @@
 // lab_test.go: what the tests with real peers share: the program built once,
 // run in a lab's namespace, and asked through its own commands.
 
-package main
+package test
 
 import (
 	"bytes"
@@ -23,38 +23,70 @@ import (
 	"github.com/musterboot/muster/internal/nettest"
 )
 
-var built struct {
+// command is what the program is built from.
+const command = "github.com/musterboot/muster/cmd/muster"
+
+// A build of the program, made when it is first asked for.
+type build struct {
+	now  string // the package whose Now is its clock; "" is time
 	once sync.Once
-	path string
+	dir  string
 	err  error
 }
 
-// program builds the binary as it ships.
-func program(t *testing.T) string {
+var (
+	shipped = &build{} // as it ships
+	jumping = &build{now: "github.com/musterboot/muster/test/clock"}
+)
+
+// program is the path of the binary.
+func (b *build) program(t *testing.T) string {
 	t.Helper()
-	built.once.Do(func() {
-		dir, err := os.MkdirTemp("", "muster-test-")
-		if err != nil {
-			built.err = err
-			return
-		}
-		built.path = filepath.Join(dir, "muster")
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", built.path, ".")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build: %w\n%s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
+	b.once.Do(func() { b.err = b.make() })
+	must(t, b.err)
+	return filepath.Join(b.dir, "muster")
+}
+
+func (b *build) make() (err error) {
+	if b.dir, err = os.MkdirTemp("", "muster-test-"); err != nil {
+		return err
 	}
-	return built.path
+	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(b.dir, "muster")}
+	if b.now != "" {
+		overlay, err := b.overlay()
+		if err != nil {
+			return err
+		}
+		args = append(args, "-overlay", overlay)
+	}
+	cmd := exec.Command("go", append(args, command)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// overlay has the compiler read another clock.go: what ships needs no way of
+// being lied to.
+func (b *build) overlay() (file string, err error) {
+	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", command).Output()
+	if err != nil {
+		return "", err
+	}
+	source := filepath.Join(b.dir, "clock.go")
+	if err := os.WriteFile(source, fmt.Appendf(nil, "package main\n\nimport other %q\n\nvar clock = other.Now\n", b.now), 0o644); err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(strings.TrimSpace(string(dir)), "clock.go"): source}})
+	if err != nil {
+		return "", err
+	}
+	file = filepath.Join(b.dir, "overlay.json")
+	return file, os.WriteFile(file, text, 0o644)
 }
 
 func TestMain(m *testing.M) {
-	if f := os.Getenv(labClock); f != "" {
-		os.Exit(atAnotherTime(f))
-	}
 	if s := os.Getenv(labFronts); s != "" {
 		os.Exit(onlyFronts(s))
 	}
@@ -62,8 +94,10 @@ func TestMain(m *testing.M) {
 		os.Exit(onlyFetch(s))
 	}
 	code := m.Run()
-	if built.path != "" {
-		os.RemoveAll(filepath.Dir(built.path))
+	for _, b := range []*build{shipped, jumping} {
+		if b.dir != "" {
+			os.RemoveAll(b.dir)
+		}
 	}
 	os.Exit(code)
 }
@@ -77,10 +111,11 @@ type rig struct {
 	data string
 	ctx  context.Context
 
-	wrap []string // a command in front of muster
-	proc *exec.Cmd
-	out  *lockedBuffer
-	done chan struct{}
+	binary string   // muster
+	wrap   []string // a command in front of it
+	proc   *exec.Cmd
+	out    *lockedBuffer
+	done   chan struct{}
 }
 
 type lockedBuffer struct {
@@ -110,6 +145,7 @@ func newRig(t *testing.T) *rig {
 	}
 	nettest.NeedRoot(t)
 	nettest.Need(t, "ip")
+	binary := shipped.program(t)
 	patience := 6 * time.Minute
 	if os.Getenv("MUSTER_LONG") != "" {
 		patience = 20 * time.Minute // ten power-ons of an emulated UEFI
@@ -123,7 +159,7 @@ func newRig(t *testing.T) *rig {
 			t.Errorf("close the lab: %v", err)
 		}
 	})
-	r := &rig{t: t, lab: lab, data: t.TempDir(), ctx: ctx}
+	r := &rig{t: t, lab: lab, data: t.TempDir(), ctx: ctx, binary: binary}
 	r.sw, err = lab.Switch()
 	must(t, err)
 	r.srv = r.host("srv", serverAddr+"/24")
@@ -153,7 +189,7 @@ func must(t *testing.T, err error) {
 func (r *rig) serve(args ...string) {
 	r.t.Helper()
 	r.out = &lockedBuffer{}
-	line := append(append([]string(nil), r.wrap...), append([]string{program(r.t), "serve", "--data-dir", r.data}, args...)...)
+	line := append(append([]string(nil), r.wrap...), append([]string{r.binary, "serve", "--data-dir", r.data}, args...)...)
 	r.proc = r.srv.Command(r.ctx, line[0], line[1:]...)
 	r.proc.Stdout, r.proc.Stderr = r.out, r.out
 	must(r.t, r.proc.Start())
@@ -244,7 +280,7 @@ func (r *rig) wait(what string, limit time.Duration, fn func() error) {
 // muster runs a command against the daemon and returns what it printed.
 func (r *rig) muster(args ...string) string {
 	r.t.Helper()
-	cmd := exec.CommandContext(r.ctx, program(r.t), append([]string{"--data-dir", r.data}, args...)...)
+	cmd := exec.CommandContext(r.ctx, r.binary, append([]string{"--data-dir", r.data}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("muster %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -292,14 +328,14 @@ func (r *rig) events() []boot.Event {
 // tries runs a command that may fail, and returns what it printed.
 func (r *rig) tries(args ...string) string {
 	r.t.Helper()
-	out, _ := exec.CommandContext(r.ctx, program(r.t), append([]string{"--data-dir", r.data}, args...)...).Output()
+	out, _ := exec.CommandContext(r.ctx, r.binary, append([]string{"--data-dir", r.data}, args...)...).Output()
 	return string(out)
 }
 
 // fails runs a command that must fail, and returns what it said.
 func (r *rig) fails(args ...string) string {
 	r.t.Helper()
-	out, err := exec.CommandContext(r.ctx, program(r.t), append([]string{"--data-dir", r.data}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(r.ctx, r.binary, append([]string{"--data-dir", r.data}, args...)...).CombinedOutput()
 	if err == nil {
 		r.t.Fatalf("muster %s succeeded:\n%s", strings.Join(args, " "), out)
 	}

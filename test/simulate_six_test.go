@@ -1,6 +1,6 @@
 // simulate_six_test.go: machines in software on networks with nothing but IPv6.
 
-package main
+package test
 
 import (
 	"fmt"

@@ -1,7 +1,7 @@
 // install_test.go: whole boots of machines that ask the network first, with an
 // installer that writes a disk: it runs once, whatever happens on the way.
 
-package main
+package test
 
 import (
 	"bytes"

@@ -1,7 +1,7 @@
 // conformance_life_test.go: five clients through the whole of RFC 2131 4.4:
 // selecting, INIT-REBOOT, renewing, rebinding, release, decline, inform.
 
-package main
+package test
 
 import (
 	"fmt"

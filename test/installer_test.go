@@ -1,7 +1,7 @@
 // installer_test.go: a real installer, from the distribution's own package by the
 // commands people type.
 
-package main
+package test
 
 import (
 	"fmt"

@@ -2,11 +2,10 @@
 // that names every DHCP message, and clients that we did not write, each run
 // as its distribution would but touching nothing outside its own namespace.
 
-package main
+package test
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -23,7 +21,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -531,56 +528,10 @@ func (p *peer) has(a netip.Addr) bool {
 // second is another Muster on the link of the first.
 func (r *rig) second(name, cidr string) *rig {
 	r.t.Helper()
-	return &rig{t: r.t, lab: r.lab, sw: r.sw, srv: r.host(name, cidr), data: r.t.TempDir(), ctx: r.ctx}
+	return &rig{t: r.t, lab: r.lab, sw: r.sw, srv: r.host(name, cidr), data: r.t.TempDir(), ctx: r.ctx, binary: shipped.program(r.t)}
 }
 
 // serves is a [[network]] on eth0 in mode full, with more keys, one a line.
 func serves(name, ranges string, keys ...string) string {
 	return fmt.Sprintf("[[network]]\nname = %q\ninterface = \"eth0\"\nmode = \"full\"\nrange = %q\n%s\n", name, ranges, strings.Join(keys, "\n"))
-}
-
-// labClock in the environment has the test binary be muster itself, on a clock
-// that is off by what the named file says.
-const labClock = "MUSTER_LAB_CLOCK"
-
-func atAnotherTime(file string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	a := &app{getenv: os.Getenv, out: os.Stdout, err: os.Stderr, now: func() time.Time {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			panic(err)
-		}
-		d, err := time.ParseDuration(string(b))
-		if err != nil {
-			panic(err)
-		}
-		return jumped(time.Now(), d)
-	}}
-	root := a.root()
-	root.SetArgs(os.Args[2:]) // the rig puts this binary in front of the one it built
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-// jumped is what time.Now returns after somebody has set the clock: the wall
-// clock is elsewhere, the monotonic one beside it in the Time has gone on.
-// Time.Add would move both, and hide what compares the one with the other.
-func jumped(t time.Time, d time.Duration) time.Time {
-	wall := (*uint64)(unsafe.Pointer(&t))
-	*wall += uint64(int64(d/time.Second)) << 30
-	return t
-}
-
-func TestJumped(t *testing.T) {
-	now := time.Now()
-	for _, d := range []time.Duration{time.Hour, -time.Hour} {
-		later := jumped(now, d)
-		if wall := later.Round(0).Sub(now.Round(0)); wall != d || later.Sub(now) != 0 {
-			t.Errorf("a jump by %s moves the wall clock by %s and the monotonic one by %s", d, wall, later.Sub(now))
-		}
-	}
 }

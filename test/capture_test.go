@@ -1,7 +1,7 @@
 // capture_test.go: what is kept of a machine's packets, read by tshark and held
 // against what tcpdump saw on the line.
 
-package main
+package test
 
 import (
 	"fmt"
@@ -66,7 +66,7 @@ func TestCapture(t *testing.T) {
 		t.Errorf("it said %q", said)
 	}
 	name := r.show(mac).Name
-	cmd := exec.CommandContext(r.ctx, program(t), "--data-dir", r.data, "host", "capture", name, "-o", "-")
+	cmd := exec.CommandContext(r.ctx, r.binary, "--data-dir", r.data, "host", "capture", name, "-o", "-")
 	b, err := cmd.Output()
 	must(t, err)
 	if file, err := os.ReadFile(kept); err != nil || string(file) != string(b) {

@@ -2,7 +2,7 @@
 // TFTP and HTTP, against a daemon with links to the outside wherever a person
 // could have put one.
 
-package main
+package test
 
 import (
 	"bufio"

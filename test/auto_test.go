@@ -1,7 +1,7 @@
 // auto_test.go: what the daemon sees beside its own serving: other servers, and
 // machines on addresses, with real ones in a lab.
 
-package main
+package test
 
 import (
 	"context"

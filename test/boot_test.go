@@ -1,7 +1,7 @@
 // boot_test.go: whole boots on real firmware, from power-on to a Linux that
 // fetches its report URL, and the timeline each leaves.
 
-package main
+package test
 
 import (
 	"context"

@@ -2,7 +2,7 @@
 // daemon: the life of a lease (RFC 8415 18.2), prefixes, a relay agent, hosts and
 // their reservations, and kill -9 under load.
 
-package main
+package test
 
 import (
 	"bytes"

@@ -1,7 +1,7 @@
 // images_test.go: what people import, by the commands they type: real media
 // layouts, hostile archives, and imports that break off.
 
-package main
+package test
 
 import (
 	"archive/tar"
@@ -332,7 +332,7 @@ func TestImportBreaksOff(t *testing.T) {
 	slow := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(slow, "a"), bytes.Repeat([]byte{1}, 1<<20), 0o644))
 	must(t, os.WriteFile(filepath.Join(slow, "b"), bytes.Repeat([]byte{2}, 30<<20), 0o644))
-	cmd := r.srv.Command(r.ctx, "sh", "-c", "exec \"$0\" image import slow \"$1\"", program(t), slow)
+	cmd := r.srv.Command(r.ctx, "sh", "-c", "exec \"$0\" image import slow \"$1\"", r.binary, slow)
 	cmd.Env = append(os.Environ(), "MUSTER_DATA_DIR="+r.data)
 	must(t, cmd.Start())
 	r.wait("the first file to be stored", 20*time.Second, func() error {

@@ -1,6 +1,6 @@
 // six_test.go: whole boots and real clients on a network with nothing but IPv6.
 
-package main
+package test
 
 import (
 	"fmt"

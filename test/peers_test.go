@@ -1,7 +1,7 @@
 // peers_test.go: clients that we did not write, in network namespaces, and
 // what a killed daemon still knows.
 
-package main
+package test
 
 import (
 	"bytes"
@@ -519,7 +519,7 @@ func TestFirstHour(t *testing.T) {
 	bare := r.host("bare", "")
 	run := func(ns *nettest.NS, args ...string) (string, int) {
 		t.Helper()
-		out, err := ns.Run(r.ctx, program(t), append([]string{"serve", "--data-dir", t.TempDir()}, args...)...)
+		out, err := ns.Run(r.ctx, r.binary, append([]string{"serve", "--data-dir", t.TempDir()}, args...)...)
 		code := 0
 		if err != nil {
 			code = 1
@@ -590,7 +590,7 @@ func TestUnprivileged(t *testing.T) {
 	r := newRig(t)
 	data := t.TempDir()
 	must(t, os.Chmod(data, 0o777))
-	bin := program(t)
+	bin := r.binary
 	must(t, os.Chmod(filepath.Dir(bin), 0o755))
 	must(t, os.Chmod(filepath.Dir(data), 0o755))
 	out, err := r.srv.Run(r.ctx, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all",
@@ -605,7 +605,7 @@ func TestUnprivileged(t *testing.T) {
 func TestBroadcastWithoutRaw(t *testing.T) {
 	nettest.Need(t, "setpriv", "udhcpc")
 	r := newRig(t)
-	bin := program(t)
+	bin := r.binary
 	must(t, os.Chmod(filepath.Dir(bin), 0o755))
 	r.wrap = []string{"setpriv", "--bounding-set=-all,+net_bind_service", "--inh-caps=-all", "--"}
 	r.serve("-i", "eth0", "--range", "10.77.0.100-10.77.0.110")
@@ -746,7 +746,10 @@ func TestCommands(t *testing.T) {
 	if hs := r.hosts(); len(hs) != 0 {
 		t.Errorf("left: %+v", hs)
 	}
-	var fs []finding
+	var fs []struct {
+		OK   bool   `json:"ok"`
+		What string `json:"what"`
+	}
 	out := r.tries("doctor", "--json")
 	must(t, json.Unmarshal([]byte(out), &fs))
 	if len(fs) == 0 || fs[0].What != "daemon" || !fs[0].OK {
@@ -761,7 +764,7 @@ func TestFollow(t *testing.T) {
 	conf := filepath.Join(t.TempDir(), "muster.toml")
 	must(t, os.WriteFile(conf, []byte(fullNetwork), 0o644))
 	r.serve("--config", conf)
-	follow := exec.CommandContext(r.ctx, program(t), "--data-dir", r.data, "event", "list", "--follow")
+	follow := exec.CommandContext(r.ctx, r.binary, "--data-dir", r.data, "event", "list", "--follow")
 	out := &lockedBuffer{}
 	follow.Stdout, follow.Stderr = out, out
 	must(t, follow.Start())

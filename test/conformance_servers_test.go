@@ -1,7 +1,7 @@
 // conformance_servers_test.go: a relay agent in front, another server beside,
 // and somebody on an address of the pool.
 
-package main
+package test
 
 import (
 	"bytes"

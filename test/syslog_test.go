@@ -1,6 +1,6 @@
 // syslog_test.go: machines that log, with loggers that we did not write.
 
-package main
+package test
 
 import (
 	"errors"
@@ -126,7 +126,7 @@ func TestSyslog(t *testing.T) {
 	}
 
 	// As it happens.
-	follow := exec.CommandContext(r.ctx, program(t), "--data-dir", r.data, "host", "log", "web1", "--follow", "--json")
+	follow := exec.CommandContext(r.ctx, r.binary, "--data-dir", r.data, "host", "log", "web1", "--follow", "--json")
 	out := &lockedBuffer{}
 	follow.Stdout, follow.Stderr = out, out
 	must(t, follow.Start())
@@ -286,7 +286,7 @@ func TestSyslogPortTaken(t *testing.T) {
 		r.stop(false)
 		conf := filepath.Join(t.TempDir(), "muster.toml")
 		must(t, os.WriteFile(conf, []byte(fullNetwork+"[syslog]\nlisten=\":514\"\n"), 0o644))
-		out, err := r.srv.Run(r.ctx, program(t), "serve", "--data-dir", r.data, "--config", conf)
+		out, err := r.srv.Run(r.ctx, r.binary, "serve", "--data-dir", r.data, "--config", conf)
 		if err == nil || !strings.Contains(out, "port 514/"+network+" is taken") {
 			t.Errorf("asked for, it said: %v\n%s", err, out)
 		}

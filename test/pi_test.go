@@ -1,7 +1,7 @@
 // pi_test.go: Raspberry Pi 3, 4 and 5 as packets: what each model's boot ROM or
 // EEPROM sends, from its first DISCOVER to its last file.
 
-package main
+package test
 
 import (
 	"bytes"

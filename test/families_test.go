@@ -2,7 +2,7 @@
 // write, beside IPv4. The fronts run in a process of their own inside the lab,
 // because a transfer opens its socket where it is.
 
-package main
+package test
 
 import (
 	"bufio"
@@ -122,7 +122,11 @@ func onlyFronts(setup string) int {
 		if err != nil {
 			return err
 		}
-		ca.Serve(ownAddrs(slices.Concat(e.Policy.Networks, e.Policy.Networks6)), nil)
+		var own []netip.Addr
+		for _, n := range slices.Concat(e.Policy.Networks, e.Policy.Networks6) {
+			own = append(own, n.Server)
+		}
+		ca.Serve(own, nil)
 		if err := os.WriteFile(filepath.Join(e.Dir, "ca.pem"), ca.PEM(), 0o644); err != nil {
 			return err
 		}
@@ -471,37 +475,5 @@ func TestListenKeys(t *testing.T) {
 				t.Errorf("%q listens on %q, want %q\n%s", c.host, got, want, out)
 			}
 		})
-	}
-}
-
-// TestListenErrors: an address that cannot be meant is told of before the start.
-func TestListenErrors(t *testing.T) {
-	for listen, want := range map[string]string{
-		":69": "", "[::]:69": "", "10.77.0.1:69": "", "[fd77::1]:69": "", "[fe80::1%eth1]:69": "",
-		"[fe80::1]:69": `"[fe80::1%eth1]:69"`, "fd77::1:69": `"[fd77::1]:80"`, "fd77::1": `"[fd77::1]:80"`, "[fd77::1]": `"[fd77::1]:80"`,
-	} {
-		c, err := parseConfig("muster.toml", []byte("[tftp]\nlisten = \""+listen+"\"\n"))
-		switch {
-		case want == "" && (err != nil || c.TFTP != listen):
-			t.Errorf("%q: %v", listen, err)
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
-			t.Errorf("%q: %v, want a word of %s", listen, err, want)
-		}
-	}
-}
-
-// TestCertified: the built-in CA signs for our addresses in both families.
-func TestCertified(t *testing.T) {
-	ca, err := authority.Open(drawer{}, time.Now)
-	must(t, err)
-	d := &daemon{app: &app{now: time.Now}, ca: ca, config: &Config{HTTPS: &HTTPS{}}}
-	network := func(s string) boot.Network { a, _ := netip.ParseAddr(s); return boot.Network{Server: a} }
-	d.certify([]boot.Network{network("10.77.0.1"), network(""), network("fd77::1"), network("2001:db8::1")})
-	c, err := ca.Certificate(&tls.ClientHelloInfo{SupportedVersions: []uint16{tls.VersionTLS12}})
-	must(t, err)
-	for name, want := range map[string]bool{"10.77.0.1": true, "fd77::1": true, "[2001:db8::1]": true, "2001:db8:0:0::1": true, "fd77::2": false} {
-		if got := c.Leaf.VerifyHostname(name) == nil; got != want {
-			t.Errorf("it is for %s: %t", name, got)
-		}
 	}
 }

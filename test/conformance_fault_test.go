@@ -1,7 +1,7 @@
 // conformance_fault_test.go: the server's clock jumps, and the server is
 // killed under load.
 
-package main
+package test
 
 import (
 	"context"
@@ -22,6 +22,7 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 	"github.com/musterboot/muster/store/bolt"
+	"github.com/musterboot/muster/test/clock"
 )
 
 // TestKilledUnderLoad: kill -9 while perfdhcp asks for 50,000 machines, again
@@ -143,16 +144,15 @@ func clockLab(t *testing.T, kinds ...string) (r *rig, w *wire, ps []*peer, jump 
 	needPeers(t)
 	r = newLab(t)
 	w = watch(t, r.sw.NS, nettest.BridgeName, nil)
-	clock := filepath.Join(t.TempDir(), "clock")
+	offset := filepath.Join(t.TempDir(), "clock")
 	jump = func(d time.Duration) {
 		// In one step: Muster may be reading.
-		must(t, os.WriteFile(clock+".new", []byte(d.String()), 0o644))
-		must(t, os.Rename(clock+".new", clock))
+		must(t, os.WriteFile(offset+".new", []byte(d.String()), 0o644))
+		must(t, os.Rename(offset+".new", offset))
 	}
 	jump(0)
-	self, err := os.Executable()
-	must(t, err)
-	r.wrap = []string{"env", labClock + "=" + clock, self}
+	r.binary = jumping.program(t)
+	r.wrap = []string{"env", clock.File + "=" + offset}
 	r.serveConfig(serves("lab", "10.77.0.100-10.77.0.108", `lease = "10m"`, `unknown_lease = "10m"`, `unknown_share = 100`, `new_leases = 0`))
 	for i, kind := range kinds {
 		p := r.peer(kind, fmt.Sprintf("cli%d", i), r.sw)
@@ -281,7 +281,7 @@ func TestStoreLost(t *testing.T) {
 	r, w, ps, _ := clockLab(t, "udhcpc", "dhclient")
 	r.stop(false)
 	must(t, os.RemoveAll(r.data))
-	r.wrap = nil
+	r.binary, r.wrap = shipped.program(t), nil
 	r.serveConfig(serves("lab", "10.77.0.100-10.77.0.108"))
 	// It looks at what it would give out.
 	for _, p := range ps {

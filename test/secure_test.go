@@ -1,7 +1,7 @@
 // secure_test.go: whole boots of firmware that demands something: a signature,
 // or a certificate it trusts.
 
-package main
+package test
 
 import (
 	"fmt"

@@ -1,7 +1,7 @@
 // hooks_lab_test.go: webhooks and hooks of the program itself: who is slow there
 // slows no machine, and nothing is lost on the way.
 
-package main
+package test
 
 import (
 	"encoding/json"
@@ -298,7 +298,7 @@ func TestFollowOutlives(t *testing.T) {
 	r := newRig(t)
 	r.serveConfig(fullNetwork)
 	r.muster("host", "add", "before", "--mac", "52:54:00:00:00:09")
-	follow := exec.CommandContext(r.ctx, program(t), "--data-dir", r.data, "event", "list", "--follow", "--json", "--kind", "host.*")
+	follow := exec.CommandContext(r.ctx, r.binary, "--data-dir", r.data, "event", "list", "--follow", "--json", "--kind", "host.*")
 	out := &lockedBuffer{}
 	follow.Stdout = out
 	must(t, follow.Start())
@@ -331,7 +331,7 @@ func TestFollowOutlives(t *testing.T) {
 func TestHookWithoutCapabilities(t *testing.T) {
 	nettest.Need(t, "setpriv")
 	r := newRig(t)
-	for _, dir := range []string{filepath.Dir(program(t)), filepath.Dir(r.data)} {
+	for _, dir := range []string{filepath.Dir(r.binary), filepath.Dir(r.data)} {
 		must(t, os.Chmod(dir, 0o755))
 	}
 	must(t, os.Chown(r.data, 65534, 65534))
