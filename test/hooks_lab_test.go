@@ -259,7 +259,7 @@ func complete(t *testing.T, who string, got []uint64, first, last uint64) {
 // nothing else.
 func TestReceiverOfTheManual(t *testing.T) {
 	nettest.Need(t, "python3", "curl")
-	text, err := os.ReadFile("../../docs/events.md")
+	text, err := os.ReadFile("../docs/events.md")
 	must(t, err)
 	_, code, _ := strings.Cut(string(text), "```python\n")
 	code, _, _ = strings.Cut(code, "```")
