@@ -17,7 +17,7 @@ func (Admit) order() {}
 func (a *applying) admit(o Admit) error {
 	return a.change(o.Name, func(h *Host) error {
 		if h.State != Pending {
-			return OrderError("host %s is %s and waits for nothing", h.Name, h.State)
+			return NewFault(WrongState, "host %s is %s and waits for nothing", h.Name, h.State)
 		}
 		h.State = Approved
 		if o.As.Name != "" {

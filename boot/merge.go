@@ -35,9 +35,9 @@ func (a *applying) merge(o Merge) error {
 	err = a.change(o.Name, func(h *Host) error {
 		switch k := other.Ticket; {
 		case other.ID == h.ID:
-			return OrderError("%s and %s are the same host already", o.Name, o.Other)
+			return NewFault(Invalid, "%s and %s are the same host already", o.Name, o.Other)
 		case k != nil && k.State != TicketClosed:
-			return OrderError("host %s: %s; end that first: muster host local %s", other.Name, k.Standing(), other.Name)
+			return NewFault(TicketOpen, "host %s: %s; end that first: muster host local %s", other.Name, k.Standing(), other.Name)
 		}
 		for _, m := range other.MACs {
 			if !h.HasMAC(m) {
@@ -112,7 +112,7 @@ func (a *applying) split(o Split) error {
 	err = a.change(o.Name, func(h *Host) error {
 		for _, m := range o.MACs {
 			if !h.HasMAC(m) {
-				return OrderError("host %s has no MAC %s (muster host show %s)", h.Name, m, h.Name)
+				return NewFault(Invalid, "host %s has no MAC %s (muster host show %s)", h.Name, m, h.Name)
 			}
 			h.MACs = slices.DeleteFunc(h.MACs, func(x MAC) bool { return x == m })
 			n.MACs = append(n.MACs, m)
@@ -124,7 +124,7 @@ func (a *applying) split(o Split) error {
 			n.Serial, h.Serial = h.Serial, ""
 		}
 		if len(n.MACs) == 0 && n.UUID.IsZero() && n.Serial == "" {
-			return OrderError("say what of host %s is the other machine's: a MAC address, its UUID, its serial number", h.Name)
+			return NewFault(Invalid, "say what of host %s is the other machine's: a MAC address, its UUID, its serial number", h.Name)
 		}
 		return nil
 	})
@@ -138,7 +138,7 @@ func (a *applying) split(o Split) error {
 	if other, err := a.v.HostByName(h.Name); err != nil {
 		return err
 	} else if other != nil {
-		return OrderError("name %s belongs to another host already; choose one", h.Name)
+		return NewFault(Taken, "name %s belongs to another host already; choose one", h.Name)
 	}
 	a.c.Hosts = []*Host{h}
 	a.event(HostAdded, h, "%s split off %s by a person: %s", h.Name, a.c.Host.Name, Describe(h, Firmware{}))

@@ -4,7 +4,6 @@
 package boot
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -111,7 +110,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 				}
 			}
 			if h.State == Approved && o.Template == nil && !h.Auto {
-				return OrderError("host %s is approved already", h.Name)
+				return NewFault(Invalid, "host %s is approved already", h.Name)
 			}
 			if h.State == Denied && o.Template == nil {
 				h.Pin = 0 // what it once booted is decided anew
@@ -139,7 +138,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 	case Deny:
 		err = a.change(o.Name, func(h *Host) error {
 			if h.State == Denied {
-				return OrderError("host %s is denied already", h.Name)
+				return NewFault(Invalid, "host %s is denied already", h.Name)
 			}
 			h.State, h.Auto = Denied, false
 			h.disarm(a.now)
@@ -150,7 +149,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 	case Update:
 		err = a.change(o.Name, func(h *Host) error {
 			if h.Template == "" {
-				return OrderError("host %s has no template to update; choose one with: muster host set %s --template NAME", h.Name, h.Name)
+				return NewFault(Invalid, "host %s has no template to update; choose one with: muster host set %s --template NAME", h.Name, h.Name)
 			}
 			if err := a.assign(h, h.Template); err != nil {
 				return err
@@ -166,7 +165,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 		var t *Template
 		if t, err = v.TemplateByName(o.Name); err == nil {
 			if t == nil {
-				err = OrderError("no template is called %s", o.Name)
+				err = NewFault(UnknownTemplate, "no template is called %s", o.Name)
 			} else {
 				a.c.Drop = o.Name
 				a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplateGone, Text: "template " + o.Name + " removed"})
@@ -177,7 +176,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 	case ImportImage:
 		i := o.Image
 		if err = i.Validate(); err != nil {
-			err = OrderError("%v", err)
+			err = NewFault(Invalid, "%v", err)
 			break
 		}
 		var have *Image
@@ -187,7 +186,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 		if have != nil && !maps.Equal(have.Files, i.Files) {
 			// A boot reads kernel and initrd at two moments: a name must not
 			// change its bytes between them.
-			err = OrderError("image %s exists with other files, and a boot may be reading them: import under another name, such as %s-2", i.Name, i.Name)
+			err = NewFault(InUse, "image %s exists with other files, and a boot may be reading them: import under another name, such as %s-2", i.Name, i.Name)
 			break
 		}
 		i.Imported = a.now
@@ -196,7 +195,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 	case RemoveImage:
 		var i *Image
 		if i, err = v.Image(o.Name); err == nil && i == nil {
-			err = OrderError("no image is called %s (muster image list)", o.Name)
+			err = NewFault(UnknownImage, "no image is called %s", o.Name).Try("muster image list")
 		}
 		a.c.NoImage = o.Name
 		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageGone, Text: "image " + o.Name + " removed"})
@@ -226,7 +225,7 @@ func find(v Reader, name string) (*Host, error) {
 		return nil, err
 	}
 	if h == nil {
-		return nil, OrderError("no host is called %s (muster host list)", name)
+		return nil, NewFault(UnknownHost, "no host is called %s", name).Try("muster host list")
 	}
 	return h, nil
 }
@@ -258,7 +257,7 @@ func (a *applying) change(name string, fn func(*Host) error) error {
 	h.Changed = a.now
 	h.unpark()
 	if err := h.Validate(); err != nil {
-		return OrderError("%v", err)
+		return NewFault(Invalid, "%v", err)
 	}
 	a.c.Host = h
 	if old.State == Pending && h.State != Pending {
@@ -275,7 +274,7 @@ func (a *applying) assign(h *Host, name string) error {
 			return err
 		}
 		if t == nil {
-			return OrderError("no template is called %s (muster template list)", name)
+			return NewFault(UnknownTemplate, "no template is called %s", name).Try("muster template list")
 		}
 		a.assigned = name
 	}
@@ -321,17 +320,17 @@ func (a *applying) newHost(given *Host, id HostID) (*Host, error) {
 		h.reserve(x) // each to its family
 	}
 	if len(h.Reserved()) < len(reserved) {
-		return nil, OrderError("host %s: %s and %s are of one family; a host has one reserved address in each", h.Name, reserved[0], reserved[1])
+		return nil, NewFault(Invalid, "host %s: %s and %s are of one family; a host has one reserved address in each", h.Name, reserved[0], reserved[1])
 	}
 	if err := a.checkAddress(h); err != nil {
 		return nil, err
 	}
 	if err := h.Validate(); err != nil {
-		return nil, OrderError("%v", err)
+		return nil, NewFault(Invalid, "%v", err)
 	}
 	for _, m := range h.MACs {
 		if a.p.Enroll.shared(m) {
-			return nil, OrderError("host %s: adapter %s goes from machine to machine ([enroll] shared, or a vendor's one address for all): give UUID or serial number instead", h.Name, m)
+			return nil, NewFault(Invalid, "host %s: adapter %s goes from machine to machine ([enroll] shared, or a vendor's one address for all): give UUID or serial number instead", h.Name, m)
 		}
 	}
 	if h.State == Pending {
@@ -357,10 +356,12 @@ type RefusedHost struct {
 	Why   string
 }
 
-// Unwrap makes it an error that the person who asked can mend.
-func (r RefusedHosts) Unwrap() error { return errOrder }
+// Unwrap makes it a fault of the one who asked.
+func (r RefusedHosts) Unwrap() error { return &Fault{Code: HostsRefused, Text: r.text()} }
 
-func (r RefusedHosts) Error() string {
+func (r RefusedHosts) Error() string { return r.text() }
+
+func (r RefusedHosts) text() string {
 	const most = 20
 	var b strings.Builder
 	fmt.Fprintf(&b, "none was added: %d cannot be", len(r))
@@ -378,7 +379,7 @@ func (r RefusedHosts) Error() string {
 // wrong with it at once.
 func (a *applying) addHosts(o AddHosts) error {
 	if len(o.Hosts) > MaxAddHosts {
-		return OrderError("%d hosts at once: at most %d", len(o.Hosts), MaxAddHosts)
+		return NewFault(TooLarge, "%d hosts at once: at most %d", len(o.Hosts), MaxAddHosts)
 	}
 	last, err := a.v.Counter(LastHost)
 	if err != nil {
@@ -397,12 +398,12 @@ func (a *applying) addHosts(o AddHosts) error {
 		switch {
 		case err == nil:
 			a.c.Hosts = append(a.c.Hosts, h)
-		case IsOrderError(err):
+		case FaultOf(err) != nil:
 			name := CleanText(o.Hosts[i].Name, 63)
 			if name == "" {
 				name = defaultName(o.Hosts[i].Identity(), HostID(i+1))
 			}
-			refused = append(refused, RefusedHost{i, name, strings.TrimPrefix(OrderText(err), "host "+name+": ")})
+			refused = append(refused, RefusedHost{i, name, strings.TrimPrefix(err.Error(), "host "+name+": ")})
 		default:
 			return err
 		}
@@ -430,10 +431,10 @@ func (a *applying) checkFree(h *Host, taken map[string]*Host) error {
 			return err
 		}
 		if other != nil {
-			return OrderError("%s belongs to host %s already (muster host show %s)", what, other.Name, other.Name)
+			return NewFault(Taken, "%s belongs to host %s already (muster host show %s)", what, other.Name, other.Name)
 		}
 		if other := taken[what]; other != nil {
-			return OrderError("%s is given to host %s too", what, other.Name)
+			return NewFault(Taken, "%s is given to host %s too", what, other.Name)
 		}
 		mine = append(mine, what)
 		return nil
@@ -512,12 +513,12 @@ func (a *applying) checkAddress(h *Host) error {
 				continue
 			}
 			if why := n.Unusable(x); why != "" {
-				return OrderError("address %s cannot be reserved on network %s: %s", x, n.Name, why)
+				return NewFault(Invalid, "address %s cannot be reserved on network %s: %s", x, n.Name, why)
 			}
 			found = true
 		}
 		if !found {
-			return OrderError("address %s is in no configured network", x)
+			return NewFault(Invalid, "address %s is in no configured network", x)
 		}
 	}
 	return nil
@@ -538,7 +539,7 @@ func (a *applying) setHost(o SetHost) error {
 		}
 		for _, m := range o.DropMACs {
 			if !h.HasMAC(m) {
-				return OrderError("host %s has no MAC %s", h.Name, m)
+				return NewFault(Invalid, "host %s has no MAC %s", h.Name, m)
 			}
 			h.MACs = slices.DeleteFunc(h.MACs, func(x MAC) bool { return x == m })
 			what = append(what, "not MAC "+m.String())
@@ -586,7 +587,7 @@ func (a *applying) setHost(o SetHost) error {
 			n := len(h.Options)
 			h.Options = slices.DeleteFunc(h.Options, func(x Option) bool { return x.Name() == name || strconv.Itoa(int(x.Code)) == name })
 			if len(h.Options) == n {
-				return OrderError("host %s has no option %s", h.Name, name)
+				return NewFault(Invalid, "host %s has no option %s", h.Name, name)
 			}
 			what = append(what, "no option "+name)
 		}
@@ -603,7 +604,7 @@ func (a *applying) setHost(o SetHost) error {
 			}
 		}
 		if len(what) == 0 {
-			return OrderError("nothing to set on host %s: name a field (muster host set --help)", h.Name)
+			return NewFault(Invalid, "nothing to set on host %s: name a field", h.Name).Try("muster host set --help")
 		}
 		a.event(HostChanged, h, "%s set by a person: %s", o.Name, strings.Join(what, ", "))
 		return nil
@@ -629,22 +630,22 @@ func (a *applying) removeHost(o RemoveHost) error {
 func (a *applying) push(o PushTemplate) error {
 	t := o.Template
 	if t.Install && len(t.Media) == 0 {
-		return OrderError("template %s has install = true and no kernel in [boot]: an installation ends its ticket when kernel and initrd have left, so name them there", t.Name)
+		return NewFault(Invalid, "template %s has install = true and no kernel in [boot]: an installation ends its ticket when kernel and initrd have left, so name them there", t.Name)
 	}
 	if t.Install {
 		for _, f := range []string{"boot.ipxe", "boot.ipxe.tmpl", "grub.cfg", "grub.cfg.tmpl"} {
 			if _, has := t.Files[f]; has {
-				return OrderError("template %s has install = true and a %s of its own: what a script of yours reads cannot be counted, and the machine could be installed twice; leave the script to [boot]", t.Name, f)
+				return NewFault(Invalid, "template %s has install = true and a %s of its own: what a script of yours reads cannot be counted, and the machine could be installed twice; leave the script to [boot]", t.Name, f)
 			}
 		}
 		for i, f := range t.Media {
 			if slices.ContainsFunc(t.Media[:i], func(o string) bool { return strings.EqualFold(o, f) }) {
-				return OrderError("template %s names %s twice in [boot]: an installation counts each file once", t.Name, f)
+				return NewFault(Invalid, "template %s names %s twice in [boot]: an installation counts each file once", t.Name, f)
 			}
 		}
 	}
 	if err := t.Validate(); err != nil {
-		return OrderError("%v", err)
+		return NewFault(Invalid, "%v", err)
 	}
 	last, err := a.v.Counter(LastTemplate)
 	if err != nil {
@@ -660,7 +661,7 @@ func (a *applying) push(o PushTemplate) error {
 	}
 	for _, other := range a.p.Templates {
 		if other.Name != t.Name && !t.Match.Empty() && other.Priority == t.Priority && SameMatch(&other.Match, &t.Match) {
-			return OrderError("template %s has the same [match] as %s at the same priority: which one a machine gets would be chance; give one a higher priority", t.Name, other.Name)
+			return NewFault(Taken, "template %s has the same [match] as %s at the same priority: which one a machine gets would be chance; give one a higher priority", t.Name, other.Name)
 		}
 	}
 	a.c.Template = &t
@@ -674,25 +675,9 @@ func (a *applying) release(o ReleaseLease) error {
 		return err
 	}
 	if !l.Active(a.now) {
-		return OrderError("no lease of %s on network %s", o.Addr, o.Network)
+		return NewFault(UnknownLease, "no lease of %s on network %s", o.Addr, o.Network)
 	}
 	l.Expires = a.now
 	a.c.Leases = []Lease{*l}
 	return nil
-}
-
-var errOrder = errors.New("order refused")
-
-// OrderError is an order that cannot be carried out; its text is for the
-// person who gave it.
-func OrderError(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errOrder, fmt.Sprintf(format, args...))
-}
-
-// IsOrderError reports an error that the person who asked can mend.
-func IsOrderError(err error) bool { return errors.Is(err, errOrder) || errors.Is(err, ErrExists) }
-
-// OrderText is an order's error without the mark that IsOrderError looks for.
-func OrderText(err error) string {
-	return strings.TrimPrefix(err.Error(), errOrder.Error()+": ")
 }

@@ -67,7 +67,7 @@ func TestAddHosts(t *testing.T) {
 	bad[8].Template = "nowhere"
 	_, err = w.engine.Do(w.ctx, boot.AddHosts{Hosts: bad})
 	var refused boot.RefusedHosts
-	if !errors.As(err, &refused) || !boot.IsOrderError(err) {
+	if !errors.As(err, &refused) || boot.FaultOf(err) == nil {
 		t.Fatalf("got %v", err)
 	}
 	var got []string
@@ -85,8 +85,8 @@ func TestAddHosts(t *testing.T) {
 	if s := strings.Join(got, "\n"); s != want {
 		t.Errorf("refused:\n%s\nwant:\n%s", s, want)
 	}
-	if !strings.HasPrefix(boot.OrderText(err), "none was added: 8 cannot be; old: name old belongs") {
-		t.Errorf("said %q", boot.OrderText(err))
+	if !strings.HasPrefix(err.Error(), "none was added: 8 cannot be; old: name old belongs") {
+		t.Errorf("said %q", err.Error())
 	}
 	if _, terr := w.engine.Try(w.ctx, boot.AddHosts{Hosts: bad}); terr == nil || terr.Error() != err.Error() {
 		t.Errorf("the dry run says %v", terr)
@@ -122,7 +122,7 @@ func TestAddHosts(t *testing.T) {
 	if err != nil || c.Host.ID != 155 {
 		t.Errorf("the next host: %+v, %v", c.Host, err)
 	}
-	if _, err := w.engine.Do(w.ctx, boot.AddHosts{Hosts: make([]boot.Host, boot.MaxAddHosts+1)}); !boot.IsOrderError(err) {
+	if _, err := w.engine.Do(w.ctx, boot.AddHosts{Hosts: make([]boot.Host, boot.MaxAddHosts+1)}); boot.FaultOf(err) == nil {
 		t.Errorf("too many: %v", err)
 	}
 }

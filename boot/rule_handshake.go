@@ -18,6 +18,6 @@ func ruleHandshake(t *turn) (bool, error) {
 	} else if !t.id.MAC.IsZero() {
 		who = t.id.MAC.String()
 	}
-	t.notice(who+" "+string(f.Reason), HandshakeFailed, "HTTPS of %s failed (%s): %s", who, f.Reason, f.Text)
-	return t.refuse(false, "%s: %s (%s)", f.Reason, f.Text, CleanText(f.Detail, 120))
+	t.notice(who+" "+string(f.Cause), HandshakeFailed, "HTTPS of %s failed (%s): %s", who, f.Cause, f.Text)
+	return t.refuse(false, "%s: %s (%s)", f.Cause, f.Text, CleanText(f.Detail, 120))
 }

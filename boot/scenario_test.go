@@ -391,8 +391,8 @@ func (w *world) order(words []string) ([]string, error) {
 		return nil, err
 	}
 	c, err := w.engine.Do(w.ctx, o)
-	if boot.IsOrderError(err) {
-		return []string{"refused " + boot.OrderText(err)}, nil
+	if boot.FaultOf(err) != nil {
+		return []string{"refused " + err.Error()}, nil
 	}
 	if err != nil || !slices.Contains([]string{"install", "again", "local", "approve", "merge", "split"}, words[0]) {
 		return nil, err
@@ -536,7 +536,7 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 			}
 		}
 		if in.Want.Path == "handshake" {
-			in.Step, in.Want.Path, in.Fault = boot.Handshake, "", &boot.Fault{Reason: boot.FaultReason(kv["fault"]), Text: "say why; say what to do", Detail: "alert"}
+			in.Step, in.Want.Path, in.Fault = boot.Handshake, "", &boot.TLSFault{Cause: boot.TLSCause(kv["fault"]), Text: "say why; say what to do", Detail: "alert"}
 		}
 	}
 	d, err := w.engine.Next(w.ctx, in)

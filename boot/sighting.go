@@ -114,30 +114,30 @@ type Sighting struct {
 	ID       Identity       `json:"id,omitzero"`
 	Firmware Firmware       `json:"firmware,omitzero"`
 	Want     Want           `json:"want,omitzero"`
-	Fault    *Fault         `json:"fault,omitempty"` // of a Handshake
+	Fault    *TLSFault      `json:"fault,omitempty"` // of a Handshake
 	Facts    *Inventory     `json:"facts,omitempty"` // of a report
 	Line     *Line          `json:"line,omitempty"`  // of a LogLine
 }
 
-// Fault is why a TLS handshake failed.
-type Fault struct {
-	Reason FaultReason `json:"reason"`
-	Text   string      `json:"text"`   // for a person, with what to do
-	Detail string      `json:"detail"` // what the library said
+// TLSFault is why a TLS handshake failed.
+type TLSFault struct {
+	Cause  TLSCause `json:"cause"`
+	Text   string   `json:"text"`   // for a person, with what to do
+	Detail string   `json:"detail"` // what the library said
 }
 
-// FaultReason is one cause of failed handshakes.
-type FaultReason string
+// TLSCause is one cause of failed handshakes.
+type TLSCause string
 
 // Causes.
 const (
-	UnknownCA  FaultReason = "unknown-ca"
-	NoCipher   FaultReason = "no-shared-cipher"
-	BadName    FaultReason = "wrong-name"
-	Clock      FaultReason = "wrong-clock"
-	NotTLS     FaultReason = "not-tls"
-	Silent     FaultReason = "silent"
-	OtherFault FaultReason = "other"
+	UnknownCA  TLSCause = "unknown-ca"
+	NoCipher   TLSCause = "no-shared-cipher"
+	BadName    TLSCause = "wrong-name"
+	Clock      TLSCause = "wrong-clock"
+	NotTLS     TLSCause = "not-tls"
+	Silent     TLSCause = "silent"
+	OtherFault TLSCause = "other"
 )
 
 // Platform is the machine kind as far as the request tells. PXE firmware that

@@ -346,13 +346,13 @@ func (a *applying) install(h *Host, o Install) error {
 	case err != nil:
 		return err
 	case x == nil:
-		return OrderError("host %s has no template yet: choose one with muster host install %s --template NAME", h.Name, h.Name)
+		return NewFault(Invalid, "host %s has no template yet: choose one with muster host install %s --template NAME", h.Name, h.Name)
 	case !x.Install:
-		return OrderError("template %s of host %s does not install (install = true in its template.toml): it boots every time without a ticket", x.Name, h.Name)
+		return NewFault(Invalid, "template %s of host %s does not install (install = true in its template.toml): it boots every time without a ticket", x.Name, h.Name)
 	case h.State != Approved:
-		return OrderError("host %s is %s: approve it first (muster host approve %s arms one ticket)", h.Name, h.State, h.Name)
+		return NewFault(WrongState, "host %s is %s: approve it first (muster host approve %s arms one ticket)", h.Name, h.State, h.Name)
 	case h.Protected:
-		return OrderError("host %s is protected from installation: muster host set %s --protected=false", h.Name, h.Name)
+		return NewFault(IsProtected, "host %s is protected from installation: muster host set %s --protected=false", h.Name, h.Name)
 	}
 	again := ""
 	if k := h.Ticket; k != nil {
@@ -360,7 +360,7 @@ func (a *applying) install(h *Host, o Install) error {
 		case k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name:
 			return nil // said twice
 		case k.State != TicketClosed && !o.Again:
-			return OrderError("host %s: %s; to install it once more all the same: muster host install %s --again", h.Name, k.Standing(), h.Name)
+			return NewFault(TicketOpen, "host %s: %s; to install it once more all the same: muster host install %s --again", h.Name, k.Standing(), h.Name)
 		}
 		again = "; before: " + k.Standing()
 	}
@@ -385,20 +385,20 @@ func (a *applying) approved(h *Host) error {
 // adds it asks.
 func (a *applying) expected(h *Host) error {
 	if h.State != Approved {
-		return OrderError("host %s waits for approval and installs nothing before: add it approved", h.Name)
+		return NewFault(WrongState, "host %s waits for approval and installs nothing before: add it approved", h.Name)
 	}
 	if h.Protected {
-		return OrderError("host %s is protected from installation", h.Name)
+		return NewFault(IsProtected, "host %s is protected from installation", h.Name)
 	}
 	if h.Template == "" {
-		return OrderError("host %s names no template that it could install", h.Name)
+		return NewFault(Invalid, "host %s names no template that it could install", h.Name)
 	}
 	x, err := a.v.TemplateByName(h.Template)
 	if err != nil {
 		return err
 	}
 	if !x.Install {
-		return OrderError("host %s: template %s does not install (install = true in its template.toml): it boots every time without a ticket", h.Name, x.Name)
+		return NewFault(Invalid, "host %s: template %s does not install (install = true in its template.toml): it boots every time without a ticket", h.Name, x.Name)
 	}
 	h.arm(x.Name, "a person", a.now)
 	return nil
@@ -410,13 +410,13 @@ func (a *applying) rescue(h *Host, template string) error {
 	case err != nil:
 		return err
 	case x == nil:
-		return OrderError("no template is called %s (muster template list)", template)
+		return NewFault(UnknownTemplate, "no template is called %s", template).Try("muster template list")
 	case x.Install:
-		return OrderError("template %s installs: muster host install %s --template %s", x.Name, h.Name, x.Name)
+		return NewFault(Invalid, "template %s installs: muster host install %s --template %s", x.Name, h.Name, x.Name)
 	case h.State != Approved:
-		return OrderError("host %s is %s: approve it first", h.Name, h.State)
+		return NewFault(WrongState, "host %s is %s: approve it first", h.Name, h.State)
 	case h.Platform == PiPlatform:
-		return OrderError("host %s is a Raspberry Pi, which reads no script that could count its boots: muster host set %s --template %s, and back", h.Name, h.Name, x.Name)
+		return NewFault(Invalid, "host %s is a Raspberry Pi, which reads no script that could count its boots: muster host set %s --template %s, and back", h.Name, h.Name, x.Name)
 	}
 	h.Once = x.Name
 	a.event(HostChanged, h, "%s boots template %s next, once, as a person asked", h.Name, x.Name)
@@ -441,7 +441,7 @@ func (h *Host) disarm(now time.Time) bool {
 func (a *applying) local(h *Host) error {
 	k := h.Ticket
 	if k == nil || k.State == TicketClosed {
-		return OrderError("host %s has no open ticket: it boots its disk, or what its template gives it every time", h.Name)
+		return NewFault(WrongState, "host %s has no open ticket: it boots its disk, or what its template gives it every time", h.Name)
 	}
 	was := k.Standing()
 	k.close(stageLocal, a.now)

@@ -127,7 +127,7 @@ func testLiteralURL(t *testing.T, host string) {
 		t.Fatal("a certificate for another address was taken")
 	}
 	f := <-s.faults
-	if want := "the server's certificate does not hold " + host + ","; f.Reason != boot.BadName || f.Text[:len(want)] != want {
+	if want := "the server's certificate does not hold " + host + ","; f.Cause != boot.BadName || f.Text[:len(want)] != want {
 		t.Errorf("%+v", f)
 	}
 }

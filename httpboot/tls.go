@@ -94,7 +94,7 @@ type handshakes struct {
 	ctx    context.Context
 	secure *Secure
 	config *tls.Config
-	failed func(net.Conn, *boot.Fault)
+	failed func(net.Conn, *boot.TLSFault)
 	ready  chan net.Conn
 	err    error // of accepting; read after ready is closed
 	wg     sync.WaitGroup
@@ -153,8 +153,8 @@ const (
 
 // fault says why a handshake failed, for a person who stands before the
 // machine: its screen says "network error" whatever it was.
-func (s *handshakes) fault(x *shaking, err error) *boot.Fault {
-	f := &boot.Fault{Detail: err.Error()}
+func (s *handshakes) fault(x *shaking, err error) *boot.TLSFault {
+	f := &boot.TLSFault{Detail: err.Error()}
 	var noTLS tls.RecordHeaderError
 	local := addrOf(x.LocalAddr()).WithZone("")
 	h := x.hello
@@ -164,28 +164,28 @@ func (s *handshakes) fault(x *shaking, err error) *boot.Fault {
 	}
 	switch {
 	case errors.As(err, &noTLS):
-		f.Reason, f.Text = boot.NotTLS, "it speaks something else than TLS on the HTTPS port: is its URL http:// with the port of https?"
+		f.Cause, f.Text = boot.NotTLS, "it speaks something else than TLS on the HTTPS port: is its URL http:// with the port of https?"
 	case h == nil:
-		f.Reason, f.Text = boot.Silent, "it connected and began no handshake"
+		f.Cause, f.Text = boot.Silent, "it connected and began no handshake"
 	case !ephemeral(h) && !s.secure.Firmware():
-		f.Reason, f.Text = boot.NoCipher, "its firmware has no ephemeral key exchange, and RSA key exchange is not allowed: set firmware_tls = true in [https], or boot it over http"
+		f.Cause, f.Text = boot.NoCipher, "its firmware has no ephemeral key exchange, and RSA key exchange is not allowed: set firmware_tls = true in [https], or boot it over http"
 	case strings.Contains(err.Error(), "no cipher suite"), strings.Contains(err.Error(), "unsupported version"), says(handshakeFailed):
-		f.Reason, f.Text = boot.NoCipher, fmt.Sprintf("no cipher or version that both sides have; it offers %s", offers(h))
+		f.Cause, f.Text = boot.NoCipher, fmt.Sprintf("no cipher or version that both sides have; it offers %s", offers(h))
 	case leaf != nil && time.Now().After(leaf.NotAfter):
-		f.Reason, f.Text = boot.Clock, "the server's certificate ended on "+leaf.NotAfter.Format(time.DateOnly)+": renew it"
+		f.Cause, f.Text = boot.Clock, "the server's certificate ended on "+leaf.NotAfter.Format(time.DateOnly)+": renew it"
 	case leaf != nil && !covers(leaf, h, local):
-		f.Reason, f.Text = boot.BadName, fmt.Sprintf("the server's certificate does not hold %s, which is the address in its URL: sign it for that address (subjectAltName IP:%s)", local, local)
+		f.Cause, f.Text = boot.BadName, fmt.Sprintf("the server's certificate does not hold %s, which is the address in its URL: sign it for that address (subjectAltName IP:%s)", local, local)
 	case says(certExpired):
-		f.Reason, f.Text = boot.Clock, "it finds the certificate's dates wrong: compare its clock with this one, and the certificate's dates"
+		f.Cause, f.Text = boot.Clock, "it finds the certificate's dates wrong: compare its clock with this one, and the certificate's dates"
 	case says(unknownCA), says(badCertificate), says(certUnknown), cutOff(err):
 		// edk2 answers a certificate it does not trust with one of these, or by
 		// hanging up.
-		f.Reason, f.Text = boot.UnknownCA, "it does not trust the server's certificate: enrol the CA in its firmware setup (Tls Auth Configuration, Server CA; the file: muster ca export --der)"
+		f.Cause, f.Text = boot.UnknownCA, "it does not trust the server's certificate: enrol the CA in its firmware setup (Tls Auth Configuration, Server CA; the file: muster ca export --der)"
 		if leaf != nil && leaf.NotBefore.Year() > 2000 {
 			f.Text += ", and check its clock: the certificate begins on " + leaf.NotBefore.Format(time.DateOnly)
 		}
 	default:
-		f.Reason, f.Text = boot.OtherFault, "the handshake failed"
+		f.Cause, f.Text = boot.OtherFault, "the handshake failed"
 	}
 	return f
 }
@@ -237,14 +237,14 @@ func offers(h *tls.ClientHelloInfo) string {
 func ServeTLS(ctx context.Context, l net.Listener, h *Handler, sec *Secure) error {
 	return serve(ctx, l, h, func(ll *limited) net.Listener {
 		s := &handshakes{limited: ll, ctx: ctx, secure: sec, config: sec.config(), ready: make(chan net.Conn)}
-		s.failed = func(c net.Conn, f *boot.Fault) { h.fault(ctx, c, f) }
+		s.failed = func(c net.Conn, f *boot.TLSFault) { h.fault(ctx, c, f) }
 		go s.run()
 		return s
 	})
 }
 
 // fault tells a failed handshake as a Sighting of its own.
-func (h *Handler) fault(ctx context.Context, c net.Conn, f *boot.Fault) {
+func (h *Handler) fault(ctx context.Context, c net.Conn, f *boot.TLSFault) {
 	h.Stats.Handshakes.Add(1)
 	in := boot.Sighting{At: time.Now(), Via: boot.HTTP, Step: boot.Handshake, Firmware: boot.Firmware{Arch: boot.ArchNone}, Fault: f}
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {

@@ -60,7 +60,7 @@ type secure struct {
 	firmware atomic.Bool
 	cert     atomic.Pointer[tls.Certificate]
 	sign     atomic.Pointer[authority.Authority] // in place of cert
-	faults   chan boot.Fault
+	faults   chan boot.TLSFault
 }
 
 func (s *secure) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error) {
@@ -72,7 +72,7 @@ func (s *secure) Next(ctx context.Context, in boot.Sighting) (boot.Decision, err
 }
 
 func startTLS(t *testing.T, host string) *secure {
-	s := &secure{shelf: &shelf{dir: t.TempDir(), ended: make(chan boot.Outcome, 100)}, faults: make(chan boot.Fault, 100)}
+	s := &secure{shelf: &shelf{dir: t.TempDir(), ended: make(chan boot.Outcome, 100)}, faults: make(chan boot.TLSFault, 100)}
 	ctx, cancel := context.WithCancel(context.Background())
 	l, err := Listen(ctx, net.JoinHostPort(host, "0"))
 	must(t, err)
@@ -140,7 +140,7 @@ func testTwoProfiles(t *testing.T, host string) {
 	if _, err := s.get(t, old); err == nil {
 		t.Error("RSA key exchange although nobody allowed it")
 	}
-	if f := <-s.faults; f.Reason != boot.NoCipher {
+	if f := <-s.faults; f.Cause != boot.NoCipher {
 		t.Errorf("its fault: %+v", f)
 	}
 	s.firmware.Store(true)
@@ -181,7 +181,7 @@ func testFaults(t *testing.T, host string) {
 	for _, c := range []struct {
 		name string
 		do   func()
-		want boot.FaultReason
+		want boot.TLSCause
 	}{
 		{"does not trust us", func() { shake(&tls.Config{RootCAs: x509.NewCertPool()}) }, boot.UnknownCA},
 		{"a certificate that has ended", func() { s.cert.Store(&ended); shake(&tls.Config{RootCAs: s.trusts()}) }, boot.Clock},
@@ -197,7 +197,7 @@ func testFaults(t *testing.T, host string) {
 		c.do()
 		select {
 		case f := <-s.faults:
-			if f.Reason != c.want || f.Text == "" || f.Detail == "" {
+			if f.Cause != c.want || f.Text == "" || f.Detail == "" {
 				t.Errorf("%s: %+v, want %s", c.name, f, c.want)
 			}
 		case <-time.After(10 * time.Second):

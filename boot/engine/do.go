@@ -61,7 +61,7 @@ func (e *Engine) Do(ctx context.Context, o boot.Order) (boot.Changes, error) {
 func (e *Engine) unused(ctx context.Context, name string) error {
 	for _, r := range e.policy.Load().Enroll.Rules {
 		if r.Template == name {
-			return boot.OrderError("template %s is named by rule %s of the configuration", name, r.Name)
+			return boot.NewFault(boot.InUse, "template %s is named by rule %s of the configuration", name, r.Name)
 		}
 	}
 	var after boot.HostID
@@ -72,7 +72,7 @@ func (e *Engine) unused(ctx context.Context, name string) error {
 		}
 		for _, h := range hs {
 			if h.Template == name {
-				return boot.OrderError("template %s is used by host %s", name, h.Name)
+				return boot.NewFault(boot.InUse, "template %s is used by host %s", name, h.Name)
 			}
 		}
 		if len(hs) < page {

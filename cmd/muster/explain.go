@@ -191,7 +191,7 @@ func (w *walk) describe(tx boot.ReadTx) error {
 	switch {
 	case q.Host != "":
 		if host, err = boot.FindHost(tx, q.Host); err == nil && host == nil {
-			err = boot.OrderError("no host is called %s (muster host list)", q.Host)
+			err = boot.NewFault(boot.UnknownHost, "no host is called %s", q.Host).Try("muster host list")
 		}
 	case !q.MAC.IsZero():
 		host, err = tx.HostByMAC(q.MAC)
@@ -219,7 +219,7 @@ func (w *walk) describe(tx boot.ReadTx) error {
 		q.SecureBoot = q.SecureBoot || host.Secure == boot.SecureOn
 	}
 	if q.MAC.IsZero() {
-		return boot.OrderError("host %s has no MAC address yet; give one with --mac", q.Host)
+		return boot.NewFault(boot.Invalid, "host %s has no MAC address yet; give one with --mac", q.Host)
 	}
 	if q.Platform == "" && q.VendorClass == "" && q.Arch == nil {
 		q.Platform = boot.X64UEFI
@@ -230,7 +230,7 @@ func (w *walk) describe(tx boot.ReadTx) error {
 	} else if q.Platform != "" {
 		var ok bool
 		if w.arch, ok = boot.ArchFor(q.Platform, q.HTTP); !ok {
-			return boot.OrderError("%s has no HTTP boot of its own", q.Platform)
+			return boot.NewFault(boot.Invalid, "%s has no HTTP boot of its own", q.Platform)
 		}
 	}
 	w.six = q.IPv6 || q.Relay.Is6()
@@ -242,16 +242,16 @@ func (w *walk) describe(tx boot.ReadTx) error {
 	}
 	if q.Relay.IsValid() && q.Network == "" {
 		if w.net = find(boot.Link{Relay: q.Relay, Subnet: q.Relay}); w.net == nil {
-			return boot.OrderError("no network serves relay %s: its address must be in the network's subnet and in its list of relays", q.Relay)
+			return boot.NewFault(boot.UnknownNetwork, "no network serves relay %s: its address must be in the network's subnet and in its list of relays", q.Relay)
 		}
 	}
 	switch {
 	case w.net == nil && w.six && network(w.policy.Networks, q.Network) != nil:
-		return boot.OrderError("no IPv6 on network %s: subnet6 turns it on", network(w.policy.Networks, q.Network).Name)
+		return boot.NewFault(boot.UnknownNetwork, "no IPv6 on network %s: subnet6 turns it on", network(w.policy.Networks, q.Network).Name)
 	case w.net == nil && q.Network != "":
-		return boot.OrderError("no network is called %s", q.Network)
+		return boot.NewFault(boot.UnknownNetwork, "no network is called %s", q.Network)
 	case w.net == nil:
-		return boot.OrderError("no network is configured")
+		return boot.NewFault(boot.UnknownNetwork, "no network is configured")
 	}
 	return nil
 }

@@ -31,11 +31,11 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 	t := tar.NewReader(r.Body)
 	h, err := t.Next()
 	if err != nil || h.Name != imageHead || h.Size > maxJSON {
-		return nil, boot.OrderError("an import begins with the image's description")
+		return nil, boot.NewFault(boot.Invalid, "an import begins with the image's description")
 	}
 	var img boot.Image
 	if err := json.NewDecoder(t).Decode(&img); err != nil {
-		return nil, boot.OrderError("description of the image: %v", err)
+		return nil, boot.NewFault(boot.Invalid, "description of the image: %v", err)
 	}
 	img.Files = map[string]boot.Blob{}
 	b := s.Files.Begin()
@@ -59,33 +59,33 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 			break
 		}
 		if err != nil {
-			return nil, boot.OrderError("the import broke off: %v", err)
+			return nil, boot.NewFault(boot.Invalid, "the import broke off: %v", err)
 		}
 		if err := templates.ValidFile(h.Name); err != nil {
-			return nil, boot.OrderError("%v", err)
+			return nil, boot.NewFault(boot.Invalid, "%v", err)
 		}
 		if len(img.Files) >= images.MaxFiles {
-			return nil, boot.OrderError("an image holds at most %d files", images.MaxFiles)
+			return nil, boot.NewFault(boot.TooLarge, "an image holds at most %d files", images.MaxFiles)
 		}
 		if h.Typeflag == tar.TypeLink {
 			blob, ok := img.Files[h.Linkname]
 			if !ok {
-				return nil, boot.OrderError("%s is a link to %s, which was not sent", h.Name, h.Linkname)
+				return nil, boot.NewFault(boot.Invalid, "%s is a link to %s, which was not sent", h.Name, h.Linkname)
 			}
 			img.Files[h.Name] = blob
 			continue
 		}
 		blob, err := b.Put(r.Context(), t)
 		if err != nil {
-			return nil, boot.OrderError("%s: %v", h.Name, err)
+			return nil, boot.NewFault(boot.Invalid, "%s: %v", h.Name, err)
 		}
 		if blob.Size != h.Size {
-			return nil, boot.OrderError("%s broke off after %d of %d bytes", h.Name, blob.Size, h.Size)
+			return nil, boot.NewFault(boot.Invalid, "%s broke off after %d of %d bytes", h.Name, blob.Size, h.Size)
 		}
 		img.Files[h.Name] = blob
 	}
 	if img.Tree != "" && img.Files[img.Tree] == (boot.Blob{}) {
-		return nil, boot.OrderError("the image names %s as its disc, which was not sent", img.Tree)
+		return nil, boot.NewFault(boot.Invalid, "the image names %s as its disc, which was not sent", img.Tree)
 	}
 	c, err := s.Engine.Do(r.Context(), boot.ImportImage{Image: img})
 	if err != nil {
@@ -183,7 +183,7 @@ func (s *Server) verifyImage(w http.ResponseWriter, r *http.Request) {
 	var img *boot.Image
 	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { img, err = tx.Image(r.PathValue("name")); return err })
 	if err == nil && img == nil {
-		err = boot.OrderError("no image is called %s (muster image list)", r.PathValue("name"))
+		err = boot.NewFault(boot.UnknownImage, "no image is called %s", r.PathValue("name")).Try("muster image list")
 	}
 	if err != nil {
 		s.fail(w, r, err)

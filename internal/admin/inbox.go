@@ -54,10 +54,10 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 		return nil, err
 	}
 	if key, err := in.Validate(); err != nil {
-		return nil, boot.OrderError("%s: %v", key, err)
+		return nil, boot.NewFault(boot.Invalid, "%s: %v", key, err)
 	}
 	if in.Empty() && in.Seen == 0 && !in.All {
-		return nil, boot.OrderError("say which of the waiting machines are meant, or all")
+		return nil, boot.NewFault(boot.Invalid, "say which of the waiting machines are meant, or all")
 	}
 	names, err := s.waiting(r.Context(), &in)
 	if err != nil {
@@ -74,8 +74,8 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 		switch {
 		case err == nil:
 			x.Host = *c.Host
-		case boot.IsOrderError(err):
-			x.Error = boot.OrderText(err)
+		case boot.FaultOf(err) != nil:
+			x.Error = err.Error()
 		default:
 			return nil, err
 		}

@@ -35,7 +35,7 @@ func (s *Server) macs(r *http.Request) (macs []boot.MAC, err error) {
 		}
 		m, err := boot.ParseMAC(name)
 		if err != nil {
-			return boot.OrderError("no host is called %s (muster host list)", name)
+			return boot.NewFault(boot.UnknownHost, "no host is called %s", name).Try("muster host list")
 		}
 		macs = []boot.MAC{m}
 		return nil

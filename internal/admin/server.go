@@ -172,7 +172,7 @@ func (s *Server) Handler() http.Handler {
 			return nil, err
 		}
 		if a.Template == nil {
-			return nil, boot.OrderError("name the template of the next boot")
+			return nil, boot.NewFault(boot.Invalid, "name the template of the next boot")
 		}
 		return s.do(r, boot.Rescue{Name: r.PathValue("name"), Template: *a.Template})
 	})
@@ -227,7 +227,7 @@ func (s *Server) Handler() http.Handler {
 	route("DELETE /api/v1/leases/{network}/{addr}", func(r *http.Request) (any, error) {
 		a, err := netip.ParseAddr(r.PathValue("addr"))
 		if err != nil {
-			return nil, boot.OrderError("%q is no address", r.PathValue("addr"))
+			return nil, boot.NewFault(boot.Invalid, "%q is no address", r.PathValue("addr"))
 		}
 		_, err = s.Engine.Do(r.Context(), boot.ReleaseLease{Network: r.PathValue("network"), Addr: a})
 		return struct{}{}, err
@@ -265,9 +265,9 @@ func readUpTo(r *http.Request, v any, most int64) error {
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil && !errors.Is(err, io.EOF) {
 		if body.N == 0 {
-			return boot.OrderError("request is larger than %d MiB", most>>20)
+			return boot.NewFault(boot.TooLarge, "request is larger than %d MiB", most>>20)
 		}
-		return boot.OrderError("request is not understood: %v", err)
+		return boot.NewFault(boot.Malformed, "request is not understood: %v", err)
 	}
 	return nil
 }
@@ -277,7 +277,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, boot.ErrNotFound):
 		code = http.StatusNotFound
-	case boot.IsOrderError(err), errors.Is(err, images.ErrDigest):
+	case boot.FaultOf(err) != nil, errors.Is(err, images.ErrDigest):
 		code = http.StatusUnprocessableEntity
 	case r.Context().Err() != nil:
 		return
@@ -286,7 +286,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(Failure{boot.OrderText(err)})
+	_ = json.NewEncoder(w).Encode(Failure{err.Error()})
 }
 
 // do carries out an order on a host and returns the host.
@@ -308,7 +308,7 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if len(in.Hosts) > boot.MaxAddHosts {
-		return nil, boot.OrderError("%d hosts at once: at most %d", len(in.Hosts), boot.MaxAddHosts)
+		return nil, boot.NewFault(boot.TooLarge, "%d hosts at once: at most %d", len(in.Hosts), boot.MaxAddHosts)
 	}
 	out := HostImported{Results: make([]ImportResult, len(in.Hosts))}
 	var fresh []boot.Host
@@ -389,8 +389,8 @@ func (s *Server) admit(ctx context.Context, in *HostImport, results []ImportResu
 		switch {
 		case err == nil:
 			res.Name, res.LetIn = c.Host.Name, true
-		case boot.IsOrderError(err):
-			res.Refused = boot.OrderText(err)
+		case boot.FaultOf(err) != nil:
+			res.Refused = err.Error()
 		default:
 			return err
 		}
@@ -485,7 +485,7 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 	if h != nil {
 		x.Name, x.LastSeen = h.Name, s.lastSeen(h)
 	} else if reqs := s.Engine.Log.Machine(who); len(reqs) == 0 {
-		return nil, boot.OrderError("nothing is known of %s: it is on no roll, and no request of it was heard: is it in this VLAN, and does muster serve its network (muster doctor)?", who)
+		return nil, boot.NewFault(boot.Unheard, "nothing is known of %s: it is on no roll, and no request of it was heard: is it in this VLAN, and does muster serve its network (muster doctor)?", who)
 	} else {
 		x.LastSeen = reqs[len(reqs)-1].At
 	}
@@ -510,7 +510,7 @@ func (s *Server) host(r *http.Request) (any, error) {
 			return err
 		}
 		if h == nil {
-			return boot.OrderError("no host is called %s (muster host list)", r.PathValue("name"))
+			return boot.NewFault(boot.UnknownHost, "no host is called %s", r.PathValue("name")).Try("muster host list")
 		}
 		if d.HostView, err = s.view(h, tx); err != nil {
 			return err
@@ -646,12 +646,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 func eventsFrom(q url.Values) (after uint64, since time.Time, kinds boot.Kinds, err error) {
 	if v := q.Get("after"); v != "" {
 		if after, err = strconv.ParseUint(v, 10, 64); err != nil {
-			return 0, since, nil, boot.OrderError("after=%q is no number", v)
+			return 0, since, nil, boot.NewFault(boot.Malformed, "after=%q is no number", v)
 		}
 	}
 	if v := q.Get("since"); v != "" {
 		if since, err = time.Parse(time.RFC3339, v); err != nil {
-			return 0, since, nil, boot.OrderError("since=%q is no time like 2026-01-02T15:04:05Z", v)
+			return 0, since, nil, boot.NewFault(boot.Malformed, "since=%q is no time like 2026-01-02T15:04:05Z", v)
 		}
 	}
 	for _, k := range q["kind"] {
@@ -660,7 +660,7 @@ func eventsFrom(q url.Values) (after uint64, since time.Time, kinds boot.Kinds, 
 		}
 	}
 	if err := kinds.Check(); err != nil {
-		return 0, since, nil, boot.OrderError("%v", err)
+		return 0, since, nil, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	return after, since, kinds, nil
 }
@@ -686,7 +686,7 @@ func (s *Server) whose(ctx context.Context, name string) (o whose, err error) {
 		return o, err
 	}
 	if !found {
-		return o, boot.OrderError("no host is called %s, and no event tells of one (muster host list)", name)
+		return o, boot.NewFault(boot.UnknownHost, "no host is called %s, and no event tells of one", name).Try("muster host list")
 	}
 	return o, nil
 }
@@ -738,7 +738,7 @@ func (s *Server) template(r *http.Request) (any, error) {
 			return t, nil
 		}
 	}
-	return nil, boot.OrderError("no template is called %s (muster template list)", name)
+	return nil, boot.NewFault(boot.UnknownTemplate, "no template is called %s", name).Try("muster template list")
 }
 
 func (s *Server) push(r *http.Request) (any, error) {
@@ -751,7 +751,7 @@ func (s *Server) push(r *http.Request) (any, error) {
 	}
 	spec, err := templates.Lint(p.Files, func(f string) (io.ReadCloser, error) { return s.Files.Open(p.Files[f].Digest) })
 	if err != nil {
-		return nil, boot.OrderError("%v", err)
+		return nil, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	t := spec.Template()
 	t.Files = p.Files
@@ -794,11 +794,11 @@ func (s *Server) lacks(ctx context.Context, spec *templates.Spec) (out []string,
 func (s *Server) uploaded(files map[string]boot.Blob) error {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := templates.ValidFile(name); err != nil {
-			return boot.OrderError("%v", err)
+			return boot.NewFault(boot.Invalid, "%v", err)
 		}
 		b := files[name]
 		if n, ok := s.Files.Has(b.Digest); !ok || n != b.Size {
-			return boot.OrderError("file %s was not uploaded whole", name)
+			return boot.NewFault(boot.Invalid, "file %s was not uploaded whole", name)
 		}
 	}
 	return nil
@@ -834,7 +834,7 @@ func (s *Server) imageUnused(ctx context.Context, name string) error {
 				return err
 			}
 			if uses {
-				return boot.OrderError("image %s is used by version %d of template %s", name, t.Version, t.Name)
+				return boot.NewFault(boot.InUse, "image %s is used by version %d of template %s", name, t.Version, t.Name)
 			}
 		}
 		if len(ts) < page {

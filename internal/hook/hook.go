@@ -277,7 +277,7 @@ func (h *Hooks) find(name string) (*worker, *Target, error) {
 			return w, t, nil
 		}
 	}
-	return nil, nil, boot.OrderError("no webhook or hook is called %s (muster webhook list)", name)
+	return nil, nil, boot.NewFault(boot.UnknownHook, "no webhook or hook is called %s", name).Try("muster webhook list")
 }
 
 // Sent says what became of one message that a person wanted sent.
@@ -320,7 +320,7 @@ func (h *Hooks) Resend(ctx context.Context, name string, seqs []uint64, deadOnes
 		seqs = dead[:min(len(dead), MaxResend)]
 	}
 	if len(seqs) > MaxResend {
-		return nil, boot.OrderError("%d events at once: at most %d", len(seqs), MaxResend)
+		return nil, boot.NewFault(boot.TooLarge, "%d events at once: at most %d", len(seqs), MaxResend)
 	}
 	out := []Sent{}
 	for _, seq := range seqs {

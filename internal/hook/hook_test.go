@@ -348,7 +348,7 @@ func TestReload(t *testing.T) {
 		g.happen(2, boot.HostAdded)
 		g.after(time.Hour)
 		g.got(1, 2, 3)
-		if _, err := g.h.Test(context.Background(), "cmdb"); !boot.IsOrderError(err) {
+		if _, err := g.h.Test(context.Background(), "cmdb"); boot.FaultOf(err) == nil {
 			t.Errorf("a webhook that is gone: %v", err)
 		}
 		g.h.Set([]*Target{g.target(fresh)})

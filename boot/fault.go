@@ -1,0 +1,75 @@
+// fault.go: what went wrong, for whoever asked. The code is stable; the text is
+// for a person and may change. HTTP status, exit code and whatever comes later
+// are tables over codes, each at its own edge.
+
+package boot
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Fault is an error that the one who asked can mend.
+type Fault struct {
+	Code FaultCode `json:"code"`
+	Text string    `json:"error"`
+	Hint string    `json:"hint,omitempty"` // a command or a page that helps
+}
+
+func (f *Fault) Error() string {
+	if f.Hint == "" {
+		return f.Text
+	}
+	return f.Text + " (" + f.Hint + ")"
+}
+
+// FaultCode names a fault.
+type FaultCode string
+
+// Codes of faults.
+const (
+	UnknownHost     FaultCode = "unknown-host"
+	UnknownTemplate FaultCode = "unknown-template"
+	UnknownImage    FaultCode = "unknown-image"
+	UnknownLease    FaultCode = "unknown-lease"
+	UnknownNetwork  FaultCode = "unknown-network"
+	UnknownHook     FaultCode = "unknown-hook"
+	Unheard         FaultCode = "unheard"       // nothing was ever heard of that machine
+	NotThere        FaultCode = "not-there"     // any other thing that does not exist
+	Taken           FaultCode = "taken"         // a name, MAC, address or the like is another's
+	InUse           FaultCode = "in-use"        // something still needs it
+	WrongState      FaultCode = "wrong-state"   // the host does not stand where the order needs it
+	IsProtected     FaultCode = "protected"     // from installation
+	TicketOpen      FaultCode = "ticket-open"   // an installation may be running
+	Changed         FaultCode = "changed"       // it is not as the asker saw it
+	HostsRefused    FaultCode = "hosts-refused" // of a list; none was added
+	Invalid         FaultCode = "invalid"       // a value that cannot be
+	Malformed       FaultCode = "malformed"     // the request is not understood
+	TooLarge        FaultCode = "too-large"
+)
+
+// NewFault makes a fault with a text for the one who asked.
+func NewFault(code FaultCode, format string, args ...any) *Fault {
+	return &Fault{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+// Try adds what helps.
+func (f *Fault) Try(format string, args ...any) *Fault {
+	f.Hint = fmt.Sprintf(format, args...)
+	return f
+}
+
+// FaultOf returns the fault that an error is, or nil: then it is ours, and its
+// text is for the log alone.
+func FaultOf(err error) *Fault {
+	var f *Fault
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, ErrExists):
+		return &Fault{Code: Taken, Text: err.Error()}
+	case errors.Is(err, ErrNotFound):
+		return &Fault{Code: NotThere, Text: err.Error()}
+	}
+	return nil
+}
