@@ -27,12 +27,12 @@ func Occupy(v Reader, n *Network, a netip.Addr, by MAC, now time.Time) (c Change
 			return c, nil
 		}
 	}
-	ev := Event{At: now.UTC(), Kind: LeaseConflict, Network: n.Name, MAC: by}
-	if h, err := v.HostByMAC(by); err != nil {
+	ev := Event{At: now.UTC(), Kind: LeaseConflict, Network: n.Name, MAC: by, By: Actor{Kind: Program, Name: "muster", Via: "probe"}}
+	h, err := v.HostByMAC(by)
+	if err != nil {
 		return c, err
-	} else if h != nil {
-		ev.Host, ev.Name = h.ID, h.Name
 	}
+	ev.about(h)
 	leave := func() { c.Leases = []Lease{quarantine(n, a, Occupied, who, now)} }
 	switch {
 	case l.Active(now):

@@ -145,18 +145,28 @@ func (t *turn) dhcp() bool { return t.in.Via == DHCP4 || t.in.Via == Proxy4 || t
 func (t *turn) writes() bool { return t.in.Step != Discover && t.in.Step != Solicit || t.rapid() }
 
 func (t *turn) event(kind EventKind, format string, args ...any) Event {
-	e := Event{At: t.in.At.UTC(), Kind: kind, MAC: t.id.MAC, Text: fmt.Sprintf(format, args...)}
+	e := Event{At: t.in.At.UTC(), Kind: kind, MAC: t.id.MAC, By: Actor{Kind: AMachine, Via: string(t.in.Via)}, Text: fmt.Sprintf(format, args...)}
+	if !t.id.MAC.IsZero() {
+		e.By.Name = t.id.MAC.String()
+	}
 	if t.net != nil {
 		e.Network = t.net.Name
 	}
 	if t.host != nil {
-		e.Host, e.Name, e.Boot = t.host.ID, t.host.Name, t.d.Boot
+		e.Boot = t.d.Boot
+		e.about(t.host)
 	}
 	return e
 }
 
 func (t *turn) record(kind EventKind, format string, args ...any) {
 	t.d.Writes.Events = append(t.d.Writes.Events, t.event(kind, format, args...))
+}
+
+// recordBy is record of what a rule decided.
+func (t *turn) recordBy(rule string, kind EventKind, format string, args ...any) {
+	t.record(kind, format, args...)
+	t.d.Writes.Events[len(t.d.Writes.Events)-1].By = Actor{Kind: ByRule, Name: rule}
 }
 
 func (t *turn) notice(once string, kind EventKind, format string, args ...any) {

@@ -199,6 +199,7 @@ type Changes struct {
 	Host      *Host              // put
 	Hosts     []*Host            // put, of one AddHosts
 	Remove    *Host              // delete with its keys
+	Same      *Host              // of an order that found it as it should be: nothing is written
 	Leases    []Lease            // put
 	Template  *Template          // put, as the newest of its name
 	Drop      string             // template name to forget
@@ -216,6 +217,17 @@ func (c *Changes) count(k Counter, n uint64) {
 		c.Counters = map[Counter]uint64{}
 	}
 	c.Counters[k] = n
+}
+
+// Subject is the host that an order was about, as it is afterwards or was last.
+func (c *Changes) Subject() *Host {
+	switch {
+	case c.Host != nil:
+		return c.Host
+	case c.Same != nil:
+		return c.Same
+	}
+	return c.Remove
 }
 
 // Empty reports a decision that touches no disk.

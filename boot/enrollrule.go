@@ -60,7 +60,7 @@ func (t *turn) byRule() (settled bool, err error) {
 			t.d.Writes.Auto = 1
 			t.barred = "host is denied"
 			t.why("denied by rule %s", r.Name)
-			t.record(HostDenied, "%s denied by rule %s", h.Name, r.Name)
+			t.recordBy(r.Name, HostDenied, "%s denied by rule %s", h.Name, r.Name)
 			return true, nil
 		}
 		if decided, err := t.approveBy(r); decided || err != nil {
@@ -100,11 +100,11 @@ func (t *turn) approveBy(r *EnrollRule) (bool, error) {
 	if r.Max > 0 {
 		nth = fmt.Sprintf(", %d of %d", n+1, r.Max)
 	}
-	t.approve("rule " + r.Name + nth)
+	t.approve(r.Name, "rule "+r.Name+nth)
 	t.d.Writes.count(r.approvals(), n+1)
 	if h := t.host; r.Install && x != nil && x.Install && h.Ticket == nil && !h.Protected {
 		h.arm(x.Name, "rule "+r.Name, t.in.At)
-		t.record(TicketArm, "%s: %s, by rule %s", h.Name, h.Ticket.Standing(), r.Name)
+		t.recordBy(r.Name, TicketArm, "%s: %s, by rule %s", h.Name, h.Ticket.Standing(), r.Name)
 	}
 	return true, nil
 }

@@ -11,22 +11,43 @@ import (
 
 // Event is appended in the same transaction as what it tells of.
 type Event struct {
-	Seq     uint64    `json:"seq"`
-	At      time.Time `json:"at"`
-	Kind    EventKind `json:"kind"`
-	Host    HostID    `json:"host,omitempty"`
-	Name    string    `json:"name,omitempty"` // the host's name at that moment
-	MAC     MAC       `json:"mac,omitzero"`
-	Network string    `json:"network,omitempty"`
-	Boot    uint32    `json:"boot,omitempty"`
-	Text    string    `json:"text"`
-	Why     string    `json:"why,omitempty"`  // the rules that fired, in order
-	Hook    string    `json:"hook,omitempty"` // the webhook or hook that this is about
-	Ref     uint64    `json:"ref,omitempty"`  // number of the event that this is about
+	Seq  uint64    `json:"seq"`
+	At   time.Time `json:"at"`
+	Kind EventKind `json:"kind"`
+	Host HostID    `json:"host,omitempty"`
+	Name string    `json:"name,omitempty"` // the host's name at that moment
+	MAC  MAC       `json:"mac,omitzero"`   // that asked; else the host's first
+	By   Actor     `json:"by,omitzero"`
+
+	// What the host is known by at that moment, so that who reads the event need
+	// not ask for it.
+	MACs     []MAC  `json:"macs,omitempty"`
+	UUID     UUID   `json:"uuid,omitzero"`
+	Serial   string `json:"serial,omitempty"`
+	Template string `json:"template,omitempty"`
+
+	Network string `json:"network,omitempty"`
+	Boot    uint32 `json:"boot,omitempty"`
+	Text    string `json:"text"`
+	Why     string `json:"why,omitempty"`  // the rules that fired, in order
+	Hook    string `json:"hook,omitempty"` // the webhook or hook that this is about
+	Ref     uint64 `json:"ref,omitempty"`  // number of the event that this is about
 
 	// Once names the cause of a Notice, so that one that repeats (a full
 	// pool, a clash that asks again every five seconds) is told once a while.
 	Once string `json:"-"`
+}
+
+// about notes whom the event is about.
+func (e *Event) about(h *Host) {
+	if h == nil {
+		return
+	}
+	e.Host, e.Name = h.ID, h.Name
+	e.MACs, e.UUID, e.Serial, e.Template = slices.Clone(h.MACs), h.UUID, h.Serial, h.Template
+	if e.MAC.IsZero() && len(h.MACs) > 0 {
+		e.MAC = h.MACs[0]
+	}
 }
 
 // EventKind names what changed; the words are stable.

@@ -87,7 +87,7 @@ func (a *applying) merge(o Merge) error {
 		if len(was) > 0 {
 			before = "; before: " + strings.Join(was, ", ")
 		}
-		a.event(HostChanged, h, "%s and %s are one machine, as a person says: %s%s", h.Name, other.Name, Describe(h, Firmware{}), before)
+		a.event(HostChanged, h, "%s and %s are one machine, as %s says: %s%s", h.Name, other.Name, a.by, Describe(h, Firmware{}), before)
 		return nil
 	})
 	if err != nil {
@@ -141,6 +141,6 @@ func (a *applying) split(o Split) error {
 		return NewFault(Taken, "name %s belongs to another host already; choose one", h.Name)
 	}
 	a.c.Hosts = []*Host{h}
-	a.event(HostAdded, h, "%s split off %s by a person: %s", h.Name, a.c.Host.Name, Describe(h, Firmware{}))
+	a.event(HostAdded, h, "%s split off %s by %s: %s", h.Name, a.c.Host.Name, a.by, Describe(h, Firmware{}))
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,9 +92,10 @@ func (ReleaseLease) order() {}
 func (ImportImage) order()  {}
 func (RemoveImage) order()  {}
 
-// Apply says what an order changes. It is pure but for now, which is given.
-func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
-	a := &applying{v: v, p: p, now: now.UTC()}
+// Apply says what an order of somebody changes. An order that finds things as it
+// wants them changes nothing and is no error. It is pure but for now, which is given.
+func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, error) {
+	a := &applying{v: v, p: p, now: now.UTC(), by: by}
 	var err error
 	switch o := o.(type) {
 	case AddHost:
@@ -110,14 +112,14 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 				}
 			}
 			if h.State == Approved && o.Template == nil && !h.Auto {
-				return NewFault(Invalid, "host %s is approved already", h.Name)
+				return nil
 			}
 			if h.State == Denied && o.Template == nil {
 				h.Pin = 0 // what it once booted is decided anew
 			}
 			first := h.State != Approved
 			h.State, h.Auto = Approved, false // a person stands for it now
-			a.event(HostApproved, h, "%s approved by a person", h.Name)
+			a.event(HostApproved, h, "%s approved by %s", h.Name, a.by)
 			if first {
 				return a.approved(h)
 			}
@@ -137,13 +139,13 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 		err = a.split(o)
 	case Deny:
 		err = a.change(o.Name, func(h *Host) error {
-			if h.State == Denied {
-				return NewFault(Invalid, "host %s is denied already", h.Name)
+			if h.State == Denied && !h.Auto {
+				return nil
 			}
 			h.State, h.Auto = Denied, false
 			h.disarm(a.now)
 			h.Once = ""
-			a.event(HostDenied, h, "%s denied by a person", h.Name)
+			a.event(HostDenied, h, "%s denied by %s", h.Name, a.by)
 			return nil
 		})
 	case Update:
@@ -168,7 +170,7 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 				err = NewFault(UnknownTemplate, "no template is called %s", o.Name)
 			} else {
 				a.c.Drop = o.Name
-				a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplateGone, Text: "template " + o.Name + " removed"})
+				a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplateGone, By: a.by, Text: "template " + o.Name + " removed"})
 			}
 		}
 	case ReleaseLease:
@@ -191,14 +193,14 @@ func Apply(v Reader, p *Policy, now time.Time, o Order) (Changes, error) {
 		}
 		i.Imported = a.now
 		a.c.Image = &i
-		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageImported, Text: fmt.Sprintf("image %s imported, %d files", i.Name, len(i.Files))})
+		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageImported, By: a.by, Text: fmt.Sprintf("image %s imported, %d files", i.Name, len(i.Files))})
 	case RemoveImage:
 		var i *Image
 		if i, err = v.Image(o.Name); err == nil && i == nil {
 			err = NewFault(UnknownImage, "no image is called %s", o.Name).Try("muster image list")
 		}
 		a.c.NoImage = o.Name
-		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageGone, Text: "image " + o.Name + " removed"})
+		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageGone, By: a.by, Text: "image " + o.Name + " removed"})
 	default:
 		err = fmt.Errorf("order %T is not known", o)
 	}
@@ -209,13 +211,16 @@ type applying struct {
 	v   Reader
 	p   *Policy
 	now time.Time
+	by  Actor
 	c   Changes
 
 	assigned string // template that assign found last
 }
 
 func (a *applying) event(kind EventKind, h *Host, format string, args ...any) {
-	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: kind, Host: h.ID, Name: h.Name, MAC: h.Identity().MAC, Text: fmt.Sprintf(format, args...)})
+	e := Event{At: a.now, Kind: kind, By: a.by, Text: fmt.Sprintf(format, args...)}
+	e.about(h)
+	a.c.Events = append(a.c.Events, e)
 }
 
 // find accepts a name or a MAC address.
@@ -254,8 +259,12 @@ func (a *applying) change(name string, fn func(*Host) error) error {
 	if old.Auto && (h.State == Denied || h.State == Approved && !h.Auto) {
 		a.c.Auto = -1
 	}
-	h.Changed = a.now
 	h.unpark()
+	if len(a.c.Events) == 0 && reflect.DeepEqual(old, h) {
+		a.c.Same = old
+		return nil
+	}
+	h.Changed = a.now
 	if err := h.Validate(); err != nil {
 		return NewFault(Invalid, "%v", err)
 	}
@@ -295,7 +304,7 @@ func (a *applying) addHost(o AddHost) error {
 		return err
 	}
 	a.c.Host = h
-	a.event(HostAdded, h, "%s added by a person: %s", h.Name, Describe(h, Firmware{}))
+	a.event(HostAdded, h, "%s added by %s: %s", h.Name, a.by, Describe(h, Firmware{}))
 	return nil
 }
 
@@ -413,12 +422,11 @@ func (a *applying) addHosts(o AddHosts) error {
 	}
 	if len(a.c.Hosts) <= ownEvents {
 		for _, h := range a.c.Hosts {
-			a.event(HostAdded, h, "%s added by a person: %s", h.Name, Describe(h, Firmware{}))
+			a.event(HostAdded, h, "%s added by %s: %s", h.Name, a.by, Describe(h, Firmware{}))
 		}
 		return nil
 	}
-	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: HostAdded,
-		Text: fmt.Sprintf("%d hosts added by a person at once, from %s to %s", len(a.c.Hosts), a.c.Hosts[0].Name, a.c.Hosts[len(a.c.Hosts)-1].Name)})
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: HostAdded, By: a.by, Text: fmt.Sprintf("%d hosts added by %s at once, from %s to %s", len(a.c.Hosts), a.by, a.c.Hosts[0].Name, a.c.Hosts[len(a.c.Hosts)-1].Name)})
 	return nil
 }
 
@@ -606,7 +614,7 @@ func (a *applying) setHost(o SetHost) error {
 		if len(what) == 0 {
 			return NewFault(Invalid, "nothing to set on host %s: name a field", h.Name).Try("muster host set --help")
 		}
-		a.event(HostChanged, h, "%s set by a person: %s", o.Name, strings.Join(what, ", "))
+		a.event(HostChanged, h, "%s set by %s: %s", o.Name, a.by, strings.Join(what, ", "))
 		return nil
 	})
 }
@@ -623,7 +631,7 @@ func (a *applying) removeHost(o RemoveHost) error {
 	if h.Auto {
 		a.c.Auto = -1
 	}
-	a.event(HostRemoved, h, "%s removed by a person", h.Name)
+	a.event(HostRemoved, h, "%s removed by %s", h.Name, a.by)
 	return nil
 }
 
@@ -665,7 +673,7 @@ func (a *applying) push(o PushTemplate) error {
 		}
 	}
 	a.c.Template = &t
-	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplatePush, Text: fmt.Sprintf("template %s version %d pushed, %d files", t.Name, t.Version, len(t.Files))})
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplatePush, By: a.by, Text: fmt.Sprintf("template %s version %d pushed, %d files", t.Name, t.Version, len(t.Files))})
 	return nil
 }
 

@@ -48,7 +48,7 @@ func TestAddHosts(t *testing.T) {
 		}
 		return h
 	}
-	if _, err := w.engine.Do(w.ctx, boot.AddHost{Host: host("old", 1, "10.0.0.9")}); err != nil {
+	if _, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHost{Host: host("old", 1, "10.0.0.9")}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -65,7 +65,7 @@ func TestAddHosts(t *testing.T) {
 	}
 	bad[7].MACs = nil
 	bad[8].Template = "nowhere"
-	_, err = w.engine.Do(w.ctx, boot.AddHosts{Hosts: bad})
+	_, err = w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: bad})
 	var refused boot.RefusedHosts
 	if !errors.As(err, &refused) || boot.FaultOf(err) == nil {
 		t.Fatalf("got %v", err)
@@ -88,20 +88,20 @@ func TestAddHosts(t *testing.T) {
 	if !strings.HasPrefix(err.Error(), "none was added: 8 cannot be; old: name old belongs") {
 		t.Errorf("said %q", err.Error())
 	}
-	if _, terr := w.engine.Try(w.ctx, boot.AddHosts{Hosts: bad}); terr == nil || terr.Error() != err.Error() {
+	if _, terr := w.engine.Try(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: bad}); terr == nil || terr.Error() != err.Error() {
 		t.Errorf("the dry run says %v", terr)
 	}
 
 	few := []boot.Host{host("a", 20, "10.0.1.1"), host("", 21, ""), host("c", 22, "")}
 	few[2].State = boot.Approved
-	c, err := w.engine.Try(w.ctx, boot.AddHosts{Hosts: few})
+	c, err := w.engine.Try(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: few})
 	if err != nil || len(c.Hosts) != 3 || c.Hosts[1].Name != "m-525400000015" {
 		t.Errorf("the dry run: %+v, %v", c.Hosts, err)
 	}
 	if h, e, p := count(); h != 1 || e != 1 || p != 1 {
 		t.Errorf("after refusals and dry runs: %d hosts, %d events, %d pending", h, e, p)
 	}
-	if _, err := w.engine.Do(w.ctx, boot.AddHosts{Hosts: few}); err != nil {
+	if _, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: few}); err != nil {
 		t.Fatal(err)
 	}
 	if h, e, p := count(); h != 4 || e != 4 || p != 3 {
@@ -111,18 +111,18 @@ func TestAddHosts(t *testing.T) {
 	for i := range 150 {
 		many = append(many, host(fmt.Sprintf("n%d", i), byte(100+i), ""))
 	}
-	if _, err := w.engine.Do(w.ctx, boot.AddHosts{Hosts: many}); err != nil {
+	if _, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: many}); err != nil {
 		t.Fatal(err)
 	}
 	if h, e, p := count(); h != 154 || e != 5 || p != 153 {
 		t.Errorf("after 150 more: %d hosts, %d events, %d pending", h, e, p)
 	}
 	// Numbers go on where they ended.
-	c, err = w.engine.Do(w.ctx, boot.AddHost{Host: host("last", 99, "")})
+	c, err = w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHost{Host: host("last", 99, "")})
 	if err != nil || c.Host.ID != 155 {
 		t.Errorf("the next host: %+v, %v", c.Host, err)
 	}
-	if _, err := w.engine.Do(w.ctx, boot.AddHosts{Hosts: make([]boot.Host, boot.MaxAddHosts+1)}); boot.FaultOf(err) == nil {
+	if _, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: make([]boot.Host, boot.MaxAddHosts+1)}); boot.FaultOf(err) == nil {
 		t.Errorf("too many: %v", err)
 	}
 }

@@ -102,11 +102,11 @@ func ruleEnroll(t *turn) (bool, error) {
 	return false, nil
 }
 
-func (t *turn) approve(why string) {
+func (t *turn) approve(rule, why string) {
 	t.host.State, t.host.Auto, t.host.Fresh, t.dirty = Approved, true, true, true
 	t.d.Writes.Auto = 1
 	t.why("approved: %s", why)
-	t.record(HostApproved, "%s approved: %s", t.host.Name, why)
+	t.recordBy(rule, HostApproved, "%s approved: %s", t.host.Name, why)
 }
 
 func instead(was string) string {
@@ -150,9 +150,9 @@ func ruleApprove(t *turn) (bool, error) {
 		switch c := t.choice; {
 		case settled:
 		case c.Template != nil && c.Template.AutoApprove && len(c.Waiting) == 0:
-			t.approve("template " + c.Template.Name + " approves what matches it")
+			t.approve("template "+c.Template.Name, "template "+c.Template.Name+" approves what matches it")
 		case t.p.Enroll.Policy == EnrollAuto && t.host.Network != "": // it enrolled by itself
-			t.approve("policy is auto")
+			t.approve("policy auto", "policy is auto")
 		}
 	}
 	if len(t.choice.Waiting) == 0 {

@@ -192,7 +192,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		for _, f := range list(words[2]) {
 			i.Files[f] = boot.Blob{Digest: "d", Size: 1}
 		}
-		_, err := w.engine.Do(w.ctx, boot.ImportImage{Image: i})
+		_, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.ImportImage{Image: i})
 		return nil, err
 	case words[0] == "lease": // lease NETWORK ADDRESS HOLDER FOR
 		d, err := time.ParseDuration(words[4])
@@ -313,7 +313,7 @@ func (w *world) template(words []string, kv map[string]string) error {
 		}
 		t.Files["initrd.gz"], t.Files["preseed.cfg"] = boot.Blob{}, boot.Blob{}
 	}
-	_, err := w.engine.Do(w.ctx, boot.PushTemplate{Template: t})
+	_, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.PushTemplate{Template: t})
 	return err
 }
 
@@ -343,7 +343,7 @@ func (w *world) host(words []string, kv map[string]string) error {
 	if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
 		return err
 	}
-	_, err = w.engine.Do(w.ctx, boot.AddHost{Host: h})
+	_, err = w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHost{Host: h})
 	return err
 }
 
@@ -390,7 +390,7 @@ func (w *world) order(words []string) ([]string, error) {
 	if err := w.engine.SetPolicy(w.ctx, w.policy); err != nil {
 		return nil, err
 	}
-	c, err := w.engine.Do(w.ctx, o)
+	c, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, o)
 	if boot.FaultOf(err) != nil {
 		return []string{"refused " + err.Error()}, nil
 	}

@@ -260,8 +260,10 @@ func Deliver(v Reader, d *Decision, whole bool, now time.Time) (c Changes, err e
 	}
 	c.Host = h
 	if h.Ticket.State != was {
-		c.Events = []Event{{At: now.UTC(), Kind: TicketBack, Host: h.ID, Name: h.Name, MAC: h.Identity().MAC, Boot: d.Ticket,
-			Text: fmt.Sprintf("%s of %s was seen to end short: %s may try again", d.Spends, x.Name, h.Name)}}
+		ev := Event{At: now.UTC(), Kind: TicketBack, Boot: d.Ticket, By: Actor{Kind: AMachine, Name: h.Name},
+			Text: fmt.Sprintf("%s of %s was seen to end short: %s may try again", d.Spends, x.Name, h.Name)}
+		ev.about(h)
+		c.Events = []Event{ev}
 	}
 	return c, nil
 }
@@ -299,7 +301,7 @@ func (t *turn) firstInstall(x *Template) {
 	}
 	h.arm(x.Name, "template "+x.Name+" (first_install)", t.in.At)
 	t.dirty = true
-	t.record(TicketArm, "%s: %s, by its first_install", h.Name, h.Ticket.Standing())
+	t.recordBy("template "+x.Name, TicketArm, "%s: %s, by its first_install", h.Name, h.Ticket.Standing())
 }
 
 // Install arms a ticket: the next boot of the host installs, once. Template,
@@ -365,7 +367,7 @@ func (a *applying) install(h *Host, o Install) error {
 		again = "; before: " + k.Standing()
 	}
 	h.Pin = 0 // the newest version: what is installed anew is not what was
-	h.arm(x.Name, "a person", a.now)
+	h.arm(x.Name, a.by.String(), a.now)
 	a.event(TicketArm, h, "%s: %s%s", h.Name, h.Ticket.Standing(), again)
 	return nil
 }
@@ -400,7 +402,7 @@ func (a *applying) expected(h *Host) error {
 	if !x.Install {
 		return NewFault(Invalid, "host %s: template %s does not install (install = true in its template.toml): it boots every time without a ticket", h.Name, x.Name)
 	}
-	h.arm(x.Name, "a person", a.now)
+	h.arm(x.Name, a.by.String(), a.now)
 	return nil
 }
 
@@ -419,7 +421,7 @@ func (a *applying) rescue(h *Host, template string) error {
 		return NewFault(Invalid, "host %s is a Raspberry Pi, which reads no script that could count its boots: muster host set %s --template %s, and back", h.Name, h.Name, x.Name)
 	}
 	h.Once = x.Name
-	a.event(HostChanged, h, "%s boots template %s next, once, as a person asked", h.Name, x.Name)
+	a.event(HostChanged, h, "%s boots template %s next, once, as %s asked", h.Name, x.Name, a.by)
 	return nil
 }
 
@@ -441,10 +443,10 @@ func (h *Host) disarm(now time.Time) bool {
 func (a *applying) local(h *Host) error {
 	k := h.Ticket
 	if k == nil || k.State == TicketClosed {
-		return NewFault(WrongState, "host %s has no open ticket: it boots its disk, or what its template gives it every time", h.Name)
+		return nil // it boots its disk, or what its template gives it every time
 	}
 	was := k.Standing()
 	k.close(stageLocal, a.now)
-	a.event(TicketDone, h, "%s: ticket taken away by a person; it was: %s", h.Name, was)
+	a.event(TicketDone, h, "%s: ticket taken away by %s; it was: %s", h.Name, a.by, was)
 	return nil
 }

@@ -4,23 +4,22 @@ package engine
 
 import (
 	"context"
-	"time"
 
 	"github.com/musterboot/muster/boot"
 )
 
 // Try says what an order would change at this moment, and writes nothing.
-func (e *Engine) Try(ctx context.Context, o boot.Order) (c boot.Changes, err error) {
+func (e *Engine) Try(ctx context.Context, by boot.Actor, o boot.Order) (c boot.Changes, err error) {
 	p := e.policy.Load()
 	err = e.store.View(ctx, func(tx boot.ReadTx) (err error) {
-		c, err = boot.Apply(tx, p, time.Now(), o)
+		c, err = boot.Apply(tx, p, e.Now(), by, o)
 		return err
 	})
 	return c, err
 }
 
-// Do carries out an order and returns what it changed.
-func (e *Engine) Do(ctx context.Context, o boot.Order) (boot.Changes, error) {
+// Do carries out an order of somebody and returns what it changed.
+func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Changes, error) {
 	switch x := o.(type) {
 	case boot.DropTemplate:
 		e.setting.Lock()
@@ -37,7 +36,7 @@ func (e *Engine) Do(ctx context.Context, o boot.Order) (boot.Changes, error) {
 	p := e.policy.Load()
 	var c boot.Changes
 	err := e.store.Update(ctx, func(tx boot.Tx) (err error) {
-		if c, err = boot.Apply(tx, p, now, o); err != nil {
+		if c, err = boot.Apply(tx, p, now, by, o); err != nil {
 			return err
 		}
 		tx.After(func() { e.mem.settle(&boot.Decision{Writes: c}, p, now) })

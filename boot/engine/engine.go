@@ -559,6 +559,9 @@ func (e *Engine) Record(ctx context.Context, ev boot.Event) error {
 	if ev.At.IsZero() {
 		ev.At = e.Now()
 	}
+	if ev.By.Kind == "" {
+		ev.By = boot.Actor{Kind: boot.Program, Name: "muster"}
+	}
 	return e.store.Update(ctx, func(tx boot.Tx) error { _, err := tx.Append(ev); return err })
 }
 

@@ -78,7 +78,7 @@ func drawWorld(t *rapid.T, now time.Time) (*engine.Engine, boot.Store) {
 	}
 
 	do := func(o boot.Order) {
-		if _, err := e.Do(t.Context(), o); err != nil && boot.FaultOf(err) == nil {
+		if _, err := e.Do(t.Context(), boot.Actor{Kind: boot.Person}, o); err != nil && boot.FaultOf(err) == nil {
 			t.Fatal(err)
 		}
 	}

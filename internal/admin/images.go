@@ -87,7 +87,7 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 	if img.Tree != "" && img.Files[img.Tree] == (boot.Blob{}) {
 		return nil, boot.NewFault(boot.Invalid, "the image names %s as its disc, which was not sent", img.Tree)
 	}
-	c, err := s.Engine.Do(r.Context(), boot.ImportImage{Image: img})
+	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.ImportImage{Image: img})
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (s *Server) removeImage(r *http.Request) (any, error) {
 	if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { old, err = tx.Image(name); return err }); err != nil {
 		return nil, err
 	}
-	if _, err := s.Engine.Do(r.Context(), boot.RemoveImage{Name: name}); err != nil {
+	if _, err := s.Engine.Do(r.Context(), s.actor(r), boot.RemoveImage{Name: name}); err != nil {
 		return nil, err
 	}
 	in, err := s.referred(r.Context())

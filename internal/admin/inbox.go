@@ -69,11 +69,11 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 	}
 	out := []Inboxed{}
 	for _, n := range names {
-		c, err := act(r.Context(), order(&in, n))
+		c, err := act(r.Context(), s.actor(r), order(&in, n))
 		x := Inboxed{Host: boot.Host{Name: n}}
 		switch {
 		case err == nil:
-			x.Host = *c.Host
+			x.Host = *c.Subject()
 		case boot.FaultOf(err) != nil:
 			x.Error = err.Error()
 		default:

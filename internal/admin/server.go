@@ -133,7 +133,7 @@ func (s *Server) Handler() http.Handler {
 		if err := read(r, &m); err != nil {
 			return nil, err
 		}
-		c, err := s.Engine.Do(r.Context(), boot.Split{Name: r.PathValue("name"), New: m.Name, MACs: m.MACs, UUID: m.UUID, Serial: m.Serial})
+		c, err := s.Engine.Do(r.Context(), s.actor(r), boot.Split{Name: r.PathValue("name"), New: m.Name, MACs: m.MACs, UUID: m.UUID, Serial: m.Serial})
 		if err != nil {
 			return nil, err
 		}
@@ -195,7 +195,7 @@ func (s *Server) Handler() http.Handler {
 	route("GET /api/v1/templates/{name}", s.template)
 	route("POST /api/v1/templates", s.push)
 	route("DELETE /api/v1/templates/{name}", func(r *http.Request) (any, error) {
-		_, err := s.Engine.Do(r.Context(), boot.DropTemplate{Name: r.PathValue("name")})
+		_, err := s.Engine.Do(r.Context(), s.actor(r), boot.DropTemplate{Name: r.PathValue("name")})
 		return struct{}{}, err
 	})
 	route("GET /api/v1/files/{digest}", func(r *http.Request) (any, error) {
@@ -217,7 +217,7 @@ func (s *Server) Handler() http.Handler {
 		if err := s.uploaded(i.Files); err != nil {
 			return nil, err
 		}
-		c, err := s.Engine.Do(r.Context(), boot.ImportImage{Image: i})
+		c, err := s.Engine.Do(r.Context(), s.actor(r), boot.ImportImage{Image: i})
 		return c.Image, err
 	})
 	route("POST /api/v1/images/import", s.importImage)
@@ -229,7 +229,7 @@ func (s *Server) Handler() http.Handler {
 		if err != nil {
 			return nil, boot.NewFault(boot.Invalid, "%q is no address", r.PathValue("addr"))
 		}
-		_, err = s.Engine.Do(r.Context(), boot.ReleaseLease{Network: r.PathValue("network"), Addr: a})
+		_, err = s.Engine.Do(r.Context(), s.actor(r), boot.ReleaseLease{Network: r.PathValue("network"), Addr: a})
 		return struct{}{}, err
 	})
 	route("GET /api/v1/diagnose", s.diagnose)
@@ -291,15 +291,16 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // do carries out an order on a host and returns the host.
 func (s *Server) do(r *http.Request, o boot.Order) (any, error) {
-	c, err := s.Engine.Do(r.Context(), o)
+	c, err := s.Engine.Do(r.Context(), s.actor(r), o)
 	if err != nil {
 		return nil, err
 	}
-	if c.Host == nil {
-		return c.Remove, nil
-	}
-	return c.Host, nil
+	return c.Subject(), nil
 }
+
+// actor is who asks. The socket is for root and its group alone: a person, whose
+// name it does not tell.
+func (s *Server) actor(*http.Request) boot.Actor { return boot.Actor{Kind: boot.Person, Via: "socket"} }
 
 // importHosts adds what is not known yet.
 func (s *Server) importHosts(r *http.Request) (any, error) {
@@ -353,13 +354,13 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 	if in.DryRun {
 		act = s.Engine.Try
 	}
-	if err := s.admit(r.Context(), &in, out.Results, act); err != nil {
+	if err := s.admit(r.Context(), &in, out.Results, s.actor(r), act); err != nil {
 		return nil, err
 	}
 	if len(fresh) == 0 {
 		return out, nil
 	}
-	c, err := act(r.Context(), boot.AddHosts{Hosts: fresh, Install: in.Install})
+	c, err := act(r.Context(), s.actor(r), boot.AddHosts{Hosts: fresh, Install: in.Install})
 	var refused boot.RefusedHosts
 	switch {
 	case errors.As(err, &refused) && in.DryRun:
@@ -379,16 +380,16 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 }
 
 // admit lets in what waits and was expected.
-func (s *Server) admit(ctx context.Context, in *HostImport, results []ImportResult, act func(context.Context, boot.Order) (boot.Changes, error)) error {
+func (s *Server) admit(ctx context.Context, in *HostImport, results []ImportResult, by boot.Actor, act func(context.Context, boot.Actor, boot.Order) (boot.Changes, error)) error {
 	for i := range in.Hosts {
 		h, res := &in.Hosts[i], &results[i]
 		if res.Known == nil || res.Known.State != boot.Pending || h.State != boot.Approved {
 			continue
 		}
-		c, err := act(ctx, boot.Admit{Name: res.Known.Name, As: *h, Install: in.Install})
+		c, err := act(ctx, by, boot.Admit{Name: res.Known.Name, As: *h, Install: in.Install})
 		switch {
 		case err == nil:
-			res.Name, res.LetIn = c.Host.Name, true
+			res.Name, res.LetIn = c.Subject().Name, true
 		case boot.FaultOf(err) != nil:
 			res.Refused = err.Error()
 		default:
@@ -756,7 +757,7 @@ func (s *Server) push(r *http.Request) (any, error) {
 	t := spec.Template()
 	t.Files = p.Files
 	old := s.Engine.Policy().Templates
-	c, err := s.Engine.Do(r.Context(), boot.PushTemplate{Template: t})
+	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.PushTemplate{Template: t})
 	if err != nil {
 		return nil, err
 	}
