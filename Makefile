@@ -73,6 +73,10 @@ fuzz: go ## run every fuzz target for FUZZTIME (20s)
 	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
 	  done; done
 
+.PHONY: mutate
+mutate: go ## put 200 small faults a package into a copy and list what no quick test notices (hours)
+	$(GO) run ./internal/mutate $(MUTATE)
+
 .PHONY: golden
 golden: go ## rewrite the golden files; review the diff
 	MUSTER_GOLDEN=write $(GO) test ./boot ./dhcpd ./syslogd ./templates

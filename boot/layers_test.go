@@ -42,6 +42,7 @@ var layers = map[string][]string{
 	"internal/reservation":  {"boot"},
 	"internal/capture":      {"boot"},
 	"internal/metrics":      {},
+	"internal/mutate":       {}, // puts faults into the others' source; runs their tests
 	"internal/run":          {},
 	"internal/socket":       {},
 	"internal/tomlfile":     {},

@@ -1,0 +1,330 @@
+// Command mutate asks how much the quick tests would notice: it puts one small
+// fault at a time into a package and runs the tests that could see it. What
+// nobody sees is a line that could be wrong today.
+//
+//	go run ./internal/mutate                      200 mutants of each package that matters most
+//	go run ./internal/mutate -n 60 -seed 7 boot   another 60 of one
+//	go run ./internal/mutate -at boot/ticket.go:88 boot
+//	go run ./internal/mutate -again report.json   what lived the last time
+//
+// It takes hours, and is nothing that a build waits for. Progress goes to the
+// standard error, the survivors to the standard output. equivalent.txt lists the
+// mutants that change nothing anybody could see, each with its reason.
+package main
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const module = "github.com/musterboot/muster"
+
+// dangerous are the packages that decide who boots what, and keep it.
+var dangerous = []string{"boot", "boot/engine", "boot/diagnose", "store", "store/bolt", "dhcpd", "tftpd"}
+
+//go:embed equivalent.txt
+var equivalentText string
+
+// maxEquivalent bounds the list: a longer one would be a way to look good.
+const maxEquivalent = 100
+
+// report is one package's.
+type report struct {
+	Package string   `json:"package"`
+	All     int      `json:"all"`    // mutants that there are
+	Tried   int      `json:"tried"`  // that were built and run
+	Lived   int      `json:"lived"`  // of them
+	Broken  int      `json:"broken"` // that did not build
+	Seconds int      `json:"seconds"`
+	Mutants []mutant `json:"mutants"`
+}
+
+func (r report) share() float64 {
+	if r.Tried == 0 {
+		return 0
+	}
+	return 100 * float64(r.Lived) / float64(r.Tried)
+}
+
+type options struct {
+	n, jobs int
+	seed    uint64
+	at      string
+	again   string
+	json    bool
+	list    bool
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.n, "n", 200, "mutants of a package")
+	flag.Uint64Var(&o.seed, "seed", 1, "another seed is another sample")
+	flag.IntVar(&o.jobs, "j", 2, "at a time, 1 or 2")
+	flag.StringVar(&o.at, "at", "", "only the mutants of these places, FILE or FILE:LINE, with commas")
+	flag.StringVar(&o.again, "again", "", "only what lived in this report of -json")
+	flag.BoolVar(&o.json, "json", false, "write the report as JSON")
+	flag.BoolVar(&o.list, "list", false, "name the mutants and run nothing")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := mutate(ctx, o, flag.Args(), os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(1)
+	}
+}
+
+func mutate(ctx context.Context, o options, pkgs []string, out, progress io.Writer) error {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return err
+	}
+	same, err := equivalents(equivalentText)
+	if err != nil {
+		return err
+	}
+	want := func(mutant) bool { return true }
+	switch {
+	case o.again != "":
+		old, err := lastTime(o.again)
+		if err != nil {
+			return err
+		}
+		want = func(m mutant) bool { return old[m.key()] }
+	case o.at != "":
+		places := strings.Split(o.at, ",")
+		want = func(m mutant) bool {
+			return slices.Contains(places, m.File) || slices.Contains(places, fmt.Sprintf("%s:%d", m.File, m.Line))
+		}
+	}
+	if len(pkgs) == 0 {
+		pkgs = dangerous
+	}
+	var reports []report
+	var failed error
+	for _, p := range pkgs {
+		pkg := path.Clean(strings.TrimPrefix(p, module+"/"))
+		r := report{Package: pkg}
+		files, err := sources(ctx, root, pkg)
+		if err != nil {
+			return err
+		}
+		var all []mutant
+		for _, f := range files {
+			ms, err := find(root, f)
+			if err != nil {
+				return err
+			}
+			all = append(all, ms...)
+		}
+		for _, stale := range same.stale(pkg, all) {
+			fmt.Fprintf(progress, "equivalent.txt lists a mutant that does not exist: %s\n", stale)
+		}
+		all = slices.DeleteFunc(all, func(m mutant) bool { return same.has(m) })
+		r.All = len(all)
+		all = slices.DeleteFunc(all, func(m mutant) bool { return !want(m) })
+		if o.at == "" && o.again == "" {
+			all = sample(all, o.n, o.seed)
+		}
+		if o.list {
+			for _, m := range all {
+				fmt.Fprintln(out, m)
+			}
+			continue
+		}
+		if len(all) == 0 {
+			continue
+		}
+		began := time.Now()
+		r.Mutants, failed = attack(ctx, root, pkg, all, max(1, min(o.jobs, 2)), progress)
+		r.Seconds = int(time.Since(began).Seconds())
+		for _, m := range r.Mutants {
+			if m.Result == unbuilt {
+				r.Broken++
+				continue
+			}
+			r.Tried++
+			if m.Result.alive() {
+				r.Lived++
+			}
+		}
+		slices.SortFunc(r.Mutants, func(a, b mutant) int { return cmp.Or(cmp.Compare(a.File, b.File), a.start-b.start) })
+		reports = append(reports, r)
+		if failed != nil {
+			break // what is known by now is told all the same
+		}
+	}
+	if o.json {
+		e := json.NewEncoder(out)
+		e.SetIndent("", " ")
+		e.SetEscapeHTML(false)
+		return errors.Join(failed, e.Encode(struct {
+			Seed     uint64   `json:"seed"`
+			Packages []report `json:"packages"`
+		}{o.seed, reports}))
+	}
+	for _, r := range reports {
+		for _, m := range r.Mutants {
+			if m.Result.alive() {
+				fmt.Fprintf(out, "%s  (%s)\n", m, m.Result)
+			}
+		}
+	}
+	for _, r := range reports {
+		fmt.Fprintln(out, r.line(o.seed))
+	}
+	return failed
+}
+
+func (r report) line(seed uint64) string {
+	return fmt.Sprintf("%s: %d of %d lived, %.1f %% (of %d mutants that there are, seed %d; %d more did not build; %d s)", r.Package, r.Lived, r.Tried, r.share(), r.All, seed, r.Broken, r.Seconds)
+}
+
+// attack tries mutants of one package.
+func attack(ctx context.Context, root, pkg string, ms []mutant, jobs int, progress io.Writer) ([]mutant, error) {
+	tmp, err := os.MkdirTemp("", "mutate")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	first := &bench{root: root, tmp: filepath.Join(tmp, "0"), cache: filepath.Join(tmp, "0", "cache")}
+	if err := os.MkdirAll(first.cache, 0o755); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(progress, "%s: %d mutants; the tests without one first\n", pkg, len(ms))
+	tests, reached, err := first.prepare(ctx, pkg)
+	if err != nil {
+		return nil, err
+	}
+	benches := []*bench{first}
+	for i := 1; i < jobs; i++ {
+		b := &bench{root: root, tmp: filepath.Join(tmp, fmt.Sprint(i)), cache: filepath.Join(tmp, fmt.Sprint(i), "cache")}
+		if err := os.MkdirAll(b.tmp, 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.CopyFS(b.cache, os.DirFS(first.cache)); err != nil {
+			return nil, err
+		}
+		benches = append(benches, b)
+	}
+	var (
+		mu   sync.Mutex
+		wg   sync.WaitGroup
+		next int
+		done []mutant
+		fail error
+	)
+	tell := func(m mutant) {
+		mu.Lock()
+		defer mu.Unlock()
+		done = append(done, m)
+		fmt.Fprintf(progress, "%s %-14s %s\n", ordinal(len(done), len(ms)), m.Result, m)
+	}
+	for _, b := range benches {
+		if err := b.freeze(); err != nil {
+			return nil, err
+		}
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				i := next
+				next++
+				stop := fail != nil || i >= len(ms)
+				mu.Unlock()
+				if stop {
+					return
+				}
+				m := ms[i]
+				if !reached(m) {
+					m.Result = unseen
+					tell(m)
+					continue
+				}
+				var err error
+				if m.Result, m.By, err = b.try(ctx, m, tests); err != nil {
+					mu.Lock()
+					fail = err
+					mu.Unlock()
+					return
+				}
+				tell(m)
+			}
+		})
+	}
+	wg.Wait()
+	return done, fail
+}
+
+// lastTime reads what lived.
+func lastTime(file string) (map[string]bool, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var r struct{ Packages []report }
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("%s is no report of -json: %w", file, err)
+	}
+	out := map[string]bool{}
+	for _, p := range r.Packages {
+		for _, m := range p.Mutants {
+			if m.Result.alive() {
+				out[m.key()] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+// equal is the list of mutants that change nothing.
+type equal map[string]bool
+
+func (e equal) has(m mutant) bool { return e[m.key()] }
+
+// stale lists what the list says of a package and is not so any more.
+func (e equal) stale(pkg string, all []mutant) (out []string) {
+	now := map[string]bool{}
+	for _, m := range all {
+		now[m.key()] = true
+	}
+	for k := range e {
+		if file, _, _ := strings.Cut(k, " | "); path.Dir(file) == pkg && !now[k] {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// equivalents reads lines of FILE | FUNC | CHANGE | SOURCE LINE | REASON.
+func equivalents(text string) (equal, error) {
+	out := equal{}
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		at := strings.LastIndex(line, " | ")
+		if at < 0 || strings.Count(line, " | ") < 4 || len(line)-at < 10 {
+			return nil, fmt.Errorf("equivalent.txt:%d: want FILE | FUNC | CHANGE | SOURCE LINE | REASON", i+1)
+		}
+		out[line[:at]] = true
+	}
+	if len(out) > maxEquivalent {
+		return nil, fmt.Errorf("equivalent.txt names %d mutants, and %d is the most: write tests", len(out), maxEquivalent)
+	}
+	return out, nil
+}
