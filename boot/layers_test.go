@@ -39,6 +39,7 @@ var layers = map[string][]string{
 	"store/storetest":       {"boot"},
 	"internal/admin":        {"boot", "boot/engine", "boot/diagnose", "templates", "images", "trust/authority", "internal/hook"},
 	"internal/hook":         {"boot"},
+	"internal/config":       {"boot", "radv", "internal/tomlfile"},
 	"internal/reservation":  {"boot"},
 	"internal/capture":      {"boot"},
 	"internal/metrics":      {},

@@ -47,6 +47,10 @@ func (l *Lease) Given() bool { return l.Kind != Declined && l.Kind != Occupied }
 // Active reports whether the address is taken at t.
 func (l *Lease) Active(t time.Time) bool { return l != nil && t.Before(l.Expires) }
 
+// MaxPool bounds the addresses of one network's ranges, and with them memory:
+// twelve bytes an address.
+const MaxPool = 1 << 20
+
 // Range is an inclusive run of addresses.
 type Range struct {
 	From, To netip.Addr

@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -41,20 +39,6 @@ const (
 type PortRange struct{ From, To uint16 }
 
 func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.From, r.To) }
-
-// ParsePorts reads "30000-30999".
-func ParsePorts(s string) (PortRange, error) {
-	from, to, ok := strings.Cut(s, "-")
-	if !ok {
-		to = from
-	}
-	a, err1 := strconv.ParseUint(strings.TrimSpace(from), 10, 16)
-	b, err2 := strconv.ParseUint(strings.TrimSpace(to), 10, 16)
-	if err1 != nil || err2 != nil || a == 0 || b < a {
-		return PortRange{}, fmt.Errorf("ports %q: want FIRST-LAST, like \"30000-30999\"", s)
-	}
-	return PortRange{uint16(a), uint16(b)}, nil
-}
 
 // Server serves reads.
 type Server struct {

@@ -14,10 +14,6 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// MaxPool bounds the addresses of one network's ranges, and with them memory:
-// twelve bytes an address.
-const MaxPool = 1 << 20
-
 // holdFirm is how long an offer is never taken back, and the window in which a
 // flood is told from a rack that is larger than the pool.
 const holdFirm = 5 * time.Second
@@ -73,7 +69,7 @@ func newPool(ranges []boot.Range) *pool {
 	var n uint64
 	for _, r := range ranges {
 		p.first = append(p.first, uint32(n))
-		n = min(n+min(r.Size(), MaxPool), MaxPool)
+		n = min(n+min(r.Size(), boot.MaxPool), boot.MaxPool)
 	}
 	p.expires = make([]int64, n)
 	p.heap = make([]uint32, n)

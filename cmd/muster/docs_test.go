@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/templates"
 )
 
@@ -32,7 +33,7 @@ func TestDocs(t *testing.T) {
 			if m[1] != "" {
 				_, err = templates.ParseSpec(f, []byte(m[2]))
 			} else {
-				_, err = parseConfig(f, []byte(m[2]))
+				_, err = config.Parse(f, []byte(m[2]))
 			}
 			if err != nil {
 				t.Errorf("an example is wrong: %v", err)

@@ -19,6 +19,7 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/run"
 )
 
@@ -31,12 +32,12 @@ type finding struct {
 }
 
 func (a *app) doctorCmd() *cobra.Command {
-	var config string
+	var path string
 	c := &cobra.Command{
 		Use: "doctor", Short: "Look for what would keep a machine from booting", Args: exactly(0, "no arguments"),
 		Example: "  sudo muster doctor\n  muster doctor --json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			fs := a.examine(c.Context(), config, c.Flags().Changed("config"))
+			fs := a.examine(c.Context(), path, c.Flags().Changed("config"))
 			bad := 0
 			for _, f := range fs {
 				if !f.OK {
@@ -66,11 +67,11 @@ func (a *app) doctorCmd() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&config, "config", defaultConfig, "configuration file")
+	c.Flags().StringVar(&path, "config", config.Path, "configuration file")
 	return c
 }
 
-func (a *app) examine(ctx context.Context, config string, explicit bool) []finding {
+func (a *app) examine(ctx context.Context, path string, explicit bool) []finding {
 	var fs []finding
 	add := func(ok bool, what, text, mend string) { fs = append(fs, finding{ok, what, text, mend}) }
 
@@ -102,14 +103,14 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 		add(false, "daemon", err.Error(), "")
 	}
 
-	cfg, err := loadConfig(config, explicit)
+	cfg, err := config.Load(path, explicit, run.Interfaces())
 	if err != nil {
 		add(false, "config", err.Error(), "")
-		cfg = defaults()
+		cfg = config.Default()
 	} else if len(cfg.Networks) == 0 && !running {
-		add(false, "config", "no network is configured, so nothing is answered", "write "+config+", or: muster serve -i "+strings.Join(run.Interfaces(), " or "))
+		add(false, "config", "no network is configured, so nothing is answered", "write "+path+", or: muster serve -i "+strings.Join(run.Interfaces(), " or "))
 	} else {
-		add(true, "config", fmt.Sprintf("%d networks in %s", len(cfg.Networks), config), "")
+		add(true, "config", fmt.Sprintf("%d networks in %s", len(cfg.Networks), path), "")
 	}
 	for _, n := range cfg.Networks {
 		l, err := run.Look(n.Interface)
@@ -117,7 +118,7 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 			add(false, "interface", err.Error(), "")
 			continue
 		}
-		if _, waits, err := resolve(n, l); err != nil {
+		if _, waits, err := config.Resolve(n, l.Found, l.Addrs); err != nil {
 			add(false, "network", fmt.Sprintf("%s: %v", n.Name, err), "")
 		} else if waits != "" {
 			add(false, "network", n.Name+": "+waits, "")
@@ -128,7 +129,7 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 		if c := run.ContainerAdvice(n.Interface); c != "" {
 			add(false, "container", c, "")
 		}
-		if fw := run.FirewallAdvice(ctx, n.Interface, cfg.ports(), []int{portOf(cfg.HTTP)}); fw != "" {
+		if fw := run.FirewallAdvice(ctx, n.Interface, cfg.UDP(), []int{config.Port(cfg.HTTP)}); fw != "" {
 			add(false, "firewall", fw, "")
 		}
 	}
@@ -146,7 +147,7 @@ func (a *app) examine(ctx context.Context, config string, explicit bool) []findi
 		for _, p := range []struct {
 			network string
 			port    int
-		}{{"udp", 67}, {"udp", 4011}, {"udp", portOf(cfg.TFTP)}, {"tcp", portOf(cfg.HTTP)}} {
+		}{{"udp", 67}, {"udp", 4011}, {"udp", config.Port(cfg.TFTP.Listen)}, {"tcp", config.Port(cfg.HTTP)}} {
 			if who := run.PortHolder(p.network, p.port); who != "" {
 				add(false, "port", fmt.Sprintf("%d/%s is taken by %s", p.port, p.network, who), "stop it before you start muster")
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/config"
 )
 
 func (a *app) eventCmd() *cobra.Command {
@@ -56,7 +57,7 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 	if n, err := strconv.ParseUint(f.since, 10, 64); err == nil {
 		after = max(after, n-min(n, 1))
 	} else if f.since != "" {
-		d, err := parseAge(f.since)
+		d, err := config.ParseAge(f.since)
 		if err != nil || d < 0 {
 			return usagef("--since %q: want how long ago, like 2h or 7d, or the number of an event", f.since)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -14,72 +13,10 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/hook"
-	"github.com/musterboot/muster/internal/tomlfile"
 	"github.com/musterboot/muster/store/mem"
 )
-
-const goodHooks = `[[webhook]]
-name = "cmdb"
-url = "https://cmdb.example/muster?token=x"
-secret_file = "/etc/muster/cmdb.key"
-kinds = ["host.*", "ticket.*"]
-timeout = "20s"
-give_up = "2d"
-
-[[hook]]
-name = "notify"
-command = ["/usr/local/bin/on-event", "--now"]
-
-[events]
-keep = "400d"
-max = 50000
-`
-
-func TestHooksConfig(t *testing.T) {
-	c, err := parseConfig("muster.toml", []byte(goodHooks))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, h := c.Hooks[0], c.Hooks[1]
-	if w.Type != hook.Webhook || w.Timeout != 20*time.Second || w.GiveUp != 48*time.Hour || !w.Kinds.Match(boot.TicketArm) || w.Kinds.Match(boot.BootReport) {
-		t.Errorf("%+v", w)
-	}
-	if h.Type != hook.Command || h.Timeout != 30*time.Second || h.GiveUp != 24*time.Hour || !h.Kinds.Match(boot.BootReport) {
-		t.Errorf("%+v", h)
-	}
-	if c.Events != (Retention{Keep: 400 * 24 * time.Hour, Max: 50000}) || defaults().Events != (Retention{Max: 200_000}) {
-		t.Errorf("%+v", c.Events)
-	}
-	for _, x := range []struct{ name, old, new, want string }{
-		{"no name", `name = "cmdb"`, ``, "muster.toml:1: a webhook needs a name"},
-		{"name", `"cmdb"`, `"a b"`, `muster.toml:2: a webhook needs a name of up to 63 letters`},
-		{"name twice", `"notify"`, `"cmdb"`, `muster.toml:10: name "cmdb" is used twice`},
-		{"no url", `url = "https://cmdb.example/muster?token=x"`, ``, "muster.toml:1: url: a webhook needs one"},
-		{"ftp", "https://", "ftp://", "muster.toml:3: url: want one that begins with https:// or http://"},
-		{"password", "https://", "https://u:hush@", "muster.toml:3: url: no user and password"},
-		{"no host", "https://cmdb.example/", "https:///", "muster.toml:3: url: it names no host"},
-		{"port", "cmdb.example/", "cmdb.example:0/", `muster.toml:3: url: port "0"`},
-		{"no url at all", "https://cmdb.example/", "https://%zz hush/", "muster.toml:3: url: it cannot be read as a URL"},
-		{"fragment", "?token=x", "#x", "muster.toml:3: url: no fragment"},
-		{"no secret", `secret_file = "/etc/muster/cmdb.key"`, ``, "muster.toml:2: webhook \"cmdb\" needs a secret_file, the key that signs what it sends; make one: (umask 027; openssl rand -base64 32 > /etc/muster/cmdb.key"},
-		{"secret itself", `"/etc/muster/cmdb.key"`, `"aGFsbG8="`, "muster.toml:4: secret_file"},
-		{"kind", `"host.*"`, `"hosts.*"`, `muster.toml:5: kinds: no event is of kind "hosts.*"`},
-		{"timeout", `"20s"`, `"20"`, `muster.toml:6: timeout "20": want a duration from "1s" to "1m0s"`},
-		{"give up", `"2d"`, `"2y"`, "muster.toml:7: give_up"},
-		{"shell", `["/usr/local/bin/on-event", "--now"]`, `["on-event"]`, "muster.toml:11: hook \"notify\" needs a command"},
-		{"keep", `"400d"`, `"4min"`, "muster.toml:14: keep"},
-		{"max", `50000`, `5`, "muster.toml:15: max 5"},
-		{"key", `give_up`, `giveup`, `unknown key "giveup" in [webhook]; did you mean "give_up"?`},
-	} {
-		text := strings.Replace(goodHooks, x.old, x.new, 1)
-		_, err := parseConfig("muster.toml", []byte(text))
-		var te *tomlfile.Error
-		if text == goodHooks || err == nil || !strings.Contains(err.Error(), x.want) || !errors.As(err, &te) || strings.Contains(err.Error(), "hush") {
-			t.Errorf("%s:\n got %v\nwant %s", x.name, err, x.want)
-		}
-	}
-}
 
 // TestHookFiles: what is wrong with a key or a program is said before anything
 // starts, without a word of the key.
@@ -107,9 +44,9 @@ func TestHookFiles(t *testing.T) {
 		{write(prog, "#!/bin/sh\n", 0o755), ""},
 	} {
 		x.do()
-		c, err := parseConfig("muster.toml", []byte(text))
+		c, err := config.Parse("muster.toml", []byte(text))
 		must(t, err)
-		ts, err := c.targets(time.Now)
+		ts, err := targets(c, time.Now)
 		switch {
 		case x.want == "" && err == nil:
 			if ts[0].Where != "https://x.example/y" || ts[1].Where != prog {
@@ -151,16 +88,16 @@ func TestDropOld(t *testing.T) {
 	add(1300, 48*time.Hour)
 	add(700, time.Minute)
 	for _, x := range []struct {
-		r       Retention
+		r       config.Retention
 		dropped uint64
 		left    int
 	}{
-		{Retention{Max: 5000}, 0, 2000},
-		{Retention{Max: 1900}, 100, 1900},
-		{Retention{Max: 5000, Keep: 24 * time.Hour}, 1200, 700},
-		{Retention{Max: 5000, Keep: 24 * time.Hour}, 0, 700},
-		{Retention{Max: 5000, Keep: time.Second}, 700, 0},
-		{Retention{Max: 5000, Keep: time.Second}, 0, 0},
+		{config.Retention{Max: 5000}, 0, 2000},
+		{config.Retention{Max: 1900}, 100, 1900},
+		{config.Retention{Max: 5000, Keep: 24 * time.Hour}, 1200, 700},
+		{config.Retention{Max: 5000, Keep: 24 * time.Hour}, 0, 700},
+		{config.Retention{Max: 5000, Keep: time.Second}, 700, 0},
+		{config.Retention{Max: 5000, Keep: time.Second}, 0, 0},
 	} {
 		n, err := dropOld(t.Context(), s, x.r, now)
 		if _, left := kept(); err != nil || n != x.dropped || left != x.left {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/httpboot"
+	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/trust/authority"
 )
 
@@ -48,7 +49,7 @@ func (d *daemon) authority() (*authority.Authority, error) {
 // secure is how the HTTPS listener serves.
 func (d *daemon) secure(context.Context) (*httpboot.Secure, error) {
 	c := d.config.HTTPS
-	s := &httpboot.Secure{Firmware: func() bool { h := d.settings().HTTPS; return h != nil && h.FirmwareTLS }}
+	s := &httpboot.Secure{Firmware: func() bool { return d.settings().FirmwareTLS }}
 	if c.Cert == "" {
 		a, err := d.authority()
 		if err != nil {
@@ -61,7 +62,7 @@ func (d *daemon) secure(context.Context) (*httpboot.Secure, error) {
 		d.log.Error("certificate was not reloaded; the old one stays", "err", err)
 	}}
 	if err := p.load(); err != nil {
-		return nil, usageError{err}
+		return nil, config.Mistake{Err: err}
 	}
 	s.Certificate = p.get
 	return s, nil
@@ -70,8 +71,8 @@ func (d *daemon) secure(context.Context) (*httpboot.Secure, error) {
 // certify tells the built-in CA which addresses its certificates are for. The
 // lock is held.
 func (d *daemon) certify(ns []boot.Network) {
-	c := d.config.HTTPS
-	if c == nil || c.Cert != "" {
+	c := d.config
+	if c.HTTPS.Listen == "" || c.HTTPS.Cert != "" {
 		return
 	}
 	a, err := d.authority()
@@ -79,7 +80,7 @@ func (d *daemon) certify(ns []boot.Network) {
 		d.log.Error("built-in CA", "err", err)
 		return
 	}
-	a.Serve(ownAddrs(ns), c.Names)
+	a.Serve(ownAddrs(ns), c.CertNames)
 }
 
 // ownAddrs are the addresses that boot URLs for these networks begin with.
@@ -91,23 +92,6 @@ func ownAddrs(ns []boot.Network) []netip.Addr {
 		}
 	}
 	return out
-}
-
-func sameListener(a, b *HTTPS) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Listen == b.Listen && a.Cert == b.Cert && a.Key == b.Key
-}
-
-// keepListener is a reloaded [https] on the listener that is open.
-func keepListener(fresh, old *HTTPS) *HTTPS {
-	if fresh == nil || old == nil {
-		return old
-	}
-	h := *fresh
-	h.Listen, h.Cert, h.Key = old.Listen, old.Cert, old.Key
-	return &h
 }
 
 // pair is a certificate and its key in files, read again when they change.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/tomlfile"
 )
 
@@ -53,7 +54,7 @@ func execute(ctx context.Context, args []string, getenv func(string) string, std
 	}
 	fmt.Fprintln(stderr, "muster: "+err.Error())
 	var te *tomlfile.Error
-	if errors.As(err, new(usageError)) || errors.As(err, &te) {
+	if errors.As(err, new(usageError)) || errors.As(err, new(config.Mistake)) || errors.As(err, &te) {
 		return exitUsage
 	}
 	return exitFailed

@@ -14,6 +14,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/metrics"
 	"github.com/musterboot/muster/radv"
 )
@@ -147,7 +148,7 @@ func (d *daemon) describeRA(ns *admin.NetworkStatus) {
 	if i < 0 {
 		return
 	}
-	ns.RA = &admin.RAStatus{Says: raWord(d.config.RA[i]), State: d.radv.State(ns.Interface)}
+	ns.RA = &admin.RAStatus{Says: config.RAWord(d.config.RA[i]), State: d.radv.State(ns.Interface)}
 	for _, r := range d.routerList(ns.Interface) {
 		text, bad := tellRouter(r.Router, ns.Name, d.config.RA[i].Advertise)
 		ns.RA.Routers = append(ns.RA.Routers, admin.RouterStatus{Router: r.Addr, Text: text, OK: !bad, First: r.first.UTC(), Last: r.last.UTC()})

@@ -34,6 +34,7 @@ import (
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/capture"
+	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/internal/metrics"
 	"github.com/musterboot/muster/internal/run"
@@ -82,34 +83,17 @@ With --kernel every machine on that interface boots it, approved, for this run.`
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.config, "config", defaultConfig, "configuration file")
+	fl.StringVar(&f.config, "config", config.Path, "configuration file")
 	fl.StringVarP(&f.iface, "interface", "i", "", "serve this interface now, without a configuration file")
 	fl.StringVar(&f.ranges, "range", "", "addresses to give, FIRST-LAST; without it, proxy mode")
 	fl.StringVar(&f.address, "address", "", "give the interface this address for this run, like 10.77.0.1/24")
-	fl.DurationVar(&f.lease, "lease", defaultLease, "lease time")
+	fl.DurationVar(&f.lease, "lease", config.DefaultLease, "lease time")
 	fl.StringVar(&f.kernel, "kernel", "", "kernel that every machine on the interface boots in this run")
 	fl.StringArrayVar(&f.initrd, "initrd", nil, "initrd for --kernel; may be given again")
 	fl.StringVar(&f.cmdline, "cmdline", "", "command line for --kernel; {{ .ReportURL }} is where the machine reports")
 	fl.StringVar(&f.httpAddr, "http", "", "address of the HTTP listener, like :8080")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log every packet that is dropped and every transfer")
 	return c
-}
-
-// benchConfig makes a configuration of the flags for one interface.
-func benchConfig(f serveFlags) (*Config, error) {
-	n := fileNetwork{Interface: f.iface, Mode: "proxy", Range: f.ranges, Lease: f.lease.String()}
-	if f.ranges != "" {
-		n.Mode = "full"
-	}
-	c := defaults()
-	net, err := n.check(func(key, format string, args ...any) error { return usagef("--"+key+": "+format, args...) })
-	if err != nil {
-		return nil, err
-	}
-	// On a bench everything is unknown, and the range was written for it.
-	net.UnknownShare = 100
-	c.Networks = []boot.Network{net}
-	return c, nil
 }
 
 func (f serveFlags) check() error {
@@ -156,7 +140,7 @@ type daemon struct {
 	caOnce  sync.Mutex
 
 	mu       sync.Mutex // of what follows
-	config   *Config
+	config   *config.Config
 	states   map[string]string                           // network -> why it is not served; "" serves
 	auto     map[string]boot.Mode                        // network -> what mode auto is
 	rivals   map[string]map[netip.Addr]admin.RivalStatus // by network and server
@@ -181,17 +165,11 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 	if !dirGiven && d.config.DataDir != "" {
 		d.dataDir = d.config.DataDir
 	}
-	if f.httpAddr != "" {
-		d.config.HTTP = f.httpAddr
-		if portOf(f.httpAddr) == 0 {
-			return usagef("--http %q: want an address like :8080", f.httpAddr)
-		}
-	}
 	if err := d.prepareInterface(d.config); err != nil {
 		return err
 	}
 	defer func() { d.undo() }()
-	told, err := d.config.targets(a.now)
+	told, err := targets(d.config, a.now)
 	if err != nil {
 		return err
 	}
@@ -218,21 +196,25 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) (err error
 	return err
 }
 
-func (d *daemon) readConfig() (*Config, error) {
-	if d.flags.iface != "" {
-		return benchConfig(d.flags)
+func (d *daemon) readConfig() (c *config.Config, err error) {
+	f := d.flags
+	if f.iface != "" {
+		c, err = config.Bench{Interface: f.iface, Range: f.ranges, Lease: f.lease}.Config()
+	} else {
+		c, err = config.Load(f.config, f.hasConfig, run.Interfaces())
 	}
-	return loadConfig(d.flags.config, d.flags.hasConfig)
-}
-
-// active reports whether any network wants to be served at all.
-func (c *Config) active() bool {
-	return slices.ContainsFunc(slices.Concat(c.Networks, c.Networks6), func(n boot.Network) bool { return n.Mode != boot.Off })
+	if err != nil || f.httpAddr == "" {
+		return c, err
+	}
+	if c.HTTP = f.httpAddr; config.Port(c.HTTP) == 0 {
+		return nil, usagef("--http %q: want an address like :8080", f.httpAddr)
+	}
+	return c, nil
 }
 
 // prepareInterface judges the interfaces before anything is opened: what stops
 // a first hour is named here, with the command that mends it.
-func (d *daemon) prepareInterface(c *Config) error {
+func (d *daemon) prepareInterface(c *config.Config) error {
 	f := d.flags
 	for i, n := range c.Networks {
 		l, err := run.Look(n.Interface)
@@ -240,12 +222,9 @@ func (d *daemon) prepareInterface(c *Config) error {
 			return err
 		}
 		bad := func(key, format string, args ...any) error {
-			if c.file != nil {
-				return c.file.ErrorIn("network", i, key, format, args...)
-			}
-			return usagef(format, args...)
+			return c.NetworkError(i, key, format, args...)
 		}
-		if !l.Found && c.file != nil {
+		if !l.Found && f.iface == "" {
 			return bad("interface", "interface %q does not exist; this machine has %s", n.Interface, strings.Join(run.Interfaces(), ", "))
 		}
 		if !l.Found {
@@ -260,11 +239,11 @@ func (d *daemon) prepareInterface(c *Config) error {
 				return err
 			}
 		}
-		r, waits, err := resolve(n, l)
+		r, waits, err := config.Resolve(n, l.Found, l.Addrs)
 		if err != nil {
 			return bad("range", "%v", err)
 		}
-		if waits != "" && c.file == nil {
+		if waits != "" && f.iface != "" {
 			sub := "10.77.0"
 			if len(n.Ranges) > 0 {
 				b := n.Ranges[0].From.As4()
@@ -461,7 +440,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 			return d.store.Update(ctx, func(boot.Tx) error { return nil })
 		}),
 	)
-	if !d.config.active() {
+	if !d.config.Active {
 		return tasks, nil
 	}
 	for _, port := range []int{67, 4011} {
@@ -483,30 +462,30 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		opened = append(opened, c6)
 		tasks = append(tasks, run.Task{Name: "DHCPv6", Run: func(ctx context.Context) error { return d.dhcp6.Serve(ctx, c6) }})
 	}
-	ts, err := tftpd.Listen(ctx, d.config.TFTP)
+	ts, err := tftpd.Listen(ctx, d.config.TFTP.Listen)
 	if err != nil {
-		return nil, run.BindError("udp", portOf(d.config.TFTP), err)
+		return nil, run.BindError("udp", config.Port(d.config.TFTP.Listen), err)
 	}
 	for _, t := range ts {
 		opened = append(opened, t)
 	}
 	h, err := httpboot.Listen(ctx, d.config.HTTP)
 	if err != nil {
-		e := run.BindError("tcp", portOf(d.config.HTTP), err)
+		e := run.BindError("tcp", config.Port(d.config.HTTP), err)
 		if d.flags.iface != "" && errors.Is(err, syscall.EADDRINUSE) {
 			e = fmt.Errorf("%w; or use another port: --http :8080", e)
 		}
 		return nil, e
 	}
 	opened = append(opened, h)
-	if c := d.config.HTTPS; c != nil {
+	if c := d.config.HTTPS; c.Listen != "" {
 		sec, err := d.secure(ctx)
 		if err != nil {
 			return nil, err
 		}
 		hs, err := httpboot.Listen(ctx, c.Listen)
 		if err != nil {
-			return nil, run.BindError("tcp", portOf(c.Listen), err)
+			return nil, run.BindError("tcp", config.Port(c.Listen), err)
 		}
 		opened = append(opened, hs)
 		tasks = append(tasks, run.Task{Name: "HTTPS", Run: func(ctx context.Context) error { return httpboot.ServeTLS(ctx, hs, d.http, sec) }})
@@ -517,7 +496,7 @@ func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
 		opened = append(opened, sinks)
 		tasks = append(tasks, run.Task{Name: "syslog", Run: func(ctx context.Context) error { return d.syslog.Serve(ctx, sinks) }})
 	}
-	d.tftp.SinglePort, d.tftp.Ports = d.config.OnePort, d.config.TFTPOnly
+	d.tftp.SinglePort, d.tftp.Ports = d.config.TFTP.Single, tftpd.PortRange(d.config.TFTP.Ports)
 	for _, t := range ts {
 		tasks = append(tasks, run.Task{Name: "TFTP on " + t.LocalAddr().String(), Run: func(ctx context.Context) error { return d.tftp.Serve(ctx, t) }})
 	}
@@ -541,7 +520,7 @@ func (d *daemon) listenSyslog(ctx context.Context) (*syslogd.Sockets, error) {
 	}
 	k, network, err := syslogd.Listen(ctx, c.Listen)
 	if err != nil {
-		err = run.BindError(network, portOf(c.Listen), err)
+		err = run.BindError(network, config.Port(c.Listen), err)
 		if c.Asked {
 			return nil, err
 		}
@@ -558,25 +537,16 @@ func (d *daemon) logPort() uint16 {
 	if d.syslog == nil {
 		return 0
 	}
-	return uint16(portOf(d.config.Syslog.Listen))
-}
-
-// ports are those of UDP that a firewall must let in.
-func (c *Config) ports() []int {
-	out := []int{67, portOf(c.TFTP), 4011}
-	if c.Syslog.Listen != "" {
-		out = append(out, portOf(c.Syslog.Listen))
-	}
-	return out
+	return uint16(config.Port(d.config.Syslog.Listen))
 }
 
 // apply builds the policy of this moment and swaps it in.
 func (d *daemon) apply(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := boot.Policy{Enroll: d.config.Enroll, Classes: d.config.Classes, Loaders: d.loaders.Load().ByPlatform(), Signed: d.loaders.Load().Signed(), Key: d.key, HTTPPort: uint16(portOf(d.config.HTTP)), LogPort: d.logPort()}
-	if d.config.HTTPS != nil {
-		p.HTTPSPort = uint16(portOf(d.config.HTTPS.Listen))
+	p := boot.Policy{Enroll: d.config.Enroll, Classes: d.config.Classes, Loaders: d.loaders.Load().ByPlatform(), Signed: d.loaders.Load().Signed(), Key: d.key, HTTPPort: uint16(config.Port(d.config.HTTP)), LogPort: d.logPort()}
+	if d.config.HTTPS.Listen != "" {
+		p.HTTPSPort = uint16(config.Port(d.config.HTTPS.Listen))
 	}
 	if d.thisRun != nil {
 		p.Templates = []*boot.Template{d.thisRun}
@@ -586,7 +556,7 @@ func (d *daemon) apply(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r, waits, err := resolve(n, l)
+		r, waits, err := config.Resolve(n, l.Found, l.Addrs)
 		if err != nil {
 			waits = err.Error()
 			r.Server = netip.Addr{}
@@ -679,24 +649,19 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err := d.prepareInterface(c); err != nil {
 		return err
 	}
-	told, err := c.targets(d.app.now)
+	told, err := targets(c, d.app.now)
 	if err != nil {
 		return err
 	}
 	d.mu.Lock()
 	old := d.config
-	if d.flags.httpAddr != "" {
-		c.HTTP = d.flags.httpAddr
-	}
 	for _, n := range old.Networks {
 		// What auto found out holds for that link only.
 		if !slices.ContainsFunc(c.Networks, func(x boot.Network) bool { return x.Name == n.Name && x.Interface == n.Interface && x.Mode == n.Mode }) {
 			delete(d.auto, n.Name)
 		}
 	}
-	restart := c.HTTP != old.HTTP || c.TFTP != old.TFTP || c.TFTPOnly != old.TFTPOnly || c.OnePort != old.OnePort || c.Syslog != old.Syslog || !sameListener(c.HTTPS, old.HTTPS) || (len(c.Networks6) > 0) != (len(old.Networks6) > 0) || c.DataDir != old.DataDir || c.active() != old.active()
-	c.HTTP, c.TFTP, c.DataDir, c.TFTPOnly, c.OnePort, c.Syslog = old.HTTP, old.TFTP, old.DataDir, old.TFTPOnly, old.OnePort, old.Syslog
-	c.HTTPS = keepListener(c.HTTPS, old.HTTPS)
+	restart := c.Keep(old)
 	d.config = c
 	d.mu.Unlock()
 	if err := d.apply(ctx); err != nil {
@@ -707,14 +672,14 @@ func (d *daemon) reload(ctx context.Context) error {
 	}
 	d.hooks.Set(told)
 	d.log.Info("configuration reloaded")
-	if restart {
-		d.log.Warn("listeners and data directory change only with a restart: sudo systemctl restart muster")
+	if len(restart) > 0 {
+		d.log.Warn(fmt.Sprintf("%s: this changes only with a restart: sudo systemctl restart muster", strings.Join(restart, "; ")))
 	}
 	return nil
 }
 
 // settings is the configuration of the moment.
-func (d *daemon) settings() *Config {
+func (d *daemon) settings() *config.Config {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.config
@@ -728,7 +693,7 @@ func (d *daemon) surroundings(ctx context.Context) error {
 		if n.Mode == boot.Off {
 			continue
 		}
-		if s := run.FirewallAdvice(ctx, n.Interface, c.ports(), []int{portOf(c.HTTP)}); s != "" {
+		if s := run.FirewallAdvice(ctx, n.Interface, c.UDP(), []int{config.Port(c.HTTP)}); s != "" {
 			d.warn(s)
 		}
 	}
@@ -865,7 +830,7 @@ func (d *daemon) greet(ctx context.Context) {
 	for _, n := range s.Networks {
 		d.log.Info("network", "name", n.Name, "interface", n.Interface, "mode", n.Mode, "address", n.Server, "subnet", n.Subnet, "ranges", strings.Join(n.Ranges, ", "), "state", n.State)
 	}
-	if !d.config.active() {
+	if !d.config.Active {
 		return
 	}
 	// A bench sees many kinds of machine; x86 without a loader is worth a word

@@ -11,6 +11,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/dhcpd"
+	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/run"
 )
 
@@ -35,7 +36,7 @@ func serverDUID(ctx context.Context, s boot.Store) (duid []byte, err error) {
 
 // listen6 opens DHCPv6, if a network wants it.
 func (d *daemon) listen6(ctx context.Context) (*dhcpd.Conn6, error) {
-	if len(d.config.Networks6) == 0 {
+	if !d.config.IPv6 {
 		return nil, nil
 	}
 	c, err := dhcpd.Listen6(ctx, d.app.now)
@@ -53,7 +54,7 @@ func (d *daemon) networks6() (out []boot.Network, err error) {
 		if err != nil {
 			return nil, err
 		}
-		r, waits := resolve6(n, l)
+		r, waits := config.Resolve6(n, l.Found, l.Addrs)
 		if d.conn6 == nil {
 			waits = "DHCPv6 begins with a restart"
 		} else if l.Found && waits == "" && n.Mode != boot.Off {

@@ -1,7 +1,7 @@
-// config_ra.go: what a network's IPv6 side advertises. Interfaces advertise, so
+// ra.go: what a network's IPv6 side advertises. Interfaces advertise, so
 // networks on one interface say one thing together.
 
-package main
+package config
 
 import (
 	"fmt"
@@ -131,8 +131,8 @@ func (r fileNetwork) ra(all []radv.Config, n boot.Network, bad complain) ([]radv
 		return all, nil
 	}
 	o := &all[i]
-	if raWord(*o) != raWord(c) || o.Preference != c.Preference || o.MTU != c.MTU {
-		return nil, bad("ra", "interface %s advertises %q for another network already, and its hosts hear both: want the same ra, ra_router, ra_preference and mtu6", c.Interface, raWord(*o))
+	if RAWord(*o) != RAWord(c) || o.Preference != c.Preference || o.MTU != c.MTU {
+		return nil, bad("ra", "interface %s advertises %q for another network already, and its hosts hear both: want the same ra, ra_router, ra_preference and mtu6", c.Interface, RAWord(*o))
 	}
 	if slices.ContainsFunc(o.Prefixes, func(q radv.Prefix) bool { return q.Prefix.Overlaps(p) }) {
 		return nil, bad("subnet6", "subnet6 %s overlaps that of another network on interface %s", p, c.Interface)
@@ -151,8 +151,8 @@ func union[T comparable](a, b []T) []T {
 	return a
 }
 
-// raWord is what an interface advertises in the words of the configuration.
-func raWord(c radv.Config) string {
+// RAWord is what an interface advertises in the words of the configuration.
+func RAWord(c radv.Config) string {
 	auto := slices.ContainsFunc(c.Prefixes, func(p radv.Prefix) bool { return p.Autonomous })
 	word := "slaac"
 	switch {

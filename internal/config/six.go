@@ -1,6 +1,6 @@
-// config_six.go: the IPv6 side of a network: what DHCPv6 gives.
+// six.go: the IPv6 side of a network: what DHCPv6 gives.
 
-package main
+package config
 
 import (
 	"fmt"
@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/run"
 )
 
 // six is the network's IPv6 side; nil where it has none. n is its IPv4 side,
@@ -114,29 +113,4 @@ func parseRanges6(s string, in netip.Prefix) (out []boot.Range, err error) {
 		out = append(out, r)
 	}
 	return out, nil
-}
-
-// resolve6 finds our address on the network's interface. Without one in its
-// subnet it waits.
-func resolve6(n boot.Network, l run.Link) (_ boot.Network, waits string) {
-	n.Server = netip.Addr{}
-	if !l.Found {
-		return n, "interface " + n.Interface + " is not there"
-	}
-	var any netip.Addr
-	for _, a := range l.Addrs {
-		switch ip := a.Addr(); {
-		case !ip.Is6() || ip.IsLinkLocalUnicast():
-		case n.Subnet.Contains(ip):
-			n.Server = ip
-			return n, ""
-		default:
-			any = ip
-		}
-	}
-	if len(n.Relays) > 0 && any.IsValid() {
-		n.Server = any // behind a relay the subnet is elsewhere
-		return n, ""
-	}
-	return n, fmt.Sprintf("interface %s has no address in %s", n.Interface, n.Subnet)
 }

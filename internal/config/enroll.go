@@ -1,6 +1,6 @@
-// config_enroll.go: the [enroll] table: what becomes of machines nobody knows.
+// enroll.go: the [enroll] table: what becomes of machines nobody knows.
 
-package main
+package config
 
 import (
 	"slices"

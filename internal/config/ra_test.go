@@ -1,6 +1,6 @@
-// config_ra_test.go: the keys of router advertisements.
+// ra_test.go: the keys of router advertisements.
 
-package main
+package config
 
 import (
 	"errors"
@@ -37,7 +37,7 @@ func TestConfigRA(t *testing.T) {
 		{"one of two", "ra = \"off\"\n[[network]]\nname = \"b\"\ninterface = \"eth0\"\nmode = \"reservations\"\nsubnet = \"10.78.0.0/24\"\nsubnet6 = \"fd78::/64\"\nra = \"managed\"",
 			"managed M=true O=true A=[false] router=false hops=0 mtu=0 dns=[] search=[] medium"},
 	} {
-		cfg, err := parseConfig("muster.toml", []byte(raNetwork+c.add+"\n"))
+		cfg, err := Parse("muster.toml", []byte(raNetwork+c.add+"\n"))
 		if err != nil || len(cfg.RA) != 1 {
 			t.Errorf("%s: %v, %+v", c.name, err, cfg)
 			continue
@@ -50,13 +50,13 @@ func TestConfigRA(t *testing.T) {
 				t.Errorf("%s: prefix %+v", c.name, p)
 			}
 		}
-		got := fmt.Sprintf("%s M=%t O=%t A=%v router=%t hops=%d mtu=%d dns=%v search=%v %s", raWord(x), x.Managed, x.Other, auto, x.Router, x.HopLimit, x.MTU, x.DNS, x.Search, x.Preference)
+		got := fmt.Sprintf("%s M=%t O=%t A=%v router=%t hops=%d mtu=%d dns=%v search=%v %s", RAWord(x), x.Managed, x.Other, auto, x.Router, x.HopLimit, x.MTU, x.DNS, x.Search, x.Preference)
 		if got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 		}
 	}
 	text := "[[network]]\ninterface = \"eth0\"\nmode = \"reservations\"\n"
-	if c, err := parseConfig("muster.toml", []byte(text)); err != nil || len(c.RA) != 0 {
+	if c, err := Parse("muster.toml", []byte(text)); err != nil || len(c.RA) != 0 {
 		t.Errorf("%v, %+v\n%s", err, c.RA, text)
 	}
 }
@@ -82,7 +82,7 @@ func TestConfigRAErrors(t *testing.T) {
 		{`["fd77::1"]`, "[]\nra = \"managed\"" + second + "subnet6 = \"fd78::/64\"\nra = \"slaac\"", `muster.toml:15: interface eth0 advertises "managed" for another network already`},
 		{`["fd77::1"]`, "[]\nra = \"managed\"" + second + "subnet6 = \"fd77::/64\"\nra = \"managed\"", `muster.toml:14: subnet6 fd77::/64 overlaps`},
 	} {
-		_, err := parseConfig("muster.toml", []byte(strings.Replace(raNetwork, c.old, c.new, 1)))
+		_, err := Parse("muster.toml", []byte(strings.Replace(raNetwork, c.old, c.new, 1)))
 		var te *tomlfile.Error
 		if err == nil || !errors.As(err, &te) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s:\n got %v\nwant %s", c.new, err, c.want)

@@ -1,17 +1,13 @@
-package main
+package config
 
 import (
-	"bytes"
 	"errors"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/internal/tomlfile"
 )
 
@@ -45,7 +41,7 @@ limit = 500
 `
 
 func TestConfig(t *testing.T) {
-	c, err := parseConfig("muster.toml", []byte(goodConfig))
+	c, err := Parse("muster.toml", []byte(goodConfig))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +49,7 @@ func TestConfig(t *testing.T) {
 		t.Errorf("read as %+v", c)
 	}
 	// An empty file is valid and configures nothing.
-	if c, err = parseConfig("muster.toml", nil); err != nil || len(c.Networks) != 0 || c.Enroll.Policy != boot.EnrollApprove {
+	if c, err = Parse("muster.toml", nil); err != nil || len(c.Networks) != 0 || c.Enroll.Policy != boot.EnrollApprove {
 		t.Errorf("empty: %+v, %v", c, err)
 	}
 }
@@ -104,7 +100,7 @@ func TestConfigErrors(t *testing.T) {
 		{"policy", change(`"approve"`, `"aprove"`), "muster.toml:25: policy \"aprove\""},
 		{"listen", change(`":80"`, `"80"`), "muster.toml:21: listen \"80\""},
 	} {
-		_, err := parseConfig("muster.toml", []byte(c.text))
+		_, err := Parse("muster.toml", []byte(c.text))
 		var te *tomlfile.Error
 		if err == nil || !strings.Contains(err.Error(), c.want) || !errors.As(err, &te) || te.Line == 0 {
 			t.Errorf("%s:\n got %v\nwant %s", c.name, err, c.want)
@@ -115,70 +111,20 @@ func TestConfigErrors(t *testing.T) {
 func TestResolve(t *testing.T) {
 	p := netip.MustParsePrefix
 	n := boot.Network{Name: "lab", Interface: "eth1", Mode: boot.Full, Ranges: []boot.Range{{From: netip.MustParseAddr("10.77.0.100"), To: netip.MustParseAddr("10.77.0.110")}}}
-	link := run.Link{Name: "eth1", Found: true, Addrs: []netip.Prefix{p("169.254.1.1/16"), p("10.77.0.1/24")}}
-	r, waits, err := resolve(n, link)
+	link := []netip.Prefix{p("169.254.1.1/16"), p("10.77.0.1/24")}
+	r, waits, err := Resolve(n, true, link)
 	if err != nil || waits != "" || r.Server.String() != "10.77.0.1" || r.Subnet != p("10.77.0.0/24") {
 		t.Errorf("%+v, %q, %v", r, waits, err)
 	}
-	if _, waits, _ = resolve(n, run.Link{Name: "eth1"}); waits != "interface eth1 is not there" {
+	if _, waits, _ = Resolve(n, false, nil); waits != "interface eth1 is not there" {
 		t.Errorf("waits for %q", waits)
 	}
-	if _, waits, _ = resolve(n, run.Link{Name: "eth1", Found: true}); waits != "interface eth1 has no IPv4 address" {
+	if _, waits, _ = Resolve(n, true, nil); waits != "interface eth1 has no IPv4 address" {
 		t.Errorf("waits for %q", waits)
 	}
-	link.Addrs = []netip.Prefix{p("192.168.0.1/24")}
-	if _, _, err = resolve(n, link); err == nil || !strings.Contains(err.Error(), "outside subnet 192.168.0.0/24") {
+	link = []netip.Prefix{p("192.168.0.1/24")}
+	if _, _, err = Resolve(n, true, link); err == nil || !strings.Contains(err.Error(), "outside subnet 192.168.0.0/24") {
 		t.Errorf("a range outside the interface's subnet: %v", err)
-	}
-}
-
-// TestExitCodes: a mistake of the person is 2, and nothing was started.
-func TestExitCodes(t *testing.T) {
-	bad := t.TempDir() + "/muster.toml"
-	if err := os.WriteFile(bad, []byte("[[network]]\nmode = \"full\"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	data := t.TempDir()
-	for _, c := range []struct {
-		args []string
-		code int
-		want string
-	}{
-		{[]string{"serve", "--config", bad}, 2, ":1: a network needs an interface"},
-		{[]string{"serve", "--config", "/nowhere/muster.toml"}, 2, "no such file"},
-		{[]string{"serve", "--frobnicate"}, 2, "unknown flag"},
-		{[]string{"serve", "--range", "10.0.0.1-10.0.0.2"}, 2, "belong to -i INTERFACE"},
-		{[]string{"serve", "-i", "eth0", "--range", "one"}, 2, "want FIRST-LAST"},
-		{[]string{"serve", "-i", "lo", "--kernel", "/nowhere"}, 2, "--kernel"},
-		{[]string{"host", "list"}, 1, "no running muster"},
-		{[]string{"host", "show"}, 2, "wants a host's name"},
-		{[]string{"host", "add", "x", "--mac", "zz"}, 2, "is not a MAC address"},
-		{[]string{"template", "lint", "/nowhere"}, 2, "no such file"},
-		{[]string{"version"}, 0, "muster devel"},
-	} {
-		var out strings.Builder
-		code := execute(t.Context(), append(c.args, "--data-dir", data), os.Getenv, &out, &out)
-		if code != c.code || !strings.Contains(out.String(), c.want) {
-			t.Errorf("muster %s: exit %d, want %d\n%s", strings.Join(c.args, " "), code, c.code, out.String())
-		}
-	}
-}
-
-// TestNoStore: a store that cannot be opened is said, and nothing else happens.
-func TestNoStore(t *testing.T) {
-	data := t.TempDir()
-	conf := filepath.Join(data, "muster.toml")
-	for name, b := range map[string][]byte{
-		conf:                             []byte("[[network]]\ninterface = \"lo\"\nmode = \"full\"\nsubnet = \"10.9.9.0/24\"\nrange = \"10.9.9.10-10.9.9.20\"\n"),
-		filepath.Join(data, "muster.db"): bytes.Repeat([]byte("not a store "), 10_000),
-	} {
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var out strings.Builder
-	if code := execute(t.Context(), []string{"serve", "--config", conf, "--data-dir", data}, os.Getenv, &out, &out); code != 1 || !strings.Contains(out.String(), "muster.db") {
-		t.Errorf("exit %d\n%s", code, out.String())
 	}
 }
 
@@ -187,7 +133,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("[[network]]\ninterface=\"e\"\nmode=\"full\"\nrange=\"1.1.1.1-255.255.255.255\"\n"))
 	f.Add([]byte("x=\"\"\"\n[network]\n\"\"\"\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := parseConfig("f", b)
+		c, err := Parse("f", b)
 		if err != nil {
 			if err.Error() == "" {
 				t.Fatal("an error without words")
@@ -211,10 +157,10 @@ func FuzzConfig(f *testing.F) {
 func TestConfigSix(t *testing.T) {
 	// One interface, one link of its own and one behind a relay agent.
 	two := "[[network]]\nname = \"six\"\ninterface = \"eth0\"\nsubnet6 = \"fd77::/64\"\n[[network]]\nname = \"far\"\ninterface = \"eth0\"\nsubnet6 = \"fd99::/64\"\nrelays6 = [\"fd99::1\"]\n"
-	if c, err := parseConfig("muster.toml", []byte(two)); err != nil || len(c.Networks6) != 2 {
+	if c, err := Parse("muster.toml", []byte(two)); err != nil || len(c.Networks6) != 2 {
 		t.Errorf("two IPv6 networks on an interface: %v, %+v", err, c)
 	}
-	c, err := parseConfig("muster.toml", []byte("[[network]]\nname = \"six\"\ninterface = \"eth0\"\nsubnet6 = \"fd77::/64\"\ndelegate6 = \"fd78::/48\"\nrelays6 = [\"fd99::2\"]\n"))
+	c, err := Parse("muster.toml", []byte("[[network]]\nname = \"six\"\ninterface = \"eth0\"\nsubnet6 = \"fd77::/64\"\ndelegate6 = \"fd78::/48\"\nrelays6 = [\"fd99::2\"]\n"))
 	if err != nil || len(c.Networks) != 1 || c.Networks[0].Mode != boot.Off || len(c.Networks6) != 1 {
 		t.Fatalf("%+v, %v", c, err)
 	}
@@ -222,7 +168,7 @@ func TestConfigSix(t *testing.T) {
 	if n.Mode != boot.Full || n.Ranges[0].String() != "fd77::1000-fd77::ffff" || n.DelegatedLen != 56 || n.Lease != time.Hour || len(n.Relays) != 1 {
 		t.Errorf("%+v", n)
 	}
-	c, err = parseConfig("muster.toml", []byte(strings.Replace(goodConfig, `lease     = "1h"`, "lease = \"2h\"\nsubnet6 = \"fd77::/64\"\nrange6 = \"fd77::10-fd77::1f, fd77::40-fd77::4f\"", 1)))
+	c, err = Parse("muster.toml", []byte(strings.Replace(goodConfig, `lease     = "1h"`, "lease = \"2h\"\nsubnet6 = \"fd77::/64\"\nrange6 = \"fd77::10-fd77::1f, fd77::40-fd77::4f\"", 1)))
 	if err != nil || c.Networks[0].Mode != boot.Full || len(c.Networks6) != 1 || len(c.Networks6[0].Ranges) != 2 || c.Networks6[0].Lease != 2*time.Hour {
 		t.Errorf("%+v, %v", c.Networks6, err)
 	}

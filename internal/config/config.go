@@ -1,0 +1,170 @@
+// Package config turns muster.toml into one typed, checked value, and judges it as
+// far as that goes without looking at the machine. Whatever is wrong is an error
+// with file and line that says what was meant. It opens no socket, starts nothing
+// and remembers nothing; who serves by it is internal/appliance.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/tomlfile"
+	"github.com/musterboot/muster/radv"
+)
+
+// Path is where the file is looked for.
+const Path = "/etc/muster/muster.toml"
+
+// Config is what muster.toml says.
+type Config struct {
+	Listeners
+	CertNames   []string       // DNS names for the built-in CA's certificate
+	FirmwareTLS bool           // HTTPS serves clients without ephemeral key exchange
+	Networks    []boot.Network // Server, and where not given Subnet, come from the interface
+	Networks6   []boot.Network // the IPv6 side of those that have one
+	Enroll      boot.Enroll
+	Classes     []boot.ClientClass
+	RA          []radv.Config // one for each interface that has an IPv6 subnet
+	Hooks       []Hook        // webhooks too
+	Events      Retention
+
+	file *tomlfile.File // nil: there is none
+}
+
+// Default is the configuration without a file.
+func Default() *Config {
+	return &Config{
+		Listeners: Listeners{HTTP: ":80", TFTP: TFTP{Listen: ":69"}, Syslog: Syslog{Listen: ":514"}},
+		Enroll:    boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 10000, Loop: 10},
+		Events:    Retention{Max: defaultMaxEvents},
+	}
+}
+
+// Equal reports whether two configurations say the same, wherever it stands in
+// their files.
+func (c *Config) Equal(o *Config) bool {
+	x, y := *c, *o
+	x.file, y.file = nil, nil
+	return reflect.DeepEqual(x, y)
+}
+
+// Mistake is an error of the person who wrote a file or flags.
+type Mistake struct{ Err error }
+
+func (m Mistake) Error() string { return m.Err.Error() }
+func (m Mistake) Unwrap() error { return m.Err }
+
+// Mistakef makes one.
+func Mistakef(format string, args ...any) error { return Mistake{fmt.Errorf(format, args...)} }
+
+// NetworkError is what the machine shows to be wrong with a key of the nth network.
+func (c *Config) NetworkError(n int, key, format string, args ...any) error {
+	if c.file == nil {
+		return Mistakef(format, args...)
+	}
+	return c.file.ErrorIn("network", n, key, format, args...)
+}
+
+// HookError is what the machine shows to be wrong with a key of a hook.
+func (c *Config) HookError(h Hook, key, format string, args ...any) error {
+	if c.file == nil {
+		return Mistakef(format, args...)
+	}
+	return c.file.ErrorIn(h.table, h.place, key, format, args...)
+}
+
+// file is muster.toml as written.
+type file struct {
+	DataDir  string        `toml:"data_dir"`
+	Networks []fileNetwork `toml:"network"`
+	HTTP     fileListen    `toml:"http"`
+	HTTPS    *fileHTTPS    `toml:"https"`
+	TFTP     fileTFTP      `toml:"tftp"`
+	Syslog   fileListen    `toml:"syslog"`
+	Enroll   fileEnroll    `toml:"enroll"`
+	Classes  []fileClass   `toml:"class"`
+	Webhooks []fileWebhook `toml:"webhook"`
+	Hooks    []fileHook    `toml:"hook"`
+	Events   fileEvents    `toml:"events"`
+}
+
+var knownKeys = map[string][]string{
+	"": {"data_dir", "network", "http", "https", "tftp", "syslog", "enroll", "class", "webhook", "hook", "events"},
+	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
+		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader", "installs_per_hour",
+		"mode6", "range6", "relays6", "delegate6", "delegate6_len", "subnet6", "dns6", "ra", "ra_router", "ra_preference", "mtu6"},
+	"network.menu":      {"prompt", "timeout", "item"},
+	"network.menu.item": {"text", "loader", "local"},
+	"class":             {"name", "vendor_class", "user_class", "arch", "oui", "enterprise", "as", "echo_vendor_class", "delay", "options", "https"},
+	"http":              {"listen"},
+	"https":             {"listen", "cert", "key", "names", "firmware_tls"},
+	"tftp":              {"listen", "ports", "single_port"},
+	"enroll":            {"policy", "hold", "limit", "loop", "shared", "rule"},
+	"enroll.rule":       {"name", "action", "from", "until", "max", "template", "install", "arch", "mac", "uuid", "serial", "vendor_class", "switch_port", "network"},
+	"webhook":           {"name", "url", "secret_file", "ca_file", "kinds", "timeout", "give_up"},
+	"hook":              {"name", "command", "kinds", "timeout", "give_up"},
+	"events":            {"keep", "max"},
+	"syslog":            {"listen"},
+}
+
+// Load reads the file at path; where there is none and nobody named it, nothing is
+// configured. interfaces are this machine's, for errors.
+func Load(path string, named bool, interfaces []string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && !named {
+		return Default(), nil
+	}
+	if err != nil {
+		return nil, Mistakef("read configuration: %w", err)
+	}
+	return parse(path, data, interfaces)
+}
+
+// Parse reads a file's text. name is the file, for errors.
+func Parse(name string, data []byte) (*Config, error) { return parse(name, data, nil) }
+
+func parse(name string, data []byte, interfaces []string) (*Config, error) {
+	var raw file
+	f, err := tomlfile.Decode(name, data, &raw, knownKeys)
+	if err != nil {
+		return nil, err
+	}
+	c := Default()
+	c.file = f
+	if err := raw.listeners(c); err != nil {
+		return nil, err
+	}
+	if c.Events, err = raw.Events.check(f); err != nil {
+		return nil, err
+	}
+	if c.Hooks, err = raw.hooks(f); err != nil {
+		return nil, err
+	}
+	if err := raw.classes(c); err != nil {
+		return nil, err
+	}
+	for i, n := range raw.Networks {
+		if err := n.addTo(c, func(key, format string, args ...any) error { return f.ErrorIn("network", i, key, format, args...) }, interfaces); err != nil {
+			return nil, err
+		}
+	}
+	if c.Enroll, err = raw.Enroll.check(f, c.Enroll, c.Networks); err != nil {
+		return nil, err
+	}
+	c.settle()
+	return c, nil
+}
+
+// settle notes which sockets the networks need.
+func (c *Config) settle() {
+	c.Active = slices.ContainsFunc(slices.Concat(c.Networks, c.Networks6), func(n boot.Network) bool { return n.Mode != boot.Off })
+	c.IPv6 = c.Active && len(c.Networks6) > 0
+}
+
+// complain is an error at a key of the table that is read.
+type complain func(key, format string, args ...any) error

@@ -1,0 +1,203 @@
+// listen.go: which sockets the appliance opens: [http], [https], [tftp], [syslog].
+
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/musterboot/muster/internal/tomlfile"
+)
+
+type fileListen struct {
+	Listen string `toml:"listen"`
+}
+
+type fileTFTP struct {
+	Listen     string `toml:"listen"`
+	Ports      string `toml:"ports"`
+	SinglePort bool   `toml:"single_port"`
+}
+
+type fileHTTPS struct {
+	Listen      string   `toml:"listen"`
+	Cert        string   `toml:"cert"`
+	Key         string   `toml:"key"`
+	Names       []string `toml:"names"`
+	FirmwareTLS bool     `toml:"firmware_tls"`
+}
+
+// Listeners is every socket of the appliance, and what else is settled when it
+// starts: where two differ, a restart is needed. They are compared with ==. The tag
+// is what a person calls it.
+type Listeners struct {
+	DataDir string `restart:"data_dir"`
+	Active  bool   `restart:"the first network that is served, or the last"` // else none of what follows is open
+	IPv6    bool   `restart:"the first subnet6, or the last"`                // DHCPv6
+	HTTP    string `restart:"[http]"`
+	HTTPS   HTTPS  `restart:"[https] listen, cert or key"`
+	TFTP    TFTP   `restart:"[tftp]"`
+	Syslog  Syslog `restart:"[syslog]"`
+}
+
+// HTTPS is where HTTPS is served, and with whose certificate. The zero one is not.
+type HTTPS struct {
+	Listen    string
+	Cert, Key string // files; "" is a certificate of the built-in CA
+}
+
+// TFTP is the [tftp] table.
+type TFTP struct {
+	Listen string
+	Ports  Ports // of transfers
+	Single bool  // transfers stay on the port that is listened on
+}
+
+// Ports is a range of local ports, for firewalls; zero is any.
+type Ports struct{ From, To uint16 }
+
+// Syslog is the [syslog] table.
+type Syslog struct {
+	Listen string // "" takes no lines
+	Asked  bool   // a person wrote it: a port that is taken is an error
+}
+
+// Differ names what a person changed from l to o.
+func (l Listeners) Differ(o Listeners) (names []string) {
+	a, b := reflect.ValueOf(l), reflect.ValueOf(o)
+	for i := range a.NumField() {
+		if !a.Field(i).Equal(b.Field(i)) {
+			names = append(names, a.Type().Field(i).Tag.Get("restart"))
+		}
+	}
+	return names
+}
+
+// Keep leaves the listeners as they are in the configuration that is in force, and
+// names what changes only with a restart.
+func (c *Config) Keep(inForce *Config) (restart []string) {
+	restart = inForce.Differ(c.Listeners)
+	if c.HTTPS.Listen == "" {
+		c.CertNames, c.FirmwareTLS = inForce.CertNames, inForce.FirmwareTLS
+	}
+	c.Listeners = inForce.Listeners
+	return restart
+}
+
+// UDP lists the ports of UDP that a firewall must let in.
+func (l Listeners) UDP() []int {
+	out := []int{67, Port(l.TFTP.Listen), 4011}
+	if l.Syslog.Listen != "" {
+		out = append(out, Port(l.Syslog.Listen))
+	}
+	return out
+}
+
+// listeners reads the tables of all listeners.
+func (raw *file) listeners(c *Config) (err error) {
+	f := c.file
+	c.DataDir = raw.DataDir
+	if c.HTTP, err = listenAddr(f, "http.listen", raw.HTTP.Listen, c.HTTP); err != nil {
+		return err
+	}
+	if c.TFTP, err = raw.TFTP.check(f, c.TFTP); err != nil {
+		return err
+	}
+	if l := raw.Syslog.Listen; l == "off" {
+		c.Syslog.Listen = ""
+	} else {
+		c.Syslog.Asked = l != ""
+		if c.Syslog.Listen, err = listenAddr(f, "syslog.listen", l, c.Syslog.Listen); err != nil {
+			return err
+		}
+	}
+	return raw.HTTPS.check(c)
+}
+
+func (r fileTFTP) check(f *tomlfile.File, t TFTP) (_ TFTP, err error) {
+	if t.Listen, err = listenAddr(f, "tftp.listen", r.Listen, t.Listen); err != nil {
+		return t, err
+	}
+	t.Single = r.SinglePort
+	if r.Ports == "" {
+		return t, nil
+	}
+	if t.Ports, err = parsePorts(r.Ports); err != nil {
+		return t, f.Errorf("tftp.ports", 0, "%v", err)
+	}
+	if t.Single {
+		return t, f.Errorf("tftp.ports", 0, "ports and single_port exclude each other: with single_port there is one")
+	}
+	return t, nil
+}
+
+// check reads [https], after [http].
+func (r *fileHTTPS) check(c *Config) (err error) {
+	if r == nil {
+		return nil
+	}
+	f := c.file
+	c.HTTPS = HTTPS{Cert: r.Cert, Key: r.Key}
+	c.CertNames, c.FirmwareTLS = r.Names, r.FirmwareTLS
+	if c.HTTPS.Listen, err = listenAddr(f, "https.listen", r.Listen, ":443"); err != nil {
+		return err
+	}
+	if c.HTTPS.Listen == c.HTTP {
+		return f.Errorf("https.listen", 0, "listen %q is the port of [http] too", c.HTTP)
+	}
+	if (r.Cert == "") != (r.Key == "") {
+		return f.Errorf("https.cert", 0, "cert and key go together: both files, or neither for a certificate of the built-in CA (muster ca show)")
+	}
+	for _, n := range r.Names {
+		if _, err := netip.ParseAddr(n); err == nil || n == "" || len(n) > 253 || strings.ContainsAny(n, " /:*") {
+			return f.Errorf("https.names", 0, "name %q: want a DNS name like \"boot.example.org\"; addresses are in the certificate by themselves", n)
+		}
+	}
+	if r.Cert != "" && len(r.Names) > 0 {
+		return f.Errorf("https.names", 0, "names are for certificates of the built-in CA; yours has its own")
+	}
+	return nil
+}
+
+// parsePorts reads "30000-30999".
+func parsePorts(s string) (Ports, error) {
+	from, to, ok := strings.Cut(s, "-")
+	if !ok {
+		to = from
+	}
+	a, err1 := strconv.ParseUint(strings.TrimSpace(from), 10, 16)
+	b, err2 := strconv.ParseUint(strings.TrimSpace(to), 10, 16)
+	if err1 != nil || err2 != nil || a == 0 || b < a {
+		return Ports{}, fmt.Errorf("ports %q: want FIRST-LAST, like \"30000-30999\"", s)
+	}
+	return Ports{uint16(a), uint16(b)}, nil
+}
+
+func listenAddr(f *tomlfile.File, key, s, def string) (string, error) {
+	if s == "" {
+		return def, nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err == nil && host != "" {
+		var a netip.Addr
+		if a, err = netip.ParseAddr(host); a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
+			return "", f.Errorf(key, 0, "listen %q: a link-local address is on every link: name the interface, like \"[%s%%eth1]:%s\"", s, a, port)
+		}
+	}
+	n, perr := strconv.Atoi(port)
+	if err != nil || perr != nil || n < 1 || n > 65535 {
+		return "", f.Errorf(key, 0, "listen %q: want \":80\", \"10.77.0.1:80\" or \"[fd77::1]:80\"", s)
+	}
+	return s, nil
+}
+
+// Port is the port of an address like ":80"; 0 if it has none.
+func Port(listen string) int {
+	_, p, _ := net.SplitHostPort(listen)
+	n, _ := strconv.Atoi(p)
+	return n
+}

@@ -1,0 +1,74 @@
+// resolve.go: a network on the interface that it is configured for, as that is now.
+
+package config
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// Resolve gives a configured network the address and, where the file names none, the
+// subnet that its interface has now: whether that is there, and its addresses. waits
+// says, for people, why the network cannot be served yet.
+func Resolve(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network, waits string, err error) {
+	n.Server = netip.Addr{}
+	if !there {
+		return n, "interface " + n.Interface + " is not there", nil
+	}
+	for _, a := range addrs {
+		if !a.Addr().Is4() {
+			continue
+		}
+		if n.Subnet.IsValid() && n.Subnet.Contains(a.Addr()) {
+			n.Server = a.Addr()
+			break
+		}
+		if !n.Subnet.IsValid() && !a.Addr().IsLinkLocalUnicast() {
+			n.Server, n.Subnet = a.Addr(), a.Masked()
+			break
+		}
+	}
+	if !n.Server.IsValid() && len(n.Relays) > 0 {
+		// Behind a relay the subnet is elsewhere; any address of ours answers.
+		for _, a := range addrs {
+			if a.Addr().Is4() && !a.Addr().IsLinkLocalUnicast() {
+				n.Server = a.Addr()
+				break
+			}
+		}
+	}
+	if !n.Server.IsValid() {
+		if n.Subnet.IsValid() {
+			return n, fmt.Sprintf("interface %s has no address in %s", n.Interface, n.Subnet), nil
+		}
+		return n, fmt.Sprintf("interface %s has no IPv4 address", n.Interface), nil
+	}
+	return n, "", inside(n.Subnet, n.Ranges)
+}
+
+// Resolve6 finds our address on the network's interface. Without one in its
+// subnet it waits.
+func Resolve6(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network, waits string) {
+	n.Server = netip.Addr{}
+	if !there {
+		return n, "interface " + n.Interface + " is not there"
+	}
+	var other netip.Addr
+	for _, a := range addrs {
+		switch ip := a.Addr(); {
+		case !ip.Is6() || ip.IsLinkLocalUnicast():
+		case n.Subnet.Contains(ip):
+			n.Server = ip
+			return n, ""
+		default:
+			other = ip
+		}
+	}
+	if len(n.Relays) > 0 && other.IsValid() {
+		n.Server = other // behind a relay the subnet is elsewhere
+		return n, ""
+	}
+	return n, fmt.Sprintf("interface %s has no address in %s", n.Interface, n.Subnet)
+}
