@@ -186,8 +186,12 @@ func (t *turn) finish() {
 			if !slices.ContainsFunc(r.IAs, func(b Bound) bool { return len(b.Leases) > 0 }) {
 				t.forgetHost()
 			}
-		case Nak, Ignore:
-			t.forgetHost() // what was refused proved nothing
+		case Answer4:
+			if r.Type == Nak {
+				t.forgetHost() // what was refused proved nothing
+			}
+		case Ignore:
+			t.forgetHost()
 		}
 	}
 	if t.net != nil {

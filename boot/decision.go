@@ -63,27 +63,26 @@ type Reply interface{ reply() }
 // Ignore sends nothing.
 type Ignore struct{}
 
-// Offer, Ack and Nak answer DHCP. Grant and Boot may each be absent: an INFORM
-// has no grant, a plain client no boot.
-type Offer struct {
+// Answer4 answers a DHCPv4 message. Grant and Boot may each be absent: an INFORM
+// has no grant, a plain client no boot, a NAK neither.
+type Answer4 struct {
+	Type    MessageType
 	Grant   *Grant
 	Boot    *BootInfo
-	Options Options
+	Options Options // of a NAK Server and Source only
+	Rapid   bool    // an ACK that answers a DISCOVER (RFC 4039)
+	Message string  // why a NAK refuses, for option 56
 }
 
-// Ack confirms.
-type Ack struct {
-	Grant   *Grant
-	Boot    *BootInfo
-	Options Options
-	Rapid   bool // it answers a DISCOVER (RFC 4039)
-}
+// MessageType is the type of a DHCPv4 answer.
+type MessageType string
 
-// Nak refuses an address; the note says why, for option 56.
-type Nak struct {
-	Options Options // Server and Source only
-	Message string
-}
+// What a server sends.
+const (
+	Offer MessageType = "offer"
+	Ack   MessageType = "ack"
+	Nak   MessageType = "nak"
+)
 
 // File is bytes by reference.
 type File struct{ Ref Ref }
@@ -101,14 +100,12 @@ type Refuse struct {
 // Done acknowledges something that has no bytes of its own: a report.
 type Done struct{ Text string }
 
-func (Ignore) reply() {}
-func (Offer) reply()  {}
-func (Ack) reply()    {}
-func (Nak) reply()    {}
-func (File) reply()   {}
-func (Script) reply() {}
-func (Refuse) reply() {}
-func (Done) reply()   {}
+func (Ignore) reply()  {}
+func (Answer4) reply() {}
+func (File) reply()    {}
+func (Script) reply()  {}
+func (Refuse) reply()  {}
+func (Done) reply()    {}
 
 // Rival is another DHCP server on a link.
 type Rival struct {
@@ -123,17 +120,13 @@ func Verb(r Reply) string {
 	switch r := r.(type) {
 	case Ignore:
 		return "ignore"
-	case Offer:
-		return "offer"
-	case Ack:
-		return "ack"
+	case Answer4:
+		return string(r.Type)
 	case Answer6:
 		if r.Advertise {
 			return "advertise"
 		}
 		return "reply"
-	case Nak:
-		return "nak"
 	case File:
 		return "file"
 	case Script:

@@ -11,7 +11,6 @@ type Packet struct {
 	From, To netip.AddrPort
 	Data     []byte // the caller's: it is copied
 	Full     int    // bytes there were, where Data is only how it begins; 0 is len(Data)
-	Link     *Link  // where it came in, if nobody has judged that yet
 }
 
 // Recorder keeps packets. It is called for each and must be quick.

@@ -194,11 +194,6 @@ func (p *Policy) Find(l Link) *Network { return networkFor(p.Networks, l) }
 // Find6 is Find for DHCPv6.
 func (p *Policy) Find6(l Link) *Network { return networkFor(p.Networks6, l) }
 
-// Hears reports a link with a network of ours, of either family.
-func (p *Policy) Hears(l Link) bool {
-	return p.Find(l) != nil || p.Find6(l) != nil
-}
-
 func networkFor(networks []Network, l Link) *Network {
 	if l.Relay.IsValid() && !l.Relay.IsUnspecified() {
 		at := l.Subnet

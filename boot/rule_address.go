@@ -58,7 +58,7 @@ func ruleAddress(t *turn) (bool, error) {
 			return t.ignore("%s is no address of this network", in.Want.Addr)
 		}
 		t.note("inform")
-		t.d.Reply = Ack{Options: t.options()}
+		t.d.Reply = Answer4{Type: Ack, Options: t.options()}
 		return false, nil
 	case Bootp:
 		return t.bootp()
@@ -244,7 +244,7 @@ func (t *turn) discover() (bool, error) {
 			return true, t.give(n, a)
 		}
 		t.d.Holds = []Hold{{Network: n.Name, Addr: a, Holder: t.holder(), Known: t.known(), Until: t.in.At.Add(HoldTime)}}
-		t.d.Reply = Offer{Grant: t.grant(a), Options: t.options()}
+		t.d.Reply = Answer4{Type: Offer, Grant: t.grant(a), Options: t.options()}
 		return true, nil
 	}
 	if res := t.reserved; res.IsValid() {
@@ -412,7 +412,7 @@ func (t *turn) give(n *Network, a netip.Addr) error {
 	}
 	t.d.Writes.Leases = append(t.d.Writes.Leases, l)
 	t.drop(l.Holder)
-	t.d.Reply = Ack{Grant: g, Options: t.options(), Rapid: in.Step == Discover}
+	t.d.Reply = Answer4{Type: Ack, Grant: g, Options: t.options(), Rapid: in.Step == Discover}
 	t.note(a.String() + " for " + g.Lease.String())
 	// A machine that is not on the roll is the lease list's and the request
 	// log's affair, and one that is gets told once a while: neither a flood nor
@@ -447,13 +447,13 @@ func (t *turn) bootp() (bool, error) {
 	}
 	t.net = n
 	t.note(t.reserved.String() + ", its reservation, for good")
-	t.d.Reply = Ack{Grant: &Grant{Addr: t.reserved}, Options: t.options()}
+	t.d.Reply = Answer4{Type: Ack, Grant: &Grant{Addr: t.reserved}, Options: t.options()}
 	return false, nil
 }
 
 func (t *turn) nak(format string, args ...any) (bool, error) {
 	t.refuse(false, format, args...)
-	t.d.Reply = Nak{Options: t.options(), Message: t.d.Reply.(Refuse).Reason}
+	t.d.Reply = Answer4{Type: Nak, Options: t.options(), Message: t.d.Reply.(Refuse).Reason}
 	t.drop(t.holder())
 	return true, nil
 }

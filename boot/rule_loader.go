@@ -27,15 +27,12 @@ func ruleLoader(t *turn) (bool, error) {
 		if info == nil {
 			return t.ignore("nothing to boot for it")
 		}
-		if t.in.Via == Proxy4 || t.in.Step != Discover {
-			t.d.Reply = Ack{Boot: info, Options: t.options()}
-		} else {
-			t.d.Reply = Offer{Boot: info, Options: t.options()}
+		a := Answer4{Type: Ack, Boot: info, Options: t.options()}
+		if t.in.Via != Proxy4 && t.in.Step == Discover {
+			a.Type = Offer
 		}
-	case Offer:
-		r.Boot = info
-		t.d.Reply = r
-	case Ack:
+		t.d.Reply = a
+	case Answer4:
 		r.Boot = info
 		t.d.Reply = r
 	case Answer6:

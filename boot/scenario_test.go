@@ -259,15 +259,15 @@ func (w *world) flood(words []string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		o, ok := d.Reply.(boot.Offer)
-		if !ok {
+		o, _ := d.Reply.(boot.Answer4)
+		if o.Type != boot.Offer {
 			continue
 		}
 		in.Step, in.Want = boot.Selecting, boot.Want{Addr: o.Grant.Addr, Server: server}
 		if d, err = w.engine.Next(w.ctx, in); err != nil {
 			return nil, err
 		}
-		if _, ok := d.Reply.(boot.Ack); ok {
+		if a, _ := d.Reply.(boot.Answer4); a.Type == boot.Ack {
 			got++
 		}
 	}
@@ -650,15 +650,14 @@ func (w *world) reply(d boot.Decision) string {
 		return s
 	}
 	switch x := d.Reply.(type) {
-	case boot.Offer:
-		return "offer" + dhcp(x.Grant, x.Boot, x.Options)
-	case boot.Ack:
-		if x.Rapid {
+	case boot.Answer4:
+		switch {
+		case x.Type == boot.Nak:
+			return "nak " + x.Message
+		case x.Rapid:
 			return "rapid ack" + dhcp(x.Grant, x.Boot, x.Options)
 		}
-		return "ack" + dhcp(x.Grant, x.Boot, x.Options)
-	case boot.Nak:
-		return "nak " + x.Message
+		return string(x.Type) + dhcp(x.Grant, x.Boot, x.Options)
 	case boot.Answer6:
 		s := map[bool]string{true: "advertise", false: "reply"}[x.Advertise]
 		if x.Rapid {

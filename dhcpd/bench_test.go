@@ -21,7 +21,7 @@ import (
 func BenchmarkExchange(b *testing.B) {
 	b.Run("bare", func(b *testing.B) { exchange(b, nil) })
 	b.Run("recorded", func(b *testing.B) {
-		exchange(b, capture.New(time.Now, func(boot.Link) bool { return true }))
+		exchange(b, capture.New(time.Now))
 	})
 }
 
@@ -66,7 +66,7 @@ func exchange(b *testing.B, rec boot.Recorder) {
 		q := Query{MAC: boot.MAC{0x52, 0x54}, Arch: boot.ArchNone}
 		binary.BigEndian.PutUint32(q.MAC[2:], i%900_000)
 		d := ask(q)
-		q.Addr, q.Server = d.Reply.(boot.Offer).Grant.Addr, n.Server
+		q.Addr, q.Server = d.Reply.(boot.Answer4).Grant.Addr, n.Server
 		ask(q)
 	}
 }

@@ -84,7 +84,7 @@ func client(t *testing.T, words []string, last boot.Decision) ([]byte, Meta) {
 	}
 	m := Meta{At: at, Interface: "eth0", Index: 2}
 	if kind == typeRequest {
-		if o, ok := last.Reply.(boot.Offer); ok && o.Grant != nil {
+		if o, ok := last.Reply.(boot.Answer4); ok && o.Type == boot.Offer && o.Grant != nil {
 			p.set(optRequested, o.Grant.Addr.AsSlice())
 			p.set(optServerID, o.Options.Server.AsSlice())
 		}

@@ -50,7 +50,8 @@ func way4(r *request, d boot.Decision) Dest {
 		}
 		return Dest{How: Relayed, Addr: netip.AddrPortFrom(r.in.Link.Relay, port)}
 	}
-	if _, nak := d.Reply.(boot.Nak); nak {
+	x, _ := d.Reply.(boot.Answer4)
+	if x.Type == boot.Nak {
 		return Dest{How: Broadcast, Addr: everybody}
 	}
 	if r.meta.Proxy {
@@ -64,17 +65,10 @@ func way4(r *request, d boot.Decision) Dest {
 	if c := addr4(r.msg.ciaddr[:]); c.IsValid() && (r.in.Step == boot.Renew || r.in.Step == boot.Inform) {
 		return Dest{How: Unicast, Addr: netip.AddrPortFrom(c, clientPort)}
 	}
-	var grant *boot.Grant
-	switch x := d.Reply.(type) {
-	case boot.Offer:
-		grant = x.Grant
-	case boot.Ack:
-		grant = x.Grant
-	}
-	if r.msg.flags&broadcastFlag != 0 || grant == nil {
+	if r.msg.flags&broadcastFlag != 0 || x.Grant == nil {
 		return Dest{How: Broadcast, Addr: everybody}
 	}
-	return Dest{How: Frame, Addr: netip.AddrPortFrom(grant.Addr, clientPort), MAC: r.in.ID.MAC}
+	return Dest{How: Frame, Addr: netip.AddrPortFrom(x.Grant.Addr, clientPort), MAC: r.in.ID.MAC}
 }
 
 const (

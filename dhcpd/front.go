@@ -51,7 +51,6 @@ const (
 // asked is a parsed request.
 type asked interface {
 	commits() bool // it may wait for the disk
-	own()          // copies what it needs of the reader's buffer
 	index() int    // of the interface that it came by
 	who() slog.Attr
 	facts() *boot.Sighting
@@ -75,12 +74,20 @@ type front[R asked] struct {
 	requests int
 	byLink   map[int]*load // interfaces that ever asked; there are few
 
+	buffers sync.Pool // of packets that wait for the disk
 	delayed atomic.Int32
 	Stats   Stats
 }
 
+// job is a request with the packet that it refers to.
+type job[R asked] struct {
+	r      R
+	packet []byte
+}
+
 // outgoing is what leaves for a request; no bytes is silence.
 type outgoing struct {
+	ours  bool // the request is of a network of ours: it may be kept
 	b     []byte
 	to    Dest
 	meta  Meta
@@ -104,7 +111,7 @@ func (f *front[R]) Serve(ctx context.Context, c Conn) error {
 	// socket's buffer. What waits for the disk has a worker each, and a worker that
 	// is done takes the next.
 	var wg sync.WaitGroup // this port's alone: the other one may live on
-	work := &workers[R]{f: f, c: c, wg: &wg, commits: make(chan R), room: make(chan struct{}, requestSlots)}
+	work := &workers[R]{f: f, c: c, wg: &wg, commits: make(chan job[R]), room: make(chan struct{}, requestSlots)}
 	errs := make(chan error, readers)
 	for range readers {
 		go func() { errs <- f.read(ctx, c, work) }()
@@ -126,36 +133,38 @@ type workers[R asked] struct {
 	f       *front[R]
 	c       Conn
 	wg      *sync.WaitGroup
-	commits chan R
+	commits chan job[R]
 	room    chan struct{} // a token for each worker there is
 }
 
-func (w *workers[R]) hand(ctx context.Context, r R) {
+func (w *workers[R]) hand(ctx context.Context, j job[R]) {
 	select {
-	case w.commits <- r:
+	case w.commits <- j:
 	case w.room <- struct{}{}:
 		w.wg.Go(func() {
-			w.answer(ctx, r)
-			for r := range w.commits {
-				w.answer(ctx, r)
+			w.answer(ctx, j)
+			w.f.buffers.Put(&j.packet)
+			for j := range w.commits {
+				w.answer(ctx, j)
+				w.f.buffers.Put(&j.packet)
 			}
 		})
 	}
 }
 
-func (w *workers[R]) answer(ctx context.Context, r R) {
-	if wait := w.f.answer(ctx, w.c, r); wait != nil {
-		w.wg.Go(func() { wait(); w.f.release(r) })
+func (w *workers[R]) answer(ctx context.Context, j job[R]) {
+	if wait := w.f.answer(ctx, w.c, j); wait != nil {
+		w.wg.Go(func() { wait(); w.f.release(j.r) })
 		return
 	}
-	w.f.release(r)
+	w.f.release(j.r)
 }
 
 // read is one reader.
 func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 	ps := make([]Packet, batch)
 	for i := range ps {
-		ps[i].Buf = make([]byte, f.buffer)
+		ps[i].Buf = f.fresh()
 	}
 	var patience socket.Patience
 	for {
@@ -180,16 +189,23 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 				f.Stats.Dropped.Add(1)
 				continue
 			}
-			f.recordRequest(r, p.Buf[:p.N])
-			switch {
-			case r.commits():
-				r.own()
-				work.hand(ctx, r)
-			default:
-				work.answer(ctx, r)
+			j := job[R]{r, p.Buf[:p.N]}
+			if r.commits() {
+				p.Buf = f.fresh() // the packet goes with its request
+				work.hand(ctx, j)
+				continue
 			}
+			work.answer(ctx, j)
 		}
 	}
+}
+
+// fresh is a buffer for a packet.
+func (f *front[R]) fresh() []byte {
+	if b, ok := f.buffers.Get().(*[]byte); ok {
+		return (*b)[:cap(*b)]
+	}
+	return make([]byte, f.buffer)
 }
 
 // shielded keeps the read loop from a codec that panics.
@@ -253,7 +269,8 @@ func (f *front[R]) count(l *load, commits bool, n int) {
 
 // answer asks and replies. Where the reply must wait (a Raspberry Pi's ROM takes
 // none that is quick) it returns what is left to do.
-func (f *front[R]) answer(ctx context.Context, c Conn, r R) (later func()) {
+func (f *front[R]) answer(ctx context.Context, c Conn, j job[R]) (later func()) {
+	r := j.r
 	defer func() {
 		if p := recover(); p != nil {
 			f.Stats.Panics.Add(1)
@@ -261,6 +278,9 @@ func (f *front[R]) answer(ctx context.Context, c Conn, r R) (later func()) {
 		}
 	}()
 	a := f.reply(ctx, r)
+	if a.ours {
+		f.recordRequest(r, j.packet)
+	}
 	if a.b == nil {
 		return nil
 	}
@@ -301,6 +321,6 @@ func (f *front[R]) send(c Conn, r R, a outgoing) {
 func (f *front[R]) recordRequest(r R, b []byte) {
 	if f.Record != nil {
 		in := r.facts()
-		f.Record.Packet(boot.Packet{MAC: in.ID.MAC, From: in.Source, To: r.sentTo(), Data: b, Link: &in.Link})
+		f.Record.Packet(boot.Packet{MAC: in.ID.MAC, From: in.Source, To: r.sentTo(), Data: b})
 	}
 }

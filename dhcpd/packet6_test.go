@@ -309,10 +309,6 @@ func FuzzDHCPv6(f *testing.F) {
 			if Describe6(reply) == nil || r.skipped > len(b) {
 				t.Fatal("nothing to say")
 			}
-			r.own()
-			if again := build6(r, d, duid6); !bytes.Equal(again, reply) {
-				t.Fatal("a worker would send something else")
-			}
 		}
 	})
 }

@@ -157,11 +157,11 @@ func receive(ctx context.Context, fd int, buf []byte, end time.Time) (int, error
 func (s *Server) probing(m boot.MAC) (end func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.own[m] = true
+	s.probes[m] = true
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.own, m)
+		delete(s.probes, m)
 	}
 }
 

@@ -3,7 +3,6 @@
 package dhcpd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -15,15 +14,15 @@ import (
 // Server answers DHCPv4.
 type Server struct {
 	front[*request]
-	ask boot.Decider
-	own map[boot.MAC]bool // our own probes, to be left unanswered
+	ask    boot.Decider
+	probes map[boot.MAC]bool // our own MACs, to be left unanswered
 }
 
 // NewServer returns a server that asks ask.
 func NewServer(ask boot.Decider, log *slog.Logger) *Server {
-	s := &Server{ask: ask, own: map[boot.MAC]bool{}}
+	s := &Server{ask: ask, probes: map[boot.MAC]bool{}}
 	s.front = front[*request]{log: log, buffer: bufferSize, parse: parse4, reply: s.reply4, byLink: map[int]*load{},
-		pass: func(r *request) bool { return len(s.own) > 0 && s.own[r.in.ID.MAC] }}
+		pass: func(r *request) bool { return len(s.probes) > 0 && s.probes[r.in.ID.MAC] }}
 	return s
 }
 
@@ -32,7 +31,7 @@ func (s *Server) reply4(ctx context.Context, r *request) outgoing {
 	if err != nil {
 		return outgoing{} // the engine logged it; silence is right: the client asks again
 	}
-	a := outgoing{b: build4(r, d), meta: r.meta}
+	a := outgoing{ours: d.Network != "", b: build4(r, d), meta: r.meta}
 	if a.b == nil {
 		return a
 	}
@@ -40,18 +39,6 @@ func (s *Server) reply4(ctx context.Context, r *request) outgoing {
 		a.delay = d.Delay
 	}
 	return a
-}
-
-// own keeps, of the options that lie in the reader's buffer, copies of those that
-// the reply will need.
-func (r *request) own() {
-	old := r.msg
-	r.msg.options, r.msg.at = nil, [256]uint8{}
-	for _, code := range []byte{optRelayInfo, optClientID, optMachineID, optMaxSize} {
-		if old.has(code) {
-			r.msg.set(code, bytes.Clone(old.get(code)))
-		}
-	}
 }
 
 // commits reports a request that may wait for the disk.

@@ -71,5 +71,5 @@ func (s *Server6) reply6(ctx context.Context, r *request6) outgoing {
 	if err != nil {
 		return outgoing{} // the engine logged it; silence is right: the client asks again
 	}
-	return outgoing{b: build6(r, d, s.duid), to: dest6(r), meta: r.meta}
+	return outgoing{ours: d.Network != "", b: build6(r, d, s.duid), to: dest6(r), meta: r.meta}
 }

@@ -26,17 +26,18 @@ type pipe struct {
 	once   sync.Once
 	closed chan struct{}
 	sent   func([]byte)
+	link   string
 }
 
 func newPipe() *pipe {
-	return &pipe{in: make(chan []byte, 5000), out: make(chan Dest, 5000), broken: make(chan struct{}), closed: make(chan struct{})}
+	return &pipe{in: make(chan []byte, 5000), out: make(chan Dest, 5000), broken: make(chan struct{}), closed: make(chan struct{}), link: "eth0"}
 }
 
 func (p *pipe) Read(ps []Packet) (int, error) {
 	select {
 	case b := <-p.in:
 		ps[0].N = copy(ps[0].Buf, b)
-		ps[0].Meta = Meta{At: time.Now(), Interface: "eth0", Index: 2, Source: netip.MustParseAddrPort("0.0.0.0:68")}
+		ps[0].Meta = Meta{At: time.Now(), Interface: p.link, Index: 2, Source: netip.MustParseAddrPort("0.0.0.0:68")}
 		return 1, nil
 	case <-p.broken:
 		return 0, errors.New("device is gone")
@@ -60,11 +61,11 @@ type slow struct{ free chan struct{} }
 func (s slow) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error) {
 	o := boot.Options{Server: server, Source: server}
 	if in.Step == boot.Discover {
-		return boot.Decision{Reply: boot.Offer{Options: o}}, nil
+		return boot.Decision{Network: in.Link.Interface, Reply: boot.Answer4{Type: boot.Offer, Options: o}}, nil
 	}
 	select {
 	case <-s.free:
-		return boot.Decision{Reply: boot.Ack{Options: o}}, nil
+		return boot.Decision{Network: in.Link.Interface, Reply: boot.Answer4{Type: boot.Ack, Boot: &boot.BootInfo{Class: boot.PXE, File: "x"}, Options: o}}, nil
 	case <-ctx.Done():
 		return boot.Decision{}, ctx.Err()
 	}
@@ -137,6 +138,52 @@ func TestDiscoverNeverWaitsForADisk(t *testing.T) {
 	})
 }
 
+// TestPacketGoesWithItsRequest: what waits for the disk refers to its packet,
+// however many came in since.
+func TestPacketGoesWithItsRequest(t *testing.T) {
+	var request []byte
+	guid := -1
+	for _, b := range captured(t) {
+		if r, err := parse4(b, Meta{At: at}); err == nil && r.in.Step == boot.Selecting {
+			if guid = bytes.Index(b, []byte{optMachineID, 17, 0}); guid > 0 {
+				request = b
+				break
+			}
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ask := slow{free: make(chan struct{})}
+		s := NewServer(ask, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newPipe()
+		var mu sync.Mutex
+		seen := map[byte]bool{}
+		p.sent = func(b []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			if i := bytes.Index(b, []byte{optMachineID, 17, 0}); i > 0 {
+				seen[b[i+18]] = true
+			}
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(ctx, p) }()
+		const many = 200
+		for i := range many {
+			b := bytes.Clone(request)
+			b[guid+18] = byte(i)
+			p.in <- b
+		}
+		synctest.Wait()
+		close(ask.free)
+		synctest.Wait()
+		if len(seen) != many {
+			t.Errorf("%d of %d machines got their own identifier back", len(seen), many)
+		}
+		cancel()
+		<-ended
+	})
+}
+
 // recorder keeps what it is told.
 type recorder struct {
 	mu  sync.Mutex
@@ -179,10 +226,10 @@ func TestRecorded(t *testing.T) {
 			}
 			q, a := rec.all[0], rec.all[1]
 			mac := boot.MAC(b[28:34])
-			if !bytes.Equal(q.Data, b) || q.From.String() != "0.0.0.0:68" || q.To.String() != "255.255.255.255:67" || q.MAC != mac || q.Link == nil || q.Link.Interface != "eth0" {
+			if !bytes.Equal(q.Data, b) || q.From.String() != "0.0.0.0:68" || q.To.String() != "255.255.255.255:67" || q.MAC != mac {
 				t.Errorf("request of %s: %s %s > %s, %d bytes of %d", mac, q.MAC, q.From, q.To, len(q.Data), len(b))
 			}
-			if !bytes.Equal(a.Data, sent) || a.From != netip.AddrPortFrom(server, 67) || a.To.Port() != 68 || a.MAC != mac || a.Link != nil {
+			if !bytes.Equal(a.Data, sent) || a.From != netip.AddrPortFrom(server, 67) || a.To.Port() != 68 || a.MAC != mac {
 				t.Errorf("reply to %s: %s %s > %s, %d bytes of %d", mac, a.MAC, a.From, a.To, len(a.Data), len(sent))
 			}
 			rec.all = nil
@@ -191,6 +238,12 @@ func TestRecorded(t *testing.T) {
 		synctest.Wait()
 		if len(rec.all) != 0 {
 			t.Error("what was dropped is recorded")
+		}
+		p.link = "" // no network is there
+		p.in <- requests[0]
+		synctest.Wait()
+		if len(rec.all) != 1 {
+			t.Errorf("%d packets of another network are recorded, want the reply that this test makes to it alone", len(rec.all))
 		}
 		cancel()
 		<-ended

@@ -262,19 +262,16 @@ func subOptions(b []byte) map[byte][]byte {
 
 // build4 makes the reply, or nil where the decision sends none.
 func build4(r *request, d boot.Decision) []byte {
-	var grant *boot.Grant
-	var info *boot.BootInfo
-	var opts boot.Options
-	kind := byte(typeNone)
-	switch x := d.Reply.(type) {
-	case boot.Offer:
-		kind, grant, info, opts = typeOffer, x.Grant, x.Boot, x.Options
+	x, ok := d.Reply.(boot.Answer4)
+	if !ok {
+		return nil
+	}
+	kind, grant, info, opts := byte(typeOffer), x.Grant, x.Boot, x.Options
+	switch x.Type {
 	case boot.Ack:
-		kind, grant, info, opts = typeAck, x.Grant, x.Boot, x.Options
+		kind = typeAck
 	case boot.Nak:
 		return nak4(r, x)
-	default:
-		return nil
 	}
 	m := r.skeleton()
 	w := optionWriter{msg: m, left: r.room(), extra: opts.Extra, split: d.Class == boot.Plain}
@@ -286,7 +283,7 @@ func build4(r *request, d boot.Decision) []byte {
 	if kind == typeAck {
 		m.ciaddr = r.msg.ciaddr
 	}
-	if x, ok := d.Reply.(boot.Ack); ok && x.Rapid {
+	if x.Rapid {
 		w.must(optRapidCommit, nil)
 	}
 	if grant != nil {
@@ -390,7 +387,7 @@ func menu(m *boot.Menu, server netip.Addr) []byte {
 	return append(b, 255)
 }
 
-func nak4(r *request, x boot.Nak) []byte {
+func nak4(r *request, x boot.Answer4) []byte {
 	m := r.skeleton()
 	w := optionWriter{msg: m, left: r.room()}
 	w.must(optType, []byte{typeNak})
@@ -411,15 +408,8 @@ func nak4(r *request, x boot.Nak) []byte {
 
 // source is the address that a reply leaves from.
 func source(d boot.Decision) netip.Addr {
-	switch x := d.Reply.(type) {
-	case boot.Offer:
-		return x.Options.Source
-	case boot.Ack:
-		return x.Options.Source
-	case boot.Nak:
-		return x.Options.Source
-	}
-	return netip.Addr{}
+	x, _ := d.Reply.(boot.Answer4)
+	return x.Options.Source
 }
 
 // skeleton copies what every reply repeats.

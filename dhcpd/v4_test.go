@@ -305,7 +305,7 @@ func TestSmallClient(t *testing.T) {
 	}
 	r.msg.set(optMaxSize, nil)
 	long := strings.Repeat("d", 250)
-	d := boot.Decision{Reply: boot.Ack{
+	d := boot.Decision{Reply: boot.Answer4{Type: boot.Ack,
 		Grant:   &boot.Grant{Addr: netip.MustParseAddr("10.77.0.100"), Lease: time.Hour},
 		Boot:    &boot.BootInfo{Class: boot.PXE, VendorClass: "PXEClient", File: strings.Repeat("f", 127), Server: server},
 		Options: boot.Options{Server: server, Subnet: netip.MustParsePrefix("10.77.0.0/24"), Domain: long, Name: "host"},

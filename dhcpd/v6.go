@@ -366,16 +366,6 @@ func eui64(a netip.Addr) (m boot.MAC) {
 	return m
 }
 
-// own copies what lies in the reader's buffer.
-func (r *request6) own() {
-	r.clientID, r.serverID = bytes.Clone(r.clientID), nil
-	for i := range r.hops {
-		h := &r.hops[i]
-		h.iface, h.port = bytes.Clone(h.iface), bytes.Clone(h.port)
-		h.remote, h.linkLayer = nil, nil // read already
-	}
-}
-
 // commits reports a request that may wait for the disk.
 func (r *request6) commits() bool { return r.kind != typeSolicit || r.in.Want.Rapid }
 

@@ -582,9 +582,7 @@ func (e *Engine) request(in boot.Sighting, d *boot.Decision) boot.Request {
 	var grant *boot.Grant
 	var info *boot.BootInfo
 	switch x := d.Reply.(type) {
-	case boot.Offer:
-		grant, info = x.Grant, x.Boot
-	case boot.Ack:
+	case boot.Answer4:
 		grant, info = x.Grant, x.Boot
 	case boot.Answer6:
 		info = x.Boot

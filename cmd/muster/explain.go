@@ -336,8 +336,8 @@ func (w *walk) dhcp(what string, fw boot.Firmware) (boot.Decision, error) {
 	if err != nil {
 		return dec, err
 	}
-	o, ok := dec.Reply.(boot.Offer)
-	if !ok || o.Grant == nil {
+	o, _ := dec.Reply.(boot.Answer4)
+	if o.Type != boot.Offer || o.Grant == nil {
 		return dec, nil
 	}
 	ask.Addr, ask.Server = o.Grant.Addr, o.Options.Server
@@ -479,9 +479,7 @@ func granted(d boot.Decision) (netip.Addr, *boot.BootInfo) {
 	var g *boot.Grant
 	var info *boot.BootInfo
 	switch x := d.Reply.(type) {
-	case boot.Offer:
-		g, info = x.Grant, x.Boot
-	case boot.Ack:
+	case boot.Answer4:
 		g, info = x.Grant, x.Boot
 	case boot.Answer6:
 		info = x.Boot

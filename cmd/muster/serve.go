@@ -347,7 +347,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.radv = radv.NewServer(d.log, d.hear)
 	d.tftp = tftpd.NewServer(d.engine, c, d.log)
 	d.http = httpboot.NewHandler(d.engine, c, d.log)
-	d.capture = capture.New(d.app.now, func(l boot.Link) bool { return d.engine.Policy().Hears(l) })
+	d.capture = capture.New(d.app.now)
 	d.dhcp.Record, d.dhcp6.Record, d.tftp.Record = d.capture, d.capture, d.capture
 	return nil
 }

@@ -29,7 +29,7 @@ func mac(n int) boot.MAC { return boot.MAC{2, 0, byte(n >> 24), byte(n >> 16), b
 
 func newRing() *Ring {
 	at := time.Unix(1000, 0)
-	return New(func() time.Time { at = at.Add(time.Millisecond); return at }, func(l boot.Link) bool { return l.Interface == "eth0" })
+	return New(func() time.Time { at = at.Add(time.Millisecond); return at })
 }
 
 // pattern is n bytes that tell which packet they are of.
@@ -43,14 +43,13 @@ func pattern(seed, n int) []byte {
 
 func TestComesBack(t *testing.T) {
 	r := newRing()
-	link := &boot.Link{Interface: "eth0"}
 	sizes := []int{0, 1, chunkSize - head - 1, chunkSize - head, chunkSize - head + 1, 300, 2*chunkSize - head, 1499, maxPacket, maxPacket + 1}
 	for i, n := range sizes {
 		from, to := client, server
 		if i%2 == 1 {
 			from, to = tftp, tid // the other queue: the order must hold over both
 		}
-		r.Packet(boot.Packet{MAC: mac(1), From: from, To: to, Data: pattern(i, n), Link: link})
+		r.Packet(boot.Packet{MAC: mac(1), From: from, To: to, Data: pattern(i, n)})
 	}
 	r.Packet(boot.Packet{MAC: mac(1), From: server, To: client, Data: pattern(9, 4), Full: 516})
 	got := r.Of(mac(1))
@@ -78,7 +77,6 @@ func TestComesBack(t *testing.T) {
 
 func TestNotOurs(t *testing.T) {
 	r := newRing()
-	r.Packet(boot.Packet{MAC: mac(1), From: client, To: server, Link: &boot.Link{Interface: "eth9"}})
 	r.Packet(boot.Packet{From: client, To: server})
 	r.Packet(boot.Packet{MAC: mac(1), From: netip.MustParseAddrPort("[fd77::1]:69"), To: tftp})
 	r.Packet(boot.Packet{MAC: mac(1), To: tftp})
@@ -269,13 +267,13 @@ func TestPcap(t *testing.T) {
 func BenchmarkPacket(b *testing.B) {
 	for _, machines := range []int{1, 1000, 100000} {
 		b.Run(fmt.Sprint(machines), func(b *testing.B) {
-			r := New(time.Now, func(boot.Link) bool { return true })
-			data, link := pattern(0, 320), &boot.Link{Interface: "eth0"}
+			r := New(time.Now)
+			data := pattern(0, 320)
 			i := 0
 			b.ReportAllocs()
 			for b.Loop() {
 				i++
-				r.Packet(boot.Packet{MAC: mac(i % machines), From: client, To: server, Data: data, Link: link})
+				r.Packet(boot.Packet{MAC: mac(i % machines), From: client, To: server, Data: data})
 			}
 		})
 	}

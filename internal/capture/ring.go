@@ -45,8 +45,7 @@ const (
 
 // Ring is safe for concurrent use.
 type Ring struct {
-	now    func() time.Time
-	serves func(boot.Link) bool
+	now func() time.Time
 
 	mu       sync.Mutex
 	seq      uint64
@@ -84,16 +83,13 @@ type queue struct {
 	bytes int
 }
 
-// New returns a ring. serves says whether what came in by a link is ours.
-func New(now func() time.Time, serves func(boot.Link) bool) *Ring {
-	return &Ring{now: now, serves: serves, machines: map[boot.MAC]*machine{}}
+// New returns a ring.
+func New(now func() time.Time) *Ring {
+	return &Ring{now: now, machines: map[boot.MAC]*machine{}}
 }
 
 // Packet implements boot.Recorder.
 func (r *Ring) Packet(p boot.Packet) {
-	if p.Link != nil && !r.serves(*p.Link) {
-		return // another network's, overheard by a socket for all of them
-	}
 	at := r.now().UnixNano()
 	full := max(p.Full, len(p.Data))
 	data := p.Data[:min(len(p.Data), maxPacket)]
