@@ -23,7 +23,7 @@ type EnrollRule struct {
 
 // approvals counts what a rule has approved. It is kept under the rule's name: a
 // new name starts at zero.
-func (r *EnrollRule) approvals() Counter { return Counter("rule " + r.Name) }
+func (r *EnrollRule) approvals() Counter { return ApprovedBy(r.Name) }
 
 // shut says why a rule does not apply at this time; "" if it does.
 func (r *EnrollRule) shut(now time.Time) string {

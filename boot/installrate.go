@@ -11,18 +11,11 @@ import (
 // installsHour is the window.
 const installsHour = time.Hour
 
-// slots are a ring of the times at which the network's latest installations
-// began: as many as may begin in an hour, so the oldest says whether one more
-// may. Each is a counter of its own, because a store counts nothing over a range.
-func (n *Network) slot(i uint64) Counter { return Counter(fmt.Sprintf("installs %s %d", n.Name, i)) }
-
-func (n *Network) nextSlot() Counter { return Counter("installs " + n.Name) }
-
 // queued says why an installation does not begin now; "" if it does. One that
 // was cut short and begins again is still the same.
 func (t *turn) queued() (string, error) {
 	slot, _, err := t.nextInstall()
-	if slot == "" || err != nil {
+	if slot == (Counter{}) || err != nil {
 		return "", err
 	}
 	oldest, err := t.v.Counter(slot)
@@ -41,21 +34,23 @@ func (t *turn) queued() (string, error) {
 // begins counts an installation.
 func (t *turn) begins() error {
 	slot, next, err := t.nextInstall()
-	if slot == "" || err != nil {
+	if slot == (Counter{}) || err != nil {
 		return err
 	}
 	t.d.Writes.count(slot, uint64(t.in.At.Unix()))
-	t.d.Writes.count(t.net.nextSlot(), next)
+	t.d.Writes.count(NextInstall(t.net.Name), next)
 	return nil
 }
 
 // nextInstall is the slot that the installation would take, and the one after;
-// "" where none is counted.
+// the zero Counter where none is counted. Slots are a ring of the times at which
+// the network's latest installations began: as many as may begin in an hour, so
+// the oldest says whether one more may. Each is a counter of its own.
 func (t *turn) nextInstall() (Counter, uint64, error) {
 	most := uint64(t.net.InstallsPerHour)
 	if most == 0 || t.host.Ticket.Boot != 0 {
-		return "", 0, nil
+		return Counter{}, 0, nil
 	}
-	i, err := t.v.Counter(t.net.nextSlot())
-	return t.net.slot(i % most), (i%most + 1) % most, err
+	i, err := t.v.Counter(NextInstall(t.net.Name))
+	return InstallSlot(t.net.Name, i%most), (i%most + 1) % most, err
 }

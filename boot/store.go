@@ -100,20 +100,6 @@ type Tx interface {
 	After(fn func())
 }
 
-// Counter is a number kept under a key, because a limit is never a count over
-// a range.
-type Counter string
-
-// Counters.
-const (
-	LastHost     Counter = "last-host"
-	LastTemplate Counter = "last-template"
-	PendingHosts Counter = "pending-hosts"
-	AutoHosts    Counter = "auto-hosts"  // let in by a rule
-	LastEvent    Counter = "last-event"  // the store's own
-	FirstEvent   Counter = "first-event" // the store's own: the oldest kept; 0 is not counted yet
-)
-
 // Errors of a Store.
 var (
 	ErrExists   = errors.New("already exists")

@@ -5,6 +5,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -135,7 +136,7 @@ func (r records) Image(name string) (*boot.Image, error) {
 }
 
 func (r records) Counter(c boot.Counter) (uint64, error) {
-	return fromBE64(r.get(tabCounter, []byte(c))), nil
+	return fromBE64(r.get(tabCounter, []byte(c.Key()))), nil
 }
 
 func (r records) Secret(name string) ([]byte, error) {
@@ -439,7 +440,7 @@ func (w *writeTx) Append(e boot.Event) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	w.put(tabCounter, []byte(boot.LastEvent), be64(n))
+	w.put(tabCounter, []byte(boot.LastEvent.Key()), be64(n))
 	w.put(tabEvent, be64(n), b)
 	if n > boot.MaxEvents {
 		if _, err := w.DropEvents(n-boot.MaxEvents, 1); err != nil {
@@ -470,12 +471,15 @@ func (w *writeTx) DropEvents(upto uint64, n int) (uint64, error) {
 		w.put(tabEvent, be64(first), nil)
 		first++
 	}
-	w.put(tabCounter, []byte(boot.FirstEvent), be64(first))
+	w.put(tabCounter, []byte(boot.FirstEvent.Key()), be64(first))
 	return first, nil
 }
 
 func (w *writeTx) SetCounter(c boot.Counter, n uint64) error {
-	w.put(tabCounter, []byte(c), be64(n))
+	if c == (boot.Counter{}) {
+		return errors.New("a counter needs a name: boot/counter.go makes them")
+	}
+	w.put(tabCounter, []byte(c.Key()), be64(n))
 	return nil
 }
 

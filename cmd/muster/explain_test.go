@@ -142,7 +142,7 @@ func contents(t *rapid.T, st boot.Store) string {
 		}
 		es, err := tx.Events(0, 100)
 		all = append(all, hs, ls, es)
-		for _, c := range []boot.Counter{boot.LastHost, boot.PendingHosts, boot.AutoHosts, "rule rule0", "installs lab"} {
+		for _, c := range []boot.Counter{boot.LastHost, boot.PendingHosts, boot.AutoHosts, boot.ApprovedBy("rule0"), boot.NextInstall("lab")} {
 			n, _ := tx.Counter(c)
 			all = append(all, n)
 		}

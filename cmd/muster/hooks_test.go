@@ -171,13 +171,13 @@ func TestWebhookCommands(t *testing.T) {
 	d := newDesk(t)
 	s := &steered{answer: hook.Answer{Result: hook.Refused, Words: "HTTP 410 Gone"}}
 	d.hooks.Set([]*hook.Target{{Name: "cmdb", Type: hook.Webhook, Where: "https://cmdb.example/", GiveUp: time.Hour, Sender: s}})
-	for d.counter("webhook cmdb") == 0 { // it has not begun
+	for d.counter(boot.Delivered("webhook cmdb")) == 0 { // it has not begun
 		runtime.Gosched()
 	}
 	d.says(0, []string{"host", "add", "web1", "--mac", "52:54:00:00:00:01"})
 	for {
 		changed := d.store.Changed()
-		if d.counter("webhook cmdb dead") > 0 {
+		if d.counter(boot.Undelivered("webhook cmdb")) > 0 {
 			break
 		}
 		select {

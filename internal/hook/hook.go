@@ -36,8 +36,8 @@ type Target struct {
 }
 
 func (t *Target) String() string          { return string(t.Type) + " " + t.Name }
-func (t *Target) cursor() boot.Counter    { return boot.Counter(t.String()) }
-func (t *Target) graveyard() boot.Counter { return boot.Counter(t.String() + " dead") }
+func (t *Target) cursor() boot.Counter    { return boot.Delivered(t.String()) }
+func (t *Target) graveyard() boot.Counter { return boot.Undelivered(t.String()) }
 
 // kind is an event kind about deliveries of this type of target.
 func (t *Target) kind(what string) boot.EventKind { return boot.EventKind(string(t.Type) + "." + what) }
@@ -234,7 +234,7 @@ func (h *Hooks) all() []*worker {
 		}
 	}
 	slices.SortFunc(ws, func(a, b *worker) int {
-		if a.key < b.key {
+		if a.key.Key() < b.key.Key() {
 			return -1
 		}
 		return 1

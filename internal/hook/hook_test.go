@@ -134,7 +134,7 @@ func TestGiveUp(t *testing.T) {
 		if sent, err := g.h.Resend(context.Background(), "cmdb", nil, true); err != nil || !slices.Equal(words(sent), []string{"3 true ok"}) {
 			t.Errorf("%q, %v", words(sent), err)
 		}
-		if s := g.status(); s.Dead != 0 || g.l.counter("webhook cmdb dead") != 0 {
+		if s := g.status(); s.Dead != 0 || g.l.counter(boot.Undelivered("webhook cmdb")) != 0 {
 			t.Errorf("all letters went out: %+v", s)
 		}
 		if len(g.l.of(boot.WebhookResent)) != 2 {
@@ -205,7 +205,7 @@ func TestBegins(t *testing.T) {
 	inBubble(t, func(g *rig) {
 		g.h.Set(nil)
 		g.after(time.Second)
-		delete(g.l.counters, "webhook cmdb")
+		delete(g.l.counters, boot.Delivered("webhook cmdb"))
 		g.happen(4, boot.HostAdded)
 		g.start()
 		g.happen(1, boot.HostAdded)
@@ -325,7 +325,7 @@ func TestKindsOnly(t *testing.T) {
 		}
 		// A clean end writes down what was skipped.
 		g.stop()
-		if n := g.l.counters["webhook cmdb"]; n != 2552 {
+		if n := g.l.counters[boot.Delivered("webhook cmdb")]; n != 2552 {
 			t.Errorf("goes on at %d, want 2552", n)
 		}
 	})

@@ -318,7 +318,7 @@ func TestThrough(t *testing.T) {
 
 func begun(t *testing.T, s boot.Store) (yes bool) {
 	if err := s.View(t.Context(), func(tx boot.ReadTx) error {
-		n, err := tx.Counter("webhook x")
+		n, err := tx.Counter(boot.Delivered("webhook x"))
 		yes = n > 0
 		return err
 	}); err != nil {

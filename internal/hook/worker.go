@@ -78,7 +78,7 @@ func (w *worker) run(ctx context.Context) {
 		case err != nil:
 			// The store: it has told the rest of the program too.
 			failures++
-			w.h.log.Error("events cannot be handed on", "to", w.key, "err", err)
+			w.h.log.Error("events cannot be handed on", "to", w.key.Key(), "err", err)
 			w.pause(ctx, backoff(failures), nil)
 		default:
 			failures = 0
@@ -195,7 +195,7 @@ func (w *worker) deliver(ctx context.Context, e *boot.Event) error {
 		switch a.Result {
 		case Delivered:
 			if w.fails > 0 {
-				w.h.log.Info("events are delivered again", "to", w.key)
+				w.h.log.Info("events are delivered again", "to", w.key.Key())
 			}
 			w.fails, w.dirty = 0, true
 			w.pass(e)
@@ -212,7 +212,7 @@ func (w *worker) deliver(ctx context.Context, e *boot.Event) error {
 			wait = backoff(refused)
 		default:
 			if w.fails++; w.fails == 1 {
-				w.h.log.Warn("events cannot be delivered; they wait", "to", w.key, "event", e.Seq, "err", a.Words)
+				w.h.log.Warn("events cannot be delivered; they wait", "to", w.key.Key(), "event", e.Seq, "err", a.Words)
 			}
 			if old {
 				continue
@@ -267,7 +267,7 @@ func (w *worker) save(ctx context.Context) {
 	defer cancel()
 	if err := w.h.store.Update(ctx, func(tx boot.Tx) error { return tx.SetCounter(w.key, w.next) }); err != nil {
 		if ctx.Err() == nil {
-			w.h.log.Error("how far events were delivered was not written down", "to", w.key, "err", err)
+			w.h.log.Error("how far events were delivered was not written down", "to", w.key.Key(), "err", err)
 		}
 		return
 	}

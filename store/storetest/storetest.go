@@ -474,6 +474,9 @@ func CheckSmall(open Opener) error {
 			if n, err := tx.Counter(boot.PendingHosts); n != 41 || err != nil {
 				return fmt.Errorf("own write not seen: %d, %v", n, err)
 			}
+			if err := tx.SetCounter(boot.Counter{}, 1); err == nil {
+				return errors.New("a counter that nobody declared was written")
+			}
 			if b, err := tx.Secret("k"); b != nil || err != nil {
 				return fmt.Errorf("secret from nowhere: %x, %v", b, err)
 			}
