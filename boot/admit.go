@@ -8,7 +8,7 @@ import "maps"
 // says of it: name, template, parameters and address, where the list has them.
 type Admit struct {
 	Name    string
-	As      Host
+	As      NewHost
 	Install bool // arms a ticket
 }
 
@@ -28,7 +28,7 @@ func (a *applying) admit(o Admit) error {
 				return err
 			}
 		}
-		for _, x := range o.As.Reserved() {
+		for _, x := range o.As.host().Reserved() {
 			h.reserve(x)
 		}
 		if err := a.checkAddress(h); err != nil {

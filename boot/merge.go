@@ -108,7 +108,7 @@ func (a *applying) split(o Split) error {
 	if err != nil {
 		return err
 	}
-	n := Host{Name: o.New}
+	n := NewHost{Name: o.New}
 	err = a.change(o.Name, func(h *Host) error {
 		for _, m := range o.MACs {
 			if !h.HasMAC(m) {

@@ -41,8 +41,8 @@ func TestAddHosts(t *testing.T) {
 		}
 		return
 	}
-	host := func(name string, mac byte, addr string) boot.Host {
-		h := boot.Host{Name: name, MACs: []boot.MAC{{0x52, 0x54, 0, 0, 0, mac}}}
+	host := func(name string, mac byte, addr string) boot.NewHost {
+		h := boot.NewHost{Name: name, MACs: []boot.MAC{{0x52, 0x54, 0, 0, 0, mac}}}
 		if addr != "" {
 			h.Address = netip.MustParseAddr(addr)
 		}
@@ -52,7 +52,7 @@ func TestAddHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	bad := []boot.Host{
+	bad := []boot.NewHost{
 		host("good", 2, "10.0.0.2"),
 		host("old", 3, ""),
 		host("mac", 1, ""),
@@ -92,7 +92,7 @@ func TestAddHosts(t *testing.T) {
 		t.Errorf("the dry run says %v", terr)
 	}
 
-	few := []boot.Host{host("a", 20, "10.0.1.1"), host("", 21, ""), host("c", 22, "")}
+	few := []boot.NewHost{host("a", 20, "10.0.1.1"), host("", 21, ""), host("c", 22, "")}
 	few[2].State = boot.Approved
 	c, err := w.engine.Try(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: few})
 	if err != nil || len(c.Hosts) != 3 || c.Hosts[1].Name != "m-525400000015" {
@@ -107,7 +107,7 @@ func TestAddHosts(t *testing.T) {
 	if h, e, p := count(); h != 4 || e != 4 || p != 3 {
 		t.Errorf("after three: %d hosts, %d events, %d pending", h, e, p)
 	}
-	var many []boot.Host
+	var many []boot.NewHost
 	for i := range 150 {
 		many = append(many, host(fmt.Sprintf("n%d", i), byte(100+i), ""))
 	}
@@ -122,7 +122,7 @@ func TestAddHosts(t *testing.T) {
 	if err != nil || c.Host.ID != 155 {
 		t.Errorf("the next host: %+v, %v", c.Host, err)
 	}
-	if _, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: make([]boot.Host, boot.MaxAddHosts+1)}); boot.FaultOf(err) == nil {
+	if _, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: make([]boot.NewHost, boot.MaxAddHosts+1)}); boot.FaultOf(err) == nil {
 		t.Errorf("too many: %v", err)
 	}
 }

@@ -318,7 +318,7 @@ func (w *world) template(words []string, kv map[string]string) error {
 }
 
 func (w *world) host(words []string, kv map[string]string) error {
-	h := boot.Host{Name: words[1], State: boot.State(words[2]), Template: kv["template"], Serial: kv["serial"]}
+	h := boot.NewHost{Name: words[1], State: boot.State(words[2]), Template: kv["template"], Serial: kv["serial"]}
 	for _, s := range list(kv["mac"]) {
 		m, err := boot.ParseMAC(s)
 		if err != nil {

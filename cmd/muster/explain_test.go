@@ -98,7 +98,7 @@ func drawWorld(t *rapid.T, now time.Time) (*engine.Engine, boot.Store) {
 		do(boot.PushTemplate{Template: x})
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "hosts") {
-		h := boot.Host{Name: fmt.Sprint("h", i), State: boot.State(pick("state", "pending", "approved", "approved", "denied"))}
+		h := boot.NewHost{Name: fmt.Sprint("h", i), State: boot.State(pick("state", "pending", "approved", "approved", "denied"))}
 		if yes("with mac") {
 			h.MACs = []boot.MAC{{0x52, 0x54, 0, 0, 0, byte(1 + i)}}
 		}

@@ -242,7 +242,7 @@ func (a *app) hostAddCmd() *cobra.Command {
 		Use: "add NAME", Short: "Put a machine on the roll before it is seen", Args: exactly(1, "a name for the host"),
 		Example: "  muster host add web1 --mac 52:54:00:aa:bb:01 --template rescue --approved\n  muster host add rig7 --serial RIG-0007 --address 10.77.0.50\n  muster host add leaf3-p12 --switch-port leaf3:Ethernet12 --address 10.77.0.51 --option ntp-servers=10.77.0.1",
 		RunE: func(c *cobra.Command, args []string) error {
-			h := boot.Host{Name: args[0], State: boot.Pending, Serial: f.serial, Template: f.template, Params: map[string]string{}, BoundPort: f.port}
+			h := admin.NewHost{Name: args[0], State: boot.Pending, Serial: f.serial, Template: f.template, Params: map[string]string{}, BoundPort: f.port}
 			var err error
 			if h.Options, err = parseOptions(f.options); err != nil {
 				return err

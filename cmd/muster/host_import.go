@@ -89,10 +89,12 @@ const (
 
 // importedHost is one entry and what becomes of it.
 type importedHost struct {
-	reservation.Entry
-	Result   string   `json:"result"`
-	Why      string   `json:"why,omitempty"`
-	Commands []string `json:"commands,omitempty"` // that make the known host agree
+	File     string        `json:"file"`
+	Line     int           `json:"line"`
+	Host     admin.NewHost `json:"host"`
+	Result   string        `json:"result"`
+	Why      string        `json:"why,omitempty"`
+	Commands []string      `json:"commands,omitempty"` // that make the known host agree
 }
 
 // importReport is the whole import.
@@ -188,7 +190,7 @@ func readReservations(from reservation.Format, files []string) (*importReport, e
 			return nil, usagef("%s: more than %d machines in all: import the files one by one", name, reservation.MaxHosts)
 		}
 		for _, e := range res.Entries {
-			r.Hosts = append(r.Hosts, importedHost{Entry: e})
+			r.Hosts = append(r.Hosts, importedHost{File: e.File, Line: e.Line, Host: admin.NewHost(e.Host)})
 		}
 		r.Notes = append(r.Notes, res.Notes...)
 		r.Lost += res.Lost
@@ -226,10 +228,11 @@ func (r *importReport) count(result string) (n int) {
 func (r *importReport) conflicts() {
 	es := make([]reservation.Entry, len(r.Hosts))
 	for i := range r.Hosts {
-		es[i] = r.Hosts[i].Entry
+		h := &r.Hosts[i]
+		es[i] = reservation.Entry{File: h.File, Line: h.Line, Host: boot.NewHost(h.Host)}
 	}
 	for _, c := range reservation.Conflicts(es) {
-		first := es[c.First]
+		first := &r.Hosts[c.First]
 		h := &r.Hosts[c.Entry]
 		h.Result = hostConflict
 		h.Why = fmt.Sprintf("%s is %s's already, %s:%d; if they are one machine, write it once with all its MAC addresses", c.What, hostLabel(&first.Host), first.File, first.Line)
@@ -238,7 +241,7 @@ func (r *importReport) conflicts() {
 
 // ask sends the daemon every entry that is neither settled nor refused.
 func (r *importReport) ask(c *cobra.Command, client *admin.Client, dry bool) error {
-	in := admin.HostImport{DryRun: dry, Install: r.install, Hosts: []boot.Host{}}
+	in := admin.HostImport{DryRun: dry, Install: r.install, Hosts: []admin.NewHost{}}
 	var place []int
 	for i := range r.Hosts {
 		if h := &r.Hosts[i]; h.Result == "" || h.Result == hostAdded || h.Result == hostLetIn {
@@ -275,7 +278,7 @@ func (r *importReport) ask(c *cobra.Command, client *admin.Client, dry bool) err
 
 // differences says what a file has otherwise than the roll, and the commands
 // that would change the roll. What the file does not name does not differ.
-func differences(file, known *boot.Host) (diffs, commands []string) {
+func differences(file *admin.NewHost, known *boot.Host) (diffs, commands []string) {
 	var set []string
 	field := func(what, want, have, flag string) {
 		if want == "" || want == have {
@@ -319,7 +322,7 @@ func shellWord(s string) string {
 }
 
 // hostLabel is what to call a host that may have no name yet.
-func hostLabel(h *boot.Host) string {
+func hostLabel(h *admin.NewHost) string {
 	switch {
 	case h.Name != "":
 		return h.Name

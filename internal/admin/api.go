@@ -1,4 +1,4 @@
-// api.go: the shapes that travel over the socket; field names are stable.
+// api.go: the shapes of answers; field names are stable.
 
 package admin
 
@@ -101,31 +101,6 @@ func (e Entry) At() time.Time {
 	return e.Request.At
 }
 
-// HostPatch is what "host set" changes; absent fields stay.
-type HostPatch struct {
-	Name      *string            `json:"name,omitempty"`
-	AddMACs   []boot.MAC         `json:"add_macs,omitempty"`
-	DropMACs  []boot.MAC         `json:"drop_macs,omitempty"`
-	UUID      *boot.UUID         `json:"uuid,omitempty"`
-	Serial    *string            `json:"serial,omitempty"`
-	Address   *netip.Addr        `json:"address,omitempty"`
-	Address6  *netip.Addr        `json:"address6,omitempty"` // where both are changed
-	Template  *string            `json:"template,omitempty"`
-	Port      *string            `json:"bound_port,omitempty"`
-	Protected *bool              `json:"protected,omitempty"`
-	Params    map[string]*string `json:"params,omitempty"`
-	Options   []boot.Option      `json:"options,omitempty"`
-	NoOption  []string           `json:"drop_options,omitempty"`
-}
-
-// HostImport adds many hosts, all of them or none. One that is on the roll
-// already stays as it is. A dry run changes nothing.
-type HostImport struct {
-	DryRun  bool        `json:"dry_run,omitempty"`
-	Install bool        `json:"install,omitempty"` // arm a ticket for each
-	Hosts   []boot.Host `json:"hosts"`
-}
-
 // HostImported has a result for each host, in order.
 type HostImported struct {
 	Results  []ImportResult `json:"results"`
@@ -142,41 +117,10 @@ type ImportResult struct {
 	Refused string     `json:"refused,omitempty"`
 }
 
-// Approval may name a template.
-type Approval struct {
-	Again    bool    `json:"again,omitempty"` // of an installation: also where the last may be running
-	Template *string `json:"template,omitempty"`
-}
-
-// Push is a template's folder: every file by digest. The files themselves are
-// put beforehand.
-type Push struct {
-	Files map[string]boot.Blob `json:"files"`
-}
-
 // Pushed is what came of it.
 type Pushed struct {
 	Template boot.Template `json:"template"`
 	Warnings []string      `json:"warnings,omitempty"`
-}
-
-// ExplainRequest describes a machine, stored or imagined.
-type ExplainRequest struct {
-	Host       string        `json:"host,omitempty"`
-	MAC        boot.MAC      `json:"mac,omitzero"`
-	UUID       boot.UUID     `json:"uuid,omitzero"`
-	Serial     string        `json:"serial,omitempty"`
-	Platform   boot.Platform `json:"platform,omitempty"`
-	HTTP       bool          `json:"http,omitempty"`
-	Network    string        `json:"network,omitempty"`
-	Relay      netip.Addr    `json:"relay,omitzero"`
-	SecureBoot bool          `json:"secure_boot,omitempty"`
-	IPv6       bool          `json:"ipv6,omitempty"` // by DHCPv6
-	// Port is the switch port that the relay tells: remote-id:circuit-id.
-	Port        string     `json:"switch_port,omitempty"`
-	VendorClass string     `json:"vendor_class,omitempty"` // in place of the platform's
-	UserClass   string     `json:"user_class,omitempty"`
-	Arch        *boot.Arch `json:"arch,omitempty"` // in place of the platform's
 }
 
 // Explanation is the machine's way, step by step.
@@ -207,10 +151,4 @@ type CA struct {
 	PEM         string    `json:"pem"`
 	DER         []byte    `json:"der"`
 	ESL         []byte    `json:"esl"` // EFI_SIGNATURE_LIST
-}
-
-// Resend names the events that a webhook is to be sent again.
-type Resend struct {
-	Seqs []uint64 `json:"seqs,omitempty"`
-	Dead bool     `json:"dead,omitempty"` // all that were given up
 }

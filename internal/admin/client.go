@@ -205,7 +205,8 @@ func (c *Client) ImportImage(ctx context.Context, src *images.Source, sent func(
 
 func writeImage(w io.Writer, src *images.Source, sent func(int)) error {
 	t := tar.NewWriter(w)
-	head, err := json.Marshal(src.Image)
+	i := &src.Image
+	head, err := json.Marshal(NewImage{Name: i.Name, Public: i.Public, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg})
 	if err != nil {
 		return err
 	}

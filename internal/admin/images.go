@@ -31,13 +31,14 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 	t := tar.NewReader(r.Body)
 	h, err := t.Next()
 	if err != nil || h.Name != imageHead || h.Size > maxJSON {
-		return nil, boot.NewFault(boot.Invalid, "an import begins with the image's description")
+		return nil, boot.NewFault(boot.Malformed, "an import begins with the image's description")
 	}
-	var img boot.Image
-	if err := json.NewDecoder(t).Decode(&img); err != nil {
-		return nil, boot.NewFault(boot.Invalid, "description of the image: %v", err)
+	var given NewImage
+	if err := decode(t, &given, maxJSON); err != nil {
+		return nil, err
 	}
-	img.Files = map[string]boot.Blob{}
+	img := given.image()
+	img.Files = map[string]boot.Blob{} // as they come
 	b := s.Files.Begin()
 	kept := false
 	defer func() {
@@ -59,7 +60,7 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 			break
 		}
 		if err != nil {
-			return nil, boot.NewFault(boot.Invalid, "the import broke off: %v", err)
+			return nil, boot.NewFault(boot.Malformed, "the import broke off: %v", err)
 		}
 		if err := templates.ValidFile(h.Name); err != nil {
 			return nil, boot.NewFault(boot.Invalid, "%v", err)

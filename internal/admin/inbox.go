@@ -10,32 +10,10 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Inbox says which of the machines that wait are meant, and what they boot.
-type Inbox struct {
-	boot.Selector
-	All      bool          `json:"all,omitempty"`  // an empty selector means every one, and not a mistake
-	Seen     time.Duration `json:"seen,omitempty"` // asked for something this recently; nanoseconds
-	Template *string       `json:"template,omitempty"`
-	DryRun   bool          `json:"dry_run,omitempty"`
-}
-
 // Inboxed is what became of one of them.
 type Inboxed struct {
 	Host  boot.Host `json:"host"`
 	Error string    `json:"error,omitempty"`
-}
-
-// Merge names the host that Name is one machine with.
-type Merge struct {
-	Other string `json:"other"`
-}
-
-// Split says what of a host is another machine's.
-type Split struct {
-	Name   string     `json:"name,omitempty"`
-	MACs   []boot.MAC `json:"macs,omitempty"`
-	UUID   bool       `json:"uuid,omitempty"`
-	Serial bool       `json:"serial,omitempty"`
 }
 
 func (s *Server) approveMany(r *http.Request) (any, error) {

@@ -112,11 +112,11 @@ func (s *Server) Handler() http.Handler {
 	})
 	route("GET /api/v1/hosts", s.hosts)
 	route("POST /api/v1/hosts", func(r *http.Request) (any, error) {
-		var h boot.Host
+		var h NewHost
 		if err := read(r, &h); err != nil {
 			return nil, err
 		}
-		return s.do(r, boot.AddHost{Host: h})
+		return s.do(r, boot.AddHost{Host: boot.NewHost(h)})
 	})
 	route("POST /api/v1/hosts/import", s.importHosts)
 	route("POST /api/v1/hosts/approve", s.approveMany)
@@ -210,14 +210,14 @@ func (s *Server) Handler() http.Handler {
 	})
 	route("GET /api/v1/images", s.imageList)
 	route("POST /api/v1/images", func(r *http.Request) (any, error) {
-		var i boot.Image
+		var i NewImage
 		if err := read(r, &i); err != nil {
 			return nil, err
 		}
 		if err := s.uploaded(i.Files); err != nil {
 			return nil, err
 		}
-		c, err := s.Engine.Do(r.Context(), s.actor(r), boot.ImportImage{Image: i})
+		c, err := s.Engine.Do(r.Context(), s.actor(r), boot.ImportImage{Image: i.image()})
 		return c.Image, err
 	})
 	route("POST /api/v1/images/import", s.importImage)
@@ -259,15 +259,27 @@ func (s *Server) Handler() http.Handler {
 
 func read(r *http.Request, v any) error { return readUpTo(r, v, maxJSON) }
 
-func readUpTo(r *http.Request, v any, most int64) error {
-	body := &io.LimitedReader{R: r.Body, N: most + 1}
+func readUpTo(r *http.Request, v any, most int64) error { return decode(r.Body, v, most) }
+
+// decode reads one JSON value strictly, and nothing after it.
+func decode(r io.Reader, v any, most int64) error {
+	body := &io.LimitedReader{R: r, N: most + 1}
 	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil && !errors.Is(err, io.EOF) {
-		if body.N == 0 {
-			return boot.NewFault(boot.TooLarge, "request is larger than %d MiB", most>>20)
+	err := d.Decode(v)
+	if errors.Is(err, io.EOF) {
+		return nil // nothing was sent: every field is absent
+	}
+	if err == nil {
+		if _, end := d.Token(); !errors.Is(end, io.EOF) {
+			err = errors.New("something follows the JSON value")
 		}
-		return boot.NewFault(boot.Malformed, "request is not understood: %v", err)
+	}
+	switch {
+	case body.N == 0:
+		return boot.NewFault(boot.TooLarge, "request is larger than %d MiB", most>>20)
+	case err != nil:
+		return boot.NewFault(boot.Malformed, "request is not understood: %s", boot.CleanText(err.Error(), 300))
 	}
 	return nil
 }
@@ -277,6 +289,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, boot.ErrNotFound):
 		code = http.StatusNotFound
+	case boot.FaultOf(err) != nil && boot.FaultOf(err).Code == boot.Malformed:
+		code = http.StatusBadRequest
 	case boot.FaultOf(err) != nil, errors.Is(err, images.ErrDigest):
 		code = http.StatusUnprocessableEntity
 	case r.Context().Err() != nil:
@@ -312,14 +326,15 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 		return nil, boot.NewFault(boot.TooLarge, "%d hosts at once: at most %d", len(in.Hosts), boot.MaxAddHosts)
 	}
 	out := HostImported{Results: make([]ImportResult, len(in.Hosts))}
-	var fresh []boot.Host
+	var fresh []boot.NewHost
 	var place []int // of each in the request
 	var waiting uint64
 	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
 		fresh, place, waiting = nil, nil, 0
 		for i := range in.Hosts {
 			h := &in.Hosts[i]
-			known, err := boot.KnownHost(tx, h)
+			given := boot.NewHost(*h)
+			known, err := boot.KnownHost(tx, &given)
 			if err != nil {
 				return err
 			}
@@ -328,7 +343,7 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 				out.Results[i].Name = known.Name
 				continue
 			}
-			fresh, place = append(fresh, *h), append(place, i)
+			fresh, place = append(fresh, given), append(place, i)
 			if h.State != boot.Approved && h.State != boot.Denied {
 				waiting++
 			}
@@ -386,7 +401,7 @@ func (s *Server) admit(ctx context.Context, in *HostImport, results []ImportResu
 		if res.Known == nil || res.Known.State != boot.Pending || h.State != boot.Approved {
 			continue
 		}
-		c, err := act(ctx, by, boot.Admit{Name: res.Known.Name, As: *h, Install: in.Install})
+		c, err := act(ctx, by, boot.Admit{Name: res.Known.Name, As: boot.NewHost(*h), Install: in.Install})
 		switch {
 		case err == nil:
 			res.Name, res.LetIn = c.Subject().Name, true

@@ -44,9 +44,9 @@ var Formats = []Format{ISC, Kea, Dnsmasq, CSV}
 
 // Entry is one machine and where it was written.
 type Entry struct {
-	File string    `json:"file"`
-	Line int       `json:"line"`
-	Host boot.Host `json:"host"`
+	File string
+	Line int
+	Host boot.NewHost
 }
 
 // Note is one thing that could not be carried over as it was.
@@ -183,7 +183,7 @@ var errMany = errors.New("too many hosts")
 type draft struct {
 	line  int
 	label string // what notes call it
-	host  boot.Host
+	host  boot.NewHost
 	other []string // identifiers that Muster does not go by
 }
 
@@ -199,7 +199,7 @@ func (r *reader) addMAC(d *draft, line int, s string) {
 		r.part(line, d.label, "%s is not an Ethernet address: want six bytes like 52:54:00:aa:bb:01", show(s))
 	case !m.Usable():
 		r.part(line, d.label, "%s is no station's address", m)
-	case len(d.host.MACs) <= 64 && !d.host.HasMAC(m): // one too many is for Validate to refuse
+	case len(d.host.MACs) <= 64 && !slices.Contains(d.host.MACs, m): // one too many is for Validate to refuse
 		d.host.MACs = append(d.host.MACs, m)
 	}
 }

@@ -1,0 +1,131 @@
+// shapes.go: what a client may send; field names are stable. They are types of
+// their own: a request cannot carry what only the machine or the engine writes,
+// and a field that none of them has is refused (see read).
+
+package admin
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// NewHost is a machine that is put on the roll. It has the fields of
+// boot.NewHost, and is converted to one.
+type NewHost struct {
+	Name      string            `json:"name"`
+	State     boot.State        `json:"state,omitempty"` // "" is pending
+	MACs      []boot.MAC        `json:"macs,omitempty"`
+	UUID      boot.UUID         `json:"uuid,omitzero"`
+	Serial    string            `json:"serial,omitempty"`
+	DUID      string            `json:"duid,omitempty"` // hexadecimal
+	Address   netip.Addr        `json:"address,omitzero"`
+	Address6  netip.Addr        `json:"address6,omitzero"`
+	Template  string            `json:"template,omitempty"`
+	Params    map[string]string `json:"params,omitempty"`
+	Options   []boot.Option     `json:"options,omitempty"`
+	Protected bool              `json:"protected,omitempty"`
+	BoundPort string            `json:"bound_port,omitempty"`
+}
+
+// HostPatch is what "host set" changes; absent fields stay.
+type HostPatch struct {
+	Name      *string            `json:"name,omitempty"`
+	AddMACs   []boot.MAC         `json:"add_macs,omitempty"`
+	DropMACs  []boot.MAC         `json:"drop_macs,omitempty"`
+	UUID      *boot.UUID         `json:"uuid,omitempty"`
+	Serial    *string            `json:"serial,omitempty"`
+	Address   *netip.Addr        `json:"address,omitempty"`
+	Address6  *netip.Addr        `json:"address6,omitempty"` // where both are changed
+	Template  *string            `json:"template,omitempty"`
+	Port      *string            `json:"bound_port,omitempty"`
+	Protected *bool              `json:"protected,omitempty"`
+	Params    map[string]*string `json:"params,omitempty"`
+	Options   []boot.Option      `json:"options,omitempty"`
+	NoOption  []string           `json:"drop_options,omitempty"`
+}
+
+// HostImport adds many hosts, all of them or none. One that is on the roll
+// already stays as it is. A dry run changes nothing.
+type HostImport struct {
+	DryRun  bool      `json:"dry_run,omitempty"`
+	Install bool      `json:"install,omitempty"` // arm a ticket for each
+	Hosts   []NewHost `json:"hosts"`
+}
+
+// Approval may name a template.
+type Approval struct {
+	Again    bool    `json:"again,omitempty"` // of an installation: also where the last may be running
+	Template *string `json:"template,omitempty"`
+}
+
+// Inbox says which of the machines that wait are meant, and what they boot.
+type Inbox struct {
+	boot.Selector
+	All      bool          `json:"all,omitempty"`  // an empty selector means every one, and not a mistake
+	Seen     time.Duration `json:"seen,omitempty"` // asked for something this recently; nanoseconds
+	Template *string       `json:"template,omitempty"`
+	DryRun   bool          `json:"dry_run,omitempty"`
+}
+
+// Merge names the host that Name is one machine with.
+type Merge struct {
+	Other string `json:"other"`
+}
+
+// Split says what of a host is another machine's.
+type Split struct {
+	Name   string     `json:"name,omitempty"`
+	MACs   []boot.MAC `json:"macs,omitempty"`
+	UUID   bool       `json:"uuid,omitempty"`
+	Serial bool       `json:"serial,omitempty"`
+}
+
+// Push is a template's folder: every file by digest. The files themselves are
+// put beforehand.
+type Push struct {
+	Files map[string]boot.Blob `json:"files"`
+}
+
+// NewImage describes an image. Its files are those that were put beforehand; an
+// import as one stream has them behind it, and Files is absent.
+type NewImage struct {
+	Name    string               `json:"name"`
+	Public  bool                 `json:"public,omitempty"`
+	Files   map[string]boot.Blob `json:"files,omitempty"`
+	Tree    string               `json:"tree,omitempty"`
+	Kind    string               `json:"kind,omitempty"`
+	Title   string               `json:"title,omitempty"`
+	Cmdline string               `json:"cmdline,omitempty"`
+	BootCfg string               `json:"bootcfg,omitempty"`
+}
+
+func (i *NewImage) image() boot.Image {
+	return boot.Image{Name: i.Name, Public: i.Public, Files: i.Files, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg}
+}
+
+// ExplainRequest describes a machine, stored or imagined.
+type ExplainRequest struct {
+	Host       string        `json:"host,omitempty"`
+	MAC        boot.MAC      `json:"mac,omitzero"`
+	UUID       boot.UUID     `json:"uuid,omitzero"`
+	Serial     string        `json:"serial,omitempty"`
+	Platform   boot.Platform `json:"platform,omitempty"`
+	HTTP       bool          `json:"http,omitempty"`
+	Network    string        `json:"network,omitempty"`
+	Relay      netip.Addr    `json:"relay,omitzero"`
+	SecureBoot bool          `json:"secure_boot,omitempty"`
+	IPv6       bool          `json:"ipv6,omitempty"` // by DHCPv6
+	// Port is the switch port that the relay tells: remote-id:circuit-id.
+	Port        string     `json:"switch_port,omitempty"`
+	VendorClass string     `json:"vendor_class,omitempty"` // in place of the platform's
+	UserClass   string     `json:"user_class,omitempty"`
+	Arch        *boot.Arch `json:"arch,omitempty"` // in place of the platform's
+}
+
+// Resend names the events that a webhook is to be sent again.
+type Resend struct {
+	Seqs []uint64 `json:"seqs,omitempty"`
+	Dead bool     `json:"dead,omitempty"` // all that were given up
+}
