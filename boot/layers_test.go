@@ -40,6 +40,7 @@ var layers = map[string][]string{
 	"internal/admin":        {"boot", "boot/engine", "boot/diagnose", "templates", "images", "trust/authority", "internal/hook"},
 	"internal/hook":         {"boot"},
 	"internal/config":       {"boot", "radv", "internal/tomlfile"},
+	"internal/content":      {"boot", "templates", "images"},
 	"internal/reservation":  {"boot"},
 	"internal/capture":      {"boot"},
 	"internal/metrics":      {},
@@ -56,9 +57,14 @@ var layers = map[string][]string{
 	"test": {"boot", "dhcpd", "httpboot", "images", "internal/admin", "internal/hook", "internal/nettest", "internal/run", "internal/simclient",
 		"store/bolt", "test/clock", "tftpd", "trust/authority"},
 	"test/clock": {},
-	// Wiring sees everything and nobody sees it.
-	"cmd/muster": {"*"},
-	"bench":      {"*"},
+	// The daemon sees every part and hands each what it needs.
+	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store/bolt", "store/journal",
+		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/hook", "internal/metrics", "internal/run"},
+	// The command line sees the daemon on Linux alone, and otherwise what it prints
+	// and sends.
+	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "templates", "images", "images/distro",
+		"internal/admin", "internal/appliance", "internal/capture", "internal/config", "internal/hook", "internal/reservation", "internal/run", "internal/simclient", "internal/tomlfile"},
+	"bench": {"*"},
 }
 
 // pure lists what the core may not touch: what it decides is a value, and whoever

@@ -18,6 +18,12 @@ import (
 // arm64, riscv64 and loong64 too).
 var SystemDirs = []string{"/usr/lib/ipxe", "/usr/share/ipxe"}
 
+// LoaderDirs are where loaders are looked for: the operator's folder in the data
+// directory, then the system's.
+func LoaderDirs(dataDir string) []string {
+	return append([]string{filepath.Join(dataDir, "loaders")}, SystemDirs...)
+}
+
 // signed is where Debian's shim-signed and grub-efi-*-signed put what the
 // signed chain asks for under other names.
 var signed = map[string]string{

@@ -4,7 +4,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -65,23 +64,5 @@ func (p printer) found(fs []diagnose.Finding) {
 	for _, f := range fs {
 		fmt.Fprintf(p.out, "  %s %s: %s\n", f.At.Local().Format(time.TimeOnly), p.paint(red, f.Code), f.Text)
 		fmt.Fprintf(p.out, "           %s\n", f.Remedy)
-	}
-}
-
-// watchSilence looks at machines that fall silent on their way.
-func (d *daemon) watchSilence(ctx context.Context) error {
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for from := time.Now(); ; {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		to := time.Now()
-		if err := d.engine.Sweep(ctx, from, to); err != nil && ctx.Err() == nil {
-			d.log.Error("machines that fell silent were not looked at", "err", err)
-		}
-		from = to
 	}
 }

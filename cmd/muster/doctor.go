@@ -156,7 +156,7 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 			add(false, "privilege", "raw frames are not allowed to this user", "run as root, or by the systemd unit, which has CAP_NET_RAW")
 		}
 	}
-	l := images.FindLoaders(loaderDirs(a.dataDir)...)
+	l := images.FindLoaders(images.LoaderDirs(a.dataDir)...)
 	have := l.ByPlatform()
 	for _, p := range boot.LoaderPlatforms() {
 		if have[p] != "" {
@@ -178,7 +178,7 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 // addresses too, machines take now the one's, now the other's.
 func examineServers(n admin.NetworkStatus) (fs []finding) {
 	for _, r := range n.Rivals {
-		f := finding{OK: n.Mode == boot.Proxy, What: "server", Text: fmt.Sprintf("%s answers on network %s%s (last heard %s)", r.Server, n.Name, offered(r.Rival), ago(r.Last))}
+		f := finding{OK: n.Mode == boot.Proxy, What: "server", Text: fmt.Sprintf("%s answers on network %s%s (last heard %s)", r.Server, n.Name, admin.Offered(r.Rival), ago(r.Last))}
 		switch {
 		case f.OK:
 		case r.Server.Is6():

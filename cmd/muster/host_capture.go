@@ -5,20 +5,13 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/capture"
 )
-
-// pcap writes what is kept of a machine.
-func (d *daemon) pcap(w io.Writer, macs []boot.MAC) error {
-	return capture.Write(w, d.capture.Of(macs...))
-}
 
 func (a *app) hostCaptureCmd() *cobra.Command {
 	var to string

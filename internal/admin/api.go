@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -68,6 +69,17 @@ type RivalStatus struct {
 	boot.Rival
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
+}
+
+// Offered says, for people, what another server would have given.
+func Offered(r boot.Rival) (s string) {
+	if r.Offered.IsValid() {
+		s = fmt.Sprintf("; it offered %s", r.Offered)
+	}
+	if r.Options != "" {
+		s += " with " + r.Options
+	}
+	return s
 }
 
 // HostView is a host as lists show it.

@@ -1,10 +1,11 @@
+// event_test.go: the commands about events and who is told of them.
+
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,102 +14,8 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/hook"
-	"github.com/musterboot/muster/store/mem"
 )
-
-// TestHookFiles: what is wrong with a key or a program is said before anything
-// starts, without a word of the key.
-func TestHookFiles(t *testing.T) {
-	dir := t.TempDir()
-	key, ca, prog := dir+"/key", dir+"/ca.pem", dir+"/prog"
-	text := fmt.Sprintf("[[webhook]]\nname = \"a\"\nurl = \"https://x.example/y?token=hush\"\nsecret_file = %q\nca_file = %q\n[[hook]]\nname = \"b\"\ncommand = [%q, \"hush\"]\n", key, ca, prog)
-	write := func(f, s string, mode os.FileMode) func() {
-		return func() {
-			must(t, os.WriteFile(f, []byte(s), 0o600))
-			must(t, os.Chmod(f, mode))
-		}
-	}
-	for _, x := range []struct {
-		do   func()
-		want string
-	}{
-		{func() {}, "muster.toml:4: secret_file " + key + " does not exist; make one: "},
-		{write(key, "aHVzaA==hush", 0o644), "muster.toml:4: secret_file " + key + " may be used by everybody on this machine: chmod 640"},
-		{write(key, "hush", 0o640), "muster.toml:4: secret_file " + key + ": a key of 3 bytes"},
-		{write(key, "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz\n", 0o640), "muster.toml:5: ca_file: open"},
-		{write(ca, "hush", 0o644), "muster.toml:5: ca_file " + ca + ": no certificate is in it"},
-		{func() { text = strings.Replace(text, "ca_file", "# ca_file", 1) }, "muster.toml:8: command: stat"},
-		{write(prog, "#!/bin/sh\n", 0o644), "muster.toml:8: command: " + prog + " is no program: chmod +x it"},
-		{write(prog, "#!/bin/sh\n", 0o755), ""},
-	} {
-		x.do()
-		c, err := config.Parse("muster.toml", []byte(text))
-		must(t, err)
-		ts, err := targets(c, time.Now)
-		switch {
-		case x.want == "" && err == nil:
-			if ts[0].Where != "https://x.example/y" || ts[1].Where != prog {
-				t.Errorf("shown as %q and %q", ts[0].Where, ts[1].Where)
-			}
-		case err == nil || x.want == "" || !strings.Contains(err.Error(), x.want) || strings.Contains(strings.ReplaceAll(err.Error(), dir, ""), "hush"):
-			t.Errorf("got %v, want %s", err, x.want)
-		}
-	}
-}
-
-// TestDropOld: the oldest go, by number and by age, in steps.
-func TestDropOld(t *testing.T) {
-	s, err := mem.Open()
-	must(t, err)
-	defer s.Close()
-	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-	add := func(n int, age time.Duration) {
-		must(t, s.Update(t.Context(), func(tx boot.Tx) error {
-			for range n {
-				if _, err := tx.Append(boot.Event{At: now.Add(-age), Kind: boot.HostAdded, Text: "x"}); err != nil {
-					return err
-				}
-			}
-			return nil
-		}))
-	}
-	kept := func() (first uint64, n int) {
-		must(t, s.View(t.Context(), func(tx boot.ReadTx) error {
-			es, err := tx.Events(0, 10_000)
-			if len(es) > 0 {
-				first = es[0].Seq
-			}
-			n = len(es)
-			return err
-		}))
-		return first, n
-	}
-	add(1300, 48*time.Hour)
-	add(700, time.Minute)
-	for _, x := range []struct {
-		r       config.Retention
-		dropped uint64
-		left    int
-	}{
-		{config.Retention{Max: 5000}, 0, 2000},
-		{config.Retention{Max: 1900}, 100, 1900},
-		{config.Retention{Max: 5000, Keep: 24 * time.Hour}, 1200, 700},
-		{config.Retention{Max: 5000, Keep: 24 * time.Hour}, 0, 700},
-		{config.Retention{Max: 5000, Keep: time.Second}, 700, 0},
-		{config.Retention{Max: 5000, Keep: time.Second}, 0, 0},
-	} {
-		n, err := dropOld(t.Context(), s, x.r, now)
-		if _, left := kept(); err != nil || n != x.dropped || left != x.left {
-			t.Errorf("%+v dropped %d and left %d (%v), want %d and %d", x.r, n, left, err, x.dropped, x.left)
-		}
-	}
-	add(1, 0)
-	if first, n := kept(); first != 2001 || n != 1 {
-		t.Errorf("the next is %d", first)
-	}
-}
 
 // TestEventList: which events are listed is the daemon's to settle: by machine,
 // also one that is gone, by kinds, by age and by number.

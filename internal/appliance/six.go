@@ -1,7 +1,7 @@
 // six.go: DHCPv6 in the daemon: its one socket, its lasting name, and the
 // interfaces that it listens on.
 
-package main
+package appliance
 
 import (
 	"context"
@@ -39,7 +39,7 @@ func (d *daemon) listen6(ctx context.Context) (*dhcpd.Conn6, error) {
 	if !d.config.IPv6 {
 		return nil, nil
 	}
-	c, err := dhcpd.Listen6(ctx, d.app.now)
+	c, err := dhcpd.Listen6(ctx, d.now)
 	if err != nil {
 		return nil, run.BindError("udp", 547, err)
 	}

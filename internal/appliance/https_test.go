@@ -1,6 +1,6 @@
 // https_test.go: whom the built-in CA certifies.
 
-package main
+package appliance
 
 import (
 	"crypto/tls"
@@ -23,7 +23,7 @@ func (d drawer) Save(name string, value []byte) error { d[name] = value; return 
 func TestCertified(t *testing.T) {
 	ca, err := authority.Open(drawer{}, time.Now)
 	must(t, err)
-	d := &daemon{app: &app{now: time.Now}, ca: ca, config: &config.Config{Listeners: config.Listeners{HTTPS: config.HTTPS{Listen: ":443"}}}}
+	d := &daemon{ca: ca, config: &config.Config{Listeners: config.Listeners{HTTPS: config.HTTPS{Listen: ":443"}}}}
 	network := func(s string) boot.Network { a, _ := netip.ParseAddr(s); return boot.Network{Server: a} }
 	d.certify([]boot.Network{network("10.77.0.1"), network(""), network("fd77::1"), network("2001:db8::1")})
 	c, err := ca.Certificate(&tls.ClientHelloInfo{SupportedVersions: []uint16{tls.VersionTLS12}})

@@ -1,18 +1,11 @@
 // https.go: where HTTPS gets its certificate: from files that a person renews,
 // or from the built-in CA.
 
-package main
+package appliance
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
 	"net/netip"
-	"os"
-	"slices"
-	"sync"
-	"time"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/httpboot"
@@ -37,7 +30,7 @@ func (d *daemon) authority() (*authority.Authority, error) {
 	d.caOnce.Lock()
 	defer d.caOnce.Unlock()
 	if d.ca == nil {
-		a, err := authority.Open(vault{d.store}, d.app.now)
+		a, err := authority.Open(vault{d.store}, d.now)
 		if err != nil {
 			return nil, err
 		}
@@ -68,6 +61,17 @@ func (d *daemon) secure(context.Context) (*httpboot.Secure, error) {
 	return s, nil
 }
 
+// ownAddrs are the addresses that boot URLs for these networks begin with.
+func ownAddrs(ns []boot.Network) []netip.Addr {
+	var out []netip.Addr
+	for _, n := range ns {
+		if n.Server.IsValid() {
+			out = append(out, n.Server.WithZone(""))
+		}
+	}
+	return out
+}
+
 // certify tells the built-in CA which addresses its certificates are for. The
 // lock is held.
 func (d *daemon) certify(ns []boot.Network) {
@@ -81,71 +85,4 @@ func (d *daemon) certify(ns []boot.Network) {
 		return
 	}
 	a.Serve(ownAddrs(ns), c.CertNames)
-}
-
-// ownAddrs are the addresses that boot URLs for these networks begin with.
-func ownAddrs(ns []boot.Network) []netip.Addr {
-	var out []netip.Addr
-	for _, n := range ns {
-		if n.Server.IsValid() {
-			out = append(out, n.Server.WithZone(""))
-		}
-	}
-	return out
-}
-
-// pair is a certificate and its key in files, read again when they change.
-type pair struct {
-	cert, key string
-	log       func(error)
-
-	mu      sync.Mutex
-	have    *tls.Certificate
-	looked  time.Time
-	stamped []time.Time
-}
-
-// lookEvery is how often the files are looked at.
-const lookEvery = 10 * time.Second
-
-func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.looked) > lookEvery {
-		if err := p.refresh(); err != nil {
-			p.log(err)
-		}
-	}
-	return p.have, nil
-}
-
-func (p *pair) load() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.refresh()
-}
-
-// refresh reads the files if they are others than before; the lock is held.
-func (p *pair) refresh() error {
-	p.looked = time.Now()
-	var stamps []time.Time
-	for _, f := range []string{p.cert, p.key} {
-		st, err := os.Stat(f)
-		if err != nil {
-			return fmt.Errorf("[https]: %w", err)
-		}
-		stamps = append(stamps, st.ModTime())
-	}
-	if slices.Equal(stamps, p.stamped) {
-		return nil
-	}
-	c, err := tls.LoadX509KeyPair(p.cert, p.key)
-	if err != nil {
-		return fmt.Errorf("[https]: certificate %s with key %s: %w", p.cert, p.key, err)
-	}
-	if c.Leaf != nil && time.Now().After(c.Leaf.NotAfter) {
-		return errors.New("[https]: certificate " + p.cert + " ended on " + c.Leaf.NotAfter.Format(time.DateOnly))
-	}
-	p.have, p.stamped = &c, stamps
-	return nil
 }

@@ -1,7 +1,7 @@
 // thisrun.go: the template of one run, made of --kernel and --initrd. Nothing
 // is copied, and nothing of it outlives the process.
 
-package main
+package appliance
 
 import (
 	"bytes"
@@ -16,25 +16,27 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/config"
+	"github.com/musterboot/muster/internal/content"
 	"github.com/musterboot/muster/templates"
 )
 
 // thisRunBit marks identifiers that the store's counter never reaches.
 const thisRunBit = 1 << 31
 
-func thisRun(ctx context.Context, f serveFlags, network string, fs files) (*boot.Template, error) {
+func thisRun(ctx context.Context, b Bench, network string, fs content.Files) (*boot.Template, error) {
 	t := &boot.Template{Name: "this-run", Version: 1, Files: map[string]boot.Blob{}, AutoApprove: true, ThisRun: true, GRUBBoots: true,
 		Match: boot.Selector{Network: []string{network}}, Priority: 1000}
 	add := func(flag, path string) (string, error) {
 		file, err := os.Open(path)
 		if err != nil {
-			return "", usagef("%s: %w", flag, err)
+			return "", config.Mistakef("%s: %w", flag, err)
 		}
 		defer file.Close()
 		if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() || st.Size() == 0 {
-			return "", usagef("%s: %s is not a file with something in it", flag, path)
+			return "", config.Mistakef("%s: %s is not a file with something in it", flag, path)
 		}
-		b, err := images.Digest(file)
+		blob, err := images.Digest(file)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", flag, err)
 		}
@@ -42,16 +44,16 @@ func thisRun(ctx context.Context, f serveFlags, network string, fs files) (*boot
 		if templates.ValidFile(name) != nil || t.Files[name] != (boot.Blob{}) {
 			name = fmt.Sprintf("%s%d", strings.TrimPrefix(flag, "--"), len(t.Files))
 		}
-		t.Files[name] = b
-		fs.run[b.Digest] = path
+		t.Files[name] = blob
+		fs.Run[blob.Digest] = path
 		return name, nil
 	}
-	kernel, err := add("--kernel", f.kernel)
+	kernel, err := add("--kernel", b.Kernel)
 	if err != nil {
 		return nil, err
 	}
 	var initrd []string
-	for _, p := range f.initrd {
+	for _, p := range b.Initrd {
 		n, err := add("--initrd", p)
 		if err != nil {
 			return nil, err
@@ -59,12 +61,12 @@ func thisRun(ctx context.Context, f serveFlags, network string, fs files) (*boot
 		initrd = append(initrd, strconv.Quote(n))
 	}
 	spec := fmt.Sprintf("name = %q\nauto_approve = true\npriority = 1000\n[match]\nnetwork = [%q]\n[boot]\nkernel = %q\ninitrd = [%s]\ncmdline = %q\n",
-		t.Name, network, kernel, strings.Join(initrd, ", "), f.cmdline)
-	b, err := fs.store.Put(ctx, strings.NewReader(spec), "")
+		t.Name, network, kernel, strings.Join(initrd, ", "), b.Cmdline)
+	blob, err := fs.Store.Put(ctx, strings.NewReader(spec), "")
 	if err != nil {
 		return nil, err
 	}
-	t.Files[templates.SpecFile] = b
+	t.Files[templates.SpecFile] = blob
 	// The identifier follows the bytes, so that a machine in mid-boot survives
 	// a restart with the same files and never mixes two sets.
 	var all bytes.Buffer

@@ -1,10 +1,9 @@
 // hooks.go: [[webhook]], [[hook]] and [events] of the configuration: whom to tell
 // what happened, and for how long it is kept.
 
-package main
+package appliance
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/hook"
 )
@@ -82,64 +80,4 @@ func readKeys(file string) (hook.Keys, error) {
 		return nil, fmt.Errorf("secret_file %s: %v; %s", file, err, config.MakeKey(file))
 	}
 	return keys, nil
-}
-
-const (
-	tidyEventsEvery = time.Minute
-	dropAtOnce      = 500 // events in one transaction
-	dropPause       = 10 * time.Millisecond
-)
-
-// tidyEvents removes the oldest events: what is beyond the number or the age that
-// the configuration keeps. It goes in small steps, so that machines need not wait.
-func (d *daemon) tidyEvents(ctx context.Context) error {
-	tick := time.NewTicker(tidyEventsEvery)
-	defer tick.Stop()
-	for {
-		if n, err := dropOld(ctx, d.store, d.settings().Events, d.app.now()); err != nil && ctx.Err() == nil {
-			d.log.Error("old events were not removed", "err", err)
-		} else if n > 0 {
-			d.log.Debug("old events were removed", "events", n)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-func dropOld(ctx context.Context, s boot.Store, r config.Retention, now time.Time) (dropped uint64, err error) {
-	for {
-		var es []boot.Event
-		var last uint64
-		if err := s.View(ctx, func(tx boot.ReadTx) (err error) {
-			if last, err = tx.Counter(boot.LastEvent); err == nil {
-				es, err = tx.Events(0, dropAtOnce)
-			}
-			return err
-		}); err != nil || len(es) == 0 {
-			return dropped, err
-		}
-		first := es[0].Seq
-		var upto uint64
-		for _, e := range es {
-			if last-e.Seq < uint64(r.Max) && (r.Keep == 0 || now.Sub(e.At) <= r.Keep) {
-				break
-			}
-			upto = e.Seq
-		}
-		if upto == 0 {
-			return dropped, nil
-		}
-		if err := s.Update(ctx, func(tx boot.Tx) error { _, err := tx.DropEvents(upto, dropAtOnce); return err }); err != nil {
-			return dropped, err
-		}
-		dropped += upto - first + 1
-		select {
-		case <-ctx.Done():
-			return dropped, nil
-		case <-time.After(dropPause):
-		}
-	}
 }

@@ -1,6 +1,6 @@
 // ra_test.go: what is said of other routers.
 
-package main
+package appliance
 
 import (
 	"net/netip"

@@ -1,7 +1,7 @@
 // ra.go: what the daemon makes of other routers, and what it says of its own
 // advertisements.
 
-package main
+package appliance
 
 import (
 	"context"
@@ -61,7 +61,7 @@ func (d *daemon) router(ctx context.Context, r radv.Router) {
 		d.routers[r.Interface] = map[netip.Addr]otherRouter{}
 	}
 	known := d.routers[r.Interface]
-	now := d.app.now()
+	now := d.now()
 	d.forgetRouters(r.Interface)
 	o, seen := known[r.Addr]
 	if !seen && len(known) >= maxRivals {
@@ -158,7 +158,7 @@ func (d *daemon) describeRA(ns *admin.NetworkStatus) {
 // forgetRouters drops those that fell silent: the longest interval between
 // advertisements is half an hour (RFC 4861 6.2.1).
 func (d *daemon) forgetRouters(iface string) {
-	now := d.app.now()
+	now := d.now()
 	maps.DeleteFunc(d.routers[iface], func(_ netip.Addr, o otherRouter) bool { return now.Sub(o.last) > rivalForgets })
 }
 

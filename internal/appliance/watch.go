@@ -2,7 +2,7 @@
 // links, which decide what mode "auto" is, and machines that sit on addresses
 // which are to be given out.
 
-package main
+package appliance
 
 import (
 	"context"
@@ -126,7 +126,7 @@ func (d *daemon) rival6(ctx context.Context, r boot.Rival) {
 	if d.known(sixName(r.Network), r) {
 		return
 	}
-	text := fmt.Sprintf("another DHCPv6 server, %s, answers on network %s", r.Server, r.Network) + offered(r) + ": two servers give addresses there; turn one off, or set mode6 = \"off\""
+	text := fmt.Sprintf("another DHCPv6 server, %s, answers on network %s", r.Server, r.Network) + admin.Offered(r) + ": two servers give addresses there; turn one off, or set mode6 = \"off\""
 	d.log.Warn(text)
 	d.record(ctx, boot.RivalServer, r.Network, text)
 }
@@ -140,7 +140,7 @@ func (d *daemon) known(network string, r boot.Rival) bool {
 		known = map[netip.Addr]admin.RivalStatus{}
 		d.rivals[network] = known
 	}
-	now := d.app.now()
+	now := d.now()
 	maps.DeleteFunc(known, func(_ netip.Addr, r admin.RivalStatus) bool { return now.Sub(r.Last) > rivalForgets })
 	old, seen := known[r.Server]
 	if !seen && len(known) >= maxRivals {
@@ -151,17 +151,6 @@ func (d *daemon) known(network string, r boot.Rival) bool {
 	}
 	known[r.Server] = admin.RivalStatus{Rival: r, First: old.First, Last: now.UTC()}
 	return seen
-}
-
-// offered says what a server would have given.
-func offered(r boot.Rival) (s string) {
-	if r.Offered.IsValid() {
-		s = fmt.Sprintf("; it offered %s", r.Offered)
-	}
-	if r.Options != "" {
-		s += " with " + r.Options
-	}
-	return s
 }
 
 // rival takes note of another server: an event and a warning when it is news,
@@ -182,7 +171,7 @@ func (d *daemon) rival(ctx context.Context, r boot.Rival) {
 	}
 	d.mu.Unlock()
 	if !d.known(r.Network, r) {
-		text := fmt.Sprintf("another DHCP server, %s, answers on network %s", r.Server, r.Network) + offered(r)
+		text := fmt.Sprintf("another DHCP server, %s, answers on network %s", r.Server, r.Network) + admin.Offered(r)
 		if !auto {
 			text += ": two servers give addresses there; turn one off, or set mode = \"proxy\""
 		}
@@ -225,103 +214,6 @@ func (d *daemon) record(ctx context.Context, kind boot.EventKind, network, text 
 	if err := d.engine.Record(ctx, boot.Event{Kind: kind, Network: network, Text: text}); err != nil && ctx.Err() == nil {
 		d.log.Error("event was not stored", "kind", kind, "err", err)
 	}
-}
-
-const (
-	probeWait  = 150 * time.Millisecond
-	probeBatch = 256
-	probeEvery = 30 * time.Second // in quiet times
-)
-
-// watchAddresses probes what is about to be offered.
-func (d *daemon) watchAddresses(ctx context.Context) error {
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
-	for {
-		var batch []boot.Check
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			d.engine.LookAhead()
-			continue
-		case c := <-d.engine.Checks():
-			batch = append(batch, c)
-		}
-	more:
-		for len(batch) < probeBatch {
-			select {
-			case c := <-d.engine.Checks():
-				batch = append(batch, c)
-			default:
-				break more
-			}
-		}
-		byNetwork := map[string][]boot.Check{}
-		for _, c := range batch {
-			byNetwork[c.Network] = append(byNetwork[c.Network], c)
-		}
-		for name, cs := range byNetwork {
-			if err := d.checkAddresses(ctx, name, cs); err != nil && ctx.Err() == nil {
-				d.warn(fmt.Sprintf("network %s: probe before offers: %v", name, err))
-			}
-		}
-	}
-}
-
-func (d *daemon) checkAddresses(ctx context.Context, name string, cs []boot.Check) error {
-	n := network(d.engine.Policy().Networks, name)
-	if n == nil || !n.Server.IsValid() {
-		return nil
-	}
-	addrs := make([]netip.Addr, len(cs))
-	for i, c := range cs {
-		addrs[i] = c.Addr
-	}
-	taken := map[netip.Addr]boot.MAC{}
-	if n.Subnet.Contains(n.Server) {
-		var err error
-		if taken, err = dhcpd.Occupied(ctx, n.Interface, n.Server, addrs, probeWait); err != nil {
-			// Without a probe there is the client's own.
-			d.engine.Clean(name, addrs)
-			return err
-		}
-		if m, all := answersForAll(taken, len(addrs)); all {
-			d.engine.Clean(name, addrs)
-			return fmt.Errorf("%s answers ARP for every address, as a proxy does; set probe = false, or turn that off", m)
-		}
-	} else {
-		found, err := dhcpd.Answers(ctx, n.Server, addrs, 4*probeWait)
-		if err != nil {
-			d.engine.Clean(name, addrs)
-			return err
-		}
-		for _, a := range found {
-			taken[a] = boot.MAC{}
-		}
-	}
-	var clean []netip.Addr
-	for _, c := range cs {
-		if mac, is := taken[c.Addr]; !is {
-			clean = append(clean, c.Addr)
-		} else if err := d.engine.Taken(ctx, c, mac); err != nil {
-			return err
-		}
-	}
-	d.engine.Clean(name, clean)
-	return nil
-}
-
-// answersForAll reports one machine that answers for most of a batch: no squatter
-// has that many addresses, but a router that answers for others does.
-func answersForAll(taken map[netip.Addr]boot.MAC, asked int) (boot.MAC, bool) {
-	count := map[boot.MAC]int{}
-	for _, m := range taken {
-		if count[m]++; asked >= 16 && count[m] > asked/2 {
-			return m, true
-		}
-	}
-	return boot.MAC{}, false
 }
 
 // rivalList is what status shows of a network's other servers: those that were

@@ -1,6 +1,6 @@
 // figures.go: the daemon's counters as metrics.
 
-package main
+package appliance
 
 import (
 	"context"
@@ -25,7 +25,7 @@ func (d *daemon) figures() (out []metrics.Sample) {
 		out = append(out, metrics.Sample{Name: name, Help: help, Counter: counter, Value: v, Labels: labels})
 	}
 	label := func(name, value string) metrics.Label { return metrics.Label{Name: name, Value: value} }
-	add("muster_info", "The program; always 1.", false, 1, label("version", version))
+	add("muster_info", "The program; always 1.", false, 1, label("version", d.opt.Version))
 	packets := func(name, help string, s *dhcpd.Stats) {
 		for _, x := range []struct {
 			result string
@@ -93,7 +93,7 @@ func (d *daemon) figures() (out []metrics.Sample) {
 	defer d.mu.Unlock()
 	d.figuresRA(add)
 	for _, n := range d.config.Networks {
-		for _, r := range slices.Concat(rivalList(d.rivals[n.Name], d.app.now()), rivalList(d.rivals[sixName(n.Name)], d.app.now())) {
+		for _, r := range slices.Concat(rivalList(d.rivals[n.Name], d.now()), rivalList(d.rivals[sixName(n.Name)], d.now())) {
 			add("muster_other_dhcp_server_seen_timestamp_seconds", "Another DHCP server on a network, and when it was last noticed.", false, float64(r.Last.Unix()),
 				label("network", n.Name), label("server", r.Server.String()))
 		}

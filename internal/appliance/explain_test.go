@@ -1,7 +1,7 @@
 // explain_test.go: what explain says is what is served, whatever the machine,
 // the templates and the networks, and saying it changes nothing.
 
-package main
+package appliance
 
 import (
 	"encoding/json"

@@ -1,0 +1,14 @@
+//go:build !linux
+
+// serve_other.go: the appliance is Linux's; every other command is everywhere.
+
+package main
+
+import (
+	"context"
+	"errors"
+)
+
+func (a *app) serve(context.Context, serveFlags, bool) error {
+	return errors.New("muster serve runs on Linux only: it needs that kernel's sockets; run it there, or in a virtual machine on this network")
+}

@@ -1,0 +1,149 @@
+// Package appliance is the daemon: it builds every part, opens every socket,
+// follows the machine's interfaces and the configuration, looks for other servers on
+// its links, and says how all of it stands.
+//
+// It owns what has one owner in the process: the policy of the moment, the mode of
+// an "auto" network, what was seen of other servers and routers, the order of
+// starting and stopping. What a machine gets is decided in boot, what a packet means
+// in the fronts; nothing of either belongs here. It reads no flags, no environment and
+// no configuration by itself, and prints nothing: it is handed Options.
+package appliance
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/dhcpd"
+	"github.com/musterboot/muster/httpboot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/capture"
+	"github.com/musterboot/muster/internal/config"
+	"github.com/musterboot/muster/internal/hook"
+	"github.com/musterboot/muster/internal/run"
+	"github.com/musterboot/muster/radv"
+	"github.com/musterboot/muster/store/journal"
+	"github.com/musterboot/muster/syslogd"
+	"github.com/musterboot/muster/templates"
+	"github.com/musterboot/muster/tftpd"
+	"github.com/musterboot/muster/trust/authority"
+)
+
+// Options is what the command line tells the appliance.
+type Options struct {
+	Read    func() (*config.Config, error) // the configuration, at the start and at each reload; with a data directory
+	Path    string                         // where it is written, for people
+	Bench   Bench                          // zero: a service, with a file
+	Version string
+	Log     *slog.Logger
+	Now     func() time.Time
+	Show    func(admin.Entry) // a bench's requests as they come, and its events
+}
+
+// Bench is a run for one interface, without a file.
+type Bench struct {
+	Interface string
+	Address   string   // that the interface is given for this run, like 10.77.0.1/24
+	Kernel    string   // that every machine boots in this run; "" is the templates'
+	Initrd    []string // with it
+	Cmdline   string
+}
+
+func (b Bench) on() bool { return b.Interface != "" }
+
+// daemon is everything that runs.
+type daemon struct {
+	opt     Options
+	log     *slog.Logger
+	now     func() time.Time
+	dataDir string
+	started time.Time
+
+	store   boot.Store
+	images  *images.Store
+	journal *journal.Journal // of requests
+	lines   *journal.Journal // of what machines log
+	engine  *engine.Engine
+	hooks   *hook.Hooks
+	dhcp    *dhcpd.Server
+	radv    *radv.Server
+	heard   chan radv.Router // by radv
+	tftp    *tftpd.Server
+	http    *httpboot.Handler
+	syslog  *syslogd.Server // nil: no port for it
+	capture *capture.Ring
+	set     *templates.Set
+	loaders atomic.Pointer[images.Loaders]
+	thisRun *boot.Template
+	key     boot.Key
+	duid    []byte // ours in DHCPv6
+	dhcp6   *dhcpd.Server6
+	conn6   *dhcpd.Conn6         // nil without a network that has an IPv6 side
+	ca      *authority.Authority // nil until it is wanted
+	caOnce  sync.Mutex
+
+	mu       sync.Mutex // of what follows
+	config   *config.Config
+	states   map[string]string                           // network -> why it is not served; "" serves
+	auto     map[string]boot.Mode                        // network -> what mode auto is
+	rivals   map[string]map[netip.Addr]admin.RivalStatus // by network and server
+	routers  map[string]map[netip.Addr]otherRouter       // by interface and address
+	warnings []string
+	undo     func() // takes the address of this run away
+}
+
+// Run is the appliance, until ctx ends. Every socket and the store open before
+// anything starts, so that a failure is one clear error.
+func Run(ctx context.Context, o Options) (err error) {
+	d := &daemon{opt: o, log: o.Log, now: o.Now, started: o.Now(), states: map[string]string{}, auto: map[string]boot.Mode{},
+		rivals: map[string]map[netip.Addr]admin.RivalStatus{}, routers: map[string]map[netip.Addr]otherRouter{}, undo: func() {}}
+	if d.config, err = o.Read(); err != nil {
+		return err
+	}
+	d.dataDir = d.config.DataDir
+	if err := d.prepareInterface(d.config); err != nil {
+		return err
+	}
+	defer func() { d.undo() }()
+	told, err := targets(d.config, d.now)
+	if err != nil {
+		return err
+	}
+	if err := d.open(ctx); err != nil {
+		d.close()
+		return err
+	}
+	defer d.close()
+	d.hooks.Set(told)
+	tasks, err := d.listen(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.apply(ctx); err != nil {
+		return err
+	}
+	d.greet(ctx)
+	run.Ready()
+	defer run.Stopping()
+	err = run.Group(ctx, tasks...)
+	if ctx.Err() != nil && err == nil {
+		d.log.Info("stopped")
+	}
+	return err
+}
+
+func (d *daemon) warn(s string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Contains(d.warnings, s) {
+		d.warnings = append(d.warnings, s)
+		d.log.Warn(s)
+	}
+}

@@ -1,0 +1,59 @@
+// explain.go: a machine, stored or imagined, through the same function as live
+// serving.
+
+package appliance
+
+import (
+	"context"
+	"io"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/admin"
+)
+
+// explain walks a machine through its boot without writing anything. What one
+// step would write is what the next one finds.
+func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Explanation, error) {
+	w := walk{policy: d.engine.Policy(), now: d.now(), q: q}
+	if err := d.engine.View(ctx, w.describe); err != nil {
+		return admin.Explanation{}, err
+	}
+	steps := []walked{}
+	err := d.engine.Rehearse(ctx, func(decide func(boot.Sighting) (boot.Decision, error)) error {
+		again := w // the store may run this twice
+		again.decide = decide
+		err := again.boot()
+		steps = again.steps
+		return err
+	})
+	out := admin.Explanation{Network: w.net.Name}
+	for _, s := range steps {
+		out.Steps = append(out.Steps, d.shown(ctx, s))
+	}
+	return out, err
+}
+
+// shown is a step with the bytes that it refers to.
+func (d *daemon) shown(ctx context.Context, w walked) admin.ExplainStep {
+	s := w.ExplainStep
+	var ref boot.Ref
+	switch x := w.dec.Reply.(type) {
+	case boot.Script:
+		ref = x.Ref
+	case boot.File:
+		ref = x.Ref
+	default:
+		return s
+	}
+	obj, err := d.content().Open(ctx, ref)
+	if err != nil {
+		s.Script = err.Error()
+		return s
+	}
+	defer obj.Body.Close()
+	if s.Size = obj.Size; s.Reply == "script" {
+		b, _ := io.ReadAll(obj.Body)
+		s.Script = string(b)
+	}
+	return s
+}

@@ -1,0 +1,69 @@
+// pair.go: a certificate and its key in files that a person renews.
+
+package appliance
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// pair is a certificate and its key in files, read again when they change.
+type pair struct {
+	cert, key string
+	log       func(error)
+
+	mu      sync.Mutex
+	have    *tls.Certificate
+	looked  time.Time
+	stamped []time.Time
+}
+
+// lookEvery is how often the files are looked at.
+const lookEvery = 10 * time.Second
+
+func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.looked) > lookEvery {
+		if err := p.refresh(); err != nil {
+			p.log(err)
+		}
+	}
+	return p.have, nil
+}
+
+func (p *pair) load() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refresh()
+}
+
+// refresh reads the files if they are others than before; the lock is held.
+func (p *pair) refresh() error {
+	p.looked = time.Now()
+	var stamps []time.Time
+	for _, f := range []string{p.cert, p.key} {
+		st, err := os.Stat(f)
+		if err != nil {
+			return fmt.Errorf("[https]: %w", err)
+		}
+		stamps = append(stamps, st.ModTime())
+	}
+	if slices.Equal(stamps, p.stamped) {
+		return nil
+	}
+	c, err := tls.LoadX509KeyPair(p.cert, p.key)
+	if err != nil {
+		return fmt.Errorf("[https]: certificate %s with key %s: %w", p.cert, p.key, err)
+	}
+	if c.Leaf != nil && time.Now().After(c.Leaf.NotAfter) {
+		return errors.New("[https]: certificate " + p.cert + " ended on " + c.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	p.have, p.stamped = &c, stamps
+	return nil
+}

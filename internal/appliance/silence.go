@@ -1,0 +1,26 @@
+// silence.go: machines that fall silent on their way.
+
+package appliance
+
+import (
+	"context"
+	"time"
+)
+
+// watchSilence looks at machines that fall silent on their way.
+func (d *daemon) watchSilence(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for from := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		to := time.Now()
+		if err := d.engine.Sweep(ctx, from, to); err != nil && ctx.Err() == nil {
+			d.log.Error("machines that fell silent were not looked at", "err", err)
+		}
+		from = to
+	}
+}

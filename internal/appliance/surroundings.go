@@ -1,0 +1,137 @@
+// surroundings.go: what around the appliance keeps a first boot from working.
+
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/config"
+	"github.com/musterboot/muster/internal/run"
+)
+
+// prepareInterface judges the interfaces before anything is opened: what stops
+// a first hour is named here, with the command that mends it.
+func (d *daemon) prepareInterface(c *config.Config) error {
+	b := d.opt.Bench
+	for i, n := range c.Networks {
+		l, err := run.Look(n.Interface)
+		if err != nil {
+			return err
+		}
+		bad := func(key, format string, args ...any) error {
+			return c.NetworkError(i, key, format, args...)
+		}
+		if !l.Found && !b.on() {
+			return bad("interface", "interface %q does not exist; this machine has %s", n.Interface, strings.Join(run.Interfaces(), ", "))
+		}
+		if !l.Found {
+			d.warn("interface " + n.Interface + " is not there; waiting for it (this machine has " + strings.Join(run.Interfaces(), ", ") + ")")
+			continue
+		}
+		if b.Address != "" {
+			if err := d.setAddress(); err != nil {
+				return err
+			}
+			if l, err = run.Look(n.Interface); err != nil {
+				return err
+			}
+		}
+		r, waits, err := config.Resolve(n, l.Found, l.Addrs)
+		if err != nil {
+			return bad("range", "%v", err)
+		}
+		if waits != "" && b.on() {
+			sub := "10.77.0"
+			if len(n.Ranges) > 0 {
+				a := n.Ranges[0].From.As4()
+				sub = fmt.Sprintf("%d.%d.%d", a[0], a[1], a[2])
+			}
+			return config.Mistakef("%s; on a bench, give it one for this run: muster serve -i %s --address %s.1/24 …", waits, n.Interface, sub)
+		}
+		_ = r
+		if c := run.ContainerAdvice(n.Interface); c != "" {
+			d.warn(c)
+		}
+	}
+	return nil
+}
+
+func (d *daemon) setAddress() error {
+	p, err := netip.ParsePrefix(d.opt.Bench.Address)
+	if err != nil || !p.Addr().Is4() {
+		return config.Mistakef("--address %q: want an address with its prefix length, like 10.77.0.1/24", d.opt.Bench.Address)
+	}
+	undo, err := run.SetAddress(d.opt.Bench.Interface, p)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.undo = undo
+	return nil
+}
+
+// surroundings looks once for what would keep a first boot from working: a
+// firewall, and whether another DHCP server answers.
+func (d *daemon) surroundings(ctx context.Context) error {
+	c := d.settings()
+	for _, n := range c.Networks {
+		if n.Mode == boot.Off {
+			continue
+		}
+		if s := run.FirewallAdvice(ctx, n.Interface, c.UDP(), []int{config.Port(c.HTTP)}); s != "" {
+			d.warn(s)
+		}
+	}
+	if d.opt.Bench.on() {
+		d.probe(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// probe says whether another server gives addresses on the bench's interface,
+// and what that means for this run.
+func (d *daemon) probe(ctx context.Context) {
+	n := d.settings().Networks[0]
+	for ctx.Err() == nil {
+		l, err := run.Look(n.Interface)
+		if err == nil && l.Found && l.Carry {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+	if n.Mode != boot.Proxy {
+		return // watchServers looks
+	}
+	var own netip.Addr
+	if l, err := run.Look(n.Interface); err == nil {
+		if p, ok := l.V4(); ok {
+			own = p.Addr()
+		}
+	}
+	others, err := d.dhcp.Probe(ctx, n.Interface, 3, time.Second)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		d.log.Warn("could not look for other DHCP servers", "err", err)
+	case len(others) > 0:
+		d.log.Info("another DHCP server gives the addresses; Muster adds the boot answers", "server", others[0].Server)
+	default:
+		sub := "10.77.0"
+		if own.Is4() {
+			b := own.As4()
+			sub = fmt.Sprintf("%d.%d.%d", b[0], b[1], b[2])
+		}
+		d.warn(fmt.Sprintf("no DHCP server answers on %s, so no machine will get an address; to give them yourself: muster serve -i %s --range %s.100-%s.200", n.Interface, n.Interface, sub, sub))
+	}
+}

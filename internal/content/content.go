@@ -1,0 +1,65 @@
+// Package content turns a reference of a decision into bytes, the same for every
+// protocol: rendered templates, files of images, boot loaders.
+package content
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/templates"
+)
+
+// Content opens whatever a decision refers to.
+type Content struct {
+	Set     *templates.Set
+	Images  *images.Store
+	Loaders func() *images.Loaders // of the moment
+}
+
+var _ boot.Content = Content{}
+
+// Open opens one reference.
+func (c Content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
+	if at := ref.Placed; at != "" {
+		ref.Placed = ""
+		o, err := c.Open(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		return images.Archive(o, at)
+	}
+	switch ref.Kind {
+	case boot.RefLoader:
+		return c.Loaders().Open(ref.Name)
+	case boot.RefImage:
+		f, err := c.Images.Open(ref.Blob.Digest)
+		if err != nil {
+			return nil, err
+		}
+		return &boot.Object{Body: f, Name: ref.Name, Size: ref.Blob.Size, ETag: `"` + ref.Blob.Digest + `"`}, nil
+	case boot.RefTree:
+		f, err := c.Images.OpenInside(ref.Blob.Digest, ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		return &boot.Object{Body: f, Name: ref.Name, Size: f.Size, ETag: fmt.Sprintf(`"%s-%x-%x"`, ref.Blob.Digest[:32], f.Off, f.Size)}, nil
+	}
+	return c.Set.Open(ctx, ref)
+}
+
+// Files opens stored files, and those that this run was started with.
+type Files struct {
+	Store  *images.Store
+	Run    map[string]string // digest -> path
+	Opened *images.Opened    // of those
+}
+
+// Open opens a file by its digest.
+func (f Files) Open(digest string) (*boot.Section, error) {
+	if p, ok := f.Run[digest]; ok {
+		return f.Opened.File(p)
+	}
+	return f.Store.Open(digest)
+}
