@@ -26,7 +26,8 @@ func (f *Fault) Error() string {
 // FaultCode names a fault.
 type FaultCode string
 
-// Codes of faults.
+// Codes of faults. Each has a status (internal/admin/fault.go) and a line in
+// docs/api.md.
 const (
 	UnknownHost     FaultCode = "unknown-host"
 	UnknownTemplate FaultCode = "unknown-template"
@@ -46,6 +47,9 @@ const (
 	Invalid         FaultCode = "invalid"       // a value that cannot be
 	Malformed       FaultCode = "malformed"     // the request is not understood
 	TooLarge        FaultCode = "too-large"
+	NoSpace         FaultCode = "no-space" // the disk is full
+	Stopping        FaultCode = "stopping" // the server ends
+	Internal        FaultCode = "internal" // ours: what went wrong is in the log alone
 )
 
 // NewFault makes a fault with a text for the one who asked.
@@ -70,6 +74,8 @@ func FaultOf(err error) *Fault {
 		return &Fault{Code: Taken, Text: err.Error()}
 	case errors.Is(err, ErrNotFound):
 		return &Fault{Code: NotThere, Text: err.Error()}
+	case errors.Is(err, ErrClosed):
+		return &Fault{Code: Stopping, Text: "muster is stopping"}
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func (s *Store) Has(digest string) (int64, bool) {
 }
 
 // ErrDigest says that bytes are not what they were said to be.
-var ErrDigest = errors.New("bytes do not match their SHA-256")
+var ErrDigest error = boot.NewFault(boot.Invalid, "bytes do not match their SHA-256")
 
 // Put stores what r yields. want is the digest it must have, or "". The file
 // appears whole or not at all, and is on disk when Put returns.
@@ -97,7 +97,7 @@ func (s *Store) Put(ctx context.Context, r io.Reader, want string) (boot.Blob, e
 func (s *Store) put(ctx context.Context, r io.Reader, want string, found func(digest string)) (boot.Blob, bool, error) {
 	fail := func(err error) (boot.Blob, bool, error) { return boot.Blob{}, false, fmt.Errorf("store file: %w", err) }
 	if want != "" && !ValidDigest(want) {
-		return boot.Blob{}, false, fmt.Errorf("%q is no SHA-256 digest", want)
+		return boot.Blob{}, false, boot.NewFault(boot.Invalid, "%q is no SHA-256 digest: want 64 digits in hexadecimal, in lower case", boot.CleanText(want, 70))
 	}
 	name := path.Join(tmpDir, rand.Text())
 	f, err := s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)

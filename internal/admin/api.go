@@ -15,9 +15,11 @@ import (
 // SocketName is the socket's file in the data directory.
 const SocketName = "muster.sock"
 
-// Failure is every error's body.
+// Failure is every error's body. Codes are stable, texts are not.
 type Failure struct {
-	Error string `json:"error"`
+	Error string         `json:"error"`
+	Code  boot.FaultCode `json:"code"`
+	Hint  string         `json:"hint,omitempty"` // a command or a page that helps
 }
 
 // Status is the daemon at a glance.

@@ -67,7 +67,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 		defer resp.Body.Close()
 		var f Failure
 		if json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&f) == nil && f.Error != "" {
-			return nil, errors.New(f.Error)
+			return nil, &boot.Fault{Code: f.Code, Text: f.Error, Hint: f.Hint}
 		}
 		return nil, fmt.Errorf("the daemon says %s", resp.Status)
 	}

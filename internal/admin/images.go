@@ -78,10 +78,7 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 		}
 		blob, err := b.Put(r.Context(), t)
 		if err != nil {
-			return nil, boot.NewFault(boot.Invalid, "%s: %v", h.Name, err)
-		}
-		if blob.Size != h.Size {
-			return nil, boot.NewFault(boot.Invalid, "%s broke off after %d of %d bytes", h.Name, blob.Size, h.Size)
+			return nil, brokeOff(err, h.Name)
 		}
 		img.Files[h.Name] = blob
 	}
@@ -94,6 +91,14 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 	}
 	kept = true
 	return c.Image, nil
+}
+
+// brokeOff says that a file ended short, where that is what happened.
+func brokeOff(err error, name string) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return boot.NewFault(boot.Malformed, "%s broke off before its end", name)
+	}
+	return err
 }
 
 // referred tells which stored files a template or an image has, at this moment.

@@ -95,8 +95,7 @@ func (s *Server) Handler() http.Handler {
 				s.fail(w, r, err)
 				return
 			}
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(v)
+			write(w, http.StatusOK, v)
 		})
 	}
 	if s.Metrics != nil {
@@ -201,12 +200,13 @@ func (s *Server) Handler() http.Handler {
 	route("GET /api/v1/files/{digest}", func(r *http.Request) (any, error) {
 		n, ok := s.Files.Has(r.PathValue("digest"))
 		if !ok {
-			return nil, boot.ErrNotFound
+			return nil, boot.NewFault(boot.NotThere, "no file has the digest %s", boot.CleanText(r.PathValue("digest"), 70))
 		}
 		return boot.Blob{Digest: r.PathValue("digest"), Size: n}, nil
 	})
 	route("PUT /api/v1/files/{digest}", func(r *http.Request) (any, error) {
-		return s.Files.Put(r.Context(), r.Body, r.PathValue("digest"))
+		b, err := s.Files.Put(r.Context(), r.Body, r.PathValue("digest"))
+		return b, brokeOff(err, "the file")
 	})
 	route("GET /api/v1/images", s.imageList)
 	route("POST /api/v1/images", func(r *http.Request) (any, error) {
@@ -254,7 +254,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/events", s.events)
 	mux.HandleFunc("GET /api/v1/hosts/{name}/log", s.hostLog)
 	mux.HandleFunc("GET /api/v1/hosts/{name}/capture", s.hostCapture)
-	return mux
+	return s.guard(mux)
 }
 
 func read(r *http.Request, v any) error { return readUpTo(r, v, maxJSON) }
@@ -282,25 +282,6 @@ func decode(r io.Reader, v any, most int64) error {
 		return boot.NewFault(boot.Malformed, "request is not understood: %s", boot.CleanText(err.Error(), 300))
 	}
 	return nil
-}
-
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	code := http.StatusInternalServerError
-	switch {
-	case errors.Is(err, boot.ErrNotFound):
-		code = http.StatusNotFound
-	case boot.FaultOf(err) != nil && boot.FaultOf(err).Code == boot.Malformed:
-		code = http.StatusBadRequest
-	case boot.FaultOf(err) != nil, errors.Is(err, images.ErrDigest):
-		code = http.StatusUnprocessableEntity
-	case r.Context().Err() != nil:
-		return
-	default:
-		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(Failure{err.Error()})
 }
 
 // do carries out an order on a host and returns the host.
@@ -451,6 +432,11 @@ const page = 500
 
 func (s *Server) hosts(r *http.Request) (any, error) {
 	state := boot.State(r.URL.Query().Get("state"))
+	switch state {
+	case "", boot.Pending, boot.Approved, boot.Denied:
+	default:
+		return nil, boot.NewFault(boot.Invalid, "state %q: want pending, approved or denied", boot.CleanText(string(state), 64))
+	}
 	out := []HostView{}
 	for after := boot.HostID(0); ; {
 		n := 0
@@ -724,10 +710,16 @@ func (s *Server) leases(r *http.Request) (any, error) {
 	out := []boot.Lease{}
 	old := r.URL.Query().Get("all") == "1"
 	now := s.Engine.Now()
-	for _, n := range s.Engine.Policy().Networks {
-		if want := r.URL.Query().Get("network"); want != "" && want != n.Name {
+	want := r.URL.Query().Get("network")
+	if want != "" && s.Engine.Policy().Network(want) == nil {
+		return nil, boot.NewFault(boot.UnknownNetwork, "no network is called %s", boot.CleanText(want, 64)).Try("muster doctor")
+	}
+	seen := map[string]bool{} // a network of both families is listed once
+	for n := range s.Engine.Policy().All() {
+		if seen[n.Name] || want != "" && want != n.Name {
 			continue
 		}
+		seen[n.Name] = true
 		for after := (netip.Addr{}); ; {
 			var ls []boot.Lease
 			if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { ls, err = tx.Leases(n.Name, after, page); return err }); err != nil {

@@ -1,0 +1,141 @@
+// fault.go: what a client is told when it does not get what it asked for: one
+// table from codes to statuses, and nothing of what is ours to mend.
+
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// statuses has every code; docs/api.md says the same.
+var statuses = map[boot.FaultCode]int{
+	boot.UnknownHost:     http.StatusNotFound,
+	boot.UnknownTemplate: http.StatusNotFound,
+	boot.UnknownImage:    http.StatusNotFound,
+	boot.UnknownLease:    http.StatusNotFound,
+	boot.UnknownNetwork:  http.StatusNotFound,
+	boot.UnknownHook:     http.StatusNotFound,
+	boot.Unheard:         http.StatusNotFound,
+	boot.NotThere:        http.StatusNotFound,
+	boot.Taken:           http.StatusConflict,
+	boot.InUse:           http.StatusConflict,
+	boot.WrongState:      http.StatusConflict,
+	boot.IsProtected:     http.StatusConflict,
+	boot.TicketOpen:      http.StatusConflict,
+	boot.Changed:         http.StatusPreconditionFailed,
+	boot.HostsRefused:    http.StatusUnprocessableEntity,
+	boot.Invalid:         http.StatusUnprocessableEntity,
+	boot.Malformed:       http.StatusBadRequest,
+	boot.TooLarge:        http.StatusRequestEntityTooLarge,
+	boot.NoSpace:         http.StatusInsufficientStorage,
+	boot.Stopping:        http.StatusServiceUnavailable,
+	boot.Internal:        http.StatusInternalServerError,
+}
+
+// failure says what an error is to a client. One that is no fault is ours: its
+// text may tell anything, a stack among it, and is for the log.
+func (s *Server) failure(r *http.Request, err error) Failure {
+	switch f := boot.FaultOf(err); {
+	case f != nil:
+		// What wraps a fault says where it was met.
+		text := strings.TrimSuffix(err.Error(), " ("+f.Hint+")")
+		if f.Code == boot.Stopping {
+			text = f.Text
+		}
+		return Failure{text, f.Code, f.Hint}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		return Failure{"no space is left on the disk of the data directory", boot.NoSpace, "muster image list shows what is there, muster image rm makes room"}
+	case r.Context().Err() != nil:
+		return Failure{Error: "muster is stopping", Code: boot.Stopping} // or nobody is there to read this
+	}
+	s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	return ours
+}
+
+// ours is the answer where we failed.
+var ours = Failure{"muster failed at this; its log says why", boot.Internal, "journalctl -u muster"}
+
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	f := s.failure(r, err)
+	write(w, statuses[f.Code], f)
+}
+
+func write(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// guard has one request that panics do no harm but to itself, and answers what no
+// route takes in the words of the API.
+func (s *Server) guard(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := &begun{ResponseWriter: rw}
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			err, _ := p.(error)
+			cut := errors.Is(err, http.ErrAbortHandler)
+			if !cut {
+				s.Log.Error("a request panicked", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			}
+			if cut || w.begun {
+				panic(http.ErrAbortHandler) // what is cut off must not look whole
+			}
+			write(w, http.StatusInternalServerError, ours)
+		}()
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		no := &refusal{header: w.Header()}
+		h.ServeHTTP(no, r)
+		w.Header().Del("X-Content-Type-Options")
+		if no.status == http.StatusMethodNotAllowed {
+			write(w, no.status, Failure{Error: r.Method + " is not for this path, which takes " + w.Header().Get("Allow"), Code: boot.Malformed})
+			return
+		}
+		s.fail(w, r, boot.NewFault(boot.NotThere, "the API has no such path"))
+	})
+}
+
+// begun is a ResponseWriter that knows whether an answer has begun.
+type begun struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (w *begun) WriteHeader(status int) {
+	w.begun = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *begun) Write(b []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *begun) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// refusal takes what the mux says of a request that it has no route for.
+type refusal struct {
+	header http.Header
+	status int
+}
+
+func (r *refusal) Header() http.Header         { return r.header }
+func (r *refusal) WriteHeader(status int)      { r.status = status }
+func (r *refusal) Write(b []byte) (int, error) { return len(b), nil }
