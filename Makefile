@@ -44,6 +44,10 @@ lint: go ## vet, staticcheck, gofmt, shell syntax
 	$(GO) run $(STATICCHECK) ./...
 	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f || exit 1; done
 
+.PHONY: cross
+cross: go ## the commands build for macOS and Windows
+	@for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/muster || exit 1; done
+
 .PHONY: check
 check: lint ## lint, then every quick test with the race detector
 	CGO_ENABLED=1 $(GO) test -race -short ./...
@@ -52,7 +56,7 @@ check: lint ## lint, then every quick test with the race detector
 test: root go ## everything: check, fuzz seeds, real peers, whole boots (root, about 15 minutes)
 	@$(INSTALL) test
 	$(GO) mod verify
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory check cross
 	$(GO) test -count=1 -timeout 40m ./test ./packaging ./internal/nettest
 
 .PHONY: test-all

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -135,6 +136,29 @@ func TestLayers(t *testing.T) {
 	for name := range layers {
 		if !seen[name] && name != "bench" && name != "internal/nettest/demo" {
 			t.Errorf("the table names %s, which does not exist", name)
+		}
+	}
+}
+
+// TestElsewhere: the commands are for every system, and the daemon is Linux's: on
+// others the command line does not see it.
+func TestElsewhere(t *testing.T) {
+	for _, system := range []string{"darwin", "windows"} {
+		cmd := exec.Command("go", "list", "-deps", "./cmd/muster")
+		cmd.Dir = ".."
+		cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list for %s: %v", system, err)
+		}
+		deps := strings.Fields(string(out))
+		if !slices.Contains(deps, module+"internal/config") {
+			t.Fatalf("the list for %s is not that of the commands:\n%s", system, out)
+		}
+		for _, p := range []string{"internal/appliance", "dhcpd", "tftpd", "httpboot", "syslogd", "store/bolt"} {
+			if slices.Contains(deps, module+p) {
+				t.Errorf("on %s the command line sees %s: import internal/appliance from a file that ends in _linux.go", system, p)
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -103,6 +104,10 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 		add(false, "daemon", err.Error(), "")
 	}
 
+	if runtime.GOOS != "linux" {
+		add(true, "system", "this is no Linux, and the appliance runs there only: nothing else was looked at", "")
+		return fs
+	}
 	cfg, err := config.Load(path, explicit, run.Interfaces())
 	if err != nil {
 		add(false, "config", err.Error(), "")

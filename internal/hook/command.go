@@ -9,13 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // CommandConfig is what to run: no shell reads it.
@@ -54,8 +50,7 @@ func (c command) Send(ctx context.Context, m Message) Answer {
 		"MUSTER_EVENT_SEQ=" + strconv.FormatUint(m.Event.Seq, 10),
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(append(input, '\n')), &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error { return killAll(cmd) }
 	cmd.WaitDelay = outputDelay
 	if err := start(cmd); err != nil {
 		return Answer{Result: Later, Words: clean(err.Error(), 200)}
@@ -63,7 +58,7 @@ func (c command) Send(ctx context.Context, m Message) Answer {
 	err = cmd.Wait()
 	if errors.Is(err, exec.ErrWaitDelay) {
 		// It ended, and somebody of its group holds the output.
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = killAll(cmd)
 	}
 	switch s := cmd.ProcessState; {
 	case s != nil && s.Success():
@@ -77,19 +72,6 @@ func (c command) Send(ctx context.Context, m Message) Answer {
 	default:
 		return Answer{Result: Refused, Words: out.after(s.String())}
 	}
-}
-
-// start starts without the capabilities that a service has for its sockets:
-// they would pass to what it runs. They are the thread's, so this one thread
-// drops them and ends with its goroutine.
-func start(cmd *exec.Cmd) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-		done <- cmd.Start()
-	}()
-	return <-done
 }
 
 // tail keeps the end of what was written.

@@ -13,19 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// CanRaw reports the privilege to send raw frames.
-func CanRaw() bool {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	unix.Close(fd)
-	return true
-}
 
 // ContainerAdvice says what is wrong with serving on an interface from inside
 // a container, or "". A veth whose other end is elsewhere never sees the

@@ -221,3 +221,12 @@ func netlink(what uint16, body []byte) error {
 	}
 	return nil
 }
+
+// dialFrom keeps a connection on an interface, if one is named, and its window small.
+func dialFrom(fd uintptr, device string) error {
+	_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, window)
+	if device == "" {
+		return nil
+	}
+	return syscall.BindToDevice(int(fd), device)
+}

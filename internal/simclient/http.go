@@ -44,12 +44,7 @@ func newWeb(src netip.Addr, device string, dns []netip.Addr, roots *x509.CertPoo
 		d.LocalAddr = &net.TCPAddr{IP: src.AsSlice()}
 	}
 	d.Control = func(_, _ string, c syscall.RawConn) (err error) {
-		if e := c.Control(func(fd uintptr) {
-			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, window)
-			if device != "" {
-				err = syscall.BindToDevice(int(fd), device)
-			}
-		}); e != nil {
+		if e := c.Control(func(fd uintptr) { err = dialFrom(fd, device) }); e != nil {
 			return e
 		}
 		return err

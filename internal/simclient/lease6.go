@@ -78,7 +78,7 @@ func (r *run) lease6(ctx context.Context, k *Kind, stage string) (l *lease, boot
 
 // routers has routers speak, and waits for them as firmware of kind k does.
 func (r *run) routers(ctx context.Context, k *Kind, stage string) ([]*advert, error) {
-	l, ok := r.six.(*link6)
+	l, ok := r.six.(neighbours)
 	if !ok {
 		return nil, nil // behind a relay nobody hears them
 	}
@@ -249,7 +249,7 @@ func (r *run) associate(ctx context.Context, k *Kind, stage string, stack bool, 
 // own finds out whether an address is somebody else's, and gives it back with a
 // Decline if so.
 func (r *run) own(ctx context.Context, stage string, a netip.Addr, l *lease) error {
-	w, ok := r.six.(*link6)
+	w, ok := r.six.(neighbours)
 	if !ok || !w.taken(ctx, r.m.MAC, a, r.wait(sec)) {
 		return nil
 	}

@@ -1,6 +1,6 @@
 package simclient
 
-// This file is the wire of IPv6: DHCPv6 for all machines of the process, what
+// This file is the wire of IPv6 on Linux: DHCPv6 for all machines of the process, what
 // routers advertise, and the neighbour discovery (RFC 4861) that each machine's
 // own link-local address needs.
 
@@ -15,13 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// wire6 carries DHCPv6 for many machines.
-type wire6 interface {
-	send(m MAC, message []byte) error
-	hear(m MAC) (replies <-chan *reply, leave func())
-	unread() int
-}
 
 const (
 	ethIPv6    = 0x86dd
@@ -284,3 +277,5 @@ func (a *agent6) send(m MAC, message []byte) error {
 	}
 	return a.forward(option6(b, optRelayed6, message), 547)
 }
+
+var _ neighbours = (*link6)(nil)

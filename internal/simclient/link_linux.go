@@ -1,115 +1,22 @@
 package simclient
 
-// This file is the wire of IPv4: one socket that sends and hears DHCP for all machines
+// This file is the wire of IPv4 on Linux: one socket that sends and hears DHCP for all machines
 // of the process. A machine without an address needs frames of its own, with
 // its own MAC as their source: switches learn by it, and snooping compares it.
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
 )
-
-// A Relay is the relay agent that the process plays in front of its machines.
-type Relay struct {
-	Addr      netip.Addr // its own, giaddr
-	Server    netip.Addr
-	CircuitID string
-	RemoteID  string
-}
-
-// dest is where a message goes that is not broadcast: to a server that was
-// heard before.
-type dest struct {
-	hw       MAC
-	from, to netip.Addr
-}
-
-// wire carries DHCP for many machines.
-type wire interface {
-	send(d *dhcpv4.DHCPv4, to *dest) error
-	// hear subscribes a machine to its replies until leave is called.
-	hear(m MAC) (replies <-chan *reply, leave func())
-	unread() int
-}
-
-// exchange hands replies to their machines.
-type exchange struct {
-	mu        sync.Mutex
-	listeners map[MAC]chan *reply
-	bad       int // replies that could not be read
-}
-
-func (x *exchange) hear(m MAC) (<-chan *reply, func()) {
-	ch := make(chan *reply, 32) // what does not fit is lost, as on a wire
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.listeners == nil {
-		x.listeners = map[MAC]chan *reply{}
-	}
-	x.listeners[m] = ch
-	return ch, func() {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		if x.listeners[m] == ch {
-			delete(x.listeners, m)
-		}
-	}
-}
-
-// unread is how many replies could not be read.
-func (x *exchange) unread() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.bad
-}
-
-// heard reports that a machine listens.
-func (x *exchange) heard(m MAC) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.listeners[m] != nil
-}
-
-// deliver gives a datagram to its machine. Most belong to somebody else, so it is
-// parsed for that machine alone.
-func (x *exchange) deliver(m MAC, parse func([]byte) (*reply, error), b []byte, from netip.AddrPort, hw MAC) {
-	x.mu.Lock()
-	ch := x.listeners[m]
-	x.mu.Unlock()
-	if ch == nil {
-		return
-	}
-	r, err := parse(bytes.Clone(b))
-	if err != nil {
-		x.mu.Lock()
-		x.bad++
-		x.mu.Unlock()
-		return
-	}
-	r.from, r.hw = from, hw
-	select {
-	case ch <- r:
-	default:
-	}
-}
-
-// pass is deliver for DHCPv4, whose header names the machine.
-func (x *exchange) pass(b []byte, from netip.AddrPort, hw MAC) {
-	if len(b) >= 240 && b[0] == 2 {
-		x.deliver(MAC(b[28:34]), parseReply, b, from, hw)
-	}
-}
 
 // packetSocket sends and hears frames of an interface.
 type packetSocket struct{ f *os.File }
@@ -326,21 +233,6 @@ func checksum(start uint16, b []byte) uint16 {
 		t = t>>16 + t&0xffff
 	}
 	return uint16(t)
-}
-
-// here reports that DHCP's port is taken on this host: frames that leave an
-// interface do not come back to who listens on it. table is udp or udp6.
-func here(table string, port uint16) bool {
-	b, err := os.ReadFile("/proc/thread-self/net/" + table)
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
-			return true
-		}
-	}
-	return false
 }
 
 // agentSocket is the relay agent's: its machines are behind it.
