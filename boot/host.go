@@ -73,6 +73,7 @@ type Host struct {
 	Tried     time.Time  `json:"tried,omitzero"`      // when it was given an unsigned loader that nobody has heard of since
 	Created   time.Time  `json:"created"`
 	Changed   time.Time  `json:"changed"`
+	Revision  uint64     `json:"revision,omitempty"` // how often it was written; the store counts
 }
 
 // Clone returns a copy that shares nothing with h.

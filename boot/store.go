@@ -31,6 +31,7 @@ const MaxEvents = 1_000_000
 //  6. Events have numbers without gaps. They stay until DropEvents removes the
 //     oldest; of more than MaxEvents the oldest are gone by themselves.
 //  7. The schema has a version; an older program refuses a newer file.
+//  8. For a context that has ended when its turn comes nothing runs.
 type Store interface {
 	View(ctx context.Context, fn func(ReadTx) error) error
 	Update(ctx context.Context, fn func(Tx) error) error
@@ -76,7 +77,7 @@ type ReadTx interface {
 // Tx adds writes to point look-ups. There are no ranges inside Update.
 type Tx interface {
 	Reader
-	PutHost(*Host) error
+	PutHost(*Host) error // sets its Revision, one more than that of the record before
 	DeleteHost(*Host) error
 	PutInventory(HostID, *Inventory) error // gone with its host
 	PutLease(Lease) error

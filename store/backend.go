@@ -2,40 +2,16 @@
 
 package store
 
+import (
+	"maps"
+	"slices"
+)
+
 // Table is one ordered set of keys.
 type Table string
 
-// The tables; a backend makes them all.
-const (
-	tabHost         Table = "host"
-	tabHostName     Table = "host.name"
-	tabHostMAC      Table = "host.mac"
-	tabHostUUID     Table = "host.uuid"
-	tabHostSerial   Table = "host.serial"
-	tabHostDUID     Table = "host.duid"
-	tabHostAddr     Table = "host.addr"
-	tabHostPort     Table = "host.port"
-	tabLease        Table = "lease"
-	tabHolder       Table = "holder"
-	tabTemplate     Table = "template"
-	tabTemplateName Table = "template.name"
-	tabImage        Table = "image"
-	tabInventory    Table = "inventory"
-	tabEvent        Table = "event"
-	tabCounter      Table = "counter"
-	tabSecret       Table = "secret"
-	tabMeta         Table = "meta"
-)
-
-// onDisk reports a table that grows with time or is seldom read: it is not kept
-// in memory, and Update cannot look into it.
-func (t Table) onDisk() bool { return t == tabEvent || t == tabInventory }
-
 // Tables lists every table a backend must have.
-func Tables() []Table {
-	return []Table{tabHost, tabHostName, tabHostMAC, tabHostUUID, tabHostSerial, tabHostDUID, tabHostAddr, tabHostPort,
-		tabLease, tabHolder, tabTemplate, tabTemplateName, tabImage, tabInventory, tabEvent, tabCounter, tabSecret, tabMeta}
-}
+func Tables() []Table { return slices.Sorted(maps.Keys(layout)) }
 
 // Backend is a medium. View may run concurrently with itself and with Commit;
 // Commit is called by one goroutine at a time.
@@ -44,8 +20,12 @@ type Backend interface {
 	// Commit which returned has written. Slices handed out are valid only
 	// inside fn and must not be changed.
 	View(fn func(Snapshot) error) error
-	// Commit makes all changes durable, or none, before it returns.
-	Commit([]Change) error
+	// Commit makes transactions durable before it returns, each of them whole or
+	// not at all. n says how many, from the first on: each may have looked at
+	// what those before it wrote, so where one fails, none after it may stay.
+	// Only if all are durable is there no error. A transaction may be empty. Keys
+	// and values are the backend's to keep, the slices of changes are not.
+	Commit(txs [][]Change) (n int, err error)
 	Close() error
 }
 

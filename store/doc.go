@@ -1,27 +1,32 @@
-// Package store keeps boot's records in ordered key tables: the codec, the
-// indexes, the schema version, and the one writer that commits in groups. What
-// is left to a Backend (store/bolt on disk, store/mem in tests) is to read a
-// snapshot and to commit a list of changes.
+// Package store keeps boot's records in ordered key tables: what each kind of
+// record looks like there, the schema version, and the one writer that commits
+// in groups. What is left to a Backend (store/bolt on disk, store/mem in tests)
+// is to read a snapshot and to commit lists of changes.
+//
+// A kind is declared in one place (host.go, lease.go and so on): its tables,
+// keys, encoding and lookups, with the part of boot's contract that it fulfils.
+// kind.go does the rest, for all of them the same way. A new kind is a new file
+// here and its methods in boot/store.go.
 //
 // Key layout, one table a line:
 //
 //	host           big-endian ID -> JSON
 //	host.name      name -> ID            also host.mac, host.uuid, host.serial,
 //	                                     host.duid, host.addr, host.port: uniqueness is a key
-//	lease          network 00 address -> binary (leaseCodec)
+//	lease          network 00 address -> binary (lease.go)
 //	holder         network 00 holder -> address
 //	template       big-endian ID -> JSON
 //	template.name  name -> ID of the newest version
 //	image          name -> JSON
 //	inventory      big-endian ID of its host -> JSON; not kept in memory
-//	event          big-endian number -> JSON
+//	event          big-endian number -> JSON; not kept in memory
 //	counter        name -> big-endian number
 //	secret         name -> bytes
 //	meta           "schema" -> big-endian number
 //
-// Every value begins with one byte that names its encoding, so a later version
-// can change one record at a time. An index entry is believed only when the
-// record it points to agrees.
+// The first byte of a record names its encoding, so a later version can change
+// one kind at a time; entries of lookups, counters and meta are bare. An entry
+// of a lookup is believed only when the record it leads to agrees.
 //
 // The package must not decide anything about machines, and its backends must
 // not know what a record means.

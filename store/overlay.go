@@ -1,26 +1,31 @@
-// overlay.go: changes that are not committed yet, of one Update or of a group.
+// overlay.go: changes that are not committed yet, of the Updates of a group.
 
 package store
 
 import "bytes"
 
-// overlay holds the newest value of each changed key. A lease is two or three
+// overlay holds changes in the order in which they were made, those of one
+// Update together, and finds the newest of each key. A lease is two or three
 // keys, so the first few are found by looking at each.
 type overlay struct {
-	list []Change
-	at   map[string]int // table and key -> place in list; made when it is worth it
+	under source
+	list  []Change
+	hides []int          // by place in list: the place of what the change hides, or -1
+	at    map[string]int // table and key -> newest place in list, or -1; empty until it is worth it
+	from  int            // where the Update under way begins
+	ends  []int          // of the Updates that are kept
 }
 
 const fewChanges = 8
 
 func (o *overlay) find(t Table, key []byte) int {
-	if o.at != nil {
+	if len(o.at) > 0 {
 		if i, ok := o.at[string(overlayKey(t, key))]; ok {
 			return i
 		}
 		return -1
 	}
-	for i := range o.list {
+	for i := len(o.list) - 1; i >= 0; i-- {
 		if c := &o.list[i]; c.Table == t && bytes.Equal(c.Key, key) {
 			return i
 		}
@@ -35,39 +40,71 @@ func overlayKey(t Table, key []byte) []byte {
 	return append(b, key...)
 }
 
-// get reports a value, and whether the key was changed at all: nil is a
-// deletion.
-func (o *overlay) get(t Table, key []byte) ([]byte, bool) {
+// get returns the newest value of a key, nil if there is none.
+func (o *overlay) get(t Table, key []byte) []byte {
 	if i := o.find(t, key); i >= 0 {
-		return o.list[i].Value, true
+		return o.list[i].Value
 	}
-	return nil, false
+	return o.under.get(t, key)
 }
 
 func (o *overlay) put(c Change) {
-	if i := o.find(c.Table, c.Key); i >= 0 {
+	i := o.find(c.Table, c.Key)
+	if i >= o.from {
 		o.list[i].Value = c.Value
 		return
 	}
-	o.list = append(o.list, c)
+	o.list, o.hides = append(o.list, c), append(o.hides, i)
 	switch {
-	case o.at != nil:
+	case len(o.at) > 0:
 		o.at[string(overlayKey(c.Table, c.Key))] = len(o.list) - 1
 	case len(o.list) > fewChanges:
-		o.at = map[string]int{}
+		if o.at == nil {
+			o.at = map[string]int{}
+		}
 		for i, c := range o.list {
 			o.at[string(overlayKey(c.Table, c.Key))] = i
 		}
 	}
 }
 
-func (o *overlay) add(other *overlay) {
-	for _, c := range other.list {
-		o.put(c)
+// begin starts an Update. What the one before it changed and did not keep is
+// undone.
+func (o *overlay) begin() {
+	for i := len(o.list) - 1; i >= o.from && len(o.at) > 0; i-- {
+		o.at[string(overlayKey(o.list[i].Table, o.list[i].Key))] = o.hides[i]
 	}
+	clear(o.list[o.from:])
+	o.list, o.hides = o.list[:o.from], o.hides[:o.from]
 }
 
+// keep ends an Update that passed, and reports whether it changed anything.
+func (o *overlay) keep() bool {
+	wrote := len(o.list) > o.from
+	o.from = len(o.list)
+	o.ends = append(o.ends, o.from)
+	return wrote
+}
+
+// kept returns the changes of each Update that passed, in order.
+func (o *overlay) kept(txs [][]Change) [][]Change {
+	from := 0
+	for _, end := range o.ends {
+		txs = append(txs, o.list[from:end:end])
+		from = end
+	}
+	return txs
+}
+
+// manyChanges are more than is worth keeping room for.
+const manyChanges = 4096
+
 func (o *overlay) reset() {
-	o.list = o.list[:0]
-	o.at = nil
+	if len(o.list) > manyChanges {
+		*o = overlay{under: o.under}
+		return
+	}
+	clear(o.list)
+	o.list, o.hides, o.ends, o.from = o.list[:0], o.hides[:0], o.ends[:0], 0
+	clear(o.at)
 }

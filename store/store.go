@@ -42,6 +42,13 @@ type Store struct {
 
 	mu      sync.Mutex
 	changed chan struct{}
+
+	// The writer's, used again for each group.
+	tx     *writeTx
+	passed []*job
+	txs    [][]Change
+
+	jobs sync.Pool // used again once their answer was taken
 }
 
 var _ boot.Store = (*Store)(nil)
@@ -50,15 +57,15 @@ type job struct {
 	ctx  context.Context
 	fn   func(boot.Tx) error
 	done chan error
+	news bool // it appended an event
 }
-
-// jobs are used again once their answer was taken.
-var jobs = sync.Pool{New: func() any { return &job{done: make(chan error, 1)} }}
 
 // New takes over a backend: it checks and migrates the schema, reads what is
 // looked up by key, and starts the writer. Close closes the backend too.
 func New(b Backend) (*Store, error) {
 	s := &Store{b: b, queue: make(chan *job, queueLen), quit: make(chan struct{}), gone: make(chan struct{}), changed: make(chan struct{}), tables: map[Table]*index{}}
+	s.jobs.New = func() any { return &job{done: make(chan error, 1)} }
+	s.tx = newWriteTx(s)
 	if err := s.load(); err != nil {
 		return nil, err
 	}
@@ -72,12 +79,12 @@ func New(b Backend) (*Store, error) {
 // load fills the tables in memory. Events are only ever read in order.
 func (s *Store) load() error {
 	return s.b.View(func(snap Snapshot) error {
-		for _, t := range Tables() {
-			x := newIndex()
-			s.tables[t] = x
-			if t.onDisk() {
+		for t, inMemory := range layout {
+			if !inMemory {
 				continue
 			}
+			x := newIndex()
+			s.tables[t] = x
 			snap.Range(t, nil, nil, func(k, v []byte) bool {
 				x.put(k, v)
 				return true
@@ -87,17 +94,23 @@ func (s *Store) load() error {
 	})
 }
 
-func (s *Store) get(t Table, key []byte) []byte { return s.tables[t].get(key) }
+// get implements source.
+func (s *Store) get(t Table, key []byte) []byte {
+	if x := s.tables[t]; x != nil {
+		return x.get(key)
+	}
+	return nil
+}
 
 func (s *Store) migrate() error {
-	v := s.get(tabMeta, []byte("schema"))
-	switch have := fromBE64(v); {
-	case v == nil:
-		c := []Change{{tabMeta, []byte("schema"), be64(Schema)}}
-		if err := s.b.Commit(c); err != nil {
-			return err
-		}
-		s.apply(c)
+	have, ok, err := meta.get(s, "schema")
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		j := &job{ctx: context.Background(), done: make(chan error, 1), fn: func(boot.Tx) error { return meta.put(s.tx, "schema", Schema) }}
+		s.commit([]*job{j})
+		return <-j.done
 	case have > Schema:
 		return fmt.Errorf("%w: it has schema %d, this program knows %d; install the newer version again, or restore a backup from before it", boot.ErrTooNew, have, Schema)
 	}
@@ -105,12 +118,14 @@ func (s *Store) migrate() error {
 }
 
 // apply follows a commit in memory.
-func (s *Store) apply(changes []Change) {
+func (s *Store) apply(txs [][]Change) {
 	s.state.Lock()
 	defer s.state.Unlock()
-	for _, c := range changes {
-		if !c.Table.onDisk() {
-			s.tables[c.Table].put(c.Key, c.Value)
+	for _, changes := range txs {
+		for _, c := range changes {
+			if x := s.tables[c.Table]; x != nil {
+				x.put(c.Key, c.Value)
+			}
 		}
 	}
 }
@@ -127,7 +142,7 @@ func (s *Store) View(ctx context.Context, fn func(boot.ReadTx) error) error {
 	}
 	s.state.RLock()
 	defer s.state.RUnlock()
-	return fn(&readTx{records{s.get}, s})
+	return fn(&readTx{records{s}, s})
 }
 
 // Update hands fn to the writer and waits until its group is durable. Once
@@ -139,8 +154,8 @@ func (s *Store) Update(ctx context.Context, fn func(boot.Tx) error) error {
 		return boot.ErrClosed
 	default:
 	}
-	j := jobs.Get().(*job)
-	j.ctx, j.fn = ctx, fn
+	j := s.jobs.Get().(*job)
+	j.ctx, j.fn, j.news = ctx, fn, false
 	select {
 	case s.queue <- j:
 	case <-ctx.Done():
@@ -151,7 +166,7 @@ func (s *Store) Update(ctx context.Context, fn func(boot.Tx) error) error {
 	select {
 	case err := <-j.done:
 		j.ctx, j.fn = nil, nil
-		jobs.Put(j)
+		s.jobs.Put(j)
 		return err
 	case <-s.gone:
 		select {
@@ -207,40 +222,43 @@ func (s *Store) write() {
 
 // commit runs one group. A function that fails or panics undoes only itself.
 func (s *Store) commit(group []*job) {
-	var merged overlay
-	var passed []*job
-	events := 0
-	under := func(t Table, k []byte) []byte {
-		if v, ok := merged.get(t, k); ok {
-			return v
-		}
-		return s.get(t, k)
-	}
-	tx := newWriteTx(under)
+	tx := s.tx
+	writes := false
 	for _, j := range group {
 		if err := j.ctx.Err(); err != nil {
 			j.done <- err
 			continue
 		}
-		tx.reset()
+		tx.begin()
 		if err := call(j.fn, tx); err != nil {
 			j.done <- err
 			continue
 		}
-		merged.add(&tx.changes)
-		events += tx.events
-		passed = append(passed, j)
+		writes = tx.changes.keep() || writes
+		j.news = tx.appended
+		s.passed = append(s.passed, j)
 	}
-	var err error
-	if len(merged.list) > 0 {
-		if err = s.b.Commit(merged.list); err == nil {
-			s.apply(merged.list)
+	tx.begin()
+	n, err := len(s.passed), error(nil)
+	if writes {
+		s.txs = tx.changes.kept(s.txs[:0])
+		n, err = s.b.Commit(s.txs)
+		s.apply(s.txs[:n])
+		clear(s.txs)
+	}
+	news := false
+	for i, j := range s.passed {
+		if i < n {
+			news = news || j.news
+			j.done <- nil
+		} else {
+			j.done <- err
 		}
 	}
-	for _, j := range passed {
-		j.done <- err
-	}
-	if err == nil && events > 0 {
+	tx.changes.reset()
+	clear(s.passed)
+	s.passed = s.passed[:0]
+	if news {
 		s.mu.Lock()
 		close(s.changed)
 		s.changed = make(chan struct{})

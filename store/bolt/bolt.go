@@ -187,9 +187,17 @@ func (b *backend) View(fn func(store.Snapshot) error) error {
 // may be in folding.
 const maxPending = 16384
 
-func (b *backend) Commit(cs []store.Change) error {
+// Commit makes a group one record of the log, so all of it is durable or none.
+func (b *backend) Commit(txs [][]store.Change) (int, error) {
+	if err := b.commit(txs); err != nil {
+		return 0, err
+	}
+	return len(txs), nil
+}
+
+func (b *backend) commit(txs [][]store.Change) error {
 	s := b.segments[b.cur]
-	b.record = appendRecord(b.record[:0], b.gen, cs)
+	b.record = appendRecord(b.record[:0], b.gen, txs...)
 	if size := int64(len(b.record)); size > segmentSize-headerSize {
 		// Larger than the log: straight to bbolt, behind all that is pending.
 		b.record = nil
@@ -197,20 +205,20 @@ func (b *backend) Commit(cs []store.Change) error {
 			return err
 		}
 		p := newPending()
-		p.add(cs)
+		p.add(txs...)
 		return b.write(p.sorted(), 0)
 	} else if s.end+size > segmentSize || b.pending.n >= maxPending {
 		if err := b.turn(); err != nil {
 			return err
 		}
 		s = b.segments[b.cur]
-		b.record = appendRecord(b.record[:0], b.gen, cs)
+		b.record = appendRecord(b.record[:0], b.gen, txs...)
 	}
 	if err := s.append(b.id, b.record); err != nil {
 		return fmt.Errorf("write %s: %w", s.f.Name(), err)
 	}
 	b.mu.Lock()
-	b.pending.add(cs)
+	b.pending.add(txs...)
 	b.mu.Unlock()
 	return nil
 }
@@ -358,15 +366,17 @@ type pending struct {
 
 func newPending() *pending { return &pending{tables: map[store.Table]map[string][]byte{}} }
 
-func (p *pending) add(cs []store.Change) {
-	for _, c := range cs {
-		m := p.tables[c.Table]
-		if m == nil {
-			m = map[string][]byte{}
-			p.tables[c.Table] = m
+func (p *pending) add(txs ...[]store.Change) {
+	for _, cs := range txs {
+		for _, c := range cs {
+			m := p.tables[c.Table]
+			if m == nil {
+				m = map[string][]byte{}
+				p.tables[c.Table] = m
+			}
+			m[string(c.Key)] = c.Value
+			p.n++
 		}
-		m[string(c.Key)] = c.Value
-		p.n++
 	}
 }
 

@@ -150,22 +150,25 @@ func (s *segment) replay(fn func(payload []byte) error) error {
 	return nil
 }
 
-// appendRecord encodes changes: table, key and value with their lengths, the
-// value's plus one, so that zero is a deletion.
-func appendRecord(b []byte, gen uint64, cs []store.Change) []byte {
+// appendRecord encodes the changes of transactions, one after the other: table,
+// key and value with their lengths, the value's plus one, so that zero is a
+// deletion.
+func appendRecord(b []byte, gen uint64, txs ...[]store.Change) []byte {
 	start := len(b)
 	b = append(b, make([]byte, recordHeader)...)
-	for _, c := range cs {
-		b = binary.AppendUvarint(b, uint64(len(c.Table)))
-		b = append(b, c.Table...)
-		b = binary.AppendUvarint(b, uint64(len(c.Key)))
-		b = append(b, c.Key...)
-		if c.Value == nil {
-			b = append(b, 0)
-			continue
+	for _, cs := range txs {
+		for _, c := range cs {
+			b = binary.AppendUvarint(b, uint64(len(c.Table)))
+			b = append(b, c.Table...)
+			b = binary.AppendUvarint(b, uint64(len(c.Key)))
+			b = append(b, c.Key...)
+			if c.Value == nil {
+				b = append(b, 0)
+				continue
+			}
+			b = binary.AppendUvarint(b, uint64(len(c.Value))+1)
+			b = append(b, c.Value...)
 		}
-		b = binary.AppendUvarint(b, uint64(len(c.Value))+1)
-		b = append(b, c.Value...)
 	}
 	r := b[start:]
 	binary.BigEndian.PutUint32(r, uint32(len(r)-recordHeader))

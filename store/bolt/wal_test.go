@@ -45,8 +45,8 @@ func crashed(t *testing.T, path string) string {
 
 func put(t *testing.T, b *backend, cs ...store.Change) {
 	t.Helper()
-	if err := b.Commit(cs); err != nil {
-		t.Fatal(err)
+	if n, err := b.Commit([][]store.Change{cs}); err != nil || n != 1 {
+		t.Fatal(n, err)
 	}
 }
 
@@ -273,7 +273,7 @@ func TestFoldThatFails(t *testing.T) {
 	b.db = ro
 	var failed error
 	for i := 0; i < 100 && failed == nil; i++ {
-		failed = b.Commit([]store.Change{{Table: "lease", Key: []byte("k"), Value: bytes.Repeat([]byte{1}, segmentSize/3)}})
+		_, failed = b.Commit([][]store.Change{{{Table: "lease", Key: []byte("k"), Value: bytes.Repeat([]byte{1}, segmentSize/3)}}})
 	}
 	if failed == nil || !strings.Contains(failed.Error(), "fold the log") {
 		t.Fatalf("a full log and a disk that takes nothing: %v", failed)

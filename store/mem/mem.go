@@ -40,17 +40,19 @@ func (b *Backend) View(fn func(store.Snapshot) error) error {
 }
 
 // Commit applies changes.
-func (b *Backend) Commit(cs []store.Change) error {
+func (b *Backend) Commit(txs [][]store.Change) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, c := range cs {
-		if c.Value == nil {
-			delete(b.tables[c.Table], string(c.Key))
-		} else {
-			b.tables[c.Table][string(c.Key)] = bytes.Clone(c.Value)
+	for _, cs := range txs {
+		for _, c := range cs {
+			if c.Value == nil {
+				delete(b.tables[c.Table], string(c.Key))
+			} else {
+				b.tables[c.Table][string(c.Key)] = bytes.Clone(c.Value)
+			}
 		}
 	}
-	return nil
+	return len(txs), nil
 }
 
 // Close does nothing.

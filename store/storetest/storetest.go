@@ -26,6 +26,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		fn   func(Opener) error
 	}{
 		{"hosts and their keys", CheckHosts},
+		{"revisions", CheckRevisions},
 		{"leases", CheckLeases},
 		{"templates", CheckTemplates},
 		{"images", CheckImages},
@@ -36,6 +37,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"failed update undoes only itself", CheckIsolation},
 		{"concurrent grants are unique", CheckAllocation},
 		{"what follows an update", CheckAfter},
+		{"who went away", CheckContext},
 		{"reopen", CheckReopen},
 		{"close", CheckClose},
 	} {
@@ -192,6 +194,41 @@ func CheckHosts(open Opener) error {
 			err = fmt.Errorf("hosts listed: %v, want [2 4]", ids)
 		}
 		return err
+	})
+}
+
+// CheckRevisions: each write of a host raises its revision, on the value that was
+// given and on the record, whatever the value said; one that fails does not.
+func CheckRevisions(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		h := host(1, "a", mac(1))
+		h.Revision = 41
+		stored := func(want uint64) error {
+			return s.View(ctx, func(tx boot.ReadTx) error {
+				got, err := tx.Host(1)
+				if err != nil || got.Revision != want {
+					return fmt.Errorf("stored: %+v, %v, want revision %d", got, err, want)
+				}
+				return nil
+			})
+		}
+		for want := range uint64(3) {
+			if err := errors.Join(put(s, h), stored(want+1)); err != nil {
+				return err
+			}
+			if h.Revision != want+1 {
+				return fmt.Errorf("the value put has revision %d, want %d", h.Revision, want+1)
+			}
+			h.Revision = 0
+		}
+		if err := put(s, h, h); err != nil {
+			return err
+		}
+		refused := errors.New("refused")
+		if err := s.Update(ctx, func(tx boot.Tx) error { return errors.Join(tx.PutHost(h), refused) }); !errors.Is(err, refused) {
+			return err
+		}
+		return stored(5)
 	})
 }
 
@@ -649,6 +686,31 @@ func CheckAfter(open Opener) error {
 		return nil
 	})
 }
+
+// CheckContext: for somebody who went away nothing is looked up or written.
+func CheckContext(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		gone, leave := context.WithCancel(ctx)
+		leave()
+		for _, gone := range []context.Context{gone, unnoticed{ctx}} {
+			for range 50 {
+				ran := false
+				if err := s.Update(gone, func(boot.Tx) error { ran = true; return nil }); !errors.Is(err, context.Canceled) || ran {
+					return fmt.Errorf("update: %v, it ran: %v", err, ran)
+				}
+				if err := s.View(gone, func(boot.ReadTx) error { ran = true; return nil }); !errors.Is(err, context.Canceled) || ran {
+					return fmt.Errorf("view: %v, it ran: %v", err, ran)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// unnoticed ends while nobody waits for it to.
+type unnoticed struct{ context.Context }
+
+func (unnoticed) Err() error { return context.Canceled }
 
 // CheckReopen: what was acknowledged is there after a close and an open.
 func CheckReopen(open Opener) error {

@@ -1,0 +1,75 @@
+// event.go: events, numbered as they are written.
+
+package store
+
+import "github.com/musterboot/muster/boot"
+
+var events = declare(kind[uint64, boot.Event]{
+	what: "event", table: "event", onDisk: true,
+	key: numbered[uint64](),
+	codec: codec[uint64, boot.Event]{
+		encode: func(e boot.Event) ([]byte, error) { return encodeJSON(e) },
+		decode: func(seq uint64, b []byte) (e boot.Event, err error) {
+			err = decodeJSON(b, &e)
+			e.Seq = seq
+			return e, err
+		},
+	},
+})
+
+func (r *readTx) Events(after uint64, n int) ([]boot.Event, error) {
+	return events.list(r.s, nil, events.key.to(after), n)
+}
+
+func (w *writeTx) Append(e boot.Event) (uint64, error) {
+	n, err := w.Counter(boot.LastEvent)
+	if err != nil {
+		return 0, err
+	}
+	n++
+	e.Seq, e.At = n, e.At.UTC()
+	if err := events.put(w, n, e); err != nil {
+		return 0, err
+	}
+	if err := w.SetCounter(boot.LastEvent, n); err != nil {
+		return 0, err
+	}
+	if n > boot.MaxEvents {
+		if _, err := w.DropEvents(n-boot.MaxEvents, 1); err != nil {
+			return 0, err
+		}
+	}
+	w.appended = true
+	return n, nil
+}
+
+// formerMaxEvents is how many a store kept that did not count the first yet.
+const formerMaxEvents = 200_000
+
+func (w *writeTx) DropEvents(upto uint64, n int) (uint64, error) {
+	last, err := w.Counter(boot.LastEvent)
+	if err != nil {
+		return 0, err
+	}
+	first, err := w.Counter(boot.FirstEvent)
+	if err != nil {
+		return 0, err
+	}
+	if first == 0 {
+		first = 1
+		if last > formerMaxEvents {
+			first = last - formerMaxEvents // Append may have added the last of them just now
+		}
+	}
+	upto = min(upto, last)
+	if n <= 0 || upto < first {
+		return first, nil
+	}
+	for ; n > 0 && first <= upto; n-- {
+		if err := events.delete(w, first); err != nil {
+			return 0, err
+		}
+		first++
+	}
+	return first, w.SetCounter(boot.FirstEvent, first)
+}

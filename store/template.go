@@ -1,0 +1,58 @@
+// template.go: the versions of templates, and images.
+
+package store
+
+import "github.com/musterboot/muster/boot"
+
+// templateByName leads to the newest version.
+var templateByName = &lookup[boot.TemplateID, *boot.Template]{table: "template.name",
+	keys: func(keys [][]byte, t *boot.Template) [][]byte { return text(keys, t.Name) }}
+
+var templates = declare(kind[boot.TemplateID, *boot.Template]{
+	what: "template", table: "template",
+	key:     numbered[boot.TemplateID](),
+	codec:   asJSON[boot.TemplateID, boot.Template](),
+	check:   (*boot.Template).Validate,
+	lookups: []*lookup[boot.TemplateID, *boot.Template]{templateByName},
+})
+
+func (r records) Template(id boot.TemplateID) (*boot.Template, error) {
+	t, _, err := templates.get(r, id)
+	return t, err
+}
+
+func (r records) TemplateByName(name string) (*boot.Template, error) {
+	t, _, err := templates.by(r, templateByName, []byte(name))
+	return t, err
+}
+
+func (r *readTx) Templates(after boot.TemplateID, n int) ([]*boot.Template, error) {
+	return templates.list(r.s, nil, templates.key.to(after), n)
+}
+
+func (w *writeTx) PutTemplate(t *boot.Template) error { return templates.put(w, t.ID, t) }
+
+func (w *writeTx) DropTemplate(name string) error {
+	w.put(templateByName.table, []byte(name), nil)
+	return nil
+}
+
+var images = declare(kind[string, *boot.Image]{
+	what: "image", table: "image",
+	key:   named(),
+	codec: asJSON[string, boot.Image](),
+	check: (*boot.Image).Validate,
+})
+
+func (r records) Image(name string) (*boot.Image, error) {
+	i, _, err := images.get(r, name)
+	return i, err
+}
+
+func (r *readTx) Images(after string, n int) ([]*boot.Image, error) {
+	return images.list(r.s, nil, images.key.to(after), n)
+}
+
+func (w *writeTx) PutImage(i *boot.Image) error { return images.put(w, i.Name, i) }
+
+func (w *writeTx) DeleteImage(name string) error { return images.delete(w, name) }
