@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 )
@@ -41,11 +42,20 @@ func (n *NewHost) Validate() error { return n.host().Validate() }
 // AddHost puts a machine on the roll before it was ever seen.
 type AddHost struct{ Host NewHost }
 
-// AddHosts puts many machines on the roll, all of them or none. Install arms a
-// ticket for each that is approved: they install when they first boot.
+// AddHosts is a list of machines that people expect. Who is not on the roll is
+// added; who is stays as it is, but for one that waits and comes approved: it is
+// let in as what the list says of it. All of it is done, or nothing. Install arms a
+// ticket for each that is added or let in: they install when they next boot.
 type AddHosts struct {
 	Hosts   []NewHost
 	Install bool
+}
+
+// Listed is what became of one machine of an AddHosts.
+type Listed struct {
+	Host  *Host // as it is afterwards
+	Known *Host // as it was; nil where it was not on the roll
+	LetIn bool  // it waited
 }
 
 func (AddHost) order()  {}
@@ -61,6 +71,7 @@ func (a *applying) addHost(o AddHost) error {
 		return err
 	}
 	a.c.Host = h
+	a.waits(h)
 	a.event(HostAdded, h, "%s added by %s: %s", h.Name, a.by, Describe(h, Firmware{}))
 	return nil
 }
@@ -99,10 +110,14 @@ func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 			return nil, NewFault(Invalid, "host %s: adapter %s goes from machine to machine ([enroll] shared, or a vendor's one address for all): give UUID or serial number instead", h.Name, m)
 		}
 	}
+	return h, nil
+}
+
+// waits counts a host that is new.
+func (a *applying) waits(h *Host) {
 	if h.State == Pending {
 		a.c.Pending++
 	}
-	return h, nil
 }
 
 // cleanDUID reads a DUID as people write it: hexadecimal, with colons or without.
@@ -164,24 +179,51 @@ func (a *applying) addHosts(o AddHosts) error {
 		return err
 	}
 	var refused RefusedHosts
+	var added []*Host
 	taken := map[string]*Host{}
+	letIn := map[HostID]bool{}
+	a.c.Listed = make([]Listed, len(o.Hosts))
 	for i := range o.Hosts {
-		h, err := a.newHost(&o.Hosts[i], HostID(last+1+uint64(i)))
-		if err == nil {
-			err = a.checkFree(h, taken)
-		}
-		if err == nil && o.Install {
-			err = a.expected(h)
+		given, x := &o.Hosts[i], &a.c.Listed[i]
+		known, err := knownHost(a.v, given)
+		switch {
+		case err != nil:
+			return err
+		case known == nil:
+			x.Host, err = a.newHost(given, HostID(last+1+uint64(len(added))))
+			if err == nil {
+				err = a.checkFree(x.Host, taken)
+			}
+			if err == nil && o.Install {
+				err = a.expected(x.Host)
+			}
+			if err == nil {
+				added = append(added, x.Host)
+				a.waits(x.Host)
+			}
+		case known.State != Pending || given.State != Approved:
+			x.Host, x.Known = known, known
+			continue
+		case letIn[known.ID]:
+			err = NewFault(Taken, "this is %s, which an earlier line lets in", known.Name)
+		default:
+			letIn[known.ID], x.Known, x.LetIn = true, known, true
+			x.Host, err = a.letIn(known, given, o.Install, taken)
 		}
 		switch {
 		case err == nil:
-			a.c.Hosts = append(a.c.Hosts, h)
+			a.c.Hosts = append(a.c.Hosts, x.Host)
 		case FaultOf(err) != nil:
-			name := CleanText(o.Hosts[i].Name, 63)
-			if name == "" {
-				name = defaultName(o.Hosts[i].host().Identity(), HostID(i+1))
+			name := CleanText(given.Name, 63)
+			switch {
+			case name != "":
+			case known != nil:
+				name = known.Name
+			default:
+				name = defaultName(given.host().Identity(), HostID(i+1))
 			}
 			refused = append(refused, RefusedHost{i, name, strings.TrimPrefix(err.Error(), "host "+name+": ")})
+			*x = Listed{}
 		default:
 			return err
 		}
@@ -189,14 +231,61 @@ func (a *applying) addHosts(o AddHosts) error {
 	if len(refused) > 0 {
 		return refused
 	}
-	if len(a.c.Hosts) <= ownEvents {
-		for _, h := range a.c.Hosts {
+	if len(added) <= ownEvents {
+		for _, h := range added {
 			a.event(HostAdded, h, "%s added by %s: %s", h.Name, a.by, Describe(h, Firmware{}))
 		}
 		return nil
 	}
-	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: HostAdded, By: a.by, Text: fmt.Sprintf("%d hosts added by %s at once, from %s to %s", len(a.c.Hosts), a.by, a.c.Hosts[0].Name, a.c.Hosts[len(a.c.Hosts)-1].Name)})
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: HostAdded, By: a.by, Text: fmt.Sprintf("%d hosts added by %s at once, from %s to %s", len(added), a.by, added[0].Name, added[len(added)-1].Name)})
 	return nil
+}
+
+// letIn approves a machine that waits as what a list of expected machines says of
+// it: name, template, parameters and address, where the list has them.
+func (a *applying) letIn(known *Host, as *NewHost, install bool, taken map[string]*Host) (*Host, error) {
+	h := known.Clone()
+	h.State, h.Changed = Approved, a.now
+	h.unpark()
+	if as.Name != "" {
+		h.Name = as.Name
+	}
+	if as.Template != "" {
+		if err := a.assign(h, as.Template); err != nil {
+			return nil, err
+		}
+	}
+	for _, x := range as.host().Reserved() {
+		h.reserve(x)
+	}
+	if err := a.checkAddress(h); err != nil {
+		return nil, err
+	}
+	if h.Params == nil {
+		h.Params = map[string]string{}
+	}
+	maps.Copy(h.Params, as.Params)
+	if err := h.Validate(); err != nil {
+		return nil, NewFault(Invalid, "%v", err)
+	}
+	if err := a.checkFree(h, taken); err != nil {
+		return nil, err
+	}
+	was := ""
+	if h.Name != known.Name {
+		was = ", which was " + known.Name + ","
+	}
+	if install {
+		if err := a.expected(h); err != nil {
+			return nil, err
+		}
+	}
+	a.c.Pending--
+	a.event(HostApproved, h, "%s%s approved: it was expected", h.Name, was)
+	if install {
+		a.event(TicketArm, h, "%s: %s", h.Name, h.Ticket.Standing())
+	}
+	return h, nil
 }
 
 // checkFree refuses a host of which something is another's already: on the
@@ -207,7 +296,7 @@ func (a *applying) checkFree(h *Host, taken map[string]*Host) error {
 		if err != nil {
 			return err
 		}
-		if other != nil {
+		if other != nil && other.ID != h.ID {
 			return NewFault(Taken, "%s belongs to host %s already (muster host show %s)", what, other.Name, other.Name)
 		}
 		if other := taken[what]; other != nil {
@@ -256,9 +345,9 @@ func (a *applying) checkFree(h *Host, taken map[string]*Host) error {
 	return nil
 }
 
-// KnownHost returns the host on the roll that has all the MACs of h or, where
+// knownHost returns the host on the roll that has all the MACs of h or, where
 // it has none, its UUID or serial number; nil if no single one does.
-func KnownHost(v Reader, h *NewHost) (*Host, error) {
+func knownHost(v Reader, h *NewHost) (*Host, error) {
 	var known *Host
 	for _, m := range h.MACs {
 		o, err := v.HostByMAC(m)

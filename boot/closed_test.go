@@ -14,7 +14,7 @@ func TestFailsClosed(t *testing.T) {
 		"network lab eth0 full 10.77.0.1/24 10.77.0.100-10.77.0.110",
 		"loader bios undionly.kpxe", "loader x64-uefi snponly.efi", "loader raspberry-pi bootcode.bin",
 		"signed x64-uefi shimx64.efi grubx64.efi",
-		"image secret vmlinuz,initrd.gz tree=disc.iso",
+		"image secret vmlinuz,initrd.gz,disc.iso tree=disc.iso",
 		"enroll approve",
 	}
 	dhcp := []string{

@@ -191,13 +191,15 @@ type Spot struct {
 type Changes struct {
 	Host      *Host              // put
 	Hosts     []*Host            // put, of one AddHosts
+	Listed    []Listed           // what became of each of its machines
+	Warnings  []string           // of an order that was carried out all the same
 	Remove    *Host              // delete with its keys
 	Same      *Host              // of an order that found it as it should be: nothing is written
 	Leases    []Lease            // put
 	Template  *Template          // put, as the newest of its name
 	Drop      string             // template name to forget
 	Image     *Image             // put
-	NoImage   string             // image to remove
+	NoImage   *Image             // to remove
 	Events    []Event            // appended with the rest
 	Pending   int                // change of the count of pending hosts
 	Auto      int                // change of the count of hosts that a rule let in
@@ -225,5 +227,5 @@ func (c *Changes) Subject() *Host {
 
 // Empty reports a decision that touches no disk.
 func (c *Changes) Empty() bool {
-	return c.Host == nil && len(c.Hosts) == 0 && c.Remove == nil && len(c.Leases) == 0 && len(c.Events) == 0 && c.Template == nil && c.Drop == "" && c.Image == nil && c.NoImage == ""
+	return c.Host == nil && len(c.Hosts) == 0 && c.Remove == nil && len(c.Leases) == 0 && len(c.Events) == 0 && c.Template == nil && c.Drop == "" && c.Image == nil && c.NoImage == nil
 }

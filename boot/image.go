@@ -5,6 +5,7 @@ package boot
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -55,4 +56,67 @@ func imageFile(path string) (name, file string, ok bool) {
 	}
 	name, file, ok = strings.Cut(rest, "/")
 	return name, file, ok && file != ""
+}
+
+// ImportImage names files that are stored already.
+type ImportImage struct{ Image Image }
+
+// RemoveImage forgets an image that no template boots.
+type RemoveImage struct{ Name string }
+
+func (ImportImage) order() {}
+func (RemoveImage) order() {}
+
+const maxBootCfg = 64 << 10
+
+func (a *applying) importImage(o ImportImage) error {
+	i := o.Image
+	if err := i.Validate(); err != nil {
+		return NewFault(Invalid, "%v", err)
+	}
+	if _, sent := i.Files[i.Tree]; i.Tree != "" && !sent {
+		return NewFault(Invalid, "image %s names %s as its disc, which is not among its files", i.Name, i.Tree)
+	}
+	have, err := a.v.Image(i.Name)
+	if err != nil {
+		return err
+	}
+	if have != nil && !maps.Equal(have.Files, i.Files) {
+		// A boot reads kernel and initrd at two moments: a name must not
+		// change its bytes between them.
+		return NewFault(InUse, "image %s exists with other files, and a boot may be reading them: import under another name, such as %s-2", i.Name, i.Name)
+	}
+	// What a disc says of itself is anybody's text.
+	i.Kind, i.Title, i.Cmdline = CleanText(i.Kind, 64), CleanText(i.Title, 200), CleanText(i.Cmdline, 4096)
+	if len(i.BootCfg) > maxBootCfg {
+		return NewFault(TooLarge, "image %s: its boot.cfg has %d bytes: at most %d", i.Name, len(i.BootCfg), maxBootCfg)
+	}
+	if have != nil {
+		if i.Imported = have.Imported; reflect.DeepEqual(i, *have) {
+			a.c.Image = have
+			return nil
+		}
+	}
+	i.Imported = a.now
+	a.c.Image = &i
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageImported, By: a.by, Text: fmt.Sprintf("image %s imported, %d files", i.Name, len(i.Files))})
+	return nil
+}
+
+// removeImage refuses an image that any version of a template boots: a host may be
+// pinned to an old one.
+func (a *applying) removeImage(o RemoveImage) error {
+	i, err := a.v.Image(o.Name)
+	if err != nil {
+		return err
+	}
+	if i == nil {
+		return NewFault(UnknownImage, "no image is called %s", CleanText(o.Name, 64)).Try("muster image list")
+	}
+	if t := a.p.Images[i.Name]; t != nil {
+		return NewFault(InUse, "image %s is used by version %d of template %s", i.Name, t.Version, t.Name)
+	}
+	a.c.NoImage = i
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageGone, By: a.by, Text: "image " + i.Name + " removed"})
+	return nil
 }

@@ -51,17 +51,15 @@ type Update struct{ Name string }
 // RemoveHost takes a host off the roll; the machine is unknown afterwards.
 type RemoveHost struct{ Name string }
 
-// PushTemplate stores a new version. Files are stored already.
-type PushTemplate struct{ Template Template }
+// PushTemplate stores a new version. Files are stored already. Images are what it
+// wants of images, as NAME/FILE, and an image as a whole by its name.
+type PushTemplate struct {
+	Template Template
+	Images   []string
+}
 
 // DropTemplate forgets a name that no host uses.
 type DropTemplate struct{ Name string }
-
-// ImportImage names files that are stored already.
-type ImportImage struct{ Image Image }
-
-// RemoveImage forgets an image.
-type RemoveImage struct{ Name string }
 
 // ReleaseLease frees an address.
 type ReleaseLease struct {
@@ -77,8 +75,6 @@ func (RemoveHost) order()   {}
 func (PushTemplate) order() {}
 func (DropTemplate) order() {}
 func (ReleaseLease) order() {}
-func (ImportImage) order()  {}
-func (RemoveImage) order()  {}
 
 // Apply says what an order of somebody changes. An order that finds things as it
 // wants them changes nothing and is no error. It is pure but for now, which is given.
@@ -119,8 +115,6 @@ func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, erro
 		err = a.change(o.Name, func(h *Host) error { return a.rescue(h, o.Template) })
 	case Local:
 		err = a.change(o.Name, a.local)
-	case Admit:
-		err = a.admit(o)
 	case Merge:
 		err = a.merge(o)
 	case Split:
@@ -155,7 +149,9 @@ func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, erro
 		var t *Template
 		if t, err = v.TemplateByName(o.Name); err == nil {
 			if t == nil {
-				err = NewFault(UnknownTemplate, "no template is called %s", o.Name)
+				err = NewFault(UnknownTemplate, "no template is called %s", CleanText(o.Name, 64)).Try("muster template list")
+			} else if i := slices.IndexFunc(p.Enroll.Rules, func(r EnrollRule) bool { return r.Template == o.Name }); i >= 0 {
+				err = NewFault(InUse, "template %s is named by rule %s of the configuration", o.Name, p.Enroll.Rules[i].Name)
 			} else {
 				a.c.Drop = o.Name
 				a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplateGone, By: a.by, Text: "template " + o.Name + " removed"})
@@ -164,31 +160,9 @@ func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, erro
 	case ReleaseLease:
 		err = a.release(o)
 	case ImportImage:
-		i := o.Image
-		if err = i.Validate(); err != nil {
-			err = NewFault(Invalid, "%v", err)
-			break
-		}
-		var have *Image
-		if have, err = v.Image(i.Name); err != nil {
-			break
-		}
-		if have != nil && !maps.Equal(have.Files, i.Files) {
-			// A boot reads kernel and initrd at two moments: a name must not
-			// change its bytes between them.
-			err = NewFault(InUse, "image %s exists with other files, and a boot may be reading them: import under another name, such as %s-2", i.Name, i.Name)
-			break
-		}
-		i.Imported = a.now
-		a.c.Image = &i
-		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageImported, By: a.by, Text: fmt.Sprintf("image %s imported, %d files", i.Name, len(i.Files))})
+		err = a.importImage(o)
 	case RemoveImage:
-		var i *Image
-		if i, err = v.Image(o.Name); err == nil && i == nil {
-			err = NewFault(UnknownImage, "no image is called %s", o.Name).Try("muster image list")
-		}
-		a.c.NoImage = o.Name
-		a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageGone, By: a.by, Text: "image " + o.Name + " removed"})
+		err = a.removeImage(o)
 	default:
 		err = fmt.Errorf("order %T is not known", o)
 	}
@@ -441,9 +415,37 @@ func (a *applying) push(o PushTemplate) error {
 		if other.Name != t.Name && !t.Match.Empty() && other.Priority == t.Priority && SameMatch(&other.Match, &t.Match) {
 			return NewFault(Taken, "template %s has the same [match] as %s at the same priority: which one a machine gets would be chance; give one a higher priority", t.Name, other.Name)
 		}
+		if other.Name != t.Name && !other.Match.Empty() && !t.Match.Empty() && SameRank(other, &t) {
+			a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("a machine that matches both %s and %s gets %s, because of its name; a priority would say so", t.Name, other.Name, min(t.Name, other.Name)))
+		}
+	}
+	if err := a.lacks(o.Images); err != nil {
+		return err
 	}
 	a.c.Template = &t
 	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplatePush, By: a.by, Text: fmt.Sprintf("template %s version %d pushed, %d files", t.Name, t.Version, len(t.Files))})
+	return nil
+}
+
+// lacks warns of images that a template wants and that are not here, or not what it
+// takes them for. They may still come: a machine that boots before is refused.
+func (a *applying) lacks(refs []string) error {
+	for _, ref := range refs {
+		name, file, _ := strings.Cut(ref, "/")
+		i, err := a.v.Image(name)
+		said := ""
+		switch {
+		case err != nil:
+			return err
+		case i == nil:
+			said = fmt.Sprintf("there is no image %s yet: muster image import %s …, before a machine boots this", name, name)
+		case file != "" && !i.Has(file):
+			said = fmt.Sprintf("image %s has no file %s: muster image show %s lists what it has", name, file, name)
+		}
+		if said != "" && !slices.Contains(a.c.Warnings, said) {
+			a.c.Warnings = append(a.c.Warnings, said)
+		}
+	}
 	return nil
 }
 

@@ -63,6 +63,7 @@ func TestAddHosts(t *testing.T) {
 		host("nobody", 8, ""),
 		host("unbootable", 10, ""),
 	}
+	bad[2].MACs = append(bad[2].MACs, boot.MAC{0x52, 0x54, 0, 0, 0, 33}) // one of them alone is known
 	bad[7].MACs = nil
 	bad[8].Template = "nowhere"
 	_, err = w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: bad})
@@ -124,5 +125,83 @@ func TestAddHosts(t *testing.T) {
 	}
 	if _, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.AddHosts{Hosts: make([]boot.NewHost, boot.MaxAddHosts+1)}); boot.FaultOf(err) == nil {
 		t.Errorf("too many: %v", err)
+	}
+}
+
+// TestListIsOneOrder: a list lets in who waits, leaves who is known and adds the
+// rest, or does nothing of it.
+func TestListIsOneOrder(t *testing.T) {
+	w, done, err := newWorld(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	by := boot.Actor{Kind: boot.Person}
+	host := func(name string, mac byte, state boot.State) boot.NewHost {
+		return boot.NewHost{Name: name, MACs: []boot.MAC{{0x52, 0x54, 0, 0, 0, mac}}, State: state}
+	}
+	do := func(o boot.Order) (boot.Changes, error) { return w.engine.Do(w.ctx, by, o) }
+	for _, h := range []boot.NewHost{host("waits", 1, ""), host("refused", 2, boot.Denied), host("waits-too", 3, "")} {
+		if _, err := do(boot.AddHost{Host: h}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func(c boot.Changes) string {
+		var b strings.Builder
+		for _, x := range c.Listed {
+			switch {
+			case x.Host == nil:
+				b.WriteString("nothing\n")
+			case x.LetIn:
+				fmt.Fprintf(&b, "%s let in, it was %s, %s\n", x.Host.Name, x.Known.Name, x.Known.State)
+			case x.Known != nil:
+				fmt.Fprintf(&b, "%s known, %s\n", x.Host.Name, x.Host.State)
+			default:
+				fmt.Fprintf(&b, "%s added as %d, %s\n", x.Host.Name, x.Host.ID, x.Host.State)
+			}
+		}
+		return b.String()
+	}
+	pending := func() (n uint64) {
+		if err := w.store.View(w.ctx, func(tx boot.ReadTx) (err error) { n, err = tx.Counter(boot.PendingHosts); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+
+	// One line too many for one machine: nothing is done, also of what was well.
+	twice := []boot.NewHost{host("first", 1, boot.Approved), host("new", 9, ""), host("second", 1, boot.Approved), host("new", 3, boot.Approved)}
+	_, err = do(boot.AddHosts{Hosts: twice})
+	if f := boot.FaultOf(err); f == nil || f.Code != boot.HostsRefused || !strings.Contains(f.Text, "second: this is waits, which an earlier line lets in") || !strings.Contains(f.Text, "new: name new is given to host new too") {
+		t.Errorf("said %v", err)
+	}
+	if n := pending(); n != 2 {
+		t.Errorf("%d wait", n)
+	}
+
+	list := boot.AddHosts{Hosts: []boot.NewHost{host("web1", 1, boot.Approved), host("other", 2, boot.Approved), host("new1", 10, ""), host("still", 3, ""), host("new2", 11, boot.Approved)}}
+	list.Hosts[0].Params = map[string]string{"role": "web"}
+	want := "web1 let in, it was waits, pending\nrefused known, denied\nnew1 added as 4, pending\nwaits-too known, pending\nnew2 added as 5, approved\n"
+	c, err := w.engine.Try(w.ctx, by, list)
+	if got := told(c); err != nil || got != want || pending() != 2 {
+		t.Errorf("the dry run: %s, %v", got, err)
+	}
+	if c, err = do(list); err != nil || told(c) != want || pending() != 2 {
+		t.Errorf("got %s, %v; %d wait", told(c), err, pending())
+	}
+	if err := w.store.View(w.ctx, func(tx boot.ReadTx) error {
+		h, err := tx.HostByName("web1")
+		if h == nil || h.State != boot.Approved || h.Params["role"] != "web" {
+			t.Errorf("web1 is %+v", h)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+
+	// Said again, all of them are known.
+	want = "web1 known, approved\nrefused known, denied\nnew1 known, pending\nwaits-too known, pending\nnew2 known, approved\n"
+	if c, err = do(list); err != nil || told(c) != want || len(c.Events) != 0 {
+		t.Errorf("again: %s, %v, %d events", told(c), err, len(c.Events))
 	}
 }

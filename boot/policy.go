@@ -16,8 +16,9 @@ type Policy struct {
 	Networks  []Network
 	Networks6 []Network // the IPv6 side of those that have one: the same name and interface, Subnet a prefix, Server our address in it
 	Enroll    Enroll
-	Classes   []ClientClass // before the standard ones
-	Templates []*Template   // newest versions, sorted by SortTemplates
+	Classes   []ClientClass        // before the standard ones
+	Templates []*Template          // newest versions, sorted by SortTemplates
+	Images    map[string]*Template // that some version of a template boots, and the newest that does
 	Loaders   map[Platform]string
 	Signed    map[Platform]SignedPair // pairs that are there
 	Key       Key

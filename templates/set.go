@@ -86,6 +86,24 @@ func (s *Set) Compiled(t *boot.Template) (*Compiled, error) {
 	return c, nil
 }
 
+// Images lists the images that a version boots.
+func (s *Set) Images(t *boot.Template) ([]string, error) {
+	f, err := s.files.Open(t.Files[SpecFile].Digest)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSource+1))
+	if err != nil {
+		return nil, err
+	}
+	spec, err := ParseSpec(SpecFile, b)
+	if err != nil {
+		return nil, err
+	}
+	return spec.Images(), nil
+}
+
 // Open turns a reference into bytes. A file that the template does not have is
 // boot.ErrNoFile.
 func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {

@@ -27,8 +27,9 @@ func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Chan
 		if err := e.unused(ctx, x.Name); err != nil {
 			return boot.Changes{}, err
 		}
-	case boot.PushTemplate:
-		// One at a time: each is judged against the templates of the others.
+	case boot.PushTemplate, boot.RemoveImage:
+		// One at a time: each is judged by the policy, which tells of the templates
+		// of the others and of what they boot.
 		e.setting.Lock()
 		defer e.setting.Unlock()
 	}
@@ -58,11 +59,6 @@ func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Chan
 
 // unused refuses to forget a template that a host names.
 func (e *Engine) unused(ctx context.Context, name string) error {
-	for _, r := range e.policy.Load().Enroll.Rules {
-		if r.Template == name {
-			return boot.NewFault(boot.InUse, "template %s is named by rule %s of the configuration", name, r.Name)
-		}
-	}
 	var after boot.HostID
 	for {
 		var hs []*boot.Host

@@ -34,6 +34,11 @@ type Engine struct {
 	// Now is the clock of orders and findings; requests bring their own.
 	Now func() time.Time
 
+	// Images says which images a version of a template boots, so that none of them
+	// is removed; nil where templates name none. It is asked once for each version.
+	Images func(*boot.Template) ([]string, error)
+	boots  map[boot.TemplateID][]string // what it said; guarded by setting
+
 	notices  chan boot.Event
 	checks   chan boot.Check
 	rivals   chan boot.Rival
@@ -100,10 +105,11 @@ func (e *Engine) SetPolicy(ctx context.Context, p boot.Policy) error {
 }
 
 func (e *Engine) setPolicy(ctx context.Context, p boot.Policy) error {
-	stored, err := e.newestTemplates(ctx)
+	stored, used, err := e.templates(ctx)
 	if err != nil {
 		return err
 	}
+	p.Images = used
 	// A template of this run hides a stored one of its name.
 	byName := map[string]*boot.Template{}
 	for _, t := range stored {
@@ -174,8 +180,11 @@ func (e *Engine) fillPool(ctx context.Context, p *pool, network string) error {
 	}
 }
 
-func (e *Engine) newestTemplates(ctx context.Context) ([]*boot.Template, error) {
+// templates reads the newest version of each name, and which images any version
+// boots.
+func (e *Engine) templates(ctx context.Context) (stored []*boot.Template, used map[string]*boot.Template, err error) {
 	newest := map[string]*boot.Template{}
+	used = map[string]*boot.Template{}
 	var after boot.TemplateID
 	for {
 		var ts []*boot.Template
@@ -194,14 +203,38 @@ func (e *Engine) newestTemplates(ctx context.Context) ([]*boot.Template, error) 
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		for _, t := range ts {
+			after = t.ID
+			for _, image := range e.imagesOf(t) {
+				used[image] = t
+			}
 		}
 		if len(ts) < page {
-			break
+			return slices.Collect(maps.Values(newest)), used, nil
 		}
-		after = ts[len(ts)-1].ID
 	}
-	return slices.Collect(maps.Values(newest)), nil
+}
+
+func (e *Engine) imagesOf(t *boot.Template) []string {
+	if e.Images == nil {
+		return nil
+	}
+	l, known := e.boots[t.ID]
+	if !known {
+		var err error
+		if l, err = e.Images(t); err != nil {
+			// It cannot boot a machine either.
+			e.log.Error("it is not known which images this template boots", "template", t.Name, "version", t.Version, "err", err)
+			return nil
+		}
+		if e.boots == nil {
+			e.boots = map[boot.TemplateID][]string{}
+		}
+		e.boots[t.ID] = l
+	}
+	return l
 }
 
 // attempts bounds how often a decision is made again because another client
@@ -412,8 +445,8 @@ func apply(tx boot.Tx, c *boot.Changes) error {
 			return err
 		}
 	}
-	if c.NoImage != "" {
-		if err := tx.DeleteImage(c.NoImage); err != nil {
+	if c.NoImage != nil {
+		if err := tx.DeleteImage(c.NoImage.Name); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -18,6 +20,7 @@ import (
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/store"
 	"github.com/musterboot/muster/store/mem"
+	"github.com/musterboot/muster/templates"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -59,6 +62,9 @@ func newDesk(t testing.TB) *desk {
 	files, err := images.Open(t.TempDir())
 	must(err)
 	t.Cleanup(func() { files.Close() })
+	set, err := templates.NewSet(files)
+	must(err)
+	d.engine.Images = set.Images
 	d.server = &Server{Engine: d.engine, Files: files, Log: log, Hooks: hook.New(d.store, log, "test", d.engine.Now),
 		Status: func(context.Context) (Status, error) { return Status{Version: "test"}, nil },
 		Explain: func(_ context.Context, q ExplainRequest) (Explanation, error) {
@@ -117,4 +123,39 @@ func (d *desk) hosts() (hs []*boot.Host) {
 	d.t.Helper()
 	d.view(func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(0, 1000); return err })
 	return hs
+}
+
+// put stores a file.
+func (d *desk) put(content string) boot.Blob {
+	d.t.Helper()
+	sum := sha256.Sum256([]byte(content))
+	b := boot.Blob{Digest: hex.EncodeToString(sum[:]), Size: int64(len(content))}
+	d.want(200, "PUT", "/api/v1/files/"+b.Digest, content)
+	return b
+}
+
+// files stores files, name, content, name, content, and gives what refers to them.
+func (d *desk) files(named ...string) string {
+	d.t.Helper()
+	m := map[string]boot.Blob{}
+	for i := 0; i+1 < len(named); i += 2 {
+		m[named[i]] = d.put(named[i+1])
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// push pushes a template of these files.
+func (d *desk) push(status int, named ...string) answer {
+	d.t.Helper()
+	return d.want(status, "POST", "/api/v1/templates", `{"files":`+d.files(named...)+`}`)
+}
+
+// image imports one.
+func (d *desk) image(status int, name string, named ...string) answer {
+	d.t.Helper()
+	return d.want(status, "POST", "/api/v1/images", `{"name":"`+name+`","files":`+d.files(named...)+`}`)
 }

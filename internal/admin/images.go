@@ -82,9 +82,6 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 		}
 		img.Files[h.Name] = blob
 	}
-	if img.Tree != "" && img.Files[img.Tree] == (boot.Blob{}) {
-		return nil, boot.NewFault(boot.Invalid, "the image names %s as its disc, which was not sent", img.Tree)
-	}
 	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.ImportImage{Image: img})
 	if err != nil {
 		return nil, err
@@ -149,15 +146,12 @@ func Referred(ctx context.Context, e *engine.Engine) (map[string]bool, error) {
 
 // removeImage forgets an image, and its files where nothing else has them.
 func (s *Server) removeImage(r *http.Request) (any, error) {
-	name := r.PathValue("name")
-	if err := s.imageUnused(r.Context(), name); err != nil {
-		return nil, err
-	}
-	var old *boot.Image
-	if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { old, err = tx.Image(name); return err }); err != nil {
-		return nil, err
-	}
-	if _, err := s.Engine.Do(r.Context(), s.actor(r), boot.RemoveImage{Name: name}); err != nil {
+	// Whoever found a file here and is about to store what refers to it comes before
+	// or after.
+	s.referring.Lock()
+	defer s.referring.Unlock()
+	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.RemoveImage{Name: r.PathValue("name")})
+	if err != nil {
 		return nil, err
 	}
 	in, err := s.referred(r.Context())
@@ -165,7 +159,7 @@ func (s *Server) removeImage(r *http.Request) (any, error) {
 		return nil, err
 	}
 	var gone []string
-	for _, b := range old.Files {
+	for _, b := range c.NoImage.Files {
 		if !in(b.Digest) {
 			gone = append(gone, b.Digest)
 		}

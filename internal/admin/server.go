@@ -19,7 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/musterboot/muster/boot/engine"
@@ -42,6 +42,8 @@ type Server struct {
 	Hooks   *hook.Hooks
 	Metrics http.Handler                      // answers GET /metrics; nil for none
 	Capture func(io.Writer, []boot.MAC) error // writes a pcap file
+
+	referring sync.RWMutex // held between looking for a file and storing what refers to it
 }
 
 // Listen opens the socket in dir: owner and group may use it, nobody else. A
@@ -214,6 +216,8 @@ func (s *Server) Handler() http.Handler {
 		if err := read(r, &i); err != nil {
 			return nil, err
 		}
+		s.referring.RLock()
+		defer s.referring.RUnlock()
 		if err := s.uploaded(i.Files); err != nil {
 			return nil, err
 		}
@@ -306,93 +310,47 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 	if len(in.Hosts) > boot.MaxAddHosts {
 		return nil, boot.NewFault(boot.TooLarge, "%d hosts at once: at most %d", len(in.Hosts), boot.MaxAddHosts)
 	}
-	out := HostImported{Results: make([]ImportResult, len(in.Hosts))}
-	var fresh []boot.NewHost
-	var place []int // of each in the request
-	var waiting uint64
-	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
-		fresh, place, waiting = nil, nil, 0
-		for i := range in.Hosts {
-			h := &in.Hosts[i]
-			given := boot.NewHost(*h)
-			known, err := boot.KnownHost(tx, &given)
-			if err != nil {
-				return err
-			}
-			out.Results[i] = ImportResult{Name: h.Name, Known: known}
-			if known != nil {
-				out.Results[i].Name = known.Name
-				continue
-			}
-			fresh, place = append(fresh, given), append(place, i)
-			if h.State != boot.Approved && h.State != boot.Denied {
-				waiting++
-			}
-		}
+	o := boot.AddHosts{Hosts: make([]boot.NewHost, len(in.Hosts)), Install: in.Install}
+	for i := range in.Hosts {
+		o.Hosts[i] = boot.NewHost(in.Hosts[i])
+	}
+	var waiting uint64 // before
+	if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+		waiting = 0
 		for _, c := range []boot.Counter{boot.PendingHosts, boot.AutoHosts} {
 			n, err := tx.Counter(c)
 			if err != nil {
 				return err
 			}
-			if waiting > 0 {
-				waiting += n
-			}
+			waiting += n
 		}
 		return nil
-	})
-	if err != nil {
+	}); err != nil {
 		return nil, err
-	}
-	if limit := s.Engine.Policy().Enroll.Limit; limit > 0 && waiting >= uint64(limit) {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("%d machines wait for approval or were let in by a rule with these, and [enroll] limit is %d: a machine that nobody knows is not enrolled until some are approved", waiting, limit))
 	}
 	act := s.Engine.Do
 	if in.DryRun {
 		act = s.Engine.Try
 	}
-	if err := s.admit(r.Context(), &in, out.Results, s.actor(r), act); err != nil {
-		return nil, err
-	}
-	if len(fresh) == 0 {
-		return out, nil
-	}
-	c, err := act(r.Context(), s.actor(r), boot.AddHosts{Hosts: fresh, Install: in.Install})
+	c, err := act(r.Context(), s.actor(r), o)
 	var refused boot.RefusedHosts
-	switch {
-	case errors.As(err, &refused) && in.DryRun:
-		for _, f := range refused {
-			out.Results[place[f.Index]].Name, out.Results[place[f.Index]].Refused = f.Name, f.Why
-		}
-	case err != nil:
+	if err != nil && !(in.DryRun && errors.As(err, &refused)) {
 		return nil, err
 	}
-	added := c.Hosts
-	for _, i := range place {
-		if out.Results[i].Refused == "" && len(added) > 0 {
-			out.Results[i].Name, added = added[0].Name, added[1:]
+	out := HostImported{Results: make([]ImportResult, len(in.Hosts))}
+	for i, x := range c.Listed {
+		if x.Host != nil {
+			out.Results[i] = ImportResult{Name: x.Host.Name, Known: x.Known, LetIn: x.LetIn}
 		}
+	}
+	for _, f := range refused {
+		out.Results[f.Index] = ImportResult{Name: f.Name, Refused: f.Why}
+	}
+	waiting = uint64(max(0, int64(waiting)+int64(c.Pending)))
+	if limit := s.Engine.Policy().Enroll.Limit; limit > 0 && c.Pending > 0 && waiting >= uint64(limit) {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("%d machines wait for approval or were let in by a rule with these, and [enroll] limit is %d: a machine that nobody knows is not enrolled until some are approved", waiting, limit))
 	}
 	return out, nil
-}
-
-// admit lets in what waits and was expected.
-func (s *Server) admit(ctx context.Context, in *HostImport, results []ImportResult, by boot.Actor, act func(context.Context, boot.Actor, boot.Order) (boot.Changes, error)) error {
-	for i := range in.Hosts {
-		h, res := &in.Hosts[i], &results[i]
-		if res.Known == nil || res.Known.State != boot.Pending || h.State != boot.Approved {
-			continue
-		}
-		c, err := act(ctx, by, boot.Admit{Name: res.Known.Name, As: boot.NewHost(*h), Install: in.Install})
-		switch {
-		case err == nil:
-			res.Name, res.LetIn = c.Subject().Name, true
-		case boot.FaultOf(err) != nil:
-			res.Refused = err.Error()
-		default:
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
@@ -754,6 +712,8 @@ func (s *Server) push(r *http.Request) (any, error) {
 	if err := read(r, &p); err != nil {
 		return nil, err
 	}
+	s.referring.RLock()
+	defer s.referring.RUnlock()
 	if err := s.uploaded(p.Files); err != nil {
 		return nil, err
 	}
@@ -763,38 +723,11 @@ func (s *Server) push(r *http.Request) (any, error) {
 	}
 	t := spec.Template()
 	t.Files = p.Files
-	old := s.Engine.Policy().Templates
-	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.PushTemplate{Template: t})
+	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.PushTemplate{Template: t, Images: spec.ImageFiles()})
 	if err != nil {
 		return nil, err
 	}
-	lacks, err := s.lacks(r.Context(), spec)
-	return Pushed{Template: *c.Template, Warnings: append(overlaps(c.Template, old), lacks...)}, err
-}
-
-// lacks says which images a template wants that are not here, or not what it
-// takes them for. They may still come: a machine that boots before is refused.
-func (s *Server) lacks(ctx context.Context, spec *templates.Spec) (out []string, err error) {
-	err = s.Engine.View(ctx, func(tx boot.ReadTx) error {
-		for _, ref := range spec.ImageFiles() {
-			name, file, _ := strings.Cut(ref, "/")
-			i, err := tx.Image(name)
-			said := ""
-			switch {
-			case err != nil:
-				return err
-			case i == nil:
-				said = fmt.Sprintf("there is no image %s yet: muster image import %s …, before a machine boots this", name, name)
-			case file != "" && !i.Has(file):
-				said = fmt.Sprintf("image %s has no file %s: muster image show %s lists what it has", name, file, name)
-			}
-			if said != "" && !slices.Contains(out, said) {
-				out = append(out, said)
-			}
-		}
-		return nil
-	})
-	return out, err
+	return Pushed{Template: *c.Template, Warnings: c.Warnings}, nil
 }
 
 // uploaded refuses a list of files of which one is not here whole, or has a
@@ -825,53 +758,4 @@ func (s *Server) imageList(r *http.Request) (any, error) {
 		}
 		after = is[len(is)-1].Name
 	}
-}
-
-// imageUnused refuses to remove an image whose files a template boots, in any
-// version: a host may be pinned to an old one.
-func (s *Server) imageUnused(ctx context.Context, name string) error {
-	for after := boot.TemplateID(0); ; {
-		var ts []*boot.Template
-		if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) { ts, err = tx.Templates(after, page); return err }); err != nil {
-			return err
-		}
-		for _, t := range ts {
-			after = t.ID
-			uses, err := s.uses(t, name)
-			if err != nil {
-				return err
-			}
-			if uses {
-				return boot.NewFault(boot.InUse, "image %s is used by version %d of template %s", name, t.Version, t.Name)
-			}
-		}
-		if len(ts) < page {
-			return nil
-		}
-	}
-}
-
-func (s *Server) uses(t *boot.Template, image string) (bool, error) {
-	f, err := s.Files.Open(t.Files[templates.SpecFile].Digest)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	if err != nil {
-		return false, err
-	}
-	spec, err := templates.ParseSpec(templates.SpecFile, b)
-	return err == nil && slices.Contains(spec.Images(), image), err
-}
-
-// overlaps names the templates whose order against t only the name decides.
-func overlaps(t *boot.Template, old []*boot.Template) []string {
-	var out []string
-	for _, o := range old {
-		if o.Name != t.Name && !o.Match.Empty() && !t.Match.Empty() && boot.SameRank(o, t) {
-			out = append(out, fmt.Sprintf("a machine that matches both %s and %s gets %s, because of its name; a priority would say so", t.Name, o.Name, min(t.Name, o.Name)))
-		}
-	}
-	return out
 }

@@ -1,0 +1,87 @@
+package admin
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/musterboot/muster/boot"
+)
+
+const bootsDebian = "name = \"deb\"\n[boot]\nkernel = \"image:debian/vmlinuz\"\ninitrd = [\"image:debian/initrd.gz\"]\n"
+
+// TestImageInUse: an image that any version boots stays, whatever became of the
+// template's name; one that nothing boots gives its space back.
+func TestImageInUse(t *testing.T) {
+	d := newDesk(t)
+	var f Failure
+	var p Pushed
+	d.image(200, "debian", "vmlinuz", "kernel", "initrd.gz", "initrd")
+	d.image(200, "spare", "vmlinuz", "kernel", "other", "only the spare has this")
+	if d.push(200, "template.toml", bootsDebian).into(&p); len(p.Warnings) != 0 {
+		t.Errorf("warned: %v", p.Warnings)
+	}
+	inUse := func() {
+		t.Helper()
+		if d.want(409, "DELETE", "/api/v1/images/debian", "").into(&f); f.Code != boot.InUse || f.Error != "image debian is used by version 1 of template deb" {
+			t.Errorf("%+v", f)
+		}
+	}
+	inUse()
+	d.push(200, "template.toml", "name = \"deb\"\n[boot]\nkernel = \"k\"\n", "k", "kernel")
+	inUse()
+	d.want(200, "DELETE", "/api/v1/templates/deb", "")
+	inUse()
+
+	only, shared := d.put("only the spare has this"), d.put("kernel")
+	d.want(200, "DELETE", "/api/v1/images/spare", "")
+	d.want(404, "GET", "/api/v1/files/"+only.Digest, "")
+	d.want(200, "GET", "/api/v1/files/"+shared.Digest, "")
+	if d.want(404, "DELETE", "/api/v1/images/spare", "").into(&f); f.Code != boot.UnknownImage {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestPushWhileTheImageGoes: whichever comes first, a template whose image is gone
+// was told so.
+func TestPushWhileTheImageGoes(t *testing.T) {
+	for range 40 {
+		d := newDesk(t)
+		d.image(200, "debian", "vmlinuz", "kernel", "initrd.gz", "initrd")
+		files := d.files("template.toml", bootsDebian)
+		var p Pushed
+		var removed int
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if a := d.ask("POST", "/api/v1/templates", `{"files":`+files+`}`); a.Code == 200 {
+				a.into(&p)
+			}
+		})
+		wg.Go(func() { removed = d.ask("DELETE", "/api/v1/images/debian", "").Code })
+		wg.Wait()
+		told := slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.HasPrefix(w, "there is no image debian yet") })
+		if p.Template.Name != "deb" || (removed == 200) != told {
+			t.Fatalf("pushed %q, told %t, removed %d", p.Template.Name, told, removed)
+		}
+	}
+}
+
+// TestPushWarns: of what only names decide, and of images that are not what the
+// template takes them for.
+func TestPushWarns(t *testing.T) {
+	d := newDesk(t)
+	d.image(200, "debian", "vmlinuz", "kernel")
+	d.push(200, "template.toml", "name = \"one\"\n[boot]\nkernel = \"k\"\n[match]\narch = [\"x64-uefi\"]\n", "k", "kernel")
+	var p Pushed
+	d.push(200, "template.toml", bootsDebian+"[match]\narch = [\"x64-uefi\", \"bios\"]\n").into(&p)
+	want := []string{"a machine that matches both deb and one gets deb, because of its name; a priority would say so",
+		"image debian has no file initrd.gz: muster image show debian lists what it has"}
+	if !slices.Equal(p.Warnings, want) {
+		t.Errorf("warned: %q", p.Warnings)
+	}
+	var f Failure
+	if d.push(409, "template.toml", "name = \"two\"\n[boot]\nkernel = \"k\"\n[match]\narch = [\"x64-uefi\"]\n", "k", "kernel").into(&f); f.Code != boot.Taken {
+		t.Errorf("%+v", f)
+	}
+}
