@@ -65,6 +65,7 @@ type options struct {
 	seed    uint64
 	at      string
 	again   string
+	cache   string
 	json    bool
 	list    bool
 }
@@ -76,6 +77,7 @@ func main() {
 	flag.IntVar(&o.jobs, "j", 2, "at a time, 1 or 2")
 	flag.StringVar(&o.at, "at", "", "only the mutants of these places, FILE or FILE:LINE, with commas")
 	flag.StringVar(&o.again, "again", "", "only what lived in this report of -json")
+	flag.StringVar(&o.cache, "cache", "", "keep what was compiled in this folder, for the next run; one run at a time")
 	flag.BoolVar(&o.json, "json", false, "write the report as JSON")
 	flag.BoolVar(&o.list, "list", false, "name the mutants and run nothing")
 	flag.Parse()
@@ -118,7 +120,7 @@ func mutate(ctx context.Context, o options, pkgs []string, out, progress io.Writ
 	for _, p := range pkgs {
 		pkg := path.Clean(strings.TrimPrefix(p, module+"/"))
 		r := report{Package: pkg}
-		files, err := sources(ctx, root, pkg)
+		name, files, err := sources(ctx, root, pkg)
 		if err != nil {
 			return err
 		}
@@ -149,7 +151,7 @@ func mutate(ctx context.Context, o options, pkgs []string, out, progress io.Writ
 			continue
 		}
 		began := time.Now()
-		r.Mutants, failed = attack(ctx, root, pkg, all, max(1, min(o.jobs, 2)), progress)
+		r.Mutants, failed = attack(ctx, root, pkg, name, all, o, progress)
 		r.Seconds = int(time.Since(began).Seconds())
 		for _, m := range r.Mutants {
 			if m.Result == unbuilt {
@@ -194,32 +196,39 @@ func (r report) line(seed uint64) string {
 }
 
 // attack tries mutants of one package.
-func attack(ctx context.Context, root, pkg string, ms []mutant, jobs int, progress io.Writer) ([]mutant, error) {
+func attack(ctx context.Context, root, pkg, name string, ms []mutant, o options, progress io.Writer) ([]mutant, error) {
 	tmp, err := os.MkdirTemp("", "mutate")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	first := &bench{root: root, tmp: filepath.Join(tmp, "0"), cache: filepath.Join(tmp, "0", "cache")}
-	if err := os.MkdirAll(first.cache, 0o755); err != nil {
+	b := &bench{root: root, tmp: tmp, cache: filepath.Join(tmp, "cache"), pkg: pkg}
+	if o.cache != "" {
+		if b.cache, err = filepath.Abs(o.cache); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(b.cache, 0o755); err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(progress, "%s: %d mutants; the tests without one first\n", pkg, len(ms))
-	tests, reached, err := first.prepare(ctx, pkg)
+	reached, err := b.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	benches := []*bench{first}
-	for i := 1; i < jobs; i++ {
-		b := &bench{root: root, tmp: filepath.Join(tmp, fmt.Sprint(i)), cache: filepath.Join(tmp, fmt.Sprint(i), "cache")}
-		if err := os.MkdirAll(b.tmp, 0o755); err != nil {
-			return nil, err
+	for i := range ms {
+		if !reached(ms[i]) {
+			ms[i].Result = unseen
 		}
-		if err := os.CopyFS(b.cache, os.DirFS(first.cache)); err != nil {
-			return nil, err
-		}
-		benches = append(benches, b)
 	}
+	if err := b.freeze(); err != nil {
+		return nil, err
+	}
+	defer b.thaw()
+	if err := b.lay(ctx, name, ms); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(progress, "%s: %d of %d in one build\n", pkg, len(b.awake), len(ms))
 	var (
 		mu   sync.Mutex
 		wg   sync.WaitGroup
@@ -227,16 +236,7 @@ func attack(ctx context.Context, root, pkg string, ms []mutant, jobs int, progre
 		done []mutant
 		fail error
 	)
-	tell := func(m mutant) {
-		mu.Lock()
-		defer mu.Unlock()
-		done = append(done, m)
-		fmt.Fprintf(progress, "%s %-14s %s\n", ordinal(len(done), len(ms)), m.Result, m)
-	}
-	for _, b := range benches {
-		if err := b.freeze(); err != nil {
-			return nil, err
-		}
+	for range max(1, min(o.jobs, 2)) {
 		wg.Go(func() {
 			for {
 				mu.Lock()
@@ -248,19 +248,18 @@ func attack(ctx context.Context, root, pkg string, ms []mutant, jobs int, progre
 					return
 				}
 				m := ms[i]
-				if !reached(m) {
-					m.Result = unseen
-					tell(m)
-					continue
-				}
 				var err error
-				if m.Result, m.By, err = b.try(ctx, m, tests); err != nil {
-					mu.Lock()
-					fail = err
-					mu.Unlock()
-					return
+				if m.Result == "" {
+					m.Result, m.By, err = b.try(ctx, m)
 				}
-				tell(m)
+				mu.Lock()
+				if err != nil {
+					fail = err
+				} else {
+					done = append(done, m)
+					fmt.Fprintf(progress, "%s %-14s %s\n", ordinal(len(done), len(ms)), m.Result, m)
+				}
+				mu.Unlock()
 			}
 		})
 	}

@@ -29,7 +29,27 @@ type mutant struct {
 
 	start, end int // bytes of the file
 	text       string
+	guard      guard
 }
+
+// guard is how a mutant lies dormant in a build together with others, until it
+// is the one that is switched on. Without a form it needs a build of its own.
+type guard struct {
+	form     form
+	from, to int // bytes of the file that it wraps
+}
+
+// form is a way to wrap.
+type form int
+
+const (
+	alone   form = iota
+	swap         // X op Y, with another op
+	turn         // a condition, turned round
+	skip         // a statement of a block, left out
+	instead      // text runs before a statement, and returns
+	truth        // false, that is true
+)
 
 func (m mutant) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s: %s", m.File, m.Line, m.Func, m.Change, m.Source)
@@ -55,7 +75,7 @@ func mutants(file string, src []byte) ([]mutant, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &finder{fset: fset, file: file, src: src, lines: strings.Split(string(src), "\n")}
+	f := &finder{fset: fset, file: file, src: src, lines: strings.Split(string(src), "\n"), listed: map[ast.Stmt]bool{}}
 	for _, d := range tree.Decls {
 		f.fn = ""
 		if fd, ok := d.(*ast.FuncDecl); ok {
@@ -101,12 +121,13 @@ func name(fd *ast.FuncDecl) string {
 }
 
 type finder struct {
-	fset  *token.FileSet
-	file  string
-	src   []byte
-	lines []string
-	fn    string
-	out   []mutant
+	fset   *token.FileSet
+	file   string
+	src    []byte
+	lines  []string
+	fn     string
+	listed map[ast.Stmt]bool // statements of a block, where an if may stand instead
+	out    []mutant
 }
 
 func (f *finder) at(p token.Pos) int { return f.fset.Position(p).Offset }
@@ -114,10 +135,19 @@ func (f *finder) at(p token.Pos) int { return f.fset.Position(p).Offset }
 func (f *finder) code(n ast.Node) string { return string(f.src[f.at(n.Pos()):f.at(n.End())]) }
 
 // add notes a replacement of what stands between two places.
-func (f *finder) add(from, to token.Pos, text, change string) {
+func (f *finder) add(from, to token.Pos, text, change string) *mutant {
 	p := f.fset.Position(from)
 	f.out = append(f.out, mutant{File: f.file, Line: p.Line, Col: p.Column, Func: f.fn, Change: change,
 		Source: strings.TrimSpace(f.lines[p.Line-1]), start: p.Offset, end: f.at(to), text: text})
+	return &f.out[len(f.out)-1]
+}
+
+// wrap gives a mutant its guard; outside of functions a constant may be wanted,
+// and a guard is none.
+func (f *finder) wrap(m *mutant, how form, n ast.Node) {
+	if f.fn != "" {
+		m.guard = guard{how, f.at(n.Pos()), f.at(n.End())}
+	}
 }
 
 // swaps are the operators and what each becomes.
@@ -129,6 +159,9 @@ var swaps = map[token.Token]token.Token{
 	token.ADD_ASSIGN: token.SUB_ASSIGN, token.SUB_ASSIGN: token.ADD_ASSIGN,
 }
 
+// boolean are the operators whose result is a truth.
+var boolean = map[token.Token]bool{token.LSS: true, token.LEQ: true, token.GTR: true, token.GEQ: true, token.EQL: true, token.NEQ: true, token.LAND: true, token.LOR: true}
+
 // walk visits a function's body, or a declaration outside of functions.
 func (f *finder) walk(n ast.Node, sig *ast.FuncType) {
 	if n == nil {
@@ -136,12 +169,21 @@ func (f *finder) walk(n ast.Node, sig *ast.FuncType) {
 	}
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch x := n.(type) {
+		case *ast.BlockStmt:
+			f.list(x.List)
+		case *ast.CaseClause:
+			f.list(x.Body)
+		case *ast.CommClause:
+			f.list(x.Body)
 		case *ast.FuncLit:
 			f.walk(x.Body, x.Type)
 			return false
 		case *ast.BinaryExpr:
 			if to, ok := swaps[x.Op]; ok && !(x.Op == token.ADD && text(x)) {
-				f.add(x.OpPos, x.OpPos+token.Pos(len(x.Op.String())), to.String(), x.Op.String()+" to "+to.String())
+				m := f.add(x.OpPos, x.OpPos+token.Pos(len(x.Op.String())), to.String(), x.Op.String()+" to "+to.String())
+				if boolean[x.Op] {
+					f.wrap(m, swap, x)
+				}
 			}
 		case *ast.IfStmt:
 			f.negate(x.Cond)
@@ -191,6 +233,12 @@ func (f *finder) walk(n ast.Node, sig *ast.FuncType) {
 	})
 }
 
+func (f *finder) list(l []ast.Stmt) {
+	for _, s := range l {
+		f.listed[s] = true
+	}
+}
+
 // negate turns a condition round; an equality is turned round as an operator.
 func (f *finder) negate(e ast.Expr) {
 	if e == nil {
@@ -199,13 +247,16 @@ func (f *finder) negate(e ast.Expr) {
 	if b, ok := e.(*ast.BinaryExpr); ok && (b.Op == token.EQL || b.Op == token.NEQ) {
 		return
 	}
-	f.add(e.Pos(), e.End(), "!("+f.code(e)+")", "condition negated")
+	f.wrap(f.add(e.Pos(), e.End(), "!("+f.code(e)+")", "condition negated"), turn, e)
 }
 
 // remove keeps a statement's names in use and has it do nothing: a function that
 // nobody calls.
 func (f *finder) remove(s ast.Stmt, what string) {
-	f.add(s.Pos(), s.End(), "_ = func() { "+f.code(s)+" }", what+" removed")
+	m := f.add(s.Pos(), s.End(), "_ = func() { "+f.code(s)+" }", what+" removed")
+	if f.listed[s] {
+		f.wrap(m, skip, s)
+	}
 }
 
 // returns has a return statement return nothing, or the other truth.
@@ -217,13 +268,13 @@ func (f *finder) returns(s *ast.ReturnStmt, sig *ast.FuncType) {
 	fails := slices.ContainsFunc(s.Results, func(e ast.Expr) bool { return named(e, "err") })
 	for _, r := range s.Results {
 		if named(r, "false") && !fails { // beside an error nobody reads it
-			f.add(r.Pos(), r.End(), "true", "false to true")
+			f.wrap(f.add(r.Pos(), r.End(), "true", "false to true"), truth, r)
 		}
 	}
 	if !slices.ContainsFunc(s.Results, func(e ast.Expr) bool { return !zero(e) }) {
 		return
 	}
-	f.add(s.Pos(), s.End(), "{ _ = func() ("+strings.Join(types, ", ")+") { "+f.code(s)+" }; return "+zeros(types)+" }", "returns zero")
+	f.wrap(f.add(s.Pos(), s.End(), "{ _ = func() ("+strings.Join(types, ", ")+") { "+f.code(s)+" }; return "+zeros(types)+" }", "returns zero"), instead, s)
 }
 
 // emptied has a function return at once.
@@ -243,8 +294,9 @@ func (f *finder) emptied(fd *ast.FuncDecl) {
 		}
 	}
 	p := f.fset.Position(fd.Pos())
-	f.out = append(f.out, mutant{File: f.file, Line: p.Line, Col: p.Column, Func: f.fn, Change: "body removed",
-		Source: strings.TrimSpace(f.lines[p.Line-1]), start: f.at(first.Pos()), end: f.at(first.Pos()), text: strings.TrimSpace("return "+zeros(types)) + "; "})
+	here := f.at(first.Pos())
+	f.out = append(f.out, mutant{File: f.file, Line: p.Line, Col: p.Column, Func: f.fn, Change: "body removed", Source: strings.TrimSpace(f.lines[p.Line-1]),
+		start: here, end: here, text: strings.TrimSpace("return "+zeros(types)) + "; ", guard: guard{instead, here, here}})
 }
 
 // results lists the types of a function's results, one for each value.

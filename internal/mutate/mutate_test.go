@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io"
@@ -195,5 +196,42 @@ func TestHeld(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("%d mutants, want %d: %v", len(got), len(want), got)
+	}
+}
+
+// All that can sleep in one file sleep in Go, and wake one at a time.
+func TestTogether(t *testing.T) {
+	src := []byte(victim)
+	ms, err := mutants("victim/victim.go", src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l []sleeper
+	for i := range ms {
+		if ms[i].guard.form != alone {
+			l = append(l, sleeper{&ms[i], i + 1})
+		}
+	}
+	got := together(src, l)
+	if _, err := parser.ParseFile(token.NewFileSet(), "x.go", got, 0); err != nil {
+		t.Fatalf("%v\n%s", err, got)
+	}
+	if len(l) != 13 {
+		t.Errorf("%d of %d sleep", len(l), len(ms))
+	}
+	for _, m := range l {
+		if n := strings.Count(got, fmt.Sprintf("mutateOn == %d ", m.n)) + strings.Count(got, fmt.Sprintf("mutateOn == %d)", m.n)); n == 0 {
+			t.Errorf("%s is not there", m)
+		}
+	}
+	for _, want := range []string{
+		"if mutateOn == 3 { return *new(bool), *new(error);",
+		"if ((mutateOn == 4) != ((mutateOn == 6 && ((mutateOn == 5 && (a <= b) || !(mutateOn == 5) && (a < b)) || v.ok) || !(mutateOn == 6) && (",
+		"if !(mutateOn == 14) { defer v.done() }",
+		"return (mutateOn == 16), nil",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
 	}
 }

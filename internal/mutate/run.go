@@ -14,8 +14,10 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -47,52 +49,53 @@ var noticers = map[string][]string{
 // stop asking.
 const maxBytes = 16 << 30
 
-// bench builds and runs tests, for one worker.
+// bench builds and runs the tests of one package.
 type bench struct {
 	root  string // of the module
 	tmp   string
-	cache string          // the compiler's, this worker's own
-	keep  map[string]bool // what was in the cache before the first mutant
+	cache string // the compiler's, our own: what mutants leave there is thrown away
+	keep  map[string]bool
+	pkg   string
+	tests []binary
+
+	mu    sync.Mutex // one build at a time
+	awake map[string]int
 }
 
-// binary is the tests of one package.
+// binary is the tests of one package, with every mutant in it that can sleep.
 type binary struct {
 	pkg   string
+	exe   string
 	takes time.Duration
 }
 
-// prepare compiles and runs the tests as they are: they must pass, and what they
-// take is what a mutant's may take.
-func (b *bench) prepare(ctx context.Context, pkg string) (tests []binary, reached func(mutant) bool, err error) {
+// prepare compiles and runs the tests as they are: they must pass. It tells which
+// mutants they reach.
+func (b *bench) prepare(ctx context.Context) (reached func(mutant) bool, err error) {
 	seen := map[string][]block{}
-	for _, p := range testers(pkg) {
-		exe := filepath.Join(b.tmp, "base.test")
-		if out, err := b.build(ctx, exe, p, "-cover", "-coverpkg=./"+pkg); err != nil {
-			return nil, nil, fmt.Errorf("tests of %s do not build: %w\n%s", p, err, out)
+	for i, p := range testers(b.pkg) {
+		exe := filepath.Join(b.tmp, fmt.Sprintf("plain%d.test", i))
+		if out, err := b.build(ctx, exe, p, "-cover", "-coverpkg=./"+b.pkg); err != nil {
+			return nil, fmt.Errorf("tests of %s do not build: %w\n%s", p, err, out)
 		}
 		if _, err := os.Stat(exe); errors.Is(err, fs.ErrNotExist) {
 			continue // there are none
 		}
-		began := time.Now()
 		profile := filepath.Join(b.tmp, "profile")
-		if out, err := b.run(ctx, exe, p, 10*time.Minute, "-test.coverprofile="+profile); err != nil {
-			return nil, nil, fmt.Errorf("tests of %s fail without a mutant: %w\n%s", p, err, tail(out))
+		began := time.Now()
+		if out, err := b.run(ctx, exe, p, 10*time.Minute, 0, "-test.coverprofile="+profile); err != nil {
+			return nil, fmt.Errorf("tests of %s fail without a mutant: %w\n%s", p, err, tail(out))
 		}
-		tests = append(tests, binary{pkg: p, takes: time.Since(began)})
+		b.tests = append(b.tests, binary{pkg: p, takes: time.Since(began), exe: filepath.Join(b.tmp, fmt.Sprintf("asleep%d.test", i))})
 		if err := blocks(profile, seen); err != nil {
-			return nil, nil, err
-		}
-		os.Remove(exe)
-		// Without coverage once, for the cache.
-		if out, err := b.build(ctx, exe, p); err != nil {
-			return nil, nil, fmt.Errorf("tests of %s do not build: %w\n%s", p, err, out)
+			return nil, err
 		}
 		os.Remove(exe)
 	}
-	if len(tests) == 0 {
-		return nil, nil, fmt.Errorf("no test could notice a fault in %s", pkg)
+	if len(b.tests) == 0 {
+		return nil, fmt.Errorf("no test could notice a fault in %s", b.pkg)
 	}
-	return tests, func(m mutant) bool {
+	return func(m mutant) bool {
 		within, ran := false, false
 		for _, x := range seen[m.File] {
 			if x.holds(m.Line, m.Col) {
@@ -108,6 +111,120 @@ func testers(pkg string) []string {
 		return l
 	}
 	return []string{pkg}
+}
+
+// lay builds the tests with all the mutants in them that can sleep together. What
+// the compiler does not take that way is left for a build of its own.
+func (b *bench) lay(ctx context.Context, name string, ms []mutant) error {
+	ids := map[string]int{}
+	for i, m := range ms {
+		if m.guard.form != alone && m.Result == "" {
+			ids[m.key()] = i + 1
+		}
+	}
+	for range 20 {
+		if len(ids) == 0 {
+			break
+		}
+		files := map[string][]sleeper{}
+		for i := range ms {
+			if n := ids[ms[i].key()]; n > 0 {
+				files[ms[i].File] = append(files[ms[i].File], sleeper{&ms[i], n})
+			}
+		}
+		fakes := map[string]string{path.Join(b.pkg, "mutate_switch.go"): switcher(name)}
+		for f, l := range files {
+			src, err := os.ReadFile(filepath.Join(b.root, f))
+			if err != nil {
+				return err
+			}
+			fakes[f] = together(src, l)
+		}
+		overlay, err := b.overlay(fakes)
+		if err != nil {
+			return err
+		}
+		bad := false
+		for _, t := range b.tests {
+			out, err := b.build(ctx, t.exe, t.pkg, "-gcflags=-e", overlay)
+			if err == nil {
+				continue
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			bad = true
+			if !awaken(ids, files, string(out)) {
+				clear(ids) // nobody knows what is wrong: each by itself
+			}
+			break
+		}
+		if bad {
+			continue
+		}
+		b.awake = ids
+		for i := range b.tests {
+			t := &b.tests[i]
+			began := time.Now()
+			if out, err := b.run(ctx, t.exe, t.pkg, 10*time.Minute, 0); err != nil {
+				return fmt.Errorf("tests of %s fail while all mutants sleep: %w\n%s", t.pkg, err, tail(out))
+			}
+			t.takes = time.Since(began)
+		}
+		return nil
+	}
+	return nil
+}
+
+var complaint = regexp.MustCompile(`(?m)^(\S+\.go):(\d+):(\d+:)? `)
+
+// awaken takes out the mutants that the compiler complains of; false if it
+// complains of none.
+func awaken(ids map[string]int, files map[string][]sleeper, out string) (some bool) {
+	for _, c := range complaint.FindAllStringSubmatch(out, -1) {
+		line, _ := strconv.Atoi(c[2])
+		for f, l := range files {
+			if path.Base(f) != path.Base(c[1]) {
+				continue
+			}
+			hit := false
+			for _, m := range l {
+				if m.Line == line {
+					delete(ids, m.key())
+					hit = true
+				}
+			}
+			for _, m := range l {
+				if !hit {
+					delete(ids, m.key()) // lines have moved
+				}
+			}
+			some = true
+		}
+	}
+	return some
+}
+
+// overlay writes files in place of others, for the compiler alone.
+func (b *bench) overlay(fakes map[string]string) (flag string, err error) {
+	dir, err := os.MkdirTemp(b.tmp, "overlay")
+	if err != nil {
+		return "", err
+	}
+	replace := map[string]string{}
+	for f, text := range fakes {
+		fake := filepath.Join(dir, filepath.Base(f))
+		if err := os.WriteFile(fake, []byte(text), 0o644); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(b.root, f)] = fake
+	}
+	o, err := json.Marshal(map[string]map[string]string{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	list := filepath.Join(dir, "overlay.json")
+	return "-overlay=" + list, os.WriteFile(list, o, 0o644)
 }
 
 // freeze notes what the cache holds before any mutant is compiled.
@@ -132,35 +249,19 @@ func (b *bench) thaw() {
 }
 
 // try finds out what becomes of a mutant.
-func (b *bench) try(ctx context.Context, m mutant, tests []binary) (result, string, error) {
-	defer b.thaw()
-	real := filepath.Join(b.root, m.File)
-	src, err := os.ReadFile(real)
-	if err != nil {
-		return "", "", err
-	}
-	fake := filepath.Join(b.tmp, "mutant.go")
-	if err := os.WriteFile(fake, []byte(m.apply(src)), 0o644); err != nil {
-		return "", "", err
-	}
-	overlay := filepath.Join(b.tmp, "overlay.json")
-	o, err := json.Marshal(map[string]map[string]string{"Replace": {real: fake}})
-	if err != nil {
-		return "", "", err
-	}
-	if err := os.WriteFile(overlay, o, 0o644); err != nil {
-		return "", "", err
-	}
-	exe := filepath.Join(b.tmp, "mutant.test")
-	for _, t := range tests {
-		os.Remove(exe)
-		if _, err := b.build(ctx, exe, t.pkg, "-overlay="+overlay); err != nil {
-			if ctx.Err() != nil {
-				return "", "", ctx.Err()
+func (b *bench) try(ctx context.Context, m mutant) (result, string, error) {
+	n := b.awake[m.key()]
+	for _, t := range b.tests {
+		if n == 0 {
+			if err := b.own(ctx, m, &t); err != nil {
+				if ctx.Err() != nil {
+					return "", "", ctx.Err()
+				}
+				return unbuilt, "", nil
 			}
-			return unbuilt, "", nil
+			defer os.Remove(t.exe)
 		}
-		out, err := b.run(ctx, exe, t.pkg, 3*t.takes+10*time.Second)
+		out, err := b.run(ctx, t.exe, t.pkg, 3*t.takes+10*time.Second, n)
 		switch {
 		case ctx.Err() != nil:
 			return "", "", ctx.Err()
@@ -172,6 +273,29 @@ func (b *bench) try(ctx context.Context, m mutant, tests []binary) (result, stri
 		}
 	}
 	return lived, "", nil
+}
+
+// own builds tests with one mutant alone.
+func (b *bench) own(ctx context.Context, m mutant, t *binary) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.thaw()
+	src, err := os.ReadFile(filepath.Join(b.root, m.File))
+	if err != nil {
+		return err
+	}
+	overlay, err := b.overlay(map[string]string{m.File: m.apply(src)})
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(b.tmp, "own*.test")
+	if err != nil {
+		return err
+	}
+	f.Close()
+	t.exe = f.Name()
+	_, err = b.build(ctx, t.exe, t.pkg, overlay)
+	return err
 }
 
 func (m mutant) apply(src []byte) string {
@@ -187,7 +311,7 @@ func (b *bench) build(ctx context.Context, exe, pkg string, args ...string) ([]b
 }
 
 // run runs tests, the quick ones, until the first fails.
-func (b *bench) run(ctx context.Context, exe, pkg string, most time.Duration, args ...string) ([]byte, error) {
+func (b *bench) run(ctx context.Context, exe, pkg string, most time.Duration, on int, args ...string) ([]byte, error) {
 	tmp, err := os.MkdirTemp(b.tmp, "t")
 	if err != nil {
 		return nil, err
@@ -198,7 +322,7 @@ func (b *bench) run(ctx context.Context, exe, pkg string, most time.Duration, ar
 	args = append([]string{"-c", fmt.Sprintf(`ulimit -v %d 2>/dev/null; exec "$0" "$@"`, maxBytes>>10), exe,
 		"-test.short", "-test.failfast", "-test.timeout=" + most.String()}, args...)
 	c := exec.CommandContext(limited, "sh", args...)
-	c.Dir, c.Env, c.WaitDelay = filepath.Join(b.root, pkg), append(os.Environ(), "GOCACHE="+b.cache, "TMPDIR="+tmp, "MUSTER_GOLDEN="), time.Second
+	c.Dir, c.Env, c.WaitDelay = filepath.Join(b.root, pkg), append(os.Environ(), "GOCACHE="+b.cache, "TMPDIR="+tmp, "MUSTER_GOLDEN=", fmt.Sprint("MUTATE_ON=", on)), time.Second
 	out, err := c.CombinedOutput()
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		err = limited.Err()
@@ -241,17 +365,18 @@ func blocks(profile string, into map[string][]block) error {
 }
 
 // sources lists the files of a package that are compiled here.
-func sources(ctx context.Context, root, pkg string) (files []string, err error) {
-	c := exec.CommandContext(ctx, "go", "list", "-f", `{{range .GoFiles}}{{.}} {{end}}`, "./"+pkg)
+func sources(ctx context.Context, root, pkg string) (name string, files []string, err error) {
+	c := exec.CommandContext(ctx, "go", "list", "-f", `{{.Name}} {{range .GoFiles}}{{.}} {{end}}`, "./"+pkg)
 	c.Dir, c.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	out, err := c.Output()
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", pkg, err)
+		return "", nil, fmt.Errorf("list %s: %w", pkg, err)
 	}
-	for _, f := range strings.Fields(string(out)) {
+	l := strings.Fields(string(out))
+	for _, f := range l[1:] {
 		files = append(files, path.Join(pkg, f))
 	}
-	return files, nil
+	return l[0], files, nil
 }
 
 // moduleRoot is where go.mod is.
