@@ -52,14 +52,18 @@ func parsed(t *testing.T, b []byte, m Meta) *request {
 var (
 	given    = netip.MustParseAddr("10.77.0.100")
 	other    = netip.MustParseAddr("10.77.0.2") // of ours: a reply leaves from it
-	granted  = boot.Decision{Reply: boot.Ack{Grant: &boot.Grant{Addr: given, Lease: time.Hour}, Options: boot.Options{Server: server, Source: other}}}
-	offered  = boot.Decision{Reply: boot.Offer{Grant: &boot.Grant{Addr: given, Lease: time.Hour}, Options: boot.Options{Server: server, Source: other}}}
-	proxied  = boot.Decision{Reply: boot.Offer{Options: boot.Options{Server: server, Source: other}}}
-	informed = boot.Decision{Reply: boot.Ack{Options: boot.Options{Server: server, Source: other}}}
+	grant    = &boot.Grant{Addr: given, Lease: time.Hour}
+	granted  = answer(boot.Answer4{Type: boot.Ack, Grant: grant})
+	offered  = answer(boot.Answer4{Type: boot.Offer, Grant: grant})
+	proxied  = answer(boot.Answer4{Type: boot.Offer})
+	informed = answer(boot.Answer4{Type: boot.Ack})
 )
 
-func nak(why string) boot.Decision {
-	return boot.Decision{Reply: boot.Nak{Message: why, Options: boot.Options{Server: server, Source: other}}}
+func nak(why string) boot.Decision { return answer(boot.Answer4{Type: boot.Nak, Message: why}) }
+
+func answer(x boot.Answer4) boot.Decision {
+	x.Options.Server, x.Options.Source = server, other
+	return boot.Decision{Reply: x}
 }
 
 // A relay agent must broadcast a NAK: the client may be on another link than the
@@ -271,7 +275,7 @@ func TestDelayedAreFew(t *testing.T) {
 		f := &front[*slotOf]{byLink: map[int]*load{}, reply: func(context.Context, *slotOf) outgoing { return outgoing{b: []byte{1}, delay: time.Second} }}
 		ctx, cancel := context.WithCancel(t.Context())
 		begin := func() (waits bool) {
-			later := f.answer(ctx, conn, &slotOf{})
+			later := f.answer(ctx, conn, job[*slotOf]{r: new(slotOf)})
 			if later != nil {
 				go later()
 			}
