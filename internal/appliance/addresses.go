@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/dhcpd"
 )
 
 const (
@@ -66,7 +65,7 @@ func (d *daemon) checkAddresses(ctx context.Context, name string, cs []boot.Chec
 	taken := map[netip.Addr]boot.MAC{}
 	if n.Subnet.Contains(n.Server) {
 		var err error
-		if taken, err = dhcpd.Occupied(ctx, n.Interface, n.Server, addrs, probeWait); err != nil {
+		if taken, err = d.sys.Occupied(ctx, n.Interface, n.Server, addrs, probeWait); err != nil {
 			// Without a probe there is the client's own.
 			d.engine.Clean(name, addrs)
 			return err
@@ -76,7 +75,7 @@ func (d *daemon) checkAddresses(ctx context.Context, name string, cs []boot.Chec
 			return fmt.Errorf("%s answers ARP for every address, as a proxy does; set probe = false, or turn that off", m)
 		}
 	} else {
-		found, err := dhcpd.Answers(ctx, n.Server, addrs, 4*probeWait)
+		found, err := d.sys.Answers(ctx, n.Server, addrs, 4*probeWait)
 		if err != nil {
 			d.engine.Clean(name, addrs)
 			return err

@@ -61,6 +61,7 @@ func (b Bench) on() bool { return b.Interface != "" }
 // daemon is everything that runs.
 type daemon struct {
 	opt     Options
+	sys     system
 	log     *slog.Logger
 	now     func() time.Time
 	dataDir string
@@ -85,51 +86,33 @@ type daemon struct {
 	key     boot.Key
 	duid    []byte // ours in DHCPv6
 	dhcp6   *dhcpd.Server6
-	conn6   *dhcpd.Conn6         // nil without a network that has an IPv6 side
+	conn6   conn6                // nil without a network that has an IPv6 side
 	ca      *authority.Authority // nil until it is wanted
 	caOnce  sync.Mutex
 
 	mu       sync.Mutex // of what follows
 	config   *config.Config
-	states   map[string]string                           // network -> why it is not served; "" serves
-	auto     map[string]boot.Mode                        // network -> what mode auto is
-	rivals   map[string]map[netip.Addr]admin.RivalStatus // by network and server
-	routers  map[string]map[netip.Addr]otherRouter       // by interface and address
+	states   map[string]string                     // network -> why it is not served; "" serves
+	posts    map[string]*post                      // looks out for other servers, by key
+	routers  map[string]map[netip.Addr]otherRouter // by interface and address
 	warnings []string
 	undo     func() // takes the address of this run away
 }
 
 // Run is the appliance, until ctx ends. Every socket and the store open before
 // anything starts, so that a failure is one clear error.
-func Run(ctx context.Context, o Options) (err error) {
-	d := &daemon{opt: o, log: o.Log, now: o.Now, started: o.Now(), states: map[string]string{}, auto: map[string]boot.Mode{},
-		rivals: map[string]map[netip.Addr]admin.RivalStatus{}, routers: map[string]map[netip.Addr]otherRouter{}, undo: func() {}}
-	if d.config, err = o.Read(); err != nil {
-		return err
-	}
-	d.dataDir = d.config.DataDir
-	if err := d.prepareInterface(d.config); err != nil {
-		return err
-	}
-	defer func() { d.undo() }()
-	told, err := targets(d.config, d.now)
-	if err != nil {
-		return err
-	}
-	if err := d.open(ctx); err != nil {
-		d.close()
-		return err
-	}
+func Run(ctx context.Context, o Options) error { return newDaemon(o, kernel{}).run(ctx) }
+
+func newDaemon(o Options, sys system) *daemon {
+	return &daemon{opt: o, sys: sys, log: o.Log, now: o.Now, started: o.Now(), states: map[string]string{}, routers: map[string]map[netip.Addr]otherRouter{}, undo: func() {}}
+}
+
+func (d *daemon) run(ctx context.Context) error {
+	tasks, err := d.start(ctx)
 	defer d.close()
-	d.hooks.Set(told)
-	tasks, err := d.listen(ctx)
 	if err != nil {
 		return err
 	}
-	if err := d.apply(ctx); err != nil {
-		return err
-	}
-	d.greet(ctx)
 	run.Ready()
 	defer run.Stopping()
 	err = run.Group(ctx, tasks...)
@@ -137,6 +120,37 @@ func Run(ctx context.Context, o Options) (err error) {
 		d.log.Info("stopped")
 	}
 	return err
+}
+
+// start opens everything and returns what is to run. close follows, whatever comes of
+// it.
+func (d *daemon) start(ctx context.Context) (tasks []run.Task, err error) {
+	if d.config, err = d.opt.Read(); err != nil {
+		return nil, err
+	}
+	d.dataDir, d.posts = d.config.DataDir, station(d.config, nil)
+	if err := d.prepareInterface(d.config); err != nil {
+		return nil, err
+	}
+	told, err := targets(d.config, d.now)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.open(ctx); err != nil {
+		return nil, err
+	}
+	d.hooks.Set(told)
+	o := opener{daemon: d}
+	if err := o.listen(ctx); err != nil {
+		o.close()
+		return nil, err
+	}
+	if err := d.apply(ctx); err != nil {
+		o.close()
+		return nil, err
+	}
+	d.greet(ctx)
+	return o.tasks, nil
 }
 
 func (d *daemon) warn(s string) {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/config"
-	"github.com/musterboot/muster/internal/run"
 )
 
 // apply builds the policy of this moment and swaps it in.
@@ -26,7 +25,7 @@ func (d *daemon) apply(ctx context.Context) error {
 		p.Templates = []*boot.Template{d.thisRun}
 	}
 	for _, n := range d.config.Networks {
-		l, err := run.Look(n.Interface)
+		l, err := d.sys.Link(n.Interface)
 		if err != nil {
 			return err
 		}
@@ -40,9 +39,7 @@ func (d *daemon) apply(ctx context.Context) error {
 		}
 		d.noteState(n.Name, waits, r.Server)
 		if r.Mode == boot.Auto {
-			if r.Mode = d.auto[n.Name]; r.Mode == "" {
-				r.Mode = boot.Listening
-			}
+			r.Mode = d.autoMode(n.Name)
 		}
 		p.Networks = append(p.Networks, r)
 	}
@@ -63,7 +60,7 @@ func (d *daemon) apply(ctx context.Context) error {
 func (d *daemon) refresh(ctx context.Context) {
 	if b := d.opt.Bench; b.Address != "" {
 		// A USB NIC that came back has lost the address of this run.
-		if l, err := run.Look(b.Interface); err == nil && l.Found {
+		if l, err := d.sys.Link(b.Interface); err == nil && l.Found {
 			if _, ok := l.V4(); !ok {
 				if err := d.setAddress(); err != nil {
 					d.log.Warn("address of this run", "err", err)

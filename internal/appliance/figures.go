@@ -93,7 +93,7 @@ func (d *daemon) figures() (out []metrics.Sample) {
 	defer d.mu.Unlock()
 	d.figuresRA(add)
 	for _, n := range d.config.Networks {
-		for _, r := range slices.Concat(rivalList(d.rivals[n.Name], d.now()), rivalList(d.rivals[sixName(n.Name)], d.now())) {
+		for _, r := range slices.Concat(d.serversBeside(n, false), d.serversBeside(n, true)) {
 			add("muster_other_dhcp_server_seen_timestamp_seconds", "Another DHCP server on a network, and when it was last noticed.", false, float64(r.Last.Unix()),
 				label("network", n.Name), label("server", r.Server.String()))
 		}

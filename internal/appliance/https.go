@@ -40,7 +40,7 @@ func (d *daemon) authority() (*authority.Authority, error) {
 }
 
 // secure is how the HTTPS listener serves.
-func (d *daemon) secure(context.Context) (*httpboot.Secure, error) {
+func (d *daemon) secure() (*httpboot.Secure, error) {
 	c := d.config.HTTPS
 	s := &httpboot.Secure{Firmware: func() bool { return d.settings().FirmwareTLS }}
 	if c.Cert == "" {

@@ -6,10 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"syscall"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
@@ -19,129 +19,155 @@ import (
 	"github.com/musterboot/muster/tftpd"
 )
 
-// listen opens every socket and returns the tasks that use them.
-func (d *daemon) listen(ctx context.Context) (tasks []run.Task, err error) {
-	var opened []interface{ Close() error }
-	defer func() {
-		if err != nil {
-			for _, c := range opened {
-				c.Close()
-			}
-		}
-	}()
-	sock, err := admin.Listen(d.dataDir)
+// opener opens sockets and gathers what is to run; a failure closes them all.
+type opener struct {
+	*daemon
+	opened []io.Closer
+	tasks  []run.Task
+}
+
+func (o *opener) close() {
+	for _, c := range o.opened {
+		c.Close()
+	}
+}
+
+// holds adds a socket and the task that uses it.
+func (o *opener) holds(c io.Closer, name string, serve func(context.Context) error) {
+	o.opened = append(o.opened, c)
+	o.task(name, serve)
+}
+
+func (o *opener) task(name string, fn func(context.Context) error) {
+	o.tasks = append(o.tasks, run.Task{Name: name, Run: fn})
+}
+
+// listen opens what the configuration names, and the API's socket in any case.
+func (o *opener) listen(ctx context.Context) error {
+	sock, err := o.sys.Admin(o.dataDir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	opened = append(opened, sock)
-	api := &admin.Server{Engine: d.engine, Files: d.images, Log: d.log, Status: d.status, Explain: d.explain, CA: d.authority, Capture: d.pcap, Hooks: d.hooks, Metrics: metrics.Handler(d.figures)}
-	tasks = append(tasks,
-		run.Task{Name: "admin socket", Run: func(ctx context.Context) error { return api.Serve(ctx, sock) }},
-		run.Task{Name: "interfaces", Run: func(ctx context.Context) error {
-			return run.WatchLinks(ctx, func() { d.refresh(ctx) })
-		}},
-		run.Task{Name: "loaders", Run: d.watchLoaders},
-		run.Task{Name: "reload", Run: d.watchHangup},
-		run.Task{Name: "log", Run: d.tell},
-		run.Task{Name: "memory", Run: d.tidyMemory},
-		run.Task{Name: "silence", Run: d.watchSilence},
-		run.Task{Name: "files", Run: d.tidyFiles},
-		run.Task{Name: "events", Run: d.tidyEvents},
-		run.Task{Name: "hooks", Run: d.hooks.Run},
-		run.Watchdog(func(ctx context.Context) error {
-			return d.store.Update(ctx, func(boot.Tx) error { return nil })
-		}),
-	)
-	if !d.config.Active {
-		return tasks, nil
+	api := &admin.Server{Engine: o.engine, Files: o.images, Log: o.log, Status: o.status, Explain: o.explain, CA: o.authority, Capture: o.pcap, Hooks: o.hooks, Metrics: metrics.Handler(o.figures)}
+	o.holds(sock, "admin socket", func(ctx context.Context) error { return api.Serve(ctx, sock) })
+	o.task("interfaces", func(ctx context.Context) error { return o.sys.WatchLinks(ctx, func() { o.refresh(ctx) }) })
+	o.task("loaders", o.watchLoaders)
+	o.task("reload", o.watchHangup)
+	o.task("log", o.tell)
+	o.task("memory", o.tidyMemory)
+	o.task("silence", o.watchSilence)
+	o.task("files", o.tidyFiles)
+	o.task("events", o.tidyEvents)
+	o.task("hooks", o.hooks.Run)
+	o.tasks = append(o.tasks, run.Watchdog(func(ctx context.Context) error {
+		return o.store.Update(ctx, func(boot.Tx) error { return nil })
+	}))
+	if !o.config.Active {
+		return nil
 	}
+	for _, open := range []func(context.Context) error{o.listenDHCP, o.listenDHCP6, o.listenTFTP, o.listenHTTP, o.listenHTTPS, o.listenSyslog} {
+		if err := open(ctx); err != nil {
+			return err
+		}
+	}
+	o.task("surroundings", o.surroundings)
+	o.task("other servers", o.watchServers)
+	o.task("conflict probes", o.watchAddresses)
+	o.task("router advertisements", o.radv.Run)
+	o.task("other routers", o.watchRouters)
+	return nil
+}
+
+func (o *opener) listenDHCP(ctx context.Context) error {
 	for _, port := range []int{67, 4011} {
-		c, frames, err := dhcpd.Listen(ctx, port, d.now)
+		c, frames, err := o.sys.DHCP(ctx, port, o.now)
 		if err != nil {
-			return nil, run.BindError("udp", port, err)
+			return run.BindError("udp", port, err)
 		}
-		opened = append(opened, c)
 		if !frames && port == 67 {
-			d.warn("no permission for raw frames: replies to machines without an address are broadcast (mend: sudo setcap cap_net_bind_service,cap_net_raw+ep on the binary, or run as root)")
+			o.warn("no permission for raw frames: replies to machines without an address are broadcast (mend: sudo setcap cap_net_bind_service,cap_net_raw+ep on the binary, or run as root)")
 		}
-		tasks = append(tasks, run.Task{Name: fmt.Sprintf("DHCP port %d", port), Run: func(ctx context.Context) error { return d.dhcp.Serve(ctx, c) }})
+		o.holds(c, fmt.Sprintf("DHCP port %d", port), func(ctx context.Context) error { return o.dhcp.Serve(ctx, c) })
 	}
-	c6, err := d.listen6(ctx)
+	return nil
+}
+
+func (o *opener) listenDHCP6(ctx context.Context) error {
+	if !o.config.IPv6 {
+		return nil
+	}
+	c, err := o.sys.DHCP6(ctx, o.now)
 	if err != nil {
-		return nil, err
+		return run.BindError("udp", 547, err)
 	}
-	if c6 != nil {
-		opened = append(opened, c6)
-		tasks = append(tasks, run.Task{Name: "DHCPv6", Run: func(ctx context.Context) error { return d.dhcp6.Serve(ctx, c6) }})
-	}
-	ts, err := tftpd.Listen(ctx, d.config.TFTP.Listen)
+	o.conn6 = c
+	o.holds(c, "DHCPv6", func(ctx context.Context) error { return o.dhcp6.Serve(ctx, c) })
+	return nil
+}
+
+func (o *opener) listenTFTP(ctx context.Context) error {
+	t := o.config.TFTP
+	cs, err := o.sys.TFTP(ctx, t.Listen)
 	if err != nil {
-		return nil, run.BindError("udp", config.Port(d.config.TFTP.Listen), err)
+		return run.BindError("udp", config.Port(t.Listen), err)
 	}
-	for _, t := range ts {
-		opened = append(opened, t)
+	o.tftp.SinglePort, o.tftp.Ports = t.Single, tftpd.PortRange(t.Ports)
+	for _, c := range cs {
+		o.holds(c, "TFTP on "+c.LocalAddr().String(), func(ctx context.Context) error { return o.tftp.Serve(ctx, c) })
 	}
-	h, err := httpboot.Listen(ctx, d.config.HTTP)
+	return nil
+}
+
+func (o *opener) listenHTTP(ctx context.Context) error {
+	l, err := o.sys.HTTP(ctx, o.config.HTTP)
 	if err != nil {
-		e := run.BindError("tcp", config.Port(d.config.HTTP), err)
-		if d.opt.Bench.on() && errors.Is(err, syscall.EADDRINUSE) {
+		e := run.BindError("tcp", config.Port(o.config.HTTP), err)
+		if o.opt.Bench.on() && errors.Is(err, syscall.EADDRINUSE) {
 			e = fmt.Errorf("%w; or use another port: --http :8080", e)
 		}
-		return nil, e
+		return e
 	}
-	opened = append(opened, h)
-	if c := d.config.HTTPS; c.Listen != "" {
-		sec, err := d.secure(ctx)
-		if err != nil {
-			return nil, err
-		}
-		hs, err := httpboot.Listen(ctx, c.Listen)
-		if err != nil {
-			return nil, run.BindError("tcp", config.Port(c.Listen), err)
-		}
-		opened = append(opened, hs)
-		tasks = append(tasks, run.Task{Name: "HTTPS", Run: func(ctx context.Context) error { return httpboot.ServeTLS(ctx, hs, d.http, sec) }})
+	o.holds(l, "HTTP", func(ctx context.Context) error { return httpboot.Serve(ctx, l, o.http) })
+	return nil
+}
+
+func (o *opener) listenHTTPS(ctx context.Context) error {
+	at := o.config.HTTPS.Listen
+	if at == "" {
+		return nil
 	}
-	if sinks, err := d.listenSyslog(ctx); err != nil {
-		return nil, err
-	} else if sinks != nil {
-		opened = append(opened, sinks)
-		tasks = append(tasks, run.Task{Name: "syslog", Run: func(ctx context.Context) error { return d.syslog.Serve(ctx, sinks) }})
+	sec, err := o.secure()
+	if err != nil {
+		return err
 	}
-	d.tftp.SinglePort, d.tftp.Ports = d.config.TFTP.Single, tftpd.PortRange(d.config.TFTP.Ports)
-	for _, t := range ts {
-		tasks = append(tasks, run.Task{Name: "TFTP on " + t.LocalAddr().String(), Run: func(ctx context.Context) error { return d.tftp.Serve(ctx, t) }})
+	l, err := o.sys.HTTP(ctx, at)
+	if err != nil {
+		return run.BindError("tcp", config.Port(at), err)
 	}
-	tasks = append(tasks,
-		run.Task{Name: "HTTP", Run: func(ctx context.Context) error { return httpboot.Serve(ctx, h, d.http) }},
-		run.Task{Name: "surroundings", Run: d.surroundings},
-		run.Task{Name: "other servers", Run: d.watchServers},
-		run.Task{Name: "conflict probes", Run: d.watchAddresses},
-		run.Task{Name: "router advertisements", Run: d.radv.Run},
-		run.Task{Name: "other routers", Run: d.watchRouters},
-	)
-	return tasks, nil
+	o.holds(l, "HTTPS", func(ctx context.Context) error { return httpboot.ServeTLS(ctx, l, o.http, sec) })
+	return nil
 }
 
 // listenSyslog opens the port for machines' log lines, if there is to be one. One
 // that nobody asked for and that another program has is no reason not to start.
-func (d *daemon) listenSyslog(ctx context.Context) (*syslogd.Sockets, error) {
-	c := d.config.Syslog
+func (o *opener) listenSyslog(ctx context.Context) error {
+	c := o.config.Syslog
 	if c.Listen == "" {
-		return nil, nil
+		return nil
 	}
-	k, network, err := syslogd.Listen(ctx, c.Listen)
+	k, network, err := o.sys.Syslog(ctx, c.Listen)
 	if err != nil {
 		err = run.BindError(network, config.Port(c.Listen), err)
 		if c.Asked {
-			return nil, err
+			return err
 		}
-		d.log.Warn(fmt.Sprintf("machines' log lines are not taken (listen = \"off\" in [syslog] ends this warning): %v", err))
-		return nil, nil
+		o.log.Warn(fmt.Sprintf("machines' log lines are not taken (listen = \"off\" in [syslog] ends this warning): %v", err))
+		return nil
 	}
-	d.syslog = syslogd.NewServer(d.engine, d.log)
-	d.syslog.Now = d.now
-	return k, nil
+	o.syslog = syslogd.NewServer(o.engine, o.log)
+	o.syslog.Now = o.now
+	o.holds(k, "syslog", func(ctx context.Context) error { return o.syslog.Serve(ctx, k) })
+	return nil
 }
 
 // logPort is where log lines are taken; 0 is nowhere.

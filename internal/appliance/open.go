@@ -120,6 +120,7 @@ func (d *daemon) close() {
 			d.log.Error("store", "err", err)
 		}
 	}
+	d.undo()
 }
 
 // tokenKey returns the key that signs boot paths; it is made once.

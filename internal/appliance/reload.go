@@ -5,21 +5,15 @@ package appliance
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/signal"
-	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/config"
 )
 
 // watchHangup reloads the configuration on SIGHUP. A bad file changes nothing.
 func (d *daemon) watchHangup(ctx context.Context) error {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGHUP)
-	defer signal.Stop(c)
+	c, stop := d.sys.Hangups()
+	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -51,18 +45,12 @@ func (d *daemon) reload(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	old := d.config
-	for _, n := range old.Networks {
-		// What auto found out holds for that link only.
-		if !slices.ContainsFunc(c.Networks, func(x boot.Network) bool { return x.Name == n.Name && x.Interface == n.Interface && x.Mode == n.Mode }) {
-			delete(d.auto, n.Name)
-		}
-	}
 	restart := c.Keep(old)
-	d.config = c
+	d.config, d.posts = c, station(c, d.posts)
 	d.mu.Unlock()
 	if err := d.apply(ctx); err != nil {
 		d.mu.Lock()
-		d.config = old
+		d.config, d.posts = old, station(old, d.posts)
 		d.mu.Unlock()
 		return err
 	}

@@ -7,12 +7,10 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/internal/config"
-	"github.com/musterboot/muster/internal/run"
 )
 
 // duidKey is where the store keeps our DHCPv6 identifier: clients renew with the
@@ -34,23 +32,10 @@ func serverDUID(ctx context.Context, s boot.Store) (duid []byte, err error) {
 	return duid, err
 }
 
-// listen6 opens DHCPv6, if a network wants it.
-func (d *daemon) listen6(ctx context.Context) (*dhcpd.Conn6, error) {
-	if !d.config.IPv6 {
-		return nil, nil
-	}
-	c, err := dhcpd.Listen6(ctx, d.now)
-	if err != nil {
-		return nil, run.BindError("udp", 547, err)
-	}
-	d.conn6 = c
-	return c, nil
-}
-
 // networks6 are the IPv6 sides as they can be served now. The caller holds d.mu.
 func (d *daemon) networks6() (out []boot.Network, err error) {
 	for _, n := range d.config.Networks6 {
-		l, err := run.Look(n.Interface)
+		l, err := d.sys.Link(n.Interface)
 		if err != nil {
 			return nil, err
 		}
@@ -58,10 +43,8 @@ func (d *daemon) networks6() (out []boot.Network, err error) {
 		if d.conn6 == nil {
 			waits = "DHCPv6 begins with a restart"
 		} else if l.Found && waits == "" && n.Mode != boot.Off {
-			if i, err := net.InterfaceByName(n.Interface); err == nil {
-				if err := d.conn6.Join(i.Index); err != nil {
-					waits = err.Error()
-				}
+			if err := d.conn6.Join(n.Interface); err != nil {
+				waits = err.Error()
 			}
 		}
 		d.noteState(sixName(n.Name), waits, r.Server)
@@ -81,6 +64,3 @@ func (d *daemon) noteState(name, waits string, server fmt.Stringer) {
 	}
 	d.states[name] = waits
 }
-
-// sixName is what the IPv6 side of a network is called.
-func sixName(network string) string { return network + " (IPv6)" }

@@ -26,7 +26,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		for _, r := range n.Ranges {
 			ns.Ranges = append(ns.Ranges, r.String())
 		}
-		ns.Rivals = rivalList(d.rivals[n.Name], d.now())
+		ns.Rivals = d.serversBeside(n, false)
 		d.describeRA(&ns)
 		s.Networks = append(s.Networks, ns)
 	}
@@ -38,7 +38,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		for _, r := range n.Ranges {
 			ns.Ranges = append(ns.Ranges, r.String())
 		}
-		ns.Rivals = rivalList(d.rivals[ns.Name], d.now())
+		ns.Rivals = d.serversBeside(n, true)
 		if only6[n.Name] {
 			d.describeRA(&ns)
 		}

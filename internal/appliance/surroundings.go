@@ -11,7 +11,6 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/config"
-	"github.com/musterboot/muster/internal/run"
 )
 
 // prepareInterface judges the interfaces before anything is opened: what stops
@@ -19,7 +18,7 @@ import (
 func (d *daemon) prepareInterface(c *config.Config) error {
 	b := d.opt.Bench
 	for i, n := range c.Networks {
-		l, err := run.Look(n.Interface)
+		l, err := d.sys.Link(n.Interface)
 		if err != nil {
 			return err
 		}
@@ -27,17 +26,17 @@ func (d *daemon) prepareInterface(c *config.Config) error {
 			return c.NetworkError(i, key, format, args...)
 		}
 		if !l.Found && !b.on() {
-			return bad("interface", "interface %q does not exist; this machine has %s", n.Interface, strings.Join(run.Interfaces(), ", "))
+			return bad("interface", "interface %q does not exist; this machine has %s", n.Interface, strings.Join(d.sys.Interfaces(), ", "))
 		}
 		if !l.Found {
-			d.warn("interface " + n.Interface + " is not there; waiting for it (this machine has " + strings.Join(run.Interfaces(), ", ") + ")")
+			d.warn("interface " + n.Interface + " is not there; waiting for it (this machine has " + strings.Join(d.sys.Interfaces(), ", ") + ")")
 			continue
 		}
 		if b.Address != "" {
 			if err := d.setAddress(); err != nil {
 				return err
 			}
-			if l, err = run.Look(n.Interface); err != nil {
+			if l, err = d.sys.Link(n.Interface); err != nil {
 				return err
 			}
 		}
@@ -54,7 +53,7 @@ func (d *daemon) prepareInterface(c *config.Config) error {
 			return config.Mistakef("%s; on a bench, give it one for this run: muster serve -i %s --address %s.1/24 …", waits, n.Interface, sub)
 		}
 		_ = r
-		if c := run.ContainerAdvice(n.Interface); c != "" {
+		if c := d.sys.Container(n.Interface); c != "" {
 			d.warn(c)
 		}
 	}
@@ -66,7 +65,7 @@ func (d *daemon) setAddress() error {
 	if err != nil || !p.Addr().Is4() {
 		return config.Mistakef("--address %q: want an address with its prefix length, like 10.77.0.1/24", d.opt.Bench.Address)
 	}
-	undo, err := run.SetAddress(d.opt.Bench.Interface, p)
+	undo, err := d.sys.SetAddress(d.opt.Bench.Interface, p)
 	if err != nil {
 		return err
 	}
@@ -84,7 +83,7 @@ func (d *daemon) surroundings(ctx context.Context) error {
 		if n.Mode == boot.Off {
 			continue
 		}
-		if s := run.FirewallAdvice(ctx, n.Interface, c.UDP(), []int{config.Port(c.HTTP)}); s != "" {
+		if s := d.sys.Advice(ctx, n.Interface, c.UDP(), []int{config.Port(c.HTTP)}); s != "" {
 			d.warn(s)
 		}
 	}
@@ -100,7 +99,7 @@ func (d *daemon) surroundings(ctx context.Context) error {
 func (d *daemon) probe(ctx context.Context) {
 	n := d.settings().Networks[0]
 	for ctx.Err() == nil {
-		l, err := run.Look(n.Interface)
+		l, err := d.sys.Link(n.Interface)
 		if err == nil && l.Found && l.Carry {
 			break
 		}
@@ -114,12 +113,12 @@ func (d *daemon) probe(ctx context.Context) {
 		return // watchServers looks
 	}
 	var own netip.Addr
-	if l, err := run.Look(n.Interface); err == nil {
+	if l, err := d.sys.Link(n.Interface); err == nil {
 		if p, ok := l.V4(); ok {
 			own = p.Addr()
 		}
 	}
-	others, err := d.dhcp.Probe(ctx, n.Interface, 3, time.Second)
+	others, err := d.sys.Probe(ctx, d.dhcp, n.Interface, 3, time.Second)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

@@ -17,7 +17,7 @@ import (
 func (d *daemon) greet(ctx context.Context) {
 	if len(d.config.Networks) == 0 {
 		d.log.Warn(fmt.Sprintf("nothing is configured, so nothing is answered; write %s with, for example:\n\n%s\nor serve one interface now: muster serve -i %s",
-			d.opt.Path, sampleConfig, strings.Join(run.Interfaces(), " or ")))
+			d.opt.Path, sampleConfig, strings.Join(d.sys.Interfaces(), " or ")))
 	}
 	s, err := d.status(ctx)
 	if err != nil {

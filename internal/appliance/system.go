@@ -1,0 +1,131 @@
+// system.go: the computer underneath, as far as the appliance asks it.
+
+package appliance
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/dhcpd"
+	"github.com/musterboot/muster/httpboot"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/run"
+	"github.com/musterboot/muster/syslogd"
+	"github.com/musterboot/muster/tftpd"
+)
+
+// system is everything outside of the process but its files.
+type system interface {
+	links
+	sockets
+	probes
+	// Hangups hands out what asks for a reload, until stop.
+	Hangups() (c <-chan os.Signal, stop func())
+}
+
+// links are the machine's interfaces, and what stands in their way.
+type links interface {
+	Interfaces() []string
+	Link(name string) (run.Link, error)
+	WatchLinks(ctx context.Context, changed func()) error
+	SetAddress(name string, p netip.Prefix) (undo func(), err error)
+	Advice(ctx context.Context, iface string, udp, tcp []int) string // on a firewall; "" is none needed
+	Container(iface string) string                                   // what is wrong with serving from inside one
+}
+
+// sockets are what the appliance listens on.
+type sockets interface {
+	Admin(dir string) (net.Listener, error)
+	DHCP(ctx context.Context, port int, now func() time.Time) (c dhcpd.Conn, frames bool, err error)
+	DHCP6(ctx context.Context, now func() time.Time) (conn6, error)
+	TFTP(ctx context.Context, addr string) ([]*net.UDPConn, error)
+	HTTP(ctx context.Context, addr string) (net.Listener, error)
+	Syslog(ctx context.Context, addr string) (s *syslogd.Sockets, network string, err error)
+}
+
+// conn6 is a socket of DHCPv6, which hears clients on the interfaces that it joined.
+type conn6 interface {
+	dhcpd.Conn
+	Join(iface string) error
+}
+
+// probes ask a link as a client or a neighbour would.
+type probes interface {
+	Probe(ctx context.Context, s *dhcpd.Server, iface string, tries int, wait time.Duration) ([]boot.Rival, error)
+	Probe6(ctx context.Context, iface string, from netip.Addr, duid []byte, tries int, wait time.Duration) ([]boot.Rival, error)
+	Occupied(ctx context.Context, iface string, own netip.Addr, addrs []netip.Addr, wait time.Duration) (map[netip.Addr]boot.MAC, error)
+	Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error)
+}
+
+// kernel is Linux.
+type kernel struct{}
+
+func (kernel) Interfaces() []string               { return run.Interfaces() }
+func (kernel) Link(name string) (run.Link, error) { return run.Look(name) }
+func (kernel) WatchLinks(ctx context.Context, changed func()) error {
+	return run.WatchLinks(ctx, changed)
+}
+func (kernel) SetAddress(name string, p netip.Prefix) (func(), error) { return run.SetAddress(name, p) }
+func (kernel) Advice(ctx context.Context, iface string, udp, tcp []int) string {
+	return run.FirewallAdvice(ctx, iface, udp, tcp)
+}
+func (kernel) Container(iface string) string { return run.ContainerAdvice(iface) }
+
+func (kernel) Admin(dir string) (net.Listener, error) { return admin.Listen(dir) }
+func (kernel) DHCP(ctx context.Context, port int, now func() time.Time) (dhcpd.Conn, bool, error) {
+	return dhcpd.Listen(ctx, port, now)
+}
+func (kernel) TFTP(ctx context.Context, addr string) ([]*net.UDPConn, error) {
+	return tftpd.Listen(ctx, addr)
+}
+func (kernel) HTTP(ctx context.Context, addr string) (net.Listener, error) {
+	return httpboot.Listen(ctx, addr)
+}
+func (kernel) Syslog(ctx context.Context, addr string) (*syslogd.Sockets, string, error) {
+	return syslogd.Listen(ctx, addr)
+}
+
+func (kernel) DHCP6(ctx context.Context, now func() time.Time) (conn6, error) {
+	c, err := dhcpd.Listen6(ctx, now)
+	if err != nil {
+		return nil, err
+	}
+	return kernel6{c}, nil
+}
+
+type kernel6 struct{ *dhcpd.Conn6 }
+
+// Join is for the interface that has the name now: one that came back has another
+// number.
+func (c kernel6) Join(iface string) error {
+	i, err := net.InterfaceByName(iface)
+	if err != nil {
+		return nil // it went again, and that is told
+	}
+	return c.Conn6.Join(i.Index)
+}
+
+func (kernel) Probe(ctx context.Context, s *dhcpd.Server, iface string, tries int, wait time.Duration) ([]boot.Rival, error) {
+	return s.Probe(ctx, iface, tries, wait)
+}
+func (kernel) Probe6(ctx context.Context, iface string, from netip.Addr, duid []byte, tries int, wait time.Duration) ([]boot.Rival, error) {
+	return dhcpd.Probe6(ctx, iface, from, duid, tries, wait)
+}
+func (kernel) Occupied(ctx context.Context, iface string, own netip.Addr, addrs []netip.Addr, wait time.Duration) (map[netip.Addr]boot.MAC, error) {
+	return dhcpd.Occupied(ctx, iface, own, addrs, wait)
+}
+func (kernel) Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error) {
+	return dhcpd.Answers(ctx, own, addrs, wait)
+}
+
+func (kernel) Hangups() (<-chan os.Signal, func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c, func() { signal.Stop(c) }
+}
