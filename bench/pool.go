@@ -165,7 +165,7 @@ func (p pool) write(dir string) error {
 		})
 	}
 	for m, a := range p.leases() {
-		ls = append(ls, boot.Lease{Network: network, Addr: a, Holder: m.String(), Kind: boot.Dynamic, Starts: now, Expires: now.Add(leaseEnds)})
+		ls = append(ls, boot.Lease{Network: network, Addr: a, Holder: boot.HeldBy(boot.MAC(m)), Kind: boot.Dynamic, Starts: now, Expires: now.Add(leaseEnds)})
 		if len(ls) == 5000 {
 			err = errors.Join(err, put())
 		}

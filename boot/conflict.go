@@ -12,10 +12,7 @@ import (
 // somebody who answers pings beyond a relay. A lease among the changes is the
 // address left alone.
 func Occupy(v Reader, n *Network, a netip.Addr, by MAC, now time.Time) (c Changes, err error) {
-	who := by.String()
-	if by.IsZero() {
-		who = "somebody who answers pings"
-	}
+	who := HeldBy(by)
 	l, err := v.Lease(n.Name, a)
 	if err != nil || l.Active(now) && (!l.Given() || l.Holder == who) {
 		return c, err
@@ -23,7 +20,7 @@ func Occupy(v Reader, n *Network, a netip.Addr, by MAC, now time.Time) (c Change
 	if l.Active(now) {
 		// A lease by identifier or switch port does not tell whose answer it is,
 		// nor does a ping.
-		if _, err := ParseMAC(l.Holder); err != nil || by.IsZero() {
+		if _, named := l.Holder.MAC(); !named || by.IsZero() {
 			return c, nil
 		}
 	}

@@ -33,7 +33,7 @@ func Decide(v View, p *Policy, in Sighting) (Decision, error) {
 	}
 	if t.d.Reply == nil {
 		t.rule = "end"
-		t.ignore("no rule answers a %s %s", in.Via, in.Step)
+		t.ignore("end.unanswered", in.Via, in.Step)
 	}
 	t.finish()
 	return t.d, nil
@@ -78,7 +78,7 @@ type turn struct {
 
 	net  *Network
 	link []*Network // with net first, the networks of its link that give addresses
-	who  string     // holder of its lease
+	who  Holder     // of its lease
 	file string     // what is asked for, beneath the token where there is one
 
 	token    Token
@@ -98,9 +98,9 @@ type turn struct {
 	shared   bool   // the adapter goes from machine to machine: its MAC names none
 	doubt    bool   // it may be another machine than its MAC says
 	changed  bool   // what the host says of itself replaces what is known of it
-	clash    string
-	later    string // why it is not on the roll yet
-	barred   string // why there is nothing to boot at all
+	clash    *Reason
+	later    *Reason // why it is not on the roll yet
+	barred   *Reason // why there is nothing to boot at all
 	choice   Choice
 	template *Template
 	dirty    bool
@@ -110,30 +110,35 @@ type turn struct {
 	reserved netip.Addr // kept for this machine here
 }
 
-func (t *turn) why(format string, args ...any) {
-	if len(args) > 0 {
-		format = fmt.Sprintf(format, args...)
-	}
-	t.note(format)
-}
+// why notes a reason.
+func (t *turn) why(code Code, args ...any) { t.note(because(code, args...)) }
 
-// note is why without a format: what every packet says costs no formatting.
-func (t *turn) note(s string) {
+func (t *turn) note(r *Reason) {
 	if t.d.Why == nil {
-		t.d.Why = make([]Reason, 0, 8)
+		t.d.Why = make(Reasons, 0, 8)
 	}
-	t.d.Why = append(t.d.Why, Reason{t.rule, CleanText(s, 400)})
+	t.d.Why = append(t.d.Why, *r)
+	t.d.Why[len(t.d.Why)-1].Rule = t.rule
 }
 
-func (t *turn) ignore(format string, args ...any) (bool, error) {
-	t.why(format, args...)
+// ignore ends the turn in silence, refuse with a no.
+func (t *turn) ignore(code Code, args ...any) (bool, error) {
+	return t.ignoreFor(because(code, args...))
+}
+
+func (t *turn) ignoreFor(r *Reason) (bool, error) {
+	t.note(r)
 	t.d.Reply = Ignore{}
 	return true, nil
 }
 
-func (t *turn) refuse(notFound bool, format string, args ...any) (bool, error) {
-	t.why(format, args...)
-	t.d.Reply = Refuse{NotFound: notFound, Reason: fmt.Sprintf(format, args...)}
+func (t *turn) refuse(notFound bool, code Code, args ...any) (bool, error) {
+	return t.refuseFor(notFound, because(code, args...))
+}
+
+func (t *turn) refuseFor(notFound bool, r *Reason) (bool, error) {
+	t.note(r)
+	t.d.Reply = Refuse{NotFound: notFound, Reason: r.Text()}
 	return true, nil
 }
 
@@ -216,12 +221,11 @@ func (t *turn) finish() {
 	if len(t.d.Writes.Events)+len(t.d.Notices) == 0 {
 		return
 	}
-	why := t.d.WhyLine()
 	for i := range t.d.Writes.Events {
-		t.d.Writes.Events[i].Why = why
+		t.d.Writes.Events[i].Reasons = t.d.Why
 	}
 	for i := range t.d.Notices {
-		t.d.Notices[i].Why = why
+		t.d.Notices[i].Reasons = t.d.Why
 	}
 }
 

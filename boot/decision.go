@@ -4,7 +4,6 @@ package boot
 
 import (
 	"net/netip"
-	"strings"
 	"time"
 )
 
@@ -21,7 +20,7 @@ type Decision struct {
 	Writes   Changes
 	Notices  []Event    // told after the reply, once a while for each cause; a DISCOVER writes nothing else
 	Holds    []Hold     // what is offered; DHCPv6 offers several things at once
-	Drops    []string   // holders whose holds end
+	Drops    []Holder   // holders whose holds end
 	Skip     []Spot     // candidates that turned out not to be free
 	New      bool       // a new lease of a machine that nobody let in
 	Enrolls  string     // link whose budget a new host is charged to
@@ -29,32 +28,9 @@ type Decision struct {
 	Spends   string     // file of an installation that leaves with this reply
 	Installs TemplateID // and whose it is
 	Ticket   uint32     // and the boot that it counts for
-	Why      []Reason
+	Why      Reasons
 
 	Bandwidth int64 // of its network, bytes a second for all its files together; 0 is no cap
-}
-
-// Reason is one rule that fired and what it saw.
-type Reason struct {
-	Rule string `json:"rule"`
-	Note string `json:"note,omitempty"`
-}
-
-// WhyLine is the decision's reasons on one line. Only a semicolon between two
-// reasons stays one, so that whoever reads the line can part them again.
-func (d *Decision) WhyLine() string {
-	var b strings.Builder
-	for i, r := range d.Why {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(r.Rule)
-		if r.Note != "" {
-			b.WriteString(": ")
-			b.WriteString(strings.ReplaceAll(r.Note, "; ", ", "))
-		}
-	}
-	return b.String()
 }
 
 // Reply is sealed: a front switches over exactly these.
@@ -176,7 +152,7 @@ type BootInfo struct {
 type Hold struct {
 	Network string
 	Addr    netip.Addr
-	Holder  string
+	Holder  Holder
 	Known   bool // of a machine that was let in
 	Until   time.Time
 }

@@ -4,7 +4,6 @@
 package boot
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -26,14 +25,14 @@ type EnrollRule struct {
 func (r *EnrollRule) approvals() Counter { return ApprovedBy(r.Name) }
 
 // shut says why a rule does not apply at this time; "" if it does.
-func (r *EnrollRule) shut(now time.Time) string {
+func (r *EnrollRule) shut(now time.Time) *Reason {
 	switch {
 	case !r.From.IsZero() && now.Before(r.From):
-		return "rule " + r.Name + " begins at " + r.From.UTC().Format(time.DateTime)
+		return because("rule.not-yet", r.Name, r.From.UTC().Format(time.DateTime))
 	case !r.Until.IsZero() && !now.Before(r.Until):
-		return "rule " + r.Name + " ended at " + r.Until.UTC().Format(time.DateTime)
+		return because("rule.ended", r.Name, r.Until.UTC().Format(time.DateTime))
 	}
-	return ""
+	return nil
 }
 
 // byRule lets the first rule that matches decide about a machine that waits. It
@@ -46,20 +45,20 @@ func (t *turn) byRule() (settled bool, err error) {
 		if verdict == No {
 			continue
 		}
-		if why := r.shut(t.in.At); why != "" {
-			t.why("%s", why)
+		if why := r.shut(t.in.At); why != nil {
+			t.note(why)
 			continue
 		}
 		if verdict == Maybe {
-			t.why("rule %s may match when more is known", r.Name)
+			t.why("rule.maybe", r.Name)
 			return true, nil
 		}
 		if r.Deny {
 			h := t.host
 			h.State, h.Auto, t.dirty = Denied, true, true
 			t.d.Writes.Auto = 1
-			t.barred = "host is denied"
-			t.why("denied by rule %s", r.Name)
+			t.barred = because("host.denied")
+			t.why("rule.denies", r.Name)
 			t.recordBy(r.Name, HostDenied, "%s denied by rule %s", h.Name, r.Name)
 			return true, nil
 		}
@@ -76,7 +75,7 @@ func (t *turn) approveBy(r *EnrollRule) (bool, error) {
 		return false, err
 	}
 	if r.Max > 0 && n >= uint64(r.Max) {
-		t.why("rule %s has approved %d, all it may", r.Name, n)
+		t.why("rule.spent", r.Name, n)
 		t.notice("rule "+r.Name, EnrollLimit, "rule %s has approved %d machines, all it may: %s is not approved by it; raise its max, or approve by hand (muster host approve %s)", r.Name, n, t.host.Name, t.host.Name)
 		return false, nil
 	}
@@ -86,21 +85,21 @@ func (t *turn) approveBy(r *EnrollRule) (bool, error) {
 			return false, err
 		}
 		if x == nil {
-			t.why("rule %s names template %s, which does not exist", r.Name, r.Template)
+			t.why("rule.no-template", r.Name, r.Template)
 			t.notice("rule "+r.Name, EnrollLimit, "rule %s names template %s, which does not exist: %s is not approved (muster template list)", r.Name, r.Template, t.host.Name)
 			return true, nil // the next rule was not meant for it
 		}
 		t.host.Template, t.template, t.choice = x.Name, x, Choice{}
 	}
 	if r.Install && len(t.choice.Waiting) > 0 {
-		t.why("rule %s installs, and %s may match when more is known", r.Name, names(t.choice.Waiting))
+		t.why("rule.waits", r.Name, names(t.choice.Waiting))
 		return true, nil
 	}
-	nth := ""
+	why := because("enroll.by-rule", r.Name)
 	if r.Max > 0 {
-		nth = fmt.Sprintf(", %d of %d", n+1, r.Max)
+		why = because("enroll.by-rule-of", r.Name, n+1, r.Max)
 	}
-	t.approve(r.Name, "rule "+r.Name+nth)
+	t.approve(r.Name, why)
 	t.d.Writes.count(r.approvals(), n+1)
 	if h := t.host; r.Install && x != nil && x.Install && h.Ticket == nil && !h.Protected {
 		h.arm(x.Name, "rule "+r.Name, t.in.At)

@@ -26,16 +26,24 @@ type Event struct {
 	Serial   string `json:"serial,omitempty"`
 	Template string `json:"template,omitempty"`
 
-	Network string `json:"network,omitempty"`
-	Boot    uint32 `json:"boot,omitempty"`
-	Text    string `json:"text"`
-	Why     string `json:"why,omitempty"`  // the rules that fired, in order
-	Hook    string `json:"hook,omitempty"` // the webhook or hook that this is about
-	Ref     uint64 `json:"ref,omitempty"`  // number of the event that this is about
+	Network string  `json:"network,omitempty"`
+	Boot    uint32  `json:"boot,omitempty"`
+	Text    string  `json:"text"`
+	Reasons Reasons `json:"reasons,omitempty"` // of the decision: the rules that fired, in order
+	Why     string  `json:"why,omitempty"`     // the same as text: of Render, or of an older version
+	Hook    string  `json:"hook,omitempty"`    // the webhook or hook that this is about
+	Ref     uint64  `json:"ref,omitempty"`     // number of the event that this is about
 
 	// Once names the cause of a Notice, so that one that repeats (a full
 	// pool, a clash that asks again every five seconds) is told once a while.
 	Once string `json:"-"`
+}
+
+// Render says the reasons as text, for whoever shows the event.
+func (e *Event) Render() {
+	if len(e.Reasons) > 0 {
+		e.Why = e.Reasons.String()
+	}
 }
 
 // about notes whom the event is about.

@@ -4,7 +4,6 @@
 package boot
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -13,22 +12,22 @@ const installsHour = time.Hour
 
 // queued says why an installation does not begin now; "" if it does. One that
 // was cut short and begins again is still the same.
-func (t *turn) queued() (string, error) {
+func (t *turn) queued() (*Reason, error) {
 	slot, _, err := t.nextInstall()
 	if slot == (Counter{}) || err != nil {
-		return "", err
+		return nil, err
 	}
 	oldest, err := t.v.Counter(slot)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	began := time.Unix(int64(oldest), 0)
 	if oldest == 0 || t.in.At.Sub(began) >= installsHour || began.After(t.in.At) {
-		return "", nil
+		return nil, nil
 	}
 	most, free := t.net.InstallsPerHour, began.Add(installsHour).UTC()
 	t.notice("installs "+t.net.Name, InstallLimit, "network %s has begun %d installations in an hour, its installs_per_hour: %s and others wait until %s", t.net.Name, most, t.host.Name, free.Format(time.DateTime))
-	return fmt.Sprintf("network %s has begun %d installations in an hour, all it may: the next begins at %s UTC", t.net.Name, most, free.Format(time.TimeOnly)), nil
+	return because(WhyQueued, t.net.Name, most, free.Format(time.TimeOnly)), nil
 }
 
 // begins counts an installation.

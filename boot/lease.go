@@ -14,7 +14,7 @@ import (
 type Lease struct {
 	Network string     `json:"network"`
 	Addr    netip.Addr `json:"addr"`
-	Holder  string     `json:"holder"`       // MAC in v4 (wire: client-ids change between firmware, iPXE and OS), or "id:" and the client-id, or "port:" and the switch port
+	Holder  Holder     `json:"holder"`
 	MAC     MAC        `json:"mac,omitzero"` // who has it, where the holder does not tell
 	Host    HostID     `json:"host,omitempty"`
 	Kind    LeaseKind  `json:"kind"`

@@ -5,7 +5,6 @@
 package boot
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -15,23 +14,22 @@ const loopWindow = 30 * time.Minute
 // loops counts a boot that is about to begin, and says why it does not where
 // there were too many since the machine last reported. A new window, or any
 // change by a person, lets it try again.
-func (t *turn) loops(x *Template) string {
+func (t *turn) loops(x *Template) *Reason {
 	h, most := t.host, t.p.Enroll.Loop
 	if most <= 0 || x.ThisRun {
-		return "" // on a bench a person stands beside it
+		return nil // on a bench a person stands beside it
 	}
 	if h.Stage != "" || t.in.At.Sub(h.Window) >= loopWindow {
 		h.Window, h.Silent = t.in.At.UTC(), 0
 	}
 	if h.Silent++; h.Silent <= most {
-		return ""
+		return nil
 	}
 	left := h.Window.Add(loopWindow).Sub(t.in.At).Round(time.Minute)
-	why := fmt.Sprintf("%d boots in a row and not a word from it; it tries again in %d minutes, or when something is changed on it (muster host update %s)",
-		most, max(1, int(left.Minutes())), h.Name)
+	why := because("boot.loops", most, max(1, int(left.Minutes())), h.Name)
 	if h.Silent == most+1 {
 		t.dirty = true // once; asking on changes nothing
-		t.record(HostParked, "%s is parked: %s", h.Name, why)
+		t.record(HostParked, "%s is parked: %s", h.Name, why.Text())
 	}
 	return why
 }

@@ -264,8 +264,8 @@ func (a *applying) checkAddress(h *Host) error {
 			if !n.Subnet.Contains(x) {
 				continue
 			}
-			if why := n.Unusable(x); why != "" {
-				return NewFault(Invalid, "address %s cannot be reserved on network %s: %s", x, n.Name, why)
+			if why := n.Unusable(x); why != nil {
+				return NewFault(Invalid, "address %s cannot be reserved on network %s: %s", x, n.Name, why.Text())
 			}
 			found = true
 		}

@@ -239,17 +239,17 @@ func networkFor(networks []Network, l Link) *Network {
 	return found
 }
 
-// Unusable says why an address of the subnet is nobody's to lease; "" if it is.
-func (n *Network) Unusable(a netip.Addr) string {
+// Unusable says why an address of the subnet is nobody's to lease; nil if it is.
+func (n *Network) Unusable(a netip.Addr) *Reason {
 	switch {
 	case a == n.Server:
-		return "it is this server's own"
+		return because("address.server")
 	case containsAddr(n.Routers, a):
-		return "it is a router's"
+		return because("address.router")
 	case a.Is4() && n.Subnet.Bits() < 31 && (a == n.Subnet.Addr() || a == Broadcast(n.Subnet)):
-		return "it is the network's or its broadcast address"
+		return because("address.network")
 	}
-	return ""
+	return nil
 }
 
 // Broadcast is the last address of an IPv4 subnet.

@@ -27,10 +27,18 @@ type Request struct {
 	Bytes    int64         `json:"bytes,omitempty"`
 	Took     time.Duration `json:"took,omitempty"` // nanoseconds
 	Boot     uint32        `json:"boot,omitempty"`
-	Why      string        `json:"why,omitempty"`
+	Reasons  Reasons       `json:"reasons,omitempty"`
+	Why      string        `json:"why,omitempty"`      // the same as text: of Render, or of an older version
 	Line     *Line         `json:"line,omitempty"`     // of the machine's own log
 	Repeated int           `json:"repeated,omitempty"` // the same again, this many times
 	Last     time.Time     `json:"last,omitzero"`      // of the repetitions
+}
+
+// Render says the reasons as text, for whoever shows the request.
+func (r *Request) Render() {
+	if len(r.Reasons) > 0 {
+		r.Why = r.Reasons.String()
+	}
 }
 
 // End is when the last of a repeated request came.

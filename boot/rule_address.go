@@ -7,16 +7,7 @@ package boot
 import (
 	"net/netip"
 	"slices"
-	"time"
 )
-
-// holdTime is how long an OFFER is kept for its client. edk2 collects for four
-// seconds, old ROMs retry for up to a minute.
-const HoldTime = time.Minute
-
-// declineTime is how long an address is left alone on which somebody else was
-// seen.
-const DeclineTime = 10 * time.Minute
 
 func ruleAddress(t *turn) (bool, error) {
 	if !t.dhcp() {
@@ -30,7 +21,7 @@ func ruleAddress(t *turn) (bool, error) {
 		// A proxy answers discovery on port 67 and requests on 4011; a REQUEST
 		// on 67 is the other server's, and a NAK would end that boot.
 		if in.Via == DHCP4 && in.Step != Discover {
-			return t.ignore("%s on port 67 belongs to the server that gives addresses", in.Step)
+			return t.ignore("lease.not-ours", in.Step)
 		}
 		return false, nil
 	}
@@ -38,7 +29,7 @@ func ruleAddress(t *turn) (bool, error) {
 		return false, nil // boot data only
 	}
 	if t.id.MAC.IsZero() {
-		return t.ignore("no usable hardware address")
+		return t.ignore("lease.no-mac")
 	}
 	if err := t.findReserved(); err != nil {
 		return false, err
@@ -55,46 +46,32 @@ func ruleAddress(t *turn) (bool, error) {
 	case Inform:
 		// The address is the client's own; it wants the options only.
 		if !n.Subnet.Contains(in.Want.Addr) {
-			return t.ignore("%s is no address of this network", in.Want.Addr)
+			return t.ignore("lease.foreign", in.Want.Addr)
 		}
-		t.note("inform")
+		t.why("lease.inform")
 		t.d.Reply = Answer4{Type: Ack, Options: t.options()}
 		return false, nil
 	case Bootp:
 		return t.bootp()
 	}
-	return t.ignore("a server does not answer %s", in.Step)
+	return t.ignore("lease.no-answer", in.Step)
 }
 
-// holder is who a lease belongs to: the MAC, because firmware, iPXE, installer
-// and OS of one machine each bring another client-id; the client-id where the
-// network wants RFC 4361; the switch port where a person bound a host to it.
-func (t *turn) holder() string {
-	if t.who != "" {
+// holder is who the lease of this machine belongs to.
+func (t *turn) holder() Holder {
+	if !t.who.IsZero() {
 		return t.who
 	}
 	switch {
 	case t.host != nil && t.host.BoundPort != "" && t.port() == t.host.BoundPort:
-		t.who = "port:" + t.host.BoundPort
+		t.who = Holder{HolderPort, t.host.BoundPort}
 	case t.net.ClientID && t.in.Want.ClientID != "":
-		t.who = "id:" + t.in.Want.ClientID
+		t.who = Holder{HolderClientID, t.in.Want.ClientID}
 	default:
-		t.who = t.id.MAC.String()
+		t.who = HeldBy(t.id.MAC)
 	}
 	return t.who
 }
-
-// drop ends what a holder was offered.
-func (t *turn) drop(holder string) {
-	if holder != "" {
-		t.d.Drops = append(t.d.Drops, holder)
-	}
-}
-
-// known reports a machine that a person or a rule let in. The others share a
-// part of the pool, for a short time each: a flood of made-up machines must not
-// keep a real one out.
-func (t *turn) known() bool { return t.host != nil && t.host.State == Approved }
 
 // ours reports a server identifier that one of our replies on this link bears.
 func (t *turn) ours(server netip.Addr) bool {
@@ -133,8 +110,8 @@ func (t *turn) findReserved() error {
 		return err
 	}
 	if l.Active(t.in.At) && l.Given() && l.Holder != t.holder() && l.Host == t.host.ID {
-		if m, err := ParseMAC(l.Holder); err != nil || t.host.HasMAC(m) {
-			t.why("%s is reserved, and %s of the same host has it", l.Addr, l.Holder)
+		if m, ok := l.Holder.MAC(); !ok || t.host.HasMAC(m) {
+			t.why("lease.reserved-in-use", l.Addr, l.Holder)
 			return nil
 		}
 	}
@@ -152,112 +129,44 @@ func (t *turn) within(a netip.Addr) *Network {
 	return nil
 }
 
-// usable reports whether a may be given to this client, and if not, why.
-func (t *turn) usable(n *Network, a netip.Addr) (ok bool, why string, err error) {
-	if why := n.Unusable(a); why != "" {
-		return false, why, nil
+// usable says why a may not be given to this client; nil if it may.
+func (t *turn) usable(n *Network, a netip.Addr) (old *Lease, why *Reason, err error) {
+	if res := t.reserved; res.IsValid() && a != res && n.Unusable(a) == nil {
+		return nil, because("lease.has-reservation", res), nil
 	}
-	if res := t.reserved; res.IsValid() {
-		if a != res {
-			return false, "the host has " + res.String() + " reserved", nil
-		}
-	} else {
-		if n.Mode == Reservations {
-			return false, "only reservations are served here", nil
-		}
-		if !n.InRange(a) {
-			return false, "it is in no range of this network", nil
-		}
-		owner, err := t.v.HostByAddress(a)
-		if err != nil {
-			return false, "", err
-		}
-		if owner != nil {
-			return false, "it is reserved for " + owner.Name, nil
-		}
-	}
-	l, err := t.v.Lease(n.Name, a)
-	if err != nil {
-		return false, "", err
-	}
-	if l.Active(t.in.At) {
-		if l.Kind == Declined {
-			return false, "somebody else was seen on it", nil
-		}
-		// Whom a probe found there may have it: a client of ours whose lease we
-		// lost, or whose time a clock that jumped has ended. Beyond a relay the
-		// probe does not tell who it is; then who says it has the address is
-		// believed.
-		if l.Kind == Occupied {
-			by, err := ParseMAC(l.Holder)
-			if by == t.id.MAC || err != nil && (t.in.Step == Renew || t.in.Step == InitReboot) {
-				return true, "", nil
-			}
-			return false, "somebody answers on it: " + l.Holder, nil
-		}
-		if l.Holder != t.holder() {
-			return false, "it is leased to " + l.Holder, nil
-		}
-		return true, "", nil
-	}
-	if h, firm := t.v.Offered(n.Name, a, t.known()); h.Holder != "" && h.Holder != t.holder() {
-		// Between strangers the first REQUEST wins: a flood of DISCOVERs must
-		// not take back what a real machine was offered.
-		if t.in.Step == Selecting {
-			firm = h.Known && !t.known()
-		}
-		if firm {
-			return false, "it was just offered to " + h.Holder, nil
-		}
-	}
-	return true, "", nil
-}
-
-// grant is a with the time this client may have it: what the network gives, or
-// less if it asked for less.
-func (t *turn) grant(a netip.Addr) *Grant {
-	d := t.net.Lease
-	if !t.known() && t.net.UnknownLease > 0 {
-		d = min(d, t.net.UnknownLease)
-	}
-	if w := t.in.Want.Lease; w > 0 && w < d {
-		d = max(w, time.Minute)
-	}
-	return &Grant{Addr: a, Lease: d}
+	return t.mayHave(n, a, t.holder(), a == t.reserved)
 }
 
 func (t *turn) discover() (bool, error) {
-	try := func(n *Network, a netip.Addr, why string) (bool, error) {
-		ok, not, err := t.usable(n, a)
-		if err != nil || !ok {
-			if not != "" && why != "" {
-				t.why("not %s, %s: %s", a, why, not)
+	// try offers a; missed is said where it cannot be.
+	try := func(n *Network, a netip.Addr, offered, missed Code) (bool, error) {
+		old, not, err := t.usable(n, a)
+		if err != nil || not != nil {
+			if not != nil && missed != "" {
+				t.why(missed, a, not)
 			}
 			return false, err
 		}
 		t.net = n
-		if why == "" {
-			why = "the longest unused"
-		}
-		t.note(a.String() + ", " + why)
+		t.why(offered, a)
 		if t.rapid() {
-			return true, t.give(n, a)
+			return true, t.give(n, a, old)
 		}
-		t.d.Holds = []Hold{{Network: n.Name, Addr: a, Holder: t.holder(), Known: t.known(), Until: t.in.At.Add(HoldTime)}}
-		t.d.Reply = Answer4{Type: Offer, Grant: t.grant(a), Options: t.options()}
+		t.offer(n, a, t.holder())
+		t.d.Reply = Answer4{Type: Offer, Grant: &Grant{Addr: a, Lease: t.leaseTime()}, Options: t.options()}
 		return true, nil
 	}
 	if res := t.reserved; res.IsValid() {
-		ok, err := try(t.within(res), res, "its reservation")
+		ok, err := try(t.within(res), res, "lease.reserved", "lease.not-reserved")
 		if err != nil || ok {
 			return false, err
 		}
-		why := t.d.Why[len(t.d.Why)-1].Note
-		t.notice(t.net.Name+" "+res.String(), ReservationTaken, "%s has %s reserved and cannot get it: %s", t.host.Name, res, why)
-		return t.ignore("the reserved address cannot be given")
+		why := t.d.Why[len(t.d.Why)-1]
+		t.notice(t.net.Name+" "+res.String(), ReservationTaken, "%s has %s reserved and cannot get it: %s", t.host.Name, res, why.Text())
+		return t.ignore("lease.reservation-taken")
 	}
 	pools := 0
-	var crowded string
+	var crowded *Reason
 	for _, n := range t.link {
 		if n.Mode == Reservations {
 			continue
@@ -268,22 +177,22 @@ func (t *turn) discover() (bool, error) {
 			return false, err
 		}
 		if !last.Active(t.in.At) {
-			if why := t.crowded(n); why != "" {
+			if why := t.crowded(n); why != nil {
 				crowded = why
 				continue
 			}
 		}
 		if last != nil {
-			if ok, err := try(n, last.Addr, "its last address"); err != nil || ok {
+			if ok, err := try(n, last.Addr, "lease.last", "lease.not-last"); err != nil || ok {
 				return false, err
 			}
 		}
 		cs, probing := t.v.Candidates(n, t.holder(), t.known())
 		if probing {
-			crowded = "every free address of " + n.Name + " was somebody's, and is being probed first"
+			crowded = because("lease.probing", n.Name)
 		}
 		for _, a := range cs {
-			if ok, err := try(n, a, ""); err != nil || ok {
+			if ok, err := try(n, a, "lease.longest-unused", ""); err != nil || ok {
 				return false, err
 			}
 			t.d.Skip = append(t.d.Skip, Spot{n.Name, a})
@@ -291,28 +200,27 @@ func (t *turn) discover() (bool, error) {
 	}
 	switch {
 	case pools == 0:
-		return t.ignore("no reservation for %s", t.holder())
-	case crowded != "":
-		return t.ignore("%s", crowded)
+		return t.ignore("lease.no-reservation", t.holder())
+	case crowded != nil:
+		return t.ignoreFor(crowded)
 	}
 	t.notice(t.net.Name, PoolExhausted, "no free address in %s: widen the range, shorten the lease time, or release leases (muster lease list)", t.net.Name)
-	return t.ignore("no free address in %s", t.net.Name)
+	return t.ignore("lease.none-free", t.net.Name)
 }
 
-// crowded says why a machine that nobody let in gets no new lease; "" if it may.
-func (t *turn) crowded(n *Network) string {
-	if t.known() {
-		return ""
+// give leases an address that this client may have, and says so.
+func (t *turn) give(n *Network, a netip.Addr, old *Lease) error {
+	d := t.leaseTime()
+	why, err := t.lease(n, netip.PrefixFrom(a, a.BitLen()), t.holder(), old, a == t.reserved, d)
+	switch {
+	case err != nil:
+	case why != nil:
+		_, err = t.ignoreFor(why)
+	default:
+		t.d.Reply = Answer4{Type: Ack, Grant: &Grant{Addr: a, Lease: d}, Options: t.options(), Rapid: t.in.Step == Discover}
+		t.why("lease.given", a, d)
 	}
-	switch r := t.v.Room(n); {
-	case r.Full:
-		t.notice(n.Name, UnknownLimit, "machines that nobody let in hold %d addresses of %s, all that they may have together: approve those that belong here (muster host list, muster host add), or raise unknown_share", r.Limit, n.Name)
-		return "unknown machines have their share of " + n.Name
-	case r.Fast:
-		t.notice(n.Name+" rate", UnknownLimit, "more than %d new leases a second to machines that nobody let in on %s: they wait; raise new_leases if they belong here", n.NewLeases, n.Name)
-		return "too many new leases to unknown machines on " + n.Name
-	}
-	return ""
+	return err
 }
 
 func (t *turn) request() (bool, error) {
@@ -323,32 +231,32 @@ func (t *turn) request() (bool, error) {
 		// said, least of all a NAK (edk2 gives up on one).
 		t.drop(t.holder())
 		t.rival()
-		return t.ignore("the client chose server %s", in.Want.Server)
+		return t.ignore(WhyOtherServer, in.Want.Server)
 	}
 	n := t.within(a)
 	if n == nil {
 		if in.Step == InitReboot && a.IsValid() && (t.net.Mode == Full || t.reserved.IsValid()) {
 			// RFC 2131 4.3.2: it moved here from another network.
-			return t.nak("%s is not an address of this network", a)
+			return t.nak("lease.moved", a)
 		}
-		return t.ignore("no address of this network is asked for")
+		return t.ignore("lease.none-asked")
 	}
-	ok, not, err := t.usable(n, a)
+	old, not, err := t.usable(n, a)
 	if err != nil {
 		return false, err
 	}
-	if !ok {
+	if not != nil {
 		mine, err := t.mine(n, a)
 		if err != nil {
 			return false, err
 		}
 		if mine {
-			return t.nak("%s cannot be given: %s", a, not)
+			return t.nak("lease.refused", a, not)
 		}
-		return t.ignore("%s is not ours to give or refuse: %s", a, not)
+		return t.ignore("lease.not-ours-to-refuse", a, not)
 	}
 	t.net = n
-	return false, t.give(n, a)
+	return false, t.give(n, a, old)
 }
 
 // mine reports a request that is ours to refuse: it says so, or it is for an
@@ -371,58 +279,6 @@ func (t *turn) mine(n *Network, a netip.Addr) (bool, error) {
 	return false, nil
 }
 
-// give leases a, which is usable.
-func (t *turn) give(n *Network, a netip.Addr) error {
-	in := t.in
-	old, err := t.v.Lease(n.Name, a)
-	if err != nil {
-		return err
-	}
-	g := t.grant(a)
-	l := Lease{Network: n.Name, Addr: a, Holder: t.holder(), MAC: t.id.MAC, Kind: Dynamic, Name: CleanText(in.Want.Name, 63), Starts: in.At.UTC(), Expires: in.At.UTC().Add(g.Lease)}
-	fresh := !old.Active(in.At) || old.Holder != l.Holder || !old.Given()
-	switch {
-	case t.reserved == a:
-		l.Kind = Reserved
-	case !t.known():
-		l.Kind, t.d.New = Unknown, fresh
-		if fresh {
-			if why := t.crowded(n); why != "" {
-				_, err := t.ignore("%s", why)
-				return err
-			}
-		}
-	}
-	if t.host != nil {
-		l.Host = t.host.ID
-	}
-	if !fresh && old.Starts.Before(l.Starts) {
-		l.Starts = old.Starts
-	}
-	for _, o := range t.link {
-		prev, err := t.v.LeaseByHolder(o.Name, l.Holder)
-		if err != nil {
-			return err
-		}
-		if prev != nil && prev.Addr != a && prev.Active(in.At) && prev.Given() {
-			// One machine, one address: the one it left is free again.
-			prev.Expires = in.At.UTC()
-			t.d.Writes.Leases = append(t.d.Writes.Leases, *prev)
-		}
-	}
-	t.d.Writes.Leases = append(t.d.Writes.Leases, l)
-	t.drop(l.Holder)
-	t.d.Reply = Answer4{Type: Ack, Grant: g, Options: t.options(), Rapid: in.Step == Discover}
-	t.note(a.String() + " for " + g.Lease.String())
-	// A machine that is not on the roll is the lease list's and the request
-	// log's affair, and one that is gets told once a while: neither a flood nor
-	// a machine that takes and releases may push everybody's events out.
-	if fresh && t.host != nil {
-		t.notice(l.Holder, LeaseGranted, "%s leased to %s for %s", a, l.Holder, g.Lease)
-	}
-	return nil
-}
-
 // rapid reports a DISCOVER that may be answered with an ACK (RFC 4039): the
 // client asks for it, and this network has no other server.
 func (t *turn) rapid() bool {
@@ -436,74 +292,59 @@ func (t *turn) rapid() bool {
 // client never gives an address back.
 func (t *turn) bootp() (bool, error) {
 	if !t.reserved.IsValid() {
-		return t.ignore("BOOTP is answered for hosts with a reserved address only")
+		return t.ignore("lease.bootp-unreserved")
 	}
 	n := t.within(t.reserved)
-	if ok, not, err := t.usable(n, t.reserved); err != nil || !ok {
+	if _, not, err := t.usable(n, t.reserved); err != nil || not != nil {
 		if err != nil {
 			return false, err
 		}
-		return t.ignore("%s, its reservation, cannot be given: %s", t.reserved, not)
+		return t.ignore("lease.bootp-refused", t.reserved, not)
 	}
 	t.net = n
-	t.note(t.reserved.String() + ", its reservation, for good")
+	t.why("lease.bootp", t.reserved)
 	t.d.Reply = Answer4{Type: Ack, Grant: &Grant{Addr: t.reserved}, Options: t.options()}
 	return false, nil
 }
 
-func (t *turn) nak(format string, args ...any) (bool, error) {
-	t.refuse(false, format, args...)
-	t.d.Reply = Answer4{Type: Nak, Options: t.options(), Message: t.d.Reply.(Refuse).Reason}
+func (t *turn) nak(code Code, args ...any) (bool, error) {
+	why := because(code, args...)
+	t.note(why)
+	t.d.Reply = Answer4{Type: Nak, Options: t.options(), Message: why.Text()}
 	t.drop(t.holder())
 	return true, nil
 }
 
 func (t *turn) release() (bool, error) {
-	n := t.within(t.in.Want.Addr)
+	a := t.in.Want.Addr
+	n := t.within(a)
 	if n == nil {
-		return t.ignore("release of %s, which is no address of this network", t.in.Want.Addr)
+		return t.ignore("lease.release-foreign", a)
 	}
-	l, err := t.v.Lease(n.Name, t.in.Want.Addr)
-	if err != nil {
+	switch had, err := t.giveBack(n, a, t.holder(), false); {
+	case err != nil:
 		return false, err
+	case !had:
+		return t.ignore("lease.release-unheld", a)
 	}
-	if !l.Active(t.in.At) || l.Holder != t.holder() || !l.Given() {
-		return t.ignore("release of %s, which it does not hold", t.in.Want.Addr)
-	}
-	l.Expires = t.in.At.UTC()
-	t.d.Writes.Leases = []Lease{*l}
-	return t.ignore("%s released", l.Addr)
+	return t.ignore("lease.released", a)
 }
 
 func (t *turn) decline() (bool, error) {
 	a := t.in.Want.Addr
 	if t.in.Want.Server.IsValid() && !t.ours(t.in.Want.Server) {
-		return t.ignore("decline meant for server %s", t.in.Want.Server)
+		return t.ignore("lease.decline-other", t.in.Want.Server)
 	}
 	n := t.within(a)
 	if n == nil {
-		return t.ignore("decline of %s, which is no address of this network", a)
+		return t.ignore("lease.decline-foreign", a)
 	}
-	l, err := t.v.Lease(n.Name, a)
-	if err != nil {
+	switch had, err := t.giveBack(n, a, t.holder(), true); {
+	case err != nil:
 		return false, err
-	}
-	// Only who has the lease may take it out of the pool (RFC 2131 3.1: the
-	// client checks after the ACK). An offer is too cheap for that.
-	if !l.Active(t.in.At) || l.Holder != t.holder() || !l.Given() {
-		return t.ignore("decline of %s, which it was not given", a)
+	case !had:
+		return t.ignore("lease.decline-ungiven", a)
 	}
 	t.drop(t.holder())
-	q := quarantine(n, a, Declined, t.holder(), t.in.At)
-	if t.known() {
-		q.Host = t.host.ID // else it goes on counting as a stranger's
-	}
-	t.d.Writes.Leases = []Lease{q}
-	t.notice(n.Name+" "+a.String(), LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", a, t.holder(), DeclineTime)
-	return t.ignore("%s declined, left alone for %s", a, DeclineTime)
-}
-
-// quarantine takes an address out of use for a while.
-func quarantine(n *Network, a netip.Addr, kind LeaseKind, by string, now time.Time) Lease {
-	return Lease{Network: n.Name, Addr: a, Holder: by, Kind: kind, Starts: now.UTC(), Expires: now.UTC().Add(DeclineTime)}
+	return t.ignore("lease.left-alone", a, DeclineTime)
 }

@@ -24,18 +24,18 @@ func ruleClass(t *turn) (bool, error) {
 	if t.in.Step == Bootp && t.class == Plain {
 		// A ROM older than DHCP; what it boots is its host's.
 		t.class, t.plat = PXE, BIOS
-		t.note("BOOTP")
+		t.why("class.bootp")
 		return false, nil
 	}
 	if t.class == Plain {
 		if t.kind.Name == "plain" {
-			t.note("not a boot client")
+			t.why("class.plain")
 		} else {
-			t.note(t.kind.Name + ", not a boot client")
+			t.why("class.plain-kind", t.kind.Name)
 		}
 		if t.net.Mode == Proxy {
 			// The address is the other server's affair, and so is the client.
-			return t.ignore("proxy answers boot clients only")
+			return t.ignore("class.not-by-proxy")
 		}
 		return false, nil
 	}
@@ -48,9 +48,9 @@ func ruleClass(t *turn) (bool, error) {
 		what += " (" + t.kind.Name + ")"
 	}
 	if t.plat == "" {
-		t.note(what + ", architecture " + t.in.Firmware.Arch.String())
+		t.why("class.arch", what, t.in.Firmware.Arch)
 	} else {
-		t.note(what + ", " + string(t.plat))
+		t.why("class.platform", what, string(t.plat))
 	}
 	return false, nil
 }

@@ -28,8 +28,8 @@ func (t *turn) proves() bool {
 func ruleEnroll(t *turn) (bool, error) {
 	if t.host != nil {
 		if t.host.State == Denied {
-			t.barred = "host is denied"
-			t.why("denied: nothing to boot")
+			t.barred = because("host.denied")
+			t.why("enroll.denied")
 		}
 		return false, nil
 	}
@@ -37,15 +37,15 @@ func ruleEnroll(t *turn) (bool, error) {
 		return false, nil
 	}
 	if t.p.Enroll.Policy == EnrollIgnore {
-		t.barred = "unknown machines are ignored"
-		t.why("policy is ignore: unknown machines get nothing to boot")
+		t.barred = because("enroll.strangers-ignored")
+		t.why(WhyIgnored)
 		return false, nil
 	}
-	if t.id.MAC.IsZero() && !t.pi || t.clash != "" || t.maybe != nil || t.unsure || !t.proves() {
+	if t.id.MAC.IsZero() && !t.pi || t.clash != nil || t.maybe != nil || t.unsure || !t.proves() {
 		return false, nil
 	}
 	if t.shared && t.id.UUID.IsZero() && t.id.Serial == "" {
-		t.why("nothing names this machine: its adapter is shared, and it says no UUID and no serial number of its own")
+		t.why("enroll.nameless")
 		return false, nil
 	}
 	n, err := t.v.Counter(PendingHosts)
@@ -57,8 +57,8 @@ func ruleEnroll(t *turn) (bool, error) {
 		return false, err
 	}
 	if n += auto; t.p.Enroll.Limit > 0 && n >= uint64(t.p.Enroll.Limit) {
-		t.later = "no more machines are enrolled until some of those that wait are approved, denied or removed"
-		t.why("%d machines wait or were let in by a rule, the limit", n)
+		t.later = because("enroll.full")
+		t.why("enroll.limit", n)
 		t.notice("", EnrollLimit, "%d machines wait for approval or were let in by a rule: no more are enrolled until a person approves, denies or removes some of them (muster host list), or [enroll] limit is raised", n)
 		return false, nil
 	}
@@ -67,8 +67,8 @@ func ruleEnroll(t *turn) (bool, error) {
 		link += " " + t.in.Link.Relay.String()
 	}
 	if !t.v.MayEnroll(link) {
-		t.later = "many new machines ask at once: it is enrolled when it asks again"
-		t.why("more than %d new machines a second on %s", EnrollRate, link)
+		t.later = because("enroll.soon")
+		t.why("enroll.rate", EnrollRate, link)
 		t.notice(link, EnrollLimit, "more than %d new machines a second on %s: the rest are enrolled when they ask again", EnrollRate, link)
 		return false, nil
 	}
@@ -97,16 +97,16 @@ func ruleEnroll(t *turn) (bool, error) {
 		h.Name = defaultName(Identity{}, h.ID)
 	}
 	t.host, t.dirty = h, true
-	t.why("new host %s", h.Name)
+	t.why("enroll.new", h.Name)
 	t.record(HostEnrolled, "%s enrolled on network %s: %s", h.Name, t.net.Name, Describe(h, t.in.Firmware))
 	return false, nil
 }
 
-func (t *turn) approve(rule, why string) {
+func (t *turn) approve(rule string, why *Reason) {
 	t.host.State, t.host.Auto, t.host.Fresh, t.dirty = Approved, true, true, true
 	t.d.Writes.Auto = 1
-	t.why("approved: %s", why)
-	t.recordBy(rule, HostApproved, "%s approved: %s", t.host.Name, why)
+	t.note(because("enroll.approved", why))
+	t.recordBy(rule, HostApproved, "%s approved: %s", t.host.Name, why.Text())
 }
 
 func instead(was string) string {
@@ -139,7 +139,7 @@ func Describe(h *Host, f Firmware) string {
 // first that says something. A rule or template that could still match when a
 // missing fact comes is waited for.
 func ruleApprove(t *turn) (bool, error) {
-	if t.host == nil || t.clash != "" || t.p.Enroll.Policy == EnrollIgnore || !t.writes() {
+	if t.host == nil || t.clash != nil || t.p.Enroll.Policy == EnrollIgnore || !t.writes() {
 		return false, nil
 	}
 	if t.host.State == Pending {
@@ -150,9 +150,9 @@ func ruleApprove(t *turn) (bool, error) {
 		switch c := t.choice; {
 		case settled:
 		case c.Template != nil && c.Template.AutoApprove && len(c.Waiting) == 0:
-			t.approve("template "+c.Template.Name, "template "+c.Template.Name+" approves what matches it")
+			t.approve("template "+c.Template.Name, because("enroll.by-template", c.Template.Name))
 		case t.p.Enroll.Policy == EnrollAuto && t.host.Network != "": // it enrolled by itself
-			t.approve("policy auto", "policy is auto")
+			t.approve("policy auto", because("enroll.by-policy"))
 		}
 	}
 	if len(t.choice.Waiting) == 0 {
@@ -165,7 +165,7 @@ func ruleApprove(t *turn) (bool, error) {
 // iPXE could read, a second NIC that UUID and serial vouch for.
 func ruleLearn(t *turn) (bool, error) {
 	h := t.host
-	if h == nil || t.before == nil || t.clash != "" || !t.writes() || t.class == Plain {
+	if h == nil || t.before == nil || t.clash != nil || !t.writes() || t.class == Plain {
 		return false, nil
 	}
 	var learned []string
@@ -182,7 +182,7 @@ func ruleLearn(t *turn) (bool, error) {
 	}
 	if t.joins && !t.shared && !h.HasMAC(t.id.MAC) {
 		if len(h.MACs) >= 64 {
-			t.why("host has 64 MAC addresses, the limit; %s not added", t.id.MAC)
+			t.why("learn.too-many", t.id.MAC)
 		} else {
 			h.MACs = append(h.MACs, t.id.MAC)
 			learned = append(learned, "MAC "+t.id.MAC.String())
@@ -223,7 +223,7 @@ func ruleLearn(t *turn) (bool, error) {
 	}
 	if len(learned) > 0 {
 		t.dirty = true
-		t.why("%s", strings.Join(learned, ", "))
+		t.why("learn.has", strings.Join(learned, ", "))
 		t.record(HostLearned, "%s has %s", h.Name, strings.Join(learned, ", "))
 	}
 	return false, nil

@@ -5,6 +5,7 @@ package boot
 
 import (
 	"maps"
+	"strconv"
 	"strings"
 )
 
@@ -12,8 +13,8 @@ func ruleFile(t *turn) (bool, error) {
 	if t.dhcp() {
 		return false, nil
 	}
-	if t.barred != "" {
-		return t.refuse(false, "%s", t.barred)
+	if t.barred != nil {
+		return t.refuseFor(false, t.barred)
 	}
 	if l := asLoader(t.file); l != "" {
 		return t.loader(l)
@@ -22,31 +23,31 @@ func ruleFile(t *turn) (bool, error) {
 		return t.image(name, file, true)
 	}
 	if !t.hasToken {
-		return t.refuse(true, "no file %q for a machine without a boot path", t.file)
+		return t.refuse(true, "file.no-path", strconv.Quote(t.file))
 	}
 	switch {
-	case t.clash != "":
-		return t.refuse(false, "it is not clear which machine this is; a person decides")
+	case t.clash != nil:
+		return t.refuse(false, "file.unclear")
 	case t.host == nil:
-		return t.refuse(true, "no file %q for a machine that is not on the roll", t.file)
+		return t.refuse(true, "file.stranger", strconv.Quote(t.file))
 	case t.host.State != Approved:
-		return t.refuse(false, "%s waits for approval", t.host.Name)
+		return t.refuse(false, "file.pending", t.host.Name)
 	case t.token.Kind != BootToken:
-		return t.refuse(false, "this token can only report")
+		return t.refuse(false, "file.report-token")
 	case t.token.Version == 0:
 		// The loader looks around beside itself before it has a script.
-		return t.refuse(true, "no file %q before the boot script", t.file)
+		return t.refuse(true, "file.early", strconv.Quote(t.file))
 	}
 	x, err := t.findTemplate(t.token.Version)
 	if err != nil {
 		return false, err
 	}
 	if x == nil {
-		return t.refuse(true, "the template of this boot was removed")
+		return t.refuse(true, "file.template-gone")
 	}
 	if x.Install {
-		if why := t.running(x); why != "" {
-			return t.refuse(false, "%s", why)
+		if why := t.running(x); why != nil {
+			return t.refuseFor(false, why)
 		}
 	}
 	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: t.token.Boot, Version: x.ID, Issued: t.token.Issued}))
@@ -83,9 +84,9 @@ func ruleFile(t *turn) (bool, error) {
 	}
 	f, ok := x.serves(t.file)
 	if !ok {
-		return t.refuse(true, "template %s version %d has no file %s", x.Name, x.Version, t.file)
+		return t.refuse(true, "file.none-in-template", x.Name, x.Version, t.file)
 	}
-	t.why("%s of %s version %d", f, x.Name, x.Version)
+	t.why("file.of-template", f, x.Name, x.Version)
 	t.d.Reply = File{Ref{Kind: RefTemplate, Name: f, Template: x, Machine: m}}
 	if x.Install {
 		return t.spend(x, f)
@@ -97,7 +98,7 @@ func ruleFile(t *turn) (bool, error) {
 // template that the boot path names, because a shim decides which kernel may
 // boot.
 func (t *turn) loader(name string) (bool, error) {
-	if t.hasToken && t.token.Kind == BootToken && t.token.Version != 0 && t.host != nil && t.host.State == Approved && t.clash == "" {
+	if t.hasToken && t.token.Kind == BootToken && t.token.Version != 0 && t.host != nil && t.host.State == Approved && t.clash == nil {
 		x, err := t.findTemplate(t.token.Version)
 		if err != nil {
 			return false, err
@@ -116,7 +117,7 @@ func (t *turn) loader(name string) (bool, error) {
 		// If nobody hears of it again, Secure Boot is on by now: see bootInfo.
 		h.Tried, t.dirty = t.in.At.UTC(), true
 	}
-	t.why("loader %s", name)
+	t.why("file.loader", name)
 	t.d.Reply = File{Ref{Kind: RefLoader, Name: name}}
 	return true, nil
 }
@@ -127,7 +128,7 @@ func (t *turn) templateFile(x *Template, ref string, m Machine) (bool, error) {
 	if name, file, ok := imageFile(refPath(ref)); ok {
 		return t.image(name, file, false)
 	}
-	t.why("%s of %s version %d", ref, x.Name, x.Version)
+	t.why("file.of-template", ref, x.Name, x.Version)
 	t.d.Reply = File{Ref{Kind: RefTemplate, Name: ref, Template: x, Machine: m}}
 	return true, nil
 }
@@ -149,10 +150,10 @@ func (t *turn) image(name, file string, publicOnly bool) (bool, error) {
 		return false, err
 	}
 	if img == nil || publicOnly && !img.Public {
-		return t.refuse(true, "no image %s for this machine", name)
+		return t.refuse(true, "file.no-image", name)
 	}
 	if inside, ok := strings.CutPrefix(file, treePrefix); ok && img.Tree != "" {
-		t.why("%s inside %s of image %s", inside, img.Tree, name)
+		t.why("file.inside", inside, img.Tree, name)
 		t.d.Reply = File{Ref{Kind: RefTree, Name: inside, Blob: img.Files[img.Tree]}}
 		return true, nil
 	}
@@ -160,11 +161,11 @@ func (t *turn) image(name, file string, publicOnly bool) (bool, error) {
 	b, ok := img.Files[f]
 	if !ok {
 		if f, ok = matchName(file, maps.Keys(img.Files)); !ok {
-			return t.refuse(true, "image %s has no file %s", name, file)
+			return t.refuse(true, "file.none-in-image", name, file)
 		}
 		b = img.Files[f]
 	}
-	t.why("%s of image %s", f, name)
+	t.why("file.of-image", f, name)
 	t.d.Reply = File{Ref{Kind: RefImage, Name: f, Blob: b}}
 	return true, nil
 }

@@ -10,7 +10,7 @@ func ruleHandshake(t *turn) (bool, error) {
 	}
 	f := t.in.Fault
 	if f == nil {
-		return t.ignore("a handshake that did not fail")
+		return t.ignore("tls.odd")
 	}
 	who := t.in.Source.Addr().String()
 	if t.host != nil {
@@ -19,5 +19,5 @@ func ruleHandshake(t *turn) (bool, error) {
 		who = t.id.MAC.String()
 	}
 	t.notice(who+" "+string(f.Cause), HandshakeFailed, "HTTPS of %s failed (%s): %s", who, f.Cause, f.Text)
-	return t.refuse(false, "%s: %s (%s)", f.Cause, f.Text, CleanText(f.Detail, 120))
+	return t.refuse(false, WhyTLS, f.Cause, f.Text, CleanText(f.Detail, 120))
 }

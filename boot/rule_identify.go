@@ -5,6 +5,7 @@
 package boot
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -32,7 +33,7 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 		by = "token"
 		if host == nil {
-			t.why("token names a host that was removed")
+			t.why("token.host-gone")
 			t.hasToken, t.text = false, ""
 			if err := t.bySource(); err != nil {
 				return false, err
@@ -73,7 +74,7 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 		by = "lease"
 	case t.shared:
-		t.why("adapter %s is shared and names no machine", t.id.MAC)
+		t.why("host.shared-adapter", t.id.MAC)
 	default:
 		if host, err = t.v.HostByMAC(t.id.MAC); err != nil {
 			return false, err
@@ -93,7 +94,7 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 		if host != nil {
 			t.before, t.host = host, host.Clone()
-			t.why("%s by switch port %s, %s", host.Name, host.BoundPort, host.State)
+			t.why("host.by-port", host.Name, host.BoundPort, host.State)
 			if t.plat == "" {
 				t.plat = host.Platform
 			}
@@ -135,7 +136,7 @@ func ruleIdentify(t *turn) (bool, error) {
 	if host == nil {
 		switch {
 		case byUUID == nil && bySerial == nil:
-			t.why("unknown machine")
+			t.why("host.unknown")
 			return false, nil
 		case t.shared && (byUUID == nil || bySerial == nil || byUUID.ID == bySerial.ID):
 			if host, by = byUUID, "UUID, on a shared adapter"; host == nil {
@@ -143,7 +144,7 @@ func ruleIdentify(t *turn) (bool, error) {
 			}
 		case byUUID != nil && bySerial != nil && byUUID.ID == bySerial.ID:
 			if m := t.otherBooting(byUUID); !m.IsZero() {
-				t.clashes(byUUID.Name, "%s says it is %s, but %s of that host is booting too", t.id.MAC, byUUID.Name, m)
+				t.clashes(byUUID.Name, "clash.booting", t.id.MAC, byUUID.Name, m)
 				return false, nil
 			}
 			host, by, t.joins = byUUID, "UUID and serial", true
@@ -152,18 +153,18 @@ func ruleIdentify(t *turn) (bool, error) {
 			// neither that host nor a new one.
 			t.maybe = byUUID
 			if byUUID.Secure == SecureOn && t.dhcp() {
-				t.clashes(byUUID.Name, "unknown MAC %s has the UUID of %s, whose Secure Boot lets nothing run that could say its serial number: if it is a card of that machine, muster host set %s --mac %s", t.id.MAC, byUUID.Name, byUUID.Name, t.id.MAC)
+				t.clashes(byUUID.Name, "clash.secure-boot", t.id.MAC, byUUID.Name, byUUID.Name, t.id.MAC)
 				return false, nil
 			}
-			t.why("unknown MAC with the UUID of %s; its serial will tell", byUUID.Name)
+			t.why("host.same-uuid", byUUID.Name)
 			return false, nil
 		default:
 			other := byUUID
 			if other == nil {
 				other = bySerial
 			}
-			t.clashes(other.Name, "unknown MAC %s claims UUID %s and serial %q of host %s, which do not both agree: if it is that machine, muster host set %s --mac %s; if it is another, muster host add NAME --mac %s --serial %s",
-				t.id.MAC, orNone(claim.UUID.String()), claim.Serial, other.Name, other.Name, t.id.MAC, t.id.MAC, quoted(claim.Serial))
+			t.clashes(other.Name, "clash.halves",
+				t.id.MAC, orNone(claim.UUID.String()), strconv.Quote(claim.Serial), other.Name, other.Name, t.id.MAC, t.id.MAC, quoted(claim.Serial))
 			return false, nil
 		}
 	}
@@ -183,23 +184,23 @@ func ruleIdentify(t *turn) (bool, error) {
 			continue
 		}
 		if o.what == "UUID" && bySerial != nil && bySerial.ID == host.ID && t.vouches(host) {
-			t.why("its UUID is that of %s too; MAC and serial agree", o.host.Name)
+			t.why("host.twin-uuid", o.host.Name)
 			continue // two boards left the factory with one UUID
 		}
 		both := ""
 		if c := claim.Serial; o.what == "UUID" && c != "" && host.Serial == "" {
 			both = "; if two machines have one UUID, muster host set " + host.Name + " --serial " + quoted(c)
 		}
-		t.clashes(t.id.MAC.String(), "%s is %s by %s and %s by %s: if they are one machine, muster host merge %s %s; if a card was moved, muster host split %s --mac %s%s",
+		t.clashes(t.id.MAC.String(), "clash.two-hosts",
 			t.id.MAC, host.Name, by, o.host.Name, o.what, host.Name, o.host.Name, host.Name, t.id.MAC, both)
 		break
 	}
-	if t.clash == "" {
+	if t.clash == nil {
 		t.compare(host)
 	}
 	t.before = host
 	t.host = host.Clone()
-	t.why("%s by %s, %s", host.Name, by, host.State)
+	t.why("host.by", host.Name, by, string(host.State))
 	if t.plat == "" {
 		t.plat = host.Platform
 	}
@@ -225,7 +226,7 @@ func (t *turn) compare(h *Host) {
 		case t.doubt && h.Secure == SecureOn:
 			t.differs(h) // there will be no script: GRUB says neither
 		case t.doubt:
-			t.why("its UUID is not that of %s: its script will tell", h.Name)
+			t.why("host.other-uuid", h.Name)
 		}
 		return
 	}
@@ -233,7 +234,7 @@ func (t *turn) compare(h *Host) {
 	case !otherUUID && !otherSerial:
 	case t.vouches(h) && (sameUUID || sameSerial):
 		t.changed = true
-		t.why("MAC and %s agree", map[bool]string{true: "UUID", false: "serial"}[sameUUID])
+		t.why("host.agrees", map[bool]string{true: "UUID", false: "serial"}[sameUUID])
 	case !otherSerial && enrolled:
 		t.changed = true
 	default:
@@ -268,7 +269,7 @@ func (t *turn) differs(h *Host) {
 	if s != "" {
 		set += " --serial " + quoted(s)
 	}
-	t.clashes(h.Name, "%s is %s (%s) and says it is another machine (%s): if the adapter goes from machine to machine, name it in [enroll] shared; if it stays there, muster host split %s --mac %s; if %s has a new board, muster host set %s%s",
+	t.clashes(h.Name, "clash.another-machine",
 		mac, h.Name, is(h.UUID, h.Serial), is(u, s), h.Name, mac, h.Name, h.Name, set)
 }
 
@@ -288,8 +289,8 @@ func (t *turn) port() string {
 	if err != nil || !l.Active(in.At) || l.MAC != t.id.MAC {
 		return "" // a store that fails says so elsewhere
 	}
-	if p, ok := strings.CutPrefix(l.Holder, "port:"); ok {
-		return p
+	if l.Holder.Kind == HolderPort {
+		return l.Holder.Key
 	}
 	return ""
 }
@@ -298,10 +299,10 @@ func (t *turn) port() string {
 // whatever either host may do.
 // One a while is told for each about, which must be somebody on the roll: MACs
 // are anybody's to make up.
-func (t *turn) clashes(about, format string, args ...any) {
-	t.why(format, args...)
-	t.clash = t.d.Why[len(t.d.Why)-1].Note
-	t.notice(about, HostClash, format, args...)
+func (t *turn) clashes(about string, code Code, args ...any) {
+	t.clash = because(code, args...)
+	t.note(t.clash)
+	t.notice(about, HostClash, "%s", t.clash.Text())
 }
 
 func (t *turn) otherBooting(h *Host) MAC {
@@ -344,14 +345,14 @@ func (t *turn) bySerial() (bool, error) {
 		return false, err
 	}
 	if host == nil {
-		t.why("unknown serial %s", t.id.Serial)
+		t.why("host.unknown-serial", t.id.Serial)
 		return false, nil
 	}
 	if !t.mayBePi(host) {
 		return false, nil
 	}
 	t.before, t.host = host, host.Clone()
-	t.why("%s by serial, %s", host.Name, host.State)
+	t.why("host.by-serial", host.Name, string(host.State))
 	return false, nil
 }
 
@@ -361,7 +362,7 @@ func (t *turn) mayBePi(h *Host) bool {
 	if h.Platform == "" || h.Platform == PiPlatform {
 		return true
 	}
-	t.why("%s is no Raspberry Pi", h.Name)
+	t.why("host.no-pi", h.Name)
 	t.pi = false
 	return false
 }

@@ -6,7 +6,6 @@ package boot
 import (
 	"bytes"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -25,7 +24,7 @@ func ruleLoader(t *turn) (bool, error) {
 	switch r := t.d.Reply.(type) {
 	case nil: // no address from us: a proxy's answer is its boot part or nothing
 		if info == nil {
-			return t.ignore("nothing to boot for it")
+			return t.ignore("loader.nothing")
 		}
 		a := Answer4{Type: Ack, Boot: info, Options: t.options()}
 		if t.in.Via != Proxy4 && t.in.Step == Discover {
@@ -45,8 +44,8 @@ func ruleLoader(t *turn) (bool, error) {
 }
 
 func (t *turn) bootInfo() *BootInfo {
-	if t.barred != "" {
-		t.why("no boot answer: %s", t.barred)
+	if t.barred != nil {
+		t.why(WhyBarred, t.barred)
 		return nil
 	}
 	info := &BootInfo{Class: t.class, VendorClass: "PXEClient", Server: t.net.Server}
@@ -62,28 +61,28 @@ func (t *turn) bootInfo() *BootInfo {
 	// once where the build in the ROM cannot speak HTTP.
 	if t.class == IPXE && !t.in.Firmware.NoHTTP {
 		info.File = url + scriptFile
-		t.why("script for iPXE")
+		t.why("loader.script")
 		return fit(t, info)
 	}
 	if t.plat == PiPlatform && t.six() {
 		info.Class, info.File = PXE, "tftp://["+t.net.Server.String()+"]/"
-		t.note("its files, over TFTP")
+		t.why("loader.pi")
 		return info
 	}
 	if t.plat == PiPlatform {
 		// It reads no file name: files come by serial number over TFTP.
 		info.Class = PXE
-		t.note("its files, over TFTP")
+		t.why("loader.pi")
 		return info
 	}
 	loader := t.firstLoader(own)
 	if it, ok := t.net.Menu.Item(t.in.Want.Item); ok && t.class == PXE && it.Loader != "default" {
 		if it.Loader == "" {
-			t.note("the menu's line " + it.Text + " boots the disk")
+			t.why("loader.menu-disk", it.Text)
 			return nil
 		}
 		loader, info.Item = it.Loader, t.in.Want.Item
-		t.note("the menu's line " + it.Text)
+		t.why("loader.menu-line", it.Text)
 	} else if ok {
 		info.Item = t.in.Want.Item
 	}
@@ -93,7 +92,7 @@ func (t *turn) bootInfo() *BootInfo {
 		if what == "" {
 			what, cause = "architecture "+t.in.Firmware.Arch.String(), "unknown"
 		}
-		t.why("no loader for %s", what)
+		t.why(WhyNoLoader, what)
 		t.notice(cause, LoaderMissing, "%s asked for a loader and there is none for %s: run \"muster doctor\" to see where one is looked for", t.id.MAC, what)
 		return nil
 	}
@@ -118,27 +117,27 @@ func (t *turn) bootInfo() *BootInfo {
 		if info.Class == PXE {
 			info.File = "tftp://[" + t.net.Server.String() + "]/" + info.File
 		}
-		t.why("%s", loader)
+		t.why("loader.file", loader)
 		return info
 	}
 	if info.Class == PXE && t.net.Menu != nil && t.in.Via != Proxy4 {
 		// Never to iPXE: it asks for its menu again and again.
 		info.Menu = t.net.Menu
-		t.note("menu of " + strconv.Itoa(len(info.Menu.Items)) + " lines")
+		t.why("loader.menu", len(info.Menu.Items))
 		return fit(t, info)
 	}
 	if info.Class == PXE && t.net.BINL && t.in.Via != Proxy4 {
 		info.BINL = true
-		t.why("%s, by port 4011", loader)
+		t.why(WhyPort4011, loader)
 		return fit(t, info)
 	}
-	t.why("%s", loader)
+	t.why("loader.file", loader)
 	return fit(t, info)
 }
 
 func fit(t *turn, info *BootInfo) *BootInfo {
 	if len(info.File) > headerFile && !t.six() {
-		t.why("path of %d bytes is longer than the %d that DHCP holds", len(info.File), headerFile)
+		t.why("loader.too-long", len(info.File), headerFile)
 		return nil
 	}
 	return info
@@ -209,7 +208,7 @@ func (t *turn) extra() []Option {
 		for i, o := range out {
 			names[i] = o.Name()
 		}
-		t.note("options " + strings.Join(names, ", "))
+		t.why("loader.options", strings.Join(names, ", "))
 	}
 	return out
 }
@@ -228,7 +227,7 @@ func bootOption(code uint8) bool {
 // that may boot it are told.
 func (t *turn) ownLoaders() *Template {
 	x := t.template
-	if t.host == nil || t.host.State != Approved || t.clash != "" || t.doubt || x == nil || x.Install && t.mayInstall(x) != "" {
+	if t.host == nil || t.host.State != Approved || t.clash != nil || t.doubt || x == nil || x.Install && t.mayInstall(x) != nil {
 		return nil
 	}
 	if _, ok := templatePair(t.plat); t.class == PXE && x.Shim != "" && ok || t.class == HTTPClient && x.Direct != "" && !x.Install {
@@ -252,11 +251,11 @@ func (t *turn) firstLoader(own *Template) string {
 	}
 	if own != nil && t.class == PXE {
 		p, _ := templatePair(t.plat)
-		t.note("signed loaders of " + own.Name)
+		t.why("loader.signed-of", own.Name)
 		return p.Shim
 	}
 	plain := t.p.Loaders[t.plat]
-	if t.doubt || t.clash != "" || t.maybe != nil {
+	if t.doubt || t.clash != nil || t.maybe != nil {
 		return plain // GRUB says neither UUID nor serial number: only iPXE's script can tell who this is
 	}
 	if t.net.Loader == LoaderShim && signed {
@@ -269,7 +268,7 @@ func (t *turn) firstLoader(own *Template) string {
 		if h.Tried.IsZero() || t.in.At.Sub(h.Tried) < triedLong {
 			return plain
 		}
-		t.why("%s was not heard of since it got %s at %s: Secure Boot may be on by now", h.Name, plain, h.Tried.Format(time.TimeOnly))
+		t.why("loader.lost", h.Name, plain, h.Tried.Format(time.TimeOnly))
 		if t.writes() {
 			h.Secure, h.Tried, t.dirty = "", time.Time{}, true
 		}

@@ -13,7 +13,7 @@ func ruleLog(t *turn) (bool, error) {
 		return false, nil
 	}
 	if l := t.in.Line; l == nil || t.id.MAC.IsZero() {
-		return t.ignore("a line of a machine that nobody knows")
+		return t.ignore("log.nobody")
 	}
 	t.d.Reply = Done{}
 	h := t.host

@@ -12,39 +12,41 @@ func ruleNetwork(t *turn) (bool, error) {
 		if t.net == nil {
 			if t.in.Link.Relay.IsValid() && !t.in.Link.Relay.IsUnspecified() {
 				t.unservedRelay()
-				return t.ignore("no configured network serves relay %s", t.in.Link.Relay)
+				return t.ignore("relay.unserved", t.in.Link.Relay)
 			}
-			return t.ignore("no network is configured on interface %s", t.in.Link.Interface)
+			return t.ignore("network.none", t.in.Link.Interface)
 		}
-		if why := t.noRelay(); why != "" {
-			return t.ignore("%s", why)
+		if why := t.noRelay(); why != nil {
+			return t.ignoreFor(why)
 		}
 		switch t.net.Mode {
 		case Off:
-			return t.ignore("network %s is off", t.net.Name)
+			return t.ignore("network.off", t.net.Name)
 		case Listening:
-			return t.ignore("network %s listens for other DHCP servers first", t.net.Name)
+			return t.ignore("network.listening", t.net.Name)
 		}
 		if !t.net.Server.IsValid() {
-			return t.ignore("interface %s of network %s has no address to answer from", t.net.Interface, t.net.Name)
+			return t.ignore("network.no-address", t.net.Interface, t.net.Name)
 		}
 		if src := t.in.Source.Addr(); t.in.Via == Proxy4 && src.IsValid() && !src.IsUnspecified() && !t.net.Subnet.Contains(src) {
-			return t.ignore("%s is in no subnet of %s", src, t.net.Name)
+			return t.ignore("network.foreign", src, t.net.Name)
 		}
-		if t.net.Addresses() && !t.six() {
+		if t.six() {
+			t.link = []*Network{t.net}
+		} else if t.net.Addresses() {
 			t.link = t.p.link(t.net)
 			if n := t.within(t.in.Want.Addr); n != nil && t.in.Step != Discover {
 				t.net = n
 			}
 		}
-		t.note(t.net.Name + " (" + string(t.net.Mode) + ")")
+		t.why("network.found", t.net.Name, string(t.net.Mode))
 		return false, nil
 	}
 	t.net = t.p.Serves(t.in.Link, t.in.Source.Addr())
 	if t.net == nil {
-		return t.ignore("%s is in no configured network", t.in.Source.Addr())
+		return t.ignore("network.unknown", t.in.Source.Addr())
 	}
-	t.why("%s", t.net.Name)
+	t.why("network.files", t.net.Name)
 	t.d.Bandwidth = t.net.Bandwidth
 	return false, nil
 }
@@ -66,18 +68,18 @@ func (t *turn) unservedRelay() {
 // noRelay says why a relayed request is not believed: giaddr and option 82 are
 // what a packet says of itself, and a client of another VLAN can write them. A
 // relay agent has an address of its own, and none that we lease.
-func (t *turn) noRelay() string {
+func (t *turn) noRelay() *Reason {
 	src := t.in.Source.Addr()
 	if !t.in.Link.Relay.IsValid() || t.in.Link.Relay.IsUnspecified() || !src.IsValid() {
-		return ""
+		return nil
 	}
 	if src.IsUnspecified() {
-		return "it claims to come by relay " + t.in.Link.Relay.String() + ", and from no address: a client wrote that"
+		return because("relay.from-nowhere", t.in.Link.Relay)
 	}
 	for n := range t.p.All() {
 		if n.InRange(src) {
-			return "it claims to come by relay " + t.in.Link.Relay.String() + ", and from " + src.String() + ", which is leased to clients of " + n.Name
+			return because("relay.from-client", t.in.Link.Relay, src, n.Name)
 		}
 	}
-	return ""
+	return nil
 }

@@ -20,19 +20,19 @@ func rulePi(t *turn) (bool, error) {
 	}
 	x := t.template
 	switch {
-	case t.barred != "":
-		return t.refuse(true, "%s", t.barred)
-	case t.clash != "":
-		return t.refuse(true, "it is not clear which machine this is; a person decides")
+	case t.barred != nil:
+		return t.refuseFor(true, t.barred)
+	case t.clash != nil:
+		return t.refuse(true, "file.unclear")
 	case t.host == nil:
-		return t.refuse(true, "this Raspberry Pi is not on the roll")
+		return t.refuse(true, "pi.stranger")
 	case t.host.State != Approved:
 		// "Not found" sends it round again; anything else it takes for a fault.
-		return t.refuse(true, "%s waits for approval: muster host approve %s", t.host.Name, t.host.Name)
+		return t.refuse(true, "pi.pending", t.host.Name, t.host.Name)
 	case x == nil:
-		return t.refuse(true, "%s is approved, but no template matches", t.host.Name)
+		return t.refuse(true, "pi.no-template", t.host.Name)
 	case x.Install:
-		return t.refuse(true, "template %s installs, and a Raspberry Pi reads no script that could say when", x.Name)
+		return t.refuse(true, "pi.installs", x.Name)
 	}
 	h := t.host
 	if h.Pin != x.ID && !x.ThisRun {
@@ -45,7 +45,7 @@ func rulePi(t *turn) (bool, error) {
 	t.d.Boot = h.Boots
 	m := t.machine("", t.bootToken(ReportToken, h.Boots, x.ID))
 	m.Template, m.Version = x.Name, x.Version
-	t.why("%s of %s version %d", t.file, x.Name, x.Version)
+	t.why("file.of-template", t.file, x.Name, x.Version)
 	return t.overlay(x, t.file, m)
 }
 
@@ -58,7 +58,7 @@ func (t *turn) piFirst() (bool, error) {
 		all = []*Template{t.template}
 	}
 	for _, x := range all {
-		if t.barred != "" {
+		if t.barred != nil {
 			break
 		}
 		_, has := x.serves(piLoader)
@@ -70,7 +70,7 @@ func (t *turn) piFirst() (bool, error) {
 			has = img != nil && img.Files[piLoader].Size > 0
 		}
 		if has {
-			t.why("loader %s of %s", piLoader, x.Name)
+			t.why("pi.loader", piLoader, x.Name)
 			return t.overlay(x, piLoader, Machine{})
 		}
 	}
@@ -84,7 +84,7 @@ func (t *turn) overlay(x *Template, file string, m Machine) (bool, error) {
 		return true, nil
 	}
 	if x.Firmware == "" {
-		return t.refuse(true, "template %s has no file %s", x.Name, file)
+		return t.refuse(true, "pi.no-file", x.Name, file)
 	}
 	return t.image(x.Firmware, file, false)
 }

@@ -15,15 +15,15 @@ func ruleReport(t *turn) (bool, error) {
 		return false, nil
 	}
 	if !t.hasToken || t.host == nil {
-		return t.refuse(false, "a report needs the URL that the boot script carried")
+		return t.refuse(false, "report.no-token")
 	}
 	if t.in.Want.Head {
-		t.why("probe")
+		t.why("report.probe")
 		t.d.Reply = Done{Text: "report"}
 		return true, nil
 	}
 	if t.host.State != Approved {
-		return t.refuse(false, "%s is %s and boots nothing it could report", t.host.Name, t.host.State)
+		return t.refuse(false, "report.not-approved", t.host.Name, string(t.host.State))
 	}
 	stage := CleanText(t.in.Want.Query.Stage, 64)
 	if stage == "" {
@@ -33,12 +33,12 @@ func ruleReport(t *turn) (bool, error) {
 	t.closeTicket(stage)
 	if t.token.Boot != t.host.Boots {
 		// A machine of an earlier boot must not speak for the present one.
-		t.why("report of boot %d, the present one is %d", t.token.Boot, t.host.Boots)
+		t.why("report.old", t.token.Boot, t.host.Boots)
 		t.d.Reply = Done{Text: "noted"}
 		return true, nil
 	}
 	text := CleanText(t.in.Want.Query.Text, 512)
-	t.why("%s", stage)
+	t.why("report.stage", stage)
 	t.d.Reply = Done{Text: "noted: " + stage}
 	if v := t.in.Facts; v != nil && t.host.Reports < maxReports {
 		x := *v

@@ -50,33 +50,33 @@ func ruleScript(t *turn) (bool, error) {
 	t.grub = s != scriptFile
 	if s == grubConfig {
 		// Never refused: GRUB without it stays at its prompt for good.
-		return t.builtin("stub", "is it locked down?")
+		return t.builtin("stub", because("script.locked-down"))
 	}
 	if s == grubDisk {
-		return t.builtin("local", "booting the local disk")
+		return t.builtin("local", because("disk.asked"))
 	}
 	if t.grub && !t.hasToken {
 		// Who is known gets these names beneath a token: bare, anybody's packet
 		// with that source address would begin a boot.
-		return t.builtin("stranger", "nobody knows this address")
+		return t.builtin("stranger", because("script.nobody"))
 	}
-	if t.host == nil && t.barred != "" && !t.grub {
-		return t.refuse(false, "%s", t.barred)
+	if t.host == nil && t.barred != nil && !t.grub {
+		return t.refuseFor(false, t.barred)
 	}
 	if t.id.MAC.IsZero() && t.host == nil {
-		return t.builtin("stranger", "nobody knows this address")
+		return t.builtin("stranger", because("script.nobody"))
 	}
 	if t.grub {
 		t.lockdown(s == grubLocked)
 	}
-	if t.barred != "" {
+	if t.barred != nil {
 		return t.builtin("local", t.barred)
 	}
 	if s == grubOpen && t.chains() {
-		return t.builtin("chain", "going on to iPXE")
+		return t.builtin("chain", because("script.to-ipxe"))
 	}
 	if !t.grub && !t.in.Want.Query.Asked {
-		return t.builtin("ask", "who are you")
+		return t.builtin("ask", because("script.who"))
 	}
 	if t.host != nil && !t.grub && !t.host.Tried.IsZero() {
 		t.host.Tried, t.dirty = time.Time{}, true // the unsigned loader runs
@@ -85,40 +85,40 @@ func ruleScript(t *turn) (bool, error) {
 		h.Fresh, t.dirty = false, true
 	}
 	switch {
-	case t.clash != "":
-		return t.hold("it is not clear which machine this is; a person decides (muster event list --kind host.clash)")
+	case t.clash != nil:
+		return t.hold(because(WhyUnclear))
 	case t.host == nil && t.unsure:
-		return t.hold("it may be a machine that is known, with another network card: its UUID and serial number together would tell, and GRUB says neither (muster event list --kind host.clash)")
-	case t.host == nil && t.later != "":
+		return t.hold(because(WhyMaybe))
+	case t.host == nil && t.later != nil:
 		return t.hold(t.later)
 	case t.host == nil && t.shared:
-		return t.hold("its network adapter is shared, and it says no UUID and no serial number of its own: nothing tells which machine this is")
+		return t.hold(because(WhyNameless))
 	case t.host == nil:
-		return t.hold("this machine is not on the roll yet")
+		return t.hold(because("host.not-yet"))
 	case t.host.State != Approved:
-		return t.hold("waiting for approval: muster host approve " + t.host.Name)
+		return t.hold(because("host.pending", t.host.Name))
 	case t.template == nil:
-		return t.builtin("local", "approved, but no template matches: booting the local disk")
+		return t.builtin("local", because("disk.instead", because(WhyNoTemplate)))
 	}
 	if t.template.Install {
 		if k := t.host.Ticket; k.arriving(t.in.At) {
 			// Its power was cut, most likely, and nobody has noticed yet.
-			return t.builtin("hold", k.Standing()+"; its last file may still be on the way")
+			return t.builtin("hold", because("ticket.arriving", k.standing()))
 		}
-		if why := t.mayInstall(t.template); why != "" {
-			return t.builtin("local", why+": booting the local disk")
+		if why := t.mayInstall(t.template); why != nil {
+			return t.builtin("local", because("disk.instead", why))
 		}
 	}
 	h, x := t.host, t.template
 	if t.grub && !x.GRUBBoots {
 		if s == grubLocked {
-			return t.builtin("local", "template "+x.Name+" names no kernel, and Secure Boot allows nothing else: booting the local disk")
+			return t.builtin("local", because("disk.instead", because("template.no-kernel", x.Name)))
 		}
-		return t.builtin("restart", "template "+x.Name+" is for iPXE: restarting into it")
+		return t.builtin("restart", because("template.for-ipxe", x.Name))
 	}
 	if t.in.Want.Head {
 		// Asking for the size is no boot.
-		t.why("%s version %d, size only", x.Name, x.Version)
+		t.why("script.size", x.Name, x.Version)
 		m := t.machine(t.text, t.text)
 		m.Template, m.Version = x.Name, x.Version
 		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, GRUB: t.grub}}
@@ -127,12 +127,12 @@ func ruleScript(t *turn) (bool, error) {
 	if x.Install {
 		if why, err := t.queued(); err != nil {
 			return false, err
-		} else if why != "" {
+		} else if why != nil {
 			return t.builtin("hold", why)
 		}
 	}
-	if why := t.loops(x); why != "" {
-		return t.builtin("hold", "parked: "+why)
+	if why := t.loops(x); why != nil {
+		return t.builtin("hold", because(WhyParked, why))
 	}
 	once := h.Once == x.Name
 	t.beginBoot()
@@ -147,7 +147,7 @@ func ruleScript(t *turn) (bool, error) {
 	}
 	m := t.machine(t.bootToken(BootToken, h.Boots, x.ID), t.bootToken(ReportToken, h.Boots, x.ID))
 	m.Template, m.Version = x.Name, x.Version
-	t.why("boot %d: %s version %d", h.Boots, x.Name, x.Version)
+	t.why("script.boot", h.Boots, x.Name, x.Version)
 	t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
 	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: s, Template: x, Machine: m, GRUB: t.grub}}
 	return true, nil
@@ -170,25 +170,25 @@ func (t *turn) lockdown(on bool) {
 		h.Secure, h.Tried, t.dirty = v, time.Time{}, true
 		t.record(HostLearned, "%s has Secure Boot %s", h.Name, v)
 	}
-	t.why("Secure Boot is %s", v)
+	t.why("script.secure", string(v))
 }
 
 // hold keeps a machine asking until a person decides, but not for ever: one
 // with a working disk is never held hostage.
-func (t *turn) hold(note string) (bool, error) {
+func (t *turn) hold(why *Reason) (bool, error) {
 	limit := t.p.Enroll.Hold
 	waited := time.Duration(0)
 	if t.hasToken {
 		waited = t.in.At.Sub(t.token.Issued)
 	}
 	if limit > 0 && waited >= limit {
-		return t.builtin("local", "held for "+limit.String()+"; booting the local disk")
+		return t.builtin("local", because("disk.held", limit))
 	}
-	return t.builtin("hold", note)
+	return t.builtin("hold", why)
 }
 
-func (t *turn) builtin(name, note string) (bool, error) {
-	t.why("%s: %s", name, note)
+func (t *turn) builtin(name string, why *Reason) (bool, error) {
+	t.note(because(Code("script."+name), why))
 	tok := t.text
 	if t.hasToken && t.p.Enroll.Hold == 0 && t.in.At.Sub(t.token.Issued) > bootTokenLife/2 {
 		tok = "" // who is held for ever must still be known tomorrow
@@ -197,7 +197,7 @@ func (t *turn) builtin(name, note string) (bool, error) {
 		tok = t.bootToken(BootToken, 0, 0)
 	}
 	m := t.machine(tok, tok)
-	m.Note, m.Loader = note, t.p.Loaders[t.plat]
+	m.Note, m.Loader = why.Text(), t.p.Loaders[t.plat]
 	// Ask often at first, when a person is likely looking, then politely.
 	m.WaitSeconds = 5
 	if t.hasToken {

@@ -5,7 +5,7 @@ package boot
 import "strings"
 
 func ruleTemplate(t *turn) (bool, error) {
-	if t.class == Plain || t.id.MAC.IsZero() && t.host == nil && !t.pi || t.barred != "" {
+	if t.class == Plain || t.id.MAC.IsZero() && t.host == nil && !t.pi || t.barred != nil {
 		return false, nil
 	}
 	// A file of a running boot is fixed by its token and needs no choice.
@@ -20,10 +20,10 @@ func ruleTemplate(t *turn) (bool, error) {
 		}
 		if x != nil {
 			t.template = x
-			t.why("%s version %d, for one boot", x.Name, x.Version)
+			t.why("template.once", x.Name, x.Version)
 			return false, nil
 		}
-		t.why("template %s, wanted for one boot, is gone", h.Once)
+		t.why("template.once-gone", h.Once)
 	}
 	if h != nil && h.Pin != 0 {
 		x, err := t.findTemplate(h.Pin)
@@ -32,10 +32,10 @@ func ruleTemplate(t *turn) (bool, error) {
 		}
 		if x != nil {
 			t.template = x
-			t.why("%s version %d, pinned", x.Name, x.Version)
+			t.why("template.pinned", x.Name, x.Version)
 			return false, nil
 		}
-		t.why("pinned version of %s is gone", h.Template)
+		t.why("template.pin-gone", h.Template)
 	}
 	if h != nil && h.Template != "" {
 		x, err := t.v.TemplateByName(h.Template)
@@ -43,26 +43,26 @@ func ruleTemplate(t *turn) (bool, error) {
 			return false, err
 		}
 		if x == nil {
-			t.why("host names template %s, which does not exist", h.Template)
+			t.why("template.named-gone", h.Template)
 			return false, nil
 		}
 		t.template = x
-		t.why("%s version %d, named on the host", x.Name, x.Version)
+		t.why("template.named", x.Name, x.Version)
 		return false, nil
 	}
 	t.choice = Choose(t.p.Templates, t.facts())
 	t.template = t.choice.Template
 	switch c := t.choice; {
 	case c.Template != nil && len(c.Waiting) > 0:
-		t.why("%s, unless %s matches when more is known", c.Template.Name, names(c.Waiting))
+		t.why("template.unless", c.Template.Name, names(c.Waiting))
 	case c.Template != nil && len(c.Losers) > 0:
-		t.why("%s, before %s", c.Template.Name, names(c.Losers))
+		t.why("template.before", c.Template.Name, names(c.Losers))
 	case c.Template != nil:
-		t.why("%s", c.Template.Name)
+		t.why("template.matches", c.Template.Name)
 	case len(c.Waiting) > 0:
-		t.why("none yet; %s may match when more is known", names(c.Waiting))
+		t.why("template.none-yet", names(c.Waiting))
 	default:
-		t.why("none matches")
+		t.why("template.none")
 	}
 	return false, nil
 }

@@ -22,19 +22,19 @@ func ruleToken(t *turn) (bool, error) {
 	tok, err := t.p.Key.Open(text, t.in.At)
 	if err != nil {
 		// A bad token is a stranger: it gets what an unknown address gets.
-		t.why("%s: %v", Short(text), err)
+		t.why("token.bad", Short(text), err)
 		return false, nil
 	}
 	if tok.Kind == ReportToken && file != ReportFile {
 		// It stands on the kernel's command line, where every user of the
 		// machine reads it: it must not fetch anything.
-		t.why("%s: this token can only report", Short(text))
+		t.why("token.reports", Short(text))
 		return false, nil
 	}
 	t.token, t.hasToken, t.text = tok, true, text
 	t.unsure = tok.Kind == MaybeToken && !t.in.Want.Query.Asked
 	t.d.Boot = tok.Boot
-	t.why("%s", Short(text))
+	t.why("token.good", Short(text))
 	return false, nil
 }
 
@@ -56,29 +56,29 @@ func (t *turn) bySource() error {
 	if l.Active(t.in.At) && l.Kind != Declined {
 		if m := l.MAC; !m.IsZero() {
 			t.id.MAC = m
-			if t.p.Enroll.shared(m) || strings.HasPrefix(l.Holder, "port:") {
+			if t.p.Enroll.shared(m) || l.Holder.Kind == HolderPort {
 				t.lessee = l.Host // its MAC does not say
 			}
-			t.why("%s is leased to %s", src, m)
+			t.why("source.leased", src, m)
 			return nil
 		}
 	}
 	if t.net.Mode == Proxy {
 		if m := t.v.Heard(src); !m.IsZero() {
 			t.id.MAC = m
-			t.why("%s was given to %s by another server", src, m)
+			t.why("source.heard", src, m)
 			return nil
 		}
 	}
 	if h, _ := t.v.Offered(t.net.Name, src, false); t.pi {
 		// The ROM of a Pi 3 takes an OFFER for a lease and sends no REQUEST.
-		if m, err := ParseMAC(h.Holder); err == nil {
+		if m, ok := h.Holder.MAC(); ok {
 			t.id.MAC = m
-			t.why("%s was offered to %s", src, m)
+			t.why("source.offered", src, m)
 			return nil
 		}
 	}
-	t.why("%s is a stranger", src)
+	t.why("source.stranger", src)
 	return nil
 }
 

@@ -199,7 +199,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		l := boot.Lease{Network: words[1], Addr: netip.MustParseAddr(words[2]), Holder: words[3], Kind: boot.Dynamic, Starts: w.now, Expires: w.now.Add(d)}
+		l := boot.Lease{Network: words[1], Addr: netip.MustParseAddr(words[2]), Holder: boot.ReadHolder(words[3]), Kind: boot.Dynamic, Starts: w.now, Expires: w.now.Add(d)}
 		return nil, w.store.Update(w.ctx, func(tx boot.Tx) error { return tx.PutLease(l) })
 	case words[0] == "diagnose": // diagnose MAC|HOST
 		w.engine.Now = func() time.Time { return w.now }
@@ -558,7 +558,7 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 
 func (w *world) show(d boot.Decision) ([]string, error) {
 	out := []string{w.reply(d)}
-	out = append(out, "why "+d.WhyLine())
+	out = append(out, "why "+d.Why.String())
 	for _, h := range d.Holds {
 		out = append(out, fmt.Sprintf("hold %s for %s", h.Addr, h.Holder))
 	}

@@ -53,7 +53,7 @@ type Reader interface {
 	HostByAddress(netip.Addr) (*Host, error)
 	HostByPort(string) (*Host, error) // that a person bound to a switch port
 	Lease(network string, addr netip.Addr) (*Lease, error)
-	LeaseByHolder(network, holder string) (*Lease, error)
+	LeaseByHolder(network string, holder Holder) (*Lease, error)
 	Template(TemplateID) (*Template, error)
 	TemplateByName(string) (*Template, error) // newest version
 	Image(name string) (*Image, error)
@@ -116,7 +116,7 @@ type View interface {
 	Reader
 	// Candidates are addresses worth trying, best first; probing says that there
 	// are free ones, which must be seen to be nobody's before they are offered.
-	Candidates(n *Network, holder string, known bool) (addrs []netip.Addr, probing bool)
+	Candidates(n *Network, holder Holder, known bool) (addrs []netip.Addr, probing bool)
 	Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) // who was offered this address and has not answered yet; firm if it may not be given to another
 	Room(n *Network) Room                                                 // what a network has left for machines that nobody let in
 	MayEnroll(link string) bool                                           // whether a link may have one more new host now

@@ -65,22 +65,24 @@ func (k *Ticket) clone() *Ticket {
 
 // Standing says where a host's installation is, for a person; "" without a
 // ticket.
-func (k *Ticket) Standing() string {
+func (k *Ticket) Standing() string { return k.standing().Text() }
+
+func (k *Ticket) standing() *Reason {
 	switch {
 	case k == nil:
-		return ""
+		return nil
 	case k.State == TicketArmed && k.Boot == 0:
-		return "install of " + k.Template + " armed: its next boot installs"
+		return because("ticket.armed", k.Template)
 	case k.State == TicketArmed:
-		return fmt.Sprintf("install of %s under way since boot %d", k.Template, k.Boot)
+		return because("ticket.under-way", k.Template, k.Boot)
 	case k.State == TicketSpent:
-		return fmt.Sprintf("install unconfirmed: boot %d asked for all of %s and has not reported its end", k.Boot, k.Template)
+		return because("ticket.unconfirmed", k.Boot, k.Template)
 	case k.Stage == stageLocal:
-		return "install of " + k.Template + " taken away by a person"
+		return because("ticket.taken-away", k.Template)
 	case k.Stage == StageFailed:
-		return fmt.Sprintf("install of %s failed in boot %d, as it reports", k.Template, k.Boot)
+		return because("ticket.failed", k.Template, k.Boot)
 	}
-	return fmt.Sprintf("installed %s in boot %d", k.Template, k.Boot)
+	return because("ticket.installed", k.Template, k.Boot)
 }
 
 // Stages of a report that end an installation.
@@ -111,21 +113,21 @@ func (k *Ticket) open(boot uint32) bool {
 	return k != nil && k.State != TicketClosed && k.Boot != 0 && k.Boot == boot
 }
 
-// mayInstall says why a new boot does not get an installing template; "" if it
+// mayInstall says why a new boot does not get an installing template; nil if it
 // does.
-func (t *turn) mayInstall(x *Template) string {
+func (t *turn) mayInstall(x *Template) *Reason {
 	k := t.host.Ticket
 	switch {
 	case t.host.Protected:
-		return t.host.Name + " is protected, and template " + x.Name + " installs"
+		return because(WhyProtected, t.host.Name, x.Name)
 	case k == nil:
-		return "template " + x.Name + " installs and no ticket is armed (muster host install " + t.host.Name + ")"
+		return because(WhyNoTicket, x.Name, t.host.Name)
 	case k.Template != x.Name:
-		return "template " + x.Name + " installs and the ticket is for " + k.Template
+		return because("install.other-ticket", x.Name, k.Template)
 	case k.State != TicketArmed:
-		return k.Standing()
+		return k.standing()
 	}
-	return ""
+	return nil
 }
 
 // useTicket begins an installation with the boot that was just numbered. What
@@ -133,22 +135,22 @@ func (t *turn) mayInstall(x *Template) string {
 func (t *turn) useTicket(x *Template) {
 	k := t.host.Ticket
 	k.Boot, k.Version, k.Files, k.Ran = t.host.Boots, x.ID, nil, false
-	t.why("ticket armed %s by %s", k.Armed.Format(time.DateTime), k.By)
+	t.why("ticket.used", k.Armed.Format(time.DateTime), k.By)
 }
 
-// running says why a file of an installing template does not leave; "" if it
+// running says why a file of an installing template does not leave; nil if it
 // does.
-func (t *turn) running(x *Template) string {
+func (t *turn) running(x *Template) *Reason {
 	k := t.host.Ticket
 	switch {
 	case t.host.Protected:
-		return t.host.Name + " is protected, and template " + x.Name + " installs"
+		return because(WhyProtected, t.host.Name, x.Name)
 	case k == nil || k.Version != x.ID:
-		return "template " + x.Name + " installs and no ticket is armed"
+		return because("install.unarmed", x.Name)
 	case k.Boot != t.token.Boot:
-		return fmt.Sprintf("boot %d has no ticket for %s", t.token.Boot, x.Name)
+		return because("install.other-boot", t.token.Boot, x.Name)
 	}
-	return ""
+	return nil
 }
 
 // spend notes a file of the installation before its first byte leaves. Sizes
@@ -160,7 +162,7 @@ func (t *turn) spend(x *Template, file string) (bool, error) {
 	case t.in.Want.Head || file == "":
 		return true, nil
 	case k.State == TicketClosed:
-		return t.refuse(false, "%s", k.Standing())
+		return t.refuseFor(false, k.standing())
 	}
 	if k.Files == nil {
 		k.Files = map[string]Read{}
@@ -170,7 +172,7 @@ func (t *turn) spend(x *Template, file string) (bool, error) {
 	k.Files[file], t.dirty = r, true
 	t.d.Spends, t.d.Installs, t.d.Ticket = file, x.ID, k.Boot
 	if k.count(x, t.in.At) {
-		t.why("ticket spent")
+		t.why("ticket.spent")
 		t.record(TicketUsed, "%s has all of %s version %d on its way: no other boot gets it unless this is seen to end short", t.host.Name, x.Name, x.Version)
 	}
 	return true, nil

@@ -54,7 +54,7 @@ func exchange(b *testing.B, rec boot.Recorder) {
 		}
 		reply := build4(r, d)
 		if reply == nil {
-			b.Fatalf("no reply: %s", d.WhyLine())
+			b.Fatalf("no reply: %s", d.Why.String())
 		}
 		srv.send(nowhere{}, r, outgoing{b: reply, to: dest4(r, d), meta: meta})
 		return d

@@ -178,7 +178,7 @@ func TestClientClasses(t *testing.T) {
 				}
 				last = d
 				seen[strings.Split(d.Kind, " ")[0]] = true
-				fmt.Fprintf(&out, "< class %s, after %s: %s\n", d.Kind, d.Delay, d.WhyLine())
+				fmt.Fprintf(&out, "< class %s, after %s: %s\n", d.Kind, d.Delay, d.Why.String())
 				if reply == nil {
 					out.WriteString("< no reply\n")
 					continue

@@ -48,7 +48,7 @@ func newEngine(mode boot.Mode, binl bool) (*engine.Engine, func(), error) {
 
 // show prints a reply so that every byte of it can be checked by a reader.
 func show(d boot.Decision, reply []byte, to Dest) []string {
-	out := []string{"why " + d.WhyLine()}
+	out := []string{"why " + d.Why.String()}
 	if reply == nil {
 		return append(out, "no reply")
 	}

@@ -63,11 +63,11 @@ var leaseByHolder = &lookup[leaseID, *boot.Lease]{table: "holder",
 		if !l.Given() {
 			return keys
 		}
-		return append(keys, netKey(l.Network, l.Holder))
+		return append(keys, netKey(l.Network, l.Holder.String()))
 	},
 	is: func(l *boot.Lease, key []byte) bool {
 		n := len(l.Network)
-		return l.Given() && len(key) > n && string(key[:n]) == l.Network && key[n] == 0 && string(key[n+1:]) == l.Holder
+		return l.Given() && len(key) > n && string(key[:n]) == l.Network && key[n] == 0 && string(key[n+1:]) == l.Holder.String()
 	}}
 
 var leases = declare(kind[leaseID, *boot.Lease]{
@@ -75,7 +75,7 @@ var leases = declare(kind[leaseID, *boot.Lease]{
 	key:   keys[leaseID]{to: leaseKey, from: parseLeaseKey},
 	codec: codec[leaseID, *boot.Lease]{encode: encodeLease, decode: decodeLease},
 	check: func(l *boot.Lease) error {
-		if !l.Addr.IsValid() || l.Network == "" || l.Holder == "" {
+		if !l.Addr.IsValid() || l.Network == "" || l.Holder.IsZero() {
 			return fmt.Errorf("lease of %s on %q to %q is incomplete", l.Addr, l.Network, l.Holder)
 		}
 		return nil
@@ -88,8 +88,8 @@ func (r records) Lease(network string, a netip.Addr) (*boot.Lease, error) {
 	return l, err
 }
 
-func (r records) LeaseByHolder(network, holder string) (*boot.Lease, error) {
-	key := netKey(network, holder)
+func (r records) LeaseByHolder(network string, holder boot.Holder) (*boot.Lease, error) {
+	key := netKey(network, holder.String())
 	a, ok := netip.AddrFromSlice(r.get(leaseByHolder.table, key))
 	if !ok {
 		return nil, nil
@@ -126,12 +126,12 @@ func encodeLease(l *boot.Lease) ([]byte, error) {
 	b := make([]byte, 0, 64+len(l.Name))
 	b = append(b, encLease)
 	b = appendString(b, string(l.Kind))
-	b = appendString(b, l.Holder)
+	b = appendString(b, l.Holder.String())
 	b = appendString(b, l.Name)
 	b = binary.AppendUvarint(b, uint64(l.Host))
 	b = binary.AppendVarint(b, l.Starts.UnixMilli())
 	b = binary.AppendVarint(b, l.Expires.UnixMilli())
-	if !l.MAC.IsZero() && l.Holder != l.MAC.String() {
+	if !l.MAC.IsZero() && l.Holder != boot.HeldBy(l.MAC) {
 		b = append(b, l.MAC[:]...)
 	}
 	return b, nil
@@ -144,7 +144,7 @@ func decodeLease(id leaseID, b []byte) (*boot.Lease, error) {
 	d := leaseReader{b: b[1:]}
 	l := &boot.Lease{Network: id.network, Addr: id.addr}
 	l.Kind = boot.LeaseKind(d.string())
-	l.Holder = d.string()
+	l.Holder = boot.ReadHolder(d.string())
 	l.Name = d.string()
 	l.Host = boot.HostID(d.uvarint())
 	l.Starts = time.UnixMilli(d.varint()).UTC()
@@ -153,7 +153,7 @@ func decodeLease(id leaseID, b []byte) (*boot.Lease, error) {
 		return nil, errors.New("record is damaged")
 	}
 	if len(d.b) == 0 {
-		l.MAC, _ = boot.ParseMAC(l.Holder)
+		l.MAC, _ = l.Holder.MAC()
 	}
 	copy(l.MAC[:], d.b)
 	return l, nil

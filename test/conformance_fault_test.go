@@ -241,7 +241,7 @@ func TestClockJumps(t *testing.T) {
 		}
 		for _, p := range ps {
 			l := held[p.had]
-			if l.Holder != p.mac || l.Kind == boot.Declined || !l.Expires.After(at) || l.Expires.After(at.Add(11*time.Minute)) || !l.Starts.Before(l.Expires) {
+			if l.Holder.String() != p.mac || l.Kind == boot.Declined || !l.Expires.After(at) || l.Expires.After(at.Add(11*time.Minute)) || !l.Starts.Before(l.Expires) {
 				t.Errorf("clock %s (%s): %s renewed %s, and its lease is %+v", now, at.UTC(), p.kind, p.had, l)
 			}
 		}

@@ -212,7 +212,7 @@ func TestClientDeclines(t *testing.T) {
 	for _, p := range ps {
 		r.wait("another address for "+p.kind, 60*time.Second, func() error {
 			for _, l := range leases() {
-				if l.Holder == p.mac && l.Kind != boot.Declined && !squatted[l.Addr] && p.has(l.Addr) {
+				if l.Holder.String() == p.mac && l.Kind != boot.Declined && !squatted[l.Addr] && p.has(l.Addr) {
 					return nil
 				}
 			}

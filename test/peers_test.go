@@ -37,7 +37,7 @@ func (r *rig) leases() map[string]boot.Lease {
 	r.json(&ls, "lease", "list")
 	out := map[string]boot.Lease{}
 	for _, l := range ls {
-		out[l.Holder] = l
+		out[l.Holder.String()] = l
 	}
 	return out
 }

@@ -258,7 +258,7 @@ func TestSixClientLives(t *testing.T) {
 			t.Errorf("%s was given the prefix %s", p.kind, prefix)
 		}
 		r.wait("an address of "+prefix.String()+" behind "+p.kind, 10*time.Second, func() error { return p.lan(prefix) })
-		if l := r.leases6()[prefix.Addr()]; r.named(l.Host) != p.kind || !strings.HasSuffix(l.Holder, "/pd") {
+		if l := r.leases6()[prefix.Addr()]; r.named(l.Host) != p.kind || !strings.HasSuffix(l.Holder.String(), "/pd") {
 			t.Errorf("%s has %s, and the store says %+v", p.kind, prefix, l)
 		}
 	}
@@ -631,7 +631,7 @@ func TestSixKilledUnderLoad(t *testing.T) {
 	}, func(lost func(string, ...any)) int {
 		held := r.leases6()
 		for a, holder := range told {
-			if held[a].Holder != holder {
+			if held[a].Holder.String() != holder {
 				lost("%s was told %s, after the kill the store says %+v", holder, a, held[a])
 			}
 		}

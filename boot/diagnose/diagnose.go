@@ -171,12 +171,15 @@ func (d *diagnosis) name() string {
 func isScript(r *boot.Request) bool { return r.Reply == "script" }
 
 // held says whether the machine was last given the holding script, and why.
-func (d *diagnosis) held() (*boot.Request, string) {
-	if r := d.last(isScript); r != nil && r.Got == "hold script" {
-		_, why, _ := strings.Cut(r.Why, "script: hold: ")
-		return r, why
+func (d *diagnosis) held() (*boot.Request, *boot.Reason) {
+	r := d.last(isScript)
+	if r == nil {
+		return nil, nil
 	}
-	return nil, ""
+	if why := r.Reasons.Find(boot.WhyHeld); why != nil {
+		return r, why.Cause
+	}
+	return nil, nil
 }
 
 // standing are the reasons that no packet shows: what people and rules decided.
@@ -184,8 +187,8 @@ func (d *diagnosis) standing() {
 	h := d.Host
 	seen := len(d.Requests) > 0
 	hold, why := d.held()
-	if hold != nil && (strings.Contains(why, "not clear which machine") || strings.Contains(why, "nothing tells which machine") || strings.Contains(why, "may be a machine that is known")) && (h == nil || h.State != boot.Denied) {
-		text := d.name() + " is held: " + why
+	if hold != nil && (why.Is(boot.WhyUnclear) || why.Is(boot.WhyNameless) || why.Is(boot.WhyMaybe)) && (h == nil || h.State != boot.Denied) {
+		text := d.name() + " is held: " + why.Text()
 		for _, e := range slices.Backward(d.Events) {
 			if e.Kind == boot.HostClash {
 				text = d.name() + " is held: " + e.Text
@@ -196,7 +199,7 @@ func (d *diagnosis) standing() {
 		return
 	}
 	if h == nil {
-		if r := d.last(func(r *boot.Request) bool { return strings.Contains(r.Why, "policy is ignore") }); r != nil {
+		if r := d.last(func(r *boot.Request) bool { return r.Reasons.Find(boot.WhyIgnored) != nil }); r != nil {
 			d.say(Ignored, r.At, d.MAC.String()+" is not on the roll, and [enroll] policy is ignore: it gets nothing to boot",
 				"muster host add NAME --mac "+d.MAC.String()+" --approved, or policy = \"approve\"")
 		}
@@ -211,10 +214,10 @@ func (d *diagnosis) standing() {
 		d.say(Denied, h.Changed, h.Name+" is denied: it gets an address and nothing to boot", "muster host approve "+h.Name)
 	case h.State == boot.Pending && seen:
 		d.say(Pending, h.Created, h.Name+" waits for approval", "muster host approve "+h.Name)
-	case hold != nil && strings.Contains(why, "parked:"):
-		d.say(Parked, hold.At, h.Name+" is "+why, "look at its console for what fails after the kernel; muster host update "+h.Name+" lets it try again")
-	case hold != nil && strings.Contains(why, "installations in an hour"):
-		d.say(Queued, hold.At, h.Name+" waits: "+why, "nothing to do; installs_per_hour of the network is the limit")
+	case hold != nil && why.Is(boot.WhyParked):
+		d.say(Parked, hold.At, h.Name+" is "+why.Text(), "look at its console for what fails after the kernel; muster host update "+h.Name+" lets it try again")
+	case hold != nil && why.Is(boot.WhyQueued):
+		d.say(Queued, hold.At, h.Name+" waits: "+why.Text(), "nothing to do; installs_per_hour of the network is the limit")
 	case k.State == boot.TicketClosed && k.Stage == boot.StageFailed:
 		d.say(Failed, k.Closed, k.Standing()+d.lastReport(), "mend what it names, then muster host install "+h.Name)
 	case h.Stage == boot.StageFailed:
@@ -316,17 +319,17 @@ func (d *diagnosis) afterScript() bool {
 	if r == nil {
 		return false
 	}
-	_, why, _ := strings.Cut(r.Why, "script: ")
+	why := r.Reasons.Of("script")
 	h := d.Host
 	switch r.Got {
 	case "local script":
 		switch {
-		case strings.Contains(why, "is protected"):
-			d.say(Protected, r.At, d.name()+" boots its disk: "+strings.TrimPrefix(why, "local: "), "muster host set "+d.name()+" --protected=false, if it is to be installed")
-		case strings.Contains(why, "no template matches"):
+		case why.Is(boot.WhyProtected):
+			d.say(Protected, r.At, d.name()+" boots its disk: "+why.Cause.Text(), "muster host set "+d.name()+" --protected=false, if it is to be installed")
+		case why.Is(boot.WhyNoTemplate):
 			d.say(NoTemplate, r.At, d.name()+" is approved, but no template matches it: it boots its disk", "muster host set "+d.name()+" --template NAME, or a template whose [match] it meets (muster template list)")
-		case h != nil && h.Ticket == nil && strings.Contains(why, "no ticket is armed"):
-			d.say(NoTicket, r.At, d.name()+" boots its disk: "+strings.TrimPrefix(why, "local: "), "muster host install "+d.name())
+		case h != nil && h.Ticket == nil && why.Is(boot.WhyNoTicket):
+			d.say(NoTicket, r.At, d.name()+" boots its disk: "+why.Cause.Text(), "muster host install "+d.name())
 		default:
 			d.back(r)
 		}
@@ -391,11 +394,7 @@ func (d *diagnosis) tls() bool {
 	if r == nil {
 		return false
 	}
-	_, why, ok := strings.Cut(r.Why, "handshake: ")
-	if !ok {
-		why = r.Why
-	}
-	d.say(TLS, r.At, d.name()+" could not speak HTTPS: "+why, "docs/secure-boot.md has the remedy for each cause")
+	d.say(TLS, r.At, d.name()+" could not speak HTTPS: "+r.Reasons.Of("handshake").Text(), "docs/secure-boot.md has the remedy for each cause")
 	return true
 }
 
@@ -467,12 +466,10 @@ func (d *diagnosis) afterAck() bool {
 	}
 	file := loaderOf(r)
 	switch {
-	case file == "" && strings.Contains(r.Why, "no loader for"):
-		_, what, _ := strings.Cut(r.Why, "no loader for ")
-		d.say(NoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), firstClause(what)), "muster doctor says where loaders are looked for; Debian's ipxe, shim-signed and grub-efi-*-signed packages bring them")
-	case file == "" && strings.Contains(r.Why, "no boot answer"):
-		_, what, _ := strings.Cut(r.Why, "no boot answer: ")
-		d.say(NoLoader, r.At, d.name()+" asked to boot and got nothing to boot: "+firstClause(what), "muster host show "+d.name())
+	case file == "" && r.Reasons.Find(boot.WhyNoLoader) != nil:
+		d.say(NoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), r.Reasons.Find(boot.WhyNoLoader).Args[0]), "muster doctor says where loaders are looked for; Debian's ipxe, shim-signed and grub-efi-*-signed packages bring them")
+	case file == "" && r.Reasons.Find(boot.WhyBarred) != nil:
+		d.say(NoLoader, r.At, d.name()+" asked to boot and got nothing to boot: "+r.Reasons.Find(boot.WhyBarred).Cause.Text(), "muster host show "+d.name())
 	case file == "" || d.quiet() <= nextTime:
 	case r.Class == boot.HTTPClient && d.Network != nil && d.Network.HTTPS:
 		d.say(NoTLS, r.At, d.name()+" was given an https URL and opened no connection",
@@ -483,11 +480,6 @@ func (d *diagnosis) afterAck() bool {
 		d.say(LoaderUnread, r.At, fmt.Sprintf("%s was told to read %s by TFTP and did not (PXE-E32, PXE-E18)", d.name(), file), "UDP port 69 is closed on the way, or another DHCP server's next-server won: muster host capture "+d.MAC.String()+" shows what it was told")
 	}
 	return true
-}
-
-func firstClause(s string) string {
-	s, _, _ = strings.Cut(s, "; ")
-	return s
 }
 
 // afterDecline judges a machine that found its address in use.
@@ -505,7 +497,7 @@ func (d *diagnosis) afterDecline() bool {
 // afterOffer judges a machine that was offered something.
 func (d *diagnosis) afterOffer() bool {
 	if r := d.last(func(r *boot.Request) bool { return r.Reply == "nak" }); r != nil && d.quiet() > answerTime {
-		d.say(Nak, r.At, fmt.Sprintf("%s was refused the address that it asked for: %s", d.name(), clauseOf(r.Why, "address: ")),
+		d.say(Nak, r.At, fmt.Sprintf("%s was refused the address that it asked for: %s", d.name(), r.Reasons.Of("address").Text()),
 			"a machine that moved from another network asks once more and gets a new one; if it repeats, two servers give addresses here")
 		return true
 	}
@@ -517,11 +509,6 @@ func (d *diagnosis) afterOffer() bool {
 		d.noRequest(r)
 	}
 	return true
-}
-
-func clauseOf(why, rule string) string {
-	_, s, _ := strings.Cut(why, rule)
-	return firstClause(s)
 }
 
 func (d *diagnosis) noRequest(r *boot.Request) {
@@ -542,15 +529,15 @@ func (d *diagnosis) noRequest(r *boot.Request) {
 		said := text + ": another DHCP server may have answered first, " + rival + " was noticed there"
 		if q != nil {
 			said = text + ": it chose another DHCP server"
-			if _, who, ok := strings.Cut(q.Why, "the client chose server "); ok { // of DHCPv6 there is but a DUID
-				said += " (" + firstClause(who) + ")"
+			if c := q.Reasons.Find(boot.WhyOtherServer); c != nil { // of DHCPv6 there is but a DUID
+				said += " (" + c.Args[0] + ")"
 			}
 		}
 		d.say(OtherServer, r.At, said,
 			"two servers on one network: stop the other one there, "+instead)
 		return
 	}
-	if strings.Contains(r.Why, "by port 4011") {
+	if r.Reasons.Find(boot.WhyPort4011) != nil {
 		d.say(NoProxy, r.At, d.name()+" was told to ask on UDP port 4011 and did not", "a firewall between lets 67 through and not 4011; pxe = \"direct\" on the network does without")
 		return
 	}
@@ -581,14 +568,13 @@ func (d *diagnosis) afterDiscover() bool {
 		d.noRequest(r)
 		return true
 	}
-	why := clauseOf(r.Why, "address: ")
-	if strings.Contains(r.Why, "no loader for") {
-		_, what, _ := strings.Cut(r.Why, "no loader for ")
-		d.say(NoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), firstClause(what)), "muster doctor says where loaders are looked for")
+	why := r.Reasons.Of("address").Text()
+	if c := r.Reasons.Find(boot.WhyNoLoader); c != nil {
+		d.say(NoLoader, r.At, fmt.Sprintf("%s asked to boot, and there is no loader for %s", d.name(), c.Args[0]), "muster doctor says where loaders are looked for")
 		return true
 	}
 	if why == "" {
-		why = r.Why
+		why = r.Reasons.String()
 	}
 	d.say(NoAddress, r.At, fmt.Sprintf("%s asked for an address %s and got none: %s", d.name(), often(d.times((*boot.Request).Unserved)), why),
 		"muster lease list shows who has them; a longer range, shorter leases, or a reservation (muster host set "+d.name()+" --address) mend it")

@@ -601,13 +601,13 @@ func (e *Engine) Record(ctx context.Context, ev boot.Event) error {
 func (e *Engine) request(in boot.Sighting, d *boot.Decision) boot.Request {
 	r := boot.Request{
 		At: in.At.UTC(), MAC: d.ID.MAC, Source: in.Source.Addr(), Network: d.Network, Via: in.Via, Step: in.Step,
-		Class: d.Class, Path: boot.ShortPath(boot.CleanText(in.Want.Path, 200)), Reply: boot.Verb(d.Reply), Boot: d.Boot, Why: d.WhyLine(),
+		Class: d.Class, Path: boot.ShortPath(boot.CleanText(in.Want.Path, 200)), Reply: boot.Verb(d.Reply), Boot: d.Boot, Reasons: d.Why,
 	}
 	if r.MAC.IsZero() {
 		r.MAC = in.ID.MAC
 	}
 	if in.Line != nil {
-		r.Line, r.Why = in.Line.Clean(), "" // the same with every line of an hour
+		r.Line, r.Reasons = in.Line.Clean(), nil // the same with every line of an hour
 	}
 	if d.Host != nil {
 		r.Host, r.Name = d.Host.ID, d.Host.Name

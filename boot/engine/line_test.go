@@ -67,7 +67,7 @@ func TestRepeatedLine(t *testing.T) {
 func TestChatterPushesOutNoRequest(t *testing.T) {
 	mac := boot.MAC{2, 0, 0, 0, 0, 9}
 	src := netip.MustParseAddrPort("10.77.0.100:514")
-	e := New(&oneLease{boot.Lease{Network: "lab", Addr: src.Addr(), Holder: mac.String(), MAC: mac, Kind: boot.Dynamic, Expires: time.Unix(1000, 0)}}, NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	e := New(&oneLease{boot.Lease{Network: "lab", Addr: src.Addr(), Holder: boot.HeldBy(mac), MAC: mac, Kind: boot.Dynamic, Expires: time.Unix(1000, 0)}}, NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	defer e.Close()
 	e.policy.Store(&boot.Policy{Networks: []boot.Network{{Name: "lab", Mode: boot.Full, Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24")}}})
 	e.Log.Add(boot.Request{At: time.Unix(1, 0), MAC: mac, Via: boot.DHCP4, Step: boot.Discover, Reply: "offer"})

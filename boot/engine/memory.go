@@ -158,7 +158,7 @@ func (v *view) settle() {
 	}
 }
 
-func (v *view) Candidates(n *boot.Network, holder string, known bool) (addrs []netip.Addr, probing bool) {
+func (v *view) Candidates(n *boot.Network, holder boot.Holder, known bool) (addrs []netip.Addr, probing bool) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	p := v.m.pools[n.Pool()]
@@ -180,7 +180,7 @@ func (v *view) Offered(network string, a netip.Addr, known bool) (h boot.Hold, f
 		return boot.Hold{}, false
 	}
 	holder := p.byAddr[a]
-	if holder == "" {
+	if holder.IsZero() {
 		return boot.Hold{}, false
 	}
 	if h = p.holds[holder]; !v.now.Before(h.Until) {
@@ -289,7 +289,7 @@ func (m *memory) taken(network string, a netip.Addr, until time.Time) {
 	if p == nil {
 		return
 	}
-	if h := p.byAddr[a]; h != "" {
+	if h := p.byAddr[a]; !h.IsZero() {
 		p.drop(h)
 	}
 	p.touch(a, until)

@@ -32,6 +32,18 @@ func pack(r *boot.Request, buf []byte) packed {
 	for _, s := range []string{string(r.Via), string(r.Step), r.Path, r.Reply, r.Got, r.Outcome, r.Why} {
 		text(s)
 	}
+	b = binary.AppendUvarint(b, uint64(len(r.Reasons)))
+	for i := range r.Reasons {
+		for x := &r.Reasons[i]; x != nil; x = x.Cause {
+			text(x.Rule)
+			text(string(x.Code))
+			b = binary.AppendUvarint(b, uint64(len(x.Args)))
+			for _, a := range x.Args {
+				text(a)
+			}
+			b = append(b, caused(x))
+		}
+	}
 	b = binary.AppendUvarint(b, uint64(r.Boot))
 	if l := r.Line; l == nil {
 		b = append(b, 0)
@@ -61,6 +73,13 @@ func pack(r *boot.Request, buf []byte) packed {
 	return p
 }
 
+func caused(r *boot.Reason) byte {
+	if r.Cause != nil {
+		return 1
+	}
+	return 0
+}
+
 // shared is the part that repetitions have in common.
 func (p *packed) shared() string {
 	n, w := binary.Uvarint(p.b)
@@ -83,6 +102,21 @@ func (p *packed) unpack() (r boot.Request) {
 	}
 	number() // shared
 	r.Via, r.Step, r.Path, r.Reply, r.Got, r.Outcome, r.Why = boot.Via(text()), boot.Step(text()), text(), text(), text(), text(), text()
+	if n := number(); n > 0 {
+		r.Reasons = make(boot.Reasons, n)
+	}
+	for i := range r.Reasons {
+		for x, more := &r.Reasons[i], true; more; {
+			x.Rule, x.Code = text(), boot.Code(text())
+			for range number() {
+				x.Args = append(x.Args, text())
+			}
+			if more, b = b[0] == 1, b[1:]; more {
+				x.Cause = new(boot.Reason)
+				x = x.Cause
+			}
+		}
+	}
 	r.Boot = uint32(number())
 	severity := b[0]
 	if b = b[1:]; severity > 0 {

@@ -37,8 +37,8 @@ type pool struct {
 	window  time.Time // of what follows
 	refused [2]int    // DISCOVERs that found nothing free: this window, the one before
 
-	holds   map[string]boot.Hold
-	byAddr  map[netip.Addr]string
+	holds   map[boot.Holder]boot.Hold
+	byAddr  map[netip.Addr]boot.Holder
 	order   []boot.Hold // oldest first; those that ended or were renewed are still in it
 	limit   int
 	dropped uint64 // holds pushed out by newer ones
@@ -65,7 +65,7 @@ func (e *ends) Pop() any {
 }
 
 func newPool(ranges []boot.Range) *pool {
-	p := &pool{ranges: ranges, asked: map[uint32]int64{}, holds: map[string]boot.Hold{}, byAddr: map[netip.Addr]string{}}
+	p := &pool{ranges: ranges, asked: map[uint32]int64{}, holds: map[boot.Holder]boot.Hold{}, byAddr: map[netip.Addr]boot.Holder{}}
 	var n uint64
 	for _, r := range ranges {
 		p.first = append(p.first, uint32(n))
@@ -210,7 +210,7 @@ func (p *pool) free(now time.Time) bool {
 // candidates returns a few addresses that look free at now, best first, and
 // whether there are any, vetted or not. A holder's own offer comes first, so
 // that a repeated DISCOVER gets the same. What avoid has is not free.
-func (p *pool) candidates(holder string, known bool, now time.Time, avoid map[netip.Addr]bool) (out []netip.Addr, free bool) {
+func (p *pool) candidates(holder boot.Holder, known bool, now time.Time, avoid map[netip.Addr]bool) (out []netip.Addr, free bool) {
 	p.expire(now)
 	out = make([]netip.Addr, 0, 3)
 	if h, ok := p.holds[holder]; ok && !avoid[h.Addr] {
@@ -253,7 +253,7 @@ func (p *pool) candidates(holder string, known bool, now time.Time, avoid map[ne
 }
 
 // promised reports a holder whose own offer stands.
-func (p *pool) promised(holder string) bool {
+func (p *pool) promised(holder boot.Holder) bool {
 	_, ok := p.holds[holder]
 	return ok
 }
@@ -378,7 +378,7 @@ func (p *pool) firm(h boot.Hold, known bool, now time.Time) bool {
 // live reports a hold that was neither renewed nor ended since.
 func (p *pool) live(h boot.Hold) bool { return p.holds[h.Holder] == h }
 
-func (p *pool) drop(holder string) {
+func (p *pool) drop(holder boot.Holder) {
 	h, ok := p.holds[holder]
 	if !ok {
 		return

@@ -21,7 +21,7 @@ func TestPoolModel(t *testing.T) {
 		lastUse := map[netip.Addr]int64{}
 		strangers := map[netip.Addr]bool{}
 		held := map[netip.Addr]boot.Hold{}
-		byHolder := map[string]netip.Addr{}
+		byHolder := map[boot.Holder]netip.Addr{}
 		all := []netip.Addr{}
 		for _, r := range ranges {
 			for a := r.From; r.Contains(a); a = a.Next() {
@@ -31,7 +31,7 @@ func TestPoolModel(t *testing.T) {
 		if len(p.expires) != len(all) {
 			t.Fatalf("%d slots for %d addresses", len(p.expires), len(all))
 		}
-		forget := func(h string) {
+		forget := func(h boot.Holder) {
 			if a, ok := byHolder[h]; ok {
 				delete(held, a)
 				delete(byHolder, h)
@@ -46,7 +46,7 @@ func TestPoolModel(t *testing.T) {
 				}
 			}
 			a := rapid.SampledFrom(all).Draw(t, "address")
-			who := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "holder")
+			who := boot.ReadHolder(rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "holder"))
 			switch rapid.IntRange(0, 3).Draw(t, "what") {
 			case 0:
 				h := boot.Hold{Addr: a, Holder: who, Until: now.Add(boot.HoldTime)}
@@ -129,7 +129,8 @@ func (p *pool) firmNow(h boot.Hold, known bool, now time.Time) bool {
 func TestPoolFlood(t *testing.T) {
 	p := newPool([]boot.Range{{From: netip.MustParseAddr("10.0.0.1"), To: netip.MustParseAddr("10.0.0.4")}})
 	now := time.Unix(1_800_000_000, 0)
-	ask := func(holder string, known bool) bool {
+	ask := func(name string, known bool) bool {
+		holder := boot.ReadHolder(name)
 		cs, free := p.candidates(holder, known, now, nil)
 		if !free && !p.promised(holder) {
 			p.refuse(now)
@@ -152,7 +153,7 @@ func TestPoolFlood(t *testing.T) {
 	if got == 0 || !p.flooded(now) {
 		t.Errorf("%d offers under a flood, flooded %v", got, p.flooded(now))
 	}
-	if p.holds["host"].Holder != "host" {
+	if p.holds[boot.ReadHolder("host")].Holder != boot.ReadHolder("host") {
 		t.Error("a flood took what a host was offered")
 	}
 	now = now.Add(3 * holdFirm)
@@ -167,7 +168,7 @@ func TestPoolBounds(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for i := range 200_000 {
 		a := p.addr(p.heap[0])
-		p.hold(boot.Hold{Addr: a, Holder: string(rune(i)) + "x", Until: now.Add(boot.HoldTime)}, now)
+		p.hold(boot.Hold{Addr: a, Holder: boot.ReadHolder(string(rune(i)) + "x"), Until: now.Add(boot.HoldTime)}, now)
 	}
 	if len(p.holds) > p.limit || len(p.order) > 2*p.limit+16 || len(p.byAddr) != len(p.holds) {
 		t.Errorf("%d holds, %d in order, limit %d", len(p.holds), len(p.order), p.limit)

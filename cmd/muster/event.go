@@ -150,7 +150,7 @@ func (a *app) leaseCmd() *cobra.Command {
 				if !l.Active(time.Now()) {
 					exp = "free since " + l.Expires.Local().Format(time.DateTime)
 				}
-				rows = append(rows, []string{l.Addr.String(), l.Holder, l.Network, string(l.Kind), l.Name, exp})
+				rows = append(rows, []string{l.Addr.String(), l.Holder.String(), l.Network, string(l.Kind), l.Name, exp})
 			}
 			a.table(rows)
 			return nil

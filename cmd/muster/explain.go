@@ -75,7 +75,7 @@ func (a *app) explainCmd() *cobra.Command {
 				}
 				fmt.Fprintf(a.out, "\n%s %s -> %s %s\n", p.paint(bold, fmt.Sprintf("%d.", i+1)), s.Step, p.paint(bold, s.Reply), gets)
 				for _, w := range s.Why {
-					fmt.Fprintf(a.out, "     %-9s %s\n", w.Rule, w.Note)
+					fmt.Fprintf(a.out, "     %-9s %s\n", w.Rule, w.Text())
 				}
 				if s.Way != "" {
 					fmt.Fprintf(a.out, "     %-9s %s\n", "sent", s.Way)

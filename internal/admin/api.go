@@ -107,6 +107,12 @@ type Entry struct {
 	Size    int64         `json:"size,omitempty"` // of a file under way
 }
 
+// RequestEntry shows a request, with its reasons as text.
+func RequestEntry(q boot.Request) Entry { q.Render(); return Entry{Request: &q} }
+
+// EventEntry shows an event.
+func EventEntry(e boot.Event) Entry { e.Render(); return Entry{Event: &e} }
+
 // At is when it happened.
 func (e Entry) At() time.Time {
 	if e.Event != nil {

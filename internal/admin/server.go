@@ -357,7 +357,7 @@ func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
 	v := HostView{Host: *h, LastSeen: s.lastSeen(h)}
 	for _, m := range h.MACs {
 		for _, n := range s.Engine.Policy().Networks {
-			l, err := tx.LeaseByHolder(n.Name, m.String())
+			l, err := tx.LeaseByHolder(n.Name, boot.HeldBy(m))
 			if err != nil {
 				return v, err
 			}
@@ -485,17 +485,17 @@ func (s *Server) host(r *http.Request) (any, error) {
 		return nil, err
 	}
 	for _, q := range s.Engine.Log.Of(&d.Host) {
-		d.Timeline = append(d.Timeline, Entry{Request: &q})
+		d.Timeline = append(d.Timeline, RequestEntry(q))
 	}
 	for _, q := range s.lines(d.MACs) {
-		d.Timeline = append(d.Timeline, Entry{Request: &q})
+		d.Timeline = append(d.Timeline, RequestEntry(q))
 	}
 	for _, u := range s.Engine.Running(d.ID) {
-		d.Timeline = append(d.Timeline, Entry{Request: &u.Request, Size: u.Size})
+		d.Timeline = append(d.Timeline, Entry{Request: RequestEntry(u.Request).Request, Size: u.Size})
 	}
 	if err := s.eachEvent(r.Context(), 0, func(e boot.Event) {
 		if e.Host == d.ID || e.Host == 0 && !e.MAC.IsZero() && d.HasMAC(e.MAC) {
-			d.Timeline = append(d.Timeline, Entry{Event: &e})
+			d.Timeline = append(d.Timeline, EventEntry(e))
 		}
 	}); err != nil {
 		return nil, err
@@ -559,7 +559,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			}
 			for _, q := range append(rs, lines...) {
 				if !q.At.Before(since) && of.request(&q) {
-					out = append(out, Entry{Request: &q})
+					out = append(out, RequestEntry(q))
 				}
 			}
 		}
@@ -571,11 +571,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			if requests {
-				out = append(out, Entry{Event: &e}) // to be sorted in
+				out = append(out, EventEntry(e)) // to be sorted in
 				return
 			}
 			wrote = true
-			gone = enc.Encode(Entry{Event: &e}) != nil
+			gone = enc.Encode(EventEntry(e)) != nil
 		}); err != nil || gone {
 			return
 		}

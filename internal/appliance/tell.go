@@ -82,15 +82,15 @@ func (d *daemon) tell(ctx context.Context) error {
 		var entries []admin.Entry
 		for _, e := range es {
 			last = e.Seq
-			entries = append(entries, admin.Entry{Event: &e})
+			entries = append(entries, admin.EventEntry(e))
 		}
 		for _, r := range requests {
 			seen = r.Seq
-			entries = append(entries, admin.Entry{Request: &r})
+			entries = append(entries, admin.RequestEntry(r))
 		}
 		for _, r := range lines {
 			heard = r.Seq
-			entries = append(entries, admin.Entry{Request: &r})
+			entries = append(entries, admin.RequestEntry(r))
 		}
 		slices.SortStableFunc(entries, func(a, b admin.Entry) int { return a.At().Compare(b.At()) })
 		for _, e := range entries {

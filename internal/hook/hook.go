@@ -127,6 +127,7 @@ func uuid(b []byte) string {
 }
 
 func (h *Hooks) message(e boot.Event) Message {
+	e.Render()
 	return Message{ID: fmt.Sprintf("%s-%d", h.id, e.Seq), Source: "urn:uuid:" + h.id, Event: e}
 }
 

@@ -25,7 +25,7 @@ func BenchmarkLease(b *testing.B) {
 		now := time.Unix(1_800_000_000+int64(i), 0)
 		l := boot.Lease{Network: "lab", Addr: addr(i % 100_000), Kind: boot.Dynamic, Starts: now, Expires: now.Add(time.Hour)}
 		l.MAC = boot.MAC{2, byte(i >> 16), byte(i >> 8), byte(i)}
-		l.Holder = l.MAC.String()
+		l.Holder = boot.HeldBy(l.MAC)
 		if err := s.Update(context.Background(), func(tx boot.Tx) error {
 			if _, err := tx.LeaseByHolder(l.Network, l.Holder); err != nil {
 				return err

@@ -161,7 +161,7 @@ func writeForEver(path string) {
 	})
 	for i := start; ; i++ {
 		if err := s.Update(context.Background(), func(tx boot.Tx) error {
-			return tx.PutLease(boot.Lease{Network: "lab", Addr: addr(i), Holder: fmt.Sprint(i), Kind: boot.Dynamic, Expires: time.Now().Add(time.Hour)})
+			return tx.PutLease(boot.Lease{Network: "lab", Addr: addr(i), Holder: boot.ReadHolder(fmt.Sprint(i)), Kind: boot.Dynamic, Expires: time.Now().Add(time.Hour)})
 		}); err != nil {
 			fmt.Println(err)
 			os.Exit(1)

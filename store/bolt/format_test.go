@@ -38,7 +38,7 @@ func fill(tx boot.Tx, part int) error {
 		do(tx.PutHost(&boot.Host{ID: 2, Name: "gone", State: boot.Pending, MACs: []boot.MAC{mac(3)}, Created: at, Changed: at}))
 		do(tx.PutInventory(1, &boot.Inventory{At: at, Memory: 1 << 30, Disks: []boot.Disk{{Name: "sda"}}}))
 		do(tx.PutInventory(2, &boot.Inventory{At: at, Memory: 1}))
-		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.0.9"), Holder: mac(1).String(), MAC: mac(1), Kind: boot.Dynamic, Host: 1, Name: "a", Starts: at, Expires: at.Add(time.Hour)}))
+		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.0.9"), Holder: boot.HeldBy(mac(1)), MAC: mac(1), Kind: boot.Dynamic, Host: 1, Name: "a", Starts: at, Expires: at.Add(time.Hour)}))
 		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.0.10"), Holder: "id:01ff", MAC: mac(9), Kind: boot.Unknown, Starts: at, Expires: at.Add(time.Hour)}))
 		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.1.2"), Holder: mac(4).String(), MAC: mac(4), Kind: boot.Dynamic, Starts: at, Expires: at.Add(time.Hour)}))
 		do(tx.PutLease(boot.Lease{Network: "lab6", Addr: ip("fd00::9"), Holder: "0004aa/1", MAC: mac(1), Kind: boot.Reserved, Host: 1, Starts: at, Expires: at.Add(time.Hour)}))

@@ -237,7 +237,7 @@ func CheckRevisions(open Opener) error {
 func CheckLeases(open Opener) error {
 	return with(open, func(s boot.Store) error {
 		lease := func(network, addr, holder string) boot.Lease {
-			return boot.Lease{Network: network, Addr: netip.MustParseAddr(addr), Holder: holder, Kind: boot.Dynamic, Host: 7, Name: "n", Starts: noon, Expires: noon.Add(time.Hour)}
+			return boot.Lease{Network: network, Addr: netip.MustParseAddr(addr), Holder: boot.ReadHolder(holder), Kind: boot.Dynamic, Host: 7, Name: "n", Starts: noon, Expires: noon.Add(time.Hour)}
 		}
 		all := []boot.Lease{lease("lab", "10.0.0.9", "h9"), lease("lab", "10.0.0.10", "h10"), lease("lab", "10.0.1.2", "h2"), lease("lab2", "10.0.0.9", "h9")}
 		if err := s.Update(ctx, func(tx boot.Tx) error {
@@ -286,7 +286,7 @@ func CheckLeases(open Opener) error {
 			return err
 		}
 		return s.View(ctx, func(tx boot.ReadTx) error {
-			if l, err := tx.LeaseByHolder("lab", "h9"); err != nil || l != nil {
+			if l, err := tx.LeaseByHolder("lab", boot.ReadHolder("h9")); err != nil || l != nil {
 				return fmt.Errorf("old holder still finds %+v, %v", l, err)
 			}
 			return nil
@@ -593,7 +593,7 @@ func CheckAllocation(open Opener) error {
 						}
 						if l == nil {
 							got[i] = a
-							return tx.PutLease(boot.Lease{Network: "lab", Addr: a, Holder: fmt.Sprint(i), Kind: boot.Dynamic, Starts: noon, Expires: noon.Add(time.Hour)})
+							return tx.PutLease(boot.Lease{Network: "lab", Addr: a, Holder: boot.ReadHolder(fmt.Sprint(i)), Kind: boot.Dynamic, Starts: noon, Expires: noon.Add(time.Hour)})
 						}
 						a = a.Next()
 					}
@@ -614,7 +614,7 @@ func CheckAllocation(open Opener) error {
 		}
 		return s.View(ctx, func(tx boot.ReadTx) error {
 			for a, i := range seen {
-				if l, err := tx.Lease("lab", a); err != nil || l == nil || l.Holder != fmt.Sprint(i) {
+				if l, err := tx.Lease("lab", a); err != nil || l == nil || l.Holder != boot.ReadHolder(fmt.Sprint(i)) {
 					return fmt.Errorf("%s should be %d's: %+v, %v", a, i, l, err)
 				}
 			}

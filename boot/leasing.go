@@ -1,0 +1,203 @@
+// leasing.go: what the leases of both families have in common: who may have an
+// address, how it is given, and how it comes back.
+
+package boot
+
+import (
+	"net/netip"
+	"time"
+)
+
+// HoldTime is how long an OFFER is kept for its client. edk2 collects for four
+// seconds, old ROMs retry for up to a minute.
+const HoldTime = time.Minute
+
+// DeclineTime is how long an address is left alone on which somebody else was
+// seen.
+const DeclineTime = 10 * time.Minute
+
+// known reports a machine that a person or a rule let in. The others share a
+// part of the pool, for a short time each: a flood of made-up machines must not
+// keep a real one out.
+func (t *turn) known() bool { return t.host != nil && t.host.State == Approved }
+
+// mayHave says why a holder does not get an address; nil if it may. kept says that
+// the address is reserved for this machine. The lease that the store has for it
+// comes back, so that whoever gives it need not ask again.
+func (t *turn) mayHave(n *Network, a netip.Addr, h Holder, kept bool) (old *Lease, why *Reason, err error) {
+	if why := n.Unusable(a); why != nil {
+		return nil, why, nil
+	}
+	if !kept {
+		if n.Mode == Reservations {
+			return nil, because("lease.reservations-only"), nil
+		}
+		if !n.InRange(a) {
+			return nil, because("lease.out-of-range"), nil
+		}
+		// The host's own is no other's: another of its adapters may hold it.
+		if owner, err := t.v.HostByAddress(a); err != nil {
+			return nil, nil, err
+		} else if owner != nil && (t.host == nil || owner.ID != t.host.ID) {
+			return nil, because("lease.reserved-for", owner.Name), nil
+		}
+	}
+	if old, err = t.v.Lease(n.Name, a); err != nil {
+		return nil, nil, err
+	}
+	if old.Active(t.in.At) {
+		return old, t.keeps(old, h), nil
+	}
+	if o, firm := t.v.Offered(n.Name, a, t.known()); !o.Holder.IsZero() && o.Holder != h {
+		// Between strangers the first REQUEST wins: a flood of DISCOVERs must
+		// not take back what a real machine was offered. In DHCPv6 it gets another
+		// address in the same answer.
+		if t.in.Step == Selecting && !t.six() {
+			firm = o.Known && !t.known()
+		}
+		if firm {
+			return old, because("lease.offered", o.Holder), nil
+		}
+	}
+	return old, nil, nil
+}
+
+// keeps says why an address that is taken is not h's; nil if it is.
+func (t *turn) keeps(l *Lease, h Holder) *Reason {
+	switch l.Kind {
+	case Declined:
+		// Whoever declined it too: another machine answers there.
+		return because("lease.declined")
+	case Occupied:
+		// Whom a probe found there may have it: a client of ours whose lease we
+		// lost, or whose time a clock that jumped has ended. Beyond a relay the
+		// probe does not tell who it is; then who says it has the address is
+		// believed.
+		if by, named := l.Holder.MAC(); named && by == t.id.MAC || !named && (t.in.Step == Renew || t.in.Step == InitReboot) {
+			return nil
+		}
+		return because("lease.occupied", l.Holder)
+	}
+	if l.Holder != h {
+		return because("lease.leased", l.Holder)
+	}
+	return nil
+}
+
+// crowded says why a machine that nobody let in gets no new lease; nil if it may.
+func (t *turn) crowded(n *Network) *Reason {
+	if t.known() {
+		return nil
+	}
+	switch r := t.v.Room(n); {
+	case r.Full:
+		t.notice(n.Name, UnknownLimit, "machines that nobody let in hold %d addresses of %s, all that they may have together: approve those that belong here (muster host list, muster host add), or raise unknown_share", r.Limit, n.Name)
+		return because("lease.share", n.Name)
+	case r.Fast:
+		t.notice(n.Name+" rate", UnknownLimit, "more than %d new leases a second to machines that nobody let in on %s: they wait; raise new_leases if they belong here", n.NewLeases, n.Name)
+		return because("lease.rate", n.Name)
+	}
+	return nil
+}
+
+// leaseTime is how long this machine may have an address: what the network
+// gives, or less if it asked for less.
+func (t *turn) leaseTime() time.Duration {
+	d := t.net.Lease
+	if !t.known() && t.net.UnknownLease > 0 {
+		d = min(d, t.net.UnknownLease)
+	}
+	if w := t.in.Want.Lease; w > 0 && w < d {
+		d = max(w, time.Minute)
+	}
+	return d
+}
+
+// offer promises an address in memory.
+func (t *turn) offer(n *Network, a netip.Addr, h Holder) {
+	t.d.Holds = append(t.d.Holds, Hold{Network: n.Name, Addr: a, Holder: h, Known: t.known(), Until: t.in.At.Add(HoldTime)})
+}
+
+// lease gives p, an address or a prefix that h may have, for as long as d, and
+// ends what else it had on this link: one holder, one address. old is what the
+// store has for it. A reason means that it was not given after all.
+func (t *turn) lease(n *Network, p netip.Prefix, h Holder, old *Lease, kept bool, d time.Duration) (*Reason, error) {
+	a, now := p.Addr(), t.in.At.UTC()
+	l := Lease{Network: n.Name, Addr: a, Holder: h, MAC: t.id.MAC, Kind: Dynamic, Name: CleanText(t.in.Want.Name, 63), Starts: now, Expires: now.Add(d)}
+	fresh := !old.Active(now) || old.Holder != h || !old.Given()
+	switch {
+	case kept:
+		l.Kind = Reserved
+	case !t.known():
+		l.Kind = Unknown
+		if fresh {
+			if why := t.crowded(n); why != nil {
+				return why, nil
+			}
+			t.d.New = true
+		}
+	}
+	if t.host != nil {
+		l.Host = t.host.ID
+	}
+	if !fresh && old.Starts.Before(l.Starts) {
+		l.Starts = old.Starts
+	}
+	for _, o := range t.link {
+		prev, err := t.v.LeaseByHolder(o.Name, h)
+		if err != nil {
+			return nil, err
+		}
+		if prev != nil && prev.Addr != a && prev.Active(now) && prev.Given() {
+			prev.Expires = now
+			t.d.Writes.Leases = append(t.d.Writes.Leases, *prev)
+		}
+	}
+	t.d.Writes.Leases = append(t.d.Writes.Leases, l)
+	t.drop(h)
+	// A machine that is not on the roll is the lease list's and the request
+	// log's affair, and one that is gets told once a while: neither a flood nor
+	// a machine that takes and releases may push everybody's events out.
+	if fresh && t.host != nil {
+		whom := h.String()
+		if h.Kind == HolderAssociation {
+			whom = t.host.Name // nobody knows a DUID by heart
+		}
+		t.notice(h.String(), LeaseGranted, "%s leased to %s for %s", PrefixText(p), whom, d)
+	}
+	return nil, nil
+}
+
+// drop ends what a holder was offered.
+func (t *turn) drop(h Holder) {
+	if !h.IsZero() {
+		t.d.Drops = append(t.d.Drops, h)
+	}
+}
+
+// giveBack ends h's lease of an address; where the client found somebody else on
+// it, the address is left alone for a while. Only who has the lease may do either
+// (RFC 2131 3.1: the client checks after the ACK): an offer is too cheap for that.
+func (t *turn) giveBack(n *Network, a netip.Addr, h Holder, declined bool) (had bool, err error) {
+	l, err := t.v.Lease(n.Name, a)
+	if err != nil || !l.Active(t.in.At) || l.Holder != h || !l.Given() {
+		return false, err
+	}
+	if !declined {
+		l.Expires = t.in.At.UTC()
+		t.d.Writes.Leases = append(t.d.Writes.Leases, *l)
+		return true, nil
+	}
+	q := quarantine(n, a, Declined, h, t.in.At)
+	if t.known() {
+		q.Host = t.host.ID // else it goes on counting as a stranger's
+	}
+	t.d.Writes.Leases = append(t.d.Writes.Leases, q)
+	t.notice(n.Name+" "+a.String(), LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", a, h, DeclineTime)
+	return true, nil
+}
+
+// quarantine takes an address out of use for a while.
+func quarantine(n *Network, a netip.Addr, kind LeaseKind, by Holder, now time.Time) Lease {
+	return Lease{Network: n.Name, Addr: a, Holder: by, Kind: kind, Starts: now.UTC(), Expires: now.UTC().Add(DeclineTime)}
+}
