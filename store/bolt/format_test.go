@@ -39,9 +39,9 @@ func fill(tx boot.Tx, part int) error {
 		do(tx.PutInventory(1, &boot.Inventory{At: at, Memory: 1 << 30, Disks: []boot.Disk{{Name: "sda"}}}))
 		do(tx.PutInventory(2, &boot.Inventory{At: at, Memory: 1}))
 		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.0.9"), Holder: boot.HeldBy(mac(1)), MAC: mac(1), Kind: boot.Dynamic, Host: 1, Name: "a", Starts: at, Expires: at.Add(time.Hour)}))
-		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.0.10"), Holder: "id:01ff", MAC: mac(9), Kind: boot.Unknown, Starts: at, Expires: at.Add(time.Hour)}))
-		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.1.2"), Holder: mac(4).String(), MAC: mac(4), Kind: boot.Dynamic, Starts: at, Expires: at.Add(time.Hour)}))
-		do(tx.PutLease(boot.Lease{Network: "lab6", Addr: ip("fd00::9"), Holder: "0004aa/1", MAC: mac(1), Kind: boot.Reserved, Host: 1, Starts: at, Expires: at.Add(time.Hour)}))
+		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.0.10"), Holder: boot.ReadHolder("id:01ff"), MAC: mac(9), Kind: boot.Unknown, Starts: at, Expires: at.Add(time.Hour)}))
+		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.1.2"), Holder: boot.HeldBy(mac(4)), MAC: mac(4), Kind: boot.Dynamic, Starts: at, Expires: at.Add(time.Hour)}))
+		do(tx.PutLease(boot.Lease{Network: "lab6", Addr: ip("fd00::9"), Holder: boot.ReadHolder("0004aa/1"), MAC: mac(1), Kind: boot.Reserved, Host: 1, Starts: at, Expires: at.Add(time.Hour)}))
 		for i := 1; i <= 2; i++ {
 			do(tx.PutTemplate(&boot.Template{ID: boot.TemplateID(i), Name: "rescue", Version: i, Pushed: at, Files: map[string]boot.Blob{"vmlinuz": {Digest: "d", Size: 3}}}))
 		}
@@ -66,8 +66,8 @@ func fill(tx boot.Tx, part int) error {
 		h, err = tx.Host(2)
 		do(err)
 		do(tx.DeleteHost(h))
-		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.0.9"), Holder: mac(7).String(), MAC: mac(7), Kind: boot.Dynamic, Starts: at, Expires: at.Add(2 * time.Hour)}))
-		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.1.2"), Holder: mac(4).String(), MAC: mac(4), Kind: boot.Declined, Starts: at, Expires: at.Add(time.Hour)}))
+		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.0.9"), Holder: boot.HeldBy(mac(7)), MAC: mac(7), Kind: boot.Dynamic, Starts: at, Expires: at.Add(2 * time.Hour)}))
+		do(tx.PutLease(boot.Lease{Network: "lab", Addr: ip("10.0.1.2"), Holder: boot.HeldBy(mac(4)), MAC: mac(4), Kind: boot.Declined, Starts: at, Expires: at.Add(time.Hour)}))
 		do(tx.DropTemplate("dropped"))
 		do(tx.DeleteImage("gone"))
 		do(tx.SetCounter(boot.PendingHosts, 7))
@@ -178,7 +178,7 @@ func TestOlderStoreOpens(t *testing.T) {
 		if gone, err := tx.HostByName("gone"); gone != nil || err != nil {
 			return fmt.Errorf("removed host: %+v, %v", gone, err)
 		}
-		l, err := tx.LeaseByHolder("lab", "52:54:00:00:00:07")
+		l, err := tx.LeaseByHolder("lab", boot.ReadHolder("52:54:00:00:00:07"))
 		if err != nil || l == nil || l.Addr.String() != "10.0.0.9" {
 			return fmt.Errorf("lease: %+v, %v", l, err)
 		}
