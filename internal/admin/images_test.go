@@ -1,9 +1,8 @@
 package admin
 
 import (
+	"context"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/musterboot/muster/boot"
@@ -43,27 +42,27 @@ func TestImageInUse(t *testing.T) {
 	}
 }
 
-// TestPushWhileTheImageGoes: whichever comes first, a template whose image is gone
-// was told so.
-func TestPushWhileTheImageGoes(t *testing.T) {
-	for range 40 {
-		d := newDesk(t)
-		d.image(200, "debian", "vmlinuz", "kernel", "initrd.gz", "initrd")
-		files := d.files("template.toml", bootsDebian)
-		var p Pushed
-		var removed int
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			if a := d.ask("POST", "/api/v1/templates", `{"files":`+files+`}`); a.Code == 200 {
-				a.into(&p)
+// TestRemovedWhilePushed: an image is asked to go when the template that boots it is
+// stored already and the policy does not say so yet.
+func TestRemovedWhilePushed(t *testing.T) {
+	d := newDesk(t)
+	d.image(200, "debian", "vmlinuz", "kernel", "initrd.gz", "initrd")
+	of, gone := d.engine.Images, make(chan error, 1)
+	d.engine.Images = func(x *boot.Template) ([]string, error) {
+		go func() {
+			_, err := d.engine.Do(context.Background(), boot.Actor{Kind: boot.Program}, boot.RemoveImage{Name: "debian"})
+			gone <- err
+		}()
+		for range 1000 { // time for it
+			if err := d.store.Update(context.Background(), func(boot.Tx) error { return nil }); err != nil {
+				return nil, err
 			}
-		})
-		wg.Go(func() { removed = d.ask("DELETE", "/api/v1/images/debian", "").Code })
-		wg.Wait()
-		told := slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.HasPrefix(w, "there is no image debian yet") })
-		if p.Template.Name != "deb" || (removed == 200) != told {
-			t.Fatalf("pushed %q, told %t, removed %d", p.Template.Name, told, removed)
 		}
+		return of(x)
+	}
+	d.push(200, "template.toml", bootsDebian)
+	if f := boot.FaultOf(<-gone); f == nil || f.Code != boot.InUse {
+		t.Errorf("it went: %v", f)
 	}
 }
 
