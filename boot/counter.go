@@ -22,6 +22,10 @@ var (
 // ApprovedBy counts the machines that a rule let in.
 func ApprovedBy(rule string) Counter { return Counter{"rule " + rule} }
 
+// NamedBy counts the hosts that name a template. It is the store's own, which keeps
+// it with every host that is put and deleted.
+func NamedBy(template string) Counter { return Counter{"hosts of template " + template} }
+
 // InstallSlot is when the installation that took slot i of a network's ring
 // began, in Unix seconds.
 func InstallSlot(network string, i uint64) Counter {

@@ -112,6 +112,18 @@ func (h *Host) Reserved() (out []netip.Addr) {
 	return out
 }
 
+// Templates are those that the host names: the one it boots, and that of its next
+// boot only.
+func (h *Host) Templates() (out []string) {
+	if h.Template != "" {
+		out = append(out, h.Template)
+	}
+	if h.Once != "" && h.Once != h.Template {
+		out = append(out, h.Once)
+	}
+	return out
+}
+
 // HasMAC reports whether m is one of the host's addresses.
 func (h *Host) HasMAC(m MAC) bool { return slices.Contains(h.MACs, m) }
 

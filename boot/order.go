@@ -146,17 +146,7 @@ func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, erro
 	case PushTemplate:
 		err = a.push(o)
 	case DropTemplate:
-		var t *Template
-		if t, err = v.TemplateByName(o.Name); err == nil {
-			if t == nil {
-				err = NewFault(UnknownTemplate, "no template is called %s", CleanText(o.Name, 64)).Try("muster template list")
-			} else if i := slices.IndexFunc(p.Enroll.Rules, func(r EnrollRule) bool { return r.Template == o.Name }); i >= 0 {
-				err = NewFault(InUse, "template %s is named by rule %s of the configuration", o.Name, p.Enroll.Rules[i].Name)
-			} else {
-				a.c.Drop = o.Name
-				a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplateGone, By: a.by, Text: "template " + o.Name + " removed"})
-			}
-		}
+		err = a.drop(o)
 	case ReleaseLease:
 		err = a.release(o)
 	case ImportImage:
@@ -424,6 +414,36 @@ func (a *applying) push(o PushTemplate) error {
 	}
 	a.c.Template = &t
 	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplatePush, By: a.by, Text: fmt.Sprintf("template %s version %d pushed, %d files", t.Name, t.Version, len(t.Files))})
+	return nil
+}
+
+// drop refuses to forget a template that a rule or a host names. Hosts that a
+// pushed version was chosen for keep it.
+func (a *applying) drop(o DropTemplate) error {
+	t, err := a.v.TemplateByName(o.Name)
+	if err != nil {
+		return err
+	}
+	if t == nil {
+		return NewFault(UnknownTemplate, "no template is called %s", CleanText(o.Name, 64)).Try("muster template list")
+	}
+	for _, r := range a.p.Enroll.Rules {
+		if r.Template == t.Name {
+			return NewFault(InUse, "template %s is named by rule %s of the configuration", t.Name, r.Name)
+		}
+	}
+	switch n, err := a.v.Counter(NamedBy(t.Name)); {
+	case err != nil:
+		return err
+	case n > 0:
+		hosts := "hosts name"
+		if n == 1 {
+			hosts = "host names"
+		}
+		return NewFault(InUse, "template %s is in use: %d %s it", t.Name, n, hosts).Try("muster host list")
+	}
+	a.c.Drop = t.Name
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplateGone, By: a.by, Text: "template " + t.Name + " removed"})
 	return nil
 }
 

@@ -20,7 +20,8 @@
 //	image          name -> JSON
 //	inventory      big-endian ID of its host -> JSON; not kept in memory
 //	event          big-endian number -> JSON; not kept in memory
-//	counter        name -> big-endian number
+//	counter        name -> big-endian number; those of the hosts that name a template
+//	               are kept with the hosts
 //	secret         name -> bytes
 //	meta           "schema" -> big-endian number
 //

@@ -53,7 +53,17 @@ var hosts = declare(kind[boot.HostID, *boot.Host]{
 	title:    func(h *boot.Host) string { return h.Name },
 	revision: func(h *boot.Host) *uint64 { return &h.Revision },
 	lookups:  []*hostLookup{hostByName, hostByMAC, hostByUUID, hostBySerial, hostByDUID, hostByPort, hostByAddr},
+	tallies:  namedBy,
 })
+
+// namedBy counts the hosts that name a template, so that one in use is not dropped
+// without a look at all hosts.
+func namedBy(h *boot.Host) (out []boot.Counter) {
+	for _, t := range h.Templates() {
+		out = append(out, boot.NamedBy(t))
+	}
+	return out
+}
 
 func (r records) Host(id boot.HostID) (*boot.Host, error) {
 	h, _, err := hosts.get(r, id)

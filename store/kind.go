@@ -29,6 +29,9 @@ type kind[K, T any] struct {
 	revision func(T) *uint64
 
 	lookups []*lookup[K, T]
+
+	// tallies are counters of how many records say what this one says; nil is none.
+	tallies func(T) []boot.Counter
 }
 
 // keys turns what names a record into the bytes that order it, and back.
@@ -149,7 +152,7 @@ func (k *kind[K, T]) put(w *writeTx, id K, v T) error {
 	}
 	var old T
 	var is bool
-	if len(k.lookups) > 0 || k.revision != nil {
+	if len(k.lookups) > 0 || k.revision != nil || k.tallies != nil {
 		var err error
 		if old, is, err = k.at(w, id, key); err != nil {
 			return err
@@ -182,7 +185,36 @@ func (k *kind[K, T]) put(w *writeTx, id K, v T) error {
 			}
 		}
 	}
-	return nil
+	if k.tallies == nil {
+		return nil
+	}
+	var said []boot.Counter
+	if is {
+		said = k.tallies(old)
+	}
+	return w.tally(said, k.tallies(v))
+}
+
+// tally counts a record that said some things and now says others.
+func (w *writeTx) tally(old, now []boot.Counter) error {
+	add := func(l, but []boot.Counter, by int64) error {
+		for _, c := range l {
+			if slices.Contains(but, c) {
+				continue
+			}
+			n, err := w.Counter(c)
+			if err != nil {
+				return err
+			}
+			if n = uint64(max(0, int64(n)+by)); n == 0 {
+				w.put(counters.table, counters.key.to(c), nil)
+			} else if err := w.SetCounter(c, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return errors.Join(add(now, old, 1), add(old, now, -1))
 }
 
 // free reports a key that leads to another record than that of id.
@@ -217,10 +249,15 @@ func (l *lookup[K, T]) entry(id K, key []byte) []byte {
 // delete removes a record with the entries that lead to it.
 func (k *kind[K, T]) delete(w *writeTx, id K) error {
 	key := k.key.to(id)
-	if len(k.lookups) > 0 {
+	if len(k.lookups) > 0 || k.tallies != nil {
 		old, ok, err := k.at(w, id, key)
 		if err != nil {
 			return err
+		}
+		if ok && k.tallies != nil {
+			if err := w.tally(k.tallies(old), nil); err != nil {
+				return err
+			}
 		}
 		for _, l := range k.lookups {
 			if ok {

@@ -18,8 +18,8 @@ import (
 )
 
 // Schema is the version this program writes. Raising it needs a migration in
-// migrate.
-const Schema = 1
+// migrate. Since 2 it is counted which templates the hosts name.
+const Schema = 2
 
 const (
 	queueLen = 4096 // Updates waiting; more wait in their callers
@@ -103,18 +103,50 @@ func (s *Store) get(t Table, key []byte) []byte {
 }
 
 func (s *Store) migrate() error {
-	have, ok, err := meta.get(s, "schema")
+	have, _, err := meta.get(s, "schema") // 0 of a new one
 	switch {
-	case err != nil:
+	case err != nil || have == Schema:
 		return err
-	case !ok:
-		j := &job{ctx: context.Background(), done: make(chan error, 1), fn: func(boot.Tx) error { return meta.put(s.tx, "schema", Schema) }}
-		s.commit([]*job{j})
-		return <-j.done
 	case have > Schema:
 		return fmt.Errorf("%w: it has schema %d, this program knows %d; install the newer version again, or restore a backup from before it", boot.ErrTooNew, have, Schema)
 	}
-	return nil
+	var named map[boot.Counter]uint64
+	if have == 1 {
+		if named, err = s.countNamed(); err != nil {
+			return err
+		}
+	}
+	j := &job{ctx: context.Background(), done: make(chan error, 1), fn: func(boot.Tx) error {
+		for c, n := range named {
+			if err := s.tx.SetCounter(c, n); err != nil {
+				return err
+			}
+		}
+		return meta.put(s.tx, "schema", Schema)
+	}}
+	s.commit([]*job{j})
+	return <-j.done
+}
+
+// countNamed counts what a store of schema 1 did not.
+func (s *Store) countNamed() (map[boot.Counter]uint64, error) {
+	named := map[boot.Counter]uint64{}
+	const page = 1000
+	for after := boot.HostID(0); ; {
+		var hs []*boot.Host
+		if err := s.View(context.Background(), func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
+			return nil, err
+		}
+		for _, h := range hs {
+			after = h.ID
+			for _, c := range namedBy(h) {
+				named[c]++
+			}
+		}
+		if len(hs) < page {
+			return named, nil
+		}
+	}
 }
 
 // apply follows a commit in memory.

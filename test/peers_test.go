@@ -727,7 +727,7 @@ func TestCommands(t *testing.T) {
 	if out := r.muster("explain", "web01"); !strings.Contains(out, "10.77.0.50, its reservation") || !strings.Contains(out, "boot 1: rescue version 2") {
 		t.Errorf("explain:\n%s", out)
 	}
-	if out := r.fails("template", "rm", "rescue"); !strings.Contains(out, "used by host web01") {
+	if out := r.fails("template", "rm", "rescue"); !strings.Contains(out, "template rescue is in use: 1 host names it") {
 		t.Errorf("removing a used template: %s", out)
 	}
 	var kinds []string

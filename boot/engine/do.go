@@ -20,14 +20,8 @@ func (e *Engine) Try(ctx context.Context, by boot.Actor, o boot.Order) (c boot.C
 
 // Do carries out an order of somebody and returns what it changed.
 func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Changes, error) {
-	switch x := o.(type) {
-	case boot.DropTemplate:
-		e.setting.Lock()
-		defer e.setting.Unlock()
-		if err := e.unused(ctx, x.Name); err != nil {
-			return boot.Changes{}, err
-		}
-	case boot.PushTemplate, boot.RemoveImage:
+	switch o.(type) {
+	case boot.PushTemplate, boot.DropTemplate, boot.RemoveImage:
 		// One at a time: each is judged by the policy, which tells of the templates
 		// of the others and of what they boot.
 		e.setting.Lock()
@@ -55,24 +49,4 @@ func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Chan
 		}
 	}
 	return c, nil
-}
-
-// unused refuses to forget a template that a host names.
-func (e *Engine) unused(ctx context.Context, name string) error {
-	var after boot.HostID
-	for {
-		var hs []*boot.Host
-		if err := e.store.View(ctx, func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
-			return err
-		}
-		for _, h := range hs {
-			if h.Template == name {
-				return boot.NewFault(boot.InUse, "template %s is used by host %s", name, h.Name)
-			}
-		}
-		if len(hs) < page {
-			return nil
-		}
-		after = hs[len(hs)-1].ID
-	}
 }

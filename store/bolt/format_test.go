@@ -189,6 +189,9 @@ func TestOlderStoreOpens(t *testing.T) {
 		if n, err := tx.Counter(boot.Undelivered("webhook chat")); n != 17 || err != nil {
 			return fmt.Errorf("counter: %d, %v", n, err)
 		}
+		if n, err := tx.Counter(boot.NamedBy("rescue")); n != 1 || err != nil {
+			return fmt.Errorf("%d hosts name the template, %v", n, err)
+		}
 		if b, err := tx.Secret("key"); string(b) != "\x03" || err != nil {
 			return fmt.Errorf("secret: %x, %v", b, err)
 		}
@@ -203,7 +206,7 @@ func TestOlderStoreOpens(t *testing.T) {
 }
 
 // TestBytesOnDisk: this version writes what the older one wrote, but for the
-// revisions that it adds.
+// revisions and the counts of hosts that it adds, and for its number.
 func TestBytesOnDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "muster.db")
 	for part := range 2 {
@@ -218,5 +221,6 @@ func TestBytesOnDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	differ(t, strings.ReplaceAll(dump(t, path), `,"revision":2}`, "}"), golden(t))
+	want := strings.Replace(golden(t), `meta "schema" 0000000000000001`, "meta \"schema\" 0000000000000002\ncounter \"hosts of template rescue\" 0000000000000001", 1)
+	differ(t, strings.ReplaceAll(dump(t, path), `,"revision":2}`, "}"), want)
 }

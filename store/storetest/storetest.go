@@ -27,6 +27,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 	}{
 		{"hosts and their keys", CheckHosts},
 		{"revisions", CheckRevisions},
+		{"hosts of a template", CheckNamed},
 		{"leases", CheckLeases},
 		{"templates", CheckTemplates},
 		{"images", CheckImages},
@@ -230,6 +231,50 @@ func CheckRevisions(open Opener) error {
 		}
 		return stored(5)
 	})
+}
+
+// CheckNamed: the hosts that name a template are counted, however they come by it
+// and lose it; one that failed to be written does not count.
+func CheckNamed(open Opener) error {
+	want := func(s boot.Store, rescue, debian uint64) error {
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			r, err := tx.Counter(boot.NamedBy("rescue"))
+			d, err2 := tx.Counter(boot.NamedBy("debian"))
+			if r != rescue || d != debian {
+				err = fmt.Errorf("%d and %d hosts name the templates, want %d and %d", r, d, rescue, debian)
+			}
+			return errors.Join(err, err2)
+		})
+	}
+	a, b := host(1, "a", mac(1)), host(2, "b", mac(2))
+	return errors.Join(with(open, func(s boot.Store) error {
+		a.Template, b.Template, b.Once = "rescue", "rescue", "debian"
+		if err := errors.Join(put(s, a, b), want(s, 2, 1)); err != nil {
+			return err
+		}
+		b.Once = "rescue" // which it names already
+		if err := errors.Join(put(s, b, b), want(s, 2, 0)); err != nil {
+			return err
+		}
+		b.Template, b.Once = "debian", ""
+		refused := errors.New("refused")
+		if err := s.Update(ctx, func(tx boot.Tx) error { return errors.Join(tx.PutHost(b), refused) }); !errors.Is(err, refused) {
+			return err
+		}
+		if err := want(s, 2, 0); err != nil {
+			return err
+		}
+		if err := errors.Join(put(s, b), want(s, 1, 1)); err != nil {
+			return err
+		}
+		return errors.Join(s.Update(ctx, func(tx boot.Tx) error { return errors.Join(tx.DeleteHost(b), tx.DeleteHost(b)) }), want(s, 1, 0))
+	}), with(open, func(s boot.Store) error {
+		if err := want(s, 1, 0); err != nil {
+			return fmt.Errorf("opened again: %w", err)
+		}
+		a.Template = ""
+		return errors.Join(put(s, a), want(s, 0, 0))
+	}))
 }
 
 // CheckLeases: found by address and by holder, listed in address order, and an
