@@ -35,11 +35,12 @@ func InstallSlot(network string, i uint64) Counter {
 // NextInstall is the slot of that ring that the next installation takes.
 func NextInstall(network string) Counter { return Counter{"installs " + network} }
 
-// Delivered is the event up to which a receiver was told, or was not meant to
-// be. It is named with its kind: "webhook chat".
+// Delivered is the first event that a receiver, "webhook chat", has not been told
+// of yet; 0 is a new receiver.
 func Delivered(receiver string) Counter { return Counter{receiver} }
 
-// Undelivered is the oldest event that a receiver was given up on; 0 is none.
+// Undelivered is the oldest letter about an event that a receiver could not be
+// told of; 0 is none.
 func Undelivered(receiver string) Counter { return Counter{receiver + " dead"} }
 
 // Key is what a store keeps it under; "" is no counter.

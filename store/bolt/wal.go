@@ -43,10 +43,24 @@ func newStoreID() (id storeID) {
 // segment is one file of the log, written from the start again and again. Its
 // size never changes, so that a sync has no metadata to write.
 type segment struct {
-	f   *os.File
+	f   file
 	gen uint64 // of what is in it; 0 is nothing
 	end int64
 }
+
+// file is what a segment needs of one.
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	Sync() error // what was written is on the disk when it returns
+	Name() string
+	Close() error
+}
+
+// diskFile is one whose size does not change: its data is enough.
+type diskFile struct{ *os.File }
+
+func (f diskFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
 
 func segmentPath(db string, i int) string { return fmt.Sprintf("%s-log%d", db, i) }
 
@@ -86,7 +100,7 @@ func openSegment(path string) (s *segment, id storeID, err error) {
 	if _, err := f.ReadAt(h[:], 0); err != nil {
 		return nil, id, err
 	}
-	s = &segment{f: f, end: headerSize}
+	s = &segment{f: diskFile{f}, end: headerSize}
 	if h == [headerSize]byte{} {
 		return s, id, nil
 	}
@@ -117,10 +131,14 @@ func (s *segment) append(id storeID, record []byte) error {
 	if at == headerSize {
 		b, at = append(header(id, s.gen), record...), 0
 	}
-	if _, err := s.f.WriteAt(b, at); err != nil {
-		return err
+	_, err := s.f.WriteAt(b, at)
+	if err == nil {
+		err = s.f.Sync()
 	}
-	if err := unix.Fdatasync(int(s.f.Fd())); err != nil {
+	if err != nil {
+		// It may be there all the same, and its author is told that it is not.
+		s.f.WriteAt(make([]byte, recordHeader), s.end)
+		s.f.Sync()
 		return err
 	}
 	s.end += int64(len(record))

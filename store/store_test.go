@@ -1,0 +1,257 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// medium is a backend that remembers what it was given, and may be able to
+// carry less of it than all.
+type medium struct {
+	mu     sync.Mutex
+	tables tables
+	groups [][][]Change
+	carry  func(txs [][]Change) (int, error)
+}
+
+func (m *medium) Commit(txs [][]Change) (n int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var group [][]Change
+	for _, tx := range txs {
+		group = append(group, slices.Clone(tx))
+	}
+	m.groups = append(m.groups, group)
+	n = len(txs)
+	if m.carry != nil {
+		n, err = m.carry(txs)
+	}
+	m.tables.apply(txs[:n])
+	return n, err
+}
+
+func (m *medium) View(fn func(Snapshot) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return fn(m)
+}
+
+func (m *medium) Range(t Table, prefix, after []byte, fn func(k, v []byte) bool) {
+	for _, k := range slices.Sorted(maps.Keys(m.tables[t])) {
+		if k > string(after) && bytes.HasPrefix([]byte(k), prefix) && !fn([]byte(k), m.tables[t][k]) {
+			return
+		}
+	}
+}
+
+func (m *medium) Close() error { return nil }
+
+// onMedium runs fn with a store on a medium, in a bubble.
+func onMedium(t *testing.T, fn func(*testing.T, *Store, *medium)) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &medium{tables: tables{}}
+		s, err := New(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		m.groups = nil
+		fn(t, s, m)
+	})
+}
+
+// together has functions queue up and run as one group, and returns what their
+// Updates returned.
+func together(s *Store, fns ...func(boot.Tx) error) []error {
+	gate := make(chan struct{})
+	go s.Update(context.Background(), func(boot.Tx) error { <-gate; return nil })
+	synctest.Wait()
+	errs := make([]error, len(fns))
+	var wg sync.WaitGroup
+	for i, fn := range fns {
+		wg.Go(func() { errs[i] = s.Update(context.Background(), fn) })
+		synctest.Wait() // one after the other
+	}
+	close(gate)
+	wg.Wait()
+	return errs
+}
+
+var errRefused = errors.New("refused")
+
+func setTo(n uint64) func(boot.Tx) error {
+	return func(tx boot.Tx) error { return tx.SetCounter(boot.PendingHosts, n) }
+}
+
+func (s *Store) pending(t *testing.T) (n uint64) {
+	t.Helper()
+	if err := s.View(context.Background(), func(tx boot.ReadTx) (err error) { n, err = tx.Counter(boot.PendingHosts); return err }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestBoundsAreKept: the medium gets the changes of each Update apart, in the
+// order in which they ran, also where they change the same key.
+func TestBoundsAreKept(t *testing.T) {
+	onMedium(t, func(t *testing.T, s *Store, m *medium) {
+		errs := together(s, setTo(1),
+			func(tx boot.Tx) error { return errors.Join(setTo(2)(tx), errRefused) },
+			func(boot.Tx) error { return nil },
+			func(tx boot.Tx) error {
+				return errors.Join(setTo(3)(tx), tx.SetCounter(boot.AutoHosts, 9), setTo(4)(tx))
+			},
+			func(tx boot.Tx) error { panic("a bug") })
+		if errs[0] != nil || !errors.Is(errs[1], errRefused) || errs[2] != nil || errs[3] != nil || errs[4] == nil {
+			t.Fatal(errs)
+		}
+		var got []string
+		for _, tx := range m.groups[0] {
+			line := ""
+			for _, c := range tx {
+				line += fmt.Sprintf("%s=%d ", c.Key, c.Value[7])
+			}
+			got = append(got, strings.TrimSpace(line))
+		}
+		if want := []string{"pending-hosts=1", "", "pending-hosts=4 auto-hosts=9"}; len(m.groups) != 1 || !slices.Equal(got, want) {
+			t.Errorf("%d groups, the first %q; want one of %q", len(m.groups), got, want)
+		}
+		if n := s.pending(t); n != 4 {
+			t.Errorf("counter is %d, want 4", n)
+		}
+		// Nothing to write is nothing to wait for.
+		together(s, func(boot.Tx) error { return nil })
+		if len(m.groups) != 1 {
+			t.Error("a commit of nothing")
+		}
+	})
+}
+
+// TestPartOfAGroup: of a medium that carried the first transactions of a group
+// and not the others, those and no others are told and seen.
+func TestPartOfAGroup(t *testing.T) {
+	onMedium(t, func(t *testing.T, s *Store, m *medium) {
+		full := errors.New("the medium is full")
+		m.carry = func([][]Change) (int, error) { return 2, full }
+		changed := s.Changed()
+		saw := uint64(0)
+		appends := func(tx boot.Tx) error { _, err := tx.Append(boot.Event{Kind: boot.HostAdded}); return err }
+		errs := together(s, setTo(1), setTo(2), func(tx boot.Tx) (err error) {
+			saw, err = tx.Counter(boot.PendingHosts)
+			return errors.Join(err, setTo(3)(tx))
+		}, appends)
+		if errs[0] != nil || errs[1] != nil || !errors.Is(errs[2], full) || !errors.Is(errs[3], full) {
+			t.Fatal(errs)
+		}
+		if saw != 2 || s.pending(t) != 2 {
+			t.Errorf("the third saw %d, and %d stayed; want 2 and 2", saw, s.pending(t))
+		}
+		select {
+		case <-changed:
+			t.Error("an event that was not written was told")
+		default:
+		}
+		m.carry = nil
+		if errs := together(s, setTo(5), appends); errors.Join(errs...) != nil || s.pending(t) != 5 {
+			t.Errorf("after it: %v, counter %d", errs, s.pending(t))
+		}
+		select {
+		case <-changed:
+		default:
+			t.Error("an event that was written was not told")
+		}
+		changed = s.Changed()
+		together(s, func(tx boot.Tx) error { return errors.Join(appends(tx), errRefused) }, setTo(6))
+		select {
+		case <-changed:
+			t.Error("there was no event, and it was told")
+		default:
+		}
+	})
+}
+
+// TestGroupIsBounded: a crowd of any size is committed in groups of at most
+// 2000.
+func TestGroupIsBounded(t *testing.T) {
+	onMedium(t, func(t *testing.T, s *Store, m *medium) {
+		gate := make(chan struct{})
+		go s.Update(context.Background(), func(boot.Tx) error { <-gate; return nil })
+		synctest.Wait()
+		var wg sync.WaitGroup
+		for i := range 3000 {
+			wg.Go(func() {
+				if err := s.Update(context.Background(), setTo(uint64(i))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(gate)
+		wg.Wait()
+		var sizes []int
+		for _, g := range m.groups {
+			sizes = append(sizes, len(g))
+		}
+		if !slices.Equal(sizes, []int{2000, 1000}) {
+			t.Errorf("groups of %d, want 2000 and 1000", sizes)
+		}
+	})
+}
+
+// TestQueueIsBounded: who finds it full waits outside, and may leave.
+func TestQueueIsBounded(t *testing.T) {
+	onMedium(t, func(t *testing.T, s *Store, m *medium) {
+		gate := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() { s.Update(context.Background(), func(boot.Tx) error { <-gate; return nil }) })
+		synctest.Wait()
+		for range 4096 {
+			wg.Go(func() { s.Update(context.Background(), func(boot.Tx) error { return nil }) })
+		}
+		synctest.Wait()
+		ctx, leave := context.WithCancel(context.Background())
+		var err error
+		ran, back := false, false
+		wg.Go(func() {
+			err = s.Update(ctx, func(boot.Tx) error { ran = true; return nil })
+			back = true
+		})
+		synctest.Wait()
+		if back {
+			t.Fatal("it did not wait")
+		}
+		leave()
+		synctest.Wait()
+		if !back || !errors.Is(err, context.Canceled) {
+			t.Errorf("it left, and is back: %v, %v", back, err)
+		}
+		close(gate)
+		wg.Wait()
+		if ran {
+			t.Error("it left, and ran all the same")
+		}
+	})
+}
+
+// TestHookThatPanics undoes its Update and no other.
+func TestHookThatPanics(t *testing.T) {
+	onMedium(t, func(t *testing.T, s *Store, m *medium) {
+		errs := together(s, setTo(1), func(tx boot.Tx) error {
+			tx.After(func() { panic("a bug") })
+			return setTo(2)(tx)
+		})
+		if errs[0] != nil || errs[1] == nil || s.pending(t) != 1 {
+			t.Errorf("%v, counter %d", errs, s.pending(t))
+		}
+	})
+}
