@@ -35,7 +35,7 @@ func watch(b *backend, sync func() error) {
 }
 
 func lease(i int) boot.Lease {
-	return boot.Lease{Network: "lab", Addr: addr(i), Holder: fmt.Sprint(i), Kind: boot.Dynamic}
+	return boot.Lease{Network: "lab", Addr: addr(i), Holder: boot.ReadHolder(fmt.Sprint(i)), Kind: boot.Dynamic}
 }
 
 // TestUpdateWaitsForTheDisk: nobody is answered before what they were promised
