@@ -53,10 +53,8 @@ var layers = map[string][]string{
 	"internal/nettest/demo": {"internal/nettest"},
 	// A machine in software shares nothing with the server it judges.
 	"internal/simclient": {},
-	// Whole systems use the built binary, and share no part of the server. What
-	// they read of it as data is being replaced.
-	"test": {"boot", "dhcpd", "httpboot", "images", "internal/admin", "internal/hook", "internal/nettest", "internal/run", "internal/simclient",
-		"store/bolt", "test/clock", "tftpd", "trust/authority"},
+	// Whole systems use the built binary, and share no part of the server.
+	"test": {"internal/nettest", "internal/simclient", "test/clock"},
 	"test/clock": {},
 	// The daemon sees every part and hands each what it needs.
 	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store/bolt", "store/journal",
@@ -77,7 +75,7 @@ var confined = map[string][]string{
 	"github.com/insomniacslk/dhcp":   {"dhcpd", "internal/simclient", "test"},
 	"github.com/pin/tftp":            {"internal/simclient", "test"},
 	"github.com/mdlayher/ndp":        {"radv"},
-	"go.etcd.io/bbolt":               {"store/bolt"},
+	"go.etcd.io/bbolt":               {"store/bolt", "test"},
 	"github.com/spf13/cobra":         {"cmd/muster"},
 	"github.com/BurntSushi/toml":     {"internal/tomlfile"},
 	"github.com/vishvananda/netlink": {"internal/run"},

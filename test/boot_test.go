@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -55,13 +53,13 @@ func (r *rig) boot(g nettest.Guest) *nettest.VM {
 }
 
 // reported waits until the machine itself says that it runs.
-func (r *rig) reported(vm *nettest.VM) admin.HostDetail {
+func (r *rig) reported(vm *nettest.VM) host {
 	r.t.Helper()
 	return r.reports(vm, "running")
 }
 
 // reports waits until the machine itself names a stage.
-func (r *rig) reports(vm *nettest.VM, stage string) admin.HostDetail {
+func (r *rig) reports(vm *nettest.VM, stage string) host {
 	r.t.Helper()
 	r.wait("the machine's report", 4*time.Minute, func() error {
 		select {
@@ -80,7 +78,7 @@ func (r *rig) reports(vm *nettest.VM, stage string) admin.HostDetail {
 }
 
 // timeline turns a host's timeline into one word a step.
-func timeline(d admin.HostDetail) []string {
+func timeline(d host) []string {
 	var out []string
 	for _, e := range d.Timeline {
 		if e.Event != nil {
@@ -135,32 +133,32 @@ func (r *rig) debian13Loaders(names ...string) {
 func TestBoot(t *testing.T) {
 	for _, c := range []struct {
 		fw       nettest.Firmware
-		platform boot.Platform
+		platform string
 		want     []string
 	}{
-		{nettest.UEFI, boot.X64UEFI, []string{
+		{nettest.UEFI, x64UEFI, []string{
 			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled", "host.approved", "lease.granted",
 			"tftp snponly.efi probe", "tftp snponly.efi", "dhcp4 discover offer", "dhcp4 request ack",
 			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
-		{nettest.UEFIHTTP, boot.X64UEFI, []string{
+		{nettest.UEFIHTTP, x64UEFI, []string{
 			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled",
 			"http snponly.efi probe", "http snponly.efi", "dhcp4 discover offer", "dhcp4 request ack",
 			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
-		{nettest.BIOS, boot.BIOS, []string{
+		{nettest.BIOS, bios, []string{
 			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled",
 			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
-		{nettest.ARM64, boot.ARM64UEFI, []string{
+		{nettest.ARM64, arm64UEFI, []string{
 			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled",
 			"tftp ipxe-arm64.efi", "dhcp4 discover offer", "dhcp4 request ack",
 			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
-		{nettest.ARM64HTTP, boot.ARM64UEFI, []string{
+		{nettest.ARM64HTTP, arm64UEFI, []string{
 			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled",
 			"http ipxe-arm64.efi probe", "http ipxe-arm64.efi", "dhcp4 discover offer", "dhcp4 request ack",
 			"http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"}},
 	} {
 		t.Run(c.fw.String(), func(t *testing.T) {
 			r := newRig(t)
-			if c.platform == boot.ARM64UEFI {
+			if c.platform == arm64UEFI {
 				r.debian13Loaders("ipxe-arm64.efi")
 			}
 			kernel, initrd, cmdline := r.kernelFor(c.fw)
@@ -170,10 +168,10 @@ func TestBoot(t *testing.T) {
 			d := r.reported(r.boot(guest(c.fw)))
 			t.Logf("from power-on to report: %s", time.Since(start).Round(time.Second/10))
 			inOrder(t, timeline(d), c.want)
-			if d.Name != guestName || d.State != boot.Approved || d.Platform != c.platform || d.Boots != 1 {
+			if d.Name != guestName || d.State != approved || d.Platform != c.platform || d.Boots != 1 {
 				t.Errorf("host is %s, %s, %s, boots %d", d.Name, d.State, d.Platform, d.Boots)
 			}
-			if d.UUID.String() != guestUUID || d.Serial != guestSerial {
+			if d.UUID != guestUUID || d.Serial != guestSerial {
 				t.Errorf("known as UUID %s serial %q, want %s %q without anyone typing them", d.UUID, d.Serial, guestUUID, guestSerial)
 			}
 		})
@@ -264,7 +262,7 @@ func TestApproval(t *testing.T) {
 	})
 	must(t, vm.WaitConsole(r.ctx, "waiting for approval: muster host approve "+guestName))
 	d := r.show(guestMAC)
-	if d.State != boot.Pending || d.Boots != 0 || d.Serial != guestSerial {
+	if d.State != pending || d.Boots != 0 || d.Serial != guestSerial {
 		t.Errorf("held host is %s, boots %d, serial %q", d.State, d.Boots, d.Serial)
 	}
 	for _, s := range timeline(d) {
@@ -290,20 +288,20 @@ func TestIgnored(t *testing.T) {
 	r.serveConfig(fullNetwork + "[enroll]\npolicy=\"ignore\"\n")
 	vm := r.boot(guest(nettest.UEFI))
 	// OVMF asks as a PXE client, gives up, and goes on to HTTP boot.
-	asked := map[boot.Class]int{}
-	var requests []boot.Request
+	asked := map[string]int{}
+	var requests []request
 	r.wait("both ways of asking", 2*time.Minute, func() error {
 		clear(asked)
 		requests = requests[:0]
 		for line := range strings.Lines(r.muster("event", "list", "--all", "--json")) {
-			var e admin.Entry
+			var e entry
 			must(t, json.Unmarshal([]byte(line), &e))
 			if e.Request != nil {
 				requests = append(requests, *e.Request)
 				asked[e.Request.Class]++
 			}
 		}
-		if asked[boot.PXE] == 0 || asked[boot.HTTPClient] < 2 {
+		if asked["pxe"] == 0 || asked["http"] < 2 {
 			return fmt.Errorf("asked so far: %v", asked)
 		}
 		return nil
@@ -311,11 +309,11 @@ func TestIgnored(t *testing.T) {
 	if hs := r.hosts(); len(hs) != 0 {
 		t.Errorf("an ignored machine is on the roll: %+v", hs)
 	}
-	if es := r.events(); slices.ContainsFunc(es, func(e boot.Event) bool { return e.Kind == boot.HostEnrolled }) {
+	if es := r.events(); slices.ContainsFunc(es, func(e event) bool { return e.Kind == "host.enrolled" }) {
 		t.Errorf("an ignored machine was enrolled: %+v", es)
 	}
 	for _, q := range requests {
-		if q.Via != boot.DHCP4 || strings.Contains(q.Got, "efi") || strings.Contains(q.Got, "ipxe") {
+		if q.Via != "dhcp4" || strings.Contains(q.Got, "efi") || strings.Contains(q.Got, "ipxe") {
 			t.Errorf("an ignored machine got %s %s: %s", q.Via, q.Reply, q.Got)
 		}
 	}

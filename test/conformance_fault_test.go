@@ -19,9 +19,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
-	"github.com/musterboot/muster/store/bolt"
 	"github.com/musterboot/muster/test/clock"
 )
 
@@ -118,7 +116,7 @@ func (k *killing) rounds(r *rig, n, some int, conf string, load func(ctx context
 		r.stop(true)
 		cancel()
 		cmd.Wait()
-		if err := bolt.Check(filepath.Join(r.data, "muster.db")); err != nil {
+		if err := r.storeErr(); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		r.serve("--config", conf)
@@ -217,8 +215,8 @@ func TestClockJumps(t *testing.T) {
 			if n == 0 && now > 0 {
 				r.wait("Muster to see who is still there", 10*time.Second, func() error {
 					for _, p := range ps[2:] {
-						if !slices.ContainsFunc(r.events(), func(e boot.Event) bool {
-							return e.Kind == boot.LeaseConflict && e.MAC.String() == p.mac
+						if !slices.ContainsFunc(r.events(), func(e event) bool {
+							return e.Kind == "lease.conflict" && e.MAC == p.mac
 						}) {
 							return fmt.Errorf("no event names %s on %s", p.mac, p.had)
 						}
@@ -230,8 +228,8 @@ func TestClockJumps(t *testing.T) {
 		ps[2].again(w)
 		ps[3].again(w)
 		at := time.Now().Add(now)
-		held := map[netip.Addr]boot.Lease{}
-		var ls []boot.Lease
+		held := map[netip.Addr]lease{}
+		var ls []lease
 		r.json(&ls, "lease", "list", "--all") // what has ended by which clock is not the question
 		for _, l := range ls {
 			if o, ok := held[l.Addr]; ok {
@@ -241,7 +239,7 @@ func TestClockJumps(t *testing.T) {
 		}
 		for _, p := range ps {
 			l := held[p.had]
-			if l.Holder.String() != p.mac || l.Kind == boot.Declined || !l.Expires.After(at) || l.Expires.After(at.Add(11*time.Minute)) || !l.Starts.Before(l.Expires) {
+			if l.Holder != p.mac || l.Kind == declined || !l.Expires.After(at) || l.Expires.After(at.Add(11*time.Minute)) || !l.Starts.Before(l.Expires) {
 				t.Errorf("clock %s (%s): %s renewed %s, and its lease is %+v", now, at.UTC(), p.kind, p.had, l)
 			}
 		}
@@ -286,7 +284,7 @@ func TestStoreLost(t *testing.T) {
 	// It looks at what it would give out.
 	for _, p := range ps {
 		r.wait("Muster to see who is there", 10*time.Second, func() error {
-			if !slices.ContainsFunc(r.events(), func(e boot.Event) bool { return e.Kind == boot.LeaseConflict && e.MAC.String() == p.mac }) {
+			if !slices.ContainsFunc(r.events(), func(e event) bool { return e.Kind == "lease.conflict" && e.MAC == p.mac }) {
 				return fmt.Errorf("no event names %s on %s", p.mac, p.had)
 			}
 			return nil

@@ -13,7 +13,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -56,7 +55,7 @@ func TestClientLives(t *testing.T) {
 	who := map[netip.Addr]*peer{}
 	for _, p := range all {
 		a := bound[p].your()
-		if held[p.mac].Addr != a || held[p.mac].Kind == boot.Declined {
+		if held[p.mac].Addr != a || held[p.mac].Kind == declined {
 			t.Errorf("%s has %s, the store says %+v", p.kind, a, held[p.mac])
 		}
 		if o := who[a]; o != nil {
@@ -208,32 +207,32 @@ func TestClientDeclines(t *testing.T) {
 			t.Errorf("%s was given %s and declines:%s", p.kind, a, story(got))
 		}
 	}
-	leases := func() (ls []boot.Lease) { r.json(&ls, "lease", "list"); return ls }
+	leases := func() (ls []lease) { r.json(&ls, "lease", "list"); return ls }
 	for _, p := range ps {
 		r.wait("another address for "+p.kind, 60*time.Second, func() error {
 			for _, l := range leases() {
-				if l.Holder.String() == p.mac && l.Kind != boot.Declined && !squatted[l.Addr] && p.has(l.Addr) {
+				if l.Holder == p.mac && l.Kind != declined && !squatted[l.Addr] && p.has(l.Addr) {
 					return nil
 				}
 			}
 			return fmt.Errorf("so far:%s", story(w.of(p.mac)))
 		})
 	}
-	declined := map[netip.Addr]bool{}
+	quarantined := map[netip.Addr]bool{}
 	for _, m := range w.of("") {
 		if m.MessageType() == dhcpv4.MessageTypeDecline {
 			a, _ := netip.AddrFromSlice(m.RequestedIPAddress().To4())
-			declined[a] = true
+			quarantined[a] = true
 		}
 	}
 	for _, l := range leases() {
-		if declined[l.Addr] != (l.Kind == boot.Declined) {
-			t.Errorf("declined on the wire: %t; lease %+v", declined[l.Addr], l)
+		if quarantined[l.Addr] != (l.Kind == declined) {
+			t.Errorf("declined on the wire: %t; lease %+v", quarantined[l.Addr], l)
 		}
 	}
 	told := 0
 	for _, e := range r.events() {
-		if e.Kind == boot.LeaseDeclined {
+		if e.Kind == "lease.declined" {
 			told++
 		}
 	}

@@ -16,7 +16,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -404,7 +403,7 @@ func TestSquatter(t *testing.T) {
 		r.wait("an event that names the squatter on "+a.String(), 10*time.Second, func() error {
 			es := r.events()
 			for _, e := range es {
-				if e.Kind == boot.LeaseConflict && e.MAC.String() == mac && strings.Contains(e.Text, a.String()) && strings.Contains(e.Text, mac) {
+				if e.Kind == "lease.conflict" && e.MAC == mac && strings.Contains(e.Text, a.String()) && strings.Contains(e.Text, mac) {
 					return nil
 				}
 			}

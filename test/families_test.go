@@ -1,11 +1,9 @@
 // families_test.go: the file services over IPv6, with clients that we did not
-// write, beside IPv4. The fronts run in a process of their own inside the lab,
-// because a transfer opens its socket where it is.
+// write, beside IPv4.
 
 package test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -13,240 +11,63 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/pin/tftp/v3"
-
-	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/internal/nettest"
-	"github.com/musterboot/muster/internal/run"
-	"github.com/musterboot/muster/tftpd"
-	"github.com/musterboot/muster/trust/authority"
+	"github.com/pin/tftp/v3"
 )
 
-// What this binary is told to be, by the environment: the fronts alone, or a
-// TFTP client. Go keeps names of interfaces for a minute, whichever namespace
-// they are of: who uses them needs a process that stays in one.
+// labFetch in the environment has the test binary be a TFTP client: its value is
+// the address and the file. Go keeps names of interfaces for a minute, whichever
+// namespace they are of: who uses them needs a process that stays in one.
+const labFetch = "MUSTER_LAB_FETCH"
+
+// public is where the files are, for everybody; lastFile is asked for by hand,
+// after everything else.
 const (
-	labFronts = "MUSTER_LAB_FRONTS"
-	labFetch  = "MUSTER_LAB_FETCH" // address and file
+	public   = "images/pub/"
+	lastFile = public + "last.efi"
 )
-
-// frontsSetup is what the process is told, by labFronts.
-type frontsSetup struct {
-	Dir    string // of files and of the CA
-	Policy boot.Policy
-	Ports  tftpd.PortRange
-	Single bool
-}
-
-// frontsEngine hands out a folder to the networks of a policy, and says who asked.
-type frontsEngine struct {
-	frontsSetup
-	mu  sync.Mutex
-	out io.Writer
-}
-
-// heard is one line of its output.
-type heard struct {
-	Via, Source, Local, Interface, Network, Path, Fault string
-}
-
-func (e *frontsEngine) Next(_ context.Context, in boot.Sighting) (boot.Decision, error) {
-	h := heard{Via: string(in.Via), Source: in.Source.Addr().String(), Local: in.Link.Local.String(), Interface: in.Link.Interface, Path: in.Want.Path}
-	n := e.Policy.Serves(in.Link, in.Source.Addr())
-	if n != nil {
-		h.Network = n.Name
-	}
-	if in.Fault != nil {
-		h.Fault = in.Fault.Text
-	}
-	e.mu.Lock()
-	err := json.NewEncoder(e.out).Encode(h)
-	e.mu.Unlock()
-	switch {
-	case n == nil || in.Fault != nil:
-		return boot.Decision{Reply: boot.Ignore{}}, err
-	case !filepath.IsLocal(in.Want.Path):
-		return boot.Decision{Reply: boot.Refuse{}}, err
-	}
-	return boot.Decision{Reply: boot.File{Ref: boot.Ref{Name: in.Want.Path}}}, err
-}
-
-func (e *frontsEngine) Begin(boot.Sighting, boot.Decision, int64) boot.Transfer { return unmetered{} }
-
-type unmetered struct{}
-
-func (unmetered) Sent(int64) {}
-func (unmetered) End()       {}
-
-func (e *frontsEngine) Done(context.Context, boot.Sighting, boot.Decision, boot.Outcome) error {
-	return nil
-}
-
-func (e *frontsEngine) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
-	f, err := os.Open(filepath.Join(e.Dir, ref.Name))
-	if err != nil {
-		return nil, boot.ErrNoFile
-	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	return &boot.Object{Body: boot.NewSection(f, 0, st.Size(), func() { f.Close() }), Name: ref.Name, Size: st.Size(), ETag: `"x"`}, nil
-}
-
-// onlyFronts is the process.
-func onlyFronts(setup string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := func() error {
-		e := &frontsEngine{out: os.Stdout}
-		if err := json.Unmarshal([]byte(setup), &e.frontsSetup); err != nil {
-			return err
-		}
-		ca, err := authority.Open(drawer{}, time.Now)
-		if err != nil {
-			return err
-		}
-		var own []netip.Addr
-		for _, n := range slices.Concat(e.Policy.Networks, e.Policy.Networks6) {
-			own = append(own, n.Server)
-		}
-		ca.Serve(own, nil)
-		if err := os.WriteFile(filepath.Join(e.Dir, "ca.pem"), ca.PEM(), 0o644); err != nil {
-			return err
-		}
-		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-		t, h := tftpd.NewServer(e, e, log), httpboot.NewHandler(e, e, log)
-		t.SinglePort, t.Ports = e.Single, e.Ports
-		us, err := tftpd.Listen(ctx, ":69")
-		if err != nil {
-			return err
-		}
-		l, err := httpboot.Listen(ctx, ":80")
-		if err != nil {
-			return err
-		}
-		ls, err := httpboot.Listen(ctx, ":443")
-		if err != nil {
-			return err
-		}
-		tasks := []run.Task{
-			{Name: "http", Run: func(ctx context.Context) error { return httpboot.Serve(ctx, l, h) }},
-			{Name: "https", Run: func(ctx context.Context) error {
-				return httpboot.ServeTLS(ctx, ls, h, &httpboot.Secure{Certificate: ca.Certificate, Firmware: func() bool { return false }})
-			}},
-		}
-		for _, u := range us {
-			tasks = append(tasks, run.Task{Name: "tftp", Run: func(ctx context.Context) error { return t.Serve(ctx, u) }})
-		}
-		fmt.Println("ready")
-		return run.Group(ctx, tasks...)
-	}()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-// fronts starts the process on the rig's server. What it hears comes by the
-// function it returns: everything up to what is waited for.
-func (r *rig) fronts(s frontsSetup) (until func(func(heard) bool) []heard) {
-	r.t.Helper()
-	setup, err := json.Marshal(s)
-	must(r.t, err)
-	cmd := r.srv.Command(r.ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), labFronts+"="+string(setup))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	must(r.t, err)
-	must(r.t, cmd.Start())
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() || lines.Text() != "ready" {
-		r.t.Fatalf("the fronts say %q: %v", lines.Text(), cmd.Wait())
-	}
-	heards := make(chan heard, 1000)
-	go func() {
-		defer close(heards)
-		for lines.Scan() {
-			var h heard
-			if json.Unmarshal(lines.Bytes(), &h) == nil {
-				heards <- h
-			}
-		}
-	}()
-	r.t.Cleanup(func() {
-		_ = syscall.Kill(r.child(cmd.Process.Pid), syscall.SIGTERM)
-		for range heards {
-		}
-		if err := cmd.Wait(); err != nil {
-			r.t.Errorf("the fronts ended: %v", err)
-		}
-	})
-	return func(last func(heard) bool) (all []heard) {
-		r.t.Helper()
-		timeout := time.After(10 * time.Second)
-		for {
-			select {
-			case h, ok := <-heards:
-				if all = append(all, h); !ok || last(h) {
-					return all
-				}
-			case <-timeout:
-				r.t.Fatalf("waited for more than this: %+v", all)
-			}
-		}
-	}
-}
-
-// lastFile is asked for by hand, after everything else.
-const lastFile = "last.efi"
 
 // TestFilesOverIPv6: tftp-hpa, atftp, curl and another Go client read over IPv6
 // what was put there, by every kind of address, in every mode of ports.
 func TestFilesOverIPv6(t *testing.T) {
 	nettest.Need(t, "tftp", "atftp", "curl")
-	for name, s := range map[string]frontsSetup{
-		"any port": {}, "port range": {Ports: tftpd.PortRange{From: 30000, To: 30003}}, "single port": {Single: true},
+	for name, c := range map[string]struct {
+		config   string
+		from, to uint16
+	}{
+		"any port":    {"", 1024, 65535},
+		"port range":  {"ports=\"30000-30003\"\n", 30000, 30003},
+		"single port": {"single_port=true\n", 69, 69},
 	} {
-		t.Run(name, func(t *testing.T) { filesOverIPv6(t, s) })
+		t.Run(name, func(t *testing.T) { filesOverIPv6(t, c.config, c.from, c.to) })
 	}
 }
 
-func filesOverIPv6(t *testing.T, s frontsSetup) {
+func filesOverIPv6(t *testing.T, config string, from, to uint16) {
 	const global, local, client, linkLocal = "fd77::1", "fe80::77", "fd77::50", "fe80::50"
 	r := newRig(t)
 	must(t, r.srv.Addr("eth0", global+"/64"))
 	must(t, r.srv.Addr("eth0", local+"/64"))
-	s.Dir = t.TempDir()
-	s.Policy = boot.Policy{
-		Networks:  []boot.Network{{Name: "lab", Interface: "eth0", Mode: boot.Full, Subnet: netip.MustParsePrefix("10.77.0.0/24"), Server: netip.MustParseAddr(serverAddr)}},
-		Networks6: []boot.Network{{Name: "lab", Interface: "eth0", Mode: boot.Full, Subnet: netip.MustParsePrefix("fd77::/64"), Server: netip.MustParseAddr(global)}},
-	}
-	want := map[string][]byte{}
-	for name, n := range map[string]int{lastFile: 1, "one.efi": 1, "blocks.efi": 1228 * 40, "big.efi": 3<<20 + 17} {
+	r.serveConfig("[[network]]\nname=\"lab\"\ninterface=\"eth0\"\nmode=\"full\"\nrange=\"10.77.0.100-10.77.0.110\"\nsubnet6=\"fd77::/64\"\n[https]\n[tftp]\n" + config)
+	want, dir := map[string][]byte{}, t.TempDir()
+	for name, n := range map[string]int{"last.efi": 1, "one.efi": 1, "blocks.efi": 1228 * 40, "big.efi": 3<<20 + 17} {
 		b := make([]byte, n)
 		rand.Read(b)
-		want[name] = b
-		must(t, os.WriteFile(filepath.Join(s.Dir, name), b, 0o644))
+		want[public+name] = b
+		must(t, os.WriteFile(filepath.Join(dir, name), b, 0o644))
 	}
-	until := r.fronts(s)
-	ca := filepath.Join(s.Dir, "ca.pem")
+	r.muster("image", "import", "pub", dir, "--public")
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	r.muster("ca", "export", "--pem", ca)
 
 	both := r.host("both", "10.77.0.50/24")
 	must(t, both.Addr("eth0", client+"/64"))
@@ -267,12 +88,11 @@ func filesOverIPv6(t *testing.T, s frontsSetup) {
 		ns       *nettest.NS
 		from, to string
 		zone     string // of to, where it needs one
-		iface    string // as HTTP knows it
 	}{
-		{"global to global", both, client, global, "", ""},
-		{"link-local to link-local", bare, linkLocal, local, "%eth0", "eth0"},
-		{"link-local to global", bare, linkLocal, global, "", "eth0"},
-		{"IPv4", both, "10.77.0.50", serverAddr, "", ""},
+		{"global to global", both, client, global, ""},
+		{"link-local to link-local", bare, linkLocal, local, "%eth0"},
+		{"link-local to global", bare, linkLocal, global, ""},
+		{"IPv4", both, "10.77.0.50", serverAddr, ""},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			host := way.to + way.zone
@@ -322,24 +142,26 @@ func filesOverIPv6(t *testing.T, s frontsSetup) {
 			}
 			if a := r.answers(way.ns, way.from, way.to); a.Addr().WithZone("").String() != way.to {
 				t.Errorf("what was asked of %s is answered from %s", way.to, a)
-			} else if p := a.Port(); s.Single && p != 69 || s.Ports.To != 0 && (p < s.Ports.From || p > s.Ports.To) {
+			} else if p := a.Port(); p < from || p > to {
 				t.Errorf("it is answered from port %d", p)
 			}
+			// Whoever asked, it is known from where and in which network.
 			seen := map[string]int{}
-			for _, h := range until(func(h heard) bool { return h.Path == lastFile }) {
-				seen[h.Via]++
-				h.Path = ""
-				w := heard{Via: h.Via, Source: way.from, Local: way.to, Interface: way.iface, Network: "lab"}
-				if h.Via == string(boot.TFTP) {
-					w.Interface = "eth0"
+			r.wait("the last of them in the log", 5*time.Second, func() error {
+				clear(seen)
+				for _, q := range r.requests(way.from) {
+					if seen[q.Via] += 1 + q.Repeated; q.Network != "lab" {
+						t.Errorf("it was heard as %+v", q)
+					}
+					if q.Path == lastFile {
+						seen[lastFile]++
+					}
 				}
-				if h != w {
-					t.Errorf("it was heard as %+v, want %+v", h, w)
+				if seen[lastFile] == 0 || seen["tftp"] < 10 || seen["http"] < 4 {
+					return fmt.Errorf("heard %v", seen)
 				}
-			}
-			if seen["tftp"] < 10 || seen["http"] < 4 {
-				t.Errorf("heard %v", seen)
-			}
+				return nil
+			})
 		})
 	}
 
@@ -355,21 +177,42 @@ func filesOverIPv6(t *testing.T, s frontsSetup) {
 	if err := tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: local}).HandshakeContext(r.ctx); err == nil {
 		t.Error("a certificate without the address is taken")
 	}
-	said := until(func(h heard) bool { return h.Fault != "" })
-	if h := said[len(said)-1]; !strings.Contains(h.Fault, "does not hold "+local+",") || h.Network != "lab" || h.Interface != "eth0" {
-		t.Errorf("of that handshake: %+v", h)
-	}
+	r.wait("that handshake in the log", 5*time.Second, func() error {
+		qs := r.requests(linkLocal)
+		if !slices.ContainsFunc(qs, func(q request) bool {
+			return q.Network == "lab" && strings.Contains(q.Why, "does not hold "+local+",")
+		}) {
+			return fmt.Errorf("%+v", qs)
+		}
+		return nil
+	})
 
 	// A link that is nobody's network gets nothing.
 	must(t, r.lab.Plug(r.srv, "eth1", r.sw))
 	must(t, r.srv.Addr("eth1", "fe80::99/64"))
-	if out, err := bare.Run(r.ctx, "curl", "-g", "-sS", "http://[fe80::99%25eth0]/"+lastFile); err == nil {
+	if out, err := bare.Run(r.ctx, "curl", "-g", "-sS", "--fail", "http://[fe80::99%25eth0]/"+lastFile); err == nil {
 		t.Errorf("served by an interface without a network: %q", out)
 	}
-	said = until(func(h heard) bool { return h.Interface == "eth1" })
-	if h := said[len(said)-1]; h.Network != "" || h.Source != linkLocal {
-		t.Errorf("by an interface without a network: %+v", h)
+	r.wait("what was asked there in the log", 5*time.Second, func() error {
+		qs := r.requests(linkLocal)
+		if !slices.ContainsFunc(qs, func(q request) bool { return q.Network == "" && q.Via == "http" }) {
+			return fmt.Errorf("%+v", qs)
+		}
+		return nil
+	})
+}
+
+// requests are those from an address that the log has.
+func (r *rig) requests(from string) (out []request) {
+	r.t.Helper()
+	for line := range strings.Lines(r.muster("event", "list", "--all", "--json")) {
+		var e entry
+		must(r.t, json.Unmarshal([]byte(line), &e))
+		if e.Request != nil && e.Request.Source.WithZone("").String() == from {
+			out = append(out, *e.Request)
+		}
 	}
+	return out
 }
 
 // onlyFetch is a TFTP client of another make, as a process.

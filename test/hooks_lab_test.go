@@ -22,8 +22,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -65,7 +63,7 @@ type receiver struct {
 }
 
 func (x *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
-	var e struct{ Data boot.Event }
+	var e struct{ Data event }
 	if json.NewDecoder(q.Body).Decode(&e) != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
@@ -75,11 +73,11 @@ func (x *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	x.got = append(x.got, e.Data.Seq)
 }
 
-func (r *rig) webhooks() map[string]hook.Status {
+func (r *rig) webhooks() map[string]webhook {
 	r.t.Helper()
-	var ss []hook.Status
+	var ss []webhook
 	r.json(&ss, "webhook", "list")
-	m := map[string]hook.Status{}
+	m := map[string]webhook{}
 	for _, s := range ss {
 		m[s.Name] = s
 	}
@@ -152,7 +150,7 @@ func TestHooksDelayNobody(t *testing.T) {
 			t.Errorf("%v ms with hooks that hang, %v without", with, without)
 		}
 	}
-	var st map[string]hook.Status
+	var st map[string]webhook
 	r.wait("the webhook's time to be over", 20*time.Second, func() error {
 		if st = r.webhooks(); st["cmdb"].Error != "no answer within 2s" {
 			return fmt.Errorf("%+v", st["cmdb"])
@@ -162,7 +160,7 @@ func TestHooksDelayNobody(t *testing.T) {
 	if s := st["cmdb"]; s.Behind < 100 || s.Counts.Delivered != 0 || s.Counts.Failed == 0 || s.Where != "http://10.80.0.3:8080/x" {
 		t.Errorf("cmdb: %+v", s)
 	}
-	if s := st["prog"]; s.Behind < 100 || s.State != hook.Sending {
+	if s := st["prog"]; s.Behind < 100 || s.State != "sending" {
 		t.Errorf("prog: %+v", s)
 	}
 	if s := r.fails("webhook", "test", "cmdb"); !strings.Contains(s, "no answer within 2s") {
@@ -317,7 +315,7 @@ func TestFollowOutlives(t *testing.T) {
 	}
 	var seqs []uint64
 	for line := range strings.Lines(out.String()) {
-		var e struct{ Event boot.Event }
+		var e struct{ Event event }
 		must(t, json.Unmarshal([]byte(line), &e))
 		seqs = append(seqs, e.Event.Seq)
 	}

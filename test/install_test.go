@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -60,7 +59,7 @@ func bootDisk(t *testing.T, fw nettest.Firmware) string {
 }
 
 // pushDisk pushes a template that writes the disk it returns.
-func (r *rig) pushDisk(fw nettest.Firmware, platform boot.Platform, report string) (disk string) {
+func (r *rig) pushDisk(fw nettest.Firmware, platform string, report string) (disk string) {
 	t := r.t
 	t.Helper()
 	kernel, initrd, _ := r.kernelFor(fw)
@@ -94,12 +93,12 @@ func TestInstall(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		fw       nettest.Firmware
-		platform boot.Platform
+		platform string
 		report   string
 	}{
-		{"bios", nettest.BIOS, boot.BIOS, "{{ .ReportURL }}"},
-		{"uefi", nettest.UEFI, boot.X64UEFI, "{{ .ReportURL }}"},
-		{"bios-lost", nettest.BIOS, boot.BIOS, "http://{{ .Server }}/lost"},
+		{"bios", nettest.BIOS, bios, "{{ .ReportURL }}"},
+		{"uefi", nettest.UEFI, x64UEFI, "{{ .ReportURL }}"},
+		{"bios-lost", nettest.BIOS, bios, "http://{{ .Server }}/lost"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
@@ -132,7 +131,7 @@ func TestInstall(t *testing.T) {
 			if lost {
 				want = "install unconfirmed: boot 1 asked for all of disk and has not reported its end"
 			}
-			if got := d.Ticket.Standing(); got != want {
+			if got := r.standing(guestMAC); got != want {
 				t.Errorf("the host stands at %q, want %q", got, want)
 			}
 			// Ten power-ons push the first boot out of the timeline; its event stays.
@@ -166,7 +165,7 @@ func TestInstallKilled(t *testing.T) {
 		t.Run(strings.ReplaceAll(at, " ", "-"), func(t *testing.T) {
 			r := newRig(t)
 			r.serveConfig(config)
-			r.pushDisk(nettest.BIOS, boot.BIOS, "{{ .ReportURL }}")
+			r.pushDisk(nettest.BIOS, bios, "{{ .ReportURL }}")
 			r.muster("host", "add", "victim", "--mac", guestMAC, "--template", "disk", "--approved")
 			r.muster("host", "install", "victim")
 			passed := r.landmarks()
@@ -187,7 +186,7 @@ func TestInstallKilled(t *testing.T) {
 				t.Logf("power-on %d ends in: %.300s", on, text[max(0, len(text)-300):])
 				// An installer that says that it failed is not run again before a
 				// person says so: two power-ons show the first.
-				if on == 2 && strings.HasPrefix(r.show("victim").Ticket.Standing(), "install of disk failed in boot 1, as it reports") {
+				if on == 2 && strings.HasPrefix(r.standing("victim"), "install of disk failed in boot 1, as it reports") {
 					failed = true
 					r.muster("host", "install", "victim")
 				}
@@ -198,7 +197,7 @@ func TestInstallKilled(t *testing.T) {
 				must(t, vm.WaitConsole(r.ctx, diskSays))
 				written += strings.Count(vm.Console(), "MUSTER-GUEST: disk written")
 			}
-			got := r.show("victim").Ticket.Standing()
+			got := r.standing("victim")
 			t.Logf("killed at %s: disk after %d power-ons, %s", at, on, got)
 			if written != 1 || failed && at != "disk.img 1" { // the image is short: it may be there before the kill
 				t.Errorf("the disk was written %d times; the installer reported a failure: %t", written, failed)

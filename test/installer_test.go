@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -24,10 +23,10 @@ func TestDebianInstaller(t *testing.T) {
 	}
 	for _, c := range []struct {
 		fw       nettest.Firmware
-		platform boot.Platform
+		platform string
 	}{
-		{nettest.UEFI, boot.X64UEFI},
-		{nettest.ARM64, boot.ARM64UEFI},
+		{nettest.UEFI, x64UEFI},
+		{nettest.ARM64, arm64UEFI},
 	} {
 		t.Run(c.fw.String(), func(t *testing.T) {
 			nettest.Need(t, c.fw.Needs()...)

@@ -9,18 +9,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/nettest"
+	"go.etcd.io/bbolt"
 )
 
 // command is what the program is built from.
@@ -87,9 +89,6 @@ func (b *build) overlay() (file string, err error) {
 }
 
 func TestMain(m *testing.M) {
-	if s := os.Getenv(labFronts); s != "" {
-		os.Exit(onlyFronts(s))
-	}
 	if s := os.Getenv(labFetch); s != "" {
 		os.Exit(onlyFetch(s))
 	}
@@ -201,15 +200,14 @@ func (r *rig) serve(args ...string) {
 			r.t.Logf("muster said:\n%s", r.out)
 		}
 	})
-	c := admin.NewClient(r.data)
 	r.wait("muster to start", 20*time.Second, func() error {
 		select {
 		case <-done:
 			return fatal{fmt.Errorf("muster ended:\n%s", r.out)}
 		default:
 		}
-		var s admin.Status
-		return c.Call(r.ctx, "GET", "/api/v1/status", nil, &s)
+		var s status
+		return r.ask("/api/v1/status", &s)
 	})
 }
 
@@ -234,6 +232,23 @@ func (r *rig) stop(kill bool) {
 	case <-time.After(20 * time.Second):
 		r.t.Fatalf("muster did not end:\n%s", r.out)
 	}
+}
+
+// storeErr has bbolt, of which the store is a file, read every page while nobody
+// has it open.
+func (r *rig) storeErr() error {
+	db, err := bbolt.Open(filepath.Join(r.data, "muster.db"), 0o600, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return db.View(func(tx *bbolt.Tx) error {
+		var errs []error
+		for err := range tx.Check() {
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // daemon starts a peer's program that runs until the test ends, and returns what it
@@ -298,27 +313,39 @@ func (r *rig) json(v any, args ...string) {
 }
 
 // show returns a host with its timeline.
-func (r *rig) show(name string) admin.HostDetail {
+func (r *rig) show(name string) host {
 	r.t.Helper()
-	var d admin.HostDetail
+	var d host
 	r.json(&d, "host", "show", name)
 	return d
 }
 
-// hosts returns the roll.
-func (r *rig) hosts() []admin.HostView {
+var installLine = regexp.MustCompile(`(?m)^ *install +(.+)$`)
+
+// standing is where a host's installation is, as a person reads it.
+func (r *rig) standing(name string) string {
 	r.t.Helper()
-	var hs []admin.HostView
+	m := installLine.FindStringSubmatch(r.muster("host", "show", name))
+	if m == nil {
+		return ""
+	}
+	return m[1]
+}
+
+// hosts returns the roll.
+func (r *rig) hosts() []host {
+	r.t.Helper()
+	var hs []host
 	r.json(&hs, "host", "list")
 	return hs
 }
 
 // events returns the stored events.
-func (r *rig) events() []boot.Event {
+func (r *rig) events() []event {
 	r.t.Helper()
-	var es []boot.Event
+	var es []event
 	for line := range strings.Lines(r.muster("event", "list", "--json")) {
-		var e admin.Entry
+		var e entry
 		must(r.t, json.Unmarshal([]byte(line), &e))
 		es = append(es, *e.Event)
 	}
@@ -343,9 +370,33 @@ func (r *rig) fails(args ...string) string {
 }
 
 // status is the daemon's own account.
-func (r *rig) status() admin.Status {
+func (r *rig) status() status {
 	r.t.Helper()
-	var s admin.Status
-	must(r.t, admin.NewClient(r.data).Call(r.ctx, "GET", "/api/v1/status", nil, &s))
+	var s status
+	must(r.t, r.ask("/api/v1/status", &s))
 	return s
+}
+
+// api is a client of the daemon's socket.
+func (r *rig) api() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.data, "muster.sock"))
+	}}}
+}
+
+// ask reads what the daemon's socket answers.
+func (r *rig) ask(path string, v any) error {
+	q, err := http.NewRequestWithContext(r.ctx, http.MethodGet, "http://muster"+path, nil)
+	if err != nil {
+		return err
+	}
+	a, err := r.api().Do(q)
+	if err != nil {
+		return err
+	}
+	defer a.Body.Close()
+	if a.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, a.Status)
+	}
+	return json.NewDecoder(a.Body).Decode(v)
 }

@@ -6,17 +6,13 @@ package test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/nettest"
 	"github.com/musterboot/muster/internal/simclient"
 )
@@ -59,7 +55,7 @@ func TestApprovalJourneys(t *testing.T) {
 		}
 		return tr
 	}
-	state := func(mac string, want boot.State) {
+	state := func(mac string, want string) {
 		t.Helper()
 		if d := r.show(mac); d.State != want {
 			t.Errorf("%s is %s, want %s", mac, d.State, want)
@@ -68,7 +64,7 @@ func TestApprovalJourneys(t *testing.T) {
 
 	// By name.
 	sim("uefi-x64", "06:00:00:00:01:01", "CLI-1", "hold")
-	state("06:00:00:00:01:01", boot.Pending)
+	state("06:00:00:00:01:01", pending)
 	r.muster("host", "approve", "06:00:00:00:01:01")
 	sim("uefi-x64", "06:00:00:00:01:01", "CLI-1", "boot")
 
@@ -80,15 +76,15 @@ func TestApprovalJourneys(t *testing.T) {
 	if said := r.muster("host", "approve", "--serial", "FILTER-*", "--dry-run"); !strings.Contains(said, "3 machines would be approved") {
 		t.Errorf("dry run: %s", said)
 	}
-	state("06:00:00:00:02:01", boot.Pending)
+	state("06:00:00:00:02:01", pending)
 	if said := r.muster("host", "approve", "--serial", "FILTER-*", "--arch", "bios"); !strings.Contains(said, "3 machines approved") {
 		t.Errorf("by filter: %s", said)
 	}
 	sim("bios", "06:00:00:00:02:02", "FILTER-2", "boot")
-	state("06:00:00:00:02:09", boot.Pending)
+	state("06:00:00:00:02:09", pending)
 	r.fails("host", "approve", "--serial", "FILTER-*", "m-060000000209")
 	r.muster("host", "deny", "--serial", "OTHER-*")
-	state("06:00:00:00:02:09", boot.Denied)
+	state("06:00:00:00:02:09", denied)
 
 	// By a list of expected machines: one waits already, two come later, by
 	// serial and by MAC.
@@ -111,14 +107,11 @@ func TestApprovalJourneys(t *testing.T) {
 	if code, said := r.simulate(client, nil, "uefi-x64", "-i", "eth0", "--mac", "02:00:00:00:04:03", "--expect", "boot"); code == 0 {
 		t.Errorf("a visitor boots: %s", said)
 	}
-	state("02:00:00:00:04:03", boot.Denied)
+	state("02:00:00:00:04:03", denied)
 
 	// By a program on the socket.
 	sim("bios", "06:00:00:00:05:01", "API-1", "hold")
-	c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(r.data, admin.SocketName))
-	}}}
-	resp, err := c.Post("http://muster/api/v1/hosts/06:00:00:00:05:01/approve", "application/json", strings.NewReader("{}"))
+	resp, err := r.api().Post("http://muster/api/v1/hosts/06:00:00:00:05:01/approve", "application/json", strings.NewReader("{}"))
 	must(t, err)
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -126,15 +119,15 @@ func TestApprovalJourneys(t *testing.T) {
 	}
 	sim("bios", "06:00:00:00:05:01", "API-1", "boot")
 	// An empty filter is a mistake, not everybody.
-	resp, err = c.Post("http://muster/api/v1/hosts/approve", "application/json", strings.NewReader("{}"))
+	resp, err = r.api().Post("http://muster/api/v1/hosts/approve", "application/json", strings.NewReader("{}"))
 	must(t, err)
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("approving by an empty filter: %s", resp.Status)
 	}
-	state("06:00:00:00:04:02", boot.Pending)
+	state("06:00:00:00:04:02", pending)
 	r.muster("host", "approve", "--all")
-	state("06:00:00:00:04:02", boot.Approved)
+	state("06:00:00:00:04:02", approved)
 }
 
 // TestKilledWhileInstalling: the daemon dies at each step of an installation, and
@@ -179,6 +172,9 @@ func TestKilledWhileInstalling(t *testing.T) {
 			for range 3 {
 				var tr simclient.Transcript
 				code, what := r.simulate(client, &tr, "bios", "-i", "eth0", "--mac", mac, "--stage", "installed", "--json", "--timeout", "40s")
+				if strings.Contains(what, "somebody answers on it") {
+					continue // this host, by another MAC: the daemon looked while the machine had the address
+				}
 				if code != 0 {
 					t.Fatalf("after the kill: exit %d: %s\nbefore:\n%s", code, what, all)
 				}
@@ -191,13 +187,13 @@ func TestKilledWhileInstalling(t *testing.T) {
 			}
 			d := r.show(mac)
 			if !disk || installed != 1 {
-				t.Errorf("installed %d times, boots its disk: %t; it stands at %q\n%s", installed, disk, d.Ticket.Standing(), all)
+				t.Errorf("installed %d times, boots its disk: %t; it stands at %q\n%s", installed, disk, r.standing(mac), all)
 			}
 			want := "installed debian in boot"
 			if at == "initrd" || at == "boot" {
 				want = "" // its report may have come or not
 			}
-			if got := d.Ticket.Standing(); !strings.Contains(got, want) || d.Ticket.State == boot.TicketArmed {
+			if got := r.standing(mac); !strings.Contains(got, want) || d.Ticket.State == "armed" {
 				t.Errorf("it stands at %q, want %q", got, want)
 			}
 		})
@@ -247,7 +243,7 @@ func TestReportsFromInstallers(t *testing.T) {
 		}
 	}
 	d := r.show("52:54:00:00:00:01")
-	if v := d.Inventory; v == nil || v.Threads == 0 || v.Memory == 0 || len(v.NICs) == 0 {
+	if v := d.Inventory; v.Threads == 0 || v.Memory == 0 || len(v.NICs) == 0 {
 		t.Errorf("inventory: %+v", v)
 	}
 	if said := r.muster("host", "show", d.Name); !strings.Contains(said, "hardware") || !strings.Contains(said, " > script +") {

@@ -25,19 +25,17 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
-	"github.com/musterboot/muster/store/bolt"
 )
 
 // leases returns who holds what now.
-func (r *rig) leases() map[string]boot.Lease {
+func (r *rig) leases() map[string]lease {
 	r.t.Helper()
-	var ls []boot.Lease
+	var ls []lease
 	r.json(&ls, "lease", "list")
-	out := map[string]boot.Lease{}
+	out := map[string]lease{}
 	for _, l := range ls {
-		out[l.Holder.String()] = l
+		out[l.Holder] = l
 	}
 	return out
 }
@@ -481,7 +479,7 @@ func TestKilledDaemon(t *testing.T) {
 		cancel()
 		wg.Wait()
 		total += got
-		if err := bolt.Check(filepath.Join(r.data, "muster.db")); err != nil {
+		if err := r.storeErr(); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		serve()
@@ -719,9 +717,9 @@ func TestCommands(t *testing.T) {
 	}
 	r.muster("host", "set", "web1", "disk=/dev/vda", "--template", "rescue")
 	r.muster("host", "approve", "web1")
-	var h boot.Host
+	var h host
 	r.json(&h, "host", "set", "web1", "--name", "web01")
-	if h.Name != "web01" || h.State != boot.Approved || h.Params["disk"] != "/dev/vda" {
+	if h.Name != "web01" || h.State != approved || h.Params["disk"] != "/dev/vda" {
 		t.Errorf("after set: %+v", h)
 	}
 	if out := r.muster("explain", "web01"); !strings.Contains(out, "10.77.0.50, its reservation") || !strings.Contains(out, "boot 1: rescue version 2") {

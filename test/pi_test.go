@@ -26,8 +26,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -422,10 +420,10 @@ func (p *pi) complete(tree map[string][]byte, template, host, serial string, f f
 }
 
 // shown judges what "host show" says of a boot that went through.
-func (p *pi) shown(d admin.HostDetail, f fetched) error {
+func (p *pi) shown(d host, f fetched) error {
 	var errs []error
-	if d.Serial != p.serial || len(d.MACs) != 1 || d.MACs[0].String() != p.mac.String() || d.Platform != boot.PiPlatform || d.State != boot.Approved || d.Boots != 1 {
-		errs = append(errs, fmt.Errorf("%s: the host is %+v", p, d.Host))
+	if d.Serial != p.serial || len(d.MACs) != 1 || d.MACs[0] != p.mac.String() || d.Platform != raspberry || d.State != approved || d.Boots != 1 {
+		errs = append(errs, fmt.Errorf("%s: the host is %+v", p, d))
 	}
 	steps := timeline(d)
 	for name := range f.got {
@@ -437,9 +435,9 @@ func (p *pi) shown(d admin.HostDetail, f fetched) error {
 }
 
 // logged waits until the request log has what is on the wire already.
-func (r *rig) logged(p *pi, f fetched, name string) admin.HostDetail {
+func (r *rig) logged(p *pi, f fetched, name string) host {
 	r.t.Helper()
-	var d admin.HostDetail
+	var d host
 	r.wait("the timeline of "+p.String(), 5*time.Second, func() error {
 		d = r.show(name)
 		return p.shown(d, f)
@@ -546,8 +544,8 @@ func TestPiPending(t *testing.T) {
 			}
 		}
 		d := r.show(p.mac.String())
-		if d.State != boot.Pending || d.Serial != p.serial || d.Boots != 0 {
-			t.Errorf("%s: the host is %+v", p, d.Host)
+		if d.State != pending || d.Serial != p.serial || d.Boots != 0 {
+			t.Errorf("%s: the host is %+v", p, d)
 		}
 		r.muster("host", "approve", p.defaultName())
 		f, err = p.load()
@@ -642,7 +640,7 @@ func TestHundredPis(t *testing.T) {
 	if f, s := r.weight(); f != files || s != size {
 		t.Errorf("the store had %d files of %d bytes, and has %d of %d after a hundred boots", files, size, f, s)
 	}
-	hosts := map[string]admin.HostView{}
+	hosts := map[string]host{}
 	for _, h := range r.hosts() {
 		hosts[h.Serial] = h
 	}
@@ -650,8 +648,8 @@ func TestHundredPis(t *testing.T) {
 		t.Errorf("%d hosts by their serial numbers, want %d", len(hosts), len(boards))
 	}
 	for i, p := range boards {
-		if h := hosts[p.serial]; h.Name != p.defaultName() || h.State != boot.Approved || h.Boots != 1 || len(h.MACs) != 1 || h.MACs[0].String() != p.mac.String() {
-			t.Errorf("%s is %+v", p, h.Host)
+		if h := hosts[p.serial]; h.Name != p.defaultName() || h.State != approved || h.Boots != 1 || len(h.MACs) != 1 || h.MACs[0] != p.mac.String() {
+			t.Errorf("%s is %+v", p, h)
 		}
 		if i < len(pis) && !t.Failed() {
 			r.logged(p, loads[i], p.defaultName())

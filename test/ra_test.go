@@ -21,7 +21,6 @@ import (
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -303,7 +302,7 @@ func TestOtherRouters(t *testing.T) {
 	toml := filepath.Join(dir, "muster.toml")
 	must(t, os.WriteFile(toml, []byte(raNetwork), 0o644))
 	r.serve("--config", toml)
-	r.event(boot.RivalRouter, 10*time.Second, "router fe80::", "M=0 O=1, default router for 30m0s, prefix fd77::/64 for hosts' own addresses", "without M machines do not ask")
+	r.event("router.rival", 10*time.Second, "router fe80::", "M=0 O=1, default router for 30m0s, prefix fd77::/64 for hosts' own addresses", "without M machines do not ask")
 	if ra := r.status().Networks[0].RA; ra == nil || ra.Says != "off" || len(ra.Routers) != 1 || ra.Routers[0].OK || ra.Routers[0].Last.IsZero() {
 		t.Errorf("status: %+v", ra)
 	}
@@ -318,7 +317,7 @@ func TestOtherRouters(t *testing.T) {
 	r.stop(false)
 	must(t, os.WriteFile(toml, []byte(raNetwork+"ra = \"managed\"\n"), 0o644))
 	r.serve("--config", toml)
-	r.event(boot.RivalRouter, 10*time.Second, "another router, fe80::", "it says M=0, we say M=1", "prefix fd77::/64 is preferred for 1h0m0s from it, 4h0m0s from us")
+	r.event("router.rival", 10*time.Second, "another router, fe80::", "it says M=0, we say M=1", "prefix fd77::/64 is preferred for 1h0m0s from it, 4h0m0s from us")
 
 	client := r.host("client", "")
 	managed := func(want string) {
@@ -340,5 +339,5 @@ func TestOtherRouters(t *testing.T) {
 	}
 
 	radvd(r.srv)
-	r.event(boot.RivalRouter, 10*time.Second, "another program on this machine (fe80::", "M=0 O=1")
+	r.event("router.rival", 10*time.Second, "another program on this machine (fe80::", "M=0 O=1")
 }

@@ -12,14 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
-	"github.com/musterboot/muster/trust/authority"
 )
 
 // pushFor pushes a template that lets every machine of a platform in and boots a
 // Linux which reports.
-func (r *rig) pushFor(fw nettest.Firmware, platform boot.Platform) {
+func (r *rig) pushFor(fw nettest.Firmware, platform string) {
 	r.t.Helper()
 	kernel, initrd, cmdline := r.kernelFor(fw)
 	r.pushLinux("linux", "auto_approve = true\n[match]\narch = [\""+string(platform)+"\"]", kernel, initrd, cmdline)
@@ -33,15 +31,15 @@ func TestSecureBoot(t *testing.T) {
 		name       string
 		fw         nettest.Firmware
 		on         bool
-		platform   boot.Platform
+		platform   string
 		cache      string
 		shim, grub string
 		grubFrom   string
 	}{
-		{"x64 on", nettest.UEFI, true, boot.X64UEFI, "secureboot", "shimx64.efi", "grubx64.efi", "x86_64-efi-signed/grubnetx64.efi.signed"},
-		{"x64 off", nettest.UEFI, false, boot.X64UEFI, "secureboot", "shimx64.efi", "grubx64.efi", "x86_64-efi-signed/grubnetx64.efi.signed"},
-		{"arm64 on", nettest.ARM64, true, boot.ARM64UEFI, "secureboot-arm64", "shimaa64.efi", "grubaa64.efi", "arm64-efi-signed/grubnetaa64.efi.signed"},
-		{"arm64 off", nettest.ARM64, false, boot.ARM64UEFI, "secureboot-arm64", "shimaa64.efi", "grubaa64.efi", "arm64-efi-signed/grubnetaa64.efi.signed"},
+		{"x64 on", nettest.UEFI, true, x64UEFI, "secureboot", "shimx64.efi", "grubx64.efi", "x86_64-efi-signed/grubnetx64.efi.signed"},
+		{"x64 off", nettest.UEFI, false, x64UEFI, "secureboot", "shimx64.efi", "grubx64.efi", "x86_64-efi-signed/grubnetx64.efi.signed"},
+		{"arm64 on", nettest.ARM64, true, arm64UEFI, "secureboot-arm64", "shimaa64.efi", "grubaa64.efi", "arm64-efi-signed/grubnetaa64.efi.signed"},
+		{"arm64 off", nettest.ARM64, false, arm64UEFI, "secureboot-arm64", "shimaa64.efi", "grubaa64.efi", "arm64-efi-signed/grubnetaa64.efi.signed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
@@ -52,9 +50,9 @@ func TestSecureBoot(t *testing.T) {
 			g := guest(c.fw)
 			g.Secure = c.on
 			d := r.reported(r.boot(g))
-			want := boot.SecureOff
+			want := "off"
 			if c.on {
-				want = boot.SecureOn
+				want = "on"
 			}
 			if d.Secure != want {
 				t.Errorf("Secure Boot is noted as %q, want %q", d.Secure, want)
@@ -64,7 +62,7 @@ func TestSecureBoot(t *testing.T) {
 			}
 			var files []string
 			for _, e := range d.Timeline {
-				if q := e.Request; q != nil && q.Via == boot.TFTP {
+				if q := e.Request; q != nil && q.Via == "tftp" {
 					files = append(files, filepath.Base(q.Path))
 				}
 			}
@@ -83,12 +81,12 @@ func TestPlaced(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		fw       nettest.Firmware
-		platform boot.Platform
+		platform string
 		grub     bool
 	}{
-		{"iPXE of BIOS", nettest.BIOS, boot.BIOS, false},
-		{"iPXE of UEFI", nettest.UEFI, boot.X64UEFI, false},
-		{"GRUB", nettest.UEFI, boot.X64UEFI, true},
+		{"iPXE of BIOS", nettest.BIOS, bios, false},
+		{"iPXE of UEFI", nettest.UEFI, x64UEFI, false},
+		{"GRUB", nettest.UEFI, x64UEFI, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
@@ -120,12 +118,6 @@ func TestPlaced(t *testing.T) {
 	}
 }
 
-// drawer is a CA's store for a CA that nobody here uses.
-type drawer map[string][]byte
-
-func (d drawer) Load(name string) ([]byte, error)     { return d[name], nil }
-func (d drawer) Save(name string, value []byte) error { d[name] = value; return nil }
-
 // TestHTTPS: firmware that trusts our CA boots over HTTPS; the timeline of one
 // that does not says why, if it said anything itself. Debian's firmware, 12 and
 // 13, has no elliptic curves.
@@ -143,18 +135,18 @@ func TestHTTPS(t *testing.T) {
 		want     string
 	}{
 		{"debian12", nettest.UEFIHTTP, false, ours, true, boots},
-		{"debian12 another CA", nettest.UEFIHTTP, false, anothers, true, string(boot.UnknownCA)},
+		{"debian12 another CA", nettest.UEFIHTTP, false, anothers, true, "unknown-ca"},
 		// This build gives up before it connects.
 		{"debian12 no CA", nettest.UEFIHTTP, false, none, true, nothing},
 		{"debian13", nettest.UEFIHTTP, true, ours, true, boots},
-		{"debian13 no CA", nettest.UEFIHTTP, true, none, true, string(boot.UnknownCA)},
-		{"debian13 no RSA", nettest.UEFIHTTP, true, ours, false, string(boot.NoCipher)},
+		{"debian13 no CA", nettest.UEFIHTTP, true, none, true, "unknown-ca"},
+		{"debian13 no RSA", nettest.UEFIHTTP, true, ours, false, "no-shared-cipher"},
 		{"arm64", nettest.ARM64HTTP, false, ours, true, boots},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			platform := boot.X64UEFI
+			platform := x64UEFI
 			if c.fw == nettest.ARM64HTTP {
-				platform = boot.ARM64UEFI
+				platform = arm64UEFI
 				if os.Getenv("MUSTER_LONG") == "" {
 					t.Skip("takes half a minute and shows little more: MUSTER_LONG=1")
 				}
@@ -176,9 +168,10 @@ func TestHTTPS(t *testing.T) {
 				r.muster("ca", "export", "--esl", g.CACerts)
 			}
 			if c.ca == anothers {
-				a, err := authority.Open(drawer{}, time.Now)
-				must(t, err)
-				must(t, os.WriteFile(g.CACerts, a.ESL(), 0o644))
+				other := r.second("another", "")
+				other.serveConfig("[https]\n")
+				other.muster("ca", "export", "--esl", g.CACerts)
+				other.stop(false)
 			}
 			vm := r.boot(g)
 			if c.want == boots {
@@ -192,7 +185,7 @@ func TestHTTPS(t *testing.T) {
 			must(t, vm.WaitConsole(r.ctx, "BdsDxe: failed to load Boot"))
 			var asked, faults []string
 			for _, s := range timeline(r.show(guestMAC)) {
-				if s == "http handshake refuse" || s == string(boot.HandshakeFailed) {
+				if s == "http handshake refuse" || s == "tls.failed" {
 					faults = append(faults, s)
 				} else if strings.HasPrefix(s, "http ") {
 					asked = append(asked, s)

@@ -148,7 +148,7 @@ func TestSimulate(t *testing.T) {
 				if want := map[bool]string{true: "done", false: "running"}[c.kind == "ipxe"]; string(d.Stage) != want {
 					t.Errorf("muster knows stage %q, want %q", d.Stage, want)
 				}
-				if d.UUID.String() != tr.UUID || d.Serial != tr.Serial {
+				if d.UUID != tr.UUID || d.Serial != tr.Serial {
 					t.Errorf("muster knows UUID %s and serial %s, it told %s and %s", d.UUID, d.Serial, tr.UUID, tr.Serial)
 				}
 			}

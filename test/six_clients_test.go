@@ -24,7 +24,6 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"golang.org/x/sys/unix"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -181,7 +180,7 @@ func (p *peer) lan(prefix netip.Prefix) error {
 }
 
 // named is the name of a host, empty if there is none.
-func (r *rig) named(id boot.HostID) string {
+func (r *rig) named(id uint64) string {
 	r.t.Helper()
 	for _, h := range r.hosts() {
 		if h.ID == id {
@@ -192,9 +191,9 @@ func (r *rig) named(id boot.HostID) string {
 }
 
 // leases6 returns what is leased now, by address.
-func (r *rig) leases6() map[netip.Addr]boot.Lease {
+func (r *rig) leases6() map[netip.Addr]lease {
 	r.t.Helper()
-	out := map[netip.Addr]boot.Lease{}
+	out := map[netip.Addr]lease{}
 	for _, l := range r.leases() {
 		out[l.Addr] = l
 	}
@@ -243,11 +242,11 @@ func TestSixClientLives(t *testing.T) {
 			t.Errorf("%s is %s's and %s's", a, o.kind, p.kind)
 		}
 		whose[a] = p
-		host, kind := "", boot.Unknown
+		host, kind := "", unknown
 		if p.router() {
-			host, kind = p.kind, boot.Dynamic
+			host, kind = p.kind, dynamic
 		}
-		if l.Kind != kind || l.MAC.String() != p.mac || r.named(l.Host) != host {
+		if l.Kind != kind || l.MAC != p.mac || r.named(l.Host) != host {
 			t.Errorf("%s of %s has %s, and the store says %+v", p.kind, p.mac, a, l)
 		}
 		if !p.router() {
@@ -258,7 +257,7 @@ func TestSixClientLives(t *testing.T) {
 			t.Errorf("%s was given the prefix %s", p.kind, prefix)
 		}
 		r.wait("an address of "+prefix.String()+" behind "+p.kind, 10*time.Second, func() error { return p.lan(prefix) })
-		if l := r.leases6()[prefix.Addr()]; r.named(l.Host) != p.kind || !strings.HasSuffix(l.Holder.String(), "/pd") {
+		if l := r.leases6()[prefix.Addr()]; r.named(l.Host) != p.kind || !strings.HasSuffix(l.Holder, "/pd") {
 			t.Errorf("%s has %s, and the store says %+v", p.kind, prefix, l)
 		}
 	}
@@ -332,7 +331,7 @@ func TestSixClientLives(t *testing.T) {
 		p.expect(w, 10*time.Second, "RENEW", "REPLY", "RELEASE", "REPLY")
 		r.wait("the release of "+p.kind, 5*time.Second, func() error {
 			for _, l := range r.leases6() {
-				if l.MAC.String() == p.mac {
+				if l.MAC == p.mac {
 					return fmt.Errorf("still leased: %+v", l)
 				}
 			}
@@ -379,7 +378,7 @@ func TestSixRebind(t *testing.T) {
 		if _, again := follow(w.of(p.mac)[before[p]:], "SOLICIT"); again {
 			t.Errorf("%s had to start over:%s", p.kind, story(w.of(p.mac)))
 		}
-		if l := r.leases6()[bound[p]]; l.MAC.String() != p.mac {
+		if l := r.leases6()[bound[p]]; l.MAC != p.mac {
 			t.Errorf("the store says %+v", l)
 		}
 	}
@@ -475,7 +474,7 @@ func TestSixRelayTwice(t *testing.T) {
 	p := r.peer6("dhclient", "beyond", beyond)
 	p.start6(w)
 	a := last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")).your()
-	if l := r.leases6()[a]; !netip.MustParsePrefix("fd98::1000/116").Contains(a) || l.Network != "beyond" || l.MAC.String() != p.mac {
+	if l := r.leases6()[a]; !netip.MustParsePrefix("fd98::1000/116").Contains(a) || l.Network != "beyond" || l.MAC != p.mac {
 		t.Errorf("it was given %s, and the store says %+v", a, l)
 	}
 	must(t, p.release())
@@ -531,7 +530,7 @@ func TestSixRelay(t *testing.T) {
 			}
 			r.wait("an address of "+prefix.String()+" behind "+p.kind, 10*time.Second, func() error { return p.lan(prefix) })
 		}
-		if !netip.MustParsePrefix("fd99::1000/116").Contains(a) || l.Network != "far" || l.MAC.String() != p.mac {
+		if !netip.MustParsePrefix("fd99::1000/116").Contains(a) || l.Network != "far" || l.MAC != p.mac {
 			t.Errorf("%s behind the relay was given %s, and the store says %+v", p.kind, a, l)
 		}
 		must(t, p.release())
@@ -586,7 +585,7 @@ func TestSixHost(t *testing.T) {
 	}
 	held := r.leases6()
 	for _, a := range []string{"10.77.0.50", "fd77::50"} {
-		if l := held[netip.MustParseAddr(a)]; r.named(l.Host) != "web1" || l.Kind != boot.Reserved {
+		if l := held[netip.MustParseAddr(a)]; r.named(l.Host) != "web1" || l.Kind != reserved {
 			t.Errorf("%s: %+v", a, l)
 		}
 	}
@@ -631,7 +630,7 @@ func TestSixKilledUnderLoad(t *testing.T) {
 	}, func(lost func(string, ...any)) int {
 		held := r.leases6()
 		for a, holder := range told {
-			if held[a].Holder.String() != holder {
+			if held[a].Holder != holder {
 				lost("%s was told %s, after the kill the store says %+v", holder, a, held[a])
 			}
 		}

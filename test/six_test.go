@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -42,16 +41,16 @@ func TestBootSix(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		fw       nettest.Firmware
-		platform boot.Platform
+		platform string
 		https    bool
 		dual     bool
 		want     []string
 	}{
-		{"uefi", nettest.UEFI, boot.X64UEFI, false, false, fromTFTP},
-		{"uefi-http", nettest.UEFIHTTP, boot.X64UEFI, false, false, fromHTTP},
-		{"uefi-https", nettest.UEFIHTTP, boot.X64UEFI, true, false, fromHTTP},
-		{"arm64", nettest.ARM64, boot.ARM64UEFI, false, false, fromTFTP},
-		{"after IPv4", nettest.UEFI, boot.X64UEFI, false, true, fromTFTP},
+		{"uefi", nettest.UEFI, x64UEFI, false, false, fromTFTP},
+		{"uefi-http", nettest.UEFIHTTP, x64UEFI, false, false, fromHTTP},
+		{"uefi-https", nettest.UEFIHTTP, x64UEFI, true, false, fromHTTP},
+		{"arm64", nettest.ARM64, arm64UEFI, false, false, fromTFTP},
+		{"after IPv4", nettest.UEFI, x64UEFI, false, true, fromTFTP},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.name != "uefi" && os.Getenv("MUSTER_LONG") == "" {
@@ -59,7 +58,7 @@ func TestBootSix(t *testing.T) {
 			}
 			r := sixRig(t)
 			loader := "snponly.efi"
-			if c.platform == boot.ARM64UEFI {
+			if c.platform == arm64UEFI {
 				loader = "ipxe-arm64.efi"
 			}
 			r.debian13Loaders(loader)
@@ -102,7 +101,7 @@ func TestBootSix(t *testing.T) {
 					t.Errorf("DHCPv6 messages %s, want %s among them", types, want)
 				}
 			}
-			if d.Name != guestName || d.State != boot.Approved || d.Platform != c.platform || d.Boots != 1 || d.UUID.String() != guestUUID {
+			if d.Name != guestName || d.State != approved || d.Platform != c.platform || d.Boots != 1 || d.UUID != guestUUID {
 				t.Errorf("host is %s, %s, %s, boots %d, UUID %s", d.Name, d.State, d.Platform, d.Boots, d.UUID)
 			}
 			for _, s := range timeline(d) {
@@ -183,7 +182,7 @@ func TestBootSixRelayed(t *testing.T) {
 	t.Logf("from power-on to report: %s", time.Since(start).Round(time.Second/10))
 	inOrder(t, timeline(d), []string{"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "tftp snponly.efi",
 		"dhcp6 solicit advertise", "dhcp6 request reply", "http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"})
-	if d.Network != "far" || !netip.MustParsePrefix("fd99::1000/116").Contains(d.Lease6) || d.UUID.String() != guestUUID {
+	if d.Network != "far" || !netip.MustParsePrefix("fd99::1000/116").Contains(d.Lease6) || d.UUID != guestUUID {
 		t.Errorf("host is on %s with %s, UUID %s", d.Network, d.Lease6, d.UUID)
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -241,7 +240,7 @@ func TestSyslogFlood(t *testing.T) {
 	for _, e := range d.Timeline {
 		if e.Request != nil && e.Request.Line != nil {
 			said++
-		} else if e.Request != nil && e.Request.Via == boot.DHCP4 {
+		} else if e.Request != nil && e.Request.Via == "dhcp4" {
 			asked++
 		}
 	}

@@ -26,7 +26,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -459,7 +458,7 @@ func TestNothingClimbsOut(t *testing.T) {
 	// asks for it, and not what the link leads to.
 	for i, name := range []string{"pub/one.bin", "moved/two.bin"} {
 		image, file, _ := strings.Cut(name, "/")
-		var img boot.Image
+		var img imported
 		r.json(&img, "image", "show", image)
 		d := img.Files[file].Digest
 		at := filepath.Join(store, d[:2], d)
