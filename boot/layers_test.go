@@ -54,7 +54,7 @@ var layers = map[string][]string{
 	// A machine in software shares nothing with the server it judges.
 	"internal/simclient": {},
 	// Whole systems use the built binary, and share no part of the server.
-	"test": {"internal/nettest", "internal/simclient", "test/clock"},
+	"test":       {"internal/nettest", "internal/simclient", "test/clock"},
 	"test/clock": {},
 	// The daemon sees every part and hands each what it needs.
 	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store/bolt", "store/journal",
