@@ -24,7 +24,7 @@ type Ref struct {
 	Kind     RefKind
 	Name     string    // loader, file inside the template, or image/file
 	Template *Template // for RefTemplate and RefGenerated
-	GRUB     bool      // a script for GRUB; else for iPXE
+	Dialect  Dialect   // of a script
 	Blob     Blob      // for RefImage
 	Machine  Machine   // what a rendered file may see
 	Placed   string    // served as an archive that puts the bytes under this name, "/proxmox.iso"

@@ -78,37 +78,54 @@ type turn struct {
 
 	net  *Network
 	link []*Network // with net first, the networks of its link that give addresses
-	who  Holder     // of its lease
-	file string     // what is asked for, beneath the token where there is one
 
+	asker          // who asks
+	holding        // which lease
+	ask      asked // what is asked for, of a file request
+	standing       // what it would boot, and why it may not
+
+	dirty bool // the host has changed
+}
+
+// asker is who asks, as far as is known by now.
+type asker struct {
 	token    Token
 	hasToken bool   // a valid one
 	text     string // its text
 
-	id       Identity // who asks: token or link first, then what it says of itself
-	plat     Platform
-	class    Class
-	kind     *ClientClass
-	host     *Host  // a copy; changes to it are written by finish
-	before   *Host  // as the store has it; nil for a new host
-	maybe    *Host  // a known host whose UUID an unknown MAC claims, not yet confirmed
-	unsure   bool   // so said the token
-	joins    bool   // the unknown MAC was confirmed as host's
-	lessee   HostID // whose lease the source address is
-	shared   bool   // the adapter goes from machine to machine: its MAC names none
-	doubt    bool   // it may be another machine than its MAC says
-	changed  bool   // what the host says of itself replaces what is known of it
-	clash    *Reason
+	id      Identity // token or link first, then what it says of itself
+	plat    Platform
+	class   Class
+	kind    *ClientClass
+	host    *Host   // a copy; changes to it are written by finish
+	before  *Host   // as the store has it; nil for a new host
+	maybe   *Host   // a known host whose UUID an unknown MAC claims, not yet confirmed
+	unsure  bool    // so said the token
+	joins   bool    // the unknown MAC was confirmed as host's
+	lessee  HostID  // whose lease the source address is
+	roaming bool    // the adapter goes from machine to machine: its MAC names none
+	doubt   bool    // it may be another machine than its MAC says
+	changed bool    // what the host says of itself replaces what is known of it
+	stub    *Host   // an entry made by DHCP that turned out to be a host that a person wrote down by its serial
+	clash   *Reason // why it is not clear who this is
+}
+
+// holding is the lease that a DHCP client has or may have.
+type holding struct {
+	who      Holder     // once asked for: see holder
+	reserved netip.Addr // kept for this machine here
+}
+
+// standing is what the machine would boot, and what is in the way.
+type standing struct {
 	later    *Reason // why it is not on the roll yet
 	barred   *Reason // why there is nothing to boot at all
 	choice   Choice
 	template *Template
-	dirty    bool
-	grub     bool       // the script is for GRUB
-	pi       bool       // the path is a Raspberry Pi's
-	stub     *Host      // an entry made by DHCP that turned out to be a host that a person wrote down by its serial
-	reserved netip.Addr // kept for this machine here
 }
+
+// pi reports the path of a Raspberry Pi.
+func (t *turn) pi() bool { return t.ask.dialect == PiFiles }
 
 // why notes a reason.
 func (t *turn) why(code Code, args ...any) { t.note(because(code, args...)) }

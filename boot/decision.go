@@ -24,6 +24,7 @@ type Decision struct {
 	Skip     []Spot     // candidates that turned out not to be free
 	New      bool       // a new lease of a machine that nobody let in
 	Enrolls  string     // link whose budget a new host is charged to
+	Heard    *Heard     // whose address another server gave, where one does
 	Rival    *Rival     // another DHCP server that the request gave away
 	Spends   string     // file of an installation that leaves with this reply
 	Installs TemplateID // and whose it is
@@ -82,6 +83,12 @@ func (File) reply()    {}
 func (Script) reply()  {}
 func (Refuse) reply()  {}
 func (Done) reply()    {}
+
+// Heard is a machine that another server gave an address, or is about to.
+type Heard struct {
+	Addr netip.Addr
+	MAC  MAC
+}
 
 // Rival is another DHCP server on a link.
 type Rival struct {

@@ -7,11 +7,11 @@ import "slices"
 func ruleClass(t *turn) (bool, error) {
 	if !t.dhcp() {
 		t.plat = t.in.Firmware.PlatformHint
-		if t.plat == "" && t.pi {
+		if t.plat == "" && t.pi() {
 			t.plat = PiPlatform
 		}
 		if t.plat == "" {
-			t.plat = loaderPlatform(t.file)
+			t.plat = loaderPlatform(t.ask.name)
 		}
 		return false, nil
 	}

@@ -18,7 +18,7 @@ func (t *turn) proves() bool {
 	case Proxy4:
 		return t.in.Step != Discover
 	default:
-		if t.pi { // its first file is what it asks for of its own accord
+		if t.pi() { // its first file is what it asks for of its own accord
 			return !t.id.MAC.IsZero() || t.id.Serial != ""
 		}
 		return t.hasToken && !t.id.MAC.IsZero()
@@ -41,10 +41,10 @@ func ruleEnroll(t *turn) (bool, error) {
 		t.why(WhyIgnored)
 		return false, nil
 	}
-	if t.id.MAC.IsZero() && !t.pi || t.clash != nil || t.maybe != nil || t.unsure || !t.proves() {
+	if t.id.MAC.IsZero() && !t.pi() || t.clash != nil || t.maybe != nil || t.unsure || !t.proves() {
 		return false, nil
 	}
-	if t.shared && t.id.UUID.IsZero() && t.id.Serial == "" {
+	if t.roaming && t.id.UUID.IsZero() && t.id.Serial == "" {
 		t.why("enroll.nameless")
 		return false, nil
 	}
@@ -82,7 +82,7 @@ func ruleEnroll(t *turn) (bool, error) {
 		Platform: t.plat, Network: t.net.Name, Created: t.in.At.UTC(), Class: CleanText(t.in.Firmware.VendorClass, 64), Port: CleanText(t.port(), 128),
 	}
 	switch {
-	case t.shared:
+	case t.roaming:
 		h.Name = defaultName(Identity{}, h.ID)
 	case t.id.MAC.IsZero():
 		h.Name = "pi-" + t.id.Serial
@@ -180,7 +180,7 @@ func ruleLearn(t *turn) (bool, error) {
 		t.dirty = true
 		learned = append(learned, "what "+t.stub.Name+" was")
 	}
-	if t.joins && !t.shared && !h.HasMAC(t.id.MAC) {
+	if t.joins && !t.roaming && !h.HasMAC(t.id.MAC) {
 		if len(h.MACs) >= 64 {
 			t.why("learn.too-many", t.id.MAC)
 		} else {
@@ -211,7 +211,7 @@ func ruleLearn(t *turn) (bool, error) {
 		}
 	}
 	// The name of a file tells little of who asks for it.
-	if told := t.dhcp() || t.in.Want.Query.Asked || t.pi || h.Platform == ""; told && t.plat != "" && h.Platform != t.plat {
+	if told := t.dhcp() || t.in.Want.Query.Asked || t.pi() || h.Platform == ""; told && t.plat != "" && h.Platform != t.plat {
 		h.Platform, t.dirty = t.plat, true
 	}
 	// A script's request does not repeat what DHCP said; templates may match it.

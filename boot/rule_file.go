@@ -16,27 +16,27 @@ func ruleFile(t *turn) (bool, error) {
 	if t.barred != nil {
 		return t.refuseFor(false, t.barred)
 	}
-	if l := asLoader(t.file); l != "" {
-		return t.loader(l)
+	if t.ask.kind == askLoader {
+		return t.loader(t.ask.meant)
 	}
-	if name, file, ok := imageFile(t.file); ok && !t.hasToken {
-		return t.image(name, file, true)
+	if t.ask.kind == askImage && !t.hasToken {
+		return t.image(t.ask.image, t.ask.meant, true)
 	}
 	if !t.hasToken {
-		return t.refuse(true, "file.no-path", strconv.Quote(t.file))
+		return t.refuse(true, "file.no-path", strconv.Quote(t.ask.name))
 	}
 	switch {
 	case t.clash != nil:
 		return t.refuse(false, "file.unclear")
 	case t.host == nil:
-		return t.refuse(true, "file.stranger", strconv.Quote(t.file))
+		return t.refuse(true, "file.stranger", strconv.Quote(t.ask.name))
 	case t.host.State != Approved:
 		return t.refuse(false, "file.pending", t.host.Name)
 	case t.token.Kind != BootToken:
 		return t.refuse(false, "file.report-token")
 	case t.token.Version == 0:
 		// The loader looks around beside itself before it has a script.
-		return t.refuse(true, "file.early", strconv.Quote(t.file))
+		return t.refuse(true, "file.early", strconv.Quote(t.ask.name))
 	}
 	x, err := t.findTemplate(t.token.Version)
 	if err != nil {
@@ -52,25 +52,25 @@ func ruleFile(t *turn) (bool, error) {
 	}
 	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: t.token.Boot, Version: x.ID, Issued: t.token.Issued}))
 	m.Boot, m.Template, m.Version = int(t.token.Boot), x.Name, x.Version
-	if x.Direct != "" && !x.Install && refPath(x.Direct) == t.file && !t.in.Want.Head && t.in.At.Sub(t.host.Booted) > bootGap {
+	if x.Direct != "" && !x.Install && refPath(x.Direct) == t.ask.name && !t.in.Want.Head && t.in.At.Sub(t.host.Booted) > bootGap {
 		// What firmware starts itself has no script to number its boot.
 		t.beginBoot()
 		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)
 	}
-	if at, ref, ok := x.placed(t.file); ok {
+	if ref := x.Placed[t.ask.meant]; t.ask.kind == askPlaced && ref != "" {
 		done, err := t.templateFile(x, ref, m)
 		f, ok := t.d.Reply.(File)
 		if err != nil || !ok {
 			return done, err
 		}
-		f.Ref.Placed = at
+		f.Ref.Placed = t.ask.meant
 		t.d.Reply = f
 		if x.Install {
-			return t.spend(x, t.file)
+			return t.spend(x, t.ask.name)
 		}
 		return true, nil
 	}
-	if name, file, ok := imageFile(t.file); ok {
+	if name, file := t.ask.image, t.ask.meant; t.ask.kind == askImage {
 		if done, err := t.image(name, file, false); err != nil || !x.Install {
 			return done, err
 		}
@@ -82,9 +82,9 @@ func ruleFile(t *turn) (bool, error) {
 		}
 		return true, nil
 	}
-	f, ok := x.serves(t.file)
+	f, ok := x.serves(t.ask.name)
 	if !ok {
-		return t.refuse(true, "file.none-in-template", x.Name, x.Version, t.file)
+		return t.refuse(true, "file.none-in-template", x.Name, x.Version, t.ask.name)
 	}
 	t.why("file.of-template", f, x.Name, x.Version)
 	t.d.Reply = File{Ref{Kind: RefTemplate, Name: f, Template: x, Machine: m}}

@@ -56,7 +56,7 @@ func ruleIdentify(t *turn) (bool, error) {
 			t.id.Serial = claim.Serial
 		}
 	}
-	if t.pi && t.id.MAC.IsZero() && host == nil {
+	if t.pi() && t.id.MAC.IsZero() && host == nil {
 		// Behind a foreign DHCP server a Pi is known by its folder alone.
 		if t.id.MAC = t.in.Want.Query.MAC; t.id.MAC.IsZero() {
 			return t.bySerial()
@@ -65,7 +65,7 @@ func ruleIdentify(t *turn) (bool, error) {
 	if t.id.MAC.IsZero() && host == nil {
 		return false, nil // a stranger: names alone select nobody
 	}
-	t.shared = t.p.Enroll.shared(t.id.MAC)
+	t.roaming = t.p.Enroll.shared(t.id.MAC)
 	switch {
 	case host != nil:
 	case t.lessee != 0:
@@ -73,14 +73,14 @@ func ruleIdentify(t *turn) (bool, error) {
 			return false, err
 		}
 		by = "lease"
-	case t.shared:
+	case t.roaming:
 		t.why("host.shared-adapter", t.id.MAC)
 	default:
 		if host, err = t.v.HostByMAC(t.id.MAC); err != nil {
 			return false, err
 		}
 		by = "MAC"
-		if host != nil && t.pi && !t.mayBePi(host) {
+		if host != nil && t.pi() && !t.mayBePi(host) {
 			t.id = Identity{}
 			return false, nil
 		}
@@ -138,7 +138,7 @@ func ruleIdentify(t *turn) (bool, error) {
 		case byUUID == nil && bySerial == nil:
 			t.why("host.unknown")
 			return false, nil
-		case t.shared && (byUUID == nil || bySerial == nil || byUUID.ID == bySerial.ID):
+		case t.roaming && (byUUID == nil || bySerial == nil || byUUID.ID == bySerial.ID):
 			if host, by = byUUID, "UUID, on a shared adapter"; host == nil {
 				host, by = bySerial, "serial, on a shared adapter"
 			}
@@ -363,7 +363,7 @@ func (t *turn) mayBePi(h *Host) bool {
 		return true
 	}
 	t.why("host.no-pi", h.Name)
-	t.pi = false
+	t.ask.dialect = ""
 	return false
 }
 

@@ -39,6 +39,7 @@ func ruleNetwork(t *turn) (bool, error) {
 				t.net = n
 			}
 		}
+		t.overhear()
 		t.why("network.found", t.net.Name, string(t.net.Mode))
 		return false, nil
 	}
@@ -49,6 +50,16 @@ func ruleNetwork(t *turn) (bool, error) {
 	t.why("network.files", t.net.Name)
 	t.d.Bandwidth = t.net.Bandwidth
 	return false, nil
+}
+
+// overhear notes whose an address is that another server gives: its machine asks
+// for files from it.
+func (t *turn) overhear() {
+	switch in := &t.in; {
+	case t.net.Mode != Proxy || !in.ID.MAC.Usable() || !in.Want.Addr.IsValid() || !t.net.Subnet.Contains(in.Want.Addr):
+	case in.Step == Selecting, in.Step == Renew, in.Step == InitReboot:
+		t.d.Heard = &Heard{Addr: in.Want.Addr, MAC: in.ID.MAC}
+	}
 }
 
 // unservedRelay says once in a while what nobody else will: the machines behind

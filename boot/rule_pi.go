@@ -12,10 +12,10 @@ import "time"
 const bootGap = time.Minute
 
 func rulePi(t *turn) (bool, error) {
-	if t.dhcp() || t.hasToken || !t.pi && (t.host == nil || t.host.Platform != PiPlatform) {
+	if t.dhcp() || t.hasToken || !t.pi() && (t.host == nil || t.host.Platform != PiPlatform) {
 		return false, nil
 	}
-	if t.file == piLoader {
+	if t.ask.name == piLoader {
 		return t.piFirst()
 	}
 	x := t.template
@@ -38,15 +38,15 @@ func rulePi(t *turn) (bool, error) {
 	if h.Pin != x.ID && !x.ThisRun {
 		h.Template, h.Pin, t.dirty = x.Name, x.ID, true
 	}
-	if base(t.file) == "config.txt" && t.in.At.Sub(h.Booted) > bootGap {
+	if base(t.ask.name) == "config.txt" && t.in.At.Sub(h.Booted) > bootGap {
 		t.beginBoot()
 		t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
 	}
 	t.d.Boot = h.Boots
 	m := t.machine("", t.bootToken(ReportToken, h.Boots, x.ID))
 	m.Template, m.Version = x.Name, x.Version
-	t.why("file.of-template", t.file, x.Name, x.Version)
-	return t.overlay(x, t.file, m)
+	t.why("file.of-template", t.ask.name, x.Name, x.Version)
+	return t.overlay(x, t.ask.name, m)
 }
 
 // piFirst answers with what the ROM of a Pi 3 runs before it can say its serial

@@ -11,7 +11,7 @@ const ReportFile = "report"
 const maxReports = 64
 
 func ruleReport(t *turn) (bool, error) {
-	if t.dhcp() || t.file != ReportFile {
+	if t.dhcp() || t.ask.kind != askReport {
 		return false, nil
 	}
 	if !t.hasToken || t.host == nil {

@@ -25,29 +25,15 @@ const (
 	grubDisk   = "disk.cfg"   // a person asked for the local disk
 )
 
-// script says which kind of script is asked for, or "".
-func (t *turn) script() string {
-	b := base(t.file)
-	switch {
-	case t.file == scriptFile, b == "autoexec.ipxe" && strings.HasSuffix(t.file, "-sb/autoexec.ipxe"):
-		return scriptFile
-	case b == grubConfig, strings.HasPrefix(b, grubConfig+"-"):
-		return grubConfig
-	case t.file == grubLocked, t.file == grubOpen, t.file == grubDirect, t.file == grubDisk:
-		return t.file
-	}
-	return ""
-}
-
 func ruleScript(t *turn) (bool, error) {
 	if t.dhcp() {
 		return false, nil
 	}
-	s := t.script()
+	s := t.ask.script()
 	if s == "" {
 		return false, nil
 	}
-	t.grub = s != scriptFile
+	grub := t.ask.dialect == GRUBScript
 	if s == grubConfig {
 		// Never refused: GRUB without it stays at its prompt for good.
 		return t.builtin("stub", because("script.locked-down"))
@@ -55,18 +41,18 @@ func ruleScript(t *turn) (bool, error) {
 	if s == grubDisk {
 		return t.builtin("local", because("disk.asked"))
 	}
-	if t.grub && !t.hasToken {
+	if grub && !t.hasToken {
 		// Who is known gets these names beneath a token: bare, anybody's packet
 		// with that source address would begin a boot.
 		return t.builtin("stranger", because("script.nobody"))
 	}
-	if t.host == nil && t.barred != nil && !t.grub {
+	if t.host == nil && t.barred != nil && !grub {
 		return t.refuseFor(false, t.barred)
 	}
 	if t.id.MAC.IsZero() && t.host == nil {
 		return t.builtin("stranger", because("script.nobody"))
 	}
-	if t.grub {
+	if grub {
 		t.lockdown(s == grubLocked)
 	}
 	if t.barred != nil {
@@ -75,10 +61,10 @@ func ruleScript(t *turn) (bool, error) {
 	if s == grubOpen && t.chains() {
 		return t.builtin("chain", because("script.to-ipxe"))
 	}
-	if !t.grub && !t.in.Want.Query.Asked {
+	if !grub && !t.in.Want.Query.Asked {
 		return t.builtin("ask", because("script.who"))
 	}
-	if t.host != nil && !t.grub && !t.host.Tried.IsZero() {
+	if t.host != nil && !grub && !t.host.Tried.IsZero() {
 		t.host.Tried, t.dirty = time.Time{}, true // the unsigned loader runs
 	}
 	if h := t.host; h != nil && h.Fresh && h.State == Approved && !t.in.Want.Head {
@@ -91,7 +77,7 @@ func ruleScript(t *turn) (bool, error) {
 		return t.hold(because(WhyMaybe))
 	case t.host == nil && t.later != nil:
 		return t.hold(t.later)
-	case t.host == nil && t.shared:
+	case t.host == nil && t.roaming:
 		return t.hold(because(WhyNameless))
 	case t.host == nil:
 		return t.hold(because("host.not-yet"))
@@ -110,7 +96,7 @@ func ruleScript(t *turn) (bool, error) {
 		}
 	}
 	h, x := t.host, t.template
-	if t.grub && !x.GRUBBoots {
+	if grub && !x.GRUBBoots {
 		if s == grubLocked {
 			return t.builtin("local", because("disk.instead", because("template.no-kernel", x.Name)))
 		}
@@ -121,7 +107,7 @@ func ruleScript(t *turn) (bool, error) {
 		t.why("script.size", x.Name, x.Version)
 		m := t.machine(t.text, t.text)
 		m.Template, m.Version = x.Name, x.Version
-		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, GRUB: t.grub}}
+		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, Dialect: t.ask.dialect}}
 		return true, nil
 	}
 	if x.Install {
@@ -149,7 +135,7 @@ func ruleScript(t *turn) (bool, error) {
 	m.Template, m.Version = x.Name, x.Version
 	t.why("script.boot", h.Boots, x.Name, x.Version)
 	t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
-	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: s, Template: x, Machine: m, GRUB: t.grub}}
+	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: s, Template: x, Machine: m, Dialect: t.ask.dialect}}
 	return true, nil
 }
 
@@ -208,7 +194,7 @@ func (t *turn) builtin(name string, why *Reason) (bool, error) {
 			m.HoldSeconds = int((limit - t.in.At.Sub(t.token.Issued)).Seconds())
 		}
 	}
-	t.d.Reply = Script{Ref{Kind: RefBuiltin, Name: name, Machine: m, GRUB: t.grub}}
+	t.d.Reply = Script{Ref{Kind: RefBuiltin, Name: name, Machine: m, Dialect: t.ask.dialect}}
 	return true, nil
 }
 

@@ -5,15 +5,15 @@ package boot
 import "strings"
 
 func ruleTemplate(t *turn) (bool, error) {
-	if t.class == Plain || t.id.MAC.IsZero() && t.host == nil && !t.pi || t.barred != nil {
+	if t.class == Plain || t.id.MAC.IsZero() && t.host == nil && !t.pi() || t.barred != nil {
 		return false, nil
 	}
 	// A file of a running boot is fixed by its token and needs no choice.
-	if !t.dhcp() && t.token.Version != 0 && t.script() == "" {
+	if !t.dhcp() && t.token.Version != 0 && t.ask.script() == "" {
 		return false, nil
 	}
 	h := t.host
-	if h != nil && h.Once != "" && !t.pi {
+	if h != nil && h.Once != "" && !t.pi() {
 		x, err := t.v.TemplateByName(h.Once)
 		if err != nil {
 			return false, err
@@ -70,10 +70,10 @@ func ruleTemplate(t *turn) (bool, error) {
 // facts are what is known of the machine that asks, by now.
 func (t *turn) facts() Facts {
 	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.port(), Network: t.net.Name, Complete: t.in.Want.Query.Asked}
-	if s := t.script(); !t.dhcp() && (s == grubLocked || s == grubDirect || s == grubOpen && !t.chains()) {
+	if s := t.ask.script(); !t.dhcp() && (s == grubLocked || s == grubDirect || s == grubOpen && !t.chains()) {
 		f.Complete = true // GRUB never says more
 	}
-	if t.pi && (t.id.Serial != "" || !t.in.Want.Query.MAC.IsZero()) {
+	if t.pi() && (t.id.Serial != "" || !t.in.Want.Query.MAC.IsZero()) {
 		f.Complete = true // a Pi whose folder is its MAC never says its serial number
 	}
 	if h := t.host; h != nil {

@@ -3,29 +3,28 @@
 
 package boot
 
-import (
-	"strings"
-)
-
 func ruleToken(t *turn) (bool, error) {
 	if t.dhcp() {
 		return false, nil
 	}
-	t.file = t.in.Want.Path
-	rest, ok := strings.CutPrefix(t.file, "boot/")
-	if !ok {
-		t.piPath()
+	t.ask = readAsked(t.in.Want.Path)
+	if t.ask.serial != "" {
+		t.in.ID.Serial = t.ask.serial
+	}
+	if !t.ask.mac.IsZero() {
+		t.in.Want.Query.MAC = t.ask.mac
+	}
+	if t.ask.token == "" {
 		return false, nil
 	}
-	text, file, _ := strings.Cut(rest, "/")
-	t.file = file
+	text := t.ask.token
 	tok, err := t.p.Key.Open(text, t.in.At)
 	if err != nil {
 		// A bad token is a stranger: it gets what an unknown address gets.
 		t.why("token.bad", Short(text), err)
 		return false, nil
 	}
-	if tok.Kind == ReportToken && file != ReportFile {
+	if tok.Kind == ReportToken && t.ask.kind != askReport {
 		// It stands on the kernel's command line, where every user of the
 		// machine reads it: it must not fetch anything.
 		t.why("token.reports", Short(text))
@@ -70,7 +69,7 @@ func (t *turn) bySource() error {
 			return nil
 		}
 	}
-	if h, _ := t.v.Offered(t.net.Name, src, false); t.pi {
+	if h, _ := t.v.Offered(t.net.Name, src, false); t.pi() {
 		// The ROM of a Pi 3 takes an OFFER for a lease and sends no REQUEST.
 		if m, ok := h.Holder.MAC(); ok {
 			t.id.MAC = m
@@ -80,27 +79,4 @@ func (t *turn) bySource() error {
 	}
 	t.why("source.stranger", src)
 	return nil
-}
-
-// piPath takes the folder off that a Raspberry Pi puts before its files: the
-// last eight digits of its serial number, or its MAC with dashes.
-func (t *turn) piPath() {
-	first, rest, ok := strings.Cut(t.file, "/")
-	if !ok {
-		t.pi = t.file == piLoader
-		return
-	}
-	switch {
-	case len(first) == 8 && strings.Trim(first, "0123456789abcdef") == "":
-		t.in.ID.Serial, _ = CleanSerial(first)
-	case len(first) == 17 && strings.Count(first, "-") == 5:
-		m, err := ParseMAC(first)
-		if err != nil {
-			return
-		}
-		t.in.Want.Query.MAC = m
-	default:
-		return
-	}
-	t.pi, t.file = true, rest
 }

@@ -67,13 +67,13 @@ const placedPrefix, placedSuffix = "placed", "/archive.cpio"
 // PlacedPath is where the file that is to lie at a name is read.
 func PlacedPath(at string) string { return placedPrefix + at + placedSuffix }
 
-// placed returns the name of what is asked for in the initial file system, and the
-// file.
-func (t *Template) placed(name string) (at, ref string, ok bool) {
-	at, ok = strings.CutSuffix(name, placedSuffix)
-	at, ok2 := strings.CutPrefix(at, placedPrefix)
-	ref = t.Placed[at]
-	return at, ref, ok && ok2 && ref != ""
+// placedName is the name in the initial file system of what is read at a path.
+func placedName(path string) (at string, ok bool) {
+	at, ok = strings.CutSuffix(path, placedSuffix)
+	if !ok {
+		return "", false
+	}
+	return strings.CutPrefix(at, placedPrefix)
 }
 
 // Blob is a file by the SHA-256 of its bytes.

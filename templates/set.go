@@ -111,7 +111,7 @@ func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 	case boot.RefBuiltin:
 		w := &capped{max: maxRendered}
 		name := ref.Name + ".ipxe"
-		if ref.GRUB {
+		if ref.Dialect == boot.GRUBScript {
 			name = ref.Name + ".cfg"
 		}
 		if err := s.builtins.ExecuteTemplate(w, name, seen{Machine: ref.Machine}); err != nil {
@@ -124,7 +124,7 @@ func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 			return nil, err
 		}
 		script := c.Script
-		if ref.GRUB {
+		if ref.Dialect == boot.GRUBScript {
 			script = c.grubScript
 		}
 		b, err := script(ref.Machine)

@@ -125,14 +125,14 @@ func TestPlaced(t *testing.T) {
 	f := rescue()
 	f[SpecFile] = strings.Replace(minimal, "[params.disk]", "[boot.files]\n\"/proxmox.iso\" = \"image:pve/pve.iso\"\n\"/etc/a.conf\" = \"vmlinuz\"\n[params.disk]", 1)
 	s, tm := set(t, f)
-	for grub, want := range map[bool][]string{
-		false: {" initrd=initrd.gz initrd=extra.img initrd=etc-a.conf.cpio initrd=proxmox.iso.cpio ", "\ninitrd --name etc-a.conf.cpio http://192.0.2.1/boot/sample/placed/etc/a.conf/archive.cpio || goto failed\ninitrd --name proxmox.iso.cpio http://192.0.2.1/boot/sample/placed/proxmox.iso/archive.cpio ||"},
-		true:  {"if initrd (tftp,192.0.2.1)/boot/sample/initrd.gz (tftp,192.0.2.1)/boot/sample/more/extra.img (tftp,192.0.2.1)/boot/sample/placed/etc/a.conf/archive.cpio (tftp,192.0.2.1)/boot/sample/placed/proxmox.iso/archive.cpio; then"},
+	for dialect, want := range map[boot.Dialect][]string{
+		boot.IPXEScript: {" initrd=initrd.gz initrd=extra.img initrd=etc-a.conf.cpio initrd=proxmox.iso.cpio ", "\ninitrd --name etc-a.conf.cpio http://192.0.2.1/boot/sample/placed/etc/a.conf/archive.cpio || goto failed\ninitrd --name proxmox.iso.cpio http://192.0.2.1/boot/sample/placed/proxmox.iso/archive.cpio ||"},
+		boot.GRUBScript: {"if initrd (tftp,192.0.2.1)/boot/sample/initrd.gz (tftp,192.0.2.1)/boot/sample/more/extra.img (tftp,192.0.2.1)/boot/sample/placed/etc/a.conf/archive.cpio (tftp,192.0.2.1)/boot/sample/placed/proxmox.iso/archive.cpio; then"},
 	} {
-		got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, GRUB: grub, Template: tm, Machine: machine()})
+		got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, Dialect: dialect, Template: tm, Machine: machine()})
 		for _, w := range want {
 			if err != nil || !strings.Contains(got, w) {
-				t.Errorf("GRUB %t: %v; %q is not in\n%s", grub, err, w, got)
+				t.Errorf("%s: %v; %q is not in\n%s", dialect, err, w, got)
 			}
 		}
 	}

@@ -252,7 +252,7 @@ func (e *Engine) Next(ctx context.Context, in boot.Sighting) (boot.Decision, err
 		e.log.Error("no decision", "via", in.Via, "step", in.Step, "mac", in.ID.MAC, "err", err)
 		return d, err
 	}
-	e.after(in, &d)
+	e.after(p, in, &d)
 	return d, nil
 }
 
@@ -476,12 +476,9 @@ func putHost(tx boot.Tx, h *boot.Host) error {
 
 // after does what follows a decision and must not delay it: the log, the
 // notices, what was overheard.
-func (e *Engine) after(in boot.Sighting, d *boot.Decision) {
-	p := e.policy.Load()
-	if in.Want.Addr.IsValid() && in.ID.MAC.Usable() && (in.Step == boot.Selecting || in.Step == boot.Renew || in.Step == boot.InitReboot) {
-		if n := p.Find(in.Link); n != nil && n.Mode == boot.Proxy && n.Subnet.Contains(in.Want.Addr) {
-			e.mem.hear(in.Want.Addr, in.ID.MAC, in.At)
-		}
+func (e *Engine) after(p *boot.Policy, in boot.Sighting, d *boot.Decision) {
+	if h := d.Heard; h != nil {
+		e.mem.hear(h.Addr, h.MAC, in.At)
 	}
 	switch {
 	case in.Via == boot.DHCP4 && len(d.Holds) > 0:

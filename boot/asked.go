@@ -1,0 +1,120 @@
+// asked.go: what a file request asks for, read off its path once. Loaders, scripts,
+// a Raspberry Pi's files, GRUB's names and placed files share it; whoever speaks
+// another dialect joins here.
+
+package boot
+
+import "strings"
+
+// Dialect is the language of what is served, by who reads it.
+type Dialect string
+
+// Dialects. A file that anybody may read has none.
+const (
+	IPXEScript Dialect = "ipxe"
+	GRUBScript Dialect = "grub"
+	PiFiles    Dialect = "pi" // the firmware of a Raspberry Pi: no script, one file after the other
+)
+
+// asking is the kind of thing that is asked for.
+type asking uint8
+
+const (
+	askFile   asking = iota // by a name that its template knows
+	askScript               // meant is which one
+	askReport
+	askLoader // meant is which one, whatever folder and case it is asked for in
+	askPlaced // meant is its name in the initial file system
+	askImage  // meant is the file inside image
+)
+
+// asked is one path.
+type asked struct {
+	token   string // the path's first part beneath boot/; "" where there is none
+	kind    asking
+	dialect Dialect
+	name    string // beneath the token, and beneath a Raspberry Pi's folder
+	meant   string
+	image   string
+
+	// A Raspberry Pi puts a folder before its files: the last eight digits of its
+	// serial number, or its MAC with dashes.
+	serial string
+	mac    MAC
+}
+
+// bootPrefix begins a signed path.
+const bootPrefix = "boot/"
+
+// readAsked reads a path that CleanPath has been over.
+func readAsked(path string) asked {
+	a := asked{name: path}
+	if rest, ok := strings.CutPrefix(path, bootPrefix); ok {
+		a.token, a.name, _ = strings.Cut(rest, "/")
+	} else {
+		a.readPi()
+	}
+	switch s, l := scriptName(a.name), asLoader(a.name); {
+	case a.name == ReportFile:
+		a.kind = askReport
+	case s != "":
+		a.kind, a.meant, a.dialect = askScript, s, GRUBScript
+		if s == scriptFile {
+			a.dialect = IPXEScript
+		}
+	case l != "":
+		a.kind, a.meant = askLoader, l
+	default:
+		if at, ok := placedName(a.name); ok {
+			a.kind, a.meant = askPlaced, at
+		} else if img, file, ok := imageFile(a.name); ok {
+			a.kind, a.image, a.meant = askImage, img, file
+		}
+	}
+	return a
+}
+
+// readPi takes a Raspberry Pi's folder off.
+func (a *asked) readPi() {
+	first, rest, ok := strings.Cut(a.name, "/")
+	switch {
+	case !ok:
+		if a.name == piLoader {
+			a.dialect = PiFiles
+		}
+		return
+	case len(first) == 8 && strings.Trim(first, "0123456789abcdef") == "":
+		a.serial, _ = CleanSerial(first)
+	case len(first) == 17 && strings.Count(first, "-") == 5:
+		m, err := ParseMAC(first)
+		if err != nil {
+			return
+		}
+		a.mac = m
+	default:
+		return
+	}
+	a.dialect, a.name = PiFiles, rest
+}
+
+// script is which script is asked for, or "".
+func (a *asked) script() string {
+	if a.kind != askScript {
+		return ""
+	}
+	return a.meant
+}
+
+// scriptName says which script a file is, or "".
+func scriptName(file string) string {
+	b := base(file)
+	switch {
+	case file == scriptFile, b == "autoexec.ipxe" && strings.HasSuffix(file, "-sb/autoexec.ipxe"):
+		return scriptFile
+	case b == grubConfig, strings.HasPrefix(b, grubConfig+"-"):
+		return grubConfig
+	case file == grubLocked, file == grubOpen, file == grubDirect, file == grubDisk:
+		return file
+	}
+	return ""
+}
