@@ -21,6 +21,8 @@ func Decide(v View, p *Policy, in Sighting) (Decision, error) {
 	t := turns.Get().(*turn)
 	defer turns.Put(t)
 	*t = turn{v: v, p: p, in: in}
+	t.d.Proof = ProofNone
+	t.proven(in.Proof)
 	for _, r := range rules {
 		t.rule = r.name
 		done, err := r.fn(t)

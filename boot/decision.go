@@ -16,6 +16,7 @@ type Decision struct {
 	Network  string
 	Host     *Host // as it is after the writes; nil for a stranger
 	ID       Identity
+	Proof    Proof  // of who asks
 	Boot     uint32 // number of the boot this belongs to; 0 before its first script
 	Writes   Changes
 	Notices  []Event    // told after the reply, once a while for each cause; a DISCOVER writes nothing else

@@ -35,6 +35,8 @@ func ruleIdentify(t *turn) (bool, error) {
 		if host == nil {
 			t.why("token.host-gone")
 			t.hasToken, t.text = false, ""
+			t.d.Proof = ProofNone
+			t.proven(t.in.Proof)
 			if err := t.bySource(); err != nil {
 				return false, err
 			}

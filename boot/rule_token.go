@@ -31,6 +31,7 @@ func ruleToken(t *turn) (bool, error) {
 		return false, nil
 	}
 	t.token, t.hasToken, t.text = tok, true, text
+	t.proven(ProofToken)
 	t.unsure = tok.Kind == MaybeToken && !t.in.Want.Query.Asked
 	t.d.Boot = tok.Boot
 	t.why("token.good", Short(text))
@@ -57,6 +58,9 @@ func (t *turn) bySource() error {
 			t.id.MAC = m
 			if t.p.Enroll.shared(m) || l.Holder.Kind == HolderPort {
 				t.lessee = l.Host // its MAC does not say
+			}
+			if on := t.in.Link.Interface; t.net.onLink() && (on == "" || on == t.net.Interface) {
+				t.proven(ProofHeard)
 			}
 			t.why("source.leased", src, m)
 			return nil

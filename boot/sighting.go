@@ -112,6 +112,7 @@ type Sighting struct {
 	Link     Link           `json:"link,omitzero"`
 	Source   netip.AddrPort `json:"source,omitzero"`
 	ID       Identity       `json:"id,omitzero"`
+	Proof    Proof          `json:"proof,omitempty"` // of ID, as far as the front can tell; the rules may know of more
 	Firmware Firmware       `json:"firmware,omitzero"`
 	Want     Want           `json:"want,omitzero"`
 	Fault    *TLSFault      `json:"fault,omitempty"` // of a Handshake

@@ -73,8 +73,10 @@ func parse4(b []byte, m Meta) (*request, error) {
 		in.Via = boot.Proxy4
 	}
 	in.Link = boot.Link{Interface: m.Interface, Local: m.Local}
+	in.Proof = boot.ProofHeard
 	if ga := addr4(msg.giaddr[:]); ga.IsValid() {
 		in.Link.Relay, in.Link.Subnet = ga, ga
+		in.Proof = boot.ProofNone // a relay agent says so
 	}
 	copy(in.ID.MAC[:], msg.chaddr[:])
 

@@ -104,9 +104,11 @@ func parse6(b []byte, m Meta) (*request6, error) {
 func (r *request6) link() {
 	l, src := &r.in.Link, r.meta.Source.Addr().WithZone("")
 	l.Interface, l.Local, l.Client = r.meta.Interface, r.meta.Local, src
+	r.in.Proof = boot.ProofHeard
 	if len(r.hops) == 0 {
 		return
 	}
+	r.in.Proof = boot.ProofNone // a relay agent says so
 	l.Relay = src
 	if l.Client = r.hops[len(r.hops)-1].peer; l.Client.IsUnspecified() {
 		l.Client = netip.Addr{}

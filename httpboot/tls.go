@@ -246,7 +246,7 @@ func ServeTLS(ctx context.Context, l net.Listener, h *Handler, sec *Secure) erro
 // fault tells a failed handshake as a Sighting of its own.
 func (h *Handler) fault(ctx context.Context, c net.Conn, f *boot.TLSFault) {
 	h.Stats.Handshakes.Add(1)
-	in := boot.Sighting{At: time.Now(), Via: boot.HTTP, Step: boot.Handshake, Firmware: boot.Firmware{Arch: boot.ArchNone}, Fault: f}
+	in := boot.Sighting{At: time.Now(), Via: boot.HTTP, Step: boot.Handshake, Proof: boot.ProofNone, Firmware: boot.Firmware{Arch: boot.ArchNone}, Fault: f}
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		ends(&in, a.AddrPort(), addrOf(c.LocalAddr()))
 	}

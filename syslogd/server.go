@@ -251,7 +251,7 @@ func (s *Server) tell(ctx context.Context, b []byte, cut int, from netip.AddrPor
 	if l.Cut > 0 {
 		s.Stats.Cut.Add(1)
 	}
-	in := boot.Sighting{At: s.Now(), Via: boot.Syslog, Step: boot.LogLine, Source: from, Link: link, Firmware: boot.Firmware{Arch: boot.ArchNone}, Line: &l}
+	in := boot.Sighting{At: s.Now(), Via: boot.Syslog, Step: boot.LogLine, Proof: boot.ProofNone, Source: from, Link: link, Firmware: boot.Firmware{Arch: boot.ArchNone}, Line: &l}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	d, err := s.ask.Next(ctx, in)

@@ -103,7 +103,7 @@ func (s *session) run(ctx context.Context) {
 		return
 	}
 	in := boot.Sighting{
-		At: time.Now(), Via: boot.TFTP, Step: boot.Fetch, Source: netip.AddrPortFrom(s.from.Addr().WithZone(""), s.from.Port()),
+		At: time.Now(), Via: boot.TFTP, Step: boot.Fetch, Proof: boot.ProofNone, Source: netip.AddrPortFrom(s.from.Addr().WithZone(""), s.from.Port()),
 		Link: boot.Link{Interface: iface, Local: s.local}, Want: boot.Want{Path: path},
 		Firmware: boot.Firmware{Arch: boot.ArchNone},
 	}

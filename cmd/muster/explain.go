@@ -74,6 +74,9 @@ func (a *app) explainCmd() *cobra.Command {
 					gets += ", " + size(s.Size)
 				}
 				fmt.Fprintf(a.out, "\n%s %s -> %s %s\n", p.paint(bold, fmt.Sprintf("%d.", i+1)), s.Step, p.paint(bold, s.Reply), gets)
+				if s.Proof != "" {
+					fmt.Fprintf(a.out, "     %-9s %s\n", "proof", s.Proof)
+				}
 				for _, w := range s.Why {
 					fmt.Fprintf(a.out, "     %-9s %s\n", w.Rule, w.Text())
 				}

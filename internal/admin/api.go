@@ -157,6 +157,7 @@ type ExplainStep struct {
 	Why    []boot.Reason `json:"why"`
 	Script string        `json:"script,omitempty"` // text of a script
 	Size   int64         `json:"size,omitempty"`   // of a file
+	Proof  boot.Proof    `json:"proof"`            // of who asks
 	Class  string        `json:"class,omitempty"`  // client class, of DHCP
 	Way    string        `json:"way,omitempty"`    // how the reply leaves, and where to
 	Fields []string      `json:"fields,omitempty"` // of the DHCP reply, in the order they are sent

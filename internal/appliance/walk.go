@@ -115,7 +115,7 @@ func (w *walk) step(name string, in boot.Sighting) (boot.Decision, error) {
 	in.At = w.now
 	dec, err := w.decide(in)
 	if err == nil {
-		w.steps = append(w.steps, walked{admin.ExplainStep{Step: name, Reply: boot.Verb(dec.Reply), Gets: gets(dec), Why: dec.Why}, dec})
+		w.steps = append(w.steps, walked{admin.ExplainStep{Step: name, Reply: boot.Verb(dec.Reply), Gets: gets(dec), Proof: dec.Proof, Why: dec.Why}, dec})
 	}
 	return dec, err
 }

@@ -1,0 +1,33 @@
+// proof.go: how sure it is who asks. Rules and secrets name the least that they
+// take; a MAC address alone is anybody's to write.
+
+package boot
+
+import "slices"
+
+// Proof is what stands behind a claim of identity.
+type Proof string
+
+// Proofs, weakest first.
+const (
+	ProofNone        Proof = "none"
+	ProofHeard       Proof = "heard"       // on our own link, and lease and sender agree
+	ProofToken       Proof = "token"       // a path that was signed for it
+	ProofCertificate Proof = "certificate" // a client certificate that our CA issued
+	ProofTPM         Proof = "tpm"         // a key that its TPM holds
+)
+
+var proofs = []Proof{ProofNone, ProofHeard, ProofToken, ProofCertificate, ProofTPM}
+
+// AtLeast reports a proof that is as good as another. One that is not known is
+// none.
+func (p Proof) AtLeast(least Proof) bool {
+	return slices.Index(proofs, p) >= slices.Index(proofs, least) && slices.Contains(proofs, least)
+}
+
+// proven raises what is known of who asks.
+func (t *turn) proven(p Proof) {
+	if !t.d.Proof.AtLeast(p) {
+		t.d.Proof = p
+	}
+}
