@@ -61,6 +61,23 @@ type PushTemplate struct {
 // DropTemplate forgets a name that no host uses.
 type DropTemplate struct{ Name string }
 
+// AsSeen carries out an order on a host if the host is as the one who asks saw it.
+type AsSeen struct {
+	Name     string
+	Revision uint64
+	Order    Order
+}
+
+// ChangedHost says that a host is not as the one who asked saw it, and how it is.
+type ChangedHost struct{ Host *Host }
+
+func (c *ChangedHost) Error() string { return c.Unwrap().Error() }
+
+// Unwrap makes it a fault of the one who asked.
+func (c *ChangedHost) Unwrap() error {
+	return NewFault(Changed, "host %s was changed since, and is at revision %d", c.Host.Name, c.Host.Revision).Try("muster host show %s", c.Host.Name)
+}
+
 // ReleaseLease frees an address.
 type ReleaseLease struct {
 	Network string
@@ -68,6 +85,7 @@ type ReleaseLease struct {
 }
 
 func (SetHost) order()      {}
+func (AsSeen) order()       {}
 func (Approve) order()      {}
 func (Deny) order()         {}
 func (Update) order()       {}
@@ -80,8 +98,21 @@ func (ReleaseLease) order() {}
 // wants them changes nothing and is no error. It is pure but for now, which is given.
 func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, error) {
 	a := &applying{v: v, p: p, now: now.UTC(), by: by}
-	var err error
+	err := a.apply(o)
+	return a.c, err
+}
+
+func (a *applying) apply(o Order) (err error) {
 	switch o := o.(type) {
+	case AsSeen:
+		h, err := find(a.v, o.Name)
+		if err != nil {
+			return err
+		}
+		if h.Revision != o.Revision {
+			return &ChangedHost{h}
+		}
+		return a.apply(o.Order)
 	case AddHost:
 		err = a.addHost(o)
 	case AddHosts:
@@ -156,7 +187,7 @@ func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, erro
 	default:
 		err = fmt.Errorf("order %T is not known", o)
 	}
-	return a.c, err
+	return err
 }
 
 type applying struct {

@@ -20,7 +20,11 @@ func (e *Engine) Try(ctx context.Context, by boot.Actor, o boot.Order) (c boot.C
 
 // Do carries out an order of somebody and returns what it changed.
 func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Changes, error) {
-	switch o.(type) {
+	bare := o
+	if seen, ok := o.(boot.AsSeen); ok {
+		bare = seen.Order
+	}
+	switch bare.(type) {
 	case boot.PushTemplate, boot.DropTemplate, boot.RemoveImage:
 		// One at a time: each is judged by the policy, which tells of the templates
 		// of the others and of what they boot.

@@ -381,7 +381,7 @@ func (a *app) hostRescueCmd() *cobra.Command {
 		Example: "  muster host rescue web1\n  muster host rescue web1 --template memtest",
 		RunE: func(c *cobra.Command, args []string) error {
 			var out boot.Host
-			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/rescue"), admin.Approval{Template: &template}, &out); err != nil {
+			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/rescue"), admin.Rescue{Template: template}, &out); err != nil {
 				return err
 			}
 			return a.said(out, "%s boots template %s next, and after that what it booted before", out.Name, out.Once)
@@ -403,7 +403,7 @@ Until then muster host show says "install unconfirmed". Whatever happens, the
 machine is not installed again until somebody arms it again.`,
 		Example: "  muster host install web1\n  muster host install web1 --template debian12",
 		RunE: func(c *cobra.Command, args []string) error {
-			var in admin.Approval
+			var in admin.Installation
 			if c.Flags().Changed("template") {
 				in.Template = &template
 			}

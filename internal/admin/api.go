@@ -20,6 +20,7 @@ type Failure struct {
 	Error string         `json:"error"`
 	Code  boot.FaultCode `json:"code"`
 	Hint  string         `json:"hint,omitempty"` // a command or a page that helps
+	Host  *boot.Host     `json:"host,omitempty"` // as it is, where it is not as the one who asked saw it
 }
 
 // Status is the daemon at a glance.

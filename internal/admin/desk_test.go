@@ -95,7 +95,7 @@ func (d *desk) ask(method, path, body string, header ...string) answer {
 	d.t.Helper()
 	r := httptest.NewRequestWithContext(d.t.Context(), method, path, strings.NewReader(body))
 	for i := 0; i+1 < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
+		r.Header.Add(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
 	d.api.ServeHTTP(w, r)

@@ -50,10 +50,10 @@ func (s *Server) failure(r *http.Request, err error) Failure {
 		if f.Code == boot.Stopping {
 			text = f.Text
 		}
-		return Failure{text, f.Code, f.Hint}
+		return Failure{Error: text, Code: f.Code, Hint: f.Hint}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-		return Failure{"no space is left on the disk of the data directory", boot.NoSpace, "muster image list shows what is there, muster image rm makes room"}
+		return Failure{Error: "no space is left on the disk of the data directory", Code: boot.NoSpace, Hint: "muster image list shows what is there, muster image rm makes room"}
 	case r.Context().Err() != nil:
 		return Failure{Error: "muster is stopping", Code: boot.Stopping} // or nobody is there to read this
 	}
@@ -62,11 +62,24 @@ func (s *Server) failure(r *http.Request, err error) Failure {
 }
 
 // ours is the answer where we failed.
-var ours = Failure{"muster failed at this; its log says why", boot.Internal, "journalctl -u muster"}
+var ours = Failure{Error: "muster failed at this; its log says why", Code: boot.Internal, Hint: "journalctl -u muster"}
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := s.failure(r, err)
+	var changed *boot.ChangedHost
+	if errors.As(err, &changed) {
+		f.Host = changed.Host
+		setETag(w, f.Host)
+	}
 	write(w, statuses[f.Code], f)
+}
+
+// orEmpty is a list in JSON, also where there is none.
+func orEmpty[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
 }
 
 func write(w http.ResponseWriter, status int, v any) {

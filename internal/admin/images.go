@@ -90,6 +90,35 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 	return c.Image, nil
 }
 
+// newImage makes an image of files that are here already.
+func (s *Server) newImage(r *http.Request) (any, error) {
+	var i NewImage
+	if err := read(r, &i); err != nil {
+		return nil, err
+	}
+	s.referring.RLock()
+	defer s.referring.RUnlock()
+	if err := s.uploaded(i.Files); err != nil {
+		return nil, err
+	}
+	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.ImportImage{Image: i.image()})
+	return c.Image, err
+}
+
+func (s *Server) imageList(r *http.Request) (any, error) {
+	out := []*boot.Image{}
+	err := eachImage(r.Context(), s.Engine, func(i *boot.Image) { out = append(out, i) })
+	return out, err
+}
+
+func eachImage(ctx context.Context, e *engine.Engine, fn func(*boot.Image)) error {
+	return each(ctx, e, "", func(tx boot.ReadTx, after string) ([]*boot.Image, error) { return tx.Images(after, page) },
+		func(i *boot.Image) string {
+			fn(i)
+			return i.Name
+		})
+}
+
 // brokeOff says that a file ended short, where that is what happened.
 func brokeOff(err error, name string) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -112,31 +141,18 @@ func Referred(ctx context.Context, e *engine.Engine) (map[string]bool, error) {
 			all[b.Digest] = true
 		}
 	}
-	for after := boot.TemplateID(0); ; {
-		var ts []*boot.Template
-		if err := e.View(ctx, func(tx boot.ReadTx) (err error) { ts, err = tx.Templates(after, page); return err }); err != nil {
-			return nil, err
-		}
-		for _, t := range ts {
-			after = t.ID
+	err := each(ctx, e, 0, func(tx boot.ReadTx, after boot.TemplateID) ([]*boot.Template, error) {
+		return tx.Templates(after, page)
+	},
+		func(t *boot.Template) boot.TemplateID {
 			note(t.Files)
-		}
-		if len(ts) < page {
-			break
-		}
+			return t.ID
+		})
+	if err == nil {
+		err = eachImage(ctx, e, func(i *boot.Image) { note(i.Files) })
 	}
-	for after := ""; ; {
-		var is []*boot.Image
-		if err := e.View(ctx, func(tx boot.ReadTx) (err error) { is, err = tx.Images(after, page); return err }); err != nil {
-			return nil, err
-		}
-		for _, i := range is {
-			after = i.Name
-			note(i.Files)
-		}
-		if len(is) < page {
-			break
-		}
+	if err != nil {
+		return nil, err
 	}
 	for _, t := range e.Policy().Templates {
 		note(t.Files) // those of this run are in no store

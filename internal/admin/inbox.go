@@ -4,8 +4,8 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"time"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -37,7 +37,7 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 	if in.Empty() && in.Seen == 0 && !in.All {
 		return nil, boot.NewFault(boot.Invalid, "say which of the waiting machines are meant, or all")
 	}
-	names, err := s.waiting(r.Context(), &in)
+	hosts, err := s.waiting(r.Context(), &in)
 	if err != nil {
 		return nil, err
 	}
@@ -46,9 +46,19 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 		act = s.Engine.Try
 	}
 	out := []Inboxed{}
-	for _, n := range names {
-		c, err := act(r.Context(), s.actor(r), order(&in, n))
-		x := Inboxed{Host: boot.Host{Name: n}}
+	for _, h := range hosts {
+		var c boot.Changes
+		for range 3 {
+			c, err = act(r.Context(), s.actor(r), boot.AsSeen{Name: h.Name, Revision: h.Revision, Order: order(&in, h.Name)})
+			var changed *boot.ChangedHost
+			if !errors.As(err, &changed) {
+				break
+			}
+			if h = changed.Host; !s.meant(&in, h) {
+				break // a person was there first
+			}
+		}
+		x := Inboxed{Host: *h}
 		switch {
 		case err == nil:
 			x.Host = *c.Subject()
@@ -62,23 +72,19 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 	return out, nil
 }
 
-// waiting names the pending hosts that match.
-func (s *Server) waiting(ctx context.Context, in *Inbox) (names []string, err error) {
-	for after := boot.HostID(0); ; {
-		n := 0
-		err := s.Engine.View(ctx, func(tx boot.ReadTx) error {
-			hs, err := tx.Hosts(after, page)
-			n = len(hs)
-			for _, h := range hs {
-				after = h.ID
-				if h.State == boot.Pending && in.Match(h.Facts()) == boot.Yes && (in.Seen == 0 || time.Since(s.lastSeen(h)) <= in.Seen) {
-					names = append(names, h.Name)
-				}
+// meant reports a host that waits and matches.
+func (s *Server) meant(in *Inbox, h *boot.Host) bool {
+	return h.State == boot.Pending && in.Match(h.Facts()) == boot.Yes && (in.Seen == 0 || s.Engine.Now().Sub(s.lastSeen(h)) <= in.Seen)
+}
+
+// waiting are the hosts that are meant.
+func (s *Server) waiting(ctx context.Context, in *Inbox) (out []*boot.Host, err error) {
+	err = each(ctx, s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) },
+		func(h *boot.Host) boot.HostID {
+			if s.meant(in, h) {
+				out = append(out, h)
 			}
-			return err
+			return h.ID
 		})
-		if err != nil || n < page {
-			return names, err
-		}
-	}
+	return out, err
 }

@@ -56,8 +56,18 @@ type HostImport struct {
 
 // Approval may name a template.
 type Approval struct {
-	Again    bool    `json:"again,omitempty"` // of an installation: also where the last may be running
 	Template *string `json:"template,omitempty"`
+}
+
+// Installation arms a ticket.
+type Installation struct {
+	Template *string `json:"template,omitempty"`
+	Again    bool    `json:"again,omitempty"` // also where the last may be running
+}
+
+// Rescue names the template of the next boot.
+type Rescue struct {
+	Template string `json:"template"`
 }
 
 // Inbox says which of the machines that wait are meant, and what they boot.

@@ -1,0 +1,167 @@
+// event.go: what happened, as it stands and as it comes.
+
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+)
+
+func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event)) error {
+	return each(ctx, s.Engine, after, func(tx boot.ReadTx, after uint64) ([]boot.Event, error) { return tx.Events(after, page) },
+		func(e boot.Event) uint64 {
+			fn(e)
+			return e.Seq
+		})
+}
+
+// events streams JSON lines: stored events, with all=1 the request log too,
+// with follow=1 for as long as the client stays. Which of them is settled here,
+// a page at a time, so that neither side holds them all.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	follow, all := q.Get("follow") == "1", q.Get("all") == "1"
+	after, since, kinds, err := eventsFrom(q)
+	var of whose
+	if err == nil {
+		of, err = s.whose(r.Context(), q.Get("host"))
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
+	if follow {
+		_, _ = w.Write(nil)
+		_ = rc.Flush()
+	}
+	var seen, heard uint64 // of the request log, and of what machines log
+	for {
+		changed := s.Engine.Changed()
+		var out []Entry
+		var more, said <-chan struct{}
+		requests := all && len(kinds) == 0
+		if requests {
+			var rs, lines []boot.Request
+			rs, more = s.Engine.Log.Since(seen)
+			lines, said = s.Engine.Lines.Since(heard)
+			if n := len(rs); n > 0 {
+				seen = rs[n-1].Seq
+			}
+			if n := len(lines); n > 0 {
+				heard = lines[n-1].Seq
+			}
+			for _, q := range append(rs, lines...) {
+				if !q.At.Before(since) && of.request(&q) {
+					out = append(out, RequestEntry(q))
+				}
+			}
+		}
+		wrote := false
+		gone := false
+		if err := s.eachEvent(r.Context(), after, func(e boot.Event) {
+			after = e.Seq
+			if gone || e.At.Before(since) || !kinds.Match(e.Kind) || !of.event(&e) {
+				return
+			}
+			if requests {
+				out = append(out, EventEntry(e)) // to be sorted in
+				return
+			}
+			wrote = true
+			gone = enc.Encode(EventEntry(e)) != nil
+		}); err != nil || gone {
+			return
+		}
+		slices.SortStableFunc(out, func(a, b Entry) int { return a.At().Compare(b.At()) })
+		for _, e := range out {
+			wrote = true
+			if enc.Encode(e) != nil {
+				return
+			}
+		}
+		if !follow {
+			return
+		}
+		if wrote && rc.Flush() != nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-more:
+		case <-said:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// eventsFrom reads where a list begins and of which kinds it is.
+func eventsFrom(q url.Values) (after uint64, since time.Time, kinds boot.Kinds, err error) {
+	if v := q.Get("after"); v != "" {
+		if after, err = strconv.ParseUint(v, 10, 64); err != nil {
+			return 0, since, nil, boot.NewFault(boot.Malformed, "after=%q is no number", v)
+		}
+	}
+	if v := q.Get("since"); v != "" {
+		if since, err = time.Parse(time.RFC3339, v); err != nil {
+			return 0, since, nil, boot.NewFault(boot.Malformed, "since=%q is no time like 2026-01-02T15:04:05Z", v)
+		}
+	}
+	for _, k := range q["kind"] {
+		if k != "" {
+			kinds = append(kinds, k)
+		}
+	}
+	if err := kinds.Check(); err != nil {
+		return 0, since, nil, boot.NewFault(boot.Invalid, "%v", err)
+	}
+	return after, since, kinds, nil
+}
+
+// whose says which machine a list is about: one on the roll, one that was, or all.
+type whose struct {
+	host *boot.Host
+	name string
+	mac  boot.MAC
+}
+
+func (s *Server) whose(ctx context.Context, name string) (o whose, err error) {
+	if name == "" {
+		return o, nil
+	}
+	if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) { o.host, err = boot.FindHost(tx, name); return err }); err != nil || o.host != nil {
+		return o, err
+	}
+	o.name = name
+	o.mac, _ = boot.ParseMAC(name)
+	found := false
+	if err := s.eachEvent(ctx, 0, func(e boot.Event) { found = found || o.event(&e) }); err != nil {
+		return o, err
+	}
+	if !found {
+		return o, boot.NewFault(boot.UnknownHost, "no host is called %s, and no event tells of one", name).Try("muster host list")
+	}
+	return o, nil
+}
+
+func (o *whose) is(id boot.HostID, name string, mac boot.MAC) bool {
+	switch {
+	case o.host != nil:
+		return id == o.host.ID || id == 0 && !mac.IsZero() && o.host.HasMAC(mac)
+	case o.name != "":
+		return name == o.name || !mac.IsZero() && mac == o.mac
+	}
+	return true
+}
+
+func (o *whose) event(e *boot.Event) bool     { return o.is(e.Host, e.Name, e.MAC) }
+func (o *whose) request(r *boot.Request) bool { return o.is(r.Host, r.Name, r.MAC) }

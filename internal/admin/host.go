@@ -1,0 +1,335 @@
+// host.go: the roll. An order on one host may say at which revision it was seen.
+
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
+)
+
+// hostOrders are the orders on one host.
+var hostOrders = map[string]func(r *http.Request, name string) (boot.Order, error){
+	"PATCH /api/v1/hosts/{name}": func(r *http.Request, name string) (boot.Order, error) {
+		var p HostPatch
+		err := read(r, &p)
+		return boot.SetHost{Name: name, NewName: p.Name, AddMACs: p.AddMACs, DropMACs: p.DropMACs,
+			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Address6: p.Address6, Template: p.Template, Params: p.Params,
+			Port: p.Port, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption}, err
+	},
+	"DELETE /api/v1/hosts/{name}": func(r *http.Request, name string) (boot.Order, error) {
+		return boot.RemoveHost{Name: name}, read(r, &struct{}{})
+	},
+	"POST /api/v1/hosts/{name}/approve": func(r *http.Request, name string) (boot.Order, error) {
+		var a Approval
+		err := read(r, &a)
+		return boot.Approve{Name: name, Template: a.Template}, err
+	},
+	"POST /api/v1/hosts/{name}/install": func(r *http.Request, name string) (boot.Order, error) {
+		var a Installation
+		err := read(r, &a)
+		return boot.Install{Name: name, Template: a.Template, Again: a.Again}, err
+	},
+	"POST /api/v1/hosts/{name}/rescue": func(r *http.Request, name string) (boot.Order, error) {
+		var x Rescue
+		err := read(r, &x)
+		if err == nil && x.Template == "" {
+			err = boot.NewFault(boot.Invalid, "name the template of the next boot")
+		}
+		return boot.Rescue{Name: name, Template: x.Template}, err
+	},
+	"POST /api/v1/hosts/{name}/local": func(r *http.Request, name string) (boot.Order, error) {
+		return boot.Local{Name: name}, read(r, &struct{}{})
+	},
+	"POST /api/v1/hosts/{name}/deny": func(r *http.Request, name string) (boot.Order, error) {
+		return boot.Deny{Name: name}, read(r, &struct{}{})
+	},
+	"POST /api/v1/hosts/{name}/update": func(r *http.Request, name string) (boot.Order, error) {
+		return boot.Update{Name: name}, read(r, &struct{}{})
+	},
+	"POST /api/v1/hosts/{name}/merge": func(r *http.Request, name string) (boot.Order, error) {
+		var m Merge
+		err := read(r, &m)
+		return boot.Merge{Name: name, Other: m.Other}, err
+	},
+	"POST /api/v1/hosts/{name}/split": func(r *http.Request, name string) (boot.Order, error) {
+		var m Split
+		err := read(r, &m)
+		return boot.Split{Name: name, New: m.Name, MACs: m.MACs, UUID: m.UUID, Serial: m.Serial}, err
+	},
+}
+
+// hostOrder carries out an order on a host and answers with the host: as it is then,
+// as it was last, or what was split off it.
+func (s *Server) hostOrder(read func(*http.Request, string) (boot.Order, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("name")
+		o, err := read(r, name)
+		if err == nil {
+			o, err = asSeen(r.Header, name, o)
+		}
+		var c boot.Changes
+		if err == nil {
+			c, err = s.Engine.Do(r.Context(), s.actor(r), o)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		h := c.Subject()
+		if len(c.Hosts) > 0 {
+			h = c.Hosts[0]
+		}
+		if h != c.Remove {
+			setETag(w, h)
+		}
+		write(w, http.StatusOK, h)
+	}
+}
+
+// asSeen takes an order as meant for the host at the revision of If-Match alone
+// (RFC 9110 13.1.1). There is one of a host, so a list of them is a mistake.
+func asSeen(header http.Header, name string, o boot.Order) (boot.Order, error) {
+	tags := strings.Join(header.Values("If-Match"), ",")
+	if tags == "" || tags == "*" {
+		return o, nil
+	}
+	text, ok := strings.CutPrefix(tags, `"`)
+	text, ok2 := strings.CutSuffix(text, `"`)
+	n, err := strconv.ParseUint(text, 10, 64)
+	if !ok || !ok2 || err != nil {
+		return nil, boot.NewFault(boot.Malformed, "If-Match wants one revision as ETag says it, like \"7\", in its quotation marks")
+	}
+	return boot.AsSeen{Name: name, Revision: n, Order: o}, nil
+}
+
+// setETag says a host's revision. It changes with the record, not with the
+// timeline that is shown beside it.
+func setETag(w http.ResponseWriter, h *boot.Host) {
+	w.Header().Set("ETag", `"`+strconv.FormatUint(h.Revision, 10)+`"`)
+}
+
+// addHost puts a host on the roll.
+func (s *Server) addHost(r *http.Request) (any, error) {
+	var h NewHost
+	if err := read(r, &h); err != nil {
+		return nil, err
+	}
+	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.AddHost{Host: boot.NewHost(h)})
+	return c.Host, err
+}
+
+// importHosts adds what is not known yet.
+func (s *Server) importHosts(r *http.Request) (any, error) {
+	var in HostImport
+	if err := readUpTo(r, &in, maxImport); err != nil {
+		return nil, err
+	}
+	if len(in.Hosts) > boot.MaxAddHosts {
+		return nil, boot.NewFault(boot.TooLarge, "%d hosts at once: at most %d", len(in.Hosts), boot.MaxAddHosts)
+	}
+	o := boot.AddHosts{Hosts: make([]boot.NewHost, len(in.Hosts)), Install: in.Install}
+	for i := range in.Hosts {
+		o.Hosts[i] = boot.NewHost(in.Hosts[i])
+	}
+	var waiting uint64 // before
+	if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+		waiting = 0
+		for _, c := range []boot.Counter{boot.PendingHosts, boot.AutoHosts} {
+			n, err := tx.Counter(c)
+			if err != nil {
+				return err
+			}
+			waiting += n
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	act := s.Engine.Do
+	if in.DryRun {
+		act = s.Engine.Try
+	}
+	c, err := act(r.Context(), s.actor(r), o)
+	var refused boot.RefusedHosts
+	if err != nil && !(in.DryRun && errors.As(err, &refused)) {
+		return nil, err
+	}
+	out := HostImported{Results: make([]ImportResult, len(in.Hosts))}
+	for i, x := range c.Listed {
+		if x.Host != nil {
+			out.Results[i] = ImportResult{Name: x.Host.Name, Known: x.Known, LetIn: x.LetIn}
+		}
+	}
+	for _, f := range refused {
+		out.Results[f.Index] = ImportResult{Name: f.Name, Refused: f.Why}
+	}
+	waiting = uint64(max(0, int64(waiting)+int64(c.Pending)))
+	if limit := s.Engine.Policy().Enroll.Limit; limit > 0 && c.Pending > 0 && waiting >= uint64(limit) {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("%d machines wait for approval or were let in by a rule with these, and [enroll] limit is %d: a machine that nobody knows is not enrolled until some are approved", waiting, limit))
+	}
+	return out, nil
+}
+
+func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
+	v := HostView{Host: *h, LastSeen: s.lastSeen(h)}
+	for _, m := range h.MACs {
+		for _, n := range s.Engine.Policy().Networks {
+			l, err := tx.LeaseByHolder(n.Name, boot.HeldBy(m))
+			if err != nil {
+				return v, err
+			}
+			if l.Active(s.Engine.Now()) {
+				v.Lease = l.Addr
+			}
+		}
+	}
+	if len(s.Engine.Policy().Networks6) == 0 {
+		return v, nil
+	}
+	// Those of DHCPv6 are held by DUIDs and associations, of which a host has many.
+	for _, r := range slices.Backward(s.Engine.Log.Of(h)) {
+		if a := r.Address(); r.Via == boot.DHCP6 && r.Reply == "reply" && a.IsValid() {
+			l, err := tx.Lease(r.Network, a)
+			if err != nil {
+				return v, err
+			}
+			if l.Active(s.Engine.Now()) && l.Host == h.ID {
+				v.Lease6 = a
+				break
+			}
+		}
+	}
+	return v, nil
+}
+
+// page is how many records one read transaction lists.
+const page = 500
+
+// each reads records page by page after a key; fn takes one and gives its key.
+func each[K, T any](ctx context.Context, e *engine.Engine, after K, list func(boot.ReadTx, K) ([]T, error), fn func(T) K) error {
+	for {
+		var l []T
+		if err := e.View(ctx, func(tx boot.ReadTx) (err error) { l, err = list(tx, after); return err }); err != nil {
+			return err
+		}
+		for _, x := range l {
+			after = fn(x)
+		}
+		if len(l) < page {
+			return nil
+		}
+	}
+}
+
+func (s *Server) hosts(r *http.Request) (any, error) {
+	state := boot.State(r.URL.Query().Get("state"))
+	switch state {
+	case "", boot.Pending, boot.Approved, boot.Denied:
+	default:
+		return nil, boot.NewFault(boot.Invalid, "state %q: want pending, approved or denied", boot.CleanText(string(state), 64))
+	}
+	out := []HostView{}
+	err := each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) (vs []HostView, err error) {
+		hs, err := tx.Hosts(after, page)
+		for _, h := range hs {
+			v := HostView{Host: *h}
+			if state == "" || h.State == state {
+				if v, err = s.view(h, tx); err != nil {
+					return nil, err
+				}
+			}
+			vs = append(vs, v)
+		}
+		return vs, err
+	}, func(v HostView) boot.HostID {
+		if state == "" || v.State == state {
+			out = append(out, v)
+		}
+		return v.ID
+	})
+	return out, err
+}
+
+// diagnose looks at one machine, or without who at all of them.
+func (s *Server) diagnose(r *http.Request) (any, error) {
+	who := r.URL.Query().Get("who")
+	if who == "" {
+		out, err := s.Engine.DiagnoseAll(r.Context())
+		return orEmpty(out), err
+	}
+	var h *boot.Host
+	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, who); return err })
+	if err != nil {
+		return nil, err
+	}
+	x := engine.Stopped{Who: who}
+	if h != nil {
+		x.Name, x.LastSeen = h.Name, s.lastSeen(h)
+	} else if reqs := s.Engine.Log.Machine(who); len(reqs) == 0 {
+		return nil, boot.NewFault(boot.Unheard, "nothing is known of %s: it is on no roll, and no request of it was heard: is it in this VLAN, and does muster serve its network (muster doctor)?", who)
+	} else {
+		x.LastSeen = reqs[len(reqs)-1].At
+	}
+	x.Found, err = s.Engine.Diagnose(r.Context(), h, who)
+	return []engine.Stopped{x}, err
+}
+
+func (s *Server) lastSeen(h *boot.Host) (last time.Time) {
+	for _, m := range h.MACs {
+		if t := s.Engine.Log.LastSeen(m); t.After(last) {
+			last = t
+		}
+	}
+	return last
+}
+
+func (s *Server) host(r *http.Request) (d HostDetail, err error) {
+	d.Timeline = []Entry{}
+	err = s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+		h, err := boot.FindHost(tx, r.PathValue("name"))
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			return boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(r.PathValue("name"), 64)).Try("muster host list")
+		}
+		if d.HostView, err = s.view(h, tx); err != nil {
+			return err
+		}
+		d.Inventory, err = tx.Inventory(h.ID)
+		return err
+	})
+	if err != nil {
+		return d, err
+	}
+	if d.Found, err = s.Engine.Diagnose(r.Context(), &d.Host, ""); err != nil {
+		return d, err
+	}
+	for _, q := range s.Engine.Log.Of(&d.Host) {
+		d.Timeline = append(d.Timeline, RequestEntry(q))
+	}
+	for _, q := range s.lines(d.MACs) {
+		d.Timeline = append(d.Timeline, RequestEntry(q))
+	}
+	for _, u := range s.Engine.Running(d.ID) {
+		d.Timeline = append(d.Timeline, Entry{Request: RequestEntry(u.Request).Request, Size: u.Size})
+	}
+	if err := s.eachEvent(r.Context(), 0, func(e boot.Event) {
+		if e.Host == d.ID || e.Host == 0 && !e.MAC.IsZero() && d.HasMAC(e.MAC) {
+			d.Timeline = append(d.Timeline, EventEntry(e))
+		}
+	}); err != nil {
+		return d, err
+	}
+	slices.SortStableFunc(d.Timeline, func(a, b Entry) int { return a.At().Compare(b.At()) })
+	return d, nil
+}

@@ -1,0 +1,81 @@
+// template.go: templates, and the files that they and images are made of, which are
+// put beforehand.
+
+package admin
+
+import (
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/templates"
+)
+
+func (s *Server) template(r *http.Request) (any, error) {
+	name := r.PathValue("name")
+	for _, t := range s.Engine.Policy().Templates {
+		if t.Name == name {
+			return t, nil
+		}
+	}
+	return nil, boot.NewFault(boot.UnknownTemplate, "no template is called %s", name).Try("muster template list")
+}
+
+func (s *Server) push(r *http.Request) (any, error) {
+	var p Push
+	if err := read(r, &p); err != nil {
+		return nil, err
+	}
+	s.referring.RLock()
+	defer s.referring.RUnlock()
+	if err := s.uploaded(p.Files); err != nil {
+		return nil, err
+	}
+	spec, err := templates.Lint(p.Files, func(f string) (io.ReadCloser, error) { return s.Files.Open(p.Files[f].Digest) })
+	if err != nil {
+		return nil, boot.NewFault(boot.Invalid, "%v", err)
+	}
+	t := spec.Template()
+	t.Files = p.Files
+	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.PushTemplate{Template: t, Images: spec.ImageFiles()})
+	if err != nil {
+		return nil, err
+	}
+	return Pushed{Template: *c.Template, Warnings: c.Warnings}, nil
+}
+
+// uploaded refuses a list of files of which one is not here whole, or has a
+// name that no URL should carry.
+func (s *Server) uploaded(files map[string]boot.Blob) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := templates.ValidFile(name); err != nil {
+			return boot.NewFault(boot.Invalid, "%v", err)
+		}
+		b := files[name]
+		if n, ok := s.Files.Has(b.Digest); !ok || n != b.Size {
+			return boot.NewFault(boot.Invalid, "file %s was not uploaded whole", name)
+		}
+	}
+	return nil
+}
+
+func (s *Server) drop(r *http.Request) (any, error) {
+	_, err := s.Engine.Do(r.Context(), s.actor(r), boot.DropTemplate{Name: r.PathValue("name")})
+	return struct{}{}, err
+}
+
+func (s *Server) file(r *http.Request) (any, error) {
+	digest := r.PathValue("digest")
+	n, ok := s.Files.Has(digest)
+	if !ok {
+		return nil, boot.NewFault(boot.NotThere, "no file has the digest %s", boot.CleanText(digest, 70))
+	}
+	return boot.Blob{Digest: digest, Size: n}, nil
+}
+
+func (s *Server) putFile(r *http.Request) (any, error) {
+	b, err := s.Files.Put(r.Context(), r.Body, r.PathValue("digest"))
+	return b, brokeOff(err, "the file")
+}
