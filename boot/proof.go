@@ -27,7 +27,7 @@ func (p Proof) AtLeast(least Proof) bool {
 
 // proven raises what is known of who asks.
 func (t *turn) proven(p Proof) {
-	if !t.d.Proof.AtLeast(p) {
+	if p.AtLeast(t.d.Proof) {
 		t.d.Proof = p
 	}
 }
