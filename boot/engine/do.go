@@ -34,15 +34,21 @@ func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Chan
 	now := e.Now()
 	p := e.policy.Load()
 	var c boot.Changes
+	ahead := false // memory is
 	err := e.store.Update(ctx, func(tx boot.Tx) (err error) {
 		if c, err = boot.Apply(tx, p, now, by, o); err != nil {
 			return err
 		}
-		tx.After(func() { e.mem.settle(&boot.Decision{Writes: c}, p, now) })
+		tx.After(func() {
+			ahead = true
+			e.mem.settle(&boot.Decision{Writes: c}, p, now)
+		})
 		return apply(tx, &c)
 	})
 	if err != nil {
-		e.forget(ctx, c.Leases)
+		if ahead {
+			e.forget(ctx, &boot.Decision{Writes: c}, p, now)
+		}
 		return boot.Changes{}, err
 	}
 	if c.Template != nil || c.Drop != "" {

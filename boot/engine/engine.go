@@ -292,45 +292,55 @@ func (e *Engine) decide(ctx context.Context, p *boot.Policy, in boot.Sighting) (
 	return d, ErrBusy
 }
 
-func (e *Engine) commit(ctx context.Context, p *boot.Policy, in boot.Sighting) (d boot.Decision, err error) {
-	err = e.store.Update(ctx, func(tx boot.Tx) (err error) {
+func (e *Engine) commit(ctx context.Context, p *boot.Policy, in boot.Sighting) (boot.Decision, error) {
+	var r struct {
+		boot.Decision
+		ahead bool // memory is
+	}
+	err := e.store.Update(ctx, func(tx boot.Tx) (err error) {
 		v := e.view(tx, in.At)
-		if d, err = boot.Decide(v, p, in); err != nil {
+		if r.Decision, err = boot.Decide(v, p, in); err != nil {
 			return err
 		}
-		if err := apply(tx, &d.Writes); err != nil {
+		if err := apply(tx, &r.Writes); err != nil {
 			return err
 		}
 		tx.After(func() {
+			r.ahead = true
 			v.settle()
-			e.mem.settle(&d, p, in.At)
+			e.mem.settle(&r.Decision, p, in.At)
 		})
 		return nil
 	})
 	if err != nil {
-		e.forget(ctx, d.Writes.Leases)
+		if r.ahead {
+			e.forget(ctx, &r.Decision, p, in.At)
+		}
 		return boot.Decision{}, err
 	}
-	return d, nil
+	return r.Decision, nil
 }
 
-// forget sets memory back to what the store says, where a commit failed that
-// memory ran ahead of.
-func (e *Engine) forget(ctx context.Context, ls []boot.Lease) {
-	for _, l := range ls {
+// forget undoes in memory what a decision did there, where the commit that memory
+// ran ahead of failed. Of a lease the store says how it was: others may have
+// run ahead too, and fail with this one.
+func (e *Engine) forget(ctx context.Context, d *boot.Decision, p *boot.Policy, now time.Time) {
+	for _, l := range d.Writes.Leases {
 		var old *boot.Lease
 		if err := e.store.View(context.WithoutCancel(ctx), func(tx boot.ReadTx) (err error) { old, err = tx.Lease(l.Network, l.Addr); return err }); err != nil {
 			return
 		}
 		e.mem.mu.Lock()
-		if p := e.mem.pools[boot.PoolName(l.Network, l.Addr)]; p != nil {
-			if old == nil {
-				old = &boot.Lease{Expires: time.Unix(1, 0)}
-			}
-			p.lease(l.Addr, old.Expires, old.OfUnknown() && old.Active(e.Now()))
+		switch p := e.mem.pools[boot.PoolName(l.Network, l.Addr)]; {
+		case p == nil:
+		case old == nil:
+			p.unused(l.Addr)
+		default:
+			p.lease(l.Addr, old.Expires, old.OfUnknown() && old.Active(now))
 		}
 		e.mem.mu.Unlock()
 	}
+	e.mem.unsettle(d, p, now)
 }
 
 func (e *Engine) view(r boot.Reader, now time.Time) *view {
@@ -547,17 +557,21 @@ func (e *Engine) Taken(ctx context.Context, c boot.Check, by boot.MAC) error {
 		return nil
 	}
 	var changes boot.Changes
+	ahead := false // memory is
 	err := e.store.Update(ctx, func(tx boot.Tx) (err error) {
 		if changes, err = boot.Occupy(tx, n, c.Addr, by, now); err != nil {
 			return err
 		}
 		if len(changes.Leases) > 0 {
-			tx.After(func() { e.mem.taken(c.Network, c.Addr, now.Add(boot.DeclineTime)) })
+			tx.After(func() {
+				ahead = true
+				e.mem.taken(c.Network, c.Addr, now.Add(boot.DeclineTime))
+			})
 		}
 		return apply(tx, &changes)
 	})
-	if err != nil {
-		e.forget(ctx, changes.Leases)
+	if err != nil && ahead {
+		e.forget(ctx, &boot.Decision{Writes: changes}, e.policy.Load(), now)
 	}
 	return err
 }

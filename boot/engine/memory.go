@@ -351,6 +351,27 @@ func (m *memory) settle(d *boot.Decision, p *boot.Policy, now time.Time) {
 	}
 }
 
+// unsettle takes back what settle did, but for the leases.
+func (m *memory) unsettle(d *boot.Decision, p *boot.Policy, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d.New {
+		if n := p.Network(d.Network); n != nil && n.NewLeases > 0 {
+			m.bucket(n, now).left++
+		}
+	}
+	if d.Enrolls != "" {
+		if b, _, ok := m.enrolls.get(d.Enrolls); ok {
+			b.left++
+		}
+	}
+	for _, holder := range d.Drops {
+		for _, p := range m.pools {
+			p.restore(holder, now)
+		}
+	}
+}
+
 // PoolStatus is one network's ranges at a moment.
 type PoolStatus struct {
 	Network string `json:"network"`

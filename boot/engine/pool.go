@@ -190,6 +190,17 @@ func (p *pool) lease(a netip.Addr, t time.Time, unknown bool) {
 	}
 }
 
+// unused notes that a was never leased.
+func (p *pool) unused(a netip.Addr) {
+	p.touch(a, time.Time{})
+	if s, ok := p.slot(a); ok {
+		p.expires[s] = 0
+		if p.pos[s] >= 0 {
+			p.fix(int(p.pos[s]))
+		}
+	}
+}
+
 // strangers counts the leases that machines nobody let in hold at now.
 func (p *pool) strangers(now time.Time) int {
 	for len(p.ends) > 0 && p.ends[0].at <= now.Unix() {
@@ -387,6 +398,24 @@ func (p *pool) drop(holder boot.Holder) {
 	delete(p.byAddr, h.Addr)
 	if s, ok := p.slot(h.Addr); ok {
 		p.put(s)
+	}
+}
+
+// restore gives a holder back the offer that was dropped last, if nobody has the
+// address since.
+func (p *pool) restore(holder boot.Holder, now time.Time) {
+	for i := len(p.order) - 1; i >= 0 && !p.promised(holder); i-- {
+		h := p.order[i]
+		if h.Holder != holder {
+			continue
+		}
+		if _, taken := p.byAddr[h.Addr]; taken || !now.Before(h.Until) {
+			return
+		}
+		p.holds[holder], p.byAddr[h.Addr] = h, holder
+		if s, ok := p.slot(h.Addr); ok {
+			p.take(s)
+		}
 	}
 }
 
