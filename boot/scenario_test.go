@@ -88,6 +88,9 @@ func (w *world) play(line string) (_ []string, err error) {
 			from, to, _ := strings.Cut(words[5], "-")
 			n.Ranges = []boot.Range{{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}}
 		}
+		if kv["subnet"] != "" { // where it is not the one that our address is in
+			n.Subnet = netip.MustParsePrefix(kv["subnet"])
+		}
 		n.Loader, n.HTTPS = kv["loader"], slices.Contains(words, "https")
 		n.Shared, n.RapidCommit, n.ClientID, n.TrustPorts = kv["shared"], slices.Contains(words, "rapid"), slices.Contains(words, "clientid"), slices.Contains(words, "trust_ports")
 		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
@@ -470,6 +473,8 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		in.Source = netip.AddrPortFrom(addr("from"), 68)
 		if in.Step == boot.Renew || in.Step == boot.Release || in.Step == boot.Inform {
 			in.Link.Client = in.Want.Addr
+		} else if from := in.Source.Addr(); from.IsValid() && !from.IsUnspecified() && !in.Link.Relay.IsValid() {
+			in.Link.Client = from
 		}
 		in.Link.ServerID, in.Want.ClientID, in.Want.Rapid = addr("serverid"), kv["clientid"], slices.Contains(words, "rapid")
 		if slices.Contains(words, "unicast") {
