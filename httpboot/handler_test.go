@@ -43,7 +43,7 @@ func (s *shelf) Next(_ context.Context, in boot.Sighting) (boot.Decision, error)
 	case "outside":
 		return boot.Decision{Reply: boot.Ignore{}}, nil
 	case "pending":
-		return boot.Decision{Reply: boot.Refuse{Reason: "waits for approval", Retry: 5 * time.Second}}, nil
+		return boot.Decision{Reply: boot.Refuse{Reason: "waits for approval", Retry: 90 * time.Second}}, nil
 	case "report":
 		return boot.Decision{Reply: boot.Done{Text: "noted"}}, nil
 	case "unmade":
@@ -173,6 +173,7 @@ func testFirmware(t *testing.T, host string) {
 }
 
 // TestErrorsHaveBodies: shim hangs on an empty 404, and edk2 stops at any 3xx.
+// Whoever should come back is told when; nobody else is.
 func TestErrorsHaveBodies(t *testing.T) { families(t, testErrorsHaveBodies) }
 
 func testErrorsHaveBodies(t *testing.T, host string) {
@@ -180,17 +181,21 @@ func testErrorsHaveBodies(t *testing.T, host string) {
 	for _, c := range []struct {
 		request string
 		code    int
+		retry   string
 	}{
-		{firmware("GET", "/nothing"), 404}, {firmware("HEAD", "/nothing"), 404}, {firmware("GET", "/pending"), 403},
-		{firmware("GET", "/../etc/passwd"), 400}, {firmware("GET", "/%2e%2e/etc/passwd"), 400}, {firmware("GET", "/a%00b"), 400},
-		{firmware("GET", "/broken"), 503}, {firmware("GET", "/unmade"), 500}, {firmware("DELETE", "/ipxe.efi"), 405},
-		{firmware("GET", "/dir/"), 404}, {firmware("GET", "/index.html"), 404}, {firmware("GET", "/"), 404},
+		{firmware("GET", "/nothing"), 404, ""}, {firmware("HEAD", "/nothing"), 404, ""}, {firmware("GET", "/pending"), 403, "90"},
+		{firmware("GET", "/../etc/passwd"), 400, ""}, {firmware("GET", "/%2e%2e/etc/passwd"), 400, ""}, {firmware("GET", "/a%00b"), 400, ""},
+		{firmware("GET", "/broken"), 503, "5"}, {firmware("GET", "/unmade"), 500, ""}, {firmware("DELETE", "/ipxe.efi"), 405, ""},
+		{firmware("GET", "/dir/"), 404, ""}, {firmware("GET", "/index.html"), 404, ""}, {firmware("GET", "/"), 404, ""},
 	} {
 		r := talk(t, addr, c.request)[0]
 		line, _, _ := strings.Cut(c.request, "\r")
 		n, _ := strconv.Atoi(r.Header.Get("Content-Length"))
 		if r.StatusCode != c.code || n < 1 {
 			t.Errorf("%s: %d with %d bytes, want %d and a body", line, r.StatusCode, n, c.code)
+		}
+		if got, told := r.Header["Retry-After"]; strings.Join(got, " ") != c.retry || told != (c.retry != "") {
+			t.Errorf("%s: Retry-After %q, want %q", line, got, c.retry)
 		}
 		if !strings.HasPrefix(c.request, "HEAD") && len(text2(r)) != n {
 			t.Errorf("%s: body is not as long as it says", line)

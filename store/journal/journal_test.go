@@ -1,10 +1,12 @@
 package journal
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -88,5 +90,67 @@ func TestOneMachineCannotOwnTheFile(t *testing.T) {
 	}
 	if !j.Add(entry(2, "")) {
 		t.Fatal("another machine has no budget left")
+	}
+}
+
+// A network's machines have a budget of lines together, another network has its
+// own, and a minute later there is a new one.
+func TestOneNetworkCannotOwnTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "requests.log")
+	synctest.Test(t, func(t *testing.T) {
+		j, err := Open(path, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		n := 0
+		add := func(network string, at time.Time) bool {
+			if n++; n%1000 == 0 {
+				synctest.Wait() // until the writer has room again
+			}
+			return j.Add(boot.Request{At: at, MAC: boot.MAC{0x52, 0, 0, byte(n >> 16), byte(n >> 8), byte(n)}, Network: network})
+		}
+		took := 0
+		for range 13_000 {
+			if add("lab", at) {
+				took++
+			}
+		}
+		if took != 12_000 {
+			t.Errorf("one network wrote %d lines in a minute, want 12000", took)
+		}
+		if !add("yard", at) {
+			t.Error("another network has no budget left")
+		}
+		if add("lab", at.Add(59*time.Second)) {
+			t.Error("a minute is over before its time")
+		}
+		if !add("lab", at.Add(time.Minute)) {
+			t.Error("a minute later there is no new budget")
+		}
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := len(readAll(t, path)); got != 12_002 {
+		t.Errorf("%d lines are in the file, want 12002", got)
+	}
+}
+
+// Strangers without a MAC are told apart by their address.
+func TestStrangersHaveABudgetEach(t *testing.T) {
+	j, err := Open(filepath.Join(t.TempDir(), "requests.log"), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	for i := range 400 {
+		from := netip.AddrFrom4([4]byte{10, 0, 0, 1})
+		if got := j.Add(boot.Request{At: time.Unix(0, 0), Source: from}); got != (i < machineBudget) {
+			t.Fatalf("line %d of one stranger: %v", i+1, got)
+		}
+	}
+	if !j.Add(boot.Request{At: time.Unix(0, 0), Source: netip.AddrFrom4([4]byte{10, 0, 0, 2})}) {
+		t.Error("another stranger has no budget left")
 	}
 }
