@@ -54,7 +54,7 @@ func TestEnrolmentHasARate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if a, _ := d.Reply.(boot.Answer4); a.Type != boot.Ack {
-			t.Fatalf("%s: no address: %s", boot.Verb(d.Reply), d.WhyLine())
+			t.Fatalf("%s: no address", boot.Verb(d.Reply))
 		}
 		return d.Host != nil
 	}
