@@ -91,3 +91,34 @@ func TestLine(t *testing.T) {
 		}
 	})
 }
+
+// TestLineIsForgotten: a cap that is taken away leaves no line behind, a new one
+// goes for whoever waits, and who was served is waited for no more.
+func TestLineIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l lines
+		if l.line("lab", 0) != nil || len(l.of) != 0 {
+			t.Error("no cap is a line")
+		}
+		lab := l.line("lab", 1<<20)
+		if lab == nil || l.line("lab", 2<<20) != lab || lab.rate != 2<<20 || l.line("yard", 1<<20) == lab {
+			t.Fatalf("%d lines, the first has %d bytes a second", len(l.of), lab.rate)
+		}
+		who := netip.MustParseAddr("10.0.0.1")
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if n, err := lab.take(t.Context(), who, 4<<10); n != 4<<10 || err != nil {
+					t.Errorf("%d bytes, %v", n, err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(lab.waiting) != 0 || len(lab.turns) != 0 || lab.timer != nil {
+			t.Errorf("%d wait, %d turns", len(lab.waiting), len(lab.turns))
+		}
+		if l.line("lab", 0) != nil || len(l.of) != 1 {
+			t.Errorf("%d lines, want the one of the yard", len(l.of))
+		}
+	})
+}

@@ -210,6 +210,86 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestHistoryForgets: what a client was remembered for is forgotten after an hour,
+// and when there are too many what is over goes first, then anything.
+func TestHistoryForgets(t *testing.T) {
+	h := &history{of: map[netip.Addr]limits{}}
+	began := time.Unix(1e9, 0)
+	client := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+	asks := read{blksize: 1468, window: 16}
+	first := client(0)
+	h.failed(first, asks, true, began)
+	if got := h.cap(first, asks, began.Add(time.Hour)); got.window != 4 {
+		t.Errorf("it is offered a window of %d after an hour, want 4", got.window)
+	}
+	if got := h.cap(first, asks, began.Add(time.Hour+1)); got != asks {
+		t.Errorf("it is not forgotten after more: %+v", got)
+	}
+	// Who asks for less than what worked, or for no window, gets that.
+	for _, r := range []read{{}, {blksize: 512}, {window: 2}} {
+		if got := h.cap(first, r, began); got != r {
+			t.Errorf("%+v is offered %+v", r, got)
+		}
+	}
+	// Room for 4096: half of them are over when one more comes, and only they go.
+	for i := range 4096 {
+		at := began
+		if i >= 2048 {
+			at = began.Add(30 * time.Minute)
+		}
+		h.failed(client(i), asks, true, at)
+	}
+	if len(h.of) != 4096 {
+		t.Fatalf("it remembers %d of 4096", len(h.of))
+	}
+	h.failed(client(5000), asks, true, began.Add(61*time.Minute))
+	if len(h.of) != 2049 || h.cap(client(5000), asks, began.Add(61*time.Minute)).window != 4 || h.cap(client(2048), asks, began.Add(61*time.Minute)).window != 4 {
+		t.Errorf("%d are remembered, want 2048 that are not over and the new one", len(h.of))
+	}
+	// Full of what is not over: one goes, whichever.
+	for i := range 4096 {
+		h.failed(client(1<<16+i), asks, true, began.Add(62*time.Minute))
+	}
+	if len(h.of) != 4096 {
+		t.Errorf("it remembers %d, want 4096", len(h.of))
+	}
+	// Who is known takes nobody's place.
+	last := client(1<<16 + 4095)
+	h.failed(last, h.cap(last, asks, began.Add(62*time.Minute)), true, began.Add(62*time.Minute))
+	if got := h.cap(last, asks, began.Add(62*time.Minute)); len(h.of) != 4096 || got.window != 1 {
+		t.Errorf("%d remembered, window %d", len(h.of), got.window)
+	}
+}
+
+// TestHistoryLowers: a block that never came is made smaller in two steps, a window
+// by four, and what cannot be lowered is not remembered.
+func TestHistoryLowers(t *testing.T) {
+	a, now := netip.MustParseAddr("10.0.0.1"), time.Unix(1e9, 0)
+	for _, c := range []struct {
+		agreed read
+		begun  bool
+		want   limits
+	}{
+		{read{blksize: 1025}, false, limits{blksize: 1024}},
+		{read{blksize: 1024}, false, limits{blksize: 512}},
+		{read{blksize: 513}, false, limits{blksize: 512}},
+		{read{blksize: 512, window: 2}, false, limits{window: 1}},
+		{read{blksize: 1468, window: 16}, true, limits{window: 4}},
+		{read{window: 2}, true, limits{window: 1}},
+		{read{window: 1}, true, limits{}},
+		{read{}, false, limits{}},
+	} {
+		h := &history{of: map[netip.Addr]limits{}}
+		h.failed(a, c.agreed, c.begun, now)
+		if c.want != (limits{}) {
+			c.want.until = now.Add(time.Hour)
+		}
+		if h.of[a] != c.want {
+			t.Errorf("%+v, begun %v: %+v, want %+v", c.agreed, c.begun, h.of[a], c.want)
+		}
+	}
+}
+
 // TestColdFile: a file that is not in memory is read beside the loop, and one
 // that became shorter ends with an error, not with a hang.
 func TestColdFile(t *testing.T) {

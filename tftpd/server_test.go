@@ -333,6 +333,60 @@ func testLimits(t *testing.T, host string) {
 	}
 }
 
+// TestCrowd: the more there are the less one address may have, there is a limit for
+// all, and a transfer that ended leaves nothing behind.
+func TestCrowd(t *testing.T) {
+	s, srv, addr := start(t, "127.0.0.1")
+	local := netip.MustParseAddr("127.0.0.1")
+	// others puts so many transfers of others on the books, and so many of ours.
+	others := func(n, ours int) {
+		srv.mu.Lock()
+		defer srv.mu.Unlock()
+		clear(srv.sessions)
+		clear(srv.byClient)
+		for i := range n {
+			srv.sessions[netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1)] = nil
+		}
+		if ours > 0 {
+			srv.byClient[local] = ours
+		}
+	}
+	for _, c := range []struct {
+		all, ours int
+		want      bool
+	}{
+		{0, 63, true}, {0, 64, false},
+		{1024, 63, true}, {1025, 7, true}, {1025, 8, false},
+		{2047, 0, true}, {2048, 0, false},
+	} {
+		others(c.all, c.ours)
+		before := srv.Stats.Dropped.Load()
+		r := newRaw(t, addr)
+		r.ask("block", "octet")
+		if c.want {
+			if got := r.recv(); got[1] != opDATA {
+				t.Fatalf("%+v: %q", c, got[:4])
+			}
+			r.send(0, 4, 0, 1)
+			r.recv()
+			r.send(0, 4, 0, 2)
+			<-s.end
+		}
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) { // polls, for lack of an event
+			srv.mu.Lock()
+			all, ours, listed := len(srv.sessions), srv.byClient[local], len(srv.byClient)
+			srv.mu.Unlock()
+			dropped := srv.Stats.Dropped.Load() > before
+			if all == c.all && ours == c.ours && listed == min(1, c.ours) && dropped != c.want {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%+v: %d transfers, %d of ours, %d addresses, dropped %v", c, all, ours, listed, dropped)
+			}
+		}
+	}
+}
+
 // TestMidTransferError: a client that gives up in the middle is no success.
 func TestMidTransferError(t *testing.T) { families(t, testMidTransferError) }
 
