@@ -214,7 +214,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		found, err := w.engine.Diagnose(w.ctx, h, words[1])
 		out := []string{}
 		for _, f := range found {
-			out = append(out, fmt.Sprintf("found %s: %s", f.Code, f.Text), "remedy "+f.Remedy)
+			out = append(out, fmt.Sprintf("found %s: %s", f.Code, f.Text), "remedy "+f.Remedy.Text)
 		}
 		if len(found) == 0 {
 			out = append(out, "found nothing")

@@ -19,10 +19,10 @@ import (
 
 // Finding is what stopped a machine, or what it waits for.
 type Finding struct {
-	Code   string    `json:"code"`   // stable; docs/diagnose.md has a section for each
-	At     time.Time `json:"at"`     // when it came to that
-	Text   string    `json:"text"`   // what was seen
-	Remedy string    `json:"remedy"` // what to do
+	Code   string    `json:"code"` // stable; docs/diagnose.md has a section for each
+	At     time.Time `json:"at"`   // when it came to that
+	Text   string    `json:"text"` // what was seen
+	Remedy Remedy    `json:"remedy"`
 }
 
 // Codes of findings.
@@ -127,8 +127,11 @@ func (d *diagnosis) latest() {
 }
 
 func (d *diagnosis) say(code string, at time.Time, text, remedy string) {
-	d.found = append(d.found, Finding{code, at.UTC(), text, remedy})
+	d.found = append(d.found, Finding{code, at.UTC(), text, Remedy{Text: remedy}})
 }
+
+// order adds the order that is the remedy of what was said last.
+func (d *diagnosis) order(o boot.Order) { d.found[len(d.found)-1].Remedy.Order = o }
 
 // quiet is how long nothing was heard.
 func (d *diagnosis) quiet() time.Duration {
@@ -212,19 +215,24 @@ func (d *diagnosis) standing() {
 	switch {
 	case h.State == boot.Denied:
 		d.say(Denied, h.Changed, h.Name+" is denied: it gets an address and nothing to boot", "muster host approve "+h.Name)
+		d.order(boot.Approve{Name: h.Name})
 	case h.State == boot.Pending && seen:
 		d.say(Pending, h.Created, h.Name+" waits for approval", "muster host approve "+h.Name)
+		d.order(boot.Approve{Name: h.Name})
 	case hold != nil && why.Is(boot.WhyParked):
 		d.say(Parked, hold.At, h.Name+" is "+why.Text(), "look at its console for what fails after the kernel; muster host update "+h.Name+" lets it try again")
+		d.order(boot.Update{Name: h.Name})
 	case hold != nil && why.Is(boot.WhyQueued):
 		d.say(Queued, hold.At, h.Name+" waits: "+why.Text(), "nothing to do; installs_per_hour of the network is the limit")
 	case k.State == boot.TicketClosed && k.Stage == boot.StageFailed:
 		d.say(Failed, k.Closed, k.Standing()+d.lastReport(), "mend what it names, then muster host install "+h.Name)
+		d.order(boot.Install{Name: h.Name})
 	case h.Stage == boot.StageFailed:
 		d.say(Failed, h.Changed, h.Name+" reports that boot "+fmt.Sprint(h.Boots)+" failed"+d.lastReport(), "mend what it names; the machine tries again at its next boot")
 	case k.State == boot.TicketSpent && d.Now.Sub(k.Spent) > reportTime:
 		d.say(Unconfirmed, k.Spent, fmt.Sprintf("%s for %s", k.Standing(), d.Now.Sub(k.Spent).Round(time.Hour)),
 			"look at the machine: if it runs, its installer sent no report (docs/templates.md); if not, muster host install "+h.Name+" --again")
+		d.order(boot.Install{Name: h.Name, Again: true})
 	case !seen && h.State == boot.Approved && h.Boots == 0:
 		d.say(NeverSeen, h.Created, "nothing was ever heard of "+h.Name,
 			"is it on, is the network first in its boot order, is its port in this VLAN, and are these its addresses: "+boot.Describe(h, boot.Firmware{}))
@@ -326,10 +334,12 @@ func (d *diagnosis) afterScript() bool {
 		switch {
 		case why.Is(boot.WhyProtected):
 			d.say(Protected, r.At, d.name()+" boots its disk: "+why.Cause.Text(), "muster host set "+d.name()+" --protected=false, if it is to be installed")
+			d.order(boot.SetHost{Name: d.name(), Protected: new(bool)})
 		case why.Is(boot.WhyNoTemplate):
 			d.say(NoTemplate, r.At, d.name()+" is approved, but no template matches it: it boots its disk", "muster host set "+d.name()+" --template NAME, or a template whose [match] it meets (muster template list)")
 		case h != nil && h.Ticket == nil && why.Is(boot.WhyNoTicket):
 			d.say(NoTicket, r.At, d.name()+" boots its disk: "+why.Cause.Text(), "muster host install "+d.name())
+			d.order(boot.Install{Name: d.name()})
 		default:
 			d.back(r)
 		}

@@ -63,6 +63,6 @@ is a section of docs/diagnose.md.`,
 func (p printer) found(fs []diagnose.Finding) {
 	for _, f := range fs {
 		fmt.Fprintf(p.out, "  %s %s: %s\n", f.At.Local().Format(time.TimeOnly), p.paint(red, f.Code), f.Text)
-		fmt.Fprintf(p.out, "           %s\n", f.Remedy)
+		fmt.Fprintf(p.out, "           %s\n", f.Remedy.Text)
 	}
 }
