@@ -52,7 +52,8 @@ var layers = map[string][]string{
 	"internal/nettest":      {},
 	"internal/nettest/demo": {"internal/nettest"},
 	// A machine in software shares nothing with the server it judges.
-	"internal/simclient": {},
+	"internal/simclient":        {"internal/simclient/script"},
+	"internal/simclient/script": {},
 	// Whole systems use the built binary, and share no part of the server.
 	"test":       {"internal/nettest", "internal/simclient", "test/clock"},
 	"test/clock": {},

@@ -114,7 +114,7 @@ func (r *run) leaseOnce(ctx context.Context, k *Kind, stage string, id xid, repl
 	if c.addr == nil {
 		st.Verdict = Failed
 		r.step(st)
-		return nil, nil, &stop{Broken, c.why, "is the network's own DHCP server running? a proxy names a boot file and leaves addresses to it"}
+		return nil, nil, ended(Broken, c.why, "is the network's own DHCP server running? a proxy names a boot file and leaves addresses to it")
 	}
 	st.Server = c.addr.who()
 	r.step(st)
@@ -151,7 +151,7 @@ func (r *run) leaseOnce(ctx context.Context, k *Kind, stage string, id xid, repl
 	}
 	if typ, text, ok := boot.menu(); ok && k.way == byTFTP && k.collect > 0 {
 		if typ == 0 {
-			return l, nil, &stop{Local, fmt.Sprintf("the menu's first entry boots the local disk (%q)", shown(text)), ""}
+			return l, nil, ended(Local, fmt.Sprintf("the menu's first entry boots the local disk (%q)", shown(text)), "")
 		}
 		item := []byte{71, 4, byte(typ >> 8), byte(typ), 0, 0, 255}
 		if boot, err = r.ask4011(ctx, k, stage, l, boot.menuServer(typ), item); err != nil {

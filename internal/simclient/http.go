@@ -93,6 +93,8 @@ type httpError struct {
 	said string // first line of a plain body
 }
 
+func (e *httpError) Status() int { return e.code }
+
 func (e *httpError) Error() string {
 	if e.to != "" {
 		return fmt.Sprintf("the server answers %s to %s, and firmware follows no redirect", e.text, shown(e.to))

@@ -207,7 +207,7 @@ func (r *run) associate(ctx context.Context, k *Kind, stage string, stack bool, 
 	if o == nil {
 		st.Verdict = Failed
 		r.step(st)
-		return nil, &stop{Broken, "no server gives an address: " + strings.Join(texts, "; "), "is there an address left in the range, and may this machine have one?"}
+		return nil, ended(Broken, "no server gives an address: "+strings.Join(texts, "; "), "is there an address left in the range, and may this machine have one?")
 	}
 	st.Server = o.who()
 	r.step(st)

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/musterboot/muster/internal/simclient/script"
 )
 
 // Config is what all machines of a process share.
@@ -181,8 +183,8 @@ func (h *Host) Boot(ctx context.Context, m *Machine, tell func(Step)) *Transcrip
 	var e *stop
 	switch {
 	case errors.As(err, &e):
-		r.t.End, r.t.Text = e.end, e.text
-		r.t.Hint = e.hint
+		r.t.End, r.t.Text = e.End, e.Text
+		r.t.Hint = e.Hint
 	case err != nil:
 		if ctx.Err() != nil {
 			err = r.over(ctx)
@@ -219,7 +221,7 @@ func (r *run) fail(name string, err error) error {
 	s := Step{Name: name, Verdict: Failed, Text: err.Error()}
 	var e *stop
 	if errors.As(err, &e) {
-		s.Hint = e.hint
+		s.Hint = e.Hint
 	}
 	r.step(s)
 	return err
@@ -227,9 +229,9 @@ func (r *run) fail(name string, err error) error {
 
 func (r *run) over(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &stop{Broken, fmt.Sprintf("it took longer than %s", r.h.cfg.Limit), "raise --timeout if the network is slow"}
+		return ended(Broken, fmt.Sprintf("it took longer than %s", r.h.cfg.Limit), "raise --timeout if the network is slow")
 	}
-	return &stop{Broken, "it was interrupted", ""}
+	return ended(Broken, "it was interrupted", "")
 }
 
 // wait is how long a wait of the firmware for something more is here, retry how
@@ -357,11 +359,11 @@ func tftpURL(server netip.Addr, name string) string {
 }
 
 // started goes on as the program f: by its name, as it is not run.
-func (r *run) started(ctx context.Context, k *Kind, f *loaded) error {
-	name, _, _ := strings.Cut(f.uri, "?")
+func (r *run) started(ctx context.Context, k *Kind, f *script.File) error {
+	name, _, _ := strings.Cut(f.URI, "?")
 	name = strings.ToLower(path.Base(name))
 	if r.turns++; r.turns > 4 {
-		return &stop{Broken, "loaders load each other: the machine would go round for ever", "the server must tell iPXE from firmware, by user class or option 175"}
+		return ended(Broken, "loaders load each other: the machine would go round for ever", "the server must tell iPXE from firmware, by user class or option 175")
 	}
 	has := func(words ...string) bool {
 		for _, w := range words {
@@ -372,7 +374,7 @@ func (r *run) started(ctx context.Context, k *Kind, f *loaded) error {
 		return false
 	}
 	switch {
-	case f.script():
+	case f.Script():
 		return r.ipxe(ctx, k, "", f)
 	case has("ipxe", "snponly", "undionly"):
 		next := k
@@ -386,7 +388,7 @@ func (r *run) started(ctx context.Context, k *Kind, f *loaded) error {
 	case has("grub"):
 		return r.grub(ctx, f)
 	}
-	return &stop{Loaded, fmt.Sprintf("%s was loaded, %d bytes: what it does next cannot be told without running it", shown(path.Base(f.uri)), f.bytes), ""}
+	return ended(Loaded, fmt.Sprintf("%s was loaded, %d bytes: what it does next cannot be told without running it", shown(path.Base(f.URI)), f.Bytes), "")
 }
 
 // firmwareAgent loads as firmware or as iPXE does.
@@ -414,7 +416,7 @@ type manner struct {
 
 // ipxe is the machine as iPXE: an address of its own asking, and a script. f is
 // a script that it has already.
-func (r *run) ipxe(ctx context.Context, k *Kind, stage string, f *loaded) error {
+func (r *run) ipxe(ctx context.Context, k *Kind, stage string, f *script.File) error {
 	r.now = k
 	w := &ipxeWorld{r: r, k: k, stage: stage}
 	if f == nil {
@@ -422,8 +424,8 @@ func (r *run) ipxe(ctx context.Context, k *Kind, stage string, f *loaded) error 
 			return err
 		}
 		name := r.boot.ipxeName()
-		x := newIPXE(w)
-		name = x.expand(name) // iPXE expands settings in it
+		x := script.NewIPXE(w)
+		name = x.Expand(name) // iPXE expands settings in it
 		target := name
 		if !strings.Contains(name, "://") {
 			if !r.boot.next.IsValid() {
@@ -435,43 +437,43 @@ func (r *run) ipxe(ctx context.Context, k *Kind, stage string, f *loaded) error 
 		if f, err = r.fetch(ctx, "script", target, r.firmwareAgent(k)); err != nil {
 			return err
 		}
-		if !f.script() {
+		if !f.Script() {
 			return r.started(ctx, k, f)
 		}
 	}
-	x := newIPXE(w)
-	err := x.run(ctx, f.uri, f.head)
-	r.t.Says = append(r.t.Says, x.said...)
-	var b *booting
+	x := script.NewIPXE(w)
+	err := x.Run(ctx, f.URI, f.Head)
+	r.t.Says = append(r.t.Says, x.Said...)
+	var b *script.Booting
 	if !errors.As(err, &b) {
 		return err
 	}
-	return r.kernel(ctx, k, b.plan)
+	return r.kernel(ctx, k, b.Plan)
 }
 
 // kernel is the end of loading: what runs next is the system.
-func (r *run) kernel(ctx context.Context, k *Kind, p plan) error {
-	args := p.kernel.args
-	name, _, _ := strings.Cut(p.kernel.uri, "?")
-	if lower := strings.ToLower(path.Base(name)); args == "" && len(p.initrds) == 0 {
+func (r *run) kernel(ctx context.Context, k *Kind, p script.Plan) error {
+	args := p.Kernel.Args
+	name, _, _ := strings.Cut(p.Kernel.URI, "?")
+	if lower := strings.ToLower(path.Base(name)); args == "" && len(p.Initrds) == 0 {
 		for _, w := range []string{"ipxe", "snponly", "undionly", "shim", "grub"} {
 			if strings.Contains(lower, w) {
-				return r.started(ctx, k, p.kernel.loaded)
+				return r.started(ctx, k, p.Kernel.File)
 			}
 		}
 	}
 	r.t.Cmdline = shown4k(args)
-	total := p.kernel.bytes
-	for _, i := range p.initrds {
-		total += i.bytes
+	total := p.Kernel.Bytes
+	for _, i := range p.Initrds {
+		total += i.Bytes
 	}
-	what := fmt.Sprintf("%s starts", shown(p.kernel.name))
-	if len(p.initrds) > 0 {
-		what += fmt.Sprintf(" with %d initrd", len(p.initrds))
+	what := fmt.Sprintf("%s starts", shown(p.Kernel.Name))
+	if len(p.Initrds) > 0 {
+		what += fmt.Sprintf(" with %d initrd", len(p.Initrds))
 	}
 	r.step(Step{Name: "boot", Verdict: OK, Text: fmt.Sprintf("%s, %d bytes in all", what, total)})
 	if r.h.cfg.NoReport {
-		return &stop{Booted, what, ""}
+		return ended(Booted, what, "")
 	}
 	report, install := "", ""
 	for _, w := range strings.Fields(args) {
@@ -512,7 +514,7 @@ func (r *run) kernel(ctx context.Context, k *Kind, p plan) error {
 		}
 		r.step(Step{Name: "report", Verdict: OK, Text: stage, File: shown(report), Took: f.took})
 	}
-	return &stop{Booted, what, ""}
+	return ended(Booted, what, "")
 }
 
 func shown4k(t string) string {
@@ -524,12 +526,12 @@ func shown4k(t string) string {
 
 // fetched is a loaded file with what the fetch was like.
 type fetched struct {
-	loaded
+	script.File
 	took time.Duration
 }
 
 // fetch loads a file as a step of that name.
-func (r *run) fetch(ctx context.Context, name, target string, m manner) (*loaded, error) {
+func (r *run) fetch(ctx context.Context, name, target string, m manner) (*script.File, error) {
 	f, err := r.get(ctx, target, m)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -540,28 +542,12 @@ func (r *run) fetch(ctx context.Context, name, target string, m manner) (*loaded
 		}
 		return nil, r.fail(name, explained(err, target))
 	}
-	st := Step{Name: name, Verdict: OK, File: shown(target), Bytes: f.bytes, SHA256: f.sum, Took: f.took, Text: shown(short(target))}
+	st := Step{Name: name, Verdict: OK, File: shown(target), Bytes: f.Bytes, SHA256: f.Sum, Took: f.took, Text: shown(short(target))}
 	if u, err := url.Parse(target); err == nil {
 		st.Server = u.Host
 	}
 	r.step(st)
-	return &f.loaded, nil
-}
-
-// short is a URL for a line: long paths lose their middle.
-func short(target string) string {
-	if scheme, rest, ok := strings.Cut(target, "://"); ok {
-		host, file, _ := strings.Cut(rest, "/")
-		file, _, _ = strings.Cut(file, "?")
-		if len(file) > 48 {
-			file = file[:10] + "…" + file[len(file)-30:]
-		}
-		return scheme + "://" + host + "/" + file
-	}
-	if len(target) > 48 {
-		return target[:10] + "…" + target[len(target)-30:]
-	}
-	return target
+	return &f.File, nil
 }
 
 // explained adds what to do to a load that failed.
@@ -572,7 +558,7 @@ func explained(err error, target string) error {
 	var t *tftpRefusal
 	switch {
 	case errors.As(err, &e):
-		return &stop{e.end, what + e.text, e.hint}
+		return ended(e.End, what+e.Text, e.Hint)
 	case errors.As(err, &h) && h.to != "":
 		return fault("the server must serve the file under the URL that it gives", "%s%v", what, err)
 	case errors.As(err, &h) && h.code == 404:
@@ -610,12 +596,12 @@ func (r *run) get(ctx context.Context, target string, m manner) (*fetched, error
 	if err != nil {
 		return nil, err
 	}
-	f := &fetched{loaded: loaded{uri: target, bytes: s.n}, took: time.Since(start)}
+	f := &fetched{File: script.File{URI: target, Bytes: s.n}, took: time.Since(start)}
 	if s.hash != nil {
-		f.sum = hex.EncodeToString(s.hash.Sum(nil))
+		f.Sum = hex.EncodeToString(s.hash.Sum(nil))
 	}
 	if s.n == int64(len(s.head)) {
-		f.head = s.head
+		f.Head = s.head
 	}
 	return f, nil
 }
@@ -635,7 +621,7 @@ func (s *sink) Write(b []byte) (int, error) {
 	if s.hash != nil {
 		s.hash.Write(b)
 	}
-	if s.n > maxScript {
+	if s.n > script.MaxSize {
 		s.head, s.binary = nil, true
 	} else if !s.binary {
 		s.head = append(s.head, b...)

@@ -219,17 +219,3 @@ func (r *reply) menuServer(typ uint16) netip.Addr {
 	}
 	return r.server
 }
-
-// shown makes what a server sent safe for a terminal, and not too long.
-func shown(t string) string {
-	t = strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\ufffd' {
-			return '.'
-		}
-		return r
-	}, t)
-	if len(t) > 160 {
-		t = t[:60] + "…" + t[len(t)-90:]
-	}
-	return strings.ToValidUTF8(t, ".")
-}

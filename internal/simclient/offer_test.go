@@ -117,7 +117,7 @@ func TestSilence(t *testing.T) {
 			r := testRun(kind, e)
 			_, _, err := r.lease(context.Background(), r.m.Kind, "")
 			var s *stop
-			if !errors.As(err, &s) || s.end != Broken || !strings.Contains(s.text, "no OFFER in") || !strings.Contains(s.hint, "VLAN") {
+			if !errors.As(err, &s) || s.End != Broken || !strings.Contains(s.Text, "no OFFER in") || !strings.Contains(s.Hint, "VLAN") {
 				t.Errorf("%s: %v", kind, err)
 			}
 			if !slices.Equal(at, want) {

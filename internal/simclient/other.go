@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/musterboot/muster/internal/simclient/script"
 )
 
 // pi loads what a Raspberry Pi loads: from its own folder, or where there is
@@ -33,7 +35,7 @@ func (r *run) pi(ctx context.Context, l *lease, boot *reply) error {
 		if got[name] && look {
 			return true, nil
 		}
-		var f *loaded
+		var f *script.File
 		var err error
 		if look {
 			var port = netip.AddrPortFrom(server, 69)
@@ -54,7 +56,7 @@ func (r *run) pi(ctx context.Context, l *lease, boot *reply) error {
 		}
 		got[name] = true
 		if f != nil {
-			total += f.bytes
+			total += f.Bytes
 		}
 		return true, nil
 	}
@@ -97,7 +99,7 @@ func (r *run) pi(ctx context.Context, l *lease, boot *reply) error {
 	}
 	kernel := model.needs[len(model.needs)-1]
 	r.step(Step{Name: "boot", Verdict: OK, Text: fmt.Sprintf("%s starts, %d bytes in all; %d optional files are not there", kernel, total, missing)})
-	return &stop{Booted, kernel + " starts", ""}
+	return ended(Booted, kernel+" starts", "")
 }
 
 // What the simulated switch is.
@@ -130,8 +132,8 @@ func (r *run) onie(ctx context.Context, l *lease) error {
 			last = explained(err, target)
 			return nil
 		}
-		r.step(Step{Name: "boot", Verdict: OK, Text: fmt.Sprintf("the installer of %d bytes would run", f.bytes)})
-		return &stop{Booted, "the installer " + shown(short(target)) + " was loaded", ""}
+		r.step(Step{Name: "boot", Verdict: OK, Text: fmt.Sprintf("the installer of %d bytes would run", f.Bytes)})
+		return ended(Booted, "the installer "+shown(short(target))+" was loaded", "")
 	}
 	var exact []string
 	for v := a.vendorID; len(v) >= 5 && len(v) >= 5+int(v[4]); v = v[5+int(v[4]):] {
@@ -211,9 +213,9 @@ func (r *run) uboot(ctx context.Context, k *Kind, l *lease, boot *reply) error {
 			case err != nil && !errors.As(err, &no):
 				return r.fail("script", explained(err, n))
 			case err == nil && i == 0 && boot.file != "":
-				return &stop{Loaded, fmt.Sprintf("%s was loaded, %d bytes: what it does next cannot be told without running it", shown(n), f.bytes), ""}
+				return ended(Loaded, fmt.Sprintf("%s was loaded, %d bytes: what it does next cannot be told without running it", shown(n), f.Bytes), "")
 			case err == nil:
-				return &stop{Loaded, shown(n) + " was loaded: a boot menu of U-Boot", ""}
+				return ended(Loaded, shown(n)+" was loaded: a boot menu of U-Boot", "")
 			}
 		}
 	}

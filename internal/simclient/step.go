@@ -5,8 +5,9 @@ package simclient
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
+
+	"github.com/musterboot/muster/internal/simclient/script"
 )
 
 // A Verdict judges a step.
@@ -19,14 +20,15 @@ const (
 )
 
 // An End is where a machine got to.
-type End string
+type End = script.End
 
 const (
-	Booted End = "boot"  // its kernel was loaded, or what it boots in place of one
-	Local  End = "local" // it was sent to its own disk
-	Held   End = "hold"  // the server keeps it waiting, for a person
-	Loaded End = "file"  // it has a loader that nobody here can follow
-	Broken End = "failed"
+	Booted End = "boot" // its kernel was loaded, or what it boots in place of one
+	Loaded End = "file" // it has a loader that nobody here can follow
+
+	Local  = script.Local
+	Held   = script.Held
+	Broken = script.Broken
 )
 
 // A Step is one thing that a machine did.
@@ -76,17 +78,15 @@ func (t Transcript) MarshalJSON() ([]byte, error) {
 	}{plain(t), float64(t.Took.Microseconds()) / 1000})
 }
 
-// stop is an error that ends a machine's boot: where it got to, and the step
-// that said so.
-type stop struct {
-	end  End
-	text string
-	hint string
-}
+// stop is an error that ends a machine's boot, of a script or of firmware.
+type stop = script.Stop
 
-func (e *stop) Error() string { return e.text }
+// ended says where a machine got to, and what a person should do.
+func ended(e End, text, hint string) *stop { return &stop{End: e, Text: text, Hint: hint} }
 
 // fault is a step that failed, with what to do about it.
-func fault(hint, format string, args ...any) *stop {
-	return &stop{Broken, fmt.Sprintf(format, args...), hint}
-}
+func fault(hint, format string, args ...any) *stop { return script.Fault(hint, format, args...) }
+
+func shown(t string) string { return script.Shown(t) }
+
+func short(target string) string { return script.Short(target) }

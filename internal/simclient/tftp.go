@@ -25,6 +25,8 @@ type tftpRefusal struct {
 	text string
 }
 
+func (e *tftpRefusal) Status() int { return 0 }
+
 func (e *tftpRefusal) Error() string {
 	return fmt.Sprintf("the server refuses it (error %d: %s)", e.code, shown(e.text))
 }

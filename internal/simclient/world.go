@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/musterboot/muster/internal/simclient/script"
 )
 
 // ipxeWorld is a machine as its scripts see it.
@@ -26,28 +28,28 @@ func (w *ipxeWorld) lease(ctx context.Context) error {
 	return w.r.at(l)
 }
 
-func (w *ipxeWorld) dhcp(ctx context.Context) error {
+func (w *ipxeWorld) DHCP(ctx context.Context) error {
 	if w.r.l != nil {
 		return nil // it has one, and a second would be the same
 	}
 	return w.lease(ctx)
 }
 
-func (w *ipxeWorld) load(ctx context.Context, step, uri string, form url.Values) (*loaded, error) {
+func (w *ipxeWorld) Load(ctx context.Context, step, uri string, form url.Values) (*script.File, error) {
 	m := w.r.firmwareAgent(w.k)
 	m.form = form
 	if w.r.h.cfg.OnlyHead && (step == "kernel" || step == "initrd") {
 		w.r.step(Step{Name: step, Verdict: Skipped, Text: shown(short(uri)), File: shown(uri)})
-		return &loaded{uri: uri}, nil
+		return &script.File{URI: uri}, nil
 	}
 	f, err := w.r.fetch(ctx, step, uri, m)
-	if err == nil && !f.script() {
-		f.head = nil // many machines need not keep many kernels
+	if err == nil && !f.Script() {
+		f.Head = nil // many machines need not keep many kernels
 	}
 	return f, err
 }
 
-func (w *ipxeWorld) exists(ctx context.Context, step, uri string) error {
+func (w *ipxeWorld) Exists(ctx context.Context, step, uri string) error {
 	if !strings.HasPrefix(uri, "http") {
 		w.r.step(Step{Name: step, Verdict: Skipped, Text: shown(short(uri)) + ": only discs by HTTP are looked at"})
 		return nil
@@ -63,8 +65,11 @@ func (w *ipxeWorld) exists(ctx context.Context, step, uri string) error {
 	return nil
 }
 
-func (w *ipxeWorld) pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(w.r.wait(d))
+func (w *ipxeWorld) Pause(ctx context.Context, d time.Duration) { w.r.pause(ctx, d) }
+
+// pause waits as long as a script asks for, in the machine's time.
+func (r *run) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(r.wait(d))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -73,7 +78,7 @@ func (w *ipxeWorld) pause(ctx context.Context, d time.Duration) {
 }
 
 // setting is a value as iPXE keeps it: raw, with the type it is shown in.
-func (w *ipxeWorld) setting(name string) ([]byte, string, bool) {
+func (w *ipxeWorld) Setting(name string) ([]byte, string, bool) {
 	r, text := w.r, func(t string) ([]byte, string, bool) { return []byte(t), "string", t != "" }
 	switch name {
 	case "mac":

@@ -1,4 +1,4 @@
-package simclient
+package script
 
 // This file holds configurations of GRUB and where they lead.
 
@@ -12,38 +12,53 @@ import (
 	"time"
 )
 
+// cupboard is a host of files.
+type cupboard map[string]string
+
+func (c cupboard) Load(_ context.Context, _, uri string) (*File, error) {
+	name, _, _ := strings.Cut(uri, "?")
+	b, ok := c[name]
+	if !ok {
+		return nil, refused(0)
+	}
+	return &File{URI: uri, Bytes: int64(len(b)), Head: []byte(b)}, nil
+}
+func (cupboard) Pause(context.Context, time.Duration) {}
+func (cupboard) Fail(_ string, err error) error       { return err }
+func (cupboard) Explained(err error, name string) error {
+	return Fault("", "%s: %v", name, err)
+}
+
+// refused is a server's answer of that status.
+type refused int
+
+func (r refused) Status() int   { return int(r) }
+func (r refused) Error() string { return "it is not there" }
+
 // playGRUB runs a configuration that came from a TFTP server and says how it
 // ended.
-func playGRUB(t testing.TB, files map[string]string, text string) (*grub, string) {
+func playGRUB(t testing.TB, files map[string]string, text string) (*GRUB, string) {
 	t.Helper()
-	k, _ := KindNamed("uefi-x64")
-	m := &Machine{Kind: k, MAC: MAC{0x52, 0x54, 0, 1, 2, 3}, UUID: UUID{15: 7}, Serial: "S 1"}
+	m := Facts{CPU: "x86_64", MAC: "52:54:00:01:02:03", UUID: "00000000-0000-0000-0000-000000000007", Serial: "S 1"}
 	from, _ := url.Parse("tftp://10.0.0.1/grubx64.efi")
 	files["tftp://10.0.0.1//grub.cfg"] = text
-	g := newGRUB(context.Background(), m, from, func(_, uri string) (*loaded, error) {
-		name, _, _ := strings.Cut(uri, "?")
-		b, ok := files[name]
-		if !ok {
-			return nil, &tftpRefusal{1, "not found"}
-		}
-		return &loaded{uri: uri, bytes: int64(len(b)), head: []byte(b)}, nil
-	})
-	f, err := g.open("config", "/grub.cfg")
+	g := NewGRUB(m, cupboard(files), from)
+	f, err := g.Open(t.Context(), "config", "/grub.cfg")
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = g.run(f)
-	var b *booting
-	var s *stop
+	err = g.Run(t.Context(), "", f)
+	var b *Booting
+	var s *Stop
 	switch {
 	case errors.As(err, &b):
-		out := "boot " + b.kernel.uri + " [" + b.kernel.args + "]"
-		for _, i := range b.initrds {
-			out += " + " + i.name
+		out := "boot " + b.Kernel.URI + " [" + b.Kernel.Args + "]"
+		for _, i := range b.Initrds {
+			out += " + " + i.Name
 		}
 		return g, out
 	case errors.As(err, &s):
-		return g, string(s.end) + ": " + s.text
+		return g, string(s.End) + ": " + s.Text
 	}
 	return g, fmt.Sprint("error: ", err)
 }
@@ -56,7 +71,7 @@ func TestGRUB(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"plain", "linux /k a 'b c' \"d $net_default_mac\"\ninitrd /i /i\nboot\n", "boot " + k + " [a b c d 52:54:00:01:02:03] + i + i"},
 		{"if command", "if linux /k x; then\n  if initrd /i; then boot; fi\nfi\n", "boot " + k + " [x] + i"},
-		{"missing", "if linux /gone; then boot; fi\n", "failed: /gone: the server refuses it (error 1: not found)"},
+		{"missing", "if linux /gone; then boot; fi\n", "failed: /gone: it is not there"},
 		{"else", "if [ \"$lockdown\" = y ]; then exit; elif [ -z \"$x\" -a 1 != 2 ]; then linux /k elif; else linux /k else; fi\nboot", "boot " + k + " [elif]"},
 		{"for", "for d in a b c; do\n set all=$all$d\ndone\nlinux /k $all ${all}x\nboot\n", "boot " + k + " [abc abcx]"},
 		{"while", "set n=x\nwhile [ $n != xxxx ]; do set n=x$n; done\nlinux /k $n; boot", "boot " + k + " [xxxx]"},
@@ -80,7 +95,7 @@ func TestGRUB(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if g, got := playGRUB(t, files(), c.text); !strings.HasPrefix(got, c.want) {
-				t.Errorf("got  %s\nwant %s\nsaid %q", got, c.want, g.said)
+				t.Errorf("got  %s\nwant %s\nsaid %q", got, c.want, g.Said)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package simclient
+package script
 
 // This file holds iPXE scripts and where they lead, those that ship among them.
 
@@ -22,7 +22,7 @@ type shelf struct {
 	failing error
 }
 
-func (w *shelf) setting(name string) ([]byte, string, bool) {
+func (w *shelf) Setting(name string) ([]byte, string, bool) {
 	switch name {
 	case "mac":
 		return []byte{0x52, 0x54, 0, 0xaa, 0xbb, 1}, "hex", true
@@ -41,8 +41,8 @@ func (w *shelf) setting(name string) ([]byte, string, bool) {
 	}
 	return nil, "", false
 }
-func (w *shelf) dhcp(context.Context) error { w.leased++; return w.failing }
-func (w *shelf) load(_ context.Context, step, uri string, form url.Values) (*loaded, error) {
+func (w *shelf) DHCP(context.Context) error { w.leased++; return w.failing }
+func (w *shelf) Load(_ context.Context, step, uri string, form url.Values) (*File, error) {
 	t := step + " " + uri
 	if form != nil {
 		t += " " + form.Encode()
@@ -51,42 +51,42 @@ func (w *shelf) load(_ context.Context, step, uri string, form url.Values) (*loa
 	name, _, _ := strings.Cut(uri, "?")
 	b, ok := w.files[name]
 	if !ok {
-		return nil, &httpError{code: 404, text: "404 Not Found"}
+		return nil, refused(404)
 	}
-	return &loaded{uri: uri, bytes: int64(len(b)), head: []byte(b)}, nil
+	return &File{URI: uri, Bytes: int64(len(b)), Head: []byte(b)}, nil
 }
-func (w *shelf) exists(ctx context.Context, step, uri string) error {
-	_, err := w.load(ctx, step, uri, nil)
+func (w *shelf) Exists(ctx context.Context, step, uri string) error {
+	_, err := w.Load(ctx, step, uri, nil)
 	return err
 }
-func (w *shelf) pause(_ context.Context, d time.Duration) { w.waits += d }
+func (w *shelf) Pause(_ context.Context, d time.Duration) { w.waits += d }
 
 // play runs a script that came from http://h/dir/boot.ipxe and says how it ended.
-func play(t testing.TB, w *shelf, script string) (*ipxe, string) {
+func play(t testing.TB, w *shelf, script string) (*IPXE, string) {
 	t.Helper()
-	x := newIPXE(w)
-	err := x.run(context.Background(), "http://h/dir/boot.ipxe", []byte(script))
-	var b *booting
-	var s *stop
+	x := NewIPXE(w)
+	err := x.Run(context.Background(), "http://h/dir/boot.ipxe", []byte(script))
+	var b *Booting
+	var s *Stop
 	switch {
 	case errors.As(err, &b):
-		out := "boot " + b.kernel.uri + " [" + b.kernel.args + "]"
-		for _, i := range b.initrds {
-			out += " + " + i.name
+		out := "boot " + b.Kernel.URI + " [" + b.Kernel.Args + "]"
+		for _, i := range b.Initrds {
+			out += " + " + i.Name
 		}
 		return x, out
 	case errors.As(err, &s):
-		return x, string(s.end) + ": " + s.text
+		return x, string(s.End) + ": " + s.Text
 	}
 	return x, fmt.Sprint("error: ", err)
 }
 
 func TestScript(t *testing.T) {
-	generated, err := os.ReadFile("../../templates/testdata/generated.ipxe")
+	generated, err := os.ReadFile("../../../templates/testdata/generated.ipxe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	local, err := os.ReadFile("../../templates/testdata/local.ipxe")
+	local, err := os.ReadFile("../../../templates/testdata/local.ipxe")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +107,8 @@ func TestScript(t *testing.T) {
 		{"counting", "#!ipxe\nset n:int32 0\n:again\ninc n\niseq ${n} 5 || goto again\nkernel k ${n}\nboot", "boot http://h/dir/k [5]"},
 		{"and, or", "#!ipxe\niseq a b && goto no || goto yes\n:no\nexit 1\n:yes\niseq a a && kernel k ||\nboot", "boot http://h/dir/k []"},
 		{"or of nothing mends", "#!ipxe\nkernel missing ||\nkernel k\nboot", "boot http://h/dir/k []"},
-		{"a failure ends it", "#!ipxe\nkernel missing\nkernel k\nboot", "failed: the server answers 404 Not Found"},
-		{"exit after a failure", "#!ipxe\nkernel missing || exit 1\n", "failed: the server answers 404 Not Found"},
+		{"a failure ends it", "#!ipxe\nkernel missing\nkernel k\nboot", "failed: it is not there"},
+		{"exit after a failure", "#!ipxe\nkernel missing || exit 1\n", "failed: it is not there"},
 		{"unknown command", "#!ipxe\nfrobnicate\n", "failed: the script ended: frobnicate: iPXE has no command \"frobnicate\""},
 		{"no label", "#!ipxe\ngoto nowhere\n", "failed: the script has no label :nowhere"},
 		{"comment", "#!ipxe\n# x\nkernel k a # b\nboot", "boot http://h/dir/k [a]"},
@@ -126,7 +126,7 @@ func TestScript(t *testing.T) {
 		{"inside itself", "#!ipxe\nchain self.ipxe\n", "failed: scripts call each other more than 16 deep"},
 		{"round and round", "#!ipxe\nchain --replace round.ipxe\n", "failed: scripts chain to each other more than 60 times"},
 		{"endless", "#!ipxe\n:a\ngoto a\n", "failed: the script ran 5000 commands without getting anywhere"},
-		{"asks a dead URL", "#!ipxe\n:a\nchain gone.ipxe ||\nprompt --timeout 1 x ||\ngoto a\n", "failed: http://h/dir/gone.ipxe could not be loaded 3 times: the server answers 404 Not Found"},
+		{"asks a dead URL", "#!ipxe\n:a\nchain gone.ipxe ||\nprompt --timeout 1 x ||\ngoto a\n", "failed: http://h/dir/gone.ipxe could not be loaded 3 times: it is not there"},
 		{"named initrd", "#!ipxe\nkernel k initrd=x\ninitrd --name x i\nboot", "boot http://h/dir/k [initrd=x] + x"},
 		{"args later", "#!ipxe\nkernel --name z k\nimgargs z late\nboot", "boot http://h/dir/k [late]"},
 		{"nothing to boot", "#!ipxe\nboot\n", "failed: the script ended: boot: there is no kernel to boot"},
@@ -136,7 +136,7 @@ func TestScript(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			x, got := play(t, &shelf{files: web}, c.script)
 			if got != c.want && !strings.HasPrefix(got, c.want) || c.want == "" {
-				t.Errorf("got  %s\nwant %s\nsaid %q", got, c.want, x.said)
+				t.Errorf("got  %s\nwant %s\nsaid %q", got, c.want, x.Said)
 			}
 		})
 	}
@@ -145,7 +145,7 @@ func TestScript(t *testing.T) {
 	if want := "script http://h/dir/p mac=52%3A54%3A00%3Aaa%3Abb%3A01&serial=A%2F1+%26x%3D2"; len(w.log) != 1 || w.log[0] != want {
 		t.Errorf("parameters were posted as %q", w.log)
 	}
-	if x, _ := play(t, w, "#!ipxe\nsleep 100000\necho bye\n"); w.waits != maxSleep || len(x.said) != 1 {
+	if x, _ := play(t, w, "#!ipxe\nsleep 100000\necho bye\n"); w.waits != maxSleep || len(x.Said) != 1 {
 		t.Errorf("slept %s", w.waits)
 	}
 }
@@ -153,7 +153,7 @@ func TestScript(t *testing.T) {
 // TestBuiltin: the scripts that Muster ships lead where they should.
 func TestBuiltin(t *testing.T) {
 	read := func(name string) string {
-		b, err := os.ReadFile("../../templates/testdata/" + name + ".ipxe")
+		b, err := os.ReadFile("../../../templates/testdata/" + name + ".ipxe")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,10 +172,10 @@ func TestBuiltin(t *testing.T) {
 	}
 	for _, name := range []string{"ask", "stranger", "hold"} {
 		w := &shelf{files: map[string]string{from(read(name)): hold}}
-		x := newIPXE(w)
-		err := x.run(context.Background(), from(read(name)), []byte(read(name)))
-		var s *stop
-		if !errors.As(err, &s) || s.end != Held {
+		x := NewIPXE(w)
+		err := x.Run(context.Background(), from(read(name)), []byte(read(name)))
+		var s *Stop
+		if !errors.As(err, &s) || s.End != Held {
 			t.Errorf("%s ends in %v", name, err)
 		}
 		if name == "ask" && !strings.Contains(w.log[0], "?mac=52-54-00-aa-bb-01&uuid=4c4c4544-0042-3510-8052-b4c04f4a3132&arch=x86_64&platform=efi&version=&serial=A%2F1%20%26x%3D2") {
@@ -186,7 +186,7 @@ func TestBuiltin(t *testing.T) {
 
 func FuzzScript(f *testing.F) {
 	for _, name := range []string{"ask", "generated", "hold", "local", "stranger"} {
-		b, err := os.ReadFile("../../templates/testdata/" + name + ".ipxe")
+		b, err := os.ReadFile("../../../templates/testdata/" + name + ".ipxe")
 		if err != nil {
 			f.Fatal(err)
 		}
