@@ -222,7 +222,7 @@ func (a *applying) addHosts(o AddHosts) error {
 			default:
 				name = defaultName(given.host().Identity(), HostID(i+1))
 			}
-			refused = append(refused, RefusedHost{i, name, strings.TrimPrefix(err.Error(), "host "+name+": ")})
+			refused = append(refused, RefusedHost{i, name, CleanText(strings.TrimPrefix(err.Error(), "host "+name+": "), 300)})
 			*x = Listed{}
 		default:
 			return err

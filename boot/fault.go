@@ -52,14 +52,18 @@ const (
 	Internal        FaultCode = "internal" // ours: what went wrong is in the log alone
 )
 
-// NewFault makes a fault with a text for the one who asked.
+// maxFault bounds the text of a fault.
+const maxFault = 2000
+
+// NewFault makes a fault with a text for the one who asked. What was asked is often
+// part of it, and anybody's text: a terminal must not take it for more.
 func NewFault(code FaultCode, format string, args ...any) *Fault {
-	return &Fault{Code: code, Text: fmt.Sprintf(format, args...)}
+	return &Fault{Code: code, Text: CleanText(fmt.Sprintf(format, args...), maxFault)}
 }
 
 // Try adds what helps.
 func (f *Fault) Try(format string, args ...any) *Fault {
-	f.Hint = fmt.Sprintf(format, args...)
+	f.Hint = CleanText(fmt.Sprintf(format, args...), maxFault)
 	return f
 }
 

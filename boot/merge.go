@@ -141,6 +141,7 @@ func (a *applying) split(o Split) error {
 		return NewFault(Taken, "name %s belongs to another host already; choose one", h.Name)
 	}
 	a.c.Hosts = []*Host{h}
+	a.waits(h)
 	a.event(HostAdded, h, "%s split off %s by %s: %s", h.Name, a.c.Host.Name, a.by, Describe(h, Firmware{}))
 	return nil
 }

@@ -5,12 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,17 +21,40 @@ import (
 	"github.com/musterboot/muster/boot/engine"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/hook"
-	"github.com/musterboot/muster/store"
 	"github.com/musterboot/muster/store/mem"
+	"github.com/musterboot/muster/store/storetest"
 	"github.com/musterboot/muster/templates"
+	"github.com/musterboot/muster/trust/authority"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+// fileStore is one for all desks: to store a file takes as long as a disk does.
+var (
+	filesDir  string
+	fileStore = sync.OnceValue(func() *images.Store {
+		s, err := images.Open(filesDir)
+		if err != nil {
+			panic(err)
+		}
+		return s
+	})
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if filesDir, err = os.MkdirTemp("", "admin"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(filesDir)
+	os.Exit(code)
+}
+
 // desk is the API on a real engine and a store in memory.
 type desk struct {
 	t      testing.TB
-	store  *store.Store
+	store  boot.Store
 	engine *engine.Engine
 	server *Server
 	api    http.Handler
@@ -45,10 +71,10 @@ func newDesk(t testing.TB) *desk {
 			t.Fatal(err)
 		}
 	}
-	var err error
-	d.store, err = mem.Open()
+	st, err := mem.Open()
 	must(err)
-	t.Cleanup(func() { d.store.Close() })
+	t.Cleanup(func() { st.Close() })
+	d.store = storetest.Twice(st) // a handler may be run again, too
 	log := slog.New(slog.NewTextHandler(&d.log, nil))
 	d.engine = engine.New(d.store, engine.NewRequestLog(nil), log)
 	t.Cleanup(d.engine.Close)
@@ -59,9 +85,7 @@ func newDesk(t testing.TB) *desk {
 		Enroll: boot.Enroll{Policy: boot.EnrollApprove},
 	}
 	must(d.engine.SetPolicy(t.Context(), d.policy))
-	files, err := images.Open(t.TempDir())
-	must(err)
-	t.Cleanup(func() { files.Close() })
+	files := fileStore()
 	set, err := templates.NewSet(files)
 	must(err)
 	d.engine.Images = set.Images
@@ -70,10 +94,75 @@ func newDesk(t testing.TB) *desk {
 		Explain: func(_ context.Context, q ExplainRequest) (Explanation, error) {
 			return Explanation{Network: q.Network}, nil
 		},
+		CA:      func() (*authority.Authority, error) { return authority.Open(vault{}, d.engine.Now) },
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "muster_up 1") }),
 		Capture: func(w io.Writer, _ []boot.MAC) error { _, err := io.WriteString(w, "pcap"); return err },
 	}
 	d.api = d.server.Handler()
 	return d
+}
+
+type vault map[string][]byte
+
+func (v vault) Load(name string) ([]byte, error)     { return v[name], nil }
+func (v vault) Save(name string, value []byte) error { v[name] = value; return nil }
+
+// receiver takes every event.
+type receiver struct{}
+
+func (receiver) Send(_ context.Context, m hook.Message) hook.Answer {
+	return hook.Answer{Result: hook.Delivered, Words: "took " + m.ID}
+}
+
+// furnish puts things on the desk: one host of each state, a template that installs
+// and one that does not, an image, a lease, a receiver, lines and requests of a.
+func (d *desk) furnish() {
+	d.t.Helper()
+	d.image(200, "debian", "vmlinuz", "kernel", "initrd.gz", "initrd")
+	d.image(200, "spare", "x", "x")
+	d.push(200, "template.toml", "name = \"rescue\"\n[boot]\nkernel = \"k\"\n", "k", "kernel")
+	d.push(200, "template.toml", "name = \"free\"\n[boot]\nkernel = \"k\"\n", "k", "kernel")
+	d.push(200, "template.toml", "name = \"deb\"\ninstall = true\n[boot]\nkernel = \"image:debian/vmlinuz\"\n")
+	d.want(200, "POST", "/api/v1/hosts", `{"name":"a","state":"approved","macs":[`+macA+`],"template":"rescue","address":"10.0.0.7"}`)
+	d.want(200, "POST", "/api/v1/hosts", `{"name":"b","macs":[`+macB+`],"serial":"SN-2"}`)
+	d.want(200, "POST", "/api/v1/hosts", `{"name":"c","state":"denied","macs":["52:54:00:00:00:03","52:54:00:00:00:04"]}`)
+	m, _ := boot.ParseMAC("52:54:00:00:00:01")
+	if err := d.store.Update(d.t.Context(), func(tx boot.Tx) error {
+		return tx.PutLease(boot.Lease{Network: "lab", Addr: netip.MustParseAddr("10.0.0.7"), Holder: boot.HeldBy(m), MAC: m, Host: 1, Kind: boot.Reserved, Starts: noon, Expires: noon.Add(time.Hour)})
+	}); err != nil {
+		d.t.Fatal(err)
+	}
+	d.server.Hooks.Set([]*hook.Target{{Name: "chat", Type: hook.Webhook, Where: "http://chat", GiveUp: time.Hour, Sender: receiver{}}})
+	d.engine.Log.Add(boot.Request{At: noon, Host: 1, Name: "a", MAC: m, Network: "lab", Via: boot.DHCP4, Step: boot.Discover, Reply: "offer"})
+	d.engine.Lines.Add(boot.Request{At: noon, Host: 1, Name: "a", MAC: m, Via: boot.Syslog, Step: boot.LogLine, Reply: "done", Line: &boot.Line{Text: "kernel: up"}})
+}
+
+// everything is what is stored, but for secrets.
+func (d *desk) everything() string {
+	d.t.Helper()
+	var out struct {
+		Hosts     []*boot.Host
+		Templates []*boot.Template
+		Images    []*boot.Image
+		Leases    []boot.Lease
+		Events    []boot.Event
+		Pending   uint64
+	}
+	d.view(func(tx boot.ReadTx) (err error) {
+		var errs [6]error
+		out.Hosts, errs[0] = tx.Hosts(0, 10_000)
+		out.Templates, errs[1] = tx.Templates(0, 10_000)
+		out.Images, errs[2] = tx.Images("", 10_000)
+		out.Leases, errs[3] = tx.Leases("lab", netip.Addr{}, 10_000)
+		out.Events, errs[4] = tx.Events(0, 10_000)
+		out.Pending, errs[5] = tx.Counter(boot.PendingHosts)
+		return errors.Join(errs[:]...)
+	})
+	b, err := json.Marshal(out)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return string(b)
 }
 
 // answer is what came back.
@@ -130,6 +219,9 @@ func (d *desk) put(content string) boot.Blob {
 	d.t.Helper()
 	sum := sha256.Sum256([]byte(content))
 	b := boot.Blob{Digest: hex.EncodeToString(sum[:]), Size: int64(len(content))}
+	if _, has := d.server.Files.Has(b.Digest); has {
+		return b
+	}
 	d.want(200, "PUT", "/api/v1/files/"+b.Digest, content)
 	return b
 }

@@ -167,7 +167,16 @@ func (s *Server) Handler() http.Handler {
 
 func read(r *http.Request, v any) error { return readUpTo(r, v, maxJSON) }
 
-func readUpTo(r *http.Request, v any, most int64) error { return decode(r.Body, v, most) }
+func readUpTo(r *http.Request, v any, most int64) error {
+	if r.ContentLength > most {
+		return tooLarge(most) // without reading it
+	}
+	return decode(r.Body, v, most)
+}
+
+func tooLarge(most int64) error {
+	return boot.NewFault(boot.TooLarge, "request is larger than %d MiB", most>>20)
+}
 
 // decode reads one JSON value strictly, and nothing after it.
 func decode(r io.Reader, v any, most int64) error {
@@ -185,7 +194,7 @@ func decode(r io.Reader, v any, most int64) error {
 	}
 	switch {
 	case body.N == 0:
-		return boot.NewFault(boot.TooLarge, "request is larger than %d MiB", most>>20)
+		return tooLarge(most)
 	case err != nil:
 		return boot.NewFault(boot.Malformed, "request is not understood: %s", boot.CleanText(err.Error(), 300))
 	}
