@@ -51,7 +51,7 @@ func (d *daemon) secure() (*httpboot.Secure, error) {
 		s.Certificate = a.Certificate
 		return s, nil
 	}
-	p := &pair{cert: c.Cert, key: c.Key, log: func(err error) {
+	p := &pair{cert: c.Cert, key: c.Key, now: d.now, log: func(err error) {
 		d.log.Error("certificate was not reloaded; the old one stays", "err", err)
 	}}
 	if err := p.load(); err != nil {

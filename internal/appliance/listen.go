@@ -73,7 +73,7 @@ func (o *opener) listen(ctx context.Context) error {
 	o.task("surroundings", o.surroundings)
 	o.task("other servers", o.watchServers)
 	o.task("conflict probes", o.watchAddresses)
-	o.task("router advertisements", o.radv.Run)
+	o.task("router advertisements", func(ctx context.Context) error { return o.sys.Advertise(ctx, o.radv) })
 	o.task("other routers", o.watchRouters)
 	return nil
 }

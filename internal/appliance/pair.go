@@ -16,6 +16,7 @@ import (
 type pair struct {
 	cert, key string
 	log       func(error)
+	now       func() time.Time
 
 	mu      sync.Mutex
 	have    *tls.Certificate
@@ -29,7 +30,7 @@ const lookEvery = 10 * time.Second
 func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(p.looked) > lookEvery {
+	if p.now().Sub(p.looked) > lookEvery {
 		if err := p.refresh(); err != nil {
 			p.log(err)
 		}
@@ -45,7 +46,7 @@ func (p *pair) load() error {
 
 // refresh reads the files if they are others than before; the lock is held.
 func (p *pair) refresh() error {
-	p.looked = time.Now()
+	p.looked = p.now()
 	var stamps []time.Time
 	for _, f := range []string{p.cert, p.key} {
 		st, err := os.Stat(f)
@@ -61,7 +62,7 @@ func (p *pair) refresh() error {
 	if err != nil {
 		return fmt.Errorf("[https]: certificate %s with key %s: %w", p.cert, p.key, err)
 	}
-	if c.Leaf != nil && time.Now().After(c.Leaf.NotAfter) {
+	if c.Leaf != nil && p.now().After(c.Leaf.NotAfter) {
 		return errors.New("[https]: certificate " + p.cert + " ended on " + c.Leaf.NotAfter.Format(time.DateOnly))
 	}
 	p.have, p.stamped = &c, stamps

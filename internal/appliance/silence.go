@@ -11,13 +11,13 @@ import (
 func (d *daemon) watchSilence(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
-	for from := time.Now(); ; {
+	for from := d.now(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		to := time.Now()
+		to := d.now()
 		if err := d.engine.Sweep(ctx, from, to); err != nil && ctx.Err() == nil {
 			d.log.Error("machines that fell silent were not looked at", "err", err)
 		}

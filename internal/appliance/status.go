@@ -11,38 +11,18 @@ import (
 )
 
 func (d *daemon) status(ctx context.Context) (admin.Status, error) {
+	p := d.engine.Policy()
 	d.mu.Lock()
 	s := admin.Status{Version: d.opt.Version, Started: d.started.UTC(), DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
-	only6 := map[string]bool{} // networks that have no IPv4 side
-	for _, n := range d.engine.Policy().Networks {
-		if n.Mode == boot.Off && !n.Subnet.IsValid() && network(d.engine.Policy().Networks6, n.Name) != nil {
-			only6[n.Name] = true
-			continue
+	four := map[string]bool{} // networks that have an IPv4 side
+	for _, n := range p.Networks {
+		if n.Mode != boot.Off || n.Subnet.IsValid() || network(p.Networks6, n.Name) == nil {
+			four[n.Name] = true
+			s.Networks = append(s.Networks, d.networkStatus(n, false, true))
 		}
-		ns := admin.NetworkStatus{Name: n.Name, Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
-		if w := d.states[n.Name]; w != "" {
-			ns.State = w
-		}
-		for _, r := range n.Ranges {
-			ns.Ranges = append(ns.Ranges, r.String())
-		}
-		ns.Rivals = d.serversBeside(n, false)
-		d.describeRA(&ns)
-		s.Networks = append(s.Networks, ns)
 	}
-	for _, n := range d.engine.Policy().Networks6 {
-		ns := admin.NetworkStatus{Name: sixName(n.Name), Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
-		if w := d.states[ns.Name]; w != "" {
-			ns.State = w
-		}
-		for _, r := range n.Ranges {
-			ns.Ranges = append(ns.Ranges, r.String())
-		}
-		ns.Rivals = d.serversBeside(n, true)
-		if only6[n.Name] {
-			d.describeRA(&ns)
-		}
-		s.Networks = append(s.Networks, ns)
+	for _, n := range p.Networks6 {
+		s.Networks = append(s.Networks, d.networkStatus(n, true, !four[n.Name]))
 	}
 	d.mu.Unlock()
 	s.Dropped = map[string]uint64{
@@ -65,4 +45,24 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 	}
 	err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err })
 	return s, err
+}
+
+// networkStatus is how one side of a network stands; ra says whether it tells of the
+// advertisements, which are the interface's. The caller holds d.mu.
+func (d *daemon) networkStatus(n boot.Network, six, ra bool) admin.NetworkStatus {
+	s := admin.NetworkStatus{Name: n.Name, Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
+	if six {
+		s.Name = sixName(n.Name)
+	}
+	if w := d.states[s.Name]; w != "" {
+		s.State = w
+	}
+	for _, r := range n.Ranges {
+		s.Ranges = append(s.Ranges, r.String())
+	}
+	s.Rivals = d.serversBeside(n, six)
+	if ra {
+		d.describeRA(&s)
+	}
+	return s
 }

@@ -22,11 +22,8 @@ func (d *daemon) prepareInterface(c *config.Config) error {
 		if err != nil {
 			return err
 		}
-		bad := func(key, format string, args ...any) error {
-			return c.NetworkError(i, key, format, args...)
-		}
 		if !l.Found && !b.on() {
-			return bad("interface", "interface %q does not exist; this machine has %s", n.Interface, strings.Join(d.sys.Interfaces(), ", "))
+			return c.NetworkError(i, "interface", "interface %q does not exist; this machine has %s", n.Interface, strings.Join(d.sys.Interfaces(), ", "))
 		}
 		if !l.Found {
 			d.warn("interface " + n.Interface + " is not there; waiting for it (this machine has " + strings.Join(d.sys.Interfaces(), ", ") + ")")
@@ -40,9 +37,9 @@ func (d *daemon) prepareInterface(c *config.Config) error {
 				return err
 			}
 		}
-		r, waits, err := config.Resolve(n, l.Found, l.Addrs)
+		_, waits, err := config.Resolve(n, l.Found, l.Addrs)
 		if err != nil {
-			return bad("range", "%v", err)
+			return c.NetworkError(i, "range", "%v", err)
 		}
 		if waits != "" && b.on() {
 			sub := "10.77.0"
@@ -52,7 +49,6 @@ func (d *daemon) prepareInterface(c *config.Config) error {
 			}
 			return config.Mistakef("%s; on a bench, give it one for this run: muster serve -i %s --address %s.1/24 …", waits, n.Interface, sub)
 		}
-		_ = r
 		if c := d.sys.Container(n.Interface); c != "" {
 			d.warn(c)
 		}

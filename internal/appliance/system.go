@@ -16,6 +16,7 @@ import (
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/run"
+	"github.com/musterboot/muster/radv"
 	"github.com/musterboot/muster/syslogd"
 	"github.com/musterboot/muster/tftpd"
 )
@@ -47,6 +48,7 @@ type sockets interface {
 	TFTP(ctx context.Context, addr string) ([]*net.UDPConn, error)
 	HTTP(ctx context.Context, addr string) (net.Listener, error)
 	Syslog(ctx context.Context, addr string) (s *syslogd.Sockets, network string, err error)
+	Advertise(ctx context.Context, s *radv.Server) error // it opens a socket for each interface that comes
 }
 
 // conn6 is a socket of DHCPv6, which hears clients on the interfaces that it joined.
@@ -90,6 +92,8 @@ func (kernel) HTTP(ctx context.Context, addr string) (net.Listener, error) {
 func (kernel) Syslog(ctx context.Context, addr string) (*syslogd.Sockets, string, error) {
 	return syslogd.Listen(ctx, addr)
 }
+
+func (kernel) Advertise(ctx context.Context, s *radv.Server) error { return s.Run(ctx) }
 
 func (kernel) DHCP6(ctx context.Context, now func() time.Time) (conn6, error) {
 	c, err := dhcpd.Listen6(ctx, now)

@@ -21,7 +21,7 @@ func (d *daemon) tidyFiles(ctx context.Context) error {
 	defer tick.Stop()
 	// At the start everything older than this process is old; later an upload
 	// may be under way.
-	for age := time.Since(d.started); ; age = time.Hour {
+	for age := d.now().Sub(d.started); ; age = time.Hour {
 		all, err := admin.Referred(ctx, d.engine)
 		if err == nil {
 			if d.thisRun != nil {
