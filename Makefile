@@ -83,7 +83,7 @@ mutate: go ## put 200 small faults a package into a copy and list what no quick 
 
 .PHONY: golden
 golden: go ## rewrite the golden files; review the diff
-	MUSTER_GOLDEN=write $(GO) test ./boot ./dhcpd ./syslogd ./templates ./internal/appliance
+	MUSTER_GOLDEN=write $(GO) test ./boot ./dhcpd ./syslogd ./templates ./tftpd ./internal/appliance
 
 .PHONY: bench
 bench: root go ## side by side with Kea, dnsmasq, tftpd-hpa, atftpd, nginx (root)
