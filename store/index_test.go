@@ -67,11 +67,47 @@ func TestIndexTidies(t *testing.T) {
 	if !bytes.Equal(x.get([]byte("big")), big) || x.n != 1001 {
 		t.Errorf("%d entries", x.n)
 	}
-	for range 100_000 { // graves do not fill the table
-		x.put([]byte("come"), []byte("x"))
-		x.put([]byte("come"), nil)
+	made, old := 0, &x.slots[0]
+	for i := range 100_000 { // graves do not fill the table
+		x.put(key(5000+i), []byte("x"))
+		x.put(key(5000+i), nil)
+		if now := &x.slots[0]; now != old {
+			made, old = made+1, now
+		}
 	}
 	if len(x.slots) > 16384 {
 		t.Errorf("%d slots for %d entries", len(x.slots), x.n)
+	}
+	if made > 100 {
+		t.Errorf("the table was made anew %d times while 100000 came and went", made)
+	}
+}
+
+// TestIndexTellsKeysApart: two keys of which the half of the hash that a slot
+// keeps is the same.
+func TestIndexTellsKeysApart(t *testing.T) {
+	x := newIndex()
+	key := func(i int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(i)) }
+	seen := map[uint64]int{}
+	pairs := 0
+	for i := range 300_000 {
+		h := x.hash(key(i)) >> 32
+		j, twin := seen[h]
+		if seen[h] = i; !twin {
+			continue
+		}
+		pairs++
+		y := &index{seed: x.seed, slots: make([]uint64, 1)}
+		y.put(key(j), []byte("j"))
+		if v := y.get(key(i)); v != nil {
+			t.Fatalf("key %d finds what was put for key %d", i, j)
+		}
+		y.put(key(i), []byte("i"))
+		if string(y.get(key(i))) != "i" || string(y.get(key(j))) != "j" {
+			t.Fatalf("keys %d and %d are one", i, j)
+		}
+	}
+	if pairs == 0 {
+		t.Fatalf("no such pair among 300000 keys, expected ten")
 	}
 }

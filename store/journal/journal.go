@@ -114,7 +114,10 @@ func (j *Journal) Add(r boot.Request) bool {
 	}
 	select {
 	case <-j.stop:
-		return false
+		return false // room in the queue is no use any more
+	default:
+	}
+	select {
 	case j.queue <- r:
 		return true
 	default:

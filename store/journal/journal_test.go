@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -153,4 +154,89 @@ func TestStrangersHaveABudgetEach(t *testing.T) {
 	if !j.Add(boot.Request{At: time.Unix(0, 0), Source: netip.AddrFrom4([4]byte{10, 0, 0, 2})}) {
 		t.Error("another stranger has no budget left")
 	}
+}
+
+// TestBudgetsAreBounded: strangers that make up their addresses cost a fixed
+// amount of memory.
+func TestBudgetsAreBounded(t *testing.T) {
+	j := &Journal{queue: make(chan boot.Request), stop: make(chan struct{}), budgets: map[budget]int{}}
+	most := 0
+	for i := range 60_000 {
+		r := entry(0, "")
+		r.MAC, r.Source = boot.MAC{}, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		r.Network = fmt.Sprint("n", i%10)
+		j.Add(r)
+		most = max(most, len(j.budgets))
+	}
+	if most > 16384+2 || most < 8192 {
+		t.Errorf("%d budgets are kept, want at most 16384", most)
+	}
+}
+
+// TestFullQueueIsNotWaitedFor: what the writer has no room for is dropped, and
+// whoever adds it is told at once.
+func TestFullQueueIsNotWaitedFor(t *testing.T) {
+	j := &Journal{queue: make(chan boot.Request, queueLen), stop: make(chan struct{}), budgets: map[budget]int{}}
+	took := 0
+	for i := range 5000 { // nobody writes
+		r := entry(0, "")
+		r.MAC = boot.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
+		if j.Add(r) {
+			took++
+		}
+	}
+	if took != 2048 {
+		t.Errorf("%d lines wait for the writer, want 2048", took)
+	}
+}
+
+// TestLineAndBufferAreBounded: a line that is too long is left out, and what waits
+// to be written is written when it is much, whatever the time.
+func TestLineAndBufferAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "requests.log")
+		j, err := Open(path, 64<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.Add(entry(1, strings.Repeat("x", 4096)))
+		for i := range 200 {
+			j.Add(entry(byte(i), strings.Repeat("y", 3000)))
+		}
+		synctest.Wait() // and no time passes
+		st, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Size() < 256<<10 {
+			t.Errorf("%d bytes are written of 600000 that wait", st.Size())
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := readAll(t, path); len(got) != 200 || got[0].Why[0] != 'y' {
+			t.Errorf("%d lines", len(got))
+		}
+		if j.Add(entry(1, "late")) {
+			t.Error("a line was taken after the end")
+		}
+	})
+}
+
+// TestWrittenSoon: a lone line is in the file within a moment.
+func TestWrittenSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "requests.log")
+		j, err := Open(path, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		j.Add(entry(1, "x"))
+		time.Sleep(300 * time.Millisecond)
+		synctest.Wait()
+		if got := readAll(t, path); len(got) != 1 {
+			t.Errorf("%d lines after 300 ms", len(got))
+		}
+	})
 }
