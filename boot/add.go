@@ -106,7 +106,7 @@ func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 		return nil, NewFault(Invalid, "host %s: %v", h.Name, err)
 	}
 	for _, m := range h.MACs {
-		if a.p.Enroll.shared(m) {
+		if a.p.Enroll.roams(m) {
 			return nil, NewFault(Invalid, "host %s: adapter %s goes from machine to machine ([enroll] shared, or a vendor's one address for all): give UUID or serial number instead", h.Name, m)
 		}
 	}

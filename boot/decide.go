@@ -53,7 +53,7 @@ var rules = []struct {
 }{
 	{"network", ruleNetwork},     // which VLAN, and is it ours to serve
 	{"token", ruleToken},         // a signed path names machine, boot and version
-	{"source", ruleSource},       // without one, the address that asks does
+	{"source", ruleSource},       // without a token, the source address names the machine
 	{"class", ruleClass},         // what kind of client
 	{"identify", ruleIdentify},   // which host
 	{"handshake", ruleHandshake}, // HTTPS that failed before it asked anything

@@ -161,7 +161,7 @@ type Hold struct {
 	Network string
 	Addr    netip.Addr
 	Holder  Holder
-	Known   bool // of a machine that was let in
+	Admitted   bool // of a machine that was let in
 	Until   time.Time
 }
 

@@ -19,7 +19,7 @@ const DeclineTime = 10 * time.Minute
 // known reports a machine that a person or a rule let in. The others share a
 // part of the pool, for a short time each: a flood of made-up machines must not
 // keep a real one out.
-func (t *turn) known() bool { return t.host != nil && t.host.State == Approved }
+func (t *turn) admitted() bool { return t.host != nil && t.host.State == Approved }
 
 // mayHave says why a holder does not get an address; nil if it may. kept says that
 // the address is reserved for this machine. The lease that the store has for it
@@ -48,12 +48,12 @@ func (t *turn) mayHave(n *Network, a netip.Addr, h Holder, kept bool) (old *Leas
 	if old.Active(t.in.At) {
 		return old, t.keeps(old, h), nil
 	}
-	if o, firm := t.v.Offered(n.Name, a, t.known()); !o.Holder.IsZero() && o.Holder != h {
+	if o, firm := t.v.Offered(n.Name, a, t.admitted()); !o.Holder.IsZero() && o.Holder != h {
 		// Between strangers the first REQUEST wins: a flood of DISCOVERs must
 		// not take back what a real machine was offered. In DHCPv6 it gets another
 		// address in the same answer.
 		if t.in.Step == Selecting && !t.six() {
-			firm = o.Known && !t.known()
+			firm = o.Admitted && !t.admitted()
 		}
 		if firm {
 			return old, because("lease.offered", o.Holder), nil
@@ -69,10 +69,10 @@ func (t *turn) keeps(l *Lease, h Holder) *Reason {
 		// Whoever declined it too: another machine answers there.
 		return because("lease.declined")
 	case Occupied:
-		// Whom a probe found there may have it: a client of ours whose lease we
-		// lost, or whose time a clock that jumped has ended. Beyond a relay the
-		// probe does not tell who it is; then who says it has the address is
-		// believed.
+		// The machine that answered the probe may have the address: it is a client
+		// of ours whose lease was lost, or ended by a clock that jumped. Beyond a
+		// relay the probe does not tell the MAC; then a client that says it already
+		// has the address is believed.
 		if by, named := l.Holder.MAC(); named && by == t.id.MAC || !named && (t.in.Step == Renew || t.in.Step == InitReboot) {
 			return nil
 		}
@@ -85,11 +85,11 @@ func (t *turn) keeps(l *Lease, h Holder) *Reason {
 }
 
 // crowded says why a machine that nobody let in gets no new lease; nil if it may.
-func (t *turn) crowded(n *Network) *Reason {
-	if t.known() {
+func (t *turn) rationed(n *Network) *Reason {
+	if t.admitted() {
 		return nil
 	}
-	switch r := t.v.Room(n); {
+	switch r := t.v.Ration(n); {
 	case r.Full:
 		t.notice(n.Name, UnknownLimit, "machines that nobody let in hold %d addresses of %s, all that they may have together: approve those that belong here (muster host list, muster host add), or raise unknown_share", r.Limit, n.Name)
 		return because("lease.share", n.Name)
@@ -104,7 +104,7 @@ func (t *turn) crowded(n *Network) *Reason {
 // gives, or less if it asked for less.
 func (t *turn) leaseTime() time.Duration {
 	d := t.net.Lease
-	if !t.known() && t.net.UnknownLease > 0 {
+	if !t.admitted() && t.net.UnknownLease > 0 {
 		d = min(d, t.net.UnknownLease)
 	}
 	if w := t.in.Want.Lease; w > 0 && w < d {
@@ -115,7 +115,7 @@ func (t *turn) leaseTime() time.Duration {
 
 // offer promises an address in memory.
 func (t *turn) offer(n *Network, a netip.Addr, h Holder) {
-	t.d.Holds = append(t.d.Holds, Hold{Network: n.Name, Addr: a, Holder: h, Known: t.known(), Until: t.in.At.Add(HoldTime)})
+	t.d.Holds = append(t.d.Holds, Hold{Network: n.Name, Addr: a, Holder: h, Admitted: t.admitted(), Until: t.in.At.Add(HoldTime)})
 }
 
 // lease gives p, an address or a prefix that h may have, for as long as d, and
@@ -128,10 +128,10 @@ func (t *turn) lease(n *Network, p netip.Prefix, h Holder, old *Lease, kept bool
 	switch {
 	case kept:
 		l.Kind = Reserved
-	case !t.known():
+	case !t.admitted():
 		l.Kind = Unknown
 		if fresh {
-			if why := t.crowded(n); why != nil {
+			if why := t.rationed(n); why != nil {
 				return why, nil
 			}
 			t.d.New = true
@@ -189,7 +189,7 @@ func (t *turn) giveBack(n *Network, a netip.Addr, h Holder, declined bool) (had 
 		return true, nil
 	}
 	q := quarantine(n, a, Declined, h, t.in.At)
-	if t.known() {
+	if t.admitted() {
 		q.Host = t.host.ID // else it goes on counting as a stranger's
 	}
 	t.d.Writes.Leases = append(t.d.Writes.Leases, q)

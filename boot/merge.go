@@ -45,7 +45,7 @@ func (a *applying) merge(o Merge) error {
 			}
 		}
 		var was []string
-		take := func(what, now, before string) bool {
+		replaces := func(what, now, before string) bool {
 			if now == "" || now == before {
 				return false
 			}
@@ -54,13 +54,13 @@ func (a *applying) merge(o Merge) error {
 			}
 			return true
 		}
-		if take("UUID", other.UUID.String(), h.UUID.String()) {
+		if replaces("UUID", other.UUID.String(), h.UUID.String()) {
 			h.UUID = other.UUID
 		}
-		if take("serial", other.Serial, h.Serial) {
+		if replaces("serial", other.Serial, h.Serial) {
 			h.Serial = other.Serial
 		}
-		if take("DUID", other.DUID, h.DUID) {
+		if replaces("DUID", other.DUID, h.DUID) {
 			h.DUID = other.DUID
 		}
 		if !h.Address.IsValid() {

@@ -178,7 +178,7 @@ type Enroll struct {
 }
 
 // shared reports an adapter that names no machine: a dongle or dock of a bench.
-func (e *Enroll) shared(m MAC) bool {
+func (e *Enroll) roams(m MAC) bool {
 	if m.IsZero() {
 		return false
 	}
@@ -239,7 +239,8 @@ func networkFor(networks []Network, l Link) *Network {
 	return found
 }
 
-// Unusable says why an address of the subnet is nobody's to lease; nil if it is.
+// Unusable says why an address of the subnet must not be leased to anybody; nil if
+// it may be.
 func (n *Network) Unusable(a netip.Addr) *Reason {
 	switch {
 	case a == n.Server:

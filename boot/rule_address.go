@@ -177,7 +177,7 @@ func (t *turn) discover() (bool, error) {
 			return false, err
 		}
 		if !last.Active(t.in.At) {
-			if why := t.crowded(n); why != nil {
+			if why := t.rationed(n); why != nil {
 				crowded = why
 				continue
 			}
@@ -187,7 +187,7 @@ func (t *turn) discover() (bool, error) {
 				return false, err
 			}
 		}
-		cs, probing := t.v.Candidates(n, t.holder(), t.known())
+		cs, probing := t.v.Candidates(n, t.holder(), t.admitted())
 		if probing {
 			crowded = because("lease.probing", n.Name)
 		}
@@ -259,9 +259,9 @@ func (t *turn) request() (bool, error) {
 	return false, t.give(n, a, old)
 }
 
-// mine reports a request that is ours to refuse: it says so, or it is for an
-// address that we give out and it asks us alone or we have a record of the
-// client. Another server's client hears nothing (RFC 2131 4.3.2).
+// mine reports whether a NAK is ours to send. It is when the client chose us, when
+// it sent the request to us alone, or when we have a record of the client. A
+// client of another server must hear nothing (RFC 2131 4.3.2).
 func (t *turn) mine(n *Network, a netip.Addr) (bool, error) {
 	switch {
 	case t.in.Step == Selecting, t.in.Step == InitReboot && t.reserved.IsValid():

@@ -239,7 +239,7 @@ func (t *turn) address6For(ia IA, first bool) (c choice6, err error) {
 	if last.Active(t.in.At) && last.Given() && n.InRange(last.Addr) {
 		return choice6{prefix: single(last.Addr), old: last, code: "lease6.as-before"}, nil
 	}
-	if why := t.crowded(n); why != nil {
+	if why := t.rationed(n); why != nil {
 		return choice6{missed: why}, nil
 	}
 	var try []netip.Addr
@@ -250,7 +250,7 @@ func (t *turn) address6For(ia IA, first bool) (c choice6, err error) {
 		try = append(try, p.Addr())
 	}
 	hints := len(try)
-	cs, _ := t.v.Candidates(n, h, t.known())
+	cs, _ := t.v.Candidates(n, h, t.admitted())
 	for i, a := range append(try, cs...) {
 		old, why, err := t.mayHave(n, a, h, false)
 		if err != nil {
@@ -285,7 +285,7 @@ func (t *turn) prefix6For(ia IA, _ bool) (c choice6, err error) {
 	if !n.Delegated.IsValid() {
 		return choice6{missed: because("lease6.no-delegation")}, nil
 	}
-	if !t.known() {
+	if !t.admitted() {
 		return choice6{missed: because("lease6.prefix-to-strangers")}, nil
 	}
 	last, err := t.v.LeaseByHolder(n.Name, holder)

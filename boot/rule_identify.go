@@ -67,7 +67,7 @@ func ruleIdentify(t *turn) (bool, error) {
 	if t.id.MAC.IsZero() && host == nil {
 		return false, nil // a stranger: names alone select nobody
 	}
-	t.roaming = t.p.Enroll.shared(t.id.MAC)
+	t.roaming = t.p.Enroll.roams(t.id.MAC)
 	switch {
 	case host != nil:
 	case t.lessee != 0:
@@ -115,7 +115,7 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 	}
 	var byMAC *Host
-	if q := t.in.Want.Query.MAC; q.Usable() && !t.p.Enroll.shared(q) {
+	if q := t.in.Want.Query.MAC; q.Usable() && !t.p.Enroll.roams(q) {
 		if byMAC, err = t.v.HostByMAC(q); err != nil {
 			return false, err
 		}
@@ -248,7 +248,7 @@ func (t *turn) compare(h *Host) {
 // adapter's says nothing.
 func (t *turn) vouches(h *Host) bool {
 	m := t.in.Want.Query.MAC
-	return h.HasMAC(m) && !t.p.Enroll.shared(m)
+	return h.HasMAC(m) && !t.p.Enroll.roams(m)
 }
 
 // quoted is a word for a shell: what a machine says of itself is pasted there.

@@ -153,7 +153,7 @@ func (t *turn) options() Options {
 		o.Routers = t.net.Routers
 		o.DNS = t.net.DNS
 		o.Domain = t.net.Domain
-		if t.known() {
+		if t.admitted() {
 			o.Name = t.host.Name
 		}
 	}

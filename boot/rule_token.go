@@ -56,7 +56,7 @@ func (t *turn) bySource() error {
 	if l.Active(t.in.At) && l.Kind != Declined {
 		if m := l.MAC; !m.IsZero() {
 			t.id.MAC = m
-			if t.p.Enroll.shared(m) || l.Holder.Kind == HolderPort {
+			if t.p.Enroll.roams(m) || l.Holder.Kind == HolderPort {
 				t.lessee = l.Host // its MAC does not say
 			}
 			if on := t.in.Link.Interface; t.net.onLink() && (on == "" || on == t.net.Interface) {

@@ -111,7 +111,7 @@ func (f *front[R]) Serve(ctx context.Context, c Conn) error {
 	// socket's buffer. What waits for the disk has a worker each, and a worker that
 	// is done takes the next.
 	var wg sync.WaitGroup // this port's alone: the other one may live on
-	work := &workers[R]{f: f, c: c, wg: &wg, commits: make(chan job[R]), room: make(chan struct{}, requestSlots)}
+	work := &workers[R]{f: f, c: c, wg: &wg, commits: make(chan job[R]), tokens: make(chan struct{}, requestSlots)}
 	errs := make(chan error, readers)
 	for range readers {
 		go func() { errs <- f.read(ctx, c, work) }()
@@ -134,13 +134,13 @@ type workers[R asked] struct {
 	c       Conn
 	wg      *sync.WaitGroup
 	commits chan job[R]
-	room    chan struct{} // a token for each worker there is
+	tokens    chan struct{} // a token for each worker there is
 }
 
 func (w *workers[R]) hand(ctx context.Context, j job[R]) {
 	select {
 	case w.commits <- j:
-	case w.room <- struct{}{}:
+	case w.tokens <- struct{}{}:
 		w.wg.Go(func() {
 			w.answer(ctx, j)
 			w.f.buffers.Put(&j.packet)
@@ -185,7 +185,7 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 				f.log.Debug("packet dropped", "from", p.Meta.Source, "interface", p.Meta.Interface, "err", err)
 				continue
 			}
-			if !f.take(r) {
+			if !f.slot(r) {
 				f.Stats.Dropped.Add(1)
 				continue
 			}
@@ -219,11 +219,11 @@ func (f *front[R]) shielded(b []byte, m Meta) (r R, err error) {
 	return f.parse(b, m)
 }
 
-// take finds a slot: at most half of them for what commits, and at most a quarter
+// slot finds a slot: at most half of them for what commits, and at most a quarter
 // for one interface while it is crowded and others ask too. What does not commit,
 // a DISCOVER or Solicit, is refused while half of those slots wait for the disk:
 // an offer that nobody could confirm is work for nothing.
-func (f *front[R]) take(r R) bool {
+func (f *front[R]) slot(r R) bool {
 	commits := r.commits()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -235,8 +235,9 @@ func (f *front[R]) take(r R) bool {
 		l = new(load)
 		f.byLink[r.index()] = l
 	}
-	// An interface that is not the only one leaves room for the others, and
-	// sheds its own DISCOVERs by its own REQUESTs.
+	// One interface of several may fill three quarters of the REQUEST slots, so
+	// that the others get theirs. Its DISCOVERs are dropped when its own REQUESTs
+	// fill half.
 	share := requestSlots
 	if len(f.byLink) > 1 {
 		share = requestSlots * 3 / 4

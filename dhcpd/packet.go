@@ -69,7 +69,8 @@ const (
 	broadcastFlag  = 0x8000
 )
 
-// maxParts bounds the joining: more is no client's, and costs by the square.
+// maxParts bounds how many parts of one option are joined (RFC 3396). No client
+// sends more, and the cost grows with the square.
 const maxParts = 16
 
 var cookie = [4]byte{99, 130, 83, 99}

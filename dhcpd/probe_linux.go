@@ -244,8 +244,8 @@ func arpRequest(mac boot.MAC, own, target netip.Addr) []byte {
 	return append(b, target.AsSlice()...)
 }
 
-// arpSender reads who says in an ARP packet that it has which address. A probe
-// claims nothing yet: its sender address is zero.
+// arpSender returns the sender of an ARP packet: its address and its MAC. A probe
+// (RFC 5227) has the zero sender address and claims nothing.
 func arpSender(b []byte) (netip.Addr, boot.MAC, bool) {
 	if len(b) < 28 || [6]byte(b[:6]) != [6]byte{0, 1, 8, 0, 6, 4} {
 		return netip.Addr{}, boot.MAC{}, false

@@ -201,7 +201,7 @@ func TestSlots(t *testing.T) {
 	request := func(link int) *slotOf { return &slotOf{link: link, waits: true} }
 	// fits tells how many more of a kind are taken, at most some.
 	fits := func(r *slotOf, most int) (n int) {
-		for n < most && f.take(r) {
+		for n < most && f.slot(r) {
 			n++
 		}
 		return n
@@ -262,7 +262,7 @@ func TestSentTo(t *testing.T) {
 // Our own probes are left unanswered and take no slot.
 func TestPassed(t *testing.T) {
 	f := &front[*slotOf]{byLink: map[int]*load{}, pass: func(r *slotOf) bool { return r.link == 7 }}
-	if f.take(&slotOf{link: 7}) || f.inFlight != 0 || !f.take(&slotOf{link: 1}) || f.inFlight != 1 {
+	if f.slot(&slotOf{link: 7}) || f.inFlight != 0 || !f.slot(&slotOf{link: 1}) || f.inFlight != 1 {
 		t.Errorf("%d in flight", f.inFlight)
 	}
 }

@@ -276,7 +276,7 @@ func build4(r *request, d boot.Decision) []byte {
 		return nak4(r, x)
 	}
 	m := r.skeleton()
-	w := optionWriter{msg: m, left: r.room(), extra: opts.Extra, split: d.Class == boot.Plain}
+	w := optionWriter{msg: m, left: r.space(), extra: opts.Extra, split: d.Class == boot.Plain}
 	if r.in.Step != boot.Bootp {
 		w.must(optType, []byte{kind})
 		w.must(optServerID, opts.Server.AsSlice())
@@ -391,7 +391,7 @@ func menu(m *boot.Menu, server netip.Addr) []byte {
 
 func nak4(r *request, x boot.Answer4) []byte {
 	m := r.skeleton()
-	w := optionWriter{msg: m, left: r.room()}
+	w := optionWriter{msg: m, left: r.space()}
 	w.must(optType, []byte{typeNak})
 	if s := x.Options.Server; s.IsValid() {
 		w.must(optServerID, s.AsSlice())
@@ -421,7 +421,7 @@ func (r *request) skeleton() *packet {
 }
 
 // room is how many bytes of options the client takes.
-func (r *request) room() int {
+func (r *request) space() int {
 	if r.in.Step == boot.Bootp {
 		return 64 - 4 - 1 // RFC 951: the vendor area, with its cookie and end mark
 	}

@@ -1,6 +1,6 @@
-// opened.go: files that are being read, one descriptor for all who read the same:
-// a thousand machines that boot one image take one, and what is read for one of
-// them is known to be what the others want.
+// opened.go: files that are being read. All readers of a file share one descriptor,
+// so a thousand machines that boot one image need one; and the fronts can tell by
+// it that two transfers send the same bytes.
 
 package images
 

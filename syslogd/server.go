@@ -78,7 +78,8 @@ func Listen(ctx context.Context, addr string) (s *Sockets, network string, err e
 		}
 		var serr error
 		if err := rc.Control(func(fd uintptr) {
-			// Before it is bound: what is queued without it never tells its interface.
+			// Before bind: a datagram that was queued without this option never tells
+			// by which interface it came.
 			serr = unix.SetsockoptInt(int(fd), level, option, 1)
 			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
 		}); err != nil {

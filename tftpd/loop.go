@@ -645,7 +645,8 @@ func readParts(s *boot.Section, parts [][]byte, off int64, cached bool) (got int
 		case err != nil:
 			return got, err
 		case n == 0 && flags != 0:
-			// Some file systems say so what others call EAGAIN.
+			// With RWF_NOWAIT, some file systems return no bytes where others return
+			// EAGAIN.
 			return got, unix.EAGAIN
 		case n == 0:
 			return got, io.ErrUnexpectedEOF

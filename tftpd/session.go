@@ -116,7 +116,8 @@ func (s *session) run(ctx context.Context) {
 		_ = s.server.ask.Done(context.WithoutCancel(ctx), in, d, boot.Outcome{Result: boot.CutShort, Err: why})
 	}
 	if s.past.Load() {
-		// It would take this answer for that to its next request.
+		// The client has sent another request since, and would take this answer for
+		// the answer to that one.
 		if _, bytes := d.Reply.(boot.File); err == nil && bytes {
 			short("the client began anew")
 		}

@@ -667,7 +667,7 @@ func (e *Engine) Done(ctx context.Context, in boot.Sighting, d boot.Decision, o 
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		if err := e.delivered(ctx, d, o.Result == boot.Complete || o.Left); err != nil {
-			e.log.Error("how a file of an installation arrived could not be written down; it counts as read", "host", d.Host.Name, "file", d.Spends, "err", err)
+			e.log.Error("the end of an installation file's transfer was not stored; the file counts as read", "host", d.Host.Name, "file", d.Spends, "err", err)
 			return err
 		}
 	}

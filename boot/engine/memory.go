@@ -114,12 +114,12 @@ func (m *memory) noteRival(r boot.Rival, now time.Time) {
 	m.others.set(boot.PoolName(r.Network, r.Server), r.Server, now)
 }
 
-// rivalOn names another DHCP server that was noticed lately on a network, of the
-// family that any has.
-func (m *memory) rivalOn(network string, any netip.Addr, now time.Time) string {
+// rivalOn returns the address of another DHCP server that was noticed on the
+// network within the last hour. family is any address of the family that is meant.
+func (m *memory) rivalOn(network string, family netip.Addr, now time.Time) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if a, at, ok := m.others.get(boot.PoolName(network, any)); ok && now.Sub(at) < rivalLong {
+	if a, at, ok := m.others.get(boot.PoolName(network, family)); ok && now.Sub(at) < rivalLong {
 		return a.String()
 	}
 	return ""
@@ -143,17 +143,17 @@ type view struct {
 	log   *RequestLog
 	avoid map[string]map[netip.Addr]bool // by pool: what the world of a rehearsal says is not free
 
-	crowded []*pool // pools in which nothing was free
+	exhausted []*pool // pools in which nothing was free
 }
 
 // settle tells memory of the look. It is called once, for the look that counts.
 func (v *view) settle() {
-	if len(v.crowded) == 0 {
+	if len(v.exhausted) == 0 {
 		return
 	}
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
-	for _, p := range v.crowded {
+	for _, p := range v.exhausted {
 		p.refuse(v.now)
 	}
 }
@@ -167,7 +167,7 @@ func (v *view) Candidates(n *boot.Network, holder boot.Holder, known bool) (addr
 	}
 	addrs, free := p.candidates(holder, known, v.now, v.avoid[n.Pool()])
 	if !free && !p.promised(holder) {
-		v.crowded = append(v.crowded, p)
+		v.exhausted = append(v.exhausted, p)
 	}
 	return addrs, len(addrs) == 0 && free
 }
@@ -189,10 +189,10 @@ func (v *view) Offered(network string, a netip.Addr, known bool) (h boot.Hold, f
 	return h, p.firm(h, known, v.now)
 }
 
-func (v *view) Room(n *boot.Network) boot.Room {
+func (v *view) Ration(n *boot.Network) boot.Ration {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
-	var r boot.Room
+	var r boot.Ration
 	if p := v.m.pools[n.Pool()]; p != nil && n.UnknownShare > 0 && n.UnknownShare < 100 {
 		r.Limit = max(1, len(p.expires)*n.UnknownShare/100)
 		r.Full = p.strangers(v.now) >= r.Limit

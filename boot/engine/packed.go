@@ -81,7 +81,7 @@ func caused(r *boot.Reason) byte {
 }
 
 // shared is the part that repetitions have in common.
-func (p *packed) shared() string {
+func (p *packed) same() string {
 	n, w := binary.Uvarint(p.b)
 	return string(p.b[w : w+int(n)])
 }

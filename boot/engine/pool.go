@@ -136,7 +136,7 @@ func (p *pool) fix(i int) {
 	}
 }
 
-func (p *pool) take(slot uint32) {
+func (p *pool) withdraw(slot uint32) {
 	i := int(p.pos[slot])
 	if i < 0 {
 		return
@@ -256,7 +256,7 @@ func (p *pool) candidates(holder boot.Holder, known bool, now time.Time, avoid m
 		}
 		if _, inPool := p.slot(h.Addr); inPool && !p.firm(h, known, now) {
 			out = append(out, h.Addr)
-		} else if !h.Known && !known && now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm {
+		} else if !h.Admitted && !known && now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm {
 			break // and those behind it are younger
 		}
 	}
@@ -348,7 +348,7 @@ func (p *pool) flooded(now time.Time) bool {
 func (p *pool) hold(h boot.Hold, now time.Time) bool {
 	p.expire(now)
 	if other, ok := p.byAddr[h.Addr]; ok && other != h.Holder {
-		if p.firm(p.holds[other], h.Known, now) {
+		if p.firm(p.holds[other], h.Admitted, now) {
 			return false
 		}
 		p.drop(other)
@@ -364,7 +364,7 @@ func (p *pool) hold(h boot.Hold, now time.Time) bool {
 	p.holds[h.Holder], p.byAddr[h.Addr] = h, h.Holder
 	p.order = append(p.order, h)
 	if s, ok := p.slot(h.Addr); ok {
-		p.take(s)
+		p.withdraw(s)
 	}
 	// Ended holds are swept when they outnumber the live ones.
 	if len(p.order) > 2*len(p.holds)+64 {
@@ -378,9 +378,9 @@ func (p *pool) hold(h boot.Hold, now time.Time) bool {
 // not, and else a fresh one, unless a flood makes them all.
 func (p *pool) firm(h boot.Hold, known bool, now time.Time) bool {
 	switch {
-	case p.free(now), h.Known && !known:
+	case p.free(now), h.Admitted && !known:
 		return true
-	case known && !h.Known, p.flooded(now):
+	case known && !h.Admitted, p.flooded(now):
 		return false
 	}
 	return now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm
@@ -414,7 +414,7 @@ func (p *pool) restore(holder boot.Holder, now time.Time) {
 		}
 		p.holds[holder], p.byAddr[h.Addr] = h, holder
 		if s, ok := p.slot(h.Addr); ok {
-			p.take(s)
+			p.withdraw(s)
 		}
 	}
 }

@@ -51,8 +51,8 @@ func TestPoolModel(t *testing.T) {
 			case 0:
 				h := boot.Hold{Addr: a, Holder: who, Until: now.Add(boot.HoldTime)}
 				other, taken := held[a]
-				h.Known = rapid.Bool().Draw(t, "known")
-				firm := taken && other.Holder != who && p.firmNow(other, h.Known, now)
+				h.Admitted = rapid.Bool().Draw(t, "known")
+				firm := taken && other.Holder != who && p.firmNow(other, h.Admitted, now)
 				got := p.hold(h, now)
 				if got == firm {
 					t.Fatalf("hold of %s by %s: %v, held by %q", a, who, got, other.Holder)
@@ -121,7 +121,7 @@ func TestPoolModel(t *testing.T) {
 
 // firmNow says the same as firm, the slow way and without floods.
 func (p *pool) firmNow(h boot.Hold, known bool, now time.Time) bool {
-	return p.Free(now) > 0 || h.Known && !known || !(known && !h.Known) && now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm
+	return p.Free(now) > 0 || h.Admitted && !known || !(known && !h.Admitted) && now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm
 }
 
 // TestPoolFlood: DISCOVERs of machines that never come back make offers give way
@@ -135,7 +135,7 @@ func TestPoolFlood(t *testing.T) {
 		if !free && !p.promised(holder) {
 			p.refuse(now)
 		}
-		return len(cs) > 0 && p.hold(boot.Hold{Addr: cs[0], Holder: holder, Known: known, Until: now.Add(boot.HoldTime)}, now)
+		return len(cs) > 0 && p.hold(boot.Hold{Addr: cs[0], Holder: holder, Admitted: known, Until: now.Add(boot.HoldTime)}, now)
 	}
 	for _, h := range []string{"a", "b", "c"} {
 		ask(h, false)

@@ -109,7 +109,7 @@ func (l *RequestLog) add(r boot.Request, sink func(boot.Request) bool) uint64 {
 	m := e.Value.(*machineLog)
 	m.last = r.At
 	entry := pack(&r, l.buf[:])
-	if prev := m.newest(); prev != nil && prev.shared() == entry.shared() {
+	if prev := m.newest(); prev != nil && prev.same() == entry.same() {
 		// A machine that is held asks for a quarter of an hour: that is one
 		// line, not the whole of its history.
 		prev.repeated++

@@ -59,7 +59,7 @@ type Distro struct {
 	file string
 }
 
-// Condition holds if all that it names is so.
+// Condition holds when every test that it names holds.
 type Condition struct {
 	Label  []string          `toml:"label"`  // volume labels; one must fit
 	Files  []string          `toml:"files"`  // each must be there

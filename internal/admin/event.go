@@ -22,9 +22,9 @@ func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event
 		})
 }
 
-// events streams JSON lines: stored events, with all=1 the request log too,
-// with follow=1 for as long as the client stays. Which of them is settled here,
-// a page at a time, so that neither side holds them all.
+// events streams JSON lines: the stored events, with all=1 the request log too,
+// and with follow=1 what comes until the client leaves. The server filters, a page
+// at a time, so that neither side holds all events in memory.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	follow, all := q.Get("follow") == "1", q.Get("all") == "1"

@@ -57,7 +57,7 @@ func (c command) Send(ctx context.Context, m Message) Answer {
 	}
 	err = cmd.Wait()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		// It ended, and somebody of its group holds the output.
+		// The command ended, and a process that it started still holds its output.
 		_ = killAll(cmd)
 	}
 	switch s := cmd.ProcessState; {

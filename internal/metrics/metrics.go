@@ -33,7 +33,8 @@ func Handler(read func() []Sample) http.Handler {
 
 type collector func() []Sample
 
-// Describe sends nothing: which samples there are is known when they are read.
+// Describe sends nothing: the samples are known only when they are read, and a
+// collector without descriptions is allowed that.
 func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {

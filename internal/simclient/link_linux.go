@@ -189,8 +189,8 @@ func (l *link) late(m MAC) {
 	}
 }
 
-// announce is an ARP announcement (RFC 5227 2.3). One that is lost is made up
-// for by those who ask.
+// announce sends an ARP announcement (RFC 5227 2.3). If it is lost, neighbours
+// learn the address when they ask for it.
 func (l *link) announce(a netip.Addr) {
 	b := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, l.own[:]...)
 	b = append(b, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1)
