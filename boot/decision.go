@@ -158,11 +158,11 @@ type BootInfo struct {
 
 // Hold promises an address to the holder of an OFFER, in memory only.
 type Hold struct {
-	Network string
-	Addr    netip.Addr
-	Holder  Holder
-	Admitted   bool // of a machine that was let in
-	Until   time.Time
+	Network  string
+	Addr     netip.Addr
+	Holder   Holder
+	Admitted bool // of a machine that was let in
+	Until    time.Time
 }
 
 // Spot is an address of a network.

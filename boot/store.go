@@ -118,7 +118,7 @@ type View interface {
 	// are free ones, which must be seen to be nobody's before they are offered.
 	Candidates(n *Network, holder Holder, known bool) (addrs []netip.Addr, probing bool)
 	Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) // who was offered this address and has not answered yet; firm if it may not be given to another
-	Ration(n *Network) Ration                                                 // what a network has left for machines that nobody let in
+	Ration(n *Network) Ration                                             // what a network has left for machines that nobody let in
 	MayEnroll(link string) bool                                           // whether a link may have one more new host now
 	Heard(a netip.Addr) MAC                                               // whose DHCP exchange with another server gave this address
 	LastSeen(m MAC) time.Time                                             // when this MAC last asked for anything

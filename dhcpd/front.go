@@ -134,7 +134,7 @@ type workers[R asked] struct {
 	c       Conn
 	wg      *sync.WaitGroup
 	commits chan job[R]
-	tokens    chan struct{} // a token for each worker there is
+	tokens  chan struct{} // a token for each worker there is
 }
 
 func (w *workers[R]) hand(ctx context.Context, j job[R]) {
