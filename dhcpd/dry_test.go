@@ -39,8 +39,8 @@ func TestQuery4(t *testing.T) {
 			in.Firmware.UserClass != c.q.UserClass || in.Link.Relay != c.q.Relay || in.Link.Port != c.port || in.Want.Server != c.q.Server || in.Want.Addr != c.q.Addr {
 			t.Errorf("%s: %+v", name, in)
 		}
-		if r.msg.flags != broadcastFlag || r.room() != maxDatagram-headersIPUDP-fixedPart-1 || r.msg.has(optArch) == (c.q.Arch == boot.ArchNone) {
-			t.Errorf("%s: flags %#x, room for %d", name, r.msg.flags, r.room())
+		if r.msg.flags != broadcastFlag || r.space() != maxDatagram-headersIPUDP-fixedPart-1 || r.msg.has(optArch) == (c.q.Arch == boot.ArchNone) {
+			t.Errorf("%s: flags %#x, room for %d", name, r.msg.flags, r.space())
 		}
 	}
 }
