@@ -87,16 +87,10 @@ type Param struct {
 	Help    string `toml:"help"`
 }
 
-var known = map[string][]string{
-	"":      {"name", "install", "first_install", "auto_approve", "priority", "delims", "match", "boot", "params", "options"},
-	"match": {"arch", "mac", "uuid", "serial", "vendor_class", "switch_port", "network"},
-	"boot":  {"kernel", "initrd", "cmdline", "files", "file", "firmware", "shim", "grub"},
-}
-
 // ParseSpec reads template.toml strictly. file names it in errors.
 func ParseSpec(file string, data []byte) (*Spec, error) {
 	s := new(Spec)
-	f, err := tomlfile.Decode(file, data, s, known)
+	f, err := tomlfile.Decode(file, data, s)
 	if err != nil {
 		return nil, err
 	}

@@ -106,14 +106,6 @@ type Param struct {
 	Help    string `toml:"help"`
 }
 
-var known = map[string][]string{
-	"":        {"name", "title", "kind", "notes", "tree", "whole_iso", "iso_in_initrd", "needs_medium", "detect", "version", "arch", "variant", "params"},
-	"detect":  {"label", "files", "absent", "text"},
-	"version": {"file", "match", "join"},
-	"arch":    {"platform", "kernel", "initrd", "extra", "also", "label", "files", "absent", "text"},
-	"variant": {"name", "title", "cmdline", "label", "files", "absent", "text"},
-}
-
 // Named returns what is known by a name, or nil.
 func Named(name string) *Distro {
 	for _, d := range load() {
@@ -156,7 +148,7 @@ var (
 // parse reads a data file strictly.
 func parse(file string, b []byte) (*Distro, error) {
 	d := &Distro{file: path.Base(file)}
-	f, err := tomlfile.Decode(d.file, b, d, known)
+	f, err := tomlfile.Decode(d.file, b, d)
 	if err != nil {
 		return nil, err
 	}

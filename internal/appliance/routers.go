@@ -51,12 +51,13 @@ func (d *daemon) hear(r radv.Router) {
 func (d *daemon) router(ctx context.Context, r radv.Router) {
 	d.mu.Lock()
 	i := slices.IndexFunc(d.config.RA, func(c radv.Config) bool { return c.Interface == r.Interface })
-	j := slices.IndexFunc(d.config.Networks, func(n boot.Network) bool { return n.Interface == r.Interface && n.Mode != boot.Off })
+	served := slices.Concat(d.config.Networks, d.config.Networks6) // by the side that a person reads first
+	j := slices.IndexFunc(served, func(n boot.Network) bool { return n.Interface == r.Interface && n.Mode != boot.Off })
 	if i < 0 || j < 0 {
 		d.mu.Unlock()
 		return
 	}
-	advertise, network := d.config.RA[i].Advertise, d.config.Networks[j].Name
+	advertise, network := d.config.RA[i].Advertise, served[j].Name
 	if d.routers[r.Interface] == nil {
 		d.routers[r.Interface] = map[netip.Addr]otherRouter{}
 	}

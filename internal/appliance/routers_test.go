@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/radv"
 )
 
@@ -37,4 +39,68 @@ func TestTellRouter(t *testing.T) {
 			t.Errorf("%v:\n got %s\nwant %s", bad, got, c.want)
 		}
 	}
+}
+
+const raNetwork = quiet + `[[network]]
+name = "six"
+interface = "eth0"
+subnet6 = "fd77::/64"
+ra = "managed"
+`
+
+// TestRouters: another router is told of once, again when it says something else, and
+// forgotten when it falls silent. It is so on a link that has nothing but IPv6.
+func TestRouters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, raNetwork)
+		r.run()
+		router := radv.Router{Interface: "eth0", Addr: netip.MustParseAddr("fe80::2"), Managed: true, Other: true, Lifetime: 30 * time.Minute}
+		hear := func(x radv.Router) []string {
+			t.Helper()
+			r.hear(x)
+			r.settle()
+			return r.events(boot.RivalRouter)
+		}
+		if es := hear(router); len(es) != 1 || !strings.Contains(es[0], "another router, fe80::2, advertises on network six") {
+			t.Fatalf("%q", es)
+		}
+		shorter := router
+		shorter.Lifetime = 10 * time.Minute
+		r.after(time.Minute)
+		if es := hear(shorter); len(es) != 1 {
+			t.Errorf("a lifetime that counts down is news: %q", es)
+		}
+		differs := router
+		differs.Managed, differs.Differs = false, []string{"it says M=0, we say M=1"}
+		if es := hear(differs); len(es) != 1 {
+			t.Errorf("who changes within ten minutes is news: %q", es)
+		}
+		r.after(15 * time.Minute)
+		if es := hear(differs); len(es) != 2 {
+			t.Errorf("%q", es)
+		}
+		r.must("level=WARN", "hosts hear both")
+		n := r.network("six (IPv6)")
+		if n.RA == nil || n.RA.Says != "managed" || len(n.RA.Routers) != 1 || n.RA.Routers[0].OK || !strings.Contains(n.RA.Routers[0].Text, "fe80::2") {
+			t.Errorf("%+v", n.RA)
+		}
+		r.figure("muster_other_router_seen_timestamp_seconds", "interface=eth0 router=fe80::2", float64(time.Now().Unix()))
+		elsewhere := router
+		elsewhere.Interface = "eth9"
+		if es := hear(elsewhere); len(es) != 2 {
+			t.Errorf("a link that is not ours: %q", es)
+		}
+		for i := range 2 * maxRivals {
+			x := router
+			x.Addr = netip.AddrFrom16([16]byte{0xfe, 0x80, 15: byte(i + 10)})
+			hear(x)
+		}
+		if n := len(r.events(boot.RivalRouter)); n != 2+maxRivals-1 {
+			t.Errorf("routers that somebody makes up were news %d times", n)
+		}
+		r.after(2 * time.Hour)
+		if n := r.network("six (IPv6)"); len(n.RA.Routers) != 0 {
+			t.Errorf("after two hours: %+v", n.RA.Routers)
+		}
+	})
 }

@@ -16,7 +16,9 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 	s := admin.Status{Version: d.opt.Version, Started: d.started.UTC(), DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
 	four := map[string]bool{} // networks that have an IPv4 side
 	for _, n := range p.Networks {
-		if n.Mode != boot.Off || n.Subnet.IsValid() || network(p.Networks6, n.Name) == nil {
+		// The subnet of one that is off would be what its interface happens to have.
+		c := network(d.config.Networks, n.Name)
+		if n.Mode != boot.Off || c != nil && c.Subnet.IsValid() || network(p.Networks6, n.Name) == nil {
 			four[n.Name] = true
 			s.Networks = append(s.Networks, d.networkStatus(n, false, true))
 		}

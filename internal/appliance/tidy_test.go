@@ -3,7 +3,11 @@
 package appliance
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -61,4 +65,62 @@ func TestDropOld(t *testing.T) {
 	if first, n := kept(); first != 2001 || n != 1 {
 		t.Errorf("the next is %d", first)
 	}
+}
+
+// TestTidyFiles: files that nothing refers to go, at the start those from before it and
+// later those of an hour; the rest stays.
+func TestTidyFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "")
+		kernel := filepath.Join(t.TempDir(), "vmlinuz")
+		must(t, os.WriteFile(kernel, []byte("x"), 0o600))
+		r.bench(Bench{Interface: "eth0", Kernel: kernel}, benchRange)
+		r.run()
+		spec := r.thisRun.Files["template.toml"].Digest
+		put := func(text string, age time.Duration) string {
+			t.Helper()
+			b, err := r.images.Put(t.Context(), strings.NewReader(text), "")
+			must(t, err)
+			at := time.Now().Add(-age)
+			must(t, os.Chtimes(filepath.Join(r.dataDir, "files", b.Digest[:2], b.Digest), at, at))
+			return b.Digest
+		}
+		old, young := put("old", 2*time.Hour), put("young", -30*time.Minute)
+		at := time.Now().Add(-2 * time.Hour)
+		must(t, os.Chtimes(filepath.Join(r.dataDir, "files", spec[:2], spec), at, at))
+		r.after(61 * time.Minute)
+		for _, x := range []struct {
+			name, digest string
+			stays        bool
+		}{{"what nothing refers to", old, false}, {"an upload under way", young, true}, {"the template of this run", spec, true}} {
+			if _, there := r.images.Has(x.digest); there != x.stays {
+				t.Errorf("%s: it is there: %t", x.name, there)
+			}
+		}
+		r.must("files that nothing refers to were removed", "files=1", "bytes=3")
+		r.after(time.Hour)
+		if _, there := r.images.Has(young); there {
+			t.Error("an upload that never ended stays")
+		}
+	})
+}
+
+// TestTidyEvents: the daemon keeps as many events as the configuration says.
+func TestTidyEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, lab+"[events]\nmax = 1000\n")
+		r.run()
+		must(t, r.store.Update(t.Context(), func(tx boot.Tx) error {
+			for range 1500 {
+				if _, err := tx.Append(boot.Event{At: time.Now(), Kind: boot.HostAdded, Text: "x"}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		r.after(2 * time.Minute)
+		if n := len(r.events(boot.HostAdded)); n != 1000 {
+			t.Errorf("%d events are kept", n)
+		}
+	})
 }

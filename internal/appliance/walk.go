@@ -90,7 +90,11 @@ func (w *walk) describe(tx boot.ReadTx) error {
 	}
 	w.six = q.IPv6 || q.Relay.Is6()
 	networks, find := w.policy.Networks, w.policy.Find
-	if w.net = network(networks, q.Network); w.six || w.net == nil && !q.Relay.IsValid() {
+	w.net = network(networks, q.Network)
+	if n := w.net; n != nil && n.Mode == boot.Off && !q.Relay.IsValid() && network(w.policy.Networks6, n.Name) != nil {
+		w.six, q.Network = true, n.Name // it has nothing else
+	}
+	if w.six || w.net == nil && !q.Relay.IsValid() {
 		networks, find = w.policy.Networks6, w.policy.Find6
 		w.net = network(networks, q.Network)
 		w.six = w.six || w.net != nil

@@ -93,25 +93,6 @@ type file struct {
 	Events   fileEvents    `toml:"events"`
 }
 
-var knownKeys = map[string][]string{
-	"": {"data_dir", "network", "http", "https", "tftp", "syslog", "enroll", "class", "webhook", "hook", "events"},
-	"network": {"name", "interface", "mode", "subnet", "range", "routers", "dns", "domain", "lease", "relays", "pxe",
-		"exclude", "shared", "unknown_lease", "unknown_share", "new_leases", "probe", "client_id", "rapid_commit", "trust_ports", "options", "menu", "bandwidth", "https", "loader", "installs_per_hour",
-		"mode6", "range6", "relays6", "delegate6", "delegate6_len", "subnet6", "dns6", "ra", "ra_router", "ra_preference", "mtu6"},
-	"network.menu":      {"prompt", "timeout", "item"},
-	"network.menu.item": {"text", "loader", "local"},
-	"class":             {"name", "vendor_class", "user_class", "arch", "oui", "enterprise", "as", "echo_vendor_class", "delay", "options", "https"},
-	"http":              {"listen"},
-	"https":             {"listen", "cert", "key", "names", "firmware_tls"},
-	"tftp":              {"listen", "ports", "single_port"},
-	"enroll":            {"policy", "hold", "limit", "loop", "shared", "rule"},
-	"enroll.rule":       {"name", "action", "from", "until", "max", "template", "install", "arch", "mac", "uuid", "serial", "vendor_class", "switch_port", "network"},
-	"webhook":           {"name", "url", "secret_file", "ca_file", "kinds", "timeout", "give_up"},
-	"hook":              {"name", "command", "kinds", "timeout", "give_up"},
-	"events":            {"keep", "max"},
-	"syslog":            {"listen"},
-}
-
 // Load reads the file at path; where there is none and nobody named it, nothing is
 // configured. interfaces are this machine's, for errors.
 func Load(path string, named bool, interfaces []string) (*Config, error) {
@@ -130,7 +111,7 @@ func Parse(name string, data []byte) (*Config, error) { return parse(name, data,
 
 func parse(name string, data []byte, interfaces []string) (*Config, error) {
 	var raw file
-	f, err := tomlfile.Decode(name, data, &raw, knownKeys)
+	f, err := tomlfile.Decode(name, data, &raw)
 	if err != nil {
 		return nil, err
 	}

@@ -36,9 +36,9 @@ type File struct {
 	keys map[string][]int // "network.range" -> lines, one for each time it stands there
 }
 
-// Decode reads data into v and refuses keys that v has no field for. known
-// lists, by table ("" for the top), the keys to propose for a misspelt one.
-func Decode(name string, data []byte, v any, known map[string][]string) (*File, error) {
+// Decode reads data into v and refuses keys that v has no field for; for a misspelt
+// one it proposes the nearest of its table.
+func Decode(name string, data []byte, v any) (*File, error) {
 	f := &File{name: name, keys: scan(string(data))}
 	md, err := toml.Decode(string(data), v)
 	if err != nil {
@@ -58,14 +58,39 @@ func Decode(name string, data []byte, v any, known map[string][]string) (*File, 
 			table = strings.Join(k[:len(k)-1], ".")
 		}
 		e := f.Errorf(k.String(), 0, "unknown key %q%s", last, in(table))
-		if best := nearest(last, known[table]); best != "" {
+		known := keysOf(reflect.TypeOf(v), k[:len(k)-1])
+		if best := nearest(last, known); best != "" {
 			e.Msg += fmt.Sprintf("; did you mean %q?", best)
-		} else if len(known[table]) > 0 {
-			e.Msg += "; known here: " + strings.Join(known[table], ", ")
+		} else if len(known) > 0 {
+			e.Msg += "; known here: " + strings.Join(known, ", ")
 		}
 		return nil, e
 	}
 	return f, nil
+}
+
+// keysOf are the keys of the table at a path; of one that takes any key there are none.
+func keysOf(t reflect.Type, path []string) (keys []string) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		key, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
+		switch {
+		case f.Anonymous && key == "":
+			keys = append(keys, keysOf(f.Type, path)...)
+		case key == "" || key == "-":
+		case len(path) == 0:
+			keys = append(keys, key)
+		case key == path[0]:
+			return keysOf(f.Type, path[1:])
+		}
+	}
+	return keys
 }
 
 func in(table string) string {

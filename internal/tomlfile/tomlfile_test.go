@@ -5,6 +5,9 @@ import "testing"
 // TestTypes: what is of the wrong type is said in people's words, with its line,
 // and a value where a table belongs is not passed over.
 func TestTypes(t *testing.T) {
+	type outer struct {
+		Embedded int `toml:"embedded"`
+	}
 	type inner struct {
 		A int               `toml:"a"`
 		M map[string]string `toml:"m"`
@@ -29,6 +32,10 @@ func TestTypes(t *testing.T) {
 		"[[y]]\na = 1\n[[y]]\nm = 2": `x.toml:5: y.m: want a table, [y.m], not a whole number`,
 		"[y]\na = 1":                 `x.toml:2: y: want a list, ["…"], not a table`,
 		"[[y]]\nb = 1":               `x.toml:3: unknown key "b" in [y]; did you mean "a"?`,
+		"sx = 1":                     `x.toml:2: unknown key "sx"; did you mean "s"?`,
+		"nothing = 1":                `x.toml:2: unknown key "nothing"; known here: s, i, port, b, l, m, t, y, embedded`,
+		"embeded = 1":                `x.toml:2: unknown key "embeded"; did you mean "embedded"?`,
+		"[t]\nm.x = 1":               `x.toml:3: t.m.x: want text in quotes, "…", not a whole number`,
 		"s = \"x\"\n[m]\na = \"b\"":  "",
 		"[[y]]\n[y.m]\nq = \"x\"":    "",
 	} {
@@ -41,8 +48,9 @@ func TestTypes(t *testing.T) {
 			M map[string]string `toml:"m"`
 			T inner             `toml:"t"`
 			Y []inner           `toml:"y"`
+			outer
 		}
-		_, err := Decode("x.toml", []byte("\n"+text+"\n"), &v, map[string][]string{"y": {"a", "m"}})
+		_, err := Decode("x.toml", []byte("\n"+text+"\n"), &v)
 		got := ""
 		if err != nil {
 			got = err.Error()
