@@ -59,6 +59,7 @@ type desk struct {
 	server *Server
 	api    http.Handler
 	log    strings.Builder
+	onView func() // before each View
 	policy boot.Policy
 }
 
@@ -74,7 +75,7 @@ func newDesk(t testing.TB) *desk {
 	st, err := mem.Open()
 	must(err)
 	t.Cleanup(func() { st.Close() })
-	d.store = storetest.Twice(st) // a handler may be run again, too
+	d.store = &watched{Store: storetest.Twice(st), desk: d} // what a handler gives it may be run again
 	log := slog.New(slog.NewTextHandler(&d.log, nil))
 	d.engine = engine.New(d.store, engine.NewRequestLog(nil), log)
 	t.Cleanup(d.engine.Close)
@@ -100,6 +101,18 @@ func newDesk(t testing.TB) *desk {
 	}
 	d.api = d.server.Handler()
 	return d
+}
+
+type watched struct {
+	boot.Store
+	desk *desk
+}
+
+func (w *watched) View(ctx context.Context, fn func(boot.ReadTx) error) error {
+	if w.desk.onView != nil {
+		w.desk.onView()
+	}
+	return w.Store.View(ctx, fn)
 }
 
 type vault map[string][]byte
@@ -214,11 +227,16 @@ func (d *desk) hosts() (hs []*boot.Host) {
 	return hs
 }
 
+// blob is what refers to a file.
+func (d *desk) blob(content string) boot.Blob {
+	sum := sha256.Sum256([]byte(content))
+	return boot.Blob{Digest: hex.EncodeToString(sum[:]), Size: int64(len(content))}
+}
+
 // put stores a file.
 func (d *desk) put(content string) boot.Blob {
 	d.t.Helper()
-	sum := sha256.Sum256([]byte(content))
-	b := boot.Blob{Digest: hex.EncodeToString(sum[:]), Size: int64(len(content))}
+	b := d.blob(content)
 	if _, has := d.server.Files.Has(b.Digest); has {
 		return b
 	}

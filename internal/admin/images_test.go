@@ -66,6 +66,32 @@ func TestRemovedWhilePushed(t *testing.T) {
 	}
 }
 
+// TestFileOfBoth: a template is pushed whose file an image has that is being removed,
+// when it is known already that nobody else has it. It is refused, or the file stays.
+func TestFileOfBoth(t *testing.T) {
+	d := newDesk(t)
+	d.image(200, "gone", "x", "of both")
+	files := d.files("template.toml", "name = \"t\"\n[boot]\nkernel = \"k\"\n", "k", "of both")
+	views, pushed := 0, make(chan int, 1)
+	d.onView = func() {
+		if views++; views != 2 { // templates were looked at, images come
+			return
+		}
+		d.onView = nil
+		go func() { pushed <- d.ask("POST", "/api/v1/templates", `{"files":`+files+`}`).Code }()
+		for range 1000 { // time for it
+			if err := d.store.Update(context.Background(), func(boot.Tx) error { return nil }); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	d.want(200, "DELETE", "/api/v1/images/gone", "")
+	code := <-pushed
+	if _, has := d.server.Files.Has(d.blob("of both").Digest); has != (code == 200) {
+		t.Errorf("pushed: %d, and the file is there: %t", code, has)
+	}
+}
+
 // TestPushWarns: of what only names decide, and of images that are not what the
 // template takes them for.
 func TestPushWarns(t *testing.T) {
