@@ -1,0 +1,333 @@
+// apply.go: what an order changes: pure, as Decide is.
+
+package boot
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Apply says what an order of somebody changes. An order that finds things as it
+// wants them changes nothing and is no error. It is pure but for now, which is given.
+func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, error) {
+	a := &applying{v: v, p: p, now: now.UTC(), by: by}
+	err := a.apply(o)
+	return a.c, err
+}
+
+func (a *applying) apply(o Order) (err error) {
+	switch o := o.(type) {
+	case AsSeen:
+		h, err := find(a.v, o.Name)
+		if err != nil {
+			return err
+		}
+		if h.Revision != o.Revision {
+			return &ChangedHost{h}
+		}
+		return a.apply(o.Order)
+	case AddHost:
+		err = a.addHost(o)
+	case AddHosts:
+		err = a.addHosts(o)
+	case SetHost:
+		err = a.setHost(o)
+	case Approve:
+		err = a.change(o.Name, func(h *Host) error {
+			if o.Template != nil {
+				if err := a.assign(h, *o.Template); err != nil {
+					return err
+				}
+			}
+			if h.State == Approved && o.Template == nil && !h.Auto {
+				return nil
+			}
+			if h.State == Denied && o.Template == nil {
+				h.Pin = 0 // what it once booted is decided anew
+			}
+			first := h.State != Approved
+			h.State, h.Auto = Approved, false // a person stands for it now
+			a.event(HostApproved, h, "%s approved by %s", h.Name, a.by)
+			if first {
+				return a.approved(h)
+			}
+			return nil
+		})
+	case Install:
+		err = a.change(o.Name, func(h *Host) error { return a.install(h, o) })
+	case Rescue:
+		err = a.change(o.Name, func(h *Host) error { return a.rescue(h, o.Template) })
+	case Local:
+		err = a.change(o.Name, a.local)
+	case Merge:
+		err = a.merge(o)
+	case Split:
+		err = a.split(o)
+	case Deny:
+		err = a.change(o.Name, func(h *Host) error {
+			if h.State == Denied && !h.Auto {
+				return nil
+			}
+			h.State, h.Auto = Denied, false
+			h.disarm(a.now)
+			h.Once = ""
+			a.event(HostDenied, h, "%s denied by %s", h.Name, a.by)
+			return nil
+		})
+	case Update:
+		err = a.change(o.Name, func(h *Host) error {
+			if h.Template == "" {
+				return NewFault(Invalid, "host %s has no template to update; choose one with: muster host set %s --template NAME", h.Name, h.Name)
+			}
+			if err := a.assign(h, h.Template); err != nil {
+				return err
+			}
+			a.event(HostChanged, h, "%s moves to the newest version of template %s at its next boot", h.Name, h.Template)
+			return nil
+		})
+	case RemoveHost:
+		err = a.removeHost(o)
+	case PushTemplate:
+		err = a.push(o)
+	case DropTemplate:
+		err = a.drop(o)
+	case ReleaseLease:
+		err = a.release(o)
+	case ImportImage:
+		err = a.importImage(o)
+	case RemoveImage:
+		err = a.removeImage(o)
+	default:
+		err = fmt.Errorf("order %T is not known", o)
+	}
+	return err
+}
+
+type applying struct {
+	v   Reader
+	p   *Policy
+	now time.Time
+	by  Actor
+	c   Changes
+
+	assigned string // template that assign found last
+}
+
+func (a *applying) event(kind EventKind, h *Host, format string, args ...any) {
+	e := Event{At: a.now, Kind: kind, By: a.by, Text: fmt.Sprintf(format, args...)}
+	e.about(h)
+	a.c.Events = append(a.c.Events, e)
+}
+
+// find accepts a name or a MAC address.
+func find(v Reader, name string) (*Host, error) {
+	h, err := FindHost(v, name)
+	if err != nil {
+		return nil, err
+	}
+	if h == nil {
+		return nil, NewFault(UnknownHost, "no host is called %s", CleanText(name, 64)).Try("muster host list")
+	}
+	return h, nil
+}
+
+// FindHost looks a host up by name, or by MAC address; nil if there is none.
+func FindHost(v Reader, name string) (*Host, error) {
+	h, err := v.HostByName(name)
+	if h != nil || err != nil {
+		return h, err
+	}
+	if m, err := ParseMAC(name); err == nil {
+		return v.HostByMAC(m)
+	}
+	return nil, nil
+}
+
+func (a *applying) change(name string, fn func(*Host) error) error {
+	old, err := find(a.v, name)
+	if err != nil {
+		return err
+	}
+	h := old.Clone()
+	if err := fn(h); err != nil {
+		return err
+	}
+	if old.Auto && (h.State == Denied || h.State == Approved && !h.Auto) {
+		a.c.Auto = -1
+	}
+	h.unpark()
+	if len(a.c.Events) == 0 && reflect.DeepEqual(old, h) {
+		a.c.Same = old
+		return nil
+	}
+	h.Changed = a.now
+	if err := h.Validate(); err != nil {
+		return NewFault(Invalid, "%v", err)
+	}
+	a.c.Host = h
+	if old.State == Pending && h.State != Pending {
+		a.c.Pending = -1
+	}
+	return nil
+}
+
+// assign names a template on a host; its version is pinned at the next boot.
+func (a *applying) assign(h *Host, name string) error {
+	if name != "" && name != a.assigned {
+		t, err := a.v.TemplateByName(name)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			return NewFault(UnknownTemplate, "no template is called %s", CleanText(name, 64)).Try("muster template list")
+		}
+		a.assigned = name
+	}
+	if k := h.Ticket; k != nil && k.Template != name {
+		h.disarm(a.now)
+	}
+	h.Template, h.Pin = name, 0
+	return nil
+}
+
+// checkAddress refuses a reservation that no network could ever give.
+func (a *applying) checkAddress(h *Host) error {
+	for _, x := range h.Reserved() {
+		found := false
+		for n := range a.p.All() {
+			if !n.Subnet.Contains(x) {
+				continue
+			}
+			if why := n.Unusable(x); why != nil {
+				return NewFault(Invalid, "address %s cannot be reserved on network %s: %s", x, n.Name, why.Text())
+			}
+			found = true
+		}
+		if !found {
+			return NewFault(Invalid, "address %s is in no configured network", x)
+		}
+	}
+	return nil
+}
+
+func (a *applying) setHost(o SetHost) error {
+	return a.change(o.Name, func(h *Host) error {
+		var what []string
+		if o.NewName != nil && *o.NewName != h.Name {
+			what = append(what, "name "+*o.NewName)
+			h.Name = *o.NewName
+		}
+		for _, m := range o.AddMACs {
+			if !h.HasMAC(m) {
+				h.MACs = append(h.MACs, m)
+				what = append(what, "MAC "+m.String())
+			}
+		}
+		for _, m := range o.DropMACs {
+			if !h.HasMAC(m) {
+				return NewFault(Invalid, "host %s has no MAC %s", h.Name, m)
+			}
+			h.MACs = slices.DeleteFunc(h.MACs, func(x MAC) bool { return x == m })
+			what = append(what, "not MAC "+m.String())
+		}
+		if o.UUID != nil {
+			h.UUID = *o.UUID
+			what = append(what, "UUID "+h.UUID.String())
+		}
+		if o.Serial != nil {
+			h.Serial = *o.Serial
+			what = append(what, "serial "+h.Serial)
+		}
+		for _, x := range []*netip.Addr{o.Address, o.Address6} {
+			if x == nil {
+				continue
+			}
+			h.reserve(*x)
+			if err := a.checkAddress(h); err != nil {
+				return err
+			}
+			what = append(what, "address "+orNone(strings.TrimPrefix(x.String(), "invalid IP")))
+		}
+		if o.Template != nil {
+			if err := a.assign(h, *o.Template); err != nil {
+				return err
+			}
+			what = append(what, "template "+orNone(*o.Template))
+		}
+		if o.Protected != nil {
+			h.Protected = *o.Protected
+			what = append(what, fmt.Sprintf("protected %t", h.Protected))
+			if h.Protected && h.disarm(a.now) {
+				what = append(what, "its ticket taken away")
+			}
+		}
+		if o.Port != nil {
+			h.BoundPort = *o.Port
+			what = append(what, "switch port "+orNone(*o.Port))
+		}
+		for _, x := range o.Options {
+			h.Options = mergeOptions(h.Options, []Option{x})
+			what = append(what, "option "+x.String())
+		}
+		for _, name := range o.NoOption {
+			n := len(h.Options)
+			h.Options = slices.DeleteFunc(h.Options, func(x Option) bool { return x.Name() == name || strconv.Itoa(int(x.Code)) == name })
+			if len(h.Options) == n {
+				return NewFault(Invalid, "host %s has no option %s", h.Name, name)
+			}
+			what = append(what, "no option "+name)
+		}
+		if h.Params == nil {
+			h.Params = map[string]string{}
+		}
+		for _, k := range slices.Sorted(maps.Keys(o.Params)) {
+			if v := o.Params[k]; v == nil {
+				delete(h.Params, k)
+				what = append(what, "no "+k)
+			} else {
+				h.Params[k] = *v
+				what = append(what, k+"="+*v)
+			}
+		}
+		if len(what) == 0 {
+			return NewFault(Invalid, "nothing to set on host %s: name a field", h.Name).Try("muster host set --help")
+		}
+		a.event(HostChanged, h, "%s set by %s: %s", o.Name, a.by, strings.Join(what, ", "))
+		return nil
+	})
+}
+
+func (a *applying) removeHost(o RemoveHost) error {
+	h, err := find(a.v, o.Name)
+	if err != nil {
+		return err
+	}
+	a.c.Remove = h
+	if h.State == Pending {
+		a.c.Pending = -1
+	}
+	if h.Auto {
+		a.c.Auto = -1
+	}
+	a.event(HostRemoved, h, "%s removed by %s", h.Name, a.by)
+	return nil
+}
+
+func (a *applying) release(o ReleaseLease) error {
+	l, err := a.v.Lease(o.Network, o.Addr)
+	if err != nil {
+		return err
+	}
+	if !l.Active(a.now) {
+		return NewFault(UnknownLease, "no lease of %s on network %s", o.Addr, o.Network)
+	}
+	l.Expires = a.now
+	a.c.Leases = []Lease{*l}
+	return nil
+}

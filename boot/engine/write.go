@@ -1,0 +1,101 @@
+// write.go: what a decision or an order changes, written in one transaction. The
+// same function writes for machines and for people.
+
+package engine
+
+import "github.com/musterboot/muster/boot"
+
+// apply writes a decision's changes. The same rules run for machines and for
+// people.
+func apply(tx boot.Tx, c *boot.Changes) error {
+	if c.Remove != nil {
+		if err := tx.DeleteHost(c.Remove); err != nil {
+			return err
+		}
+	}
+	if c.Host != nil {
+		if err := putHost(tx, c.Host); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Hosts {
+		if err := putHost(tx, h); err != nil {
+			return err
+		}
+	}
+	for _, k := range []struct {
+		counter boot.Counter
+		change  int
+	}{{boot.PendingHosts, c.Pending}, {boot.AutoHosts, c.Auto}} {
+		if k.change == 0 {
+			continue
+		}
+		n, err := tx.Counter(k.counter)
+		if err != nil {
+			return err
+		}
+		if err := tx.SetCounter(k.counter, uint64(max(0, int64(n)+int64(k.change)))); err != nil {
+			return err
+		}
+	}
+	if c.Inventory != nil {
+		if err := tx.PutInventory(c.Host.ID, c.Inventory); err != nil {
+			return err
+		}
+	}
+	for k, n := range c.Counters {
+		if err := tx.SetCounter(k, n); err != nil {
+			return err
+		}
+	}
+	for _, l := range c.Leases {
+		if err := tx.PutLease(l); err != nil {
+			return err
+		}
+	}
+	if t := c.Template; t != nil {
+		if err := tx.SetCounter(boot.LastTemplate, uint64(t.ID)); err != nil {
+			return err
+		}
+		if err := tx.PutTemplate(t); err != nil {
+			return err
+		}
+	}
+	if c.Drop != "" {
+		if err := tx.DropTemplate(c.Drop); err != nil {
+			return err
+		}
+	}
+	if c.Image != nil {
+		if err := tx.PutImage(c.Image); err != nil {
+			return err
+		}
+	}
+	if c.NoImage != nil {
+		if err := tx.DeleteImage(c.NoImage.Name); err != nil {
+			return err
+		}
+	}
+	for i := range c.Events {
+		seq, err := tx.Append(c.Events[i])
+		if err != nil {
+			return err
+		}
+		c.Events[i].Seq = seq
+	}
+	return nil
+}
+
+// putHost writes a host and keeps count of the numbers that are used.
+func putHost(tx boot.Tx, h *boot.Host) error {
+	last, err := tx.Counter(boot.LastHost)
+	if err != nil {
+		return err
+	}
+	if uint64(h.ID) > last {
+		if err := tx.SetCounter(boot.LastHost, uint64(h.ID)); err != nil {
+			return err
+		}
+	}
+	return tx.PutHost(h)
+}

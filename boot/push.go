@@ -1,0 +1,109 @@
+// push.go: templates come and go.
+
+package boot
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+func (a *applying) push(o PushTemplate) error {
+	t := o.Template
+	if t.Install && len(t.Media) == 0 {
+		return NewFault(Invalid, "template %s has install = true and no kernel in [boot]: an installation ends its ticket when kernel and initrd have left, so name them there", t.Name)
+	}
+	if t.Install {
+		for _, f := range []string{"boot.ipxe", "boot.ipxe.tmpl", "grub.cfg", "grub.cfg.tmpl"} {
+			if _, has := t.Files[f]; has {
+				return NewFault(Invalid, "template %s has install = true and a %s of its own: what a script of yours reads cannot be counted, and the machine could be installed twice; leave the script to [boot]", t.Name, f)
+			}
+		}
+		for i, f := range t.Media {
+			if slices.ContainsFunc(t.Media[:i], func(o string) bool { return strings.EqualFold(o, f) }) {
+				return NewFault(Invalid, "template %s names %s twice in [boot]: an installation counts each file once", t.Name, f)
+			}
+		}
+	}
+	if err := t.Validate(); err != nil {
+		return NewFault(Invalid, "%v", err)
+	}
+	last, err := a.v.Counter(LastTemplate)
+	if err != nil {
+		return err
+	}
+	old, err := a.v.TemplateByName(t.Name)
+	if err != nil {
+		return err
+	}
+	t.ID, t.Version, t.Pushed, t.ThisRun = TemplateID(last+1), 1, a.now, false
+	if old != nil {
+		t.Version = old.Version + 1
+	}
+	for _, other := range a.p.Templates {
+		if other.Name != t.Name && !t.Match.Empty() && other.Priority == t.Priority && SameMatch(&other.Match, &t.Match) {
+			return NewFault(Taken, "template %s has the same [match] as %s at the same priority: which one a machine gets would be chance; give one a higher priority", t.Name, other.Name)
+		}
+		if other.Name != t.Name && !other.Match.Empty() && !t.Match.Empty() && SameRank(other, &t) {
+			a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("a machine that matches both %s and %s gets %s, because of its name; a priority would say so", t.Name, other.Name, min(t.Name, other.Name)))
+		}
+	}
+	if err := a.lacks(o.Images); err != nil {
+		return err
+	}
+	a.c.Template = &t
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplatePush, By: a.by, Text: fmt.Sprintf("template %s version %d pushed, %d files", t.Name, t.Version, len(t.Files))})
+	return nil
+}
+
+// drop refuses to forget a template that a rule or a host names. Hosts that a
+// pushed version was chosen for keep it.
+func (a *applying) drop(o DropTemplate) error {
+	t, err := a.v.TemplateByName(o.Name)
+	if err != nil {
+		return err
+	}
+	if t == nil {
+		return NewFault(UnknownTemplate, "no template is called %s", CleanText(o.Name, 64)).Try("muster template list")
+	}
+	for _, r := range a.p.Enroll.Rules {
+		if r.Template == t.Name {
+			return NewFault(InUse, "template %s is named by rule %s of the configuration", t.Name, r.Name)
+		}
+	}
+	switch n, err := a.v.Counter(NamedBy(t.Name)); {
+	case err != nil:
+		return err
+	case n > 0:
+		hosts := "hosts name"
+		if n == 1 {
+			hosts = "host names"
+		}
+		return NewFault(InUse, "template %s is in use: %d %s it", t.Name, n, hosts).Try("muster host list")
+	}
+	a.c.Drop = t.Name
+	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplateGone, By: a.by, Text: "template " + t.Name + " removed"})
+	return nil
+}
+
+// lacks warns of images that a template wants and that are not here, or not what it
+// takes them for. They may still come: a machine that boots before is refused.
+func (a *applying) lacks(refs []string) error {
+	for _, ref := range refs {
+		name, file, _ := strings.Cut(ref, "/")
+		i, err := a.v.Image(name)
+		said := ""
+		switch {
+		case err != nil:
+			return err
+		case i == nil:
+			said = fmt.Sprintf("there is no image %s yet: muster image import %s …, before a machine boots this", name, name)
+		case file != "" && !i.Has(file):
+			said = fmt.Sprintf("image %s has no file %s: muster image show %s lists what it has", name, file, name)
+		}
+		if said != "" && !slices.Contains(a.c.Warnings, said) {
+			a.c.Warnings = append(a.c.Warnings, said)
+		}
+	}
+	return nil
+}
