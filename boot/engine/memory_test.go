@@ -140,20 +140,20 @@ func TestBucket(t *testing.T) {
 }
 
 // What strangers may have of a network together, and how many new leases a second.
-func TestRoom(t *testing.T) {
+func TestRation(t *testing.T) {
 	for _, c := range []struct {
 		share, size, strangers int
-		want                   boot.Room
+		want                   boot.Ration
 	}{
-		{0, 10, 10, boot.Room{}},
-		{100, 10, 10, boot.Room{}},
-		{99, 10, 8, boot.Room{Limit: 9}},
-		{99, 10, 9, boot.Room{Limit: 9, Full: true}},
-		{1, 10, 0, boot.Room{Limit: 1}},
-		{1, 10, 1, boot.Room{Limit: 1, Full: true}},
-		{50, 10, 4, boot.Room{Limit: 5}},
-		{50, 10, 5, boot.Room{Limit: 5, Full: true}},
-		{50, 10, 6, boot.Room{Limit: 5, Full: true}},
+		{0, 10, 10, boot.Ration{}},
+		{100, 10, 10, boot.Ration{}},
+		{99, 10, 8, boot.Ration{Limit: 9}},
+		{99, 10, 9, boot.Ration{Limit: 9, Full: true}},
+		{1, 10, 0, boot.Ration{Limit: 1}},
+		{1, 10, 1, boot.Ration{Limit: 1, Full: true}},
+		{50, 10, 4, boot.Ration{Limit: 5}},
+		{50, 10, 5, boot.Ration{Limit: 5, Full: true}},
+		{50, 10, 6, boot.Ration{Limit: 5, Full: true}},
 	} {
 		m := newMemory()
 		n := &boot.Network{Name: "lab", Subnet: netip.MustParsePrefix("10.0.0.0/24"), UnknownShare: c.share}
@@ -162,7 +162,7 @@ func TestRoom(t *testing.T) {
 		for i := range c.strangers {
 			p.lease(host(1+i), after(time.Hour), true)
 		}
-		if got := newView(m, 0).Room(n); got != c.want {
+		if got := newView(m, 0).Ration(n); got != c.want {
 			t.Errorf("%+v: %+v", c, got)
 		}
 	}
@@ -172,7 +172,7 @@ func TestRoom(t *testing.T) {
 	p := &boot.Policy{Networks: []boot.Network{*n}}
 	granted := &boot.Decision{Network: "lab", New: true, Drops: []boot.Holder{boot.ReadHolder("a")}}
 	take := func(at time.Duration) (n2 int) {
-		for n2 < 100 && !newView(m, at).Room(n).Fast {
+		for n2 < 100 && !newView(m, at).Ration(n).Fast {
 			m.settle(granted, p, after(at))
 			n2++
 		}

@@ -26,7 +26,7 @@ func poolOf(n int) *pool {
 func host(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
 
 func promise(p *pool, n int, who string, known bool, at time.Time) bool {
-	return p.hold(boot.Hold{Addr: host(n), Holder: boot.ReadHolder(who), Known: known, Until: at.Add(boot.HoldTime)}, at)
+	return p.hold(boot.Hold{Addr: host(n), Holder: boot.ReadHolder(who), Admitted: known, Until: at.Add(boot.HoldTime)}, at)
 }
 
 func offers(p *pool, who string, known bool, at time.Time) []netip.Addr {
