@@ -67,26 +67,33 @@ type daemon struct {
 	dataDir string
 	started time.Time
 
+	// What is kept.
 	store   boot.Store
 	images  *images.Store
 	journal *journal.Journal // of requests
 	lines   *journal.Journal // of what machines log
-	engine  *engine.Engine
-	hooks   *hook.Hooks
-	dhcp    *dhcpd.Server
-	radv    *radv.Server
-	heard   chan radv.Router // by radv
-	tftp    *tftpd.Server
-	http    *httpboot.Handler
-	syslog  *syslogd.Server // nil: no port for it
-	capture *capture.Ring
-	set     *templates.Set
-	loaders atomic.Pointer[images.Loaders]
-	thisRun *boot.Template
 	key     boot.Key
 	duid    []byte // ours in DHCPv6
-	dhcp6   *dhcpd.Server6
-	conn6   conn6                // nil without a network that has an IPv6 side
+
+	// Who decides, and who is told.
+	engine  *engine.Engine
+	hooks   *hook.Hooks
+	capture *capture.Ring
+
+	// Who speaks to machines.
+	dhcp   *dhcpd.Server
+	dhcp6  *dhcpd.Server6
+	conn6  conn6 // nil without a network that has an IPv6 side
+	radv   *radv.Server
+	heard  chan radv.Router // by radv
+	tftp   *tftpd.Server
+	http   *httpboot.Handler
+	syslog *syslogd.Server // nil: no port for it
+
+	// What they serve.
+	set     *templates.Set
+	loaders atomic.Pointer[images.Loaders]
+	thisRun *boot.Template       // nil: a bench's own
 	ca      *authority.Authority // nil until it is wanted
 	caOnce  sync.Mutex
 

@@ -1,4 +1,4 @@
-// https_test.go: whom the built-in CA certifies.
+// https_test.go: whose certificate HTTPS shows, and for which names.
 
 package appliance
 
@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,33 +17,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/config"
-	"github.com/musterboot/muster/trust/authority"
 )
-
-// drawer is a CA's store for a CA that nobody here uses.
-type drawer map[string][]byte
-
-func (d drawer) Load(name string) ([]byte, error)     { return d[name], nil }
-func (d drawer) Save(name string, value []byte) error { d[name] = value; return nil }
-
-// TestCertified: the built-in CA signs for our addresses in both families.
-func TestCertified(t *testing.T) {
-	ca, err := authority.Open(drawer{}, time.Now)
-	must(t, err)
-	d := &daemon{ca: ca, config: &config.Config{Listeners: config.Listeners{HTTPS: config.HTTPS{Listen: ":443"}}}}
-	network := func(s string) boot.Network { a, _ := netip.ParseAddr(s); return boot.Network{Server: a} }
-	d.certify([]boot.Network{network("10.77.0.1"), network(""), network("fd77::1"), network("2001:db8::1")})
-	c, err := ca.Certificate(&tls.ClientHelloInfo{SupportedVersions: []uint16{tls.VersionTLS12}})
-	must(t, err)
-	for name, want := range map[string]bool{"10.77.0.1": true, "fd77::1": true, "[2001:db8::1]": true, "2001:db8:0:0::1": true, "fd77::2": false} {
-		if got := c.Leaf.VerifyHostname(name) == nil; got != want {
-			t.Errorf("it is for %s: %t", name, got)
-		}
-	}
-}
 
 // selfSigned writes a certificate and its key, and returns its serial number.
 func selfSigned(t *testing.T, cert, key string, until time.Time) (serial int64) {
@@ -106,12 +79,14 @@ func TestPair(t *testing.T) {
 	})
 }
 
-// TestSecure: HTTPS is served with the built-in CA's certificate, for our addresses and
-// the names of the configuration, which may change while it is served.
+// TestSecure: HTTPS is served with the built-in CA's certificate, for our addresses in
+// both families and the names of the configuration, which may change while it is served.
 func TestSecure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const tls12 = "[https]\nlisten = \":443\"\n"
-		r := newRig(t, lab+tls12)
+		both := lab + "subnet6 = \"fd77::/64\"\n" + tls12
+		r := newRig(t, both)
+		r.c.plug("eth0", "10.77.0.1/24", "fe80::1/64", "fd77::1/64")
 		r.run()
 		names := func() []string {
 			t.Helper()
@@ -128,11 +103,11 @@ func TestSecure(t *testing.T) {
 			}
 			return out
 		}
-		if got := names(); !slices.Equal(got, []string{"10.77.0.1"}) {
+		if got := names(); !slices.Equal(got, []string{"10.77.0.1", "fd77::1"}) {
 			t.Errorf("it is for %q", got)
 		}
-		r.reread(lab + tls12 + "names = [\"boot.example\"]\nfirmware_tls = true\n")
-		if got := names(); !slices.Equal(got, []string{"boot.example", "10.77.0.1"}) {
+		r.reread(both + "names = [\"boot.example\"]\nfirmware_tls = true\n")
+		if got := names(); !slices.Equal(got, []string{"boot.example", "10.77.0.1", "fd77::1"}) {
 			t.Errorf("it is for %q", got)
 		}
 		if p := r.engine.Policy().HTTPSPort; p != 443 {
