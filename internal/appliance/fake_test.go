@@ -537,6 +537,7 @@ func (r *rig) events(kind boot.EventKind) (texts []string) {
 	r.t.Helper()
 	must(r.t, r.engine.View(r.t.Context(), func(tx boot.ReadTx) error {
 		es, err := tx.Events(0, 1000)
+		texts = nil
 		for _, e := range es {
 			if e.Kind == kind {
 				texts = append(texts, e.Text)
