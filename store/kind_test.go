@@ -279,3 +279,16 @@ func TestManyChanges(t *testing.T) {
 		}
 	}
 }
+
+// TestTablesAreApart: the same bytes split elsewhere are another key.
+func TestTablesAreApart(t *testing.T) {
+	w := newWriteTx(tables{})
+	for i := range 20 { // enough for the map
+		w.put("filler", be64(uint64(i)), []byte{0})
+	}
+	w.put("ab", []byte("c"), []byte{1})
+	w.put("a", []byte("bc"), []byte{2})
+	if one, two := w.get("ab", []byte("c")), w.get("a", []byte("bc")); one[0] != 1 || two[0] != 2 {
+		t.Errorf("got %v and %v", one, two)
+	}
+}

@@ -255,3 +255,34 @@ func TestHookThatPanics(t *testing.T) {
 		}
 	})
 }
+
+// TestEventsOfAnOlderStore: one that did not count its first event kept 200,000 of
+// them by itself.
+func TestEventsOfAnOlderStore(t *testing.T) {
+	onMedium(t, func(t *testing.T, s *Store, m *medium) {
+		for _, c := range []struct {
+			last, upto uint64
+			n          int
+			first      uint64
+		}{
+			{10, 0, 9, 1},
+			{200_000, 0, 9, 1},
+			{250_000, 10, 9, 50_000},
+			{250_000, 50_000, 9, 50_001},
+			{250_000, 60_000, 2, 50_002},
+		} {
+			if err := s.Update(context.Background(), func(tx boot.Tx) error {
+				if err := errors.Join(tx.SetCounter(boot.LastEvent, c.last), tx.SetCounter(boot.FirstEvent, 0)); err != nil {
+					return err
+				}
+				first, err := tx.DropEvents(c.upto, c.n)
+				if err == nil && first != c.first {
+					t.Errorf("of %d events those up to %d dropped, at most %d: the first is %d, want %d", c.last, c.upto, c.n, first, c.first)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
