@@ -77,7 +77,7 @@ type ReadTx interface {
 // Tx adds writes to point look-ups. There are no ranges inside Update.
 type Tx interface {
 	Reader
-	PutHost(*Host) error // sets its Revision, one more than that of the record before
+	PutHost(*Host) error // sets its Revision, one more than that of the record before; with DeleteHost it keeps the counts of NamedBy
 	DeleteHost(*Host) error
 	PutInventory(HostID, *Inventory) error // gone with its host
 	PutLease(Lease) error
