@@ -194,3 +194,21 @@ func TestSixBeside(t *testing.T) {
 		}
 	})
 }
+
+// TestDismissed: what answers when its network is gone from the configuration says
+// nothing any more.
+func TestDismissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, auto)
+		answer := make(chan []boot.Rival)
+		r.c.probe = func(string, int) ([]boot.Rival, error) { return <-answer, nil }
+		r.run()
+		r.after(15 * time.Second)
+		r.reread(quiet)
+		answer <- []boot.Rival{server("10.77.0.2")}
+		r.settle()
+		if es := append(r.events(boot.RivalServer), r.events(boot.ModeChanged)...); len(es) != 0 {
+			t.Errorf("%q", es)
+		}
+	})
+}
