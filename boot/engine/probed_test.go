@@ -114,8 +114,8 @@ func TestUpcoming(t *testing.T) {
 	if first := p.upcoming(clock); len(first) != 128 || !slices.Contains(first, host(1)) || !slices.Contains(first, host(128)) {
 		t.Errorf("%d are probed, want the next 128", len(first))
 	}
-	if got := p.upcoming(after(10*time.Millisecond - 1)); got != nil {
-		t.Errorf("%d more a moment later", len(got))
+	if got := p.upcoming(after(10*time.Millisecond - 1)); got != nil || !p.looked.Equal(clock) {
+		t.Errorf("%d more a moment later, looked at %s", len(got), p.looked)
 	}
 	if got := p.upcoming(after(10 * time.Millisecond)); len(got) != 0 || !p.looked.Equal(after(10*time.Millisecond)) {
 		t.Errorf("%d are asked again", len(got))
