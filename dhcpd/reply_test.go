@@ -301,6 +301,9 @@ func TestDelayedAreFew(t *testing.T) {
 		if len(conn.out) != 70 || f.Stats.Answered.Load() != 70 {
 			t.Errorf("%d of 70 left", len(conn.out))
 		}
+		if n := f.delayed.Load(); n != 0 {
+			t.Errorf("%d are counted that do not wait any more", n)
+		}
 		if !begin() {
 			t.Error("none waits any more")
 		}
@@ -310,4 +313,12 @@ func TestDelayedAreFew(t *testing.T) {
 			t.Error("the server ended, and a reply was sent")
 		}
 	})
+}
+
+// A name of 127 bytes fills the field and leaves its NUL.
+func TestLongestFile(t *testing.T) {
+	b := (&packet{file: strings.Repeat("f", 127), sname: strings.Repeat("s", 63)}).encode()
+	if b[108+126] != 'f' || b[108+127] != 0 || b[44+62] != 's' || b[44+63] != 0 {
+		t.Errorf("file ends in %x, sname in %x", b[108+125:236], b[44+61:108])
+	}
 }
