@@ -57,7 +57,7 @@ func (b *bench) dhcp6(ctx context.Context) (*table, error) {
 		return nil, fmt.Errorf("perfdhcp alone: %w", err)
 	}
 	p := pool{size: 65000, six: true}
-	servers := []program{b.musterServer("Muster", p.port(), p, b.noLimits, nil), kea(p)}
+	servers := b.field(b.musterServer("Muster", p.port(), p, b.noLimits, nil), kea(p))
 	t := newTable("DHCPv6", servers)
 	t.note("perfdhcp, one thread, full SOLICIT-ADVERTISE-REQUEST-REPLY exchanges without a relay, by multicast from one link-local address, one per new client (DUID-LLT, one IA_NA). The pool has %s addresses, all free at the start.", thousands(p.size))
 	t.note("Every run has a new server on fresh state; it serves %d exchanges of a plain client first.", warmUp)

@@ -32,7 +32,7 @@ func (b *bench) http(ctx context.Context) (*table, error) {
 		return nil, err
 	}
 	files := map[string]string{"ipxe.efi": bigFile, "undionly.kpxe": smallFile}
-	servers := []program{b.musterServer("Muster", "tcp/80", pool{size: 65000}, "", files), nginx("tcp/80", files, fmt.Sprintf("listen %s:80;", serverAddr))}
+	servers := b.field(b.musterServer("Muster", "tcp/80", pool{size: 65000}, "", files), nginx("tcp/80", files, fmt.Sprintf("listen %s:80;", serverAddr)))
 	t := newTable("HTTP", servers)
 	t.note("One client: %s. Crowds: %s for each client, all at once, on a connection each, from %d addresses. Their receive windows are %s, as iPXE's; that of the one client grows. Times are from the request to the last byte; connections stand before. The files are in the page cache.", bytesText(big), bytesText(small), clientAddrs, bytesText(crowdWindow))
 	t.note("The client is this program's own, one thread on raw sockets, the same for both servers: it checks the head and the length and has the kernel drop the body (recv with MSG_TRUNC). It runs on the same processors as the server.")

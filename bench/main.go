@@ -37,6 +37,7 @@ type bench struct {
 	short         bool
 	dir           string // on a disk: leases are synced to it
 	muster        string // the binary
+	before        string // an older one, measured in place of the peers; "" measures those
 	noLimits      string // settings of its network for the comparison with its peers
 	verbose       bool
 	group         string // control group of the servers
@@ -61,6 +62,7 @@ func run() error {
 	flag.BoolVar(&b.verbose, "v", false, "tell of every run of perfdhcp")
 	dir := flag.String("dir", "/var/tmp", "where data directories and files go; use a real disk")
 	flag.StringVar(&b.muster, "muster", "", "binary to measure; default: built from this module")
+	flag.StringVar(&b.before, "before", "", "older binary to measure in the same rounds, in place of the peers: dhcp without leases, dhcp6, tftp, http")
 	limit := flag.Duration("timeout", 3*time.Hour, "end after this long, whatever is left to do")
 	flag.Parse()
 

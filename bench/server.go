@@ -27,6 +27,22 @@ type program struct {
 	prepare func(dir string) (argv, env []string, err error)
 }
 
+// field is who takes part: Muster and its peers, or Muster and an older one.
+func (b *bench) field(muster program, peers ...program) []program {
+	if b.before == "" {
+		return append([]program{muster}, peers...)
+	}
+	older := muster
+	older.name = "Before"
+	older.prepare = func(dir string) (argv, env []string, err error) {
+		if argv, env, err = muster.prepare(dir); err == nil {
+			argv[0] = b.before
+		}
+		return argv, env, err
+	}
+	return []program{muster, older}
+}
+
 // process is a running program.
 type process struct {
 	dir     string

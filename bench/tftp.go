@@ -45,7 +45,7 @@ func (b *bench) tftp(ctx context.Context) (*table, error) {
 	}
 	files := map[string]string{bigName: bigFile, smallName: smallFile}
 	data := map[string][]byte{bigName: bigData, smallName: smallData}
-	servers := []program{b.musterServer("Muster", "udp/69", pool{size: 65000}, "", files), b.tftpdHPA(files), b.atftpd(files), b.dnsmasqTFTP(files)}
+	servers := b.field(b.musterServer("Muster", "udp/69", pool{size: 65000}, "", files), b.tftpdHPA(files), b.atftpd(files), b.dnsmasqTFTP(files))
 	t := newTable("TFTP", servers)
 	t.best = true
 	t.note("blksize %d. One client: %s, where it thinks in lock-step %s. %d clients: %s each, all at once, from %d addresses. A dash: the server does not know the windowsize option.", blockSize, bytesText(big), bytesText(small), crowd, bytesText(small), clientAddrs)
