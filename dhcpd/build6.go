@@ -19,7 +19,7 @@ func build6(r *request6, d boot.Decision, serverDUID []byte) []byte {
 		return nil
 	}
 	b := make([]byte, 0, maxReply6+len(r.hops)*64)
-	// A relay's message lies in the one of the next relay: from the outermost in.
+	// Relay messages are nested; the outermost is written first.
 	var inner [maxHops]int
 	for i, h := range r.hops {
 		b = append(b, typeRelayRepl, h.count)
@@ -53,8 +53,8 @@ var ours6 = map[uint16]bool{
 // Intel's, as the firmware writes it.
 var httpClass6 = append([]byte{0, 0, 1, 0x57, 0, 10}, "HTTPClient"...)
 
-// answer6 writes the client's own message. What must be there is; the rest comes
-// in order of priority for as long as it fits.
+// answer6 writes the client's own message. The mandatory options always go in.
+// The others follow in order of priority for as long as they fit.
 func answer6(b []byte, r *request6, d boot.Decision, a *boot.Answer6, serverDUID []byte) []byte {
 	w := writer6{b: b, asked: r.in.Want.Options6, extra: a.Options.Extra}
 	kind := byte(typeReply)
@@ -83,8 +83,8 @@ func answer6(b []byte, r *request6, d boot.Decision, a *boot.Answer6, serverDUID
 			file = []byte(i.File)
 		}
 	}
-	// edk2 reads it as a string without putting a NUL behind it. There is always
-	// an option after it here, and the code of that begins with one.
+	// edk2 reads the option as a C string but does not terminate it. Another
+	// option always follows here, and the first byte of its code is a NUL.
 	w.put(opt6BootURL, file)
 	w.b = append6(w.b, opt6ServerID, serverDUID...)
 	if a.Advertise && a.Preference > 0 {
@@ -106,7 +106,8 @@ func answer6(b []byte, r *request6, d boot.Decision, a *boot.Answer6, serverDUID
 		code := uint16(o.Code)
 		switch {
 		case ours6[code], code == opt6BootURL, code == opt6DNS, code == opt6Search,
-			// PXE firmware of 2023 fails the whole boot for one it cannot read.
+			// PXE firmware of 2023 fails the whole boot for an option that it
+			// cannot read.
 			code == opt6BootParams && pxe,
 			slices.ContainsFunc(a.Options.Extra[:i], func(x boot.Option) bool { return x.Code == o.Code }):
 			continue
@@ -131,8 +132,8 @@ func (w *writer6) put(code uint16, v []byte) {
 	}
 }
 
-// network writes what the network tells its clients, to those that ask for it or
-// do not say what they ask for (RFC 8415 21.7).
+// network writes the network's options. They go to clients that ask for them,
+// and to clients that send no list of what they ask for (RFC 8415 21.7).
 func (w *writer6) network(code uint16, v []byte) {
 	if x := w.extraOf(code); x != nil {
 		v = x
@@ -151,8 +152,8 @@ func (w *writer6) extraOf(code uint16) []byte {
 	return nil
 }
 
-// ia writes the answer to one IA, whole or not at all: a client takes what is
-// missing for gone.
+// ia writes the answer to one IA, whole or not at all. A client takes an
+// address that is missing from its IA as withdrawn.
 func (w *writer6) ia(ia boot.Bound) {
 	code, each := uint16(opt6IANA), uint16(opt6IAAddr)
 	if ia.Prefix {
@@ -222,7 +223,7 @@ func addrs6(l []netip.Addr) []byte {
 	return b
 }
 
-// search6 leaves out what is no name; the rest of the list is still of use.
+// search6 skips invalid names; the rest of the list is still useful.
 func search6(l []string) []byte {
 	var b []byte
 	for _, s := range l {

@@ -1,5 +1,6 @@
-// conn6_linux.go: one UDP socket for DHCPv6 on all interfaces, a member of the
-// groups that clients and relays send to on those that are served.
+// conn6_linux.go: one UDP socket for DHCPv6 on all interfaces. On the
+// interfaces that are served it joins the multicast groups that clients and
+// relays send to.
 
 package dhcpd
 
@@ -64,9 +65,9 @@ func Listen6(ctx context.Context, now func() time.Time) (*Conn6, error) {
 	return c, nil
 }
 
-// Join makes the socket hear clients and relays on an interface. It may be called
-// whenever a link changes, as often as it does: it mends what the kernel forgot,
-// and does nothing where nothing is missing.
+// Join makes the socket receive messages of clients and relays on an interface.
+// Call it whenever a link changes. It repairs a membership that the kernel has
+// lost, and does nothing if none is missing.
 func (c *Conn6) Join(index int) error {
 	c.joining.Lock()
 	defer c.joining.Unlock()
@@ -78,9 +79,9 @@ func (c *Conn6) Join(index int) error {
 			}
 			continue
 		}
-		// The socket is a member. The device need not be: one whose MTU fell
-		// below 1280 for a moment, or that was taken out and put back under its
-		// old number, has lost its groups, and the socket keeps its word for it.
+		// The socket lists the group as joined, but the device may have lost
+		// it. That happens when its MTU falls below 1280 for a moment, or when
+		// it is removed and comes back with its old index.
 		if there, err := deviceIn(index, g); err != nil || there {
 			continue
 		}
@@ -92,8 +93,8 @@ func (c *Conn6) Join(index int) error {
 	return nil
 }
 
-// Leave ends what Join began. An interface that is gone or was never joined is
-// left already.
+// Leave ends what Join began. It does nothing for an interface that is gone or
+// was never joined.
 func (c *Conn6) Leave(index int) {
 	c.joining.Lock()
 	defer c.joining.Unlock()
@@ -116,9 +117,9 @@ func (c *Conn6) group(what, index int, g netip.Addr) error {
 	return serr
 }
 
-// deviceIn reads from the kernel whether an interface is in a group: lines of
-// index, name, group, users, flags, timer. The thread's own file: the process's is
-// the main thread's network namespace.
+// deviceIn asks the kernel whether an interface is in a group. Each line of the
+// file has index, name, group, users, flags and timer. It reads the thread's
+// own file: the process's file shows the network namespace of the main thread.
 func deviceIn(index int, g netip.Addr) (bool, error) {
 	b, err := os.ReadFile("/proc/thread-self/net/igmp6")
 	if err != nil {
@@ -161,7 +162,7 @@ func (c *Conn6) Read(ps []Packet) (int, error) {
 		p.Meta = Meta{At: now}
 		if ua, ok := m.Addr.(*net.UDPAddr); ok {
 			ap := ua.AddrPort()
-			p.Meta.Source = netip.AddrPortFrom(ap.Addr().WithZone(""), ap.Port()) // the interface is below
+			p.Meta.Source = netip.AddrPortFrom(ap.Addr().WithZone(""), ap.Port()) // without the zone: the interface is stored below
 		}
 		var cm ipv6.ControlMessage
 		if cm.Parse(m.OOB[:m.NN]) == nil {
@@ -175,9 +176,9 @@ func (c *Conn6) Read(ps []Packet) (int, error) {
 	return n, nil
 }
 
-// Send answers at a link's address by that link. From is the address that a relay
-// sent to: it may take no answer from another; else the kernel picks one that
-// fits.
+// Send answers a link-local address by its link. From is the address that a
+// relay sent to, because a relay may refuse an answer from another one. Without
+// From the kernel chooses the source address.
 func (c *Conn6) Send(reply []byte, to Dest, m Meta) error {
 	index := 0
 	if to.Addr.Addr().IsLinkLocalUnicast() {
@@ -189,8 +190,8 @@ func (c *Conn6) Send(reply []byte, to Dest, m Meta) error {
 	return err
 }
 
-// packetInfo6 says by which interface and from which address a datagram leaves
-// (RFC 3542 6.2); zero leaves either to the kernel.
+// packetInfo6 names the interface and the source address of a datagram that is
+// sent (RFC 3542 6.2). For a zero value the kernel chooses.
 func packetInfo6(b []byte, index int, from netip.Addr) []byte {
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
 	h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_PKTINFO

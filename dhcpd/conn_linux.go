@@ -39,10 +39,10 @@ type conn4 struct {
 // reader is what one Read needs beside the caller's buffers.
 type reader struct{ msgs []ipv4.Message }
 
-// Listen opens a port (67 or 4011) on every interface; which of them is served
-// is the policy's affair. Without CAP_NET_RAW it still works: replies to
-// clients without an address are then broadcast. frames reports whether raw
-// frames can be sent. now is the clock by which leases are given.
+// Listen opens a port (67 or 4011) on every interface; the policy decides which
+// of them are served. It also works without CAP_NET_RAW: replies to clients
+// without an address are then broadcast. frames reports whether raw frames can
+// be sent. now is the clock for lease times.
 func Listen(ctx context.Context, port int, now func() time.Time) (c Conn, frames bool, err error) {
 	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
 		var serr error
@@ -70,7 +70,7 @@ func Listen(ctx context.Context, port int, now func() time.Time) (c Conn, frames
 		l.Close()
 		return nil, false, fmt.Errorf("ask for packet information: %w", err)
 	}
-	// Protocol 0 receives nothing: the socket costs only when it sends.
+	// Protocol 0 receives nothing: this socket only sends.
 	if fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
 		s.raw = fd
 	}
@@ -134,8 +134,8 @@ func (s *conn4) Send(reply []byte, to Dest, m Meta) error {
 	return err
 }
 
-// packetInfo says by which interface and from which address a datagram leaves
-// (ip(7), IP_PKTINFO).
+// packetInfo names the interface and the source address of a datagram that is
+// sent (ip(7), IP_PKTINFO).
 func packetInfo(b []byte, index int, from netip.Addr) []byte {
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
 	h.Level, h.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
@@ -171,7 +171,8 @@ func udpFrame(src, dst netip.AddrPort, payload []byte) []byte {
 	return b
 }
 
-// putUDP writes a UDP packet; addresses is the sum of the two it goes between.
+// putUDP writes a UDP packet; addresses is the checksum's sum over its two
+// addresses.
 func putUDP(u []byte, src, dst uint16, payload []byte, addresses uint32) {
 	binary.BigEndian.PutUint16(u[0:], src)
 	binary.BigEndian.PutUint16(u[2:], dst)

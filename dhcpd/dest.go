@@ -13,7 +13,7 @@ type Dest struct {
 	How  How
 	Addr netip.AddrPort // of the relay or client
 	MAC  boot.MAC       // for Frame
-	From netip.Addr     // ours: a second server on this host has another
+	From netip.Addr     // our source address, because another server on this host has a different one
 }
 
 // How a reply is sent.
@@ -60,8 +60,8 @@ func way4(r *request, d boot.Decision) Dest {
 			return Dest{How: Unicast, Addr: src}
 		}
 	}
-	// Only who has an address is answered there: in any other state the field
-	// is zero, or somebody's to choose.
+	// A reply goes to ciaddr only if the client has that address. In every
+	// other state the field is zero or arbitrary.
 	if c := addr4(r.msg.ciaddr[:]); c.IsValid() && (r.in.Step == boot.Renew || r.in.Step == boot.Inform) {
 		return Dest{How: Unicast, Addr: netip.AddrPortFrom(c, clientPort)}
 	}
@@ -80,12 +80,13 @@ const (
 // All_DHCP_Servers, for relays (RFC 8415 7.1).
 var groups6 = []netip.Addr{netip.MustParseAddr("ff02::1:2"), netip.MustParseAddr("ff05::1:3")}
 
-// dest6 is the way of a DHCPv6 reply: to the relay, at its own port only if it
-// says so (RFC 8357), or to where the client asked from (RFC 8415 18.3.10).
+// dest6 is where a DHCPv6 reply goes. A relay is answered at its own port only
+// if it asks for that (RFC 8357). A client is answered at the address and port
+// that it asked from (RFC 8415 18.3.10).
 func dest6(r *request6) Dest {
 	src := r.meta.Source.Addr()
 	if src.IsLinkLocalUnicast() {
-		src = src.WithZone(r.meta.Interface) // means nothing without its link
+		src = src.WithZone(r.meta.Interface) // a link-local address means nothing without its link
 	}
 	to := Dest{How: Unicast, Addr: netip.AddrPortFrom(src, client6Port), From: r.meta.Local}
 	port := r.meta.Source.Port()

@@ -25,8 +25,8 @@ type Query struct {
 	UserClass   string
 	Relay       netip.Addr
 	Port        string     // remote-id:circuit-id
-	Addr        netip.Addr // in a REQUEST: what was offered
-	Server      netip.Addr // and by whom; absent in a DISCOVER
+	Addr        netip.Addr // in a REQUEST: the address that was offered
+	Server      netip.Addr // the server that offered it; absent in a DISCOVER
 }
 
 // Packet is the request as firmware would send it.
@@ -91,8 +91,8 @@ func Dry(packet []byte, m Meta, ask func(boot.Sighting) (boot.Decision, error)) 
 	return d, reply, dest4(r, d), nil
 }
 
-// Describe puts a reply in words: the header fields that say something, then the
-// options in the order they are sent.
+// Describe describes a reply in words: first the header fields that are set,
+// then the options in the order on the wire.
 func Describe(b []byte) []string {
 	if len(b) < fixedPart {
 		return nil

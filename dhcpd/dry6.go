@@ -16,23 +16,23 @@ import (
 // Query6 is a DHCPv6 message to be made up.
 type Query6 struct {
 	MAC         boot.MAC
-	UUID        boot.UUID // in the DUID, as firmware has it; else that is made of the MAC
+	UUID        boot.UUID // sent in the DUID, as firmware does; without it the DUID is made from the MAC
 	Arch        boot.Arch // ArchNone leaves option 61 out
 	VendorClass string    // "PXEClient:Arch:00007:UNDI:003000"
 	UserClass   string
 	IAID        uint32
-	Link        netip.Addr // link-address of a relay, which then stands in between
+	Link        netip.Addr // link-address of a relay; if set, the message comes through that relay
 	Port        string     // remote-id:interface-id of that relay
-	Addr        netip.Addr // in a Request: what was advertised
-	Server      []byte     // and by whom, a DUID; absent in a Solicit
-	Inform      bool       // an Information-request: the address comes from elsewhere
+	Addr        netip.Addr // in a Request: the address that was advertised
+	Server      []byte     // DUID of the server that advertised it; absent in a Solicit
+	Inform      bool       // an Information-request: the client has its address from elsewhere
 }
 
 // intel is the enterprise of PXEClient and HTTPClient.
 const intel = 343
 
-// Packet is the message as the client would send it, or as its relay would hand
-// it on.
+// Packet is the message as the client would send it, or as its relay would
+// forward it.
 func (q Query6) Packet() []byte {
 	kind := byte(typeSolicit)
 	switch {
@@ -50,7 +50,7 @@ func (q Query6) Packet() []byte {
 		var at int
 		b, at = open6(b, opt6IANA)
 		b = binary.BigEndian.AppendUint32(b, q.IAID)
-		b = append(b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // as edk2: the server says
+		b = append(b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // as edk2 sends them: the server chooses the lifetimes
 		if q.Addr.Is6() && kind == typeRequest6 {
 			b = append6(b, opt6IAAddr, append(as16(q.Addr), 0, 0, 0, 0, 0, 0, 0, 0)...)
 		}
@@ -144,8 +144,8 @@ var kinds6 = map[byte]string{typeSolicit: "solicit", typeAdvertise: "advertise",
 	typeRebind: "rebind", typeReply: "reply", typeRelease6: "release", typeDecline6: "decline", typeReconfigure: "reconfigure", typeInform6: "information-request",
 	typeRelayForw: "relay-forward", typeRelayRepl: "relay-reply"}
 
-// names6 are the options that a reply is seen with. What is not here is spelled by
-// number.
+// names6 names options for display. An option that is not listed is shown by
+// its number.
 var names6 = map[uint16]string{opt6ClientID: "client-identifier", opt6ServerID: "server-identifier", opt6IANA: "ia-na", opt6IAAddr: "address", opt6Asked: "asks-for",
 	opt6Preference: "preference", opt6Elapsed: "elapsed", opt6RelayMessage: "relay-message", opt6Status: "status", opt6Rapid: "rapid-commit", opt6UserClass: "user-class",
 	opt6VendorClass: "vendor-class", opt6InterfaceID: "interface-id", opt6DNS: "dns-servers", opt6Search: "domain-search", opt6IAPD: "ia-pd", opt6IAPrefix: "prefix",
@@ -154,8 +154,8 @@ var names6 = map[uint16]string{opt6ClientID: "client-identifier", opt6ServerID: 
 
 var statuses6 = []string{"Success", "UnspecFail", "NoAddrsAvail", "NoBinding", "NotOnLink", "UseMulticast", "NoPrefixAvail"}
 
-// Describe6 puts a message in words: a line for each option in the order they are
-// sent, indented where one lies in another.
+// Describe6 describes a message in words, one line for each option in the order
+// on the wire. A nested option is indented.
 func Describe6(b []byte) []string {
 	var out []string
 	describe6(b, "", 0, func(indent, format string, args ...any) {
@@ -195,7 +195,7 @@ func options6(b []byte, indent string, depth int, add func(indent, format string
 			describe6(v, indent+"  ", depth+1, add)
 		case (code == opt6IANA || code == opt6IAPD) && len(v) >= 12:
 			add(indent, "%d %s iaid=%08x t1=%s t2=%s", code, name, u32(0), lasts6(u32(4)), lasts6(u32(8)))
-			if depth <= maxHops { // an IA in an IA is nobody's
+			if depth <= maxHops { // an IA inside an IA has no meaning
 				options6(v[12:], indent+"  ", maxHops+1, add)
 			}
 		case code == opt6IAAddr && len(v) >= 24:

@@ -1,7 +1,7 @@
-// front.go: what the servers of both protocols do alike: read packets in batches,
-// give each a slot, ask, answer. A flood waits in the socket's buffer and what
-// does not fit is the kernel's to drop; a request that waits for the disk never
-// keeps one that does not waiting.
+// front.go: what the DHCPv4 and DHCPv6 servers have in common: read packets in
+// batches, give each a slot, ask the engine, answer. A flood waits in the
+// socket's buffer, and the kernel drops what does not fit. A request that waits
+// for the disk never delays one that does not.
 
 package dhcpd
 
@@ -43,7 +43,7 @@ const (
 	linkSlots    = slots / 4 // of one interface, once it is crowded
 	batch        = 64
 
-	readers    = 2 // of a port
+	readers    = 2 // for each port
 	bufferSize = 2048
 	maxDelayed = 64 // replies that wait; beyond that they leave at once
 )
@@ -59,35 +59,35 @@ type asked interface {
 
 // front is a server without its protocol.
 type front[R asked] struct {
-	// Record, where not nil, sees the packets that are answered and the replies.
-	// Set before Serve.
+	// Record, if not nil, sees the packets that are answered, and the replies.
+	// Set it before Serve.
 	Record boot.Recorder
 
 	log    *slog.Logger
 	buffer int // bytes of a packet
 	parse  func([]byte, Meta) (R, error)
 	reply  func(context.Context, R) outgoing
-	pass   func(R) bool // left unanswered; nil passes nothing
+	pass   func(R) bool // requests that get no answer; nil: all get one
 
 	mu       sync.Mutex
 	inFlight int
 	requests int
 	byLink   map[int]*load // interfaces that ever asked; there are few
 
-	buffers sync.Pool // of packets that wait for the disk
+	buffers sync.Pool // for packets that wait for the disk
 	delayed atomic.Int32
 	Stats   Stats
 }
 
-// job is a request with the packet that it refers to.
+// job is a request with the packet that its fields point into.
 type job[R asked] struct {
 	r      R
 	packet []byte
 }
 
-// outgoing is what leaves for a request; no bytes is silence.
+// outgoing is the reply to a request; without bytes nothing is sent.
 type outgoing struct {
-	ours  bool // the request is of a network of ours: it may be kept
+	ours  bool // the request belongs to a network of ours, so it may be recorded
 	b     []byte
 	to    Dest
 	meta  Meta
@@ -103,14 +103,14 @@ type Stats struct {
 }
 
 // Serve reads c until ctx ends or reading fails, then waits for the packets in
-// hand. It may run once for each port.
+// flight. It may run once for each port.
 func (f *front[R]) Serve(ctx context.Context, c Conn) error {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	// Readers answer by themselves what writes nothing: a flood of it waits in the
-	// socket's buffer. What waits for the disk has a worker each, and a worker that
-	// is done takes the next.
-	var wg sync.WaitGroup // this port's alone: the other one may live on
+	// A reader itself answers a request that writes nothing; a flood of those
+	// waits in the socket's buffer. Each request that waits for the disk has a
+	// worker of its own. A worker that is done takes the next request.
+	var wg sync.WaitGroup // of this port alone: the other port may go on
 	work := &workers[R]{f: f, c: c, wg: &wg, commits: make(chan job[R]), tokens: make(chan struct{}, requestSlots)}
 	errs := make(chan error, readers)
 	for range readers {
@@ -128,13 +128,13 @@ func (f *front[R]) Serve(ctx context.Context, c Conn) error {
 	return err
 }
 
-// workers answer what may wait for a commit.
+// workers answer requests that may wait for a commit.
 type workers[R asked] struct {
 	f       *front[R]
 	c       Conn
 	wg      *sync.WaitGroup
 	commits chan job[R]
-	tokens  chan struct{} // a token for each worker there is
+	tokens  chan struct{} // one token for each running worker
 }
 
 func (w *workers[R]) hand(ctx context.Context, j job[R]) {
@@ -219,10 +219,11 @@ func (f *front[R]) shielded(b []byte, m Meta) (r R, err error) {
 	return f.parse(b, m)
 }
 
-// slot finds a slot: at most half of them for what commits, and at most a quarter
-// for one interface while it is crowded and others ask too. What does not commit,
-// a DISCOVER or Solicit, is refused while half of those slots wait for the disk:
-// an offer that nobody could confirm is work for nothing.
+// slot finds a slot. Requests that commit get at most half of all slots. Once
+// many slots are taken, one of several interfaces gets at most a quarter. A
+// DISCOVER or Solicit, which does not commit, is refused while its interface's
+// REQUESTs hold half of the REQUEST slots: the REQUEST after its offer would
+// find none.
 func (f *front[R]) slot(r R) bool {
 	commits := r.commits()
 	f.mu.Lock()
@@ -235,9 +236,8 @@ func (f *front[R]) slot(r R) bool {
 		l = new(load)
 		f.byLink[r.index()] = l
 	}
-	// One interface of several may fill three quarters of the REQUEST slots, so
-	// that the others get theirs. Its DISCOVERs are dropped when its own REQUESTs
-	// fill half.
+	// One of several interfaces may fill three quarters of the REQUEST slots;
+	// the rest is for the others.
 	share := requestSlots
 	if len(f.byLink) > 1 {
 		share = requestSlots * 3 / 4
@@ -268,8 +268,8 @@ func (f *front[R]) count(l *load, commits bool, n int) {
 	}
 }
 
-// answer asks and replies. Where the reply must wait (a Raspberry Pi's ROM takes
-// none that is quick) it returns what is left to do.
+// answer asks the engine and replies. If the reply must be delayed (a Raspberry
+// Pi's ROM ignores a quick one), it returns the function that sends it.
 func (f *front[R]) answer(ctx context.Context, c Conn, j job[R]) (later func()) {
 	r := j.r
 	defer func() {
@@ -312,13 +312,13 @@ func (f *front[R]) send(c Conn, r R, a outgoing) {
 	if f.Record != nil {
 		from := a.to.From
 		if !from.IsValid() {
-			from = netip.IPv6Unspecified() // the kernel's choice
+			from = netip.IPv6Unspecified() // the kernel chooses
 		}
 		f.Record.Packet(boot.Packet{MAC: r.facts().ID.MAC, From: netip.AddrPortFrom(from, r.sentTo().Port()), To: a.to.Addr, Data: a.b})
 	}
 }
 
-// recordRequest has a packet kept.
+// recordRequest gives a packet to Record.
 func (f *front[R]) recordRequest(r R, b []byte) {
 	if f.Record != nil {
 		in := r.facts()

@@ -1,6 +1,6 @@
-// packet.go: the DHCPv4 wire format (RFC 951, 2131, 3396), just as much of it as
-// a server reads and writes. The codec library is the tests' second opinion and
-// speaks for the client side; here it would be a third of what an answer costs.
+// packet.go: the DHCPv4 wire format (RFC 951, 2131, 3396), as far as a server
+// reads and writes it. The codec library would be a third of an answer's cost.
+// Only the tests use it, as a second implementation and for the client side.
 
 package dhcpd
 
@@ -69,14 +69,14 @@ const (
 	broadcastFlag  = 0x8000
 )
 
-// maxParts bounds how many parts of one option are joined (RFC 3396). No client
-// sends more, and the cost grows with the square.
+// maxParts bounds how many parts of one option are joined (RFC 3396). No known
+// client sends more, and the cost grows with the square.
 const maxParts = 16
 
 var cookie = [4]byte{99, 130, 83, 99}
 
-// packet is a request, or a reply in the making. Option values of a request lie
-// in the bytes that were read.
+// packet is a request, or a reply that is being built. The option values of a
+// request are slices of the packet's buffer.
 type packet struct {
 	op, htype, hlen byte
 	xid             [4]byte
@@ -86,7 +86,7 @@ type packet struct {
 	chaddr          [16]byte
 	sname, file     string
 	options         []option
-	at              [256]uint8 // by code: place in options plus one
+	at              [256]uint8 // by code: index in options plus one
 }
 
 type option struct {
@@ -113,8 +113,8 @@ func (p *packet) set(code byte, data []byte) {
 	p.at[code] = uint8(len(p.options))
 }
 
-// decode reads a packet; what it keeps of b are slices of it. Options that come
-// in parts are joined (RFC 3396).
+// decode reads a packet. Its values are slices of b. An option that comes in
+// parts is joined (RFC 3396).
 func (p *packet) decode(b []byte) error {
 	if len(b) < fixedPart {
 		return fmt.Errorf("%w: %d bytes are shorter than the header", ErrMalformed, len(b))
@@ -196,7 +196,8 @@ func (p *packet) encode() []byte {
 	return b[:max(len(b), bootpMinLength)]
 }
 
-// addr4 is an IPv4 address, invalid where the bytes are none or all zero.
+// addr4 is an IPv4 address; it is invalid if b has another length or is all
+// zero.
 func addr4(b []byte) netip.Addr {
 	if len(b) != 4 {
 		return netip.Addr{}
@@ -207,7 +208,7 @@ func addr4(b []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// four is an address as the header holds it; zero where it is none.
+// four is an address as the header has it; zero if a is not an IPv4 address.
 func four(a netip.Addr) [4]byte {
 	if a.Is4() {
 		return a.As4()

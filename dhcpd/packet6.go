@@ -1,7 +1,7 @@
-// packet6.go: the DHCPv6 wire format (RFC 8415 8, 9, 21). Options are walked
-// where they lie and never copied; one that makes no sense is passed over and
-// counted, because firmware in the field sends some, and a packet lost for an
-// option that nobody needs is a machine that does not boot.
+// packet6.go: the DHCPv6 wire format (RFC 8415 8, 9, 21). Options are read in
+// place and never copied. An invalid option is skipped and counted, because
+// some firmware sends one. Dropping the whole packet would keep that machine
+// from booting.
 
 package dhcpd
 
@@ -80,7 +80,7 @@ const (
 	maxIAs     = 16  // a router asks for a handful
 	maxHas     = 8   // of one IA
 	maxAsked6  = 64  // option codes that are remembered
-	maxClass6  = 255 // of a class; beyond it is nobody's name
+	maxClass6  = 255 // bytes of a class; longer values name no class
 	relayFixed = 34  // type, hop count, two addresses
 
 	maxPacket6 = 4096 // eight relays around 1500 bytes, and room
@@ -89,8 +89,8 @@ const (
 	maxReply6 = 1280 - 40 - 8
 )
 
-// walk6 takes options off a packet, one at a time. What ends in the middle of an
-// option is malformed; what came before it counts.
+// walk6 reads options off a packet, one at a time. A packet that ends inside an
+// option is malformed; the options before that one still count.
 type walk6 struct {
 	rest []byte
 	bad  int
@@ -126,9 +126,9 @@ type hop struct {
 	linkLayer []byte // RFC 6939
 }
 
-// unwrap takes the relays off a packet, outermost first, and returns the client's
-// own message. Each byte is looked at once: what a relay carries is skipped here
-// and walked when its turn comes.
+// unwrap removes the relay headers from a packet, outermost first, and returns
+// the client's own message. Each byte is read once: the message inside a relay
+// option is skipped here and read in the next round.
 func unwrap(b []byte) (msg []byte, hops []hop, bad int, err error) {
 	for len(b) > 0 && b[0] == typeRelayForw {
 		if len(hops) == maxHops {
@@ -179,8 +179,8 @@ func unwrap(b []byte) (msg []byte, hops []hop, bad int, err error) {
 	return b, hops, bad, nil
 }
 
-// append6 writes an option; one that is too long for its length field is left
-// out.
+// append6 writes an option. It leaves out an option that is too long for the
+// length field.
 func append6(b []byte, code uint16, v ...byte) []byte {
 	if len(v) > math.MaxUint16 {
 		return b
@@ -203,9 +203,9 @@ func seconds6(d time.Duration) uint32 {
 	return uint32(min(max(d/time.Second, 0), math.MaxUint32))
 }
 
-// firstLabel reads the first label of a name in the form of RFC 1035, which is
-// all of it that is wanted: compression (forbidden here, RFC 8415 10) is not
-// followed, so no name costs more than its first bytes.
+// firstLabel reads the first label of a domain name (RFC 1035). No more is
+// needed. It follows no compression pointer (RFC 8415 10 forbids them), so a
+// name costs only its first bytes.
 func firstLabel(b []byte) (string, bool) {
 	if len(b) == 0 {
 		return "", true

@@ -22,10 +22,10 @@ import (
 // headersIP6UDP is an IPv6 header without extensions, and UDP's.
 const headersIP6UDP = 40 + 8
 
-// Probe6 sends tries Solicits, wait apart, and returns the servers that
-// advertised; from is the interface's link-local address, ownDUID the identifier
-// of the server that asks. It needs CAP_NET_RAW: the port that clients are
-// answered at may be taken by this machine's own.
+// Probe6 sends a Solicit tries times, wait apart, and returns the servers that
+// advertised. from is the interface's link-local address; ownDUID is the
+// identifier of the server that probes. Probe6 needs CAP_NET_RAW, because this
+// host's own DHCPv6 client may hold the client port.
 func Probe6(ctx context.Context, iface string, from netip.Addr, ownDUID []byte, tries int, wait time.Duration) ([]boot.Rival, error) {
 	i, err := net.InterfaceByName(iface)
 	if err != nil {
@@ -39,7 +39,7 @@ func Probe6(ctx context.Context, iface string, from netip.Addr, ownDUID []byte, 
 	var random [3 + 6]byte
 	rand.Read(random[:])
 	duid := append([]byte{0, duidLL, 0, ethernet}, random[3:]...)
-	duid[4] = duid[4]&^1 | 2 // locally administered: no machine of anybody's
+	duid[4] = duid[4]&^1 | 2 // locally administered: the MAC of no real machine
 	msg := append([]byte{typeSolicit}, random[:3]...)
 	msg = append6(msg, opt6ClientID, duid...)
 	msg = append6(msg, opt6Elapsed, 0, 0)
@@ -72,8 +72,9 @@ func udpFrame6(src, dst netip.AddrPort, payload []byte) []byte {
 	return b
 }
 
-// advertised reads the server and what it offers from an IPv6 packet, if that is
-// an Advertise for this client's transaction from another server than own.
+// advertised reads the server and its offer from an IPv6 packet. The packet
+// must be an Advertise for this client's transaction, from a server other than
+// own.
 func advertised(ip, id, duid, own []byte) (r boot.Rival, ok bool) {
 	if len(ip) < headersIP6UDP+4 || ip[0]>>4 != 6 {
 		return r, false

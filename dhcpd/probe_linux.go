@@ -27,9 +27,10 @@ import (
 // maxFound bounds the servers that one probe finds: somebody may make them up.
 const maxFound = 64
 
-// Probe sends tries DISCOVERs, wait apart, and returns the servers that offered.
-// This server itself leaves them unanswered. It needs CAP_NET_RAW: a client has
-// no address to be answered at.
+// Probe sends a DISCOVER tries times, wait apart, and returns the servers that
+// offered. This server leaves those DISCOVERs unanswered. Probe needs
+// CAP_NET_RAW, because a client has no address yet that a reply could be sent
+// to.
 func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.Duration) ([]boot.Rival, error) {
 	i, err := net.InterfaceByName(iface)
 	if err != nil {
@@ -42,7 +43,7 @@ func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.D
 	defer unix.Close(fd)
 	mac := make(net.HardwareAddr, 6)
 	rand.Read(mac)
-	mac[0] = mac[0]&^1 | 2 // locally administered: no machine of anybody's
+	mac[0] = mac[0]&^1 | 2 // locally administered: the MAC of no real machine
 	defer s.probing(boot.MAC(mac))()
 	msg, err := dhcpv4.NewDiscovery(mac)
 	if err != nil {
@@ -82,9 +83,9 @@ func ask(ctx context.Context, fd int, i *net.Interface, to unix.Sockaddr, frame 
 	return found, ctx.Err()
 }
 
-// toClient lets in what goes to a DHCP client, unfragmented. Without it the
-// kernel would hand over every byte that this machine receives meanwhile, boot
-// files included.
+// toClient passes unfragmented packets to the DHCP client port. Without this
+// filter the kernel would copy everything that this machine receives meanwhile
+// to the probe, boot files included.
 var toClient = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: 9, Size: 1},
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 6},
@@ -97,8 +98,8 @@ var toClient = []bpf.Instruction{
 	bpf.RetConstant{Val: 0},
 }
 
-// linkSocket is a packet socket on one interface, for what a filter lets in of
-// one protocol.
+// linkSocket is a packet socket on one interface for one protocol. A filter
+// chooses the packets that it receives.
 func linkSocket(i *net.Interface, protocol uint16, filter ...bpf.Instruction) (fd int, err error) {
 	// Protocol 0 receives nothing: bind starts it, when the filter is there.
 	if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
@@ -191,9 +192,10 @@ func offerFor(ip []byte, xid dhcpv4.TransactionID) (r boot.Rival, ok bool) {
 	return r, r.Server.IsValid()
 }
 
-// Occupied asks by ARP who is on addrs, for wait, and returns who answered. The
-// requests bear our own address: one without (RFC 5227) would make a client that
-// is checking the same address believe in a conflict.
+// Occupied asks by ARP which of addrs are in use, waits for wait, and returns
+// who answered. The requests carry our own address as sender. A probe without a
+// sender (RFC 5227) would look like a conflict to a client that is checking the
+// same address.
 func Occupied(ctx context.Context, iface string, own netip.Addr, addrs []netip.Addr, wait time.Duration) (map[netip.Addr]boot.MAC, error) {
 	i, err := net.InterfaceByName(iface)
 	if err != nil {
@@ -254,8 +256,8 @@ func arpSender(b []byte) (netip.Addr, boot.MAC, bool) {
 	return a, boot.MAC(b[8:14]), !a.IsUnspecified()
 }
 
-// Answers asks by ICMP echo who of addrs is there, for wait: beyond a relay ARP
-// does not reach.
+// Answers asks by ICMP echo which of addrs are in use, and waits for wait. It
+// is for addresses beyond a relay, which ARP does not reach.
 func Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error) {
 	c, err := icmp.ListenPacket("ip4:icmp", own.String())
 	if err != nil {
@@ -272,7 +274,7 @@ func Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.
 		if err != nil {
 			return nil, err
 		}
-		if _, err := c.WriteTo(b, &net.IPAddr{IP: a.AsSlice()}); err == nil { // no route: nobody there to disturb
+		if _, err := c.WriteTo(b, &net.IPAddr{IP: a.AsSlice()}); err == nil { // no route: no machine there can be disturbed
 			asked[a] = true
 		}
 	}

@@ -29,7 +29,7 @@ func NewServer(ask boot.Decider, log *slog.Logger) *Server {
 func (s *Server) reply4(ctx context.Context, r *request) outgoing {
 	d, err := s.ask.Next(ctx, r.in)
 	if err != nil {
-		return outgoing{} // the engine logged it; silence is right: the client asks again
+		return outgoing{} // the engine has logged the error; the client gets no answer and asks again
 	}
 	a := outgoing{ours: d.Network != "", b: build4(r, d), meta: r.meta}
 	if a.b == nil {
@@ -48,8 +48,8 @@ func (r *request) index() int { return r.meta.Index }
 
 func (r *request) facts() *boot.Sighting { return &r.in }
 
-// sentTo is where the request went. Whether it was to everybody the socket tells
-// only by not telling an address of ours.
+// sentTo is the address that the request was sent to. The socket does not mark
+// a broadcast: a packet was broadcast if the socket names no address of ours.
 func (r *request) sentTo() netip.AddrPort {
 	to, port := everybody.Addr(), uint16(serverPort)
 	if r.meta.Local.IsValid() {

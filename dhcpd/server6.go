@@ -1,5 +1,6 @@
-// server6.go: the DHCPv6 server. What it shares with DHCPv4 is in front.go: a
-// Solicit is answered by the reader, what writes by workers.
+// server6.go: the DHCPv6 server. front.go holds what it shares with DHCPv4: the
+// reader answers a Solicit itself, and workers answer every message that
+// writes.
 
 package dhcpd
 
@@ -30,8 +31,9 @@ var reasons6 = []error{ErrMalformed, ErrNotAsked, ErrType, ErrHops, ErrNoClientI
 // ServerDUID is the identifier of a server that is called by a UUID (RFC 6355).
 func ServerDUID(u boot.UUID) []byte { return append([]byte{0, duidUUID}, u[:]...) }
 
-// NewServer6 returns a server that asks ask. duid stays the same for as long as
-// there are leases: a client renews with the server that it names.
+// NewServer6 returns a server that asks ask. duid must stay the same for as
+// long as there are leases, because a client renews with the server that it
+// names.
 func NewServer6(ask boot.Decider, duid []byte, log *slog.Logger) *Server6 {
 	s := &Server6{ask: ask, duid: duid, refused: map[error]*atomic.Uint64{}}
 	for _, e := range reasons6 {
@@ -69,7 +71,7 @@ func (s *Server6) parse(b []byte, m Meta) (*request6, error) {
 func (s *Server6) reply6(ctx context.Context, r *request6) outgoing {
 	d, err := r.decide(func(in boot.Sighting) (boot.Decision, error) { return s.ask.Next(ctx, in) })
 	if err != nil {
-		return outgoing{} // the engine logged it; silence is right: the client asks again
+		return outgoing{} // the engine has logged the error; the client gets no answer and asks again
 	}
 	return outgoing{ours: d.Network != "", b: build6(r, d, s.duid), to: dest6(r), meta: r.meta}
 }

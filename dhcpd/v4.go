@@ -52,8 +52,8 @@ const (
 	relaySource   = 19
 )
 
-// parse4 reads one packet. Option values in msg lie in b; the Sighting keeps
-// nothing of it.
+// parse4 reads one packet. Option values in msg are slices of b; the Sighting
+// keeps none of b.
 func parse4(b []byte, m Meta) (*request, error) {
 	r := &request{meta: m}
 	msg := &r.msg
@@ -76,7 +76,7 @@ func parse4(b []byte, m Meta) (*request, error) {
 	in.Proof = boot.ProofHeard
 	if ga := addr4(msg.giaddr[:]); ga.IsValid() {
 		in.Link.Relay, in.Link.Subnet = ga, ga
-		in.Proof = boot.ProofNone // a relay agent says so
+		in.Proof = boot.ProofNone // a relay agent forwarded it, so it proves nothing
 	}
 	copy(in.ID.MAC[:], msg.chaddr[:])
 
@@ -157,8 +157,9 @@ func parse4(b []byte, m Meta) (*request, error) {
 		in.ID.DUID = hex.EncodeToString(id[5:]) // RFC 4361: ff, IAID, DUID
 	}
 	if in.Link.Relay.IsValid() {
-		// Believed of a relay only; a client could write it too, and the
-		// switch in between strips it or drops the packet (RFC 3046 2.1).
+		// Option 82 is believed only from a relay. A client could write it too,
+		// but a switch between the client and us strips it or drops the packet
+		// (RFC 3046 2.1).
 		ri := subOptions(msg.get(optRelayInfo))
 		in.Link.Port = switchPort(ri[relayRemote], ri[relayCircuit])
 		if v := ri[relayLink]; len(v) == 4 {
@@ -172,7 +173,7 @@ func parse4(b []byte, m Meta) (*request, error) {
 			in.Link.Subnet = addr4(s)
 		}
 	} else if ri := msg.get(optRelayInfo); ri != nil {
-		// A switch that snoops adds it without being a relay.
+		// A switch that does DHCP snooping adds it without being a relay.
 		sub := subOptions(ri)
 		in.Link.Port = switchPort(sub[relayRemote], sub[relayCircuit])
 	}
@@ -182,9 +183,9 @@ func parse4(b []byte, m Meta) (*request, error) {
 	return r, nil
 }
 
-// switchPort names a port as people do, "leaf3:Ethernet12": remote-id and
-// circuit-id of option 82. What is not text is spelled in hexadecimal, a
-// remote-id of six bytes as the MAC address it is.
+// switchPort names a switch port as people write it, "leaf3:Ethernet12":
+// remote-id and circuit-id of option 82. A value that is not text is written in
+// hexadecimal. A remote-id of six bytes is written as a MAC address.
 func switchPort(remote, circuit []byte) string {
 	var parts []string
 	for _, b := range [][]byte{remote, circuit} {
@@ -214,8 +215,8 @@ func text(b []byte) string {
 	}, s)
 }
 
-// userClass reads option 77 in both encodings: a list with length bytes
-// (RFC 3004) if it splits cleanly, else raw, as iPXE sends it.
+// userClass reads option 77 in both encodings: as a list with length bytes (RFC
+// 3004) if that fits exactly, else as plain text, which iPXE sends.
 func userClass(b []byte) string {
 	for rest := b; len(rest) > 0; {
 		n := int(rest[0])
@@ -334,17 +335,17 @@ func bootPart(m *packet, w *optionWriter, info *boot.BootInfo, full bool) {
 	case boot.PXE:
 		switch {
 		case info.Menu != nil:
-			// A file beside a menu would be started instead of it.
+			// Firmware would start the file and never show the menu.
 			if w.put(optVendor43, menu(info.Menu, info.Server)); m.has(optVendor43) {
 				file = ""
 			}
 		case info.Item != 0:
-			// The boot item comes back (PXE 2.1 3.3); layer 0 is the loader.
+			// The boot item is echoed (PXE 2.1 3.3); layer 0 is the loader.
 			w.put(optVendor43, append(binary.BigEndian.AppendUint16([]byte{pxeBootItem, 4}, info.Item), 0, 0, 255))
 		case !info.BINL:
-			// Discovery control, bit 3: take the file at once, no menu, no boot
-			// server discovery. Without it UEFI goes to port 4011. The inner end
-			// marker is part of the option.
+			// Discovery control with bit 3 set: load the file at once, without
+			// a menu and without boot server discovery. Without it UEFI asks on
+			// port 4011. The inner end marker is part of the option.
 			w.put(optVendor43, []byte{6, 1, 8, 255})
 		}
 		if file != "" {
@@ -354,12 +355,13 @@ func bootPart(m *packet, w *optionWriter, info *boot.BootInfo, full bool) {
 	case boot.IPXE:
 		w.put(optBootfile, []byte(file))
 		if full {
-			// no-pxedhcp: no two seconds of waiting for a proxy. A proxy itself
-			// must never say it.
+			// no-pxedhcp keeps iPXE from waiting two seconds for a proxy. A
+			// proxy itself must never send it.
 			w.put(optIPXE, []byte{176, 1, 1})
 		}
 	}
-	// An operator's file goes where this client looks first, too.
+	// A boot file that the operator sets as an option also goes into the field
+	// that this client reads first.
 	if o := w.extraOf(optBootfile); o != nil {
 		file = strings.TrimRight(string(o), "\x00")
 	}
@@ -369,8 +371,9 @@ func bootPart(m *packet, w *optionWriter, info *boot.BootInfo, full bool) {
 	w.put(optTFTPServer, []byte(info.Server.String()))
 }
 
-// menu is option 43 for firmware that shows one: no discovery but from the list
-// of servers, which is us for every line.
+// menu is option 43 for firmware that shows a boot menu. Discovery is
+// restricted to the list of boot servers, and every entry of that list is this
+// server.
 func menu(m *boot.Menu, server netip.Addr) []byte {
 	b := []byte{6, 1, 7, 8, 0}
 	var lines []byte
@@ -437,12 +440,13 @@ func (r *request) space() int {
 type optionWriter struct {
 	msg   *packet
 	left  int
-	extra []boot.Option // what the operator wants in place of ours
+	extra []boot.Option // options that the operator sets in place of ours
 	split bool          // the client joins options of more than 255 bytes (RFC 3396)
 }
 
-// put adds an option. Empty ones are refused: edk2 drops a whole packet for one,
-// and nothing over 255 bytes is split for firmware, because ROMs do not join.
+// put adds an option. It refuses an empty one, because edk2 drops the whole
+// packet for that. It splits no option over 255 bytes for firmware, because
+// ROMs do not join the parts.
 func (w *optionWriter) put(code byte, v []byte) {
 	if x := w.extraOf(code); x != nil {
 		v = x
@@ -469,8 +473,8 @@ func (w *optionWriter) must(code byte, v []byte) {
 	w.left -= len(v) + 2
 }
 
-// echo repeats what the client or its relay must have back: 82 byte for byte
-// (RFC 3046), 61 only if it was sent (RFC 6842).
+// echo copies the options that the client or its relay must get back: 82 byte
+// for byte (RFC 3046), and 61 only if the client sent it (RFC 6842).
 func (w *optionWriter) echo(r *request) {
 	for _, code := range []byte{optRelayInfo, optClientID} {
 		if v := r.msg.get(code); len(v) > 0 && len(v) <= 255 {

@@ -30,18 +30,19 @@ var (
 type request6 struct {
 	kind     byte
 	xid      [3]byte
-	clientID []byte // in the packet, until own
-	serverID []byte // to be compared at once
+	clientID []byte // a slice of the packet, until own copies it
+	serverID []byte // compared at once, so it is not copied
 	hops     []hop  // outermost first
 	meta     Meta
 	in       boot.Sighting
 	skipped  int  // options that made no sense
-	unicast  bool // where it may not be: to be told so (RFC 8415 18.4)
+	unicast  bool // sent by unicast where that is not allowed: the client is told (RFC 8415 18.4)
 	other    bool // names another server
 }
 
-// read6 reads a message to a server. One that names another server gets no answer
-// (RFC 8415 16.4), but the rules hear it: what was held for the client is free.
+// read6 reads a message to a server. A message that names another server gets
+// no answer (RFC 8415 16.4). The rules still see it, because it frees the
+// address that was held for the client.
 func read6(b []byte, m Meta, serverDUID []byte) (*request6, error) {
 	r, err := parse6(b, m)
 	if err == nil && r.serverID != nil {
@@ -50,8 +51,8 @@ func read6(b []byte, m Meta, serverDUID []byte) (*request6, error) {
 	return r, err
 }
 
-// parse6 reads one message. What r keeps of b are slices of it; the Sighting
-// keeps nothing.
+// parse6 reads one message. The byte slices in r point into b; the Sighting
+// keeps none of b.
 func parse6(b []byte, m Meta) (*request6, error) {
 	if len(b) > maxPacket6 {
 		return nil, fmt.Errorf("%w: %d bytes are more than anybody sends", ErrMalformed, len(b))
@@ -106,29 +107,31 @@ func (r *request6) link() {
 	if len(r.hops) == 0 {
 		return
 	}
-	r.in.Proof = boot.ProofNone // a relay agent says so
+	r.in.Proof = boot.ProofNone // a relay agent forwarded it, so it proves nothing
 	l.Relay = src
 	if l.Client = r.hops[len(r.hops)-1].peer; l.Client.IsUnspecified() {
 		l.Client = netip.Addr{}
 	}
 	for _, h := range slices.Backward(r.hops) {
-		// A switch between the client and its first relay has no address of the
-		// link, and says :: (RFC 6221 5.3.1).
+		// A switch between the client and its first relay may have no address
+		// on the link, and writes :: instead (RFC 6221 5.3.1).
 		if !l.Subnet.IsValid() && routable(h.link) {
 			l.Subnet = h.link
 		}
-		// The nearest to the client is the switch that it is plugged into.
+		// The relay nearest to the client is the switch that it is plugged
+		// into.
 		if l.Port == "" {
 			l.Port = switchPort(h.remote, h.iface)
 		}
 	}
 }
 
-// routable reports an address that can tell one link from another.
+// routable reports an address that identifies a link.
 func routable(a netip.Addr) bool { return a.IsGlobalUnicast() && !a.Is4In6() }
 
-// options draws the facts from a client's options, the first of each. firmware
-// reports words that only firmware says.
+// options draws the facts from a client's options; of a repeated option the
+// first counts. firmware reports whether the options include something that
+// only firmware sends.
 func (r *request6) options(b []byte) (firmware bool, err error) {
 	in, f := &r.in, &r.in.Firmware
 	w := walk6{rest: b}
@@ -202,8 +205,8 @@ func (r *request6) options(b []byte) (firmware bool, err error) {
 	if ia && r.kind == typeInform6 {
 		return false, ErrHasIA
 	}
-	// edk2's own IPv6 stack, which asks for an address beside the boot's, says
-	// nothing of itself but this.
+	// edk2's own IPv6 stack asks for an address of its own, besides the one for
+	// the boot. It is recognised by asking for DNS servers and nothing else.
 	stack := len(in.Want.Options6) == 1 && in.Want.Options6[0] == opt6DNS
 	return firmware || stack || bootClass(f.VendorClass), nil
 }
@@ -223,8 +226,8 @@ func userClass6(b []byte) (first string, ipxe bool) {
 	return first, first == "iPXE"
 }
 
-// vendorClass6 reads option 16: an enterprise number and a list. What a boot
-// client says of itself counts before what an operating system says.
+// vendorClass6 reads option 16: an enterprise number and a list. A boot
+// client's class takes precedence over an operating system's.
 func vendorClass6(f *boot.Firmware, b []byte) bool {
 	if len(b) < 4 {
 		return false
@@ -333,8 +336,9 @@ func (r *request6) index() int { return r.meta.Index }
 
 func (r *request6) facts() *boot.Sighting { return &r.in }
 
-// sentTo is where the message went. A group the socket tells only by not telling
-// an address of ours; it is the clients', or else the relays'.
+// sentTo is the address that the message was sent to. The socket does not name
+// a multicast group: if it names no address of ours, the message went to the
+// clients' group, or to the relays' if a relay sent it by a routable address.
 func (r *request6) sentTo() netip.AddrPort {
 	to := groups6[0]
 	if r.meta.Local.IsValid() {
@@ -347,7 +351,7 @@ func (r *request6) sentTo() netip.AddrPort {
 
 func (r *request6) who() slog.Attr { return slog.String("duid", r.in.ID.DUID) }
 
-// decide asks, unless the message itself has the answer.
+// decide asks the engine, unless the message alone determines the answer.
 func (r *request6) decide(ask func(boot.Sighting) (boot.Decision, error)) (boot.Decision, error) {
 	if r.unicast && !r.other {
 		return boot.Decision{Reply: boot.Answer6{Status: &boot.Status6{Code: boot.StatusUseMulticast, Text: "send this to ff02::1:2"}}}, nil
@@ -355,8 +359,8 @@ func (r *request6) decide(ask func(boot.Sighting) (boot.Decision, error)) (boot.
 	return ask(r.in)
 }
 
-// ia reads an identity association. A second one by the same number would have
-// two answers, and is passed over.
+// ia reads an identity association. A second one with the same IAID is skipped,
+// because one IAID cannot have two answers.
 func (r *request6) ia(w *walk6, v []byte, prefix bool) {
 	want := &r.in.Want
 	if len(v) < 12 || len(want.IAs) == maxIAs {
@@ -387,8 +391,8 @@ func (r *request6) ia(w *walk6, v []byte, prefix bool) {
 		if !prefix && a.IsUnspecified() {
 			continue // "any" (RFC 8415 18.2.1)
 		}
-		// An address is a client's to claim, right or wrong; a prefix with bits
-		// behind its length is the same prefix.
+		// An address is kept as the client claims it, right or wrong. A prefix
+		// loses the bits behind its length: it is the same prefix.
 		ia.Has = append(ia.Has, netip.PrefixFrom(a, bits).Masked())
 	}
 	w.bad += sub.bad

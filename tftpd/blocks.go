@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blocks returns what holds the first block of a step, and more of them where it
-// can.
+// blocks returns a buffer with the first block of a step, and with more of its
+// blocks where possible.
 func (l *loop) blocks(f *flow, s step, alone bool) (*blocks, error) {
 	if !alone {
 		if o := l.shared.find(f, s.from, l.now); o != nil {
@@ -26,13 +26,13 @@ func (l *loop) blocks(f *flow, s step, alone bool) (*blocks, error) {
 	}
 	n := s.to - s.from + 1
 	if alone {
-		n = maxOut // nobody else wants the room
+		n = maxOut // no other transfer needs the buffer
 	}
 	return &l.out, l.out.fill(f, s.from, n, !f.warm)
 }
 
-// blocks are on their way out: one buffer for all transfers of a loop, so that
-// it stays in the processor's cache, and a client costs no memory.
+// blocks holds blocks that are being sent. All transfers of a loop share one
+// buffer, so it stays in the processor's cache and a client costs no memory.
 type blocks struct {
 	of    *flow
 	first int64  // block in the buffer
@@ -41,15 +41,15 @@ type blocks struct {
 	parts [][]byte
 }
 
-// maxOut is the size of the buffer, bytes: what the kernel cuts up at once, and
-// room for the largest block there can be.
+// maxOut is the size of the buffer in bytes: the most that the kernel segments
+// in one call, and one block of the largest size.
 const maxOut = 64 << 10
 
 func (o *blocks) hold(f *flow, n int64) bool {
 	return o.of == f && n >= o.first && n < o.first+o.count
 }
 
-// ahead reads what the next window wants.
+// ahead reads the bytes of the next window in advance.
 func (o *blocks) ahead(f *flow) {
 	next := f.t.sent + 1
 	if next > f.t.last || o.of == f && o.first == next || o.hold(f, next) && o.hold(f, min(f.t.sent+f.t.window, f.t.last)) {
@@ -58,8 +58,8 @@ func (o *blocks) ahead(f *flow) {
 	_ = o.fill(f, next, maxOut, true)
 }
 
-// fill reads up to n blocks from a number on. With cached it takes only what is
-// in memory, and says EAGAIN where something is not.
+// fill reads up to n blocks from a number on. With cached it reads only what is
+// in the page cache, and returns EAGAIN if something is not.
 func (o *blocks) fill(f *flow, from, n int64, cached bool) error {
 	if o.buf == nil {
 		o.buf = make([]byte, maxOut)
@@ -83,7 +83,7 @@ func (o *blocks) fill(f *flow, from, n int64, cached bool) error {
 	if f.file != nil {
 		got, err = readParts(f.file, o.parts, off, cached)
 	} else if f.disk && cached {
-		return unix.EAGAIN // nobody can tell what of it is in memory
+		return unix.EAGAIN // it cannot be known whether the bytes are in memory
 	} else {
 		for _, p := range o.parts {
 			var k int
@@ -105,8 +105,8 @@ func (o *blocks) fill(f *flow, from, n int64, cached bool) error {
 	return nil
 }
 
-// readParts reads a file's bytes to where they are sent from. Of a file in
-// memory it is one system call.
+// readParts reads a file's bytes directly into the send buffer. For a file in
+// the page cache that is one system call.
 func readParts(s *boot.Section, parts [][]byte, off int64, cached bool) (got int64, err error) {
 	flags := 0
 	fd, _ := s.Descriptor()
@@ -119,7 +119,7 @@ func readParts(s *boot.Section, parts [][]byte, off int64, cached bool) (got int
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EOPNOTSUPP) && flags != 0:
-			flags = 0 // a file system that cannot tell
+			flags = 0 // this file system does not support RWF_NOWAIT
 			continue
 		case err != nil:
 			return got, err
@@ -142,8 +142,8 @@ func readParts(s *boot.Section, parts [][]byte, off int64, cached bool) (got int
 	return got, nil
 }
 
-// preadv reads into the first of parts. What may not wait is a system call that
-// the scheduler need not know of.
+// preadv reads into the first parts. A read that does not wait bypasses Go's
+// scheduler.
 func preadv(fd int, parts [][]byte, off int64, flags int) (int, error) {
 	parts = parts[:min(len(parts), 64)] // the kernel takes 1,024
 	if flags&unix.RWF_NOWAIT == 0 {
@@ -162,9 +162,8 @@ func preadv(fd int, parts [][]byte, off int64, flags int) (int, error) {
 	return int(n), nil
 }
 
-// send sends blocks that the buffer holds, with one system call where the
-// kernel can cut them up itself. Full buffers and unreachable clients show as
-// time-outs.
+// send sends blocks from the buffer, with one system call if the kernel can
+// segment them. Full socket buffers and unreachable clients show as time-outs.
 func (o *blocks) send(f *flow, from, to int64) {
 	size := int(f.t.blk) + 4
 	lo := int(from-o.first) * size
@@ -180,7 +179,7 @@ func (o *blocks) send(f *flow, from, to int64) {
 		if n > size {
 			err = f.sendCut(o.buf[lo:lo+n], size)
 			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EMSGSIZE) || errors.Is(err, unix.EOPNOTSUPP) {
-				f.noGSO = true // a path with small packets, or a card that cannot sum
+				f.noGSO = true // a path with a small MTU, or a card without checksum offload
 				continue
 			}
 		} else {

@@ -1,5 +1,5 @@
-// history.go: what failed for whom. A client that lost its way in a window or
-// never saw a large block gets less the next time, without anybody's doing.
+// history.go: the transfers that failed, by client. A client that lost blocks
+// of a window, or never received a large block, is offered less the next time.
 
 package tftpd
 
@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// limits are what a client is offered at most; zero is no limit of its own.
+// limits are the most that a client is offered; zero sets no limit.
 type limits struct {
 	window, blksize int
 	until           time.Time
 }
 
-// history is bounded: when it is full, what is old goes first.
+// history is bounded: when it is full, the oldest entries go first.
 type history struct {
 	mu sync.Mutex
 	of map[netip.Addr]limits
@@ -26,7 +26,7 @@ const (
 	historyLife = time.Hour // a cable may have been mended
 )
 
-// cap lowers a request to what worked for its client.
+// cap lowers a request to the values that worked for its client.
 func (h *history) cap(a netip.Addr, r read, now time.Time) read {
 	h.mu.Lock()
 	l, ok := h.of[a]
@@ -43,8 +43,8 @@ func (h *history) cap(a netip.Addr, r read, now time.Time) read {
 	return r
 }
 
-// failed notes that a transfer as agreed fell silent; begun says that at least
-// one block got through.
+// failed notes that the client of a transfer fell silent; begun says that at
+// least one block arrived.
 func (h *history) failed(a netip.Addr, agreed read, begun bool, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,6 +1,7 @@
 // loop.go: one thread that carries many transfers. It waits for all their
-// sockets at once and answers each packet on the spot: a block costs a read and
-// a write and no change of goroutine, which is what lock-step firmware waits for.
+// sockets at once and answers each packet as it arrives. A block costs one read
+// and one write and no switch of goroutine: firmware in lock-step waits for
+// every block.
 
 package tftpd
 
@@ -30,7 +31,7 @@ type loop struct {
 	alarm  int // timerfd: armed by the earliest timer
 	armed  time.Time
 	load   atomic.Int32
-	flows  map[int32]*flow // by descriptor; of flows with a socket of their own
+	flows  map[int32]*flow // by descriptor; only flows with a socket of their own
 	timers timers
 	now    time.Time
 	in     [maxAnswer]byte
@@ -82,7 +83,7 @@ func (l *loop) close() {
 	unix.Close(l.poll)
 }
 
-// post has fn run by the loop, soon; false if the loop has ended.
+// post has the loop run fn soon; it returns false if the loop has ended.
 func (l *loop) post(fn func()) bool {
 	l.mu.Lock()
 	if l.ended {
@@ -140,8 +141,8 @@ func (l *loop) run() {
 	}
 }
 
-// arm sets the alarm for the earliest timer. Timers mostly move away before
-// they are due, and an alarm that comes too soon costs less than a new one for
+// arm sets the alarm for the earliest timer. Most timers are moved before they
+// are due. An alarm that comes too early costs less than setting a new one for
 // every block.
 func (l *loop) arm() {
 	if len(l.timers) == 0 {
@@ -157,8 +158,9 @@ func (l *loop) arm() {
 	}
 }
 
-// wait takes what arrived on any socket. With a crowd the next packet is a moment
-// away: it is awaited without sleeping, as that of a client alone is.
+// wait collects the packets that arrived on any socket. With many clients the
+// next packet comes at once, so the loop polls for it instead of sleeping, as
+// it does for a single client.
 func (l *loop) wait(events []unix.EpollEvent) error {
 	n, since := 0, time.Now()
 	if l.busy && runtime.GOMAXPROCS(0) > 1 {
@@ -205,16 +207,16 @@ func (l *loop) takePosted() {
 }
 
 const (
-	// spin is the longest that a client's next packet is awaited without
-	// sleeping: waking up takes longer than all the work for a block.
+	// spin bounds how long the loop polls for a client's next packet before it
+	// sleeps. Waking up takes longer than all the work for a block.
 	spin = 200 * time.Microsecond
-	// nap bounds the wait for the only client, and so what a second one may
-	// have to wait for its first block.
+	// nap bounds the wait for a single client, and so how long a second client
+	// may wait for its first block.
 	nap = 10 * time.Millisecond
 )
 
-// only is the one transfer there is, if its client is quick enough to be
-// waited for in person.
+// only returns the single transfer that runs, if its client answers quickly
+// enough to be polled for.
 func (l *loop) only() *flow {
 	if len(l.flows) != 1 || l.load.Load() != 1 {
 		return nil
@@ -227,8 +229,8 @@ func (l *loop) only() *flow {
 	return nil
 }
 
-// alone serves the only transfer until there is something else to do: its
-// packets are awaited in the read itself, which spares the wait of epoll.
+// alone serves the single transfer until there is something else to do. It
+// waits for packets in the read itself, which saves the call of epoll.
 func (l *loop) alone(f *flow) {
 	for !f.over && !f.reading && !l.rung.Load() && l.now.Before(f.due) {
 		l.out.ahead(f) // while the client thinks
@@ -241,8 +243,8 @@ func (l *loop) alone(f *flow) {
 	}
 }
 
-// await reads the next packet of the only client. A quick one's is awaited without
-// sleeping, on one processor too: yielding costs less than to sleep and be woken.
+// await reads the next packet of a single client. For a quick client it polls,
+// even with one processor: yielding costs less than sleeping and being woken.
 func (l *loop) await(f *flow) (n int, err error) {
 	for f.t.srtt < spin && time.Since(l.now) < spin {
 		if n, err = recv(f.fd, l.in[:]); err != unix.EAGAIN || l.rung.Load() {
@@ -253,8 +255,9 @@ func (l *loop) await(f *flow) (n int, err error) {
 	return unix.Read(f.fd, l.in[:]) // the socket's own time-out is nap
 }
 
-// yield lets others have the processor: each time clients that are here too, now
-// and then the rest of this program, since that moves a loop to another thread.
+// yield gives up the processor: each time to other processes, such as clients
+// on this host, and now and then to this program's other goroutines. The second
+// is rarer because it moves the loop to another thread.
 func (l *loop) yield() {
 	if l.yields++; l.yields%64 == 0 {
 		runtime.Gosched()
@@ -262,7 +265,7 @@ func (l *loop) yield() {
 	yield()
 }
 
-// guard keeps a mistake in one transfer from ending the others.
+// guard keeps a panic in one transfer from ending the others.
 func (l *loop) guard(f *flow, fn func(*flow)) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -279,30 +282,30 @@ type flow struct {
 	oack  []byte
 	peer  netip.AddrPort
 	fd    int           // its own connected socket, or the listener's
-	to    unix.Sockaddr // with the listener's socket: the client
-	from  []byte        // control message: the address that was asked
+	to    unix.Sockaddr // the client, where the flow uses the listener's socket
+	from  []byte        // control message: the address of ours that the request was sent to
 	body  io.ReaderAt
-	file  *boot.Section // body, where it is a file: read without copies through Go
-	disk  bool          // body is no file, and may wait for a disk
-	meter boot.Transfer // what people see of it
+	file  *boot.Section // the body, if it is a file: it is read without a copy through Go
+	disk  bool          // the body is no file, and reading it may wait for a disk
+	meter boot.Transfer // the progress that people see
 	moved *atomic.Bool  // the client has acknowledged data
 	done  func(boot.Outcome)
-	seen  func(sent bool, b []byte, full int) // nil: nobody records it
+	seen  func(sent bool, b []byte, full int) // records packets; nil: nobody does
 
 	recorded int // packets
 	left     time.Time
 	deadline time.Time
-	due      time.Time // when the heap looks at it; not later than deadline
+	due      time.Time // when the loop looks at the flow; not later than deadline
 	place    int       // in the heap
 	reading  bool      // a goroutine waits for a cold disk
-	warm     bool      // it has: what comes next is in memory, or is waited for
-	noGSO    bool      // packets cannot be cut up by the kernel here
+	warm     bool      // a goroutine has waited for the disk: the next bytes are in memory, or may be waited for
+	noGSO    bool      // the kernel cannot segment packets on this path
 	quiet    bool      // the client took longer than nap for its last answer
 	over     bool
 	outcome  boot.Outcome
 }
 
-// add begins a transfer: from here on the loop owns f.
+// add begins a transfer; from here on the loop owns f.
 func (l *loop) add(f *flow) bool {
 	l.load.Add(1)
 	ok := l.post(func() {
@@ -326,7 +329,7 @@ func (l *loop) add(f *flow) bool {
 	return ok
 }
 
-// end takes a flow off and tells how it ended, once.
+// end removes a flow and reports how it ended, once.
 func (l *loop) end(f *flow, r boot.Result, why string) {
 	if f.over {
 		return
@@ -347,12 +350,12 @@ func (l *loop) end(f *flow, r boot.Result, why string) {
 	if r == boot.Complete {
 		f.outcome.Bytes = f.t.size
 	}
-	if !f.reading { // else the file is still in use
+	if !f.reading { // otherwise the file is still in use
 		f.done(f.outcome)
 	}
 }
 
-// stopFlow ends a transfer from outside; say tells the client.
+// stopFlow ends a transfer from outside; with say the client is told.
 func (l *loop) stopFlow(f *flow, why string, say bool) {
 	l.post(func() {
 		if !f.over && l.flows[int32(f.fd)] == f {
@@ -370,7 +373,7 @@ func (l *loop) stopFlow(f *flow, why string, say bool) {
 	})
 }
 
-// again repeats the first packets of a flow that has not got going.
+// again repeats the first packets of a flow whose client has not answered yet.
 func (l *loop) again(f *flow) {
 	l.post(func() {
 		if !f.over && f.t.base == 0 && l.now.Sub(f.left) > 20*time.Millisecond {
@@ -383,7 +386,7 @@ func (l *loop) again(f *flow) {
 // have a turn.
 const burst = 4
 
-// readable takes what a socket has: epoll does not speak of it again.
+// readable reads everything that a socket has: epoll will not report it again.
 func (l *loop) readable(f *flow) {
 	f.quiet = false
 	for i := 0; !f.over; i++ {
@@ -395,21 +398,21 @@ func (l *loop) readable(f *flow) {
 		if err == unix.EAGAIN {
 			return
 		}
-		// In lock-step nothing comes after what was answered.
+		// In lock-step the client sends nothing more until it is answered.
 		if l.received(f, n, err) && f.t.window == 1 {
 			return
 		}
 	}
 }
 
-// received takes what a read gave, and reports whether anything was sent.
+// received handles the result of a read, and reports whether anything was sent.
 func (l *loop) received(f *flow, n int, err error) bool {
 	switch {
 	case err == nil:
 		return l.packet(f, l.in[:n])
 	case errors.Is(err, unix.EINTR):
-	// ICMP: nobody listens there any more. After the last block that is how a
-	// client says goodbye.
+	// An ICMP error: the client's port is closed. After the last block this is
+	// how a client ends a transfer.
 	case f.t.opened && f.t.sent == f.t.last && f.t.last-f.t.base <= f.t.window:
 		l.end(f, boot.Complete, "")
 	case f.t.base == 0:
@@ -420,12 +423,12 @@ func (l *loop) received(f *flow, n int, err error) bool {
 	return false
 }
 
-// packet takes one packet of the client, and reports whether it was answered.
+// packet handles one packet of the client, and reports whether it was answered.
 func (l *loop) packet(f *flow, b []byte) bool {
 	a, err := parseAnswer(b)
 	switch {
 	case f.over || err != nil || f.reading:
-		// While a disk is waited for, the client repeats itself.
+		// The flow waits for a disk; this packet is a repetition.
 	case a.ack:
 		begins := f.t.base == 0
 		s := f.t.ack(a.block, l.now.Sub(f.left))
@@ -449,7 +452,7 @@ func (l *loop) packet(f *flow, b []byte) bool {
 	return false
 }
 
-// act does what a step says.
+// act carries out a step.
 func (l *loop) act(f *flow, s step) {
 	switch {
 	case s.done:
@@ -459,7 +462,7 @@ func (l *loop) act(f *flow, s step) {
 		l.end(f, boot.TimedOut, fmt.Sprintf("no answer in %s", patience))
 		return
 	case s.oack:
-		f.send(f.oack) // a lost one is sent again
+		f.send(f.oack) // if it is lost, it is sent again
 		f.record(true, f.oack, 0)
 		f.left = l.now
 	case s.to >= s.from:
@@ -469,7 +472,7 @@ func (l *loop) act(f *flow, s step) {
 		f.recordData(s)
 		f.left = l.now
 	}
-	// Stale packets must not put the time-out off: it counts from left.
+	// Stale packets must not postpone the time-out: it runs from left.
 	f.deadline = f.left.Add(f.t.rto)
 	if f.deadline.Before(f.due) {
 		f.due = f.deadline
@@ -477,7 +480,7 @@ func (l *loop) act(f *flow, s step) {
 	}
 }
 
-// fly sends blocks. False means that it ended the flow, or that the bytes are
+// fly sends blocks. It returns false if it ended the flow, or if the bytes are
 // not in memory and leave later.
 func (l *loop) fly(f *flow, s step) bool {
 	first := true
@@ -500,7 +503,8 @@ func (l *loop) fly(f *flow, s step) bool {
 	return true
 }
 
-// late is for bytes that are not at hand: nobody else waits for a cold disk.
+// late reads bytes that are not in memory in a goroutine of its own, so that no
+// other transfer waits for the disk.
 func (l *loop) late(f *flow, s step, err error) {
 	if !errors.Is(err, unix.EAGAIN) {
 		l.failed(f, err)
@@ -532,10 +536,12 @@ func (l *loop) failed(f *flow, err error) {
 	l.end(f, boot.CutShort, err.Error())
 }
 
-// maxRecorded bounds what one transfer has kept: a bad line repeats itself.
+// maxRecorded bounds the packets recorded of one transfer: a bad line causes
+// many repetitions.
 const maxRecorded = 16
 
-// record has a packet kept; full is its length where b is only how it begins.
+// record records a packet. full is the packet's length where b is only its
+// beginning.
 func (f *flow) record(sent bool, b []byte, full int) {
 	if f.seen == nil || f.recorded >= maxRecorded {
 		return
@@ -544,8 +550,8 @@ func (f *flow) record(sent bool, b []byte, full int) {
 	f.seen(sent, b, full)
 }
 
-// recordData has the first and the last block of a file kept, and what is sent
-// again: of each its header.
+// recordData records the headers of the first block, of the last block, and of
+// every block that is sent again.
 func (f *flow) recordData(s step) {
 	if f.seen == nil {
 		return
@@ -561,7 +567,8 @@ func (f *flow) recordData(s step) {
 	}
 }
 
-// sendCut sends packets of a size that lie one after the other (UDP_SEGMENT).
+// sendCut sends several packets with one call; the kernel segments the buffer
+// (UDP_SEGMENT).
 func (f *flow) sendCut(b []byte, size int) error {
 	var oob [64]byte
 	n := putControl(oob[:], unix.SOL_UDP, unix.UDP_SEGMENT, []byte{byte(size), byte(size >> 8)})

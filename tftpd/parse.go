@@ -30,7 +30,7 @@ const (
 	codeOption    = 8
 )
 
-// read is a read request. Zero options were not asked for.
+// read is a read request. A zero field is an option that was not sent.
 type read struct {
 	name     string
 	netascii bool
@@ -53,9 +53,8 @@ const maxTimeout = 10
 // maxOptions bounds the loop over a stranger's options.
 const maxOptions = 16
 
-// parseRead reads a request. Options that are unknown, repeated or nonsense
-// are as if they were not there (RFC 2347); names match in any case, and a
-// missing last NUL is forgiven.
+// parseRead reads a request. An option that is unknown, repeated or invalid is
+// ignored (RFC 2347). Names match in any case. A missing last NUL is tolerated.
 func parseRead(b []byte) (read, error) {
 	var r read
 	if len(b) < 2 {
@@ -96,8 +95,8 @@ func parseRead(b []byte) (read, error) {
 				r.window = min(v, 65535)
 			}
 		case "timeout":
-			// The option goes to 255 s (RFC 2349). A longer one than this would
-			// keep a dead transfer for half an hour, so it is not agreed to.
+			// RFC 2349 allows up to 255 s. A value above maxTimeout would keep
+			// a dead transfer for half an hour, so it is refused.
 			if r.timeout == 0 && v >= 1 && v <= maxTimeout {
 				r.timeout = v
 			}
@@ -108,8 +107,8 @@ func parseRead(b []byte) (read, error) {
 	return r, nil
 }
 
-// settle lowers what was asked to what this server and link allow. edk2
-// refuses an OACK that raises a value or brings one it did not ask for.
+// settle lowers the requested values to those that this server and link allow.
+// edk2 refuses an OACK that raises a value or adds an option.
 func (r read) settle(maxBlk, maxWindow int) read {
 	if r.blksize != 0 {
 		r.blksize = min(r.blksize, maxBlk)
@@ -136,7 +135,7 @@ func (r read) block() int {
 
 func (r read) windowLen() int { return max(1, r.window) }
 
-// oack is the option acknowledgement, or nil where no known option was asked.
+// oack is the option acknowledgement; nil if the client sent no known option.
 func (r read) oack(size int64) []byte {
 	b := []byte{0, opOACK}
 	add := func(name string, v int64) {

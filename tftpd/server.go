@@ -28,7 +28,7 @@ const (
 	MaxTransfers = 2048
 	perClient    = 64 // transfers of one address
 	crowded      = MaxTransfers / 2
-	perCrowded   = 8  // of one address, while more than crowded run
+	perCrowded   = 8  // of one address, while more than crowded transfers run
 	maxWindow    = 16 // 64-block windows overran the rings of small NICs
 	maxRequest   = 1500
 	maxLoops     = 4
@@ -42,13 +42,14 @@ func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.From, r.To) }
 
 // Server serves reads.
 type Server struct {
-	// SinglePort answers from the port that was asked, for clients behind NAT
-	// and firewalls that follow no new port. Set before Serve.
+	// SinglePort answers from the port that the request came to. It is for
+	// clients behind NAT, and firewalls that do not track TFTP. Set it before
+	// Serve.
 	SinglePort bool
 	// Ports are the local ports of transfers. Set before Serve.
 	Ports PortRange
-	// Record, where not nil, sees the packets that tell how a transfer went: not
-	// those between its first and its last block. Set before Serve.
+	// Record, if not nil, sees the packets that show how a transfer went,
+	// without the blocks between the first and the last. Set it before Serve.
 	Record boot.Recorder
 
 	ask     boot.Fetcher
@@ -60,7 +61,7 @@ type Server struct {
 	sessions map[netip.AddrPort]*session
 	byClient map[netip.Addr]int
 	loops    []*loop
-	serving  int // Serves that use them
+	serving  int // running Serves that use the loops
 
 	Stats Stats
 }
@@ -76,9 +77,10 @@ func NewServer(ask boot.Fetcher, content boot.Content, log *slog.Logger) *Server
 		history: history{of: map[netip.Addr]limits{}}}
 }
 
-// Listen opens the TFTP port with a socket for each family: one for both would
-// know IPv4 clients by mapped addresses, and make their packets pay for IPv6. An
-// address names its family; "" and "::" are both, as they are for HTTP.
+// Listen opens the TFTP port with one socket for each family. A single socket
+// for both would show IPv4 clients by IPv4-mapped addresses, and count the
+// larger IPv6 header for their packets. A numeric addr names its family; "" and
+// "::" mean both, as they do for HTTP.
 func Listen(ctx context.Context, addr string) ([]*net.UDPConn, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -96,7 +98,7 @@ func Listen(ctx context.Context, addr string) ([]*net.UDPConn, error) {
 		c, err := listen(ctx, n, addr)
 		if err != nil {
 			if host == "" && n == "udp6" && errors.Is(err, unix.EAFNOSUPPORT) {
-				continue // a kernel without IPv6, and nobody asked for it
+				continue // the kernel has no IPv6, and addr does not ask for it
 			}
 			for _, c := range cs {
 				c.Close()
@@ -130,8 +132,8 @@ func listen(ctx context.Context, network, addr string) (*net.UDPConn, error) {
 func (s *Server) start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Half of the processors: the other half is busy with the packets' way
-	// through the kernel, and a loop with more to do is woken less.
+	// Half of the processors: the kernel's network path keeps the other half
+	// busy. Fewer loops, each with more to do, are also woken less often.
 	for s.serving == 0 && len(s.loops) < min((runtime.GOMAXPROCS(0)+1)/2, maxLoops) {
 		l, err := newLoop(s.log)
 		if err != nil {
@@ -143,7 +145,7 @@ func (s *Server) start() error {
 	return nil
 }
 
-// finish ends the loops with the last Serve, when no transfer is left.
+// finish ends the loops when the last Serve ends and no transfer is left.
 func (s *Server) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,8 +177,8 @@ type port struct {
 	v6   *ipv6.PacketConn
 }
 
-// newPort asks for the address that a packet was sent to: the reply must leave
-// from it (wire: aliases).
+// newPort has the kernel report the address that a packet was sent to, because
+// the reply must leave from it (an interface may have several).
 func newPort(c *net.UDPConn) (*port, error) {
 	p := &port{conn: c}
 	a, _ := c.LocalAddr().(*net.UDPAddr)
@@ -197,7 +199,7 @@ func newPort(c *net.UDPConn) (*port, error) {
 	return p, nil
 }
 
-// receive reads one packet. A dst that is invalid is nobody's.
+// receive reads one packet. Without a valid dst the packet is ignored.
 func (p *port) receive(b []byte) (n int, from netip.AddrPort, dst netip.Addr, index int, err error) {
 	var src net.Addr
 	var to net.IP
@@ -218,7 +220,7 @@ func (p *port) receive(b []byte) (n int, from netip.AddrPort, dst netip.Addr, in
 	}
 	dst, _ = netip.AddrFromSlice(to)
 	if dst.IsMulticast() || dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		dst = netip.Addr{} // a request to everybody is meant for nobody
+		dst = netip.Addr{} // a request sent to everybody gets no answer
 	}
 	return n, from, dst, index, err
 }
@@ -234,7 +236,7 @@ func (s *Server) Serve(ctx context.Context, c *net.UDPConn) error {
 		return err
 	}
 	defer s.finish()
-	// Transfers in single-port mode use the socket to the end.
+	// Transfers in single-port mode use the listener's socket until they end.
 	defer c.Close()
 	var mine sync.WaitGroup
 	defer mine.Wait()
@@ -286,26 +288,26 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 		return
 	case err != nil:
 		s.Stats.Malformed.Add(1)
-		return // not worth an answer, and never one to a reflected packet
+		return // no error is sent: the packet may be a reflected one
 	}
 	s.mu.Lock()
 	if old := s.sessions[from]; old != nil {
 		if old.read == r && (!old.moved.Load() || time.Since(old.born) < time.Second) {
 			// The client did not see our first packet, or the network doubled
-			// its request: the running session says it again.
+			// its request. The running session repeats its first packet.
 			s.mu.Unlock()
 			s.Stats.Repeated.Add(1)
 			old.again()
 			return
 		}
-		// It was reset, or asks for something else: ROMs use one source port
-		// for everything.
+		// The machine was reset, or asks for something else: ROMs use one
+		// source port for every request.
 		old.past.Store(true)
 		old.cancel()
 		s.drop(old)
 	}
-	// The more there are, the less one address may have: whoever asks for one
-	// file finds room beside somebody who asks for many.
+	// The more transfers run, the fewer one address may have. So a client that
+	// wants one file finds a slot beside a client that wants many.
 	share := perClient
 	if len(s.sessions) > crowded {
 		share = perCrowded
@@ -313,7 +315,7 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 	if len(s.sessions) >= MaxTransfers || s.byClient[from.Addr()] >= share {
 		s.mu.Unlock()
 		s.Stats.Dropped.Add(1)
-		return // it asks again, and by then there is room
+		return // the client asks again, and may find a slot then
 	}
 	sctx, cancel := context.WithCancel(ctx)
 	ses := &session{server: s, port: p, read: r, from: from, local: local, index: index, asked: b, cancel: cancel, born: time.Now()}
@@ -333,7 +335,7 @@ func (s *Server) forget(ses *session) {
 	s.drop(ses)
 }
 
-// drop takes a session off the books, once; the lock is held.
+// drop removes a session from the table, once; the caller holds the lock.
 func (s *Server) drop(ses *session) {
 	if s.sessions[ses.from] != ses {
 		return

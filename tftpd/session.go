@@ -1,5 +1,5 @@
-// session.go: a request from the first packet to the file: who asks, what it
-// gets, in which sizes. The bytes then go through a loop.
+// session.go: a request from the first packet to the file: who asks, which file
+// it gets, in which block size. A loop then sends the bytes.
 
 package tftpd
 
@@ -33,14 +33,15 @@ type session struct {
 	cancel context.CancelFunc
 	born   time.Time
 	moved  atomic.Bool // the client has acknowledged data
-	past   atomic.Bool // the client asks for something else from the same port
+	past   atomic.Bool // the client has sent another request from the same port
 
 	mu   sync.Mutex
-	loop *loop // once the transfer has begun
+	loop *loop // set once the transfer has begun
 	flow *flow
 }
 
-// again asks a session that has not got going to repeat its first packet.
+// again has a session repeat its first packet, if the client has not answered
+// it yet.
 func (s *session) again() {
 	if l, f := s.running(); f != nil {
 		l.again(f)
@@ -53,8 +54,8 @@ func (s *session) running() (*loop, *flow) {
 	return s.loop, s.flow
 }
 
-// packet hands over what came to the listener for this session, in
-// single-port mode.
+// packet gives the session a packet that came to the listener, in single-port
+// mode.
 func (s *session) packet(b []byte) {
 	if l, f := s.running(); f != nil && len(b) <= maxAnswer {
 		b = bytes.Clone(b)
@@ -94,7 +95,8 @@ func (s *session) run(ctx context.Context) {
 		mtu, iface = i.MTU, i.Name
 	}
 	st := &s.server.Stats
-	// GRUB says who it is as a script of iPXE does; shim hands on what was a URL.
+	// GRUB tells its identity in the file name, as an iPXE script does. shim
+	// passes on a path that was part of a URL.
 	name, query, _ := strings.Cut(s.read.name, "?")
 	path, ok := boot.CleanPath(name)
 	if !ok {
@@ -111,13 +113,14 @@ func (s *session) run(ctx context.Context) {
 	actx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	d, err := s.server.ask.Next(actx, in)
-	// Whoever counts on a reply with bytes hears how it ended, whatever happens.
+	// A decision with a file is always told how its transfer ended, whatever
+	// happens.
 	short := func(why string) {
 		_ = s.server.ask.Done(context.WithoutCancel(ctx), in, d, boot.Outcome{Result: boot.CutShort, Err: why})
 	}
 	if s.past.Load() {
-		// The client has sent another request since, and would take this answer for
-		// the answer to that one.
+		// The client has sent another request meanwhile. It would take this
+		// answer for the answer to that one.
 		if _, bytes := d.Reply.(boot.File); err == nil && bytes {
 			short("the client began anew")
 		}
@@ -138,7 +141,7 @@ func (s *session) run(ctx context.Context) {
 		st.Refused.Add(1)
 		code := uint16(codeAccess)
 		if x.NotFound {
-			code = codeNotFound // shim goes on after this one only
+			code = codeNotFound // shim goes on only after this error code
 		}
 		say(code, x.Reason)
 		return
@@ -200,7 +203,7 @@ func (s *session) run(ctx context.Context) {
 	_ = s.server.ask.Done(context.WithoutCancel(ctx), in, d, o)
 }
 
-// record has what follows of a machine's transfer kept, beginning with the request.
+// record begins the recording of a machine's transfer, with the request.
 func (s *session) record(f *flow, d boot.Decision) {
 	to := s.server.Record
 	if to == nil || d.ID.MAC.IsZero() || d.Network == "" {
@@ -224,8 +227,9 @@ const (
 	headers6 = 40 + 8 + 4
 )
 
-// every6 is what every link of IPv6 carries (RFC 8200 5). Its routers cut
-// nothing up, and a block size is agreed on before anybody can know the path.
+// every6 is a packet size that every IPv6 link carries (RFC 8200 5). IPv6
+// routers do not fragment, and the block size is agreed on before the path is
+// known.
 const every6 = 1280
 
 // largest is the largest block for a client behind an interface of ours.
@@ -249,7 +253,8 @@ func (s *session) transfer(ctx context.Context, f *flow) boot.Outcome {
 	}
 	stop := context.AfterFunc(ctx, func() {
 		if s.past.Load() {
-			// Not a word: it would be read as the answer to the next request.
+			// The client gets no error: it would take it for the answer to its
+			// next request.
 			l.stopFlow(f, "the client began anew", false)
 			return
 		}

@@ -1,6 +1,6 @@
-// shared.go: pieces of files that a crowd reads at the same time. On the morning
-// after a power cut hundreds of machines want one loader; a piece that many of
-// them are in is read once, and not once for each.
+// shared.go: pieces of files that many clients read at the same time. After a
+// power cut hundreds of machines ask for one loader. A piece that many of them
+// are at is read once, and not once for each.
 
 package tftpd
 
@@ -10,22 +10,23 @@ import (
 )
 
 const (
-	// pieces bounds the memory of a loop for this: 64 KiB each, and small enough
-	// together to stay in a processor's cache.
+	// pieces bounds the memory that a loop uses for this: 64 KiB for each
+	// piece. All of them together fit into a processor's cache.
 	pieces = 8
-	// demand is how often in a row a piece must be missed before it is read: where
-	// clients are in many pieces, those that are there keep their places.
+	// demand is how often in a row a piece must be missed before it is read. If
+	// clients are spread over many pieces, the pieces in memory stay.
 	demand = 8
-	// pieceLife bounds how long a file that is written to in place is told of as
-	// it was.
+	// pieceLife bounds how long old bytes of a file are sent after it was
+	// overwritten in place.
 	pieceLife = time.Second
 )
 
-// pieceID names a piece: those of a file in blocks of a size, counted. It keeps
-// the file from being collected, so no other can come to have its address.
+// pieceID names a piece: file, block size, and the piece's number. It refers to
+// the file, so that the file is not collected and its address not used for
+// another.
 type pieceID struct {
 	file   io.ReaderAt
-	off    int64 // where the section begins
+	off    int64 // where the section begins in the file
 	blk    int64
 	number int64
 }
@@ -41,8 +42,8 @@ type piece struct {
 // shared are the pieces of one loop.
 type shared [pieces]piece
 
-// find returns the piece that block n of a flow is in, if enough of its like want
-// it that it is there or worth reading now.
+// find returns the piece that holds block n of a flow. It returns one that is
+// in memory, or reads it if enough flows want it; otherwise nil.
 func (s *shared) find(f *flow, n int64, now time.Time) *blocks {
 	if f.file == nil {
 		return nil
@@ -62,7 +63,7 @@ func (s *shared) find(f *flow, n int64, now time.Time) *blocks {
 	}
 	p.missed, p.id = 0, pieceID{}
 	if p.fill(f, id.number*per+1, per, true) != nil {
-		return nil // not in memory: who wants it waits by itself
+		return nil // not in the page cache: the flow waits for the disk by itself
 	}
 	p.id, p.at = id, now
 	return &p.blocks

@@ -1,6 +1,6 @@
-// socket.go: sockets by hand. A transfer's socket is connected, so that the
-// kernel drops what comes from elsewhere (RFC 1350 4: another TID is an error
-// of its sender only) and reports a client that is gone.
+// socket.go: system calls for sockets. A transfer's socket is connected: the
+// kernel drops packets from other senders (by RFC 1350 4 another TID concerns
+// only its sender), and reports a client that is gone.
 
 package tftpd
 
@@ -29,8 +29,8 @@ func sockaddr(a netip.AddrPort, index int) (int, unix.Sockaddr) {
 	return unix.AF_INET6, s
 }
 
-// dial opens a socket from local to a client, on a port of the range where
-// there is one.
+// dial opens a socket from local to a client, on a port of the range if there
+// is one.
 func dial(local netip.Addr, to netip.AddrPort, index int, ports PortRange) (int, error) {
 	family, peer := sockaddr(to, index)
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -55,7 +55,7 @@ func dial(local netip.Addr, to netip.AddrPort, index int, ports PortRange) (int,
 	return fd, nil
 }
 
-// bind tries the ports of a range once each, from a random one on.
+// bind tries each port of a range once, starting at a random one.
 func bind(fd int, local netip.Addr, index int, ports PortRange) error {
 	n := max(1, int(ports.To)-int(ports.From)+1)
 	start := rand.IntN(n)
@@ -79,8 +79,8 @@ func bind(fd int, local netip.Addr, index int, ports PortRange) error {
 	return nil
 }
 
-// fragmentable lets a router cut up what does not fit: a block size is agreed
-// on once, and in a tunnel it may turn out too large.
+// fragmentable lets routers fragment large packets. A block size is agreed on
+// once, and may turn out too large for a tunnel on the way.
 func fragmentable(fd, family int) {
 	if family == unix.AF_INET {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
@@ -89,7 +89,7 @@ func fragmentable(fd, family int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT)
 }
 
-// portOf is a socket's local port; 0 if it does not say.
+// portOf is a socket's local port; 0 if it cannot be read.
 func portOf(fd int) uint16 {
 	switch a, _ := unix.Getsockname(fd); a := a.(type) {
 	case *unix.SockaddrInet4:
@@ -109,7 +109,7 @@ func putControl(b []byte, level, kind int, data []byte) int {
 	return unix.CmsgSpace(len(data))
 }
 
-// sendFrom is the control message that sends from an address of ours.
+// sendFrom is the control message that sets the source address.
 func sendFrom(local netip.Addr, index int) []byte {
 	b := make([]byte, 64)
 	if local.Is4() {
@@ -138,8 +138,8 @@ func descriptor(c *net.UDPConn) (fd int, err error) {
 	return fd, err
 }
 
-// recv and send never wait, so the scheduler need not hear of them: that is a
-// tenth of what a block costs.
+// recv and send never block, so they bypass Go's scheduler. That saves a tenth
+// of the cost of a block.
 
 func recv(fd int, b []byte) (int, error) {
 	n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
@@ -156,7 +156,7 @@ func send(fd int, b []byte) error {
 	return nil
 }
 
-// ready is epoll_wait that does not.
+// ready is epoll_wait without waiting.
 func ready(poll int, events []unix.EpollEvent) int {
 	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(poll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
 	if e != 0 {

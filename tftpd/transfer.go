@@ -1,5 +1,5 @@
-// transfer.go: one transfer as a step function: an answer or a time-out goes
-// in, what to send next comes out. No socket, no clock.
+// transfer.go: one transfer as a step function. An answer or a time-out goes
+// in, and the next packets to send come out. It has no socket and no clock.
 
 package tftpd
 
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// transfer is go-back-N over blocks counted from 1; the wire's 16 bits roll
-// over to 0 (RFC 7440 follows what everybody does).
+// transfer is go-back-N over blocks counted from 1. The 16-bit number on the
+// wire wraps to 0; RFC 7440 describes this common practice.
 type transfer struct {
 	blk    int64
 	window int64
@@ -21,9 +21,9 @@ type transfer struct {
 	sent    int64         // last block sent
 	mending int64         // blocks up to here were sent before the last repetition
 	mends   int           // repetitions since base passed mending the last time
-	resent  bool          // the window after base was sent again already: dup ACKs wait
-	silent  time.Duration // since the client last got on
-	backoff bool          // the flight in the air is a repetition: no RTT from it
+	resent  bool          // the window after base was already sent again: duplicate ACKs are ignored
+	silent  time.Duration // since the client's last progress
+	backoff bool          // the packets in flight are a repetition: no RTT is taken from them
 
 	rto    time.Duration
 	srtt   time.Duration
@@ -32,7 +32,7 @@ type transfer struct {
 	fixed  bool          // the client named its time-out (RFC 2349)
 }
 
-// step says what to do now.
+// step says what to send now.
 type step struct {
 	oack     bool
 	from, to int64 // blocks to send, inclusive; none if to < from
@@ -74,7 +74,7 @@ func (t *transfer) flight() step {
 	return step{from: from, to: to}
 }
 
-// ack takes an acknowledgement that arrived rtt after the last flight left.
+// ack handles an acknowledgement that arrived rtt after the last flight left.
 func (t *transfer) ack(block uint16, rtt time.Duration) step {
 	if !t.opened {
 		if block != 0 {
@@ -86,13 +86,13 @@ func (t *transfer) ack(block uint16, rtt time.Duration) step {
 		return t.flight()
 	}
 	ahead := int64(block - uint16(t.base)) // modulo 65536
-	// Sooner than any round trip: it speaks of the flight before.
+	// It came sooner than any round trip: it answers the flight before.
 	early := rtt < t.least
 	switch {
 	case ahead == 0:
-		// The client repeats itself: in a window it misses a block. One
-		// resend is enough; edk2 says so again for every packet out of order.
-		// In lock-step a repeated ACK is only late, and answering it would
+		// The client repeats its ACK: in a window it misses a block. One resend
+		// is enough, although edk2 repeats the ACK for every packet out of
+		// order. In lock-step a repeated ACK is only late. Answering it would
 		// double every packet from here on (RFC 1123 4.2.3.1).
 		if t.window == 1 || t.resent || t.base == t.sent || early {
 			return nothing
@@ -118,21 +118,22 @@ func (t *transfer) ack(block uint16, rtt time.Duration) step {
 		t.backoff, t.mending = false, 0
 		return t.flight()
 	case early || t.mends >= maxMends:
-		// The rest was sent again already. A client that sees packets out of
-		// order acknowledges many times over, and some acknowledge every block;
-		// answering each with a window would be a storm. Only what it has never
-		// been sent goes out, so that its window fills.
+		// The rest of the window was already sent again. A client that sees
+		// packets out of order acknowledges many times, and some clients
+		// acknowledge every block. A window in answer to each ACK would be a
+		// storm. So only blocks that were never sent leave now, to fill the
+		// client's window.
 		fresh := t.sent + 1
 		s := t.flight()
 		s.from = fresh
 		return s
 	}
-	// An ACK inside the window: the rest is lost.
+	// An ACK inside the window: the blocks after it are lost.
 	return t.mend()
 }
 
-// maxMends bounds what ACKs alone can have sent again of one window; then the
-// time-out decides.
+// maxMends bounds how often ACKs alone make one window be sent again; after
+// that only the time-out does.
 const maxMends = 3
 
 // mend sends the window after base again.
@@ -143,13 +144,13 @@ func (t *transfer) mend() step {
 	return t.flight()
 }
 
-// timeout sends again what is in the air.
+// timeout sends the blocks in flight again.
 func (t *transfer) timeout() step {
 	t.silent += t.rto
 	if t.silent >= patience {
 		if t.opened && t.base == t.last-1 && t.sent == t.last {
-			// Only the last acknowledgement is missing, and firmware that has
-			// the file starts it without one.
+			// Only the last acknowledgement is missing. Firmware that has the
+			// whole file starts it without sending one.
 			return step{done: true, from: 1, to: 0}
 		}
 		return step{gaveUp: true, from: 1, to: 0}
@@ -180,7 +181,7 @@ func (t *transfer) measure(rtt time.Duration) {
 	}
 }
 
-// relax ends the backing off of a time-out: the client got on.
+// relax ends the backing off of a time-out: the client made progress.
 func (t *transfer) relax() {
 	if !t.fixed && t.srtt > 0 {
 		t.rto = min(max(t.srtt+4*t.rttvar, minRTO), maxRTO)
