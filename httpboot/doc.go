@@ -1,8 +1,9 @@
 // Package httpboot serves boot files and scripts over HTTP/1.1 to firmware,
 // iPXE and installers.
 //
-// What firmware cannot bear rules it: no redirect ever, HEAD like GET, an exact
-// Content-Length, no empty error body, no compression, no guessed content
-// type. There is a router of its own because net/http's cleans paths by
-// redirect. What a path means is boot's to decide.
+// Many clients are firmware, and firmware sets the rules: never a redirect,
+// HEAD answered like GET, an exact Content-Length, no error without a body, no
+// compression, no guessed content type. The package has a router of its own
+// because net/http's cleans paths by redirecting. boot decides what a path
+// means.
 package httpboot

@@ -33,8 +33,8 @@ type Handler struct {
 // Stats counts responses; all of it only grows.
 type Stats struct {
 	Requests, Files, NotFound, Refused, Errors, Bytes atomic.Uint64
-	ZeroCopy                                          atomic.Uint64 // of Bytes, those the kernel sent straight from a file
-	Handshakes                                        atomic.Uint64 // TLS, that failed
+	ZeroCopy                                          atomic.Uint64 // bytes, out of Bytes, that the kernel sent directly from a file
+	Handshakes                                        atomic.Uint64 // TLS handshakes that failed
 }
 
 // NewHandler returns a handler that asks ask and opens through content.
@@ -42,8 +42,7 @@ func NewHandler(ask boot.Fetcher, content boot.Content, log *slog.Logger) *Handl
 	return &Handler{ask: ask, content: content, log: log}
 }
 
-// askTimeout keeps the time to the first byte under the five seconds that
-// edk2 waits for a header.
+// askTimeout is below the five seconds that edk2 waits for a response header.
 const askTimeout = 4 * time.Second
 
 // bodyTimeout is how long the body of a request may take.
@@ -66,8 +65,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	h.Stats.Requests.Add(1)
 	if r.ContentLength != 0 {
-		// Nobody's body is waited for: read here for a report, and thrown away
-		// by net/http for the rest.
+		// A body is read only for a report; net/http discards every other one.
+		// So no answer waits for a body.
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 		w.Header().Set("Connection", "close")
@@ -114,7 +113,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		fail(w, r, code, x.Reason)
 	case boot.Ignore:
-		// Not from a network of ours: as if nobody listened.
+		// The client is on no network of ours: it sees a port that nobody
+		// listens on.
 		panic(http.ErrAbortHandler)
 	default:
 		fail(w, r, http.StatusNotFound, "no such file")
@@ -156,8 +156,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting
 		c.cork(1)
 		defer c.cork(0)
 	}
-	// ServeContent does Range, If-Range and HEAD; the zero time keeps it from
-	// answering 304 by date, which no firmware understands.
+	// ServeContent handles Range, If-Range and HEAD. The zero time keeps it
+	// from answering 304 by date, which no firmware understands.
 	http.ServeContent(cw, r, "", time.Time{}, body)
 	o.Bytes = cw.n
 	switch {
@@ -191,7 +191,7 @@ func (c *counter) ReadFrom(r io.Reader) (int64, error) {
 
 func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// length is what the response promised.
+// length is the Content-Length of the response.
 func (c *counter) length() int64 {
 	n, err := strconv.ParseInt(c.Header().Get("Content-Length"), 10, 64)
 	if err != nil {
@@ -200,8 +200,8 @@ func (c *counter) length() int64 {
 	return n
 }
 
-// contentType is exact: UEFI judges an image by it before the name's ending,
-// and a guess by content is wrong for every one of these.
+// contentType is exact. UEFI judges an image by it before it looks at the
+// name's ending, and a guess from the bytes is wrong for each of these types.
 func contentType(name string) string {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".efi":
@@ -220,7 +220,7 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
-// fail is an error with a body: shim hangs on an empty one.
+// fail sends an error with a body: shim hangs on an empty one.
 func fail(w http.ResponseWriter, r *http.Request, code int, why string) { text(w, r, code, why+"\n") }
 
 func text(w http.ResponseWriter, r *http.Request, code int, body string) {
@@ -234,8 +234,8 @@ func text(w http.ResponseWriter, r *http.Request, code int, body string) {
 	}
 }
 
-// parse reads a request. The path is cleaned, never redirected; "?" text is
-// read so that the first of each parameter counts.
+// parse reads a request. The path is cleaned, never redirected. Of a query
+// parameter that repeats, the first counts.
 func parse(r *http.Request, now time.Time) (boot.Sighting, bool) {
 	in := boot.Sighting{At: now, Via: boot.HTTP, Step: boot.Fetch, Proof: boot.ProofNone, Firmware: boot.Firmware{Arch: boot.ArchNone}}
 	p, ok := boot.CleanPath(r.URL.Path)

@@ -1,6 +1,6 @@
 // line.go: the bandwidth of one network, shared fairly. After a power cut every
-// machine asks at once; each gets an equal part of what there is, however many
-// connections it opens, and none waits for all the others.
+// machine asks at once. Each gets an equal part, however many connections it
+// opens, and none waits until all the others are done.
 
 package httpboot
 
@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// line is a capped network. Clients that wait take turns, one grant each.
+// line is a network with a bandwidth limit. Waiting clients take turns, one
+// grant each.
 type line struct {
 	mu      sync.Mutex
 	rate    int64     // bytes a second
-	free    time.Time // when the line has sent what it granted
+	free    time.Time // when everything that was granted has left
 	turns   []netip.Addr
 	waiting map[netip.Addr][]*waiter
 	timer   *time.Timer
@@ -32,13 +33,14 @@ func newLine(rate int64) *line {
 	return &line{rate: rate, waiting: map[netip.Addr][]*waiter{}}
 }
 
-// grant is what one turn is worth, bytes: about five milliseconds of the line,
-// so that a turn comes soon and is still worth a system call.
+// grant is the size of one turn in bytes: about five milliseconds of the line.
+// It is small enough that a client's next turn comes soon, and large enough for
+// a system call.
 func (l *line) grant(want int) int {
 	return min(want, int(min(max(l.rate/200, 8<<10), 1<<20)))
 }
 
-// charge books n bytes; the lock is held.
+// charge books n bytes; the caller holds the lock.
 func (l *line) charge(n int, now time.Time) {
 	if l.free.Before(now) {
 		l.free = now
@@ -77,7 +79,7 @@ func (l *line) take(ctx context.Context, client netip.Addr, want int) (int, erro
 	}
 }
 
-// arm has serve run when the line is free; the lock is held.
+// arm has serve run when the line is free; the caller holds the lock.
 func (l *line) arm(now time.Time) {
 	if l.timer == nil {
 		l.timer = time.AfterFunc(max(0, l.free.Sub(now)), l.serve)
@@ -119,7 +121,7 @@ type lines struct {
 	of map[string]*line
 }
 
-// line returns the line of a network, or nil where rate is no cap.
+// line returns the line of a network; nil if rate sets no limit.
 func (l *lines) line(network string, rate int64) *line {
 	l.mu.Lock()
 	defer l.mu.Unlock()

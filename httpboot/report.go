@@ -1,7 +1,7 @@
-// report.go: what a machine reports, in the forms that installers have: a query,
-// a form (cloud-init's phone_home, curl -d), a multipart form (curl -F) or JSON.
-// Facts are the output of lscpu, lsblk, lspci and ip, as those programs print
-// it: a rescue system has them, and no agent of ours.
+// report.go: reads a machine's report in the forms that installers send: a
+// query, a form (cloud-init's phone_home, curl -d), a multipart form (curl -F)
+// or JSON. Facts are the output of lscpu, lsblk, lspci and ip as those programs
+// print it. A rescue system has these programs, so it needs no agent of ours.
 
 package httpboot
 
@@ -22,8 +22,8 @@ import (
 // maxFields bounds the fields of one report.
 const maxFields = 64
 
-// readReport adds what the body says. A body that is not understood adds
-// nothing: the report itself still counts.
+// readReport adds what the body says. A body that cannot be read adds nothing,
+// but the report itself still counts.
 func readReport(r *http.Request, in *boot.Sighting) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
@@ -36,7 +36,7 @@ func readReport(r *http.Request, in *boot.Sighting) {
 		if err != nil {
 			return
 		}
-		in.ReadQuery(string(b)) // first: in a query '+' is a plus, and so it was here always
+		in.ReadQuery(string(b)) // first, because in a query '+' is a plus; older reports rely on it
 		if v, err := url.ParseQuery(string(b)); err == nil && len(v) <= maxFields {
 			for k := range v {
 				fields[k] = v.Get(k)
@@ -81,7 +81,7 @@ func readReport(r *http.Request, in *boot.Sighting) {
 	if q.Text == "" {
 		q.Text = fields["text"]
 	}
-	// What cloud-init's phone_home posts names the system that runs.
+	// cloud-init's phone_home names the running system in its form.
 	if h := fields["hostname"]; h != "" && q.Text == "" && fields["instance_id"] != "" {
 		q.Text = "cloud-init of " + h
 	}

@@ -1,7 +1,7 @@
-// send.go: bytes on their way to one client. A part of a shared open file goes
-// out with sendfile and an offset of its own, which net/http's way through the
-// file's position cannot do; and a network with a cap on its bandwidth gives
-// every client the same share of it.
+// send.go: sends a body to one client. A part of a shared open file is sent
+// with sendfile and its own offset. net/http cannot do that, because it reads
+// from the file's position. On a network with a bandwidth limit every client
+// gets the same share.
 
 package httpboot
 
@@ -23,9 +23,9 @@ import (
 // stream is one body: what http.ServeContent reads.
 type stream struct {
 	io.ReadSeeker
-	section *boot.Section // the same, where it is part of a file
+	section *boot.Section // the same bytes, if they are part of a file
 	ctx     context.Context
-	line    *line // nil: no cap
+	line    *line // nil: no bandwidth limit
 	client  netip.Addr
 	meter   boot.Transfer
 	zero    *atomic.Uint64 // counts bytes that were never copied
@@ -76,18 +76,19 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 // connKey finds the connection of a request.
 type connKey struct{}
 
-// cork has the kernel send whole segments only, until it is taken off: the
-// head of a response goes with its body, and nothing small in between. Among
-// many it only costs.
+// cork makes the kernel send only full segments until it is removed, so that
+// the head of a response leaves together with its body. With many connections
+// it only costs.
 func (c *conn) cork(on int) { c.option(unix.TCP_CORK, on) }
 
 func (c *conn) option(name, value int) {
 	_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, name, value) })
 }
 
-// bodies counts those on their way. In a crowd each may have only so much
-// waiting in the kernel: a thousand with what one alone may have is gigabytes,
-// and short of memory TCP is several times as slow. One alone is faster without.
+// bodies counts the responses that are being sent. In a crowd each connection
+// may have only a little unsent data in the kernel. A thousand connections with
+// the usual amount would need gigabytes, and TCP is several times slower when
+// it is short of memory. A single connection is faster without the limit.
 var bodies atomic.Int32
 
 const (
@@ -97,10 +98,11 @@ const (
 	unending = 1<<31 - 1
 )
 
-// maxSend is the most one system call is asked for; Linux sends no more.
+// maxSend is the most that one system call sends on Linux.
 const maxSend = 0x7ffff000
 
-// sendable is a body that the kernel can send from its file; nil if it is none.
+// sendable is a body that the kernel can send directly from its file; nil if it
+// is none.
 func sendable(body any) *boot.Section {
 	s, ok := body.(*boot.Section)
 	if !ok {
@@ -112,7 +114,7 @@ func sendable(body any) *boot.Section {
 	return s
 }
 
-// send sends n bytes of a stream from where it stands.
+// send sends n bytes of a stream from its current position.
 func (c *conn) send(s *stream, n int64) (total int64, err error) {
 	off, err := s.section.Seek(0, io.SeekCurrent)
 	if err != nil {

@@ -20,20 +20,20 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// MaxConns bounds open connections; more wait in the kernel's queue. One
-// address may have perClient of them.
+// MaxConns bounds open connections; further ones wait in the kernel's queue.
+// One address may have perClient of them.
 const (
 	MaxConns  = 4096
 	perClient = 128
 )
 
-// stalled is how long a client may take nothing before its connection ends.
-// There is no write deadline: slow firmware on a slow line is served to the
-// end.
+// stalled is how long a client may acknowledge nothing before its connection
+// ends. There is no write deadline, so slow firmware on a slow line gets the
+// whole file.
 const stalled = 60 * time.Second
 
-// Listen opens the HTTP port, for both families unless addr is of one: for Go
-// 0.0.0.0 is of both, for the person who wrote it not.
+// Listen opens the HTTP port for both families, unless addr names one. Go takes
+// 0.0.0.0 for both; the person who wrote it means IPv4.
 func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	network := "tcp"
 	if ap, err := netip.ParseAddrPort(addr); err == nil && ap.Addr().Is4() {
@@ -41,27 +41,29 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
 		return rc.Control(func(fd uintptr) {
-			// Set on the listener, it holds for every connection: the kernel
-			// ends one whose peer acknowledges nothing, and sendfile stays.
+			// The option is set on the listener and inherited by every
+			// connection. The kernel then ends a connection whose peer
+			// acknowledges nothing, and sendfile still works.
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(stalled.Milliseconds()))
 		})
 	}}
 	return lc.Listen(ctx, network, addr)
 }
 
-// Serve answers on l until ctx ends; transfers in hand get a moment to end.
+// Serve answers on l until ctx ends; running transfers get a moment to finish.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	return serve(ctx, l, h, func(ll *limited) net.Listener { return ll })
 }
 
-// serve answers what wrap makes of a bounded listener.
+// serve answers on the bounded listener that wrap has wrapped.
 func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limited) net.Listener) error {
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		// Firmware closes by reset and strangers send noise: not our log.
+		// Firmware closes by reset, and strangers send noise: our log keeps
+		// neither.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
@@ -82,7 +84,7 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limit
 	}
 	err := srv.Serve(wrap(ll))
 	if !stop() {
-		<-ended // Serve returns when the shutdown begins, not when it is over
+		<-ended // http.Server.Serve returns when the shutdown begins, not when it ends
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -90,8 +92,8 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limit
 	return err
 }
 
-// limited accepts while there is room, and no more than its share from one
-// address.
+// limited accepts connections while there is room, and from one address only
+// its share.
 type limited struct {
 	net.Listener
 	room chan struct{}
@@ -100,7 +102,7 @@ type limited struct {
 	from map[netip.Addr]int
 }
 
-// addrOf keeps the zone: the same link-local address on two links is two
+// addrOf keeps the zone: the same link-local address on two links means two
 // machines (RFC 4007 6).
 func addrOf(a net.Addr) netip.Addr {
 	if t, ok := a.(*net.TCPAddr); ok {
@@ -109,8 +111,9 @@ func addrOf(a net.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// ends fills in who speaks with which address of ours. A zone is the name of an
-// interface, and no part of an address that anybody compares.
+// ends fills in the client's address and the address of ours that it speaks to.
+// The zone is removed from addresses that are compared, because it is only an
+// interface's name.
 func ends(in *boot.Sighting, from netip.AddrPort, to netip.Addr) {
 	a := from.Addr().Unmap()
 	in.Source = netip.AddrPortFrom(a.WithZone(""), from.Port())

@@ -1,7 +1,7 @@
-// tls.go: HTTPS on one listener for two kinds of client. What speaks TLS 1.3 or
-// ephemeral elliptic curves gets Go's own defaults. Most firmware that is out
-// there has neither and can only do RSA key exchange, which is served where a
-// person allowed it.
+// tls.go: HTTPS on one listener for two kinds of client. Clients with TLS 1.3
+// or ephemeral elliptic curves get Go's own defaults. Most firmware in the
+// field has neither and can only do RSA key exchange. It is served if the
+// configuration allows that.
 
 package httpboot
 
@@ -27,15 +27,16 @@ type Secure struct {
 	// Certificate is the server's, for one handshake.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Firmware reports whether clients without ephemeral key exchange are
-	// served: whoever gets hold of the key can read what they received.
+	// served. Whoever gets the key later can read what those clients received.
 	Firmware func() bool
 }
 
 // shakeTime bounds a handshake: emulated and old machines take seconds for one.
 const shakeTime = 20 * time.Second
 
-// firmwareSuites are what UEFI knows of what Go still speaks: Debian's builds, 12
-// and 13, have no elliptic curves, and RSA with GCM is the best both have.
+// firmwareSuites are the ciphers that both UEFI and Go know. Debian's builds,
+// 12 and 13, have no elliptic curves, and RSA with GCM is the best that is
+// left.
 var firmwareSuites = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -43,7 +44,7 @@ var firmwareSuites = []uint16{
 	tls.TLS_RSA_WITH_AES_128_CBC_SHA256, tls.TLS_RSA_WITH_AES_256_CBC_SHA, tls.TLS_RSA_WITH_AES_128_CBC_SHA,
 }
 
-// ephemeral reports a client that can agree on a key that is thrown away.
+// ephemeral reports a client that can do an ephemeral key exchange.
 func ephemeral(h *tls.ClientHelloInfo) bool {
 	if slices.Contains(h.SupportedVersions, tls.VersionTLS13) {
 		return true
@@ -60,8 +61,8 @@ func ephemeral(h *tls.ClientHelloInfo) bool {
 func (s *Secure) config() *tls.Config {
 	base := &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		// No h2: firmware has only 1.1, and sharing one connection helps nobody
-		// who reads one large file.
+		// HTTP/2 is not offered: firmware speaks only 1.1, and several streams
+		// on one connection do not help a client that reads one large file.
 		NextProtos:     []string{"http/1.1"},
 		GetCertificate: s.Certificate,
 	}
@@ -81,14 +82,14 @@ func (s *Secure) config() *tls.Config {
 	return c
 }
 
-// shaking is a connection in its handshake; it remembers what was said.
+// shaking is a connection in its handshake; it keeps what both sides sent.
 type shaking struct {
 	*conn
 	hello *tls.ClientHelloInfo
 }
 
-// handshakes yields connections whose handshake is done, so that one that
-// fails can be told on its machine's timeline; net/http would log a line.
+// handshakes yields connections after their handshake. A handshake that fails
+// is put on its machine's timeline; net/http would only log a line.
 type handshakes struct {
 	*limited
 	ctx    context.Context
@@ -142,7 +143,7 @@ func (s *handshakes) shake(c *conn) {
 	}
 }
 
-// Alerts that clients send (RFC 8446 6.2), by Go's words for them.
+// Alerts that clients send (RFC 8446 6.2), by the names that Go has for them.
 const (
 	unknownCA       = "unknown certificate authority"
 	badCertificate  = "bad certificate"
@@ -151,8 +152,8 @@ const (
 	handshakeFailed = "handshake failure"
 )
 
-// fault says why a handshake failed, for a person who stands before the
-// machine: its screen says "network error" whatever it was.
+// fault says why a handshake failed, for the person at the machine: its screen
+// says "network error" for every cause.
 func (s *handshakes) fault(x *shaking, err error) *boot.TLSFault {
 	f := &boot.TLSFault{Detail: err.Error()}
 	var noTLS tls.RecordHeaderError
@@ -178,8 +179,8 @@ func (s *handshakes) fault(x *shaking, err error) *boot.TLSFault {
 	case says(certExpired):
 		f.Cause, f.Text = boot.Clock, "it finds the certificate's dates wrong: compare its clock with this one, and the certificate's dates"
 	case says(unknownCA), says(badCertificate), says(certUnknown), cutOff(err):
-		// edk2 answers a certificate it does not trust with one of these, or by
-		// hanging up.
+		// edk2 answers a certificate that it does not trust with one of these
+		// alerts, or closes the connection.
 		f.Cause, f.Text = boot.UnknownCA, "it does not trust the server's certificate: enrol the CA in its firmware setup (Tls Auth Configuration, Server CA; the file: muster ca export --der)"
 		if leaf != nil && leaf.NotBefore.Year() > 2000 {
 			f.Text += ", and check its clock: the certificate begins on " + leaf.NotBefore.Format(time.DateOnly)
@@ -211,8 +212,8 @@ func (s *handshakes) leaf(h *tls.ClientHelloInfo) *x509.Certificate {
 	return l
 }
 
-// covers reports a certificate for the address that was spoken to, or for the
-// name that was asked for.
+// covers reports whether a certificate is for the address that the client
+// connected to, or for the name that it asked for.
 func covers(leaf *x509.Certificate, h *tls.ClientHelloInfo, local netip.Addr) bool {
 	if h.ServerName != "" {
 		return leaf.VerifyHostname(h.ServerName) == nil
@@ -220,7 +221,7 @@ func covers(leaf *x509.Certificate, h *tls.ClientHelloInfo, local netip.Addr) bo
 	return leaf.VerifyHostname(local.String()) == nil
 }
 
-// offers lists a ClientHello's ciphers, shortly.
+// offers lists a ClientHello's ciphers in short.
 func offers(h *tls.ClientHelloInfo) string {
 	var out []string
 	for i, id := range h.CipherSuites {
@@ -243,7 +244,7 @@ func ServeTLS(ctx context.Context, l net.Listener, h *Handler, sec *Secure) erro
 	})
 }
 
-// fault tells a failed handshake as a Sighting of its own.
+// fault reports a failed handshake to the engine as a Sighting of its own.
 func (h *Handler) fault(ctx context.Context, c net.Conn, f *boot.TLSFault) {
 	h.Stats.Handshakes.Add(1)
 	in := boot.Sighting{At: time.Now(), Via: boot.HTTP, Step: boot.Handshake, Proof: boot.ProofNone, Firmware: boot.Firmware{Arch: boot.ArchNone}, Fault: f}
@@ -252,5 +253,5 @@ func (h *Handler) fault(ctx context.Context, c net.Conn, f *boot.TLSFault) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	_, _ = h.ask.Next(ctx, in) // the engine tells its own errors
+	_, _ = h.ask.Next(ctx, in) // the engine logs its own errors
 }

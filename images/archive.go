@@ -1,5 +1,6 @@
-// archive.go: a stored file as an archive that Linux unpacks into its initial file
-// system, made while it is read: nothing is stored twice.
+// archive.go: a stored file as an archive that Linux unpacks into its initial
+// file system. The archive is made while it is read, so nothing is stored
+// twice.
 
 package images
 
@@ -15,9 +16,9 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Archive returns an object as a cpio archive in the "newc" form (Linux,
-// Documentation/driver-api/early-userspace/buffer-format.rst) that puts its bytes
-// at a path. It takes the object over.
+// Archive returns an object as a cpio archive in the "newc" format (Linux,
+// Documentation/driver-api/early-userspace/buffer-format.rst), in which the
+// file has the path at. It takes over the object and closes it.
 func Archive(o *boot.Object, at string) (*boot.Object, error) {
 	if o.Size > math.MaxUint32 {
 		o.Body.Close()

@@ -1,5 +1,5 @@
-// batch.go: the files of one import, which are all kept or leave nothing; and
-// the sweep of what nobody refers to.
+// batch.go: the files of one import, of which all are kept or none, and the
+// removal of files that nothing refers to.
 
 package images
 
@@ -32,8 +32,8 @@ func (b *Batch) Put(ctx context.Context, r io.Reader) (boot.Blob, error) {
 	return blob, err
 }
 
-// hold keeps a digest from being swept while the batch runs; the store's lock
-// is not held.
+// hold keeps a digest from being swept while the batch runs. The caller does
+// not hold the store's lock.
 func (b *Batch) hold(digest string) {
 	if _, mine := b.fresh[digest]; mine {
 		return
@@ -44,7 +44,7 @@ func (b *Batch) hold(digest string) {
 	b.store.mu.Unlock()
 }
 
-// Keep ends the batch: what refers to its files is stored.
+// Keep ends the batch: the record that refers to its files is stored.
 func (b *Batch) Keep() { b.release() }
 
 func (b *Batch) release() {
@@ -57,8 +57,8 @@ func (b *Batch) release() {
 	}
 }
 
-// Discard ends the batch and removes what it stored, but for what somebody
-// else refers to by now.
+// Discard ends the batch and removes the files that it stored, except those
+// that another record refers to by now.
 func (b *Batch) Discard(referred func(digest string) bool) {
 	b.release()
 	for d, isNew := range b.fresh {
@@ -68,7 +68,8 @@ func (b *Batch) Discard(referred func(digest string) bool) {
 	}
 }
 
-// remove deletes a file unless a batch holds it. Who reads it reads on.
+// remove deletes a file unless a batch holds it. Readers that have it open read
+// on.
 func (s *Store) remove(digest string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,7 +79,7 @@ func (s *Store) remove(digest string) error {
 	return s.root.Remove(place(digest))
 }
 
-// Remove deletes files that nobody refers to any more.
+// Remove deletes files that nothing refers to any more.
 func (s *Store) Remove(digests ...string) error {
 	var errs []error
 	for _, d := range digests {
@@ -92,8 +93,8 @@ func (s *Store) Remove(digests ...string) error {
 	return errors.Join(errs...)
 }
 
-// Sweep removes every file that nobody refers to and that is older than age: an
-// upload that was cut off leaves such. It returns how many and how much.
+// Sweep removes every file that nothing refers to and that is older than age;
+// an interrupted upload leaves such files. It returns their number and size.
 func (s *Store) Sweep(referred func(digest string) bool, age time.Duration) (files int, bytes int64, err error) {
 	dirs, err := fs.ReadDir(s.root.FS(), ".")
 	if err != nil {
@@ -120,8 +121,8 @@ func (s *Store) Sweep(referred func(digest string) bool, age time.Duration) (fil
 	return files, bytes, nil
 }
 
-// Verify reads a stored file again and compares; progress is told of each part
-// that was read.
+// Verify reads a stored file again and compares its digest. progress is called
+// after each part.
 func (s *Store) Verify(ctx context.Context, b boot.Blob, progress func(n int64)) error {
 	f, err := s.Open(b.Digest)
 	if err != nil {

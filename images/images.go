@@ -1,6 +1,6 @@
-// Package images keeps boot files by the SHA-256 of their bytes and finds the
-// boot loaders of the distribution. It must not know who asks for a file or
-// what a template is.
+// Package images stores boot files by the SHA-256 of their bytes, and finds the
+// distribution's boot loaders. It must not know who asks for a file, nor what a
+// template is.
 package images
 
 import (
@@ -26,7 +26,7 @@ type Store struct {
 
 	mu   sync.Mutex
 	open Opened         // by digest
-	held map[string]int // digest -> batches under way that stored or found it
+	held map[string]int // digest -> running batches that stored or found it
 
 	trees trees
 }
@@ -82,18 +82,18 @@ func (s *Store) Has(digest string) (int64, bool) {
 	return st.Size(), true
 }
 
-// ErrDigest says that bytes are not what they were said to be.
+// ErrDigest says that the bytes do not have the expected digest.
 var ErrDigest error = boot.NewFault(boot.Invalid, "bytes do not match their SHA-256")
 
-// Put stores what r yields. want is the digest it must have, or "". The file
-// appears whole or not at all, and is on disk when Put returns.
+// Put stores the bytes of r. want is the expected digest, or "". The file
+// appears as a whole or not at all, and is on disk when Put returns.
 func (s *Store) Put(ctx context.Context, r io.Reader, want string) (boot.Blob, error) {
 	b, _, err := s.put(ctx, r, want, func(string) {})
 	return b, err
 }
 
-// put is Put; it reports whether the file was not there before. found is told
-// the digest before anything is decided by it.
+// put is Put, and reports whether the file is new. It calls found with the
+// digest before it acts on it.
 func (s *Store) put(ctx context.Context, r io.Reader, want string, found func(digest string)) (boot.Blob, bool, error) {
 	fail := func(err error) (boot.Blob, bool, error) { return boot.Blob{}, false, fmt.Errorf("store file: %w", err) }
 	if want != "" && !ValidDigest(want) {
@@ -144,8 +144,8 @@ func (s *Store) put(ctx context.Context, r io.Reader, want string, found func(di
 	return b, true, nil
 }
 
-// Open opens a stored file; boot.ErrNoFile if there is none. Everybody who
-// reads it shares one descriptor.
+// Open opens a stored file; boot.ErrNoFile if there is none. All readers of a
+// file share one descriptor.
 func (s *Store) Open(digest string) (*boot.Section, error) {
 	if !ValidDigest(digest) {
 		return nil, fmt.Errorf("%w: %q is no digest", boot.ErrNoFile, digest)
@@ -168,7 +168,7 @@ func Digest(r io.Reader) (boot.Blob, error) {
 	return boot.Blob{Digest: sum(h), Size: n}, err
 }
 
-// reader ends a copy when its context does.
+// reader stops a copy when its context ends.
 type reader struct {
 	ctx context.Context
 	r   io.Reader

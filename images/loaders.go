@@ -1,6 +1,6 @@
-// loaders.go: where boot loaders come from. The operator's folder first, then
-// where Debian's packages put them. They are GPL binaries of their own and
-// never part of ours.
+// loaders.go: where boot loaders are found: first in the operator's folder,
+// then where Debian's packages put them. They are programs of their own under
+// the GPL, and never part of Muster.
 
 package images
 
@@ -24,8 +24,8 @@ func LoaderDirs(dataDir string) []string {
 	return append([]string{filepath.Join(dataDir, "loaders")}, SystemDirs...)
 }
 
-// signed is where Debian's shim-signed and grub-efi-*-signed put what the
-// signed chain asks for under other names.
+// signed is where Debian's shim-signed and grub-efi-*-signed packages put files
+// that the signed chain asks for under other names.
 var signed = map[string]string{
 	"shimx64.efi":  "/usr/lib/shim/shimx64.efi.signed",
 	"mmx64.efi":    "/usr/lib/shim/mmx64.efi.signed",
@@ -35,7 +35,7 @@ var signed = map[string]string{
 	"grubaa64.efi": "/usr/lib/grub/arm64-efi-signed/grubnetaa64.efi.signed",
 }
 
-// Loaders is what was found at one moment.
+// Loaders are the loaders that were found at one moment.
 type Loaders struct {
 	paths map[string]string // loader name -> file
 	dirs  []string
@@ -57,7 +57,7 @@ func FindLoaders(dirs ...string) *Loaders {
 	return l
 }
 
-// look notes the first place that has a loader; elsewhere is tried last.
+// look records the first place that has a loader; elsewhere is tried last.
 func (l *Loaders) look(name string, dirs []string, elsewhere string) {
 	var places []string
 	for _, d := range dirs {
@@ -88,8 +88,7 @@ func (l *Loaders) ByPlatform() map[boot.Platform]string {
 	return out
 }
 
-// Signed returns the Secure Boot pair to offer to each platform: both files of
-// it are there.
+// Signed returns the Secure Boot pair for each platform that has both files.
 func (l *Loaders) Signed() map[boot.Platform]boot.SignedPair {
 	out := map[boot.Platform]boot.SignedPair{}
 	for _, p := range boot.LoaderPlatforms() {
@@ -121,7 +120,8 @@ func (l *Loaders) Open(name string) (*boot.Object, error) {
 		f.Close()
 		return nil, err
 	}
-	// A package upgrade replaces the file: size and time name the bytes.
+	// A package upgrade replaces the file, so its size and time identify the
+	// bytes.
 	return &boot.Object{Body: f, Name: name, Size: st.Size(), ETag: fmt.Sprintf(`"%s-%x-%x"`, name, st.Size(), st.ModTime().UnixNano())}, nil
 }
 

@@ -1,6 +1,6 @@
-// opened.go: files that are being read. All readers of a file share one descriptor,
-// so a thousand machines that boot one image need one; and the fronts can tell by
-// it that two transfers send the same bytes.
+// opened.go: files that are being read. All readers of a file share one
+// descriptor, so a thousand machines that boot one image need only one. The
+// fronts compare the descriptor to see that two transfers send the same bytes.
 
 package images
 
@@ -12,7 +12,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Opened are files that are open at the moment. The zero value is ready.
+// Opened are the files that are open at the moment. The zero value is ready.
 type Opened struct {
 	mu    sync.Mutex
 	files map[string]*openFile
@@ -24,8 +24,9 @@ type openFile struct {
 	readers int
 }
 
-// section opens a file for one more reader. now is what lies there now: if that is
-// not what is open, it is opened beside it; nil if it cannot change.
+// section opens a file for one more reader. now describes the file at that path
+// at this moment. If it differs from the open one, the file is opened again,
+// and older readers keep theirs. now is nil for a file that cannot change.
 func (o *Opened) section(name string, now fs.FileInfo, open func() (*os.File, error)) (*boot.Section, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -63,7 +64,7 @@ func (o *Opened) section(name string, now fs.FileInfo, open func() (*os.File, er
 	}), nil
 }
 
-// File opens a regular file of the machine, which a person may replace.
+// File opens a regular file of this host, which a person may replace.
 func (o *Opened) File(path string) (*boot.Section, error) {
 	st, err := os.Stat(path)
 	if err == nil && !st.Mode().IsRegular() {

@@ -1,6 +1,6 @@
-// source.go: what a person hands to an import: a disc image, a netboot archive,
-// a folder, or single files. It is looked at and listed here; the bytes are read
-// once, when they are stored.
+// source.go: the input of an import: a disc image, a netboot archive, a folder,
+// or single files. It is inspected and listed here. The bytes are read only
+// once more, when they are stored.
 
 package images
 
@@ -26,7 +26,7 @@ import (
 	"github.com/musterboot/muster/images/iso"
 )
 
-// Limits of an import. An archive says what it will become, and may lie.
+// Limits of an import. An archive declares its sizes, and may lie.
 const (
 	MaxFiles = 20_000   // of an image; larger trees are served from their disc image
 	maxBytes = 64 << 30 // unpacked
@@ -43,18 +43,19 @@ type Source struct {
 	close    []func() error
 }
 
-// Entry is one file of it. They are to be opened in their order, one at a time.
+// Entry is one file of it. Entries must be opened in their order, one at a
+// time.
 type Entry struct {
 	Name string
 	Size int64
-	Link string // the entry before it whose bytes these are; it is not opened
+	Link string // name of an earlier entry with the same bytes; this entry is not opened
 	open func() (io.ReadCloser, error)
 }
 
 // Open opens it for reading, once.
 func (e *Entry) Open() (io.ReadCloser, error) { return e.open() }
 
-// Close gives back what Inspect opened.
+// Close closes what Inspect opened.
 func (s *Source) Close() error {
 	var errs []error
 	for _, c := range s.close {
@@ -71,8 +72,8 @@ func (s *Source) Bytes() (n int64) {
 	return n
 }
 
-// Inspect looks at what is to become image name: one disc image (.iso), one
-// archive (.tar, .tar.gz, .tgz), one folder, or one or more files.
+// Inspect looks at the files that will become image name: one disc image
+// (.iso), one archive (.tar, .tar.gz, .tgz), one folder, or one or more files.
 func Inspect(name string, paths ...string) (*Source, error) {
 	s := &Source{Image: boot.Image{Name: name}}
 	err := s.inspect(paths)
@@ -125,7 +126,7 @@ func (s *Source) add(name string, size int64, open func() (io.ReadCloser, error)
 	s.Entries = append(s.Entries, Entry{Name: name, Size: size, open: open})
 }
 
-// folder takes every file beneath a folder under its own name.
+// folder takes every file below a folder under its own name.
 func (s *Source) folder(dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -134,7 +135,7 @@ func (s *Source) folder(dir string) error {
 	s.close = append(s.close, root.Close)
 	err = fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
 		if err == nil && p != "." && (strings.HasPrefix(d.Name(), ".") || strings.HasSuffix(d.Name(), "~")) {
-			// Editors and distributions leave such beside what boots.
+			// Editors and distributions leave such files beside boot files.
 			if d.IsDir() {
 				return fs.SkipDir
 			}
@@ -150,7 +151,7 @@ func (s *Source) folder(dir string) error {
 		}
 		if !st.Mode().IsRegular() {
 			if st.IsDir() {
-				return nil // a link to a folder: its files are under their own names
+				return nil // a link to a folder: its files are listed under their own paths
 			}
 			return fmt.Errorf("%s is no regular file", filepath.Join(dir, p))
 		}
@@ -175,15 +176,15 @@ func (s *Source) folder(dir string) error {
 	return nil
 }
 
-// found notes what a medium turned out to be.
+// found records the distribution that was detected.
 func (s *Source) found(f *distro.Found) {
 	s.Image.Kind, s.Image.Title = f.Distro, strings.TrimSpace(f.Title+" "+f.Version)
 	s.Image.Cmdline = distro.Expand(f.Cmdline, s.Image.Name)
 	s.Warnings = append(s.Warnings, f.Notes...)
 }
 
-// disc takes from a disc image what boots, and the image itself where the
-// installer reads the rest from it.
+// disc takes the boot files out of a disc image. If the installer reads the
+// rest from the image, it takes the image too.
 func (s *Source) disc(file string, size int64) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -232,7 +233,7 @@ func (s *Source) disc(file string, size int64) error {
 				return fmt.Errorf("%s: %w", file, err)
 			}
 			name := prefix + path.Base(p)
-			if found.Kind == distro.ESXi { // the medium has capitals, its loader asks in small letters
+			if found.Kind == distro.ESXi { // the medium has capital names, but its loader asks for small ones
 				name = strings.ToLower(name)
 			}
 			if slices.ContainsFunc(s.Entries, func(e Entry) bool { return e.Name == name }) {
@@ -258,8 +259,8 @@ func bootCfg(fsys fs.FS, f *distro.Found, image string) (string, error) {
 	return "", errors.New("boot.cfg is missing")
 }
 
-// archive takes every file of a tar archive. It is read twice: once to judge it,
-// once, in order, to store it.
+// archive takes every file of a tar archive. It reads the archive twice: once
+// to check it, and once, in order, to store it.
 func (s *Source) archive(file string) error {
 	sizes, links, small := map[string]int64{}, map[string]string{}, fstest.MapFS{}
 	var order []string
@@ -322,7 +323,7 @@ func (s *Source) archive(file string) error {
 	for _, name := range order {
 		s.add(name, sizes[name], func() (io.ReadCloser, error) { return one.open(name) })
 	}
-	// A link's bytes are its target's: it is one file under two names.
+	// A link has its target's bytes: one file under two names.
 	for _, name := range slices.Sorted(maps.Keys(links)) {
 		to := links[name]
 		for range 16 {
@@ -346,7 +347,7 @@ func (s *Source) archive(file string) error {
 	return nil
 }
 
-// tarName judges a name in an archive.
+// tarName checks a name in an archive.
 func tarName(raw string) (string, error) {
 	name := path.Clean(strings.TrimPrefix(raw, "./"))
 	if path.IsAbs(raw) || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsAny(raw, "\x00\\") {
@@ -370,7 +371,8 @@ func untar(file string) (*tar.Reader, io.Closer, error) {
 			f.Close()
 			return nil, nil, err
 		}
-		// What unpacks to more than it may is cut off, whatever it says.
+		// An archive that unpacks to more than the limit is cut off, whatever
+		// its headers say.
 		return tar.NewReader(io.LimitReader(z, maxBytes+1<<30)), f, nil
 	}
 	return tar.NewReader(b), f, nil
@@ -425,7 +427,7 @@ func (r *tarReader) open(name string) (io.ReadCloser, error) {
 				return io.NopCloser(r.t), nil
 			}
 		}
-		r.Close() // it was further in front
+		r.Close() // it was already past this entry: start again
 	}
 	return nil, fmt.Errorf("%s: %s is gone", r.file, name)
 }

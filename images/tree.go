@@ -1,5 +1,5 @@
-// tree.go: files inside a disc image, served from where they lie. Nothing is
-// unpacked: a file of an ISO is a run of its bytes.
+// tree.go: files inside a disc image, served directly from it. Nothing is
+// unpacked: a file of an ISO is a range of the image's bytes.
 
 package images
 
@@ -13,7 +13,7 @@ import (
 	"github.com/musterboot/muster/images/iso"
 )
 
-// trees are disc images that were opened lately.
+// trees are disc images that were opened recently.
 type trees struct {
 	mu    sync.Mutex
 	of    map[string]*iso.Image
@@ -46,8 +46,8 @@ func (s *Store) OpenInside(digest, name string) (*boot.Section, error) {
 	return boot.NewSection(f.File, f.Off+off, size, func() { f.Close() }), nil
 }
 
-// tree returns the parsed image. It reads through a handle of its own, because
-// f is closed with its request.
+// tree returns the parsed image. It reads through a descriptor of its own,
+// because f is closed when its request ends.
 func (s *Store) tree(digest string, f *boot.Section) (*iso.Image, error) {
 	s.trees.mu.Lock()
 	defer s.trees.mu.Unlock()
@@ -70,8 +70,8 @@ func (s *Store) tree(digest string, f *boot.Section) (*iso.Image, error) {
 	return img, nil
 }
 
-// lasting reads a stored file without keeping it open: most reads are answered
-// by what the image has parsed.
+// lasting reads a stored file without keeping it open. Most reads are answered
+// from the folders that are already parsed.
 type lasting struct {
 	store  *Store
 	digest string

@@ -1,4 +1,5 @@
-// conn.go: the socket of one interface, and what the kernel says of it.
+// conn.go: the socket of one interface, and the interface's state in the
+// kernel.
 
 package radv
 
@@ -21,14 +22,16 @@ var (
 	allRouters = netip.MustParseAddr("ff02::2")
 )
 
-// link is what an interface is at one moment; another link wants another socket.
+// link is the state of an interface at one moment; a changed link needs a new
+// socket.
 type link struct {
 	index int
 	mac   string // raw
 	addr  netip.Addr
 }
 
-// look reads an interface. Its error says for what it waits.
+// look reads an interface. Its error says what is missing before it can be
+// served.
 func look(name string) (link, error) {
 	i, err := net.InterfaceByName(name)
 	switch {
@@ -53,7 +56,8 @@ func look(name string) (link, error) {
 	return link{}, fmt.Errorf("interface %s has no link-local IPv6 address (is IPv6 off there? sysctl net.ipv6.conf.%s.disable_ipv6)", name, strings.ReplaceAll(name, ".", "/"))
 }
 
-// forwards reports whether the kernel forwards what arrives on an interface.
+// forwards reports whether the kernel forwards packets that arrive on an
+// interface.
 func forwards(name string) bool {
 	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/forwarding")
 	return err == nil && strings.TrimSpace(string(b)) == "1"
@@ -71,12 +75,12 @@ type socket struct {
 	*ipv6.PacketConn
 }
 
-// open opens the socket of an interface: bound to its link-local address, which
-// advertisements must come from (RFC 4861 6.1.2). Until that address is known to
-// be ours alone, binding fails.
+// open opens the socket of an interface, bound to its link-local address, which
+// advertisements must come from (RFC 4861 6.1.2). Binding fails while duplicate
+// address detection still runs.
 func open(name string, l link) (_ conn, err error) {
-	// The number, not the name: what number a name has is remembered by package net
-	// for a minute, and this may be a new interface of that name.
+	// By number, not by name: package net caches a name's number for a minute,
+	// and this may be a new interface with that name.
 	c, err := icmp.ListenPacket("ip6:ipv6-icmp", l.addr.WithZone(strconv.Itoa(l.index)).String())
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) {
@@ -102,7 +106,7 @@ func open(name string, l link) (_ conn, err error) {
 		p.SetHopLimit(ndHopLimit),
 		p.SetMulticastHopLimit(ndHopLimit),
 		p.SetMulticastInterface(ifi),
-		// What comes from our own address is then another program's.
+		// A packet from our own address then comes from another program.
 		p.SetMulticastLoopback(false),
 		p.SetControlMessage(ipv6.FlagHopLimit, true),
 		p.JoinGroup(ifi, &net.IPAddr{IP: allNodes.AsSlice()}),

@@ -1,5 +1,5 @@
-// message.go: what an interface advertises, as bytes, and what others advertise,
-// as facts. No socket and no clock.
+// message.go: our advertisement from a configuration to bytes, and another
+// router's from bytes to facts. No socket and no clock.
 
 package radv
 
@@ -18,12 +18,12 @@ import (
 const (
 	MaxInterval = 600 * time.Second
 	MinInterval = MaxInterval / 3
-	// Lifetime of what must not outlive three lost advertisements: the default
-	// router (RFC 4861 6.2.1) and DNS (RFC 8106 5.1).
+	// Lifetime of the default router (RFC 4861 6.2.1) and of DNS servers (RFC
+	// 8106 5.1): it ends when three advertisements in a row are lost.
 	Lifetime = 3 * MaxInterval
 )
 
-// Infinity is the lifetime of what does not end (RFC 4861 4.6.2).
+// Infinity is the lifetime that does not end (RFC 4861 4.6.2).
 const Infinity = ndp.Infinity
 
 // Preference of a default router among several (RFC 4191 2.1).
@@ -54,25 +54,26 @@ type Config struct {
 	Interface  string
 	Advertise  bool // false: it only listens
 	Managed    bool // M: addresses by DHCPv6
-	Other      bool // O: the rest by DHCPv6
+	Other      bool // O: other configuration by DHCPv6
 	Router     bool // this box is a default router, while it forwards
 	Preference Preference
-	HopLimit   uint8  // that hosts shall use; 0 says nothing of it
-	MTU        uint32 // of the link; 0 says nothing of it
+	HopLimit   uint8  // for hosts to use; 0: not advertised
+	MTU        uint32 // of the link; 0: not advertised
 	Prefixes   []Prefix
 	DNS        []netip.Addr
 	Search     []string
 }
 
-// Equal reports that both say the same.
+// Equal reports that both configurations are the same.
 func (c Config) Equal(o Config) bool {
 	return c.Interface == o.Interface && c.Advertise == o.Advertise && c.Managed == o.Managed && c.Other == o.Other &&
 		c.Router == o.Router && c.Preference == o.Preference && c.HopLimit == o.HopLimit && c.MTU == o.MTU &&
 		slices.Equal(c.Prefixes, o.Prefixes) && slices.Equal(c.DNS, o.DNS) && slices.Equal(c.Search, o.Search)
 }
 
-// without returns the prefixes of c that o lacks, as advertisements withdraw them:
-// no new address is made of them, and they are on the link no more.
+// without returns the prefixes of c that o lacks, in the form that withdraws
+// them: hosts make no new address from them, and no longer take them as on the
+// link.
 func (c Config) without(o Config) (gone []Prefix) {
 	for _, p := range c.Prefixes {
 		if !slices.ContainsFunc(o.Prefixes, func(q Prefix) bool { return q.Prefix == p.Prefix }) {
@@ -83,9 +84,9 @@ func (c Config) without(o Config) (gone []Prefix) {
 	return gone
 }
 
-// Message is the advertisement of an interface with this link-layer address; the
-// kernel fills in the checksum. forwarding is whether this machine forwards: one
-// that does not must not call itself a router (RFC 4861 6.2.5).
+// Message is the advertisement of an interface with this link-layer address.
+// The kernel fills in the checksum. forwarding is whether this machine forwards
+// packets; if not, it must not call itself a router (RFC 4861 6.2.5).
 func (c Config) Message(mac net.HardwareAddr, forwarding bool) ([]byte, error) {
 	ra := &ndp.RouterAdvertisement{
 		CurrentHopLimit:           c.HopLimit,
@@ -131,8 +132,8 @@ func (c Config) Message(mac net.HardwareAddr, forwarding bool) ([]byte, error) {
 	return b, nil
 }
 
-// ValidDomain refuses what is no name for a search list: the codec would write it
-// all the same.
+// ValidDomain refuses a domain that is invalid in a search list. The codec does
+// not check that.
 func ValidDomain(s string) error {
 	label := 0
 	for i := range len(s) {
@@ -160,7 +161,7 @@ type Router struct {
 	Own        bool       // Addr is ours: another program on this machine
 	Managed    bool
 	Other      bool
-	Lifetime   time.Duration // as default router; 0: it is none
+	Lifetime   time.Duration // as default router; 0: it is not one
 	Preference Preference
 	HopLimit   uint8
 	MTU        uint32
@@ -169,7 +170,7 @@ type Router struct {
 	Differs []string
 }
 
-// packet is a message that was heard, once it is valid.
+// packet is a valid message that was received.
 type packet struct {
 	from   netip.Addr // without a zone
 	router *Router    // an advertisement; nil: a solicitation
@@ -178,13 +179,14 @@ type packet struct {
 const (
 	typeSolicitation  = 133
 	typeAdvertisement = 134
-	ndHopLimit        = 255 // one less, and it came through a router
+	ndHopLimit        = 255 // a lower hop limit means that it came through a router
 )
 
 var errInvalid = errors.New("not a valid message")
 
-// parse reads a solicitation or an advertisement, and refuses what a router must
-// not listen to (RFC 4861 6.1.1, 6.1.2). The kernel checked the checksum.
+// parse reads a solicitation or an advertisement. It refuses messages that a
+// router must ignore (RFC 4861 6.1.1, 6.1.2). The kernel has checked the
+// checksum.
 func parse(b []byte, hopLimit int, from netip.Addr) (p packet, err error) {
 	// The parser reads what any machine on the link may send.
 	defer func() {
@@ -213,7 +215,7 @@ func parse(b []byte, hopLimit int, from netip.Addr) (p packet, err error) {
 		}
 		m, err := ndp.ParseMessage(b)
 		if err != nil {
-			// One odd option must not hide a router.
+			// One invalid option must not hide a router.
 			if m, err = ndp.ParseMessage(b[:16]); err != nil {
 				return p, errInvalid
 			}
@@ -234,7 +236,8 @@ func isSource(o ndp.Option) bool {
 	return ok && l.Direction == ndp.Source
 }
 
-// wellFormed reports options whose lengths are not zero and add up.
+// wellFormed reports whether every option has a length above zero and the
+// lengths add up.
 func wellFormed(b []byte) bool {
 	for len(b) > 0 {
 		if len(b) < 2 || b[1] == 0 || int(b[1])*8 > len(b) {
@@ -264,8 +267,9 @@ func describe(ra *ndp.RouterAdvertisement) *Router {
 	return r
 }
 
-// differs compares another router's advertisement with ours, where RFC 4861 6.2.7
-// says that routers of a link must agree; what either leaves unspecified agrees.
+// differs compares another router's advertisement with ours, in the fields that
+// RFC 4861 6.2.7 wants routers of a link to agree on. A field that either
+// leaves unspecified agrees.
 func (c Config) differs(r *Router) (out []string) {
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	flag := func(name string, theirs, ours bool) {
@@ -295,7 +299,8 @@ func (c Config) differs(r *Router) (out []string) {
 			if t.Preferred != o.Preferred {
 				say("prefix %s is preferred for %s from it, %s from us", t.Prefix, life(t.Preferred), life(o.Preferred))
 			}
-			// Not in the RFC's list, and worse: hosts would number themselves.
+			// Not in the RFC's list, but worse: hosts would make addresses for
+			// themselves.
 			flag(fmt.Sprintf("A of %s", t.Prefix), t.Autonomous, o.Autonomous)
 		}
 	}

@@ -17,20 +17,22 @@ const (
 	maxDelay        = 500 * time.Millisecond
 )
 
-// maxSingle bounds the solicitors that are answered singly in minBetween. Firmware
-// that starts must not wait for its turn; a rack that starts shares an answer.
+// maxSingle bounds the solicitors that are answered one by one within
+// minBetween. Firmware that starts must not wait; a rack that starts shares one
+// answer.
 const maxSingle = 8
 
-// schedule is one interface that advertises. A solicitor that is alone has an
-// answer of its own; several that wait, one that asks again at once, and those
-// without an address have one multicast, which leaves every minBetween at most.
+// schedule is one interface that advertises. A single solicitor gets an answer
+// of its own. One multicast answers several that wait, one that asks again at
+// once, and hosts without an address. A multicast leaves at most every
+// minBetween.
 type schedule struct {
 	random func(below time.Duration) time.Duration
 
 	initial int       // of the first ones, still to come
 	next    time.Time // the next unsolicited one
 	last    time.Time // multicast
-	answer  time.Time // an answer is due; zero: nobody waits
+	answer  time.Time // when an answer is due; zero: nobody waits
 	alone   netip.Addr
 	single  []answered
 }
@@ -40,14 +42,15 @@ type answered struct {
 	at   time.Time
 }
 
-// start begins anew: the interface became one that advertises, or says something
-// else from now on.
+// start begins anew: the interface begins to advertise, or its advertisement
+// changes.
 func (s *schedule) start(now time.Time) {
 	s.initial = initialCount
 	s.next = latest(now, s.last.Add(minBetween))
 }
 
-// solicited takes a solicitation; from is unspecified if the host has no address.
+// solicited handles a solicitation; from is unspecified if the host has no
+// address.
 func (s *schedule) solicited(from netip.Addr, now time.Time) {
 	if !s.answer.IsZero() {
 		if from != s.alone {
@@ -66,8 +69,8 @@ func (s *schedule) solicited(from netip.Addr, now time.Time) {
 	s.wait(earliest, alone)
 }
 
-// wait has an answer leave, delayed by chance. An unsolicited one that comes
-// before it serves as well.
+// wait schedules an answer after a random delay. An unsolicited advertisement
+// that leaves earlier also serves as the answer.
 func (s *schedule) wait(earliest time.Time, alone netip.Addr) {
 	if !alone.IsValid() {
 		earliest = latest(earliest, s.last.Add(minBetween))
@@ -75,7 +78,7 @@ func (s *schedule) wait(earliest time.Time, alone netip.Addr) {
 	s.answer, s.alone = earliest.Add(s.random(maxDelay)), alone
 }
 
-// due is when take wants to be called.
+// due is when take must be called next.
 func (s *schedule) due() time.Time {
 	if !s.answer.IsZero() && s.answer.Before(s.next) {
 		return s.answer
@@ -83,8 +86,8 @@ func (s *schedule) due() time.Time {
 	return s.next
 }
 
-// take says whether an advertisement leaves now, and to which solicitor; without
-// a valid address it is for all.
+// take returns whether an advertisement leaves now, and to which solicitor. An
+// invalid address means to all.
 func (s *schedule) take(now time.Time) (to netip.Addr, ok bool) {
 	if s.next.After(now) {
 		switch {
@@ -96,7 +99,7 @@ func (s *schedule) take(now time.Time) (to netip.Addr, ok bool) {
 			s.answer, s.alone = time.Time{}, netip.Addr{}
 			return to, true
 		case now.Before(s.last.Add(minBetween)):
-			// It had been for one; others joined.
+			// The answer was meant for one solicitor; others have joined.
 			s.wait(now, netip.Addr{})
 			return to, false
 		}

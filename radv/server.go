@@ -1,5 +1,6 @@
-// server.go: one worker for each interface, which comes and goes with it. What
-// goes wrong on a link is its state, told and tried again, and never an end.
+// server.go: one worker for each interface; it starts and ends with the
+// interface. An error on a link becomes that worker's state and is tried again;
+// it ends nothing.
 
 package radv
 
@@ -20,10 +21,10 @@ import (
 )
 
 const (
-	lookEvery  = time.Second // at the interface
+	lookEvery  = time.Second // how often an interface is looked at
 	heardEvery = time.Minute // a router is reported this often at most
 	maxRouters = 64          // of one interface
-	// An interface asks who advertises there as a host does (RFC 4861 6.3.7).
+	// An interface solicits routers as a host does (RFC 4861 6.3.7).
 	askCount = 3
 	askEvery = 4 * time.Second
 )
@@ -48,22 +49,22 @@ type Server struct {
 // Stats counts what the server did; fields only grow.
 type Stats struct {
 	Solicitations atomic.Uint64 // valid ones
-	Invalid       atomic.Uint64 // messages that RFC 4861 has a router ignore
+	Invalid       atomic.Uint64 // messages that RFC 4861 tells a router to ignore
 	Multicast     atomic.Uint64 // advertisements sent to all
 	Unicast       atomic.Uint64 // and to one solicitor
 	Heard         atomic.Uint64 // advertisements of others
 	SendErrors    atomic.Uint64
 }
 
-// NewServer returns a server that serves nothing until Set. heard takes each other
-// router once a minute at most; it must not block for long.
+// NewServer returns a server that serves nothing until Set. heard is called
+// with each other router, at most once a minute; it must not block for long.
 func NewServer(log *slog.Logger, heard func(Router)) *Server {
 	return &Server{log: log, heard: heard, look: look, fwd: forwards, open: open, random: func(n time.Duration) time.Duration { return rand.N(n) },
 		want: map[string]Config{}, states: map[string]string{}, changed: make(chan struct{}, 1)}
 }
 
-// Set has the server serve these interfaces, one Config each, and no others.
-// What stays the same is not disturbed.
+// Set makes the server serve these interfaces, one Config each, and no others.
+// An interface whose Config is unchanged is not disturbed.
 func (s *Server) Set(configs []Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +78,7 @@ func (s *Server) Set(configs []Config) {
 	}
 }
 
-// State says why an interface is not served as it should be; "" is well.
+// State says why an interface is not served as configured; "" if it is.
 func (s *Server) State(name string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +99,8 @@ func (s *Server) setState(name, state string) {
 	}
 }
 
-// Run serves until ctx ends; where this box was the router it says goodbye.
+// Run serves until ctx ends. Where this box was a router, it then advertises
+// that it no longer is.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -109,7 +111,8 @@ func (s *Server) Run(ctx context.Context) error {
 		s.mu.Unlock()
 		for name, w := range workers {
 			if _, ok := want[name]; !ok {
-				// Gone before it may come back: two would contradict each other.
+				// The old worker must end first: two workers would contradict
+				// each other.
 				w.stop()
 				<-w.done
 				delete(workers, name)
@@ -175,7 +178,7 @@ func (w *worker) run(ctx context.Context) {
 			c.Close()
 		}
 		if err == nil || ctx.Err() != nil {
-			continue // the link is another one
+			continue // the link has changed
 		}
 		w.setState(w.name, err.Error())
 		select {
@@ -187,7 +190,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// session serves a link as long as it stays the same one.
+// session serves a link until it changes.
 func (w *worker) session(ctx context.Context, l link, c conn) error {
 	heard, failed := make(chan packet), make(chan error, 1)
 	over := make(chan struct{})
@@ -221,7 +224,8 @@ func (w *worker) session(ctx context.Context, l link, c conn) error {
 			if p.router == nil {
 				w.Stats.Solicitations.Add(1)
 				if w.config.Advertise {
-					// An answer must stay on the link, whatever the sender's address says.
+					// The answer must stay on this link, whatever zone the
+					// sender's address names.
 					if !p.from.IsLinkLocalUnicast() {
 						p.from = netip.IPv6Unspecified()
 					}
@@ -304,7 +308,7 @@ func (w *worker) judge(forwarding bool) {
 	w.setState(w.name, state)
 }
 
-// advertise sends one to a solicitor, or to all.
+// advertise sends an advertisement to one solicitor, or to all.
 func (w *worker) advertise(c conn, l link, forwarding bool, to netip.Addr) {
 	m := w.config
 	if len(w.gone) > 0 {
@@ -314,7 +318,7 @@ func (w *worker) advertise(c conn, l link, forwarding bool, to netip.Addr) {
 	if !to.IsValid() {
 		to, count = allNodes, &w.Stats.Multicast
 		if w.plan.initial <= 0 {
-			w.gone = nil // said often enough
+			w.gone = nil // withdrawn often enough
 		}
 	}
 	b, err := m.Message(net.HardwareAddr(l.mac), forwarding)
@@ -329,8 +333,8 @@ func (w *worker) advertise(c conn, l link, forwarding bool, to netip.Addr) {
 	count.Add(1)
 }
 
-// farewell takes back that we are a router (RFC 4861 6.2.5): hosts would send
-// into the void for half an hour.
+// farewell advertises that this box is no longer a router (RFC 4861 6.2.5).
+// Without it hosts would send packets here for another half an hour.
 func (w *worker) farewell(c conn, l link, forwarding bool) {
 	if !w.config.Advertise || !w.config.Router || !forwarding {
 		return
@@ -354,7 +358,7 @@ func (w *worker) ask(c conn, l link) {
 	}
 }
 
-// report hands another router on, not too often.
+// report passes another router to heard, at most once a minute.
 func (w *worker) report(r *Router, l link) {
 	w.Stats.Heard.Add(1)
 	now := time.Now()
@@ -365,7 +369,7 @@ func (w *worker) report(r *Router, l link) {
 	if !known && len(w.routers) >= maxRouters {
 		maps.DeleteFunc(w.routers, func(_ netip.Addr, at time.Time) bool { return now.Sub(at) >= heardEvery })
 		if len(w.routers) >= maxRouters {
-			return // somebody makes them up
+			return // more routers than any link has: somebody invents them
 		}
 	}
 	w.routers[r.Addr] = now

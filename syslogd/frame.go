@@ -1,5 +1,5 @@
-// frame.go: lines out of a TCP stream (RFC 6587): each with its length in front,
-// or each with a line end behind. Both may come on one connection.
+// frame.go: lines from a TCP stream (RFC 6587). A line has its length in front
+// or a line end behind it; one connection may mix both.
 
 package syslogd
 
@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	maxRaw   = 4096    // of a line that is looked at, with all that stands before its text
-	maxFrame = 1 << 20 // announced in front; beyond that it is no syslog
+	maxRaw   = 4096    // of a line, with its header; the rest is skipped
+	maxFrame = 1 << 20 // length of a frame; a sender that announces more does not speak syslog
 )
 
 var errFrame = errors.New("a frame of more than 1 MiB")
@@ -42,7 +42,7 @@ func (f *frames) next() (line []byte, cut int, err error) {
 	f.buf = f.buf[:min(n, maxRaw)]
 	if got, err := io.ReadFull(f.r, f.buf); err != nil {
 		if got > 0 && errors.Is(err, io.ErrUnexpectedEOF) {
-			return f.buf[:got], 0, nil // what came is better than nothing
+			return f.buf[:got], 0, nil // the connection broke off: the beginning of the line is kept
 		}
 		return nil, 0, err
 	}
@@ -50,8 +50,8 @@ func (f *frames) next() (line []byte, cut int, err error) {
 	return f.buf, n - len(f.buf), err
 }
 
-// counted looks for "123 <": a length, and how many bytes it takes. A line that
-// begins with a number of its own has no priority behind it.
+// counted looks for "123 <": a length, and how many bytes it takes. A line
+// whose text begins with a number has no priority after it.
 func (f *frames) counted() (n, head int, err error) {
 	for i := 0; ; i++ {
 		b, err := f.r.Peek(i + 1)

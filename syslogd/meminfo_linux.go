@@ -1,4 +1,4 @@
-// meminfo_linux.go: a socket option that the library has no call for.
+// meminfo_linux.go: a socket option that the library has no function for.
 
 package syslogd
 

@@ -1,6 +1,6 @@
-// parse.go: a datagram or a frame to a Line. Pure. Senders agree on the number in
-// front and on little else, so whatever cannot be told apart stays in the text:
-// no word of a line is lost to a guess.
+// parse.go: a datagram or a frame to a Line. Pure. Senders agree on the
+// priority in front and on little else. Whatever cannot be told apart stays in
+// the text, so that no word of a line is lost to a guess.
 
 package syslogd
 
@@ -16,7 +16,7 @@ import (
 var facilities = [24]string{"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
 	"ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"}
 
-// blanks are what senders put behind a line.
+// blanks are the bytes that senders put at the end of a line.
 const blanks = "\r\n\x00 \t"
 
 // maxApp is what RFC 5424 allows of a name.
@@ -66,9 +66,9 @@ func word(b []byte) (first, rest []byte) {
 	return first, rest
 }
 
-// structured reads what follows the priority in RFC 5424: version, time, host,
-// name, process, message identifier, data, text. What data there is becomes the
-// text of a line that has no other.
+// structured reads the rest of a line in RFC 5424 form: version, time, host,
+// name, process, message identifier, data, text. If a line has data and no
+// text, the data becomes its text.
 func structured(b []byte) (app, text []byte, ok bool) {
 	version, b := word(b)
 	if len(version) != 1 || version[0] < '1' || version[0] > '9' {
@@ -78,7 +78,7 @@ func structured(b []byte) (app, text []byte, ok bool) {
 	if !bytes.Equal(when, []byte("-")) && !dated(when) {
 		return nil, nil, false
 	}
-	_, b = word(b) // the machine's idea of its name
+	_, b = word(b) // the sender's host name, which is not believed
 	app, b = word(b)
 	_, b = word(b)
 	_, b = word(b)
@@ -104,8 +104,8 @@ func structured(b []byte) (app, text []byte, ok bool) {
 	return app, b, true
 }
 
-// afterData skips [id name="value" …] elements; nil where they do not end.
-// Within quotes a backslash protects what follows it (RFC 5424 6.3.3).
+// afterData skips [id name="value" …] elements; it returns nil if they do not
+// end. Within quotes a backslash escapes the next character (RFC 5424 6.3.3).
 func afterData(b []byte) []byte {
 	quoted, inside := false, false
 	for i := 0; i < len(b); i++ {
@@ -129,9 +129,9 @@ func afterData(b []byte) []byte {
 	return b[len(b):]
 }
 
-// traditional reads what follows the priority elsewhere (RFC 3164): a time, or
-// none; a host, or none (busybox and every libc leave it out); a name with a
-// colon, or none.
+// traditional reads the rest of a line in RFC 3164 form. Each part may be
+// absent: a time, a host (busybox and every libc leave it out), and a name with
+// a colon.
 func traditional(b []byte) (app, text []byte) {
 	rest, timed := afterTime(b)
 	if app, text, ok := tag(rest); ok {
@@ -166,7 +166,8 @@ func month(b []byte) bool {
 	return bytes.Contains([]byte("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"), b) && b[0] >= 'A' && b[0] <= 'S'
 }
 
-// dated reports a time as RFC 3339 writes it, as far as it takes to know one.
+// dated reports whether b begins with a time of RFC 3339, as far as is needed
+// to recognise one.
 func dated(b []byte) bool {
 	return len(b) >= len("2026-03-04T12:00:00") && b[4] == '-' && b[7] == '-' && b[10] == 'T' && b[13] == ':' && b[16] == ':' && b[0] >= '0' && b[0] <= '9'
 }
@@ -191,9 +192,9 @@ func tag(b []byte) (app, text []byte, ok bool) {
 	return app, text[1:], true
 }
 
-// clean makes at most limit bytes of text that can be kept and shown: blanks for
-// tabs and line ends, no colours, nothing that is no character. cut is how many
-// bytes did not fit.
+// clean makes text of at most limit bytes that can be stored and shown. Tabs
+// and line ends become blanks; colour codes and invalid characters are removed.
+// cut is how many bytes did not fit.
 func clean(b []byte, limit int) (text string, cut int) {
 	plain := true
 	for _, c := range b[:min(len(b), limit)] {

@@ -1,4 +1,5 @@
-// rate.go: how much anybody may say before the engine is asked.
+// rate.go: how many lines a machine, and all of them, may send before the
+// engine is asked.
 
 package syslogd
 
@@ -8,14 +9,14 @@ import (
 	"time"
 )
 
-// Rates. A machine's is an installer's worst minute; the one of all together is
-// what a small appliance has to spare for other people's words.
+// Rates. A machine's rate is that of an installer in its worst minute. The rate
+// for all together is what a small appliance can spare for log lines.
 const (
 	machineRate  = 200
 	machineBurst = 1000
 	totalRate    = 20000
 	maxSources   = 4096
-	strangerTime = time.Second // until a stranger is looked at again
+	strangerTime = time.Second // until the engine is asked about a stranger again
 	sweepGap     = 100 * time.Millisecond
 )
 
@@ -23,8 +24,8 @@ type verdict int
 
 const (
 	pass      verdict = iota
-	tooFast           // the source's rate
-	tooMany           // the rate of all together
+	tooFast           // the source exceeds its rate
+	tooMany           // all sources together exceed their rate
 	noStation         // the source was a stranger a moment ago
 	nothing           // an empty line
 	noRoom            // more sources than anybody has machines
@@ -41,10 +42,10 @@ type gate struct {
 type source struct {
 	left     float64
 	at       time.Time
-	stranger time.Time // until
+	stranger time.Time // until when it counts as one
 }
 
-// take takes one line's worth.
+// take uses up one line of a source's rate.
 func (s *source) take(rate, burst float64, now time.Time) bool {
 	if s.at.IsZero() {
 		s.left = burst
@@ -83,8 +84,8 @@ func (g *gate) ask(a netip.Addr, now time.Time) verdict {
 	return pass
 }
 
-// sweep makes room: who has not spoken for long enough is as good as new, and a
-// stranger as good as forgotten.
+// sweep forgets sources to make room: strangers, and sources whose rate has had
+// time to recover in full.
 func (g *gate) sweep(now time.Time) bool {
 	if now.Sub(g.swept) < sweepGap {
 		return false
@@ -98,7 +99,7 @@ func (g *gate) sweep(now time.Time) bool {
 	return len(g.sources) < maxSources
 }
 
-// known notes what the engine said of a source.
+// known stores whether the engine knows a source.
 func (g *gate) known(a netip.Addr, yes bool, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -26,17 +26,17 @@ import (
 const (
 	maxConns  = 256
 	perSource = 8
-	firstLine = 30 * time.Second // a connection must say something
-	idle      = time.Hour        // the kernel's keepalive finds out sooner who is gone
+	firstLine = 30 * time.Second // a new connection must send a line within this time
+	idle      = time.Hour        // the kernel's keepalive notices sooner that a sender is gone
 	batch     = 32
-	datagram  = 8192 // what is beyond is the kernel's to cut
-	inARow    = 256  // lines that a connection may lose before its reader naps
+	datagram  = 8192 // the kernel cuts off longer ones
+	inARow    = 256  // lines that a connection may lose before its reader pauses
 	askTime   = 5 * time.Second
 )
 
 // Server takes log lines.
 type Server struct {
-	// Now is the clock by which leases are given. Set before serving.
+	// Now is the clock for lease times. Set it before serving.
 	Now func() time.Time
 
 	ask  boot.Decider
@@ -62,14 +62,14 @@ func NewServer(ask boot.Decider, log *slog.Logger) *Server {
 	return &Server{Now: time.Now, ask: ask, log: log, gate: newGate(), conns: map[netip.Addr]int{}}
 }
 
-// Sockets are the two that belong together.
+// Sockets are the UDP and the TCP socket of one port.
 type Sockets struct {
 	UDP *net.UDPConn
 	TCP net.Listener
 }
 
-// Listen opens a port for UDP and TCP, of both families where addr names none.
-// network is the one that failed.
+// Listen opens a port for UDP and TCP, for both families unless addr names one.
+// On an error, network is the one that failed.
 func Listen(ctx context.Context, addr string) (s *Sockets, network string, err error) {
 	lc := net.ListenConfig{Control: func(network, _ string, rc syscall.RawConn) error {
 		level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
@@ -78,8 +78,8 @@ func Listen(ctx context.Context, addr string) (s *Sockets, network string, err e
 		}
 		var serr error
 		if err := rc.Control(func(fd uintptr) {
-			// Before bind: a datagram that was queued without this option never tells
-			// by which interface it came.
+			// The option is set before bind. A datagram that arrives before it
+			// is set carries no interface, now or later.
 			serr = unix.SetsockoptInt(int(fd), level, option, 1)
 			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
 		}); err != nil {
@@ -119,8 +119,8 @@ func (s *Server) Serve(ctx context.Context, k *Sockets) error {
 	return errors.Join(err, <-errs)
 }
 
-// Overflow counts datagrams that the kernel dropped because nobody read fast
-// enough.
+// Overflow counts datagrams that the kernel dropped because they were not read
+// fast enough.
 func (s *Server) Overflow() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,8 +137,8 @@ func (s *Server) Overflow() uint64 {
 	return uint64(info[8])
 }
 
-// datagrams is the one reader of UDP: while it is busy the socket's buffer fills,
-// and what does not fit costs next to nothing.
+// datagrams is the only reader of UDP. While it is busy the socket's buffer
+// fills; what does not fit is dropped and costs next to nothing.
 func (s *Server) datagrams(ctx context.Context, c *net.UDPConn) error {
 	p, v4 := batches(ipv6.NewPacketConn(c)), addrOf(c.LocalAddr()).Addr().Is4()
 	if v4 {
@@ -169,7 +169,7 @@ func (s *Server) datagrams(ctx context.Context, c *net.UDPConn) error {
 			}
 			if !to.IsValid() || to.IsMulticast() || to == everybody {
 				s.Stats.Received.Add(1)
-				s.Stats.Strangers.Add(1) // a line to everybody is meant for nobody
+				s.Stats.Strangers.Add(1) // a line sent to everybody is dropped
 				continue
 			}
 			crowd = s.line(ctx, m.Buffers[0][:m.N], 0, from, boot.Link{Interface: names.Of(index, time.Now()), Local: to}) == tooMany || crowd
@@ -180,12 +180,12 @@ func (s *Server) datagrams(ctx context.Context, c *net.UDPConn) error {
 	}
 }
 
-// batches is what ipv4.PacketConn and ipv6.PacketConn have alike.
+// batches is what ipv4.PacketConn and ipv6.PacketConn have in common.
 type batches interface {
 	ReadBatch(ms []ipv4.Message, flags int) (int, error)
 }
 
-// sentTo is where a datagram went, and by which interface it came.
+// sentTo is where a datagram was sent to, and the interface that it came by.
 func sentTo(oob []byte, v4 bool) (to netip.Addr, index int) {
 	var dst net.IP
 	if v4 {
@@ -203,7 +203,7 @@ func sentTo(oob []byte, v4 bool) (to netip.Addr, index int) {
 
 var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// line asks about one line, if its sender may have one more.
+// line passes one line on, if its sender may send one more.
 func (s *Server) line(ctx context.Context, b []byte, cut int, from netip.AddrPort, link boot.Link) verdict {
 	s.Stats.Received.Add(1)
 	if len(bytes.TrimRight(b, blanks)) == 0 {
@@ -238,7 +238,8 @@ func (s *Server) line(ctx context.Context, b []byte, cut int, from netip.AddrPor
 	return v
 }
 
-// tell hands a line to the engine; known says that it was somebody's.
+// tell passes a line to the engine; known reports whether a machine could be
+// found for it.
 func (s *Server) tell(ctx context.Context, b []byte, cut int, from netip.AddrPort, link boot.Link) (known bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -314,15 +315,15 @@ func (s *Server) leave(a netip.Addr) {
 	}
 }
 
-// Open counts connections.
+// Open is the number of open connections.
 func (s *Server) Open() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.open
 }
 
-// stream reads one connection. A sender that is too fast loses lines; it is not
-// kept waiting, because an installer whose logger waits stops installing.
+// stream reads one connection. A sender that is too fast loses lines but is
+// never blocked: an installer whose logger blocks stops installing.
 func (s *Server) stream(ctx context.Context, c net.Conn, from netip.AddrPort) {
 	f := newFrames(c)
 	link := boot.Link{Local: addrOf(c.LocalAddr()).Addr()}
@@ -338,7 +339,7 @@ func (s *Server) stream(ctx context.Context, c net.Conn, from netip.AddrPort) {
 		case pass:
 			lost, wait = 0, idle
 		case noStation:
-			return // there is room for somebody we know
+			return // makes room for a machine that is known
 		default:
 			lost++
 		}

@@ -1,5 +1,6 @@
-// compile.go: one pushed version, read once and then shared. Everything a
-// template could do wrong is looked for here, before it is stored.
+// compile.go: one pushed version, compiled once and then shared. A template is
+// checked here, before it is stored, for everything that could go wrong with
+// it.
 
 package templates
 
@@ -18,7 +19,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Limits of what a template may hold and yield.
+// Limits of a template's size and output.
 const (
 	MaxFiles    = 2000
 	maxSource   = 1 << 20
@@ -30,10 +31,10 @@ type Compiled struct {
 	spec  *Spec
 	files map[string]string             // served name -> file of the folder
 	made  map[string]*template.Template // served name -> rendered file
-	boot  *template.Template            // the command line, where no boot.ipxe overrides the script
+	boot  *template.Template            // the command line, if no boot.ipxe replaces the script
 }
 
-// source reads a file of the folder; it is called for small files only.
+// source reads a file of the folder; it is called only for small files.
 type source func(file string) ([]byte, error)
 
 // compile reads a version. files lists the folder, with sizes.
@@ -112,7 +113,7 @@ const piCmdline = "cmdline.txt"
 // grubBoots reports that GRUB can start it.
 func (c *Compiled) grubBoots() bool {
 	b := &c.spec.Boot
-	program := len(b.Initrd) == 0 && strings.HasSuffix(strings.ToLower(b.Kernel), ".efi") // ESXi's loader, say, and no Linux
+	program := len(b.Initrd) == 0 && strings.HasSuffix(strings.ToLower(b.Kernel), ".efi") // no Linux kernel; for example ESXi's loader
 	return c.boot != nil && !program || c.made["grub.cfg"] != nil
 }
 
@@ -120,8 +121,8 @@ func reserved(name string) bool {
 	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || name == "disk.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/") || strings.HasPrefix(name, "placed/")
 }
 
-// lang is a language whose values must be checked, whether or not the author of
-// a file thought of it; it is the name of the function that checks.
+// lang is a language whose values must be checked, even if the author of a file
+// did not think of it. It is also the name of the function that checks.
 type lang string
 
 const (
@@ -130,8 +131,8 @@ const (
 	grubFile  lang = "grub"
 )
 
-// language is that of a file of a template. Without a script for GRUB of its own
-// boot.cfg is ESXi's, which knows no quotes.
+// language is the language of a file of a template. If the template has no
+// grub.cfg, a boot.cfg is ESXi's, which has no quoting.
 func (c *Compiled) language(name string, files map[string]boot.Blob) lang {
 	_, plain := files["grub.cfg"]
 	_, made := files["grub.cfg.tmpl"]
@@ -141,7 +142,7 @@ func (c *Compiled) language(name string, files map[string]boot.Blob) lang {
 	return language(name)
 }
 
-// language is a file's, by its served name.
+// language is the language of a file, by its served name.
 func language(name string) lang {
 	switch {
 	case strings.HasSuffix(name, ".ipxe"):
@@ -183,9 +184,9 @@ func (c *Compiled) parse(name, text string, l lang) (*template.Template, error) 
 	return t, nil
 }
 
-// walk refuses what could run without end (a range over a number cannot be
-// cancelled, and templates can call each other for ever), and in iPXE scripts
-// sends every value through its check.
+// walk refuses a template that could run without end: a range over a number
+// cannot be cancelled, and templates can call each other forever. In iPXE and
+// GRUB scripts it sends every value through its check.
 func walk(n parse.Node, l lang) error {
 	var lists []*parse.ListNode
 	switch n := n.(type) {
@@ -234,13 +235,13 @@ func rangeOK(p *parse.PipeNode) bool {
 	return false
 }
 
-// checks are the functions of each language that make a value safe.
+// checks are the functions that make a value safe, by language.
 var checks = map[lang][]string{
 	ipxeFile: {"ipxe", "ipxeurl", "ipxetext"},
 	grubFile: {"grub", "grubtext", "grubquote"},
 }
 
-// guard appends the check to a pipeline that does not end in one.
+// guard appends the check to a pipeline that does not end with one.
 func guard(p *parse.PipeNode, l lang) {
 	last := p.Cmds[len(p.Cmds)-1]
 	if id, ok := last.Args[0].(*parse.IdentifierNode); ok && slices.Contains(checks[l], id.Ident) {
@@ -266,7 +267,7 @@ func (c *Compiled) see(m boot.Machine) (seen, error) {
 	for name, text := range m.Params {
 		p, ok := c.spec.Params[name]
 		if !ok {
-			s.Params[name] = text // set on the host for another template
+			s.Params[name] = text // a parameter that another template needs
 			continue
 		}
 		v, err := p.value(text)
@@ -278,7 +279,7 @@ func (c *Compiled) see(m boot.Machine) (seen, error) {
 	return s, nil
 }
 
-// capped ends a template that writes more than any boot file should.
+// capped ends a template that writes more than a boot file may have.
 type capped struct {
 	bytes.Buffer
 	max int
@@ -347,7 +348,7 @@ func (c *Compiled) Script(m boot.Machine) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// directScript starts one file: a program of UEFI, or a disc image.
+// directScript starts one file: a UEFI program or a disc image.
 func (c *Compiled) directScript(m boot.Machine) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#!ipxe\n# %s, boot %d: %s version %d\n", m.Name, m.Boot, m.Template, m.Version)
@@ -366,7 +367,7 @@ func (c *Compiled) directScript(m boot.Machine) ([]byte, error) {
 
 func (c *Compiled) url(m boot.Machine, ref string) string { return m.BaseURL + "/" + refPath(ref) }
 
-// refPath is where beneath a boot path a reference is.
+// refPath is the path of a reference below a boot path.
 func refPath(ref string) string {
 	if img, ok := strings.CutPrefix(ref, imagePrefix); ok {
 		return "images/" + img
@@ -374,7 +375,8 @@ func refPath(ref string) string {
 	return ref
 }
 
-// sample is the machine that every template is tried on before it is stored.
+// sample is the machine for which every template is rendered once before it is
+// stored.
 func sample(arch boot.Platform) boot.Machine {
 	return boot.Machine{
 		Name: "sample", Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56",
@@ -395,7 +397,8 @@ func (c *Compiled) dryRun() error {
 			return fmt.Errorf("boot.ipxe must begin with #!ipxe, without anything before it")
 		}
 		if c.grubBoots() {
-			// What iPXE alone can say is told when GRUB asks.
+			// A command line may use settings that only iPXE has. That error is
+			// reported when GRUB asks.
 			if _, err := c.grubScript(m); err != nil && c.made["grub.cfg"] != nil {
 				return err
 			}

@@ -1,7 +1,7 @@
-// funcs.go: the small set of functions a template may call, and the checks on
-// every value that reaches an iPXE script. iPXE has no quoting: a line is split
-// on blanks, "||", "&&" and ";" end a command, "#" begins a comment and "${"
-// expands, so a value is validated, never escaped.
+// funcs.go: the functions that a template may call, and the checks on every
+// value that reaches an iPXE script. iPXE has no quoting: a line is split at
+// blanks, "||", "&&" and ";" end a command, "#" begins a comment and "${"
+// expands. So a value is checked, and never escaped.
 
 package templates
 
@@ -58,8 +58,8 @@ var funcs = template.FuncMap{
 	"ipxetext":  ipxeText,
 }
 
-// ipxeWord passes a value that iPXE reads as itself: one token, or several
-// plain ones where line is true.
+// ipxeWord accepts a value that iPXE leaves unchanged: one token, or several
+// plain ones if line is true.
 func ipxeWord(v any) (string, error) {
 	s := fmt.Sprint(v)
 	if strings.ContainsAny(s, " \t") {
@@ -68,7 +68,7 @@ func ipxeWord(v any) (string, error) {
 	return s, checkIPXE(s)
 }
 
-// checkIPXE refuses what would change the meaning of a script line.
+// checkIPXE refuses a value that would change the meaning of a script line.
 func checkIPXE(s string) error {
 	for _, r := range s {
 		if r < 0x20 || r == 0x7f {
@@ -94,7 +94,8 @@ func ipxeURL(v any) string {
 	return strings.ReplaceAll(url.QueryEscape(fmt.Sprint(v)), "+", "%20")
 }
 
-// ipxeText makes a value safe to show: what cannot be shown is left out.
+// ipxeText makes a value safe to show; it removes characters that cannot be
+// shown.
 func ipxeText(v any) string {
 	s := strings.Map(func(r rune) rune {
 		if r < 0x20 || r > 0x7e {

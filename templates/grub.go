@@ -1,5 +1,6 @@
-// grub.go: scripts for GRUB, which boots where Secure Boot allows no iPXE. It
-// reads TFTP only (Debian's signed build has no HTTP) and quotes like a shell.
+// grub.go: scripts for GRUB, which boots machines whose Secure Boot refuses
+// iPXE. GRUB reads TFTP only (Debian's signed build has no HTTP) and quotes
+// like a shell.
 
 package templates
 
@@ -11,7 +12,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// grubWord passes a value that GRUB's shell reads as itself, quoted or not.
+// grubWord accepts a value that GRUB's shell leaves unchanged, quoted or not.
 func grubWord(v any) (string, error) {
 	s := fmt.Sprint(v)
 	for _, r := range s {
@@ -43,8 +44,8 @@ func grubQuote(v any) (string, error) {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'", nil
 }
 
-// ipxeMAC is the one iPXE setting that a command line may hold and that GRUB's
-// script can spell out too.
+// ipxeMAC is the one iPXE variable that a command line may contain, because
+// GRUB's script can express it too.
 const ipxeMAC = "${netX/mac:hexhyp}"
 
 // grubScript renders the script of a machine that boots through GRUB.

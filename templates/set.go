@@ -1,5 +1,5 @@
-// set.go: from a reference to bytes. Compiled versions are shared, made on
-// first use and kept in a bounded cache.
+// set.go: from a reference to bytes. A version is compiled on first use,
+// shared, and kept in a bounded cache.
 
 package templates
 

@@ -1,6 +1,6 @@
-// Package templates reads template folders, judges them before they are
-// stored, and renders what a machine asks for. It must not know which machine
-// may have what: that is boot's to say.
+// Package templates reads template folders, checks them before they are stored,
+// and renders files for the machine that asks. It must not know which machine
+// may have which file: boot decides that.
 package templates
 
 import (
@@ -42,7 +42,8 @@ type Boot struct {
 	Initrd  []string `toml:"initrd"`
 	Cmdline string   `toml:"cmdline"`
 
-	// Files lie in the initial file system under these names: "/proxmox.iso".
+	// Files are put into the initial file system under these names:
+	// "/proxmox.iso".
 	Files map[string]string `toml:"files"`
 
 	File     string `toml:"file"`     // .efi, .iso or .img that UEFI HTTP boot starts itself
@@ -59,9 +60,10 @@ func (b *Boot) refs() []string {
 // places are the names of Files, in order.
 func (b *Boot) places() []string { return slices.Sorted(maps.Keys(b.Files)) }
 
-// initrds are what the kernel unpacks, in order: names, and where each is read. The
-// placed files come as archives of our own making: GRUB 2.06 writes names that
-// Linux refuses, and iPXE of 2022 no folders, and for UEFI nothing.
+// initrds are the archives that the kernel unpacks, in order: their names, and
+// where each is read. Placed files come as archives that we make ourselves.
+// GRUB 2.06 writes names that Linux refuses. iPXE of 2022 makes no folders, and
+// for UEFI no archive at all.
 func (b *Boot) initrds() (names, paths []string) {
 	for _, f := range b.Initrd {
 		names, paths = append(names, path.Base(f)), append(paths, refPath(f))
@@ -77,7 +79,7 @@ func placedName(at string) string {
 	return strings.ReplaceAll(strings.TrimPrefix(at, "/"), "/", "-") + ".cpio"
 }
 
-// placeRE is what may stand in a script, and leads nowhere else.
+// placeRE matches names that are safe in a script and lead to no other folder.
 var placeRE = regexp.MustCompile(`^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$`)
 
 // Param is a typed value that a host may override.
@@ -180,7 +182,8 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 	return s, nil
 }
 
-// Template returns the part that selects and is stored with a version.
+// Template returns the part that is stored with a version: the conditions and
+// what boot needs to know.
 func (s *Spec) Template() boot.Template {
 	var media []string
 	if s.Install && s.Boot.Kernel != "" {
@@ -193,8 +196,8 @@ func (s *Spec) Template() boot.Template {
 		Generated: s.generated(), GRUBBoots: s.grub, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 
-// generated lists files that are served though the folder has none of that
-// name; boot serves the folder's own first.
+// generated lists files that are served although the folder has none of that
+// name. boot serves the folder's own file first.
 func (s *Spec) generated() []string {
 	if s.Boot.Firmware != "" && s.Boot.Cmdline != "" {
 		return []string{piCmdline}
@@ -212,8 +215,9 @@ func (s *Spec) Images() []string {
 	return out
 }
 
-// ImageFiles lists what it refers to in images, as "debian12/vmlinuz", and an image
-// that it refers to as a whole by its name.
+// ImageFiles lists the files of images that the boot script refers to, as
+// "debian12/vmlinuz". An image that is referred to as a whole is listed by its
+// name.
 func (s *Spec) ImageFiles() []string {
 	var out []string
 	for _, f := range append(s.Boot.refs(), s.Boot.Firmware) {
@@ -259,8 +263,8 @@ func (p Param) zero() any {
 const imagePrefix = "image:"
 
 // validRef accepts a file of the folder ("vmlinuz") or of an image
-// ("image:debian12/vmlinuz"). The name becomes part of a URL in a script, so
-// it is kept to what needs no escaping.
+// ("image:debian12/vmlinuz"). The name becomes part of a URL in a script, so it
+// may contain only characters that need no escaping.
 func validRef(ref string) error {
 	name, isImage := strings.CutPrefix(ref, imagePrefix)
 	if isImage && !strings.Contains(name, "/") {
@@ -270,7 +274,7 @@ func validRef(ref string) error {
 }
 
 // ValidFile reports a file name that a template may hold: a relative path of
-// letters, digits and ._-+ without dot folders.
+// letters, digits and ._-+ in which no element is "." or "..".
 func ValidFile(name string) error {
 	if name == "" || len(name) > 200 || path.Clean(name) != name || path.IsAbs(name) || strings.HasPrefix(name, "..") {
 		return fmt.Errorf("file name %q: want a relative path", name)
@@ -289,8 +293,8 @@ func ValidFile(name string) error {
 	return nil
 }
 
-// rendered reports whether a file of the folder is made for the machine that
-// asks, and under which name it is served.
+// rendered reports whether a file of the folder is rendered for the machine
+// that asks, and the name under which it is served.
 func rendered(file string) (served string, ok bool) {
 	if s, cut := strings.CutSuffix(file, ".tmpl"); cut {
 		return s, true

@@ -71,8 +71,8 @@ func newLoop(log *slog.Logger) (*loop, error) {
 	return l, nil
 }
 
-// watch has epoll tell once of each thing that arrives: a ready socket need not
-// be asked a second time whether it still is.
+// watch makes epoll report each arrival once (edge-triggered), so that a ready
+// socket need not be asked again.
 func (l *loop) watch(fd int) error {
 	return unix.EpollCtl(l.poll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(fd)})
 }

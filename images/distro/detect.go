@@ -1,7 +1,7 @@
 package distro
 
-// This file compares a medium with the data. A medium is a stranger's: what it
-// says is read in part, and passed on only if it is plain.
+// This file compares a medium with the data. A medium is not trusted: only a
+// part of its text is read, and a value is passed on only if it is plain.
 
 import (
 	"cmp"
@@ -20,13 +20,14 @@ import (
 
 const (
 	maxText  = 64 << 10 // read of a file to look at it
-	maxTries = 100      // names that one pattern is tried on
+	maxTries = 100      // names that are tried for one pattern
 )
 
 // ErrUnknown says that no data file describes the medium.
 var ErrUnknown = errors.New("not a medium of a known distribution")
 
-// Found is what a medium is and how it boots. All paths are the medium's.
+// Found is what a medium is and how it boots. All paths are paths on the
+// medium.
 type Found struct {
 	Distro      string // name of the data file
 	Title       string
@@ -34,7 +35,7 @@ type Found struct {
 	Kind        string
 	Arches      []Arch
 	Cmdline     string    // of the first variant; see Expand
-	Variants    []Variant // all that apply, the first one first
+	Variants    []Variant // all that apply; the first is the default
 	Params      []Param   // that these variants ask for
 	Tree        bool
 	WholeISO    bool
@@ -43,7 +44,7 @@ type Found struct {
 	Notes       []string
 }
 
-// Arch is a kernel that is there.
+// Arch is a kernel that the medium has.
 type Arch struct {
 	Platform string // "x64", "arm64"
 	Kernel   string
@@ -56,9 +57,9 @@ type Variant struct {
 	Name, Title, Cmdline string
 }
 
-// Detect says what a medium is. label is the volume label, "" for a folder. A
-// medium that nothing describes is ErrUnknown; one that is described and lacks
-// what the description names is another error.
+// Detect says what a medium is. label is the volume label, "" for a folder. If
+// no data file describes the medium, the error is ErrUnknown. If a file that
+// the description names is missing, it is another error.
 //
 // A folder should be handed in as os.Root's FS, so that its links lead nowhere
 // else.
@@ -78,10 +79,10 @@ type medium struct {
 	texts map[string]string // what was read, by path
 }
 
-// holds judges a condition.
+// holds evaluates a condition.
 func (m *medium) holds(c Condition) bool {
 	label := func(pattern string) bool {
-		// A label may have slashes, a pattern none that mean something.
+		// A label may contain slashes, which have no meaning in a pattern.
 		ok, err := path.Match(strings.ReplaceAll(pattern, "/", "\x01"), strings.ReplaceAll(m.label, "/", "\x01"))
 		return ok && err == nil
 	}
@@ -117,7 +118,7 @@ func (m *medium) text(pattern string) string {
 func (m *medium) head(p string) []byte {
 	st, err := fs.Stat(m.fsys, p)
 	if err != nil || !st.Mode().IsRegular() {
-		return nil // opening a pipe would wait for ever
+		return nil // opening a pipe would block forever
 	}
 	f, err := m.fsys.Open(p)
 	if err != nil {
@@ -131,10 +132,10 @@ func (m *medium) head(p string) []byte {
 	return b
 }
 
-// find returns the path that a pattern stands for, and what its stars stand
-// for. Names are compared without case: what mkisofs wrote as BOOT.CFG one tool
-// unpacks as boot.cfg and another does not. Of several the newest counts, as
-// far as names tell.
+// find returns the path that matches a pattern, and the text that each star
+// matches. Names are compared without case, because a name that mkisofs wrote
+// as BOOT.CFG is unpacked as boot.cfg by some tools. Of several matches the one
+// with the highest version in its name counts.
 func (m *medium) find(pattern string) (p string, stars []string, ok bool) {
 	tries := maxTries
 	return m.findIn(".", strings.Split(pattern, "/"), &tries)
@@ -203,7 +204,7 @@ func compareVersions(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// found reads a medium that is d's.
+// found reads a medium that d describes.
 func (m *medium) found(d *Distro) (*Found, error) {
 	f := &Found{
 		Distro: d.Name, Title: d.Title, Version: m.version(d), Kind: d.Kind, Notes: slices.Clone(d.Notes),
@@ -223,7 +224,8 @@ func (m *medium) found(d *Distro) (*Found, error) {
 		case is != "" && is != s.Platform:
 			others = append(others, a.Kernel+" is for "+is)
 		case slices.ContainsFunc(f.Arches, func(o Arch) bool { return o.Kernel == a.Kernel }):
-			// The same file cannot be for two; its header did not tell.
+			// One file cannot be the kernel of two platforms: its header named
+			// none.
 		default:
 			if err := checkPaths(a); err != nil {
 				return nil, err
@@ -257,7 +259,7 @@ func (m *medium) found(d *Distro) (*Found, error) {
 	return f, nil
 }
 
-// arch looks for the files of one kernel; lacks is the first that is missing.
+// arch looks for the files of one kernel; lacks is the first missing one.
 func (m *medium) arch(s ArchSpec) (a Arch, lacks string) {
 	a.Platform = s.Platform
 	kernel, stars, ok := m.find(s.Kernel)
@@ -285,7 +287,7 @@ func (m *medium) arch(s ArchSpec) (a Arch, lacks string) {
 	return a, ""
 }
 
-// plainPath is what a script may hold without quoting.
+// plainPath matches a path that a script may contain without quoting.
 var plainPath = regexp.MustCompile(`^[A-Za-z0-9._+@/-]+$`)
 
 func checkPaths(a Arch) error {
@@ -314,8 +316,8 @@ func (m *medium) version(d *Distro) string {
 	return ""
 }
 
-// machine tells a kernel's architecture by its header, "" if it cannot. Alpine,
-// Flatcar and Talos name their kernels the same for all.
+// machine reads a kernel's architecture from its header; "" if it cannot.
+// Alpine, Flatcar and Talos use the same kernel name for every architecture.
 func (m *medium) machine(kernel string) string {
 	b := m.head(kernel)
 	if len(b) > 2 && b[0] == 0x1f && b[1] == 0x8b { // arm64 kernels of Ubuntu are Image.gz

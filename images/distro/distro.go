@@ -1,8 +1,8 @@
-// Package distro knows installation media: by what a distribution's medium is
-// told, where its kernels are and what they must be told to find the rest of
-// it over HTTP. All of that is data, one small file a distribution, in the
-// folder data; the code only compares. It must not know how files are stored
-// or served.
+// Package distro knows installation media: how to recognise a distribution's
+// medium, where its kernels are, and what they must be told to find the rest of
+// it over HTTP. All of that is data: one small file for each distribution, in
+// the folder data. The code only compares. It must not know how files are
+// stored or served.
 package distro
 
 // This file reads the data and says what may stand in it.
@@ -36,18 +36,18 @@ type Distro struct {
 	Name  string   `toml:"name"`
 	Title string   `toml:"title"`
 	Kind  string   `toml:"kind"`
-	Notes []string `toml:"notes"` // what people should know, a sentence each
+	Notes []string `toml:"notes"` // for people; one sentence each
 
-	// Tree says that the installer fetches files of the medium, which must be
-	// served as @IMAGE@/tree/PATH; WholeISO that it fetches the medium itself,
-	// as @ISO@; ISOInInitrd that the medium must lie in the initial file
-	// system under this name.
+	// Tree: the installer fetches files of the medium, which must be served as
+	// @IMAGE@/tree/PATH. WholeISO: it fetches the medium itself, as @ISO@.
+	// ISOInInitrd: the medium must be in the initial file system under this
+	// name.
 	Tree        bool   `toml:"tree"`
 	WholeISO    bool   `toml:"whole_iso"`
 	ISOInInitrd string `toml:"iso_in_initrd"`
 
-	// NeedsMedium says that the initrd looks for the medium in the machine: it
-	// boots from the network, and then asks for a CD.
+	// NeedsMedium: the initrd looks for the medium in the machine. It boots
+	// from the network, but then asks for a CD.
 	NeedsMedium bool `toml:"needs_medium"`
 
 	Detect   []Condition      `toml:"detect"` // one of them must hold
@@ -62,14 +62,14 @@ type Distro struct {
 // Condition holds when every test that it names holds.
 type Condition struct {
 	Label  []string          `toml:"label"`  // volume labels; one must fit
-	Files  []string          `toml:"files"`  // each must be there
-	Absent []string          `toml:"absent"` // none may be there
+	Files  []string          `toml:"files"`  // each must exist
+	Absent []string          `toml:"absent"` // none may exist
 	Text   map[string]string `toml:"text"`   // file: regular expression found in it
 
 	exprs map[string]*regexp.Regexp // of Text
 }
 
-// Source is where a version stands: the groups of Match, joined.
+// Source is where a version is read from: the groups of Match, joined.
 type Source struct {
 	File  string `toml:"file"` // none: the volume label
 	Match string `toml:"match"`
@@ -78,20 +78,19 @@ type Source struct {
 	match *regexp.Regexp
 }
 
-// ArchSpec is a kernel. Of several for one platform the first that is there
-// counts. A * stands for any part of a name; in an initrd or extra file it
-// stands for what it stood for in the kernel's.
+// ArchSpec is a kernel. Of several for one platform, the first that exists
+// counts. A * matches any part of a name. In an initrd or extra file it stands
+// for the text that it matched in the kernel's name.
 type ArchSpec struct {
 	Condition
 	Platform string   `toml:"platform"` // x64 or arm64
 	Kernel   string   `toml:"kernel"`
 	Initrd   []string `toml:"initrd"`
-	Extra    []string `toml:"extra"` // what else must be there for it to boot
-	Also     []string `toml:"also"`  // what is taken along where it is there
+	Extra    []string `toml:"extra"` // files that must also exist for it to boot
+	Also     []string `toml:"also"`  // files that are taken if they exist
 }
 
-// VariantSpec is a way to boot it; the first that applies is the one taken if
-// nobody chooses.
+// VariantSpec is a way to boot it. The first that applies is the default.
 type VariantSpec struct {
 	Condition
 	Name    string `toml:"name"`
@@ -106,7 +105,7 @@ type Param struct {
 	Help    string `toml:"help"`
 }
 
-// Named returns what is known by a name, or nil.
+// Named returns the distribution of that name, or nil.
 func Named(name string) *Distro {
 	for _, d := range load() {
 		if d.Name == name {
@@ -116,11 +115,11 @@ func Named(name string) *Distro {
 	return nil
 }
 
-// All returns what is known, by name.
+// All returns all distributions, by name.
 func All() []Distro { return slices.Clone(load()) }
 
-// The data is part of the program and read whole by its test: that it does not
-// parse cannot happen to a user.
+// The data is part of the program, and a test parses all of it. So a user
+// cannot see a parse error.
 var load = sync.OnceValue(func() []Distro {
 	files, err := fs.Glob(data, "data/*.toml")
 	var all []Distro
@@ -272,11 +271,11 @@ func checkPattern(p string) error {
 	return nil
 }
 
-// marks stand in command lines for what only the importer knows.
+// marks are replaced in command lines by values that only the importer knows.
 var marks = []string{"@IMAGE@", "@ISO@", "@HOST@", "@PATH@"}
 
-// Expand puts an image's name into a command line, which then is a template
-// for the machine that boots:
+// Expand puts an image's name into a command line. The result is a template for
+// the machine that boots:
 //
 //	@IMAGE@  the image's URL, {{ .BaseURL }}/images/NAME
 //	@ISO@    the URL of the medium itself, @IMAGE@/NAME.iso

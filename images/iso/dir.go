@@ -1,7 +1,7 @@
 package iso
 
 // This file reads directories: the records of ECMA-119 9.1 and the names in
-// them. Directories are read when they are asked for; a few are kept.
+// them. A directory is read when it is needed; a few are cached.
 
 import (
 	"bytes"
@@ -42,10 +42,10 @@ type entry struct {
 	size   int64
 	first  extent
 	more   []extent // a file of 4 GiB or more has several
-	moved  bool     // a directory whose size its own first record tells (Rock Ridge CL)
+	moved  bool     // a directory whose size only its own first record has (Rock Ridge CL)
 }
 
-// record is a directory record before its name is understood.
+// record is a directory record whose name is not decoded yet.
 type record struct {
 	extent extent
 	flags  byte
@@ -100,8 +100,8 @@ type loader struct {
 	goesOn  bool // last goes on in the next record
 }
 
-// load reads a directory's records, sorted by name. Of equal names the first
-// counts.
+// load reads a directory's records, sorted by name. Of records with equal names
+// the first counts.
 func (m *Image) load(x extent) ([]entry, error) {
 	if err := m.check(x); err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func (l *loader) entry(r record) (entry, bool, error) {
 			return e, false, err
 		}
 		if a.relocated {
-			return e, false, nil // RRIP 4.1.5.3: seen where its child link is
+			return e, false, nil // RRIP 4.1.5.3: it is listed at its child link
 		}
 		if e.name = a.name; e.name == "" {
 			e.name = plainName(r.id)
@@ -211,7 +211,7 @@ func (l *loader) entry(r record) (entry, bool, error) {
 	return e, true, nil
 }
 
-// checkName refuses what would mean something else on the way to a file. No
+// checkName refuses a name that would be read as something else in a path. No
 // tool writes such names by accident.
 func checkName(name string) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
@@ -237,8 +237,8 @@ func bare(s string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(s, ";1"), ".")
 }
 
-// cache keeps directories read lately. Its lock is held while one is read, so
-// that a crowd asking at once does not read it once each.
+// cache keeps directories that were read recently. Its lock is held while one
+// is read, so that many readers at once read it only once.
 type cache struct {
 	mu   sync.Mutex
 	kept []cached // the one used last stands last
@@ -251,8 +251,8 @@ type cached struct {
 	cost    int
 }
 
-// maxCost bounds the bytes kept, roughly; a directory within the bounds above
-// fits.
+// maxCost is the approximate bound on cached bytes. A directory within the
+// bounds above fits.
 const maxCost = 64 << 20
 
 func (m *Image) dir(x extent) ([]entry, error) {

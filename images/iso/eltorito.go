@@ -1,7 +1,7 @@
 package iso
 
-// This file reads the boot catalog of El Torito 1.0: which boot images the
-// medium has for which firmware.
+// This file reads the boot catalog of El Torito 1.0: the medium's boot images,
+// and the firmware that each is for.
 
 import "encoding/binary"
 
@@ -17,12 +17,12 @@ type BootImage struct {
 	Off, Size int64
 }
 
-// BootImages lists the bootable entries of the boot catalog. An image without
-// a sound one has none: nothing is served from it that would need one.
+// BootImages lists the bootable entries of the boot catalog. An image without a
+// valid catalog has none, and still serves its files.
 func (m *Image) BootImages() []BootImage { return append([]BootImage(nil), m.boots...) }
 
-// bootCatalog reads the first sector of the catalog, which has room for 64
-// entries where media have two.
+// bootCatalog reads the first sector of the catalog. It has room for 64
+// entries; real media have two.
 func (m *Image) bootCatalog(sector int64) []BootImage {
 	b, err := m.sector(sector)
 	if err != nil || b[0] != 1 || b[30] != 0x55 || b[31] != 0xaa {

@@ -1,7 +1,7 @@
 package iso
 
-// This file is the image as a file system: fs.FS and its kin, and where in the
-// image a file lies.
+// This file presents the image as a file system (fs.FS and related interfaces),
+// and finds where in the image a file lies.
 
 import (
 	"errors"
@@ -21,8 +21,8 @@ const (
 	maxSteps = 256 // path elements of one name with all links in it followed
 )
 
-// ErrPieces says that a file's pieces do not adjoin: Open reads it, Locate
-// cannot say where it lies.
+// ErrPieces says that a file's pieces are not adjacent. Open can read such a
+// file, but Locate cannot return one range.
 var ErrPieces = errors.New("the file lies in pieces that do not adjoin; it must be read through Open")
 
 var (
@@ -37,10 +37,10 @@ type node struct {
 	x extent // where a directory lists its names
 }
 
-// find follows a name from the root. Names are compared exactly first, then
-// without case: plain ISO names are shown in small letters, and people write
-// what a menu shows them. A symbolic link stays inside the image or is not
-// found; the last one is followed if follow says so.
+// find follows a name from the root. It compares names exactly first, then
+// without case, because plain ISO names are shown in small letters and people
+// copy what a menu shows. A symbolic link that leaves the image is not found. A
+// link at the end is followed if follow says so.
 func (m *Image) find(op, name string, follow bool) (node, error) {
 	if !fs.ValidPath(name) {
 		return node{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
@@ -68,7 +68,7 @@ func (m *Image) resolve(name string, follow bool) (node, error) {
 		switch part {
 		case "", ".":
 			continue
-		case "..": // from a link's target only: the caller's name has none
+		case "..": // comes only from a link's target: the caller's name has none
 			if len(way) == 1 {
 				return node{}, fmt.Errorf("a symbolic link climbs out of the image: %w", fs.ErrNotExist)
 			}
@@ -104,7 +104,7 @@ func (m *Image) resolve(name string, follow bool) (node, error) {
 	return way[len(way)-1], nil
 }
 
-// enter says where a directory lies, and refuses one that would not end.
+// enter finds where a directory lies, and refuses a loop.
 func (m *Image) enter(way []node, e *entry) (extent, error) {
 	if len(way) > maxDepth {
 		return extent{}, fmt.Errorf("directory %q is more than %d levels deep", e.name, maxDepth)
@@ -143,14 +143,14 @@ func lookup(entries []entry, name string) *entry {
 	return nil
 }
 
-// pieces says where a regular file lies, joined as far as pieces adjoin.
+// pieces finds where a regular file lies; adjacent pieces are joined.
 func (m *Image) pieces(e *entry) ([]extent, error) {
 	if !e.mode.IsRegular() {
 		return nil, errors.New("is not a regular file")
 	}
-	// A file cannot be longer than the image it is in. Without this a small
-	// image could list one piece a hundred thousand times and fill the disk of
-	// whoever copies it.
+	// A file cannot be longer than its image. Without this check a small image
+	// could list one piece a hundred thousand times, and fill the disk of
+	// whoever copies the file.
 	if e.size > m.size {
 		return nil, fmt.Errorf("file of %d bytes in an image of %d: it is damaged or made to mislead", e.size, m.size)
 	}
@@ -168,9 +168,9 @@ func (m *Image) pieces(e *entry) ([]extent, error) {
 	return out, nil
 }
 
-// Locate says where the bytes of a regular file lie in the image, in one
-// piece, so that a server may send them straight from it. A link is followed.
-// ErrPieces says that there is no such piece.
+// Locate returns where a regular file lies in the image if it lies in one
+// piece, so that a server can send it directly; otherwise ErrPieces. It follows
+// a link.
 func (m *Image) Locate(name string) (off, size int64, err error) {
 	n, err := m.find("locate", name, true)
 	if err != nil {
@@ -231,7 +231,8 @@ func (m *Image) stat(op, name string, follow bool) (fs.FileInfo, error) {
 	return m.info(path.Base(name), n.e)
 }
 
-// info is what Stat says of an entry: nothing, if it is a file that lies.
+// info is the entry as Stat returns it, or an error if the file's extents are
+// invalid.
 func (m *Image) info(name string, e *entry) (fs.FileInfo, error) {
 	if e.mode.IsRegular() {
 		if _, err := m.pieces(e); err != nil {
@@ -241,7 +242,7 @@ func (m *Image) info(name string, e *entry) (fs.FileInfo, error) {
 	return info{name, e}, nil
 }
 
-// ReadLink returns a link's target as the image has it: it may lead outside.
+// ReadLink returns a link's target as stored; it may lead outside the image.
 func (m *Image) ReadLink(name string) (string, error) {
 	n, err := m.find("readlink", name, false)
 	if err == nil && n.e.mode&fs.ModeSymlink == 0 {

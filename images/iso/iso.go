@@ -1,7 +1,7 @@
-// Package iso reads ISO 9660 images in place: names as Rock Ridge, Joliet or
-// plain ISO gives them, files as pieces of the image that a server may send
-// without a copy. It reads what it is asked for and no more, and it trusts no
-// number an image states: an image comes from anywhere, and a server opens it.
+// Package iso reads ISO 9660 images in place. It reads names as Rock Ridge,
+// Joliet or plain ISO, and finds files as ranges of the image that a server can
+// send without copying. It reads only what it is asked for. It trusts no number
+// in an image, because an image may come from anywhere and a server opens it.
 //
 // The specifications are ECMA-119 (ISO 9660), SUSP 1.12 and RRIP 1.12 (Rock
 // Ridge), the Joliet specification and El Torito 1.0.
@@ -24,8 +24,8 @@ const (
 	maxDescriptors = 64
 )
 
-// Image is an opened image. It may be used by many goroutines at once, and
-// needs no Close: the reader under it is its owner's.
+// Image is an opened image. It may be used by many goroutines at once. It needs
+// no Close: whoever opened the reader closes it.
 type Image struct {
 	r     io.ReaderAt
 	size  int64
@@ -37,7 +37,7 @@ type Image struct {
 	dirs  cache
 }
 
-// naming says which names a tree is read with.
+// naming is the kind of names that a tree is read with.
 type naming int
 
 const (
@@ -46,9 +46,9 @@ const (
 	rockRidge
 )
 
-// Open reads the descriptors of an image of so many bytes, which is a few
-// sectors. A file shorter than its image says it is is refused: its directory
-// often reads well, and the installer would stop halfway.
+// Open reads the descriptors of an image of the given size, which is a few
+// sectors. It refuses a file that is shorter than the image says: the directory
+// of such a file often reads well, but the installer would stop halfway.
 func Open(r io.ReaderAt, size int64) (*Image, error) {
 	if size < 18*sectorSize {
 		return nil, fmt.Errorf("no ISO 9660 image: it has %d bytes, and the smallest has more", size)
@@ -103,10 +103,9 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 	return m, nil
 }
 
-// primary reads the primary volume descriptor, ECMA-119 8.4. Of fields stored
-// in both byte orders only the little-endian half is read, here and
-// everywhere: it is what Linux reads, and images exist whose other half is
-// wrong.
+// primary reads the primary volume descriptor, ECMA-119 8.4. Where a field is
+// stored in both byte orders, only the little-endian half is read, here and
+// everywhere. Linux reads that half, and in some images the other one is wrong.
 func (m *Image) primary(d []byte) (*entry, error) {
 	if b := binary.LittleEndian.Uint16(d[128:]); b != sectorSize {
 		return nil, fmt.Errorf("ISO image: its blocks have %d bytes; only %d can be read", b, sectorSize)
@@ -143,7 +142,7 @@ func isJoliet(escape []byte) bool {
 // Label is the volume identifier, for example "Debian 12.5.0 amd64 n".
 func (m *Image) Label() string { return m.label }
 
-// text makes a descriptor's field fit to be shown.
+// text makes a descriptor's field printable.
 func text(b []byte) string {
 	s := strings.Map(func(r rune) rune {
 		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
@@ -178,11 +177,11 @@ func (m *Image) readAt(b []byte, off int64) error {
 // extent is a piece of the image.
 type extent struct{ off, size int64 }
 
-// check refuses what does not lie inside the image. Nothing is read, sent or
-// allocated by an image's numbers before it.
+// check refuses a range outside the image. It is called before anything is
+// read, sent or allocated by an image's numbers.
 func (m *Image) check(x extent) error {
 	if x.size == 0 {
-		return nil // mkisofs gives empty files any place
+		return nil // mkisofs gives empty files an arbitrary place
 	}
 	if x.off < 0 || x.size < 0 || x.off > m.size || x.size > m.size-x.off {
 		return fmt.Errorf("lies at sector %d with %d bytes, and the image ends after %d: it is damaged or made to mislead", x.off/sectorSize, x.size, m.size)

@@ -1,8 +1,8 @@
 package iso
 
-// This file reads the system use area of directory records: SUSP, and what
-// RRIP (Rock Ridge) puts into it: names, symbolic links and directories moved
-// up because ECMA-119 allows eight levels only.
+// This file reads the system use area of directory records: SUSP, and the
+// entries of RRIP (Rock Ridge) in it. Those are names, symbolic links, and
+// directories that were moved up because ECMA-119 allows only eight levels.
 
 import (
 	"encoding/binary"
@@ -17,7 +17,7 @@ const (
 	maxTarget = 4096 // of a link, as Linux's PATH_MAX
 )
 
-// attributes are what the system use area of one record says.
+// attributes are the contents of one record's system use area.
 type attributes struct {
 	name      string
 	nameDone  bool
@@ -123,8 +123,8 @@ func (s *suspReader) follow(c continuation) ([]byte, error) {
 	return s.sector[c.off : c.off+c.size], nil
 }
 
-// area reads the entries of one area; the continuation, if there is one, comes
-// after all of them, wherever its entry stands.
+// area reads the entries of one area. A continuation is read after all of them,
+// wherever its entry stands.
 func (a *attributes) area(b []byte) (*continuation, error) {
 	var next *continuation
 	for len(b) >= 4 {
@@ -227,7 +227,7 @@ func (a *attributes) addTarget(f []byte) error {
 	return nil
 }
 
-// apply makes an entry what its attributes say it is.
+// apply sets an entry's fields from its attributes.
 func (a *attributes) apply(e *entry) {
 	const fileType, link, regular = 0o170000, 0o120000, 0o100000
 	switch {
