@@ -1,30 +1,30 @@
-// actor.go: who ordered something. Every order has one, and every event says it.
+// actor.go: who gave an order. Every order has an actor, and every event names it.
 
 package boot
 
-// ActorKind is what kind of one ordered it.
+// ActorKind is the kind of an actor.
 type ActorKind string
 
 // Kinds of actors.
 const (
 	Person   ActorKind = "person"
-	ByRule   ActorKind = "rule"    // of the configuration or of a template
-	AMachine ActorKind = "machine" // its own requests
+	ByRule   ActorKind = "rule"    // a rule of the configuration or of a template
+	AMachine ActorKind = "machine" // a machine, by its own requests
 	Program  ActorKind = "program" // a script, a reader of events, the appliance itself
 )
 
-// Actor is one who orders.
+// Actor is who gave an order.
 type Actor struct {
 	Kind ActorKind `json:"kind"`
 	Name string    `json:"name,omitempty"` // of the person, rule, machine or program
-	Via  string    `json:"via,omitempty"`  // the door it came by: a protocol, or the socket
+	Via  string    `json:"via,omitempty"`  // how the order came in: by a protocol, or by the socket
 }
 
 // String names the actor in a sentence.
 func (a Actor) String() string {
 	switch {
 	case a.Kind == "":
-		return "a person" // of an older version, which knew nobody else
+		return "a person" // an event of an older version, which knew no other actor
 	case a.Name == "":
 		return "a " + string(a.Kind)
 	case a.Kind == Person:

@@ -1,5 +1,5 @@
-// add.go: machines that people put on the roll before they were seen: one, or a
-// list of which all are added or none.
+// add.go: machines that people put on the roll before the machines are seen: one
+// machine, or a list. Of a list all are added or none.
 
 package boot
 
@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// NewHost is what a person or a program may say of a machine. What the machine
-// tells by itself and what the engine counts is not among it.
+// NewHost is what a person or a program may set on a new host. It has no field for
+// what the machine tells by itself or what the engine counts.
 type NewHost struct {
 	Name      string // "" for one made of its MAC
 	State     State  // "" is Pending
@@ -30,7 +30,7 @@ type NewHost struct {
 	BoundPort string
 }
 
-// host is the record that they begin as.
+// host makes the record that is stored first.
 func (n *NewHost) host() *Host {
 	return (&Host{Name: n.Name, State: cmp.Or(n.State, Pending), MACs: n.MACs, UUID: n.UUID, Serial: n.Serial, DUID: n.DUID, Address: n.Address, Address6: n.Address6,
 		Template: n.Template, Params: n.Params, Options: n.Options, Protected: n.Protected, BoundPort: n.BoundPort}).Clone()
@@ -42,20 +42,21 @@ func (n *NewHost) Validate() error { return n.host().Validate() }
 // AddHost puts a machine on the roll before it was ever seen.
 type AddHost struct{ Host NewHost }
 
-// AddHosts is a list of machines that people expect. Who is not on the roll is
-// added; who is stays as it is, but for one that waits and comes approved: it is
-// let in as what the list says of it. All of it is done, or nothing. Install arms a
-// ticket for each that is added or let in: they install when they next boot.
+// AddHosts is a list of machines that people expect. A machine that is not on the
+// roll is added. One that is on the roll stays as it is, with one exception: a
+// pending host that the list approves is let in, with what the list says of it. All
+// of the list is carried out, or nothing. Install arms a ticket for each host that is
+// added or let in: it installs when it next boots.
 type AddHosts struct {
 	Hosts   []NewHost
 	Install bool
 }
 
-// Listed is what became of one machine of an AddHosts.
+// Listed is the result for one machine of an AddHosts.
 type Listed struct {
 	Host  *Host // as it is afterwards
 	Known *Host // as it was; nil where it was not on the roll
-	LetIn bool  // it waited
+	LetIn bool  // it was pending and is approved now
 }
 
 func (AddHost) order()  {}
@@ -90,7 +91,7 @@ func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 	reserved := h.Reserved()
 	h.reserve(netip.Addr{})
 	for _, x := range reserved {
-		h.reserve(x) // each to its family
+		h.reserve(x) // each in the field of its family
 	}
 	if len(h.Reserved()) < len(reserved) {
 		return nil, NewFault(Invalid, "host %s: %s and %s are of one family; a host has one reserved address in each", h.Name, reserved[0], reserved[1])
@@ -113,7 +114,7 @@ func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 	return h, nil
 }
 
-// waits counts a host that is new.
+// waits counts a new host if it is pending.
 func (a *applying) waits(h *Host) {
 	if h.State == Pending {
 		a.c.Pending++
@@ -129,14 +130,14 @@ func cleanDUID(s string) (string, error) {
 	return hex.EncodeToString(b), nil
 }
 
-// maxDUID is the longest there is (RFC 8415 11.1): a type and 128 bytes.
+// maxDUID is the length of the longest DUID (RFC 8415 11.1): a type and 128 bytes.
 const maxDUID = 130
 
 // MaxAddHosts bounds one AddHosts.
 const MaxAddHosts = 100_000
 
-// ownEvents is how many hosts of one order are told one by one: more would
-// push out the events of others.
+// ownEvents is how many hosts of one order get an event each. More events would
+// push out those of others.
 const ownEvents = 100
 
 // RefusedHosts says which hosts of an AddHosts kept it from being carried out.
@@ -149,7 +150,7 @@ type RefusedHost struct {
 	Why   string
 }
 
-// Unwrap makes it a fault of the one who asked.
+// Unwrap makes it a Fault, which the caller can mend.
 func (r RefusedHosts) Unwrap() error { return &Fault{Code: HostsRefused, Text: r.text()} }
 
 func (r RefusedHosts) Error() string { return r.text() }
@@ -168,8 +169,8 @@ func (r RefusedHosts) text() string {
 	return b.String()
 }
 
-// addHosts judges every host, so that whoever mends the list sees all that is
-// wrong with it at once.
+// addHosts judges every host, so that a person who mends the list sees all of its
+// mistakes at once.
 func (a *applying) addHosts(o AddHosts) error {
 	if len(o.Hosts) > MaxAddHosts {
 		return NewFault(TooLarge, "%d hosts at once: at most %d", len(o.Hosts), MaxAddHosts)
@@ -241,8 +242,8 @@ func (a *applying) addHosts(o AddHosts) error {
 	return nil
 }
 
-// letIn approves a machine that waits as what a list of expected machines says of
-// it: name, template, parameters and address, where the list has them.
+// letIn approves a pending host by a list of expected machines. Name, template,
+// parameters and address come from the list, where the list has them.
 func (a *applying) letIn(known *Host, as *NewHost, install bool, taken map[string]*Host) (*Host, error) {
 	h := known.Clone()
 	h.State, h.Changed = Approved, a.now
@@ -288,8 +289,8 @@ func (a *applying) letIn(known *Host, as *NewHost, install bool, taken map[strin
 	return h, nil
 }
 
-// checkFree refuses a host of which something is another's already: on the
-// roll, or in the same order, where taken gathers it.
+// checkFree refuses a host whose name, MAC or other key another host has: one on the
+// roll, or one in the same order. taken gathers the keys of the order.
 func (a *applying) checkFree(h *Host, taken map[string]*Host) error {
 	var mine []string
 	check := func(what string, other *Host, err error) error {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Apply says what an order of somebody changes. An order that finds things as it
-// wants them changes nothing and is no error. It is pure but for now, which is given.
+// Apply says what an order changes. An order that finds everything as it wants it
+// changes nothing and is no error. Apply is pure: the time is an argument.
 func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, error) {
 	a := &applying{v: v, p: p, now: now.UTC(), by: by}
 	err := a.apply(o)
@@ -49,10 +49,10 @@ func (a *applying) apply(o Order) (err error) {
 				return nil
 			}
 			if h.State == Denied && o.Template == nil {
-				h.Pin = 0 // what it once booted is decided anew
+				h.Pin = 0 // the version that it boots is chosen anew
 			}
 			first := h.State != Approved
-			h.State, h.Auto = Approved, false // a person stands for it now
+			h.State, h.Auto = Approved, false // a person has approved it now
 			a.event(HostApproved, h, "%s approved by %s", h.Name, a.by)
 			if first {
 				return a.approved(h)

@@ -17,8 +17,8 @@ type Arch uint16
 // ArchNone means that the client named no architecture.
 const ArchNone Arch = 0xffff
 
-// Platform is what a template selects by: processor and firmware, whichever
-// way the bytes travel. "x64-uefi" is both UEFI PXE and UEFI HTTP boot.
+// Platform is processor and firmware; templates select by it. The protocol is not
+// part of it: "x64-uefi" is both UEFI PXE and UEFI HTTP boot.
 type Platform string
 
 // The platforms that have a loader, and the rest that only have a name.
@@ -33,9 +33,9 @@ const (
 	PiPlatform  Platform = "raspberry-pi"
 )
 
-// archs is data: operators meet values after the last one we know, and those
-// stay "unknown" rather than wrong. Type 9 is EBC on paper; RFC 4578 printed 7
-// and 9 swapped, so x64 machines send either.
+// archs is the table of architecture types. A type that is not in it is "unknown",
+// never guessed. By the registry type 9 is EBC; but RFC 4578 printed 7 and 9
+// swapped, so x64 machines send either.
 var archs = map[Arch]struct {
 	platform Platform
 	http     bool
@@ -145,8 +145,8 @@ func LoaderPlatforms() []Platform {
 
 // signedLoaders are the distribution's signed shim, its MOK manager and GRUB,
 // by the names that firmware and shim ask for; and iPXE's own signed pair, which
-// an operator puts into a folder a processor, because its shim asks for
-// "ipxe.efi" on all of them.
+// an operator puts into one folder for each processor, because its shim asks for
+// "ipxe.efi" on every processor.
 var signedLoaders = map[string]Platform{
 	"shimx64.efi": X64UEFI, "mmx64.efi": X64UEFI, "grubx64.efi": X64UEFI,
 	"shimaa64.efi": ARM64UEFI, "mmaa64.efi": ARM64UEFI, "grubaa64.efi": ARM64UEFI,
@@ -195,8 +195,8 @@ func unsigned(name string) bool {
 	return p.UEFI() && signedLoaders[name] == ""
 }
 
-// asLoader is the loader that a request means: shim and GRUB ask for their own
-// files in the folder they came from, whatever that is, and some in "/".
+// asLoader returns the loader that a request means. Shim and GRUB ask for their
+// files in the folder that they were loaded from, and some builds ask in "/".
 func asLoader(file string) string {
 	if IsLoader(file) {
 		return file

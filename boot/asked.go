@@ -1,6 +1,6 @@
-// asked.go: what a file request asks for, read off its path once. Loaders, scripts,
-// a Raspberry Pi's files, GRUB's names and placed files share it; whoever speaks
-// another dialect joins here.
+// asked.go: what a file request asks for. The path is parsed once, here, for loaders,
+// scripts, a Raspberry Pi's files, GRUB's names and placed files. A new dialect is
+// added here.
 
 package boot
 

@@ -1,6 +1,6 @@
-// class.go: client classes are data. A table of what clients say of themselves
-// to the style of answer each one understands; what the configuration adds comes
-// first.
+// class.go: client classes, as a table. It leads from what a client says of itself
+// to the style of answer that it understands. Classes of the configuration are tried
+// before it.
 
 package boot
 
@@ -17,17 +17,17 @@ type ClientClass struct {
 	Name     string
 	Match    ClassMatch
 	As       Class         // style of the answer; "" leaves that to the classes below
-	Platform Platform      // where option 93 does not say it right; "" believes it
+	Platform Platform      // in place of option 93, where that is wrong; "" believes option 93
 	Echo     bool          // option 60 comes back as the client wrote it, not as the bare standard word
 	Delay    time.Duration // before the OFFER leaves
-	HTTPS    bool          // UEFI HTTP boot gets an https URL: firmware that refuses plain http
+	HTTPS    bool          // UEFI HTTP boot gets an https URL: this firmware refuses plain http
 	Options  []Option
-	Note     string // what forced it
+	Note     string // which client made this class necessary
 	Added    string // class of the configuration whose options are in here too
 }
 
-// ClassMatch are conditions on a request. All that are present must hold; of the
-// values of one, any.
+// ClassMatch are conditions on a request. All conditions that are present must hold.
+// A condition holds if any of its values matches.
 type ClassMatch struct {
 	IPXE        bool
 	VendorClass []string // patterns of option 60
@@ -120,9 +120,9 @@ var (
 // StandardClasses returns the table that ships, for people.
 func StandardClasses() []ClientClass { return slices.Clone(standardClasses) }
 
-// classify finds the class of a request. The first class of the configuration that
-// matches comes before the table; one that names no style only adds its options
-// to what the table says.
+// classify finds the class of a request. The first matching class of the
+// configuration wins over the table. If it names no style, it only adds its options
+// to the answer of the table.
 func (p *Policy) classify(in *Sighting) *ClientClass {
 	var added *ClientClass
 	for i := range p.Classes {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Occupy says what follows when a probe found by on an address; the zero MAC is
-// somebody who answers pings beyond a relay. A lease among the changes is the
-// address left alone.
+// Occupy says what follows when a probe found the machine by on an address. The zero
+// MAC stands for a machine beyond a relay that answered a ping. A lease among the
+// changes takes the address out of use for a while.
 func Occupy(v Reader, n *Network, a netip.Addr, by MAC, now time.Time) (c Changes, err error) {
 	who := HeldBy(by)
 	l, err := v.Lease(n.Name, a)
@@ -18,8 +18,8 @@ func Occupy(v Reader, n *Network, a netip.Addr, by MAC, now time.Time) (c Change
 		return c, err
 	}
 	if l.Active(now) {
-		// A lease by identifier or switch port does not tell whose answer it is,
-		// nor does a ping.
+		// Neither a ping nor a lease that is held by an identifier or a switch port
+		// tells the MAC of the machine that answered.
 		if _, named := l.Holder.MAC(); !named || by.IsZero() {
 			return c, nil
 		}

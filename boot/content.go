@@ -9,9 +9,9 @@ import (
 	"io"
 )
 
-// Content opens what a Decision refers to. Wiring composes it of templates
-// and images. An error that is ErrNoFile is the requester's (no such file in
-// this template); any other is ours.
+// Content opens what a Decision refers to. The wiring builds it from templates and
+// images. ErrNoFile means that the client asked for a file that the template does
+// not have; any other error is a failure of the server.
 type Content interface {
 	Open(ctx context.Context, ref Ref) (*Object, error)
 }
@@ -57,7 +57,7 @@ type Machine struct {
 	UEFI        bool
 	Network     string
 	Address     string // its own, where known
-	Server      string // ours on its network
+	Server      string // our address on its network
 	BaseURL     string // http://server/boot/<token>
 	ScriptURL   string // the script that asks again
 	ReportURL   string
@@ -112,8 +112,8 @@ func (s *Section) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Descriptor is what the section's file is known by in system calls, where it is
-// an open file.
+// Descriptor returns the descriptor of the section's file, if that is an open file of
+// the operating system.
 func (s *Section) Descriptor() (fd uintptr, ok bool) {
 	f, ok := s.File.(interface{ Fd() uintptr })
 	if !ok {
@@ -153,7 +153,7 @@ type Object struct {
 		io.ReaderAt
 		io.Closer
 	}
-	Disk bool   // Body is no *Section, and may wait for a disk all the same
+	Disk bool   // Body is no *Section, but reading it may wait for a disk
 	Name string // base name, for the content type
 	Size int64
 	ETag string // strong, quoted, the same after a restart

@@ -4,9 +4,9 @@ package boot
 
 import "strconv"
 
-// Counter is a number kept under a key, because a limit is never a count over
-// a range. There are the counters of this file and no others: a store refuses
-// the zero Counter, and nobody else can make one.
+// Counter names a number that is kept under a key, so that checking a limit never
+// means counting records. Only this file makes counters, and a store refuses the
+// zero Counter.
 type Counter struct{ key string }
 
 // Counters of the whole appliance.
@@ -15,15 +15,15 @@ var (
 	LastTemplate = Counter{"last-template"}
 	PendingHosts = Counter{"pending-hosts"}
 	AutoHosts    = Counter{"auto-hosts"}  // let in by a rule
-	LastEvent    = Counter{"last-event"}  // the store's own
-	FirstEvent   = Counter{"first-event"} // the store's own: the oldest kept; 0 is not counted yet
+	LastEvent    = Counter{"last-event"}  // kept by the store
+	FirstEvent   = Counter{"first-event"} // kept by the store: the oldest event that is left; 0: not counted yet
 )
 
 // ApprovedBy counts the machines that a rule let in.
 func ApprovedBy(rule string) Counter { return Counter{"rule " + rule} }
 
-// NamedBy counts the hosts that name a template. It is the store's own, which keeps
-// it with every host that is put and deleted.
+// NamedBy counts the hosts that name a template. The store keeps it, with every host
+// that is put or deleted.
 func NamedBy(template string) Counter { return Counter{"hosts of template " + template} }
 
 // InstallSlot is when the installation that took slot i of a network's ring
@@ -35,12 +35,12 @@ func InstallSlot(network string, i uint64) Counter {
 // NextInstall is the slot of that ring that the next installation takes.
 func NextInstall(network string) Counter { return Counter{"installs " + network} }
 
-// Delivered is the first event that a receiver, "webhook chat", has not been told
-// of yet; 0 is a new receiver.
+// Delivered is the first event that a receiver (like "webhook chat") has not been
+// told of yet; 0 means a new receiver.
 func Delivered(receiver string) Counter { return Counter{receiver} }
 
-// Undelivered is the oldest letter about an event that a receiver could not be
-// told of; 0 is none.
+// Undelivered is the oldest event that records a delivery to a receiver which was
+// given up; 0 means none.
 func Undelivered(receiver string) Counter { return Counter{receiver + " dead"} }
 
 // Key is what a store keeps it under; "" is no counter.

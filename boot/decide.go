@@ -41,8 +41,8 @@ func Decide(v View, p *Policy, in Sighting) (Decision, error) {
 	return t.d, nil
 }
 
-// turns are used again: a turn is large and short-lived, and garbage is what
-// limits how many machines are answered. What leaves a turn is a copy.
+// turns is a pool. A turn is large and short-lived, and collecting garbage limits how
+// many machines are answered. Whatever leaves a turn is a copy.
 var turns = sync.Pool{New: func() any { return new(turn) }}
 
 // rules, in order. Each is in a file of its own, and each either ends the turn
@@ -56,7 +56,7 @@ var rules = []struct {
 	{"source", ruleSource},       // without a token, the source address names the machine
 	{"class", ruleClass},         // what kind of client
 	{"identify", ruleIdentify},   // which host
-	{"handshake", ruleHandshake}, // HTTPS that failed before it asked anything
+	{"handshake", ruleHandshake}, // a TLS handshake that failed before any request
 	{"log", ruleLog},             // a line of a machine's log
 	{"enroll", ruleEnroll},       // put an unknown boot client on the roll
 	{"template", ruleTemplate},   // what it would boot
@@ -79,7 +79,7 @@ type turn struct {
 	d    Decision
 
 	net  *Network
-	link []*Network // with net first, the networks of its link that give addresses
+	link []*Network // the networks of its link that give addresses; net comes first
 
 	asker          // who asks
 	holding        // which lease
@@ -89,7 +89,7 @@ type turn struct {
 	dirty bool // the host has changed
 }
 
-// asker is who asks, as far as is known by now.
+// asker is who asks, as far as the rules have found out so far.
 type asker struct {
 	token    Token
 	hasToken bool   // a valid one
@@ -102,7 +102,7 @@ type asker struct {
 	host    *Host   // a copy; changes to it are written by finish
 	before  *Host   // as the store has it; nil for a new host
 	maybe   *Host   // a known host whose UUID an unknown MAC claims, not yet confirmed
-	unsure  bool    // so said the token
+	unsure  bool    // the token says that maybe is not confirmed
 	joins   bool    // the unknown MAC was confirmed as host's
 	lessee  HostID  // whose lease the source address is
 	roaming bool    // the adapter goes from machine to machine: its MAC names none
@@ -140,7 +140,7 @@ func (t *turn) note(r *Reason) {
 	t.d.Why[len(t.d.Why)-1].Rule = t.rule
 }
 
-// ignore ends the turn in silence, refuse with a no.
+// ignore ends the turn without a reply, refuse with a refusal.
 func (t *turn) ignore(code Code, args ...any) (bool, error) {
 	return t.ignoreFor(because(code, args...))
 }
@@ -187,7 +187,7 @@ func (t *turn) record(kind EventKind, format string, args ...any) {
 	t.d.Writes.Events = append(t.d.Writes.Events, t.event(kind, format, args...))
 }
 
-// recordBy is record of what a rule decided.
+// recordBy is record for an event that an enrolment rule caused.
 func (t *turn) recordBy(rule string, kind EventKind, format string, args ...any) {
 	t.record(kind, format, args...)
 	t.d.Writes.Events[len(t.d.Writes.Events)-1].By = Actor{Kind: ByRule, Name: rule}
@@ -212,7 +212,7 @@ func (t *turn) finish() {
 			}
 		case Answer4:
 			if r.Type == Nak {
-				t.forgetHost() // what was refused proved nothing
+				t.forgetHost() // a refused request does not prove that the machine exists
 			}
 		case Ignore:
 			t.forgetHost()
@@ -266,8 +266,8 @@ func (t *turn) bootToken(kind TokenKind, boot uint32, version TemplateID) string
 	return t.p.Key.Sign(tok)
 }
 
-// findTemplate looks in the policy first: a template of this run is nowhere
-// else.
+// findTemplate looks in the policy first: a template of this run is not in the
+// store.
 func (t *turn) findTemplate(id TemplateID) (*Template, error) {
 	for _, x := range t.p.Templates {
 		if x.ID == id {

@@ -23,13 +23,13 @@ type Decision struct {
 	Holds    []Hold     // what is offered; DHCPv6 offers several things at once
 	Drops    []Holder   // holders whose holds end
 	Skip     []Spot     // candidates that turned out not to be free
-	New      bool       // a new lease of a machine that nobody let in
+	New      bool       // a new lease of a machine that is not admitted
 	Enrolls  string     // link whose budget a new host is charged to
-	Heard    *Heard     // whose address another server gave, where one does
+	Heard    *Heard     // a machine whose address another server gave; nil is none
 	Rival    *Rival     // another DHCP server that the request gave away
 	Spends   string     // file of an installation that leaves with this reply
-	Installs TemplateID // and whose it is
-	Ticket   uint32     // and the boot that it counts for
+	Installs TemplateID // template of that installation
+	Ticket   uint32     // number of the boot that installs
 	Why      Reasons
 
 	Bandwidth int64 // of its network, bytes a second for all its files together; 0 is no cap
@@ -47,7 +47,7 @@ type Answer4 struct {
 	Type    MessageType
 	Grant   *Grant
 	Boot    *BootInfo
-	Options Options // of a NAK Server and Source only
+	Options Options // a NAK uses Server and Source only
 	Rapid   bool    // an ACK that answers a DISCOVER (RFC 4039)
 	Message string  // why a NAK refuses, for option 56
 }
@@ -135,7 +135,7 @@ type Grant struct {
 // Options are what a network tells every client on it.
 type Options struct {
 	Server  netip.Addr // option 54: ours, or what the relay has in its place (RFC 5107)
-	Source  netip.Addr // the reply leaves from it
+	Source  netip.Addr // source address of the reply
 	Subnet  netip.Prefix
 	Routers []netip.Addr
 	DNS     []netip.Addr
@@ -161,7 +161,7 @@ type Hold struct {
 	Network  string
 	Addr     netip.Addr
 	Holder   Holder
-	Admitted bool // of a machine that was let in
+	Admitted bool // the holder is an admitted machine
 	Until    time.Time
 }
 
@@ -178,7 +178,7 @@ type Changes struct {
 	Listed    []Listed           // what became of each of its machines
 	Warnings  []string           // of an order that was carried out all the same
 	Remove    *Host              // delete with its keys
-	Same      *Host              // of an order that found it as it should be: nothing is written
+	Same      *Host              // the host of an order that had nothing to change; nothing is written
 	Leases    []Lease            // put
 	Template  *Template          // put, as the newest of its name
 	Drop      string             // template name to forget
@@ -198,7 +198,8 @@ func (c *Changes) count(k Counter, n uint64) {
 	c.Counters[k] = n
 }
 
-// Subject is the host that an order was about, as it is afterwards or was last.
+// Subject is the host that an order was about: as it is afterwards or, if it was
+// removed, as it was last.
 func (c *Changes) Subject() *Host {
 	switch {
 	case c.Host != nil:
@@ -209,7 +210,7 @@ func (c *Changes) Subject() *Host {
 	return c.Remove
 }
 
-// Empty reports a decision that touches no disk.
+// Empty reports a decision that writes nothing to disk.
 func (c *Changes) Empty() bool {
 	return c.Host == nil && len(c.Hosts) == 0 && c.Remove == nil && len(c.Leases) == 0 && len(c.Events) == 0 && c.Template == nil && c.Drop == "" && c.Image == nil && c.NoImage == nil
 }

@@ -16,8 +16,7 @@
 //	           boot files; Event one thing that changed (one file each)
 //	Order      what a person or a program asks; Apply says what it changes (order.go)
 //
-// The rules are the ordered list in decide.go, one file a rule. The package
-// imports only the standard library and nothing of ours; it opens no socket
-// and no file, and a test holds that. A rule about what a machine may have belongs here and nowhere
-// else.
+// The rules are the ordered list in decide.go, one file for each rule. The package
+// imports the standard library only and opens no socket and no file; a test holds
+// that. A rule about what a machine may have belongs here and nowhere else.
 package boot

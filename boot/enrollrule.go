@@ -35,8 +35,8 @@ func (r *EnrollRule) shut(now time.Time) *Reason {
 	return nil
 }
 
-// byRule lets the first rule that matches decide about a machine that waits. It
-// reports whether one did, or may when more is known.
+// byRule lets the first matching rule decide about a pending host. It reports whether
+// a rule did so, or may do so when more is known.
 func (t *turn) byRule() (settled bool, err error) {
 	f := t.facts()
 	for i := range t.p.Enroll.Rules {
@@ -87,7 +87,7 @@ func (t *turn) approveBy(r *EnrollRule) (bool, error) {
 		if x == nil {
 			t.why("rule.no-template", r.Name, r.Template)
 			t.notice("rule "+r.Name, EnrollLimit, "rule %s names template %s, which does not exist: %s is not approved (muster template list)", r.Name, r.Template, t.host.Name)
-			return true, nil // the next rule was not meant for it
+			return true, nil // no later rule decides in its place
 		}
 		t.host.Template, t.template, t.choice = x.Name, x, Choice{}
 	}

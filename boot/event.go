@@ -16,11 +16,11 @@ type Event struct {
 	Kind EventKind `json:"kind"`
 	Host HostID    `json:"host,omitempty"`
 	Name string    `json:"name,omitempty"` // the host's name at that moment
-	MAC  MAC       `json:"mac,omitzero"`   // that asked; else the host's first
+	MAC  MAC       `json:"mac,omitzero"`   // the MAC that asked; else the host's first one
 	By   Actor     `json:"by,omitzero"`
 
-	// What the host is known by at that moment, so that who reads the event need
-	// not ask for it.
+	// What the host is known by at that moment, so that a reader of the event need
+	// not look it up.
 	MACs     []MAC  `json:"macs,omitempty"`
 	UUID     UUID   `json:"uuid,omitzero"`
 	Serial   string `json:"serial,omitempty"`
@@ -30,16 +30,16 @@ type Event struct {
 	Boot    uint32  `json:"boot,omitempty"`
 	Text    string  `json:"text"`
 	Reasons Reasons `json:"reasons,omitempty"` // of the decision: the rules that fired, in order
-	Why     string  `json:"why,omitempty"`     // the same as text: of Render, or of an older version
+	Why     string  `json:"why,omitempty"`     // Reasons as text: made by Render, or stored by an older version
 	Hook    string  `json:"hook,omitempty"`    // the webhook or hook that this is about
 	Ref     uint64  `json:"ref,omitempty"`     // number of the event that this is about
 
-	// Once names the cause of a Notice, so that one that repeats (a full
-	// pool, a clash that asks again every five seconds) is told once a while.
+	// Once names the cause of a Notice. A notice that repeats (a full pool, a
+	// clash that asks again every five seconds) is told only once in a while.
 	Once string `json:"-"`
 }
 
-// Render says the reasons as text, for whoever shows the event.
+// Render fills in Why, the reasons as text, for a program that shows the event.
 func (e *Event) Render() {
 	if len(e.Reasons) > 0 {
 		e.Why = e.Reasons.String()
@@ -75,8 +75,8 @@ const (
 	LeaseDeclined    EventKind = "lease.declined"
 	LeaseConflict    EventKind = "lease.conflict" // a probe found somebody on a free address
 	ReservationTaken EventKind = "reservation.taken"
-	ReservationStale EventKind = "reservation.stale" // it is in no network any more
-	UnknownLimit     EventKind = "unknown.limit"     // machines nobody let in have their share
+	ReservationStale EventKind = "reservation.stale" // a reserved address is in no network any more
+	UnknownLimit     EventKind = "unknown.limit"     // machines that are not admitted have used up their ration
 	RivalServer      EventKind = "server.rival"      // another DHCP server on a link
 	RivalRouter      EventKind = "router.rival"      // another router that advertises on a link
 	RelayUnknown     EventKind = "relay.unknown"     // a relay agent asked for a network that nobody configured
@@ -86,7 +86,7 @@ const (
 	BootReport       EventKind = "boot.report"
 	BootStopped      EventKind = "boot.stopped" // a machine fell silent on its way
 	BootTrouble      EventKind = "boot.trouble" // it logs an error
-	HostParked       EventKind = "host.parked"  // it boots and boots and reports nothing
+	HostParked       EventKind = "host.parked"  // it boots again and again and reports nothing
 	TicketArm        EventKind = "ticket.armed"
 	TicketUsed       EventKind = "ticket.spent"
 	TicketBack       EventKind = "ticket.returned"
@@ -100,14 +100,14 @@ const (
 	InstallLimit     EventKind = "install.limit" // of a network, in an hour
 	HandshakeFailed  EventKind = "tls.failed"
 	WebhookDead      EventKind = "webhook.dead"   // an event was not delivered and is not tried again
-	WebhookResent    EventKind = "webhook.resent" // one of those went out after all
+	WebhookResent    EventKind = "webhook.resent" // such an event was delivered after all
 	WebhookLost      EventKind = "webhook.lost"   // events were removed before they could be delivered
-	HookDead         EventKind = "hook.dead"      // the same of a command
+	HookDead         EventKind = "hook.dead"      // WebhookDead, for a command
 	HookResent       EventKind = "hook.resent"
 	HookLost         EventKind = "hook.lost"
 )
 
-// eventKinds are all of them, for those who name one in a file or a command.
+// eventKinds are all kinds, to check a kind that a file or a command names.
 var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
 	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
@@ -115,11 +115,11 @@ var eventKinds = []EventKind{
 	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost,
 }
 
-// Kinds are patterns of event kinds: a kind, or all that begin alike, as "host.*"
-// or "*". None at all matches every kind.
+// Kinds are patterns of event kinds: a kind itself, all kinds with one beginning
+// ("host.*"), or "*". An empty list matches every kind.
 type Kinds []string
 
-// Check refuses a pattern that no kind matches: it is a slip.
+// Check refuses a pattern that matches no kind: it must be a spelling mistake.
 func (ks Kinds) Check() error {
 	for _, p := range ks {
 		if !slices.ContainsFunc(eventKinds, Kinds{p}.Match) {

@@ -1,6 +1,6 @@
-// fault.go: what went wrong, for whoever asked. The code is stable; the text is
-// for a person and may change. HTTP status, exit code and whatever comes later
-// are tables over codes, each at its own edge.
+// fault.go: errors as the caller gets them. The code is stable; the text is for a
+// person and may change. HTTP status and exit code are tables over the codes; each
+// table is in the package that uses it.
 
 package boot
 
@@ -9,7 +9,7 @@ import (
 	"fmt"
 )
 
-// Fault is an error that the one who asked can mend.
+// Fault is an error that the caller can mend.
 type Fault struct {
 	Code FaultCode `json:"code"`
 	Text string    `json:"error"`
@@ -39,36 +39,36 @@ const (
 	NotThere        FaultCode = "not-there"     // any other thing that does not exist
 	Taken           FaultCode = "taken"         // a name, MAC, address or the like is another's
 	InUse           FaultCode = "in-use"        // something still needs it
-	WrongState      FaultCode = "wrong-state"   // the host does not stand where the order needs it
+	WrongState      FaultCode = "wrong-state"   // the order cannot be carried out in the host's present state
 	IsProtected     FaultCode = "protected"     // from installation
 	TicketOpen      FaultCode = "ticket-open"   // an installation may be running
-	Changed         FaultCode = "changed"       // it is not as the asker saw it
-	HostsRefused    FaultCode = "hosts-refused" // of a list; none was added
-	Invalid         FaultCode = "invalid"       // a value that cannot be
+	Changed         FaultCode = "changed"       // the host has changed since the caller read it
+	HostsRefused    FaultCode = "hosts-refused" // some hosts of a list cannot be added, so none was
+	Invalid         FaultCode = "invalid"       // a value that is not allowed
 	Malformed       FaultCode = "malformed"     // the request is not understood
 	TooLarge        FaultCode = "too-large"
 	NoSpace         FaultCode = "no-space" // the disk is full
-	Stopping        FaultCode = "stopping" // the server ends
-	Internal        FaultCode = "internal" // ours: what went wrong is in the log alone
+	Stopping        FaultCode = "stopping" // the server is stopping
+	Internal        FaultCode = "internal" // a failure of the server; only the log says which
 )
 
 // maxFault bounds the text of a fault.
 const maxFault = 2000
 
-// NewFault makes a fault with a text for the one who asked. What was asked is often
-// part of it, and anybody's text: a terminal must not take it for more.
+// NewFault makes a fault with a text for the caller. The text often quotes the
+// request, which anybody can write, so it is cleaned: a terminal must not obey it.
 func NewFault(code FaultCode, format string, args ...any) *Fault {
 	return &Fault{Code: code, Text: CleanText(fmt.Sprintf(format, args...), maxFault)}
 }
 
-// Try adds what helps.
+// Try adds a hint: a command or a page that helps.
 func (f *Fault) Try(format string, args ...any) *Fault {
 	f.Hint = CleanText(fmt.Sprintf(format, args...), maxFault)
 	return f
 }
 
-// FaultOf returns the fault that an error is, or nil: then it is ours, and its
-// text is for the log alone.
+// FaultOf returns the fault that an error is. It is nil for a failure of the server,
+// whose text is for the log only.
 func FaultOf(err error) *Fault {
 	var f *Fault
 	switch {

@@ -4,7 +4,7 @@ package boot
 
 import "strings"
 
-// HolderKind is what a holder is known by.
+// HolderKind says by what a holder is known.
 type HolderKind uint8
 
 // Kinds of holders. IPv4 is held by the MAC, because firmware, iPXE, installer and
@@ -17,13 +17,13 @@ const (
 	HolderClientID
 	HolderPort
 	HolderAssociation
-	HolderOther // somebody: beyond a relay a probe does not tell who answers
+	HolderOther // an unknown machine: beyond a relay a probe does not tell who answers
 )
 
 // Holder is comparable; its text is what is stored and shown.
 type Holder struct {
 	Kind HolderKind
-	Key  string // as the text has it behind the mark of its kind
+	Key  string // the stored text after the prefix that marks the kind
 }
 
 const (
@@ -32,7 +32,8 @@ const (
 	somebody     = "somebody who answers pings"
 )
 
-// HeldBy is the holder that a MAC is; the zero MAC is somebody who answers pings.
+// HeldBy makes a holder of a MAC. The zero MAC stands for an unknown machine that
+// answers pings.
 func HeldBy(m MAC) Holder {
 	if m.IsZero() {
 		return Holder{HolderOther, somebody}
@@ -40,7 +41,7 @@ func HeldBy(m MAC) Holder {
 	return Holder{HolderMAC, m.String()}
 }
 
-// IsZero reports nobody.
+// IsZero reports that nobody holds.
 func (h Holder) IsZero() bool { return h.Kind == NoHolder }
 
 func (h Holder) String() string {
@@ -53,7 +54,7 @@ func (h Holder) String() string {
 	return h.Key
 }
 
-// MAC is the machine that holds, where the holder tells.
+// MAC is the MAC of the holder; zero if the holder is known by something else.
 func (h Holder) MAC() (m MAC, ok bool) {
 	if h.Kind != HolderMAC {
 		return MAC{}, false
@@ -62,8 +63,8 @@ func (h Holder) MAC() (m MAC, ok bool) {
 	return m, err == nil
 }
 
-// ReadHolder reads what String writes. What is not understood is kept as it is: a
-// lease of a newer version must not be lost for it.
+// ReadHolder reads what String writes. A text that it does not understand is kept as
+// it is, so that no lease of a newer version is lost.
 func ReadHolder(s string) Holder {
 	if id, ok := strings.CutPrefix(s, markClientID); ok {
 		return Holder{HolderClientID, id}

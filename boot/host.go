@@ -14,10 +14,10 @@ import (
 // HostID numbers hosts of one appliance from 1; it is never used again.
 type HostID uint64
 
-// State is where a host stands with the people who run the network.
+// State says whether a host was approved.
 type State string
 
-// Pending hosts hold, approved ones boot, denied ones get an address and
+// A pending host is held, an approved one boots, a denied one gets an address and
 // nothing to boot.
 const (
 	Pending  State = "pending"
@@ -25,8 +25,8 @@ const (
 	Denied   State = "denied"
 )
 
-// SecureBoot is what a machine's firmware was seen to do; "" where that is not
-// known. DHCP does not say it: GRUB does.
+// SecureBoot says whether a machine's firmware was seen with Secure Boot on or off;
+// "" is unknown. DHCP does not tell it: GRUB does.
 type SecureBoot string
 
 // With it on, firmware runs signed loaders only.
@@ -55,22 +55,22 @@ type Host struct {
 	Network   string     `json:"network,omitempty"`    // where it enrolled
 	Boots     uint32     `json:"boots,omitempty"`      // a boot is numbered by its first script
 	Stage     string     `json:"stage,omitempty"`      // last stage the machine itself reported
-	Reports   int        `json:"reports,omitempty"`    // of this boot that became events
-	Trouble   *Severity  `json:"trouble,omitempty"`    // of the worst log line of this boot that became an event
+	Reports   int        `json:"reports,omitempty"`    // reports of this boot that became events
+	Trouble   *Severity  `json:"trouble,omitempty"`    // severity of the worst log line of this boot that became an event
 	Class     string     `json:"class,omitempty"`      // vendor class of its firmware
 	Port      string     `json:"port,omitempty"`       // switch port, by option 82
 	BoundPort string     `json:"bound_port,omitempty"` // whatever asks on this switch port is this host
 	Options   []Option   `json:"options,omitempty"`    // DHCP options of its own
 	Booted    time.Time  `json:"booted,omitzero"`      // when the present boot began
 	Window    time.Time  `json:"window,omitzero"`      // since when boots without a report are counted
-	Silent    int        `json:"silent,omitempty"`     // how many there were
+	Silent    int        `json:"silent,omitempty"`     // number of boots without a report since Window
 	Secure    SecureBoot `json:"secure_boot,omitempty"`
 	Once      string     `json:"once,omitempty"`      // template of its next boot only
 	Ticket    *Ticket    `json:"ticket,omitempty"`    // its latest leave to install
 	Told      bool       `json:"told,omitempty"`      // its script has said which machine it is
 	Fresh     bool       `json:"fresh,omitempty"`     // let in by a rule and not given a script since
 	Protected bool       `json:"protected,omitempty"` // nothing installs on it
-	Tried     time.Time  `json:"tried,omitzero"`      // when it was given an unsigned loader that nobody has heard of since
+	Tried     time.Time  `json:"tried,omitzero"`      // when it was given an unsigned loader, which has not asked for anything since
 	Created   time.Time  `json:"created"`
 	Changed   time.Time  `json:"changed"`
 	Revision  uint64     `json:"revision,omitempty"` // how often it was written; the store counts
@@ -136,7 +136,7 @@ func (h *Host) Identity() Identity {
 	return id
 }
 
-// Facts are what is known of a host without asking it: complete, once it was
+// Facts are what the record tells of a host. They are complete once the machine was
 // seen.
 func (h *Host) Facts() Facts {
 	return Facts{ID: h.Identity(), Platform: h.Platform, VendorClass: h.Class, SwitchPort: h.Port, Network: h.Network, Complete: h.Platform != ""}

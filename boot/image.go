@@ -86,7 +86,7 @@ func (a *applying) importImage(o ImportImage) error {
 		// change its bytes between them.
 		return NewFault(InUse, "image %s exists with other files, and a boot may be reading them: import under another name, such as %s-2", i.Name, i.Name)
 	}
-	// What a disc says of itself is anybody's text.
+	// Anybody can write what a disc says of itself.
 	i.Kind, i.Title, i.Cmdline = CleanText(i.Kind, 64), CleanText(i.Title, 200), CleanText(i.Cmdline, 4096)
 	if len(i.BootCfg) > maxBootCfg {
 		return NewFault(TooLarge, "image %s: its boot.cfg has %d bytes: at most %d", i.Name, len(i.BootCfg), maxBootCfg)

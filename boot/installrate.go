@@ -10,8 +10,8 @@ import (
 // installsHour is the window.
 const installsHour = time.Hour
 
-// queued says why an installation does not begin now; "" if it does. One that
-// was cut short and begins again is still the same.
+// queued says why an installation does not begin now; "" if it does. An installation
+// that was cut short and begins again counts once.
 func (t *turn) queued() (*Reason, error) {
 	slot, _, err := t.nextInstall()
 	if slot == (Counter{}) || err != nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Inventory is what one report said of a machine's hardware. It is for people
-// and programs to read: nothing is decided by it, because a machine says it of
+// Inventory is what one report said of a machine's hardware. People and programs
+// read it. No decision uses it, because nothing proves what a machine says of
 // itself.
 type Inventory struct {
 	At      time.Time `json:"at"`

@@ -15,7 +15,7 @@ type Lease struct {
 	Network string     `json:"network"`
 	Addr    netip.Addr `json:"addr"`
 	Holder  Holder     `json:"holder"`
-	MAC     MAC        `json:"mac,omitzero"` // who has it, where the holder does not tell
+	MAC     MAC        `json:"mac,omitzero"` // MAC of the machine, where the holder is known by something else
 	Host    HostID     `json:"host,omitempty"`
 	Kind    LeaseKind  `json:"kind"`
 	Name    string     `json:"name,omitempty"` // what the client called itself, option 12
@@ -26,9 +26,9 @@ type Lease struct {
 // LeaseKind says why an address is taken.
 type LeaseKind string
 
-// A declined lease is quarantine: its holder found somebody else on the address.
-// An occupied one is what a probe found: its holder answers there and was not
-// given it. An unknown one is dynamic, of a machine that nobody let in.
+// A declined lease is a quarantine: its holder found another machine on the address.
+// An occupied lease is what a probe found: its holder answers on the address but was
+// not given it. An unknown lease is a dynamic one of a machine that is not admitted.
 const (
 	Dynamic  LeaseKind = "dynamic"
 	Unknown  LeaseKind = "unknown"
@@ -37,8 +37,8 @@ const (
 	Occupied LeaseKind = "occupied"
 )
 
-// strange reports an address that counts against the share of machines nobody
-// let in: leased to one, or declined by one.
+// strange reports an address that counts against the ration of machines that are not
+// admitted: leased to one, or declined by one.
 func (l *Lease) OfUnknown() bool { return l.Kind == Unknown || l.Kind == Declined && l.Host == 0 }
 
 // Given reports a lease that its holder was granted.
@@ -72,10 +72,10 @@ func (r Range) Size() uint64 {
 	return min(low(r.To)-low(r.From), 1<<63-1) + 1
 }
 
-// Offset is the place of an address that the range contains, from 0.
+// Offset is the position of an address in the range that contains it, from 0.
 func (r Range) Offset(a netip.Addr) uint64 { return low(a) - low(r.From) }
 
-// At is the address at a place, below Size.
+// At is the address at a position, which is below Size.
 func (r Range) At(i uint64) netip.Addr {
 	n := low(r.From) + i
 	if r.From.Is4() {

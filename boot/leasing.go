@@ -12,18 +12,18 @@ import (
 // seconds, old ROMs retry for up to a minute.
 const HoldTime = time.Minute
 
-// DeclineTime is how long an address is left alone on which somebody else was
-// seen.
+// DeclineTime is how long an address is not given out after another machine was seen
+// on it.
 const DeclineTime = 10 * time.Minute
 
-// known reports a machine that a person or a rule let in. The others share a
-// part of the pool, for a short time each: a flood of made-up machines must not
-// keep a real one out.
+// admitted reports a machine that a person or a rule let in. All others share a part
+// of the pool and get short leases: a flood of made-up machines must not keep a real
+// one out.
 func (t *turn) admitted() bool { return t.host != nil && t.host.State == Approved }
 
-// mayHave says why a holder does not get an address; nil if it may. kept says that
-// the address is reserved for this machine. The lease that the store has for it
-// comes back, so that whoever gives it need not ask again.
+// mayHave says why a holder may not have an address; nil if it may. kept says that
+// the address is reserved for this machine. The stored lease of the address is
+// returned too, so that the caller need not look it up again.
 func (t *turn) mayHave(n *Network, a netip.Addr, h Holder, kept bool) (old *Lease, why *Reason, err error) {
 	if why := n.Unusable(a); why != nil {
 		return nil, why, nil
@@ -35,7 +35,7 @@ func (t *turn) mayHave(n *Network, a netip.Addr, h Holder, kept bool) (old *Leas
 		if !n.InRange(a) {
 			return nil, because("lease.out-of-range"), nil
 		}
-		// The host's own is no other's: another of its adapters may hold it.
+		// The address is this host's, though another of its adapters may hold it.
 		if owner, err := t.v.HostByAddress(a); err != nil {
 			return nil, nil, err
 		} else if owner != nil && (t.host == nil || owner.ID != t.host.ID) {
@@ -62,11 +62,11 @@ func (t *turn) mayHave(n *Network, a netip.Addr, h Holder, kept bool) (old *Leas
 	return old, nil, nil
 }
 
-// keeps says why an address that is taken is not h's; nil if it is.
+// keeps says why h may not have an address that is taken; nil if h may.
 func (t *turn) keeps(l *Lease, h Holder) *Reason {
 	switch l.Kind {
 	case Declined:
-		// Whoever declined it too: another machine answers there.
+		// This holds for the machine that declined it too: another one answers there.
 		return because("lease.declined")
 	case Occupied:
 		// The machine that answered the probe may have the address: it is a client
@@ -84,7 +84,7 @@ func (t *turn) keeps(l *Lease, h Holder) *Reason {
 	return nil
 }
 
-// crowded says why a machine that nobody let in gets no new lease; nil if it may.
+// crowded says why a machine that is not admitted gets no new lease; nil if it may.
 func (t *turn) rationed(n *Network) *Reason {
 	if t.admitted() {
 		return nil
@@ -118,9 +118,9 @@ func (t *turn) offer(n *Network, a netip.Addr, h Holder) {
 	t.d.Holds = append(t.d.Holds, Hold{Network: n.Name, Addr: a, Holder: h, Admitted: t.admitted(), Until: t.in.At.Add(HoldTime)})
 }
 
-// lease gives p, an address or a prefix that h may have, for as long as d, and
-// ends what else it had on this link: one holder, one address. old is what the
-// store has for it. A reason means that it was not given after all.
+// lease gives h the address or prefix p for the time d. It ends h's other lease on
+// this link: one holder has one address. old is the stored lease of p. A reason means
+// that p was not given after all.
 func (t *turn) lease(n *Network, p netip.Prefix, h Holder, old *Lease, kept bool, d time.Duration) (*Reason, error) {
 	a, now := p.Addr(), t.in.At.UTC()
 	l := Lease{Network: n.Name, Addr: a, Holder: h, MAC: t.id.MAC, Kind: Dynamic, Name: CleanText(t.in.Want.Name, 63), Starts: now, Expires: now.Add(d)}
@@ -155,13 +155,13 @@ func (t *turn) lease(n *Network, p netip.Prefix, h Holder, old *Lease, kept bool
 	}
 	t.d.Writes.Leases = append(t.d.Writes.Leases, l)
 	t.drop(h)
-	// A machine that is not on the roll is the lease list's and the request
-	// log's affair, and one that is gets told once a while: neither a flood nor
-	// a machine that takes and releases may push everybody's events out.
+	// A lease of a stranger is no event: the lease list and the request log show
+	// it. A lease of a host is told once in a while. So neither a flood nor a machine
+	// that takes and releases pushes out the events of others.
 	if fresh && t.host != nil {
 		whom := h.String()
 		if h.Kind == HolderAssociation {
-			whom = t.host.Name // nobody knows a DUID by heart
+			whom = t.host.Name // a name says more than a DUID
 		}
 		t.notice(h.String(), LeaseGranted, "%s leased to %s for %s", PrefixText(p), whom, d)
 	}
@@ -175,9 +175,9 @@ func (t *turn) drop(h Holder) {
 	}
 }
 
-// giveBack ends h's lease of an address; where the client found somebody else on
-// it, the address is left alone for a while. Only who has the lease may do either
-// (RFC 2131 3.1: the client checks after the ACK): an offer is too cheap for that.
+// giveBack ends h's lease of an address. If the client found another machine on it,
+// the address is out of use for a while. Only the holder of the lease may do either
+// (RFC 2131 3.1: the client checks after the ACK); anybody can get an offer.
 func (t *turn) giveBack(n *Network, a netip.Addr, h Holder, declined bool) (had bool, err error) {
 	l, err := t.v.Lease(n.Name, a)
 	if err != nil || !l.Active(t.in.At) || l.Holder != h || !l.Given() {
@@ -190,7 +190,7 @@ func (t *turn) giveBack(n *Network, a netip.Addr, h Holder, declined bool) (had 
 	}
 	q := quarantine(n, a, Declined, h, t.in.At)
 	if t.admitted() {
-		q.Host = t.host.ID // else it goes on counting as a stranger's
+		q.Host = t.host.ID // else the quarantine would still count against the ration
 	}
 	t.d.Writes.Leases = append(t.d.Writes.Leases, q)
 	t.notice(n.Name+" "+a.String(), LeaseDeclined, "%s declined by %s: another machine answers on it; left alone for %s", a, h, DeclineTime)

@@ -1,5 +1,5 @@
-// line.go: what a machine writes to its log while it boots or installs: most
-// of what is known of an installer that stopped.
+// line.go: what a machine writes to its log while it boots or installs. When an
+// installer stops, these lines tell most of why.
 
 package boot
 
@@ -11,8 +11,8 @@ import (
 // MaxLine is how much of a line's text is kept.
 const MaxLine = 2048
 
-// Line is one line of a machine's log. Its own clock and name are left out: an
-// installer has neither before it asked, and both are only what it says.
+// Line is one line of a machine's log. The time and the host name in it are left out:
+// an installer has neither before DHCP, and nothing proves either.
 type Line struct {
 	Severity Severity `json:"severity"`
 	Facility string   `json:"facility"`

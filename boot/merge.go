@@ -1,5 +1,6 @@
-// merge.go: two entries that are one machine, and one entry that is two. Muster
-// never decides this by itself: it holds the machine and asks.
+// merge.go: two hosts on the roll that are one machine, and one host that is two
+// machines. Muster never decides this by itself: it holds the machine and asks a
+// person.
 
 package boot
 
@@ -8,14 +9,14 @@ import (
 	"strings"
 )
 
-// Merge makes one host of two. Name keeps its name, template, ticket and
-// address; Other is what the machine says today, so its MACs are added and its
-// UUID, serial number and DUID, where it has them, take the place of the old
-// ones. Other is gone afterwards.
+// Merge makes one host of two. The host Name keeps its name, template, ticket and
+// address. The host Other has what the machine says today: its MACs are added, and
+// its UUID, serial number and DUID, where it has them, replace those of Name. Other
+// is gone afterwards.
 type Merge struct{ Name, Other string }
 
-// Split takes what is another machine's off a host and makes a host of it,
-// which waits for approval.
+// Split takes from a host what belongs to another machine. It makes a new host of
+// that, which waits for approval.
 type Split struct {
 	Name   string
 	New    string // name of the new host; "" for the usual one

@@ -1,5 +1,5 @@
-// option.go: DHCP options that an operator writes down: by name or number, with
-// the type that the registry gives each, so that what is sent can be read.
+// option.go: DHCP options that an operator writes, by name or number. Each has the
+// type that the registry gives it, so that a configuration can be read.
 
 package boot
 
@@ -62,7 +62,8 @@ var optionTypes = []struct {
 	{210, "pxelinux-path-prefix", kindText}, {211, "pxelinux-reboot-time", kindSeconds}, {239, "ztp-url", kindText}, {249, "ms-classless-routes", kindRoutes}, {252, "wpad", kindText},
 }
 
-// ours are options whose value is the protocol's or a key of its own.
+// ours are options that cannot be written here: the protocol sets them, or the
+// configuration has a key of its own for them.
 var ours = map[uint8]string{
 	0: "it is padding", 255: "it is the end mark", 1: "it is the network's subnet", 13: "UEFI firmware multiplies it in 16 bits and then believes it instead of the file's size",
 	50: "it is the client's", 51: "it is the network's lease", 52: "some boot loaders do not understand it", 53: "it is the message type", 54: "it is the server's own address",
@@ -128,7 +129,7 @@ func ParseOption(key string, value any) (Option, error) {
 	default:
 		return o, bad("want a string, a number, true or false, or a list of strings")
 	}
-	// A prefix overrides the type: the registry is young where vendors are old.
+	// A prefix overrides the type: some vendors used a code before it was registered.
 	if len(list) == 1 {
 		if p, rest, ok := strings.Cut(list[0], ":"); ok {
 			if k, known := map[string]optionKind{"hex": kindHex, "text": kindText, "ip": kindIPs, "u8": kindU8, "u16": kindU16, "u32": kindU32}[p]; known {
@@ -310,7 +311,7 @@ func (o Option) Name() string {
 	return strconv.Itoa(int(o.Code))
 }
 
-// String is the option as a person would write it; what it says is read back as
+// String is the option as a person would write it. ParseOptionText reads it back to
 // the same bytes.
 func (o Option) String() string {
 	s := o.text()
@@ -376,7 +377,7 @@ func ParseOptionText(s string) (Option, error) {
 	return ParseOption(k, v)
 }
 
-// mergeOptions lays the lists over each other; the last word on a code counts.
+// mergeOptions joins the lists; of two options with one code the last one stays.
 func mergeOptions(lists ...[]Option) []Option {
 	var out []Option
 	for _, l := range lists {
@@ -411,7 +412,7 @@ type MenuItem struct {
 // standard's own.
 const MenuTypes = 0x8000
 
-// Item finds what a boot server type stands for.
+// Item finds the menu item of a boot server type.
 func (m *Menu) Item(t uint16) (MenuItem, bool) {
 	if m == nil || t < MenuTypes || int(t-MenuTypes) >= len(m.Items) {
 		return MenuItem{}, false

@@ -1,5 +1,5 @@
-// order.go: what people do takes the same road as what machines ask: a pure
-// function from an order to changes, committed by the engine.
+// order.go: what people and programs can order. Orders are handled as requests of
+// machines are: a pure function turns one into changes, and the engine commits them.
 
 package boot
 
@@ -18,7 +18,7 @@ type SetHost struct {
 	DropMACs  []MAC
 	UUID      *UUID
 	Serial    *string
-	Address   *netip.Addr // of either family; the zero one takes both away
+	Address   *netip.Addr // of either family; the zero address removes both
 	Address6  *netip.Addr // a second one
 	Template  *string
 	Protected *bool
@@ -44,8 +44,8 @@ type Update struct{ Name string }
 // RemoveHost takes a host off the roll; the machine is unknown afterwards.
 type RemoveHost struct{ Name string }
 
-// PushTemplate stores a new version. Files are stored already. Images are what it
-// wants of images, as NAME/FILE, and an image as a whole by its name.
+// PushTemplate stores a new version. Files are stored already. Images are the image
+// files that it needs, as NAME/FILE; a NAME alone is a whole image.
 type PushTemplate struct {
 	Template Template
 	Images   []string
@@ -54,19 +54,21 @@ type PushTemplate struct {
 // DropTemplate forgets a name that no host uses.
 type DropTemplate struct{ Name string }
 
-// AsSeen carries out an order on a host if the host is as the one who asks saw it.
+// AsSeen carries out an order on a host only if the host has not changed since the
+// caller read it.
 type AsSeen struct {
 	Name     string
 	Revision uint64
 	Order    Order
 }
 
-// ChangedHost says that a host is not as the one who asked saw it, and how it is.
+// ChangedHost says that a host has changed since the caller read it, and carries the
+// host as it is now.
 type ChangedHost struct{ Host *Host }
 
 func (c *ChangedHost) Error() string { return c.Unwrap().Error() }
 
-// Unwrap makes it a fault of the one who asked.
+// Unwrap makes it a Fault, which the caller can mend.
 func (c *ChangedHost) Unwrap() error {
 	return NewFault(Changed, "host %s was changed since, and is at revision %d", c.Host.Name, c.Host.Revision).Try("muster host show %s", c.Host.Name)
 }

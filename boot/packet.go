@@ -1,5 +1,5 @@
-// packet.go: packets as our own sockets read and sent them, for whoever looks
-// into a boot that stopped.
+// packet.go: packets as our sockets received and sent them, for a person who
+// examines a boot that stopped.
 
 package boot
 
@@ -10,7 +10,7 @@ type Packet struct {
 	MAC      MAC
 	From, To netip.AddrPort
 	Data     []byte // the caller's: it is copied
-	Full     int    // bytes there were, where Data is only how it begins; 0 is len(Data)
+	Full     int    // length of the datagram, where Data is only its beginning; 0 is len(Data)
 }
 
 // Recorder keeps packets. It is called for each and must be quick.

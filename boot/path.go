@@ -1,5 +1,4 @@
-// path.go: one spelling for every file name, whichever protocol and firmware
-// it came from.
+// path.go: one spelling for every file name, from all protocols and all firmware.
 
 package boot
 
@@ -45,9 +44,9 @@ func CleanPath(s string) (string, bool) {
 	return strings.Join(out, "/"), true
 }
 
-// matchName finds what a client means among the names that exist: the name as
-// it is, else with its percent signs decoded (shim hands on what was a URL),
-// else in another case (Windows, and GRUB's EFI/BOOT).
+// matchName finds the file that a client means among the names that exist. It tries
+// the name as it is, then with percent-encoding decoded (shim passes on a part of a
+// URL), then in any case (Windows, and GRUB's EFI/BOOT).
 func matchName(name string, all iter.Seq[string]) (string, bool) {
 	decoded := name
 	if strings.Contains(name, "%") {

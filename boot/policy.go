@@ -18,9 +18,9 @@ type Policy struct {
 	Enroll    Enroll
 	Classes   []ClientClass        // before the standard ones
 	Templates []*Template          // newest versions, sorted by SortTemplates
-	Images    map[string]*Template // that some version of a template boots, and the newest that does
+	Images    map[string]*Template // images that some version of a template boots, each with the newest such version
 	Loaders   map[Platform]string
-	Signed    map[Platform]SignedPair // pairs that are there
+	Signed    map[Platform]SignedPair // signed pairs that are installed
 	Key       Key
 	DUID      string // ours in DHCPv6, hexadecimal
 	HTTPPort  uint16 // of boot URLs; 80 is left out of them
@@ -62,8 +62,8 @@ type Network struct {
 	NewLeases       int           // new leases a second to them; 0 is no limit
 	ClientID        bool          // leases belong to client identifiers (RFC 4361), not to MACs
 	RapidCommit     bool          // RFC 4039
-	Probe           bool          // addresses are probed for a squatter
-	TrustPorts      bool          // option 82 is believed of everybody: the switches strip what clients write
+	Probe           bool          // an address is probed for another machine before it is offered
+	TrustPorts      bool          // option 82 is believed from every sender: the switches strip what clients write
 	Options         []Option
 	Menu            *Menu        // for PXE firmware; nil is none
 	Delegated       netip.Prefix // DHCPv6: routers get prefixes of DelegatedLen out of it
@@ -74,7 +74,7 @@ type Network struct {
 	Loader          string
 }
 
-// What a network hands to UEFI firmware first.
+// Which loader a network gives to UEFI firmware first.
 const (
 	LoaderAuto = "auto" // the signed shim and GRUB where both are there, else iPXE
 	LoaderShim = "shim"
@@ -109,11 +109,11 @@ func (n *Network) Pool() string { return PoolName(n.Name, n.Subnet.Addr()) }
 // probes reports a network whose free addresses are probed before an offer.
 func (n *Network) Probes() bool { return n.Probe && n.Mode == Full && n.Server.IsValid() }
 
-// onLink reports a network that our own interface is part of.
+// onLink reports a network whose link our own interface is on.
 func (n *Network) onLink() bool { return n.Subnet.IsValid() && n.Subnet.Contains(n.Server) }
 
-// Shares reports two networks that are one link: told so, or on one interface
-// with an address of ours in each.
+// Shares reports two networks that are one link: the configuration says so, or they
+// are on one interface and we have an address in each.
 func (n *Network) Shares(o *Network) bool {
 	if n.Shared != "" || o.Shared != "" {
 		return n.Shared == o.Shared
@@ -167,10 +167,11 @@ const (
 	EnrollIgnore  EnrollPolicy = "ignore"
 )
 
-// Enroll governs boot answers to unknown machines; addresses are the mode's.
+// Enroll says which boot answers unknown machines get. Whether they get an address
+// is decided by the network's mode.
 type Enroll struct {
 	Policy EnrollPolicy
-	Hold   time.Duration // then the holding script boots the disk; 0 waits for ever
+	Hold   time.Duration // how long a machine is held before it boots its disk; 0 is for ever
 	Limit  int           // pending hosts at a time
 	Loop   int           // boots in half an hour without a report before a machine is parked; 0 never
 	Rules  []EnrollRule  // in order
@@ -187,9 +188,9 @@ func (e *Enroll) roams(m MAC) bool {
 	return slices.ContainsFunc(junk().shared, is) || slices.ContainsFunc(e.Shared, is)
 }
 
-// Find returns the network a request belongs to: by its relay's subnet, else
-// by the interface it arrived on. A relayed request from an address that is
-// nobody's relay finds nothing.
+// Find returns the network a request belongs to: by its relay's subnet, else by the
+// interface it arrived on. For a relayed request from an address that is no
+// configured relay it returns nil.
 func (p *Policy) Find(l Link) *Network { return networkFor(p.Networks, l) }
 
 // Find6 is Find for DHCPv6.
@@ -206,16 +207,17 @@ func networkFor(networks []Network, l Link) *Network {
 			if !n.Subnet.IsValid() || !n.Subnet.Contains(at) {
 				continue
 			}
-			// giaddr is what a packet says of itself. It is believed on the
-			// network's own interface, or of a relay agent that is listed.
+			// Anybody can write giaddr into a packet. It is believed on the network's
+			// own interface, or from a relay agent that the configuration lists.
 			if containsAddr(n.Relays, l.Relay) || n.Interface == l.Interface && n.Subnet.Contains(l.Relay) {
 				return n
 			}
 		}
 		return nil
 	}
-	// Several subnets on one interface: the one that the client has an address
-	// of, else the one whose address was spoken to, else the first.
+	// Several subnets on one interface: the one in which the client has an
+	// address, else the one of the address that the request was sent to, else the
+	// first.
 	var found *Network
 	best := 0
 	for i := range networks {
@@ -271,11 +273,10 @@ func containsAddr(l []netip.Addr, a netip.Addr) bool {
 	return false
 }
 
-// Serves returns the network that a file request from src belongs to, or nil:
-// boot files leave only for a network that is configured, and only by the
-// interface it is on where the front knows which that is. A link-local address
-// of IPv6 says nothing by itself (RFC 4007 6): it counts for the interface it
-// came by.
+// Serves returns the network that a file request from src belongs to, or nil. Boot
+// files go only to a configured network, and only out of that network's interface,
+// where the front knows the interface. A link-local IPv6 address does not tell the
+// network (RFC 4007 6): there the interface that the request came in by decides.
 func (p *Policy) Serves(l Link, src netip.Addr) *Network {
 	for n := range p.All() {
 		near := func(a netip.Addr) bool {

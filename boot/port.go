@@ -1,5 +1,5 @@
-// port.go: what the fronts hold: who answers a Sighting, and who is told how the
-// answer went out.
+// port.go: the interfaces that the fronts call: to have a Sighting answered, and to
+// say how the answer went out.
 
 package boot
 
@@ -19,7 +19,7 @@ type Decider interface {
 type Outcome struct {
 	Result Result
 	Bytes  int64
-	Left   bool // the last byte left, whether or not anybody said that it came
+	Left   bool // the last byte was sent, whether or not its arrival was confirmed
 	Took   time.Duration
 	Err    string
 }
@@ -46,13 +46,13 @@ type Fetcher interface {
 
 // Transfer is one file on its way.
 type Transfer interface {
-	Sent(bytes int64) // so many have left by now
+	Sent(bytes int64) // number of bytes sent so far
 	End()             // takes it off the list
 }
 
-// Check asks the outside to see whether somebody answers on an address.
+// Check is a request to probe an address: does a machine answer on it?
 type Check struct {
 	Network string
 	Addr    netip.Addr
-	For     MAC // who was offered it; its own answer is none
+	For     MAC // the machine that was offered it; an answer of its own does not count
 }

@@ -1,5 +1,5 @@
-// proof.go: how sure it is who asks. Rules and secrets name the least that they
-// take; a MAC address alone is anybody's to write.
+// proof.go: how well it is proven who asks. Rules and secrets name the weakest proof
+// that they accept. Anybody can send any MAC address.
 
 package boot
 
@@ -11,7 +11,7 @@ type Proof string
 // Proofs, weakest first.
 const (
 	ProofNone        Proof = "none"
-	ProofHeard       Proof = "heard"       // on our own link, and lease and sender agree
+	ProofHeard       Proof = "heard"       // heard on our own link, and the lease is the sender's
 	ProofToken       Proof = "token"       // a path that was signed for it
 	ProofCertificate Proof = "certificate" // a client certificate that our CA issued
 	ProofTPM         Proof = "tpm"         // a key that its TPM holds
@@ -19,7 +19,7 @@ const (
 
 var proofs = []Proof{ProofNone, ProofHeard, ProofToken, ProofCertificate, ProofTPM}
 
-// AtLeast reports a proof that is as good as another. One that is not known is
+// AtLeast reports a proof that is as good as another. An unknown proof counts as
 // none.
 func (p Proof) AtLeast(least Proof) bool {
 	return slices.Index(proofs, p) >= slices.Index(proofs, least) && slices.Contains(proofs, least)

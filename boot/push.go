@@ -1,4 +1,4 @@
-// push.go: templates come and go.
+// push.go: storing and dropping templates.
 
 package boot
 
@@ -86,8 +86,9 @@ func (a *applying) drop(o DropTemplate) error {
 	return nil
 }
 
-// lacks warns of images that a template wants and that are not here, or not what it
-// takes them for. They may still come: a machine that boots before is refused.
+// lacks warns of images that a template needs and that are missing, or of another
+// kind than it expects. They may still come: until then a machine that boots the
+// template is refused.
 func (a *applying) lacks(refs []string) error {
 	for _, ref := range refs {
 		name, file, _ := strings.Cut(ref, "/")

@@ -1,4 +1,4 @@
-// query.go: what a script says of its machine in the URL it asks for.
+// query.go: facts about a machine that a boot script puts into the query of a URL.
 
 package boot
 
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// maxParams bounds the loop over a stranger's parameters.
+// maxParams bounds the loop over parameters, which anybody can send.
 const maxParams = 32
 
 // ReadQuery takes facts from a query. It is not url.ParseQuery: '+' is a plus

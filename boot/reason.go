@@ -1,6 +1,6 @@
-// reason.go: why a rule did what it did, as data. A reason is a code and what it
-// speaks of; the text is made once, by whoever shows it, so that a page, a
-// webhook and a translation may each say it in their way. Programs read codes.
+// reason.go: why a rule did what it did, as data. A reason is a code with arguments.
+// Its text is made only where it is shown, so that a page, a webhook and a
+// translation may differ. Programs read the codes.
 
 package boot
 
@@ -46,8 +46,8 @@ func because(code Code, args ...any) *Reason {
 // maxWord bounds what a request may put into a reason.
 const maxWord = 400
 
-// word is a value in a text. The usual ones take no formatting: every packet pays
-// for its reasons.
+// word formats one argument. The usual types avoid fmt, because each packet makes
+// reasons.
 func word(a any) string {
 	switch x := a.(type) {
 	case string:
@@ -66,14 +66,14 @@ func word(a any) string {
 	return fmt.Sprint(a)
 }
 
-// Text says it to a person.
+// Text is the reason in words, for a person.
 func (r *Reason) Text() string {
 	if r == nil {
 		return ""
 	}
 	text, known := reasonTexts[r.Code]
 	if !known {
-		text = string(r.Code) // of a newer version
+		text = string(r.Code) // a code of a newer version
 	}
 	var b strings.Builder
 	rest, args, caused := text, r.Args, false
@@ -104,7 +104,7 @@ func (r *Reason) Text() string {
 // Is reports a reason of a code, or that has one among its causes.
 func (r *Reason) Is(code Code) bool { return r.Find(code) != nil }
 
-// Find returns the reason of a code: this one, or one of its causes; else nil.
+// Find returns the reason with a code: this one, or one of its causes; else nil.
 func (r *Reason) Find(code Code) *Reason {
 	for ; r != nil; r = r.Cause {
 		if r.Code == code {
@@ -134,8 +134,8 @@ func (rs Reasons) Of(rule string) *Reason {
 	return nil
 }
 
-// String is the reasons on one line. Only a semicolon between two of them stays
-// one, so that a reader can part them again.
+// String is the reasons on one line, separated by semicolons. A semicolon inside a
+// reason is replaced, so that a reader can split the line again.
 func (rs Reasons) String() string {
 	var b strings.Builder
 	for i := range rs {
@@ -151,10 +151,10 @@ func (rs Reasons) String() string {
 	return b.String()
 }
 
-// Said is a reason that was kept as text, by an older version.
+// Said is a reason that an older version stored as text.
 const Said Code = "said"
 
-// Reasons that others look for. Every code and its text is in reasonTexts.
+// Codes that the program itself looks for. All codes and texts are in reasonTexts.
 const (
 	WhyHeld        Code = "script.hold"
 	WhyDisk        Code = "script.local"

@@ -28,13 +28,13 @@ type Request struct {
 	Took     time.Duration `json:"took,omitempty"` // nanoseconds
 	Boot     uint32        `json:"boot,omitempty"`
 	Reasons  Reasons       `json:"reasons,omitempty"`
-	Why      string        `json:"why,omitempty"`      // the same as text: of Render, or of an older version
+	Why      string        `json:"why,omitempty"`      // Reasons as text: made by Render, or stored by an older version
 	Line     *Line         `json:"line,omitempty"`     // of the machine's own log
 	Repeated int           `json:"repeated,omitempty"` // the same again, this many times
 	Last     time.Time     `json:"last,omitzero"`      // of the repetitions
 }
 
-// Render says the reasons as text, for whoever shows the request.
+// Render fills in Why, the reasons as text, for a program that shows the request.
 func (r *Request) Render() {
 	if len(r.Reasons) > 0 {
 		r.Why = r.Reasons.String()
@@ -74,7 +74,7 @@ func (r *Request) Offered() bool {
 	return r.Reply == "offer" || r.Reply == "advertise" && r.Addressed()
 }
 
-// Acked reports one that gave it.
+// Acked reports an answer that gave one.
 func (r *Request) Acked() bool { return r.Reply == "ack" || r.Reply == "reply" && r.Addressed() }
 
 // Unserved reports a client that asked for an address and got none.
@@ -93,10 +93,10 @@ func (r *Request) Fetched() bool {
 	return r.Reply == "file" && (r.Via == TFTP || r.Via == HTTP) && r.Step == Fetch
 }
 
-// Short reports a transfer that ended before its file did.
+// Short reports a transfer that ended before the end of its file.
 func (r *Request) Short() bool {
 	return strings.HasPrefix(r.Outcome, string(CutShort)) || strings.HasPrefix(r.Outcome, string(TimedOut))
 }
 
-// Whole reports one that arrived.
+// Whole reports a transfer whose whole file arrived.
 func (r *Request) Whole() bool { return strings.HasPrefix(r.Outcome, string(Complete)) }

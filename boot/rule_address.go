@@ -18,8 +18,8 @@ func ruleAddress(t *turn) (bool, error) {
 		return t.address6()
 	}
 	if !n.Addresses() {
-		// A proxy answers discovery on port 67 and requests on 4011; a REQUEST
-		// on 67 is the other server's, and a NAK would end that boot.
+		// A proxy answers DISCOVERs on port 67 and REQUESTs on 4011. A REQUEST on
+		// port 67 is for the other server; a NAK to it would end that boot.
 		if in.Via == DHCP4 && in.Step != Discover {
 			return t.ignore("lease.not-ours", in.Step)
 		}
@@ -44,7 +44,7 @@ func ruleAddress(t *turn) (bool, error) {
 	case Decline:
 		return t.decline()
 	case Inform:
-		// The address is the client's own; it wants the options only.
+		// The client has an address already and asks for options only.
 		if !n.Subnet.Contains(in.Want.Addr) {
 			return t.ignore("lease.foreign", in.Want.Addr)
 		}
@@ -73,7 +73,7 @@ func (t *turn) holder() Holder {
 	return t.who
 }
 
-// ours reports a server identifier that one of our replies on this link bears.
+// ours reports a server identifier that our replies on this link carry.
 func (t *turn) ours(server netip.Addr) bool {
 	if o := t.in.Link.ServerID; o.IsValid() && server == o {
 		return true
@@ -81,7 +81,7 @@ func (t *turn) ours(server netip.Addr) bool {
 	return slices.ContainsFunc(t.link, func(n *Network) bool { return n.Server == server })
 }
 
-// rival notes another server that the client chose.
+// rival notes the other DHCP server that the client chose.
 func (t *turn) rival() {
 	s := t.in.Want.Server
 	if t.in.Step != Selecting || !s.IsValid() || t.in.Link.Relay.IsValid() {
@@ -91,8 +91,8 @@ func (t *turn) rival() {
 }
 
 // findReserved notes the address that the host's record keeps for it on this
-// link. A machine with two NICs has one reservation: while one of them holds
-// it, the other is served from the pool.
+// link. A machine with two NICs has one reservation: while one NIC holds it, the
+// other is served from the pool.
 func (t *turn) findReserved() error {
 	if t.host == nil || !t.host.Address.IsValid() {
 		return nil
@@ -129,7 +129,7 @@ func (t *turn) within(a netip.Addr) *Network {
 	return nil
 }
 
-// usable says why a may not be given to this client; nil if it may.
+// usable says why address a may not be given to this client; nil if it may.
 func (t *turn) usable(n *Network, a netip.Addr) (old *Lease, why *Reason, err error) {
 	if res := t.reserved; res.IsValid() && a != res && n.Unusable(a) == nil {
 		return nil, because("lease.has-reservation", res), nil
@@ -138,7 +138,7 @@ func (t *turn) usable(n *Network, a netip.Addr) (old *Lease, why *Reason, err er
 }
 
 func (t *turn) discover() (bool, error) {
-	// try offers a; missed is said where it cannot be.
+	// try offers address a; if that is impossible, it notes the reason missed.
 	try := func(n *Network, a netip.Addr, offered, missed Code) (bool, error) {
 		old, not, err := t.usable(n, a)
 		if err != nil || not != nil {
@@ -208,7 +208,7 @@ func (t *turn) discover() (bool, error) {
 	return t.ignore("lease.none-free", t.net.Name)
 }
 
-// give leases an address that this client may have, and says so.
+// give leases an address that this client may have, and answers with an ACK.
 func (t *turn) give(n *Network, a netip.Addr, old *Lease) error {
 	d := t.leaseTime()
 	why, err := t.lease(n, netip.PrefixFrom(a, a.BitLen()), t.holder(), old, a == t.reserved, d)
@@ -227,8 +227,8 @@ func (t *turn) request() (bool, error) {
 	in := t.in
 	a := in.Want.Addr
 	if in.Step == Selecting && !t.ours(in.Want.Server) {
-		// The client chose another server. Its hold here ends; nothing is
-		// said, least of all a NAK (edk2 gives up on one).
+		// The client chose another server. Its hold here ends, and it gets no
+		// reply. A NAK would do harm: edk2 gives up on one.
 		t.drop(t.holder())
 		t.rival()
 		return t.ignore(WhyOtherServer, in.Want.Server)
@@ -236,7 +236,7 @@ func (t *turn) request() (bool, error) {
 	n := t.within(a)
 	if n == nil {
 		if in.Step == InitReboot && a.IsValid() && (t.net.Mode == Full || t.reserved.IsValid()) {
-			// RFC 2131 4.3.2: it moved here from another network.
+			// RFC 2131 4.3.2: the client moved here from another network.
 			return t.nak("lease.moved", a)
 		}
 		return t.ignore("lease.none-asked")
@@ -259,9 +259,9 @@ func (t *turn) request() (bool, error) {
 	return false, t.give(n, a, old)
 }
 
-// mine reports whether a NAK is ours to send. It is when the client chose us, when
-// it sent the request to us alone, or when we have a record of the client. A
-// client of another server must hear nothing (RFC 2131 4.3.2).
+// mine reports whether we may send a NAK: the client chose us, or it sent the request
+// to us alone, or we have a record of it. A client of another server must get no
+// reply from us (RFC 2131 4.3.2).
 func (t *turn) mine(n *Network, a netip.Addr) (bool, error) {
 	switch {
 	case t.in.Step == Selecting, t.in.Step == InitReboot && t.reserved.IsValid():
@@ -288,8 +288,8 @@ func (t *turn) rapid() bool {
 	return t.in.Step == Discover && t.in.Want.Rapid && len(t.link) > 0 && !slices.ContainsFunc(t.link, func(n *Network) bool { return !n.RapidCommit })
 }
 
-// bootp answers RFC 951 for machines whose address a person reserved: such a
-// client never gives an address back.
+// bootp answers BOOTP (RFC 951), but only machines whose address a person reserved:
+// a BOOTP client never gives an address back.
 func (t *turn) bootp() (bool, error) {
 	if !t.reserved.IsValid() {
 		return t.ignore("lease.bootp-unreserved")

@@ -16,7 +16,7 @@ import (
 )
 
 // maxIAs bounds the associations of one request that are answered.
-const maxIAs = 3 // of which edk2 uses one a request, and a router two
+const maxIAs = 3 // edk2 uses one in a request, a router two
 
 // refresh6 is how long the answer to an Information-request is good for.
 const refresh6 = time.Hour
@@ -32,7 +32,7 @@ func (t *turn) address6() (bool, error) {
 		for _, ia := range in.Want.IAs {
 			t.drop(t.holder6(ia))
 		}
-		if in.Step == Selecting { // not Renew: the server that we were, before we lost our DUID, is no rival
+		if in.Step == Selecting { // not Renew: that may name ourselves by a DUID that we lost, which is no rival
 			t.notice(t.net.Name+" DHCPv6", RivalServer, "another DHCPv6 server answers on network %s: a machine chose it (DUID %s); two servers give addresses there, turn one off or set mode6 = \"off\"", t.net.Name, in.Want.ServerID)
 		}
 		return t.ignore("lease6.other-server")
@@ -61,7 +61,7 @@ func (t *turn) address6() (bool, error) {
 	return false, nil
 }
 
-// holder6 names an association.
+// holder6 is the holder that an association is.
 func (t *turn) holder6(ia IA) Holder {
 	kind := ""
 	if ia.Prefix {
@@ -96,8 +96,9 @@ func (t *turn) confirm6(a Answer6) (bool, error) {
 	return false, nil
 }
 
-// giveBack6 takes released addresses back, and leaves declined ones alone for a
-// while. Both are answered with success whatever was held (RFC 8415 18.3.7).
+// giveBack6 takes released addresses back, and takes declined ones out of use for a
+// while. Both are answered with success, also where nothing was held (RFC 8415
+// 18.3.7).
 func (t *turn) giveBack6(a Answer6) (bool, error) {
 	for _, ia := range t.in.Want.IAs[:min(len(t.in.Want.IAs), maxIAs)] {
 		holder := t.holder6(ia)
@@ -171,7 +172,7 @@ func (t *turn) bind6(a Answer6) (bool, error) {
 				t.offer(t.net, p.Addr(), t.holder6(ia))
 			}
 		}
-		// What the client goes on using and may not (RFC 8415 18.3.4).
+		// Addresses that the client still uses but may not use (RFC 8415 18.3.4).
 		if t.in.Step == Renew || t.in.Step == Rebind {
 			for _, old := range ia.Has[:min(len(ia.Has), maxIAs)] {
 				if old.Addr() != p.Addr() && (got || !t.net.Subnet.Contains(old.Addr())) {
@@ -185,7 +186,7 @@ func (t *turn) bind6(a Answer6) (bool, error) {
 		a.IAs = append(a.IAs, b)
 	}
 	if !got && t.in.Step == Rebind {
-		// Another server may know it; only who is sure answers (18.3.5).
+		// Another server may have the binding; only a server that is sure answers (18.3.5).
 		return t.ignore("lease6.not-ours")
 	}
 	t.d.Reply = a
@@ -199,19 +200,19 @@ func PrefixText(p netip.Prefix) string {
 	return p.String()
 }
 
-// choice6 is what an association may have: a prefix, of one address for IA_NA, or
-// why there is none.
+// choice6 is the prefix that an association may have (for IA_NA a single address), or
+// why it gets none.
 type choice6 struct {
 	prefix netip.Prefix
-	old    *Lease // that the store has for it
+	old    *Lease // the stored lease of it
 	kept   bool   // it is the host's reservation
-	code   Code   // why this one
+	code   Code   // why this one was chosen
 	missed *Reason
 }
 
-// address6For chooses an address for an association: its host's reservation for
-// the first one, what the association has or had, what it asks for, and then the
-// longest unused.
+// address6For chooses an address for an association. It tries, in this order: the
+// host's reservation (for the first association only), the address that the
+// association has or had, the one that it asks for, the one unused for longest.
 func (t *turn) address6For(ia IA, first bool) (c choice6, err error) {
 	h, n := t.holder6(ia), t.net
 	single := func(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
@@ -277,9 +278,9 @@ func (t *turn) promised6(a netip.Addr) bool {
 // prefixTries bounds how many prefixes are looked at for one that is free.
 const prefixTries = 256
 
-// prefix6For delegates a prefix of the network's (RFC 8415 6.3): the one that the
-// association has or had, else one by the hash of its holder, so that a router
-// gets the same again while it is free.
+// prefix6For delegates a prefix out of the network's own (RFC 8415 6.3): the one that
+// the association has or had, else one chosen by a hash of its holder, so that a
+// router gets the same prefix again while that is free.
 func (t *turn) prefix6For(ia IA, _ bool) (c choice6, err error) {
 	n, holder := t.net, t.holder6(ia)
 	if !n.Delegated.IsValid() {
@@ -321,8 +322,8 @@ func (t *turn) prefix6For(ia IA, _ bool) (c choice6, err error) {
 	return choice6{missed: because("lease6.no-prefix", n.Delegated)}, nil
 }
 
-// nthPrefix is the address of the ith prefix of a length in a larger one, of at
-// most /64.
+// nthPrefix is the address of the ith prefix of a length inside a larger prefix; the
+// length is at most 64.
 func nthPrefix(in netip.Prefix, bits int, i uint64) netip.Addr {
 	b := in.Masked().Addr().As16()
 	v := binary.BigEndian.Uint64(b[:8]) | i<<(64-bits)

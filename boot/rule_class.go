@@ -22,7 +22,7 @@ func ruleClass(t *turn) (bool, error) {
 		t.d.Kind += " + " + t.kind.Added
 	}
 	if t.in.Step == Bootp && t.class == Plain {
-		// A ROM older than DHCP; what it boots is its host's.
+		// A ROM older than DHCP; its host's template says what it boots.
 		t.class, t.plat = PXE, BIOS
 		t.why("class.bootp")
 		return false, nil
@@ -34,7 +34,7 @@ func ruleClass(t *turn) (bool, error) {
 			t.why("class.plain-kind", t.kind.Name)
 		}
 		if t.net.Mode == Proxy {
-			// The address is the other server's affair, and so is the client.
+			// The other server gives the address, so it serves this client too.
 			return t.ignore("class.not-by-proxy")
 		}
 		return false, nil

@@ -1,12 +1,12 @@
-// rule_enroll.go: how an unknown boot client gets on the roll, who approves
-// it, and what a known one adds to what we know.
+// rule_enroll.go: how an unknown boot client gets on the roll, who approves it, and
+// which facts a known host adds later.
 
 package boot
 
 import "strings"
 
-// proves reports that the machine took what we offered: only then is it worth
-// a record, so that a flood of DISCOVERs enrols nobody.
+// proves reports that the machine took what we offered. Only then is it put on the
+// roll, so that a flood of DISCOVERs enrols nobody.
 func (t *turn) proves() bool {
 	switch t.in.Via {
 	case DHCP4:
@@ -18,7 +18,7 @@ func (t *turn) proves() bool {
 	case Proxy4:
 		return t.in.Step != Discover
 	default:
-		if t.pi() { // its first file is what it asks for of its own accord
+		if t.pi() { // its firmware asks for the first file by itself
 			return !t.id.MAC.IsZero() || t.id.Serial != ""
 		}
 		return t.hasToken && !t.id.MAC.IsZero()
@@ -63,7 +63,7 @@ func ruleEnroll(t *turn) (bool, error) {
 		return false, nil
 	}
 	link := t.net.Name + " " + t.net.Interface       // a file request does not always say where it came in
-	if containsAddr(t.net.Relays, t.in.Link.Relay) { // any other is the client's to choose
+	if containsAddr(t.net.Relays, t.in.Link.Relay) { // a client can write any other address there
 		link += " " + t.in.Link.Relay.String()
 	}
 	if !t.v.MayEnroll(link) {
@@ -135,9 +135,9 @@ func Describe(h *Host, f Firmware) string {
 	return strings.Join(parts, ", ")
 }
 
-// ruleApprove lets a rule, a template or the policy approve a machine: the
-// first that says something. A rule or template that could still match when a
-// missing fact comes is waited for.
+// ruleApprove lets an enrolment rule, a template or the policy approve a machine; the
+// first that decides counts. While a fact is missing that could make a rule or
+// template match, the machine waits.
 func ruleApprove(t *turn) (bool, error) {
 	if t.host == nil || t.clash != nil || t.p.Enroll.Policy == EnrollIgnore || !t.writes() {
 		return false, nil
@@ -161,8 +161,8 @@ func ruleApprove(t *turn) (bool, error) {
 	return false, nil
 }
 
-// ruleLearn adds what this request tells of a known host: a serial that only
-// iPXE could read, a second NIC that UUID and serial vouch for.
+// ruleLearn adds what this request tells of a known host: a serial number that only
+// iPXE could read, or a second NIC that UUID and serial number prove to be its own.
 func ruleLearn(t *turn) (bool, error) {
 	h := t.host
 	if h == nil || t.before == nil || t.clash != nil || !t.writes() || t.class == Plain {
@@ -191,9 +191,9 @@ func ruleLearn(t *turn) (bool, error) {
 	if t.in.Want.Query.Asked && !h.Told {
 		h.Told, t.dirty = true, true
 	}
-	bound := h.BoundPort != "" // it is whatever board is plugged in there
-	// A fact that is another host's stays there: a board behind a bound switch
-	// port may be that host's, or share a vendor's filler with it.
+	bound := h.BoundPort != "" // the host is the board that is plugged in there, whichever it is
+	// A fact that another host has stays with that host: a board behind a bound
+	// switch port may belong to it, or share a vendor's filler with it.
 	if u := t.in.ID.UUID; !bound && (h.UUID.IsZero() || t.changed) && !u.IsZero() && u != h.UUID && u.Swapped() != h.UUID {
 		if other, err := lookupUUID(t.v, u); err != nil {
 			return false, err

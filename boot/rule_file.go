@@ -35,7 +35,7 @@ func ruleFile(t *turn) (bool, error) {
 	case t.token.Kind != BootToken:
 		return t.refuse(false, "file.report-token")
 	case t.token.Version == 0:
-		// The loader looks around beside itself before it has a script.
+		// The loader looks for files beside itself before it has a script.
 		return t.refuse(true, "file.early", strconv.Quote(t.ask.name))
 	}
 	x, err := t.findTemplate(t.token.Version)
@@ -53,7 +53,7 @@ func ruleFile(t *turn) (bool, error) {
 	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: t.token.Boot, Version: x.ID, Issued: t.token.Issued}))
 	m.Boot, m.Template, m.Version = int(t.token.Boot), x.Name, x.Version
 	if x.Direct != "" && !x.Install && refPath(x.Direct) == t.ask.name && !t.in.Want.Head && t.in.At.Sub(t.host.Booted) > bootGap {
-		// What firmware starts itself has no script to number its boot.
+		// Where firmware starts a file itself, no script numbers the boot.
 		t.beginBoot()
 		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)
 	}
@@ -94,8 +94,8 @@ func ruleFile(t *turn) (bool, error) {
 	return true, nil
 }
 
-// loader answers with a boot loader: everybody's, or the signed pair of the
-// template that the boot path names, because a shim decides which kernel may
+// loader answers with a boot loader: the common one, or one of the signed pair of
+// the template that the boot path names, because a shim decides which kernel may
 // boot.
 func (t *turn) loader(name string) (bool, error) {
 	if t.hasToken && t.token.Kind == BootToken && t.token.Version != 0 && t.host != nil && t.host.State == Approved && t.clash == nil {
@@ -114,7 +114,7 @@ func (t *turn) loader(name string) (bool, error) {
 		}
 	}
 	if h := t.host; h != nil && h.Secure == SecureOff && h.Tried.IsZero() && unsigned(name) && !t.in.Want.Head && len(t.p.Signed) > 0 {
-		// If nobody hears of it again, Secure Boot is on by now: see bootInfo.
+		// If the loader asks for nothing afterwards, Secure Boot is on: see bootInfo.
 		h.Tried, t.dirty = t.in.At.UTC(), true
 	}
 	t.why("file.loader", name)

@@ -1,6 +1,6 @@
-// rule_handshake.go: a TLS handshake that failed has nothing to answer, but its
-// machine's timeline must say why: the screen says "network error" whatever it
-// was.
+// rule_handshake.go: a TLS handshake that failed. It needs no answer, but the
+// machine's timeline must say why it failed: the machine's screen says "network
+// error" for every cause.
 
 package boot
 

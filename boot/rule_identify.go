@@ -1,6 +1,6 @@
-// rule_identify.go: which host a request is from. A valid token, else the MAC,
-// else the UUID, else the DUID; what a query or SMBIOS says adds facts. Facts
-// that point at two hosts are never settled silently.
+// rule_identify.go: which host a request is from: by a valid token, else by the MAC,
+// else by the UUID, else by the DUID. What a query or SMBIOS says adds facts. If facts
+// point at two hosts, a person decides.
 
 package boot
 
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A MAC counts as booting while it asked for something this recently: a second
-// machine with a cloned UUID must not slip in under the first.
+// A MAC counts as booting if it asked for something this recently. A second machine
+// with a cloned UUID must not be taken for the first one.
 const bootingWindow = 10 * time.Minute
 
 func ruleIdentify(t *turn) (bool, error) {
@@ -23,8 +23,8 @@ func ruleIdentify(t *turn) (bool, error) {
 	case t.dhcp():
 		t.id = claim
 		if t.class == Plain {
-			// Never a host of its own making, but a known machine whose OS
-			// renews keeps its name and reservation.
+			// A plain client never becomes a host. But a known machine keeps its
+			// name and reservation when its OS renews.
 			t.id = Identity{MAC: claim.MAC, DUID: claim.DUID}
 		}
 	case t.hasToken && t.token.Host != 0:
@@ -50,7 +50,7 @@ func ruleIdentify(t *turn) (bool, error) {
 		t.id.MAC = t.token.MAC
 	}
 	if !t.dhcp() {
-		// Facts of a query never replace what token or lease said.
+		// Facts of a query never replace what the token or the lease says.
 		if t.id.UUID.IsZero() {
 			t.id.UUID = claim.UUID
 		}
@@ -89,8 +89,8 @@ func ruleIdentify(t *turn) (bool, error) {
 	}
 
 	if t.dhcp() && host == nil {
-		// Whatever is plugged in there is that host: a board swapped for
-		// another keeps name, address and template.
+		// The board that is plugged in there is that host. So a new board in place
+		// of an old one keeps name, address and template.
 		if host, err = t.v.HostByPort(t.port()); err != nil {
 			return false, err
 		}
@@ -121,8 +121,8 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 	}
 
-	// A person wrote down a serial number, or a UUID, and nothing else: this is the
-	// machine it was written down for.
+	// A person added a host by its serial number, or its UUID, and nothing else. This
+	// is that machine.
 	expected, word := bySerial, "serial"
 	if expected == nil && t.in.Want.Query.Asked {
 		expected, word = byUUID, "UUID"
@@ -151,8 +151,8 @@ func ruleIdentify(t *turn) (bool, error) {
 			}
 			host, by, t.joins = byUUID, "UUID and serial", true
 		case byUUID != nil && bySerial == nil && claim.Serial == "" && !t.in.Want.Query.Asked:
-			// The serial comes with the first script; until then this is
-			// neither that host nor a new one.
+			// The serial number comes with the request for the first script. Until
+			// then this machine is neither that host nor a new one.
 			t.maybe = byUUID
 			if byUUID.Secure == SecureOn && t.dhcp() {
 				t.clashes(byUUID.Name, "clash.secure-boot", t.id.MAC, byUUID.Name, byUUID.Name, t.id.MAC)
@@ -172,8 +172,8 @@ func ruleIdentify(t *turn) (bool, error) {
 	}
 
 	if byMAC != nil && t.hasToken && byMAC.ID != host.ID && (byUUID != nil || bySerial != nil) && agrees(byUUID, byMAC) && agrees(bySerial, byMAC) {
-		// All that it says is one host's. The token is from before a person
-		// moved the card.
+		// All that the machine says belongs to one host. The token is older: a
+		// person has moved the network card since.
 		host, by = byMAC, "MAC, UUID and serial"
 		t.id = host.Identity()
 		t.id.MAC = t.in.Want.Query.MAC
@@ -187,7 +187,7 @@ func ruleIdentify(t *turn) (bool, error) {
 		}
 		if o.what == "UUID" && bySerial != nil && bySerial.ID == host.ID && t.vouches(host) {
 			t.why("host.twin-uuid", o.host.Name)
-			continue // two boards left the factory with one UUID
+			continue // the vendor shipped two boards with one UUID
 		}
 		both := ""
 		if c := claim.Serial; o.what == "UUID" && c != "" && host.Serial == "" {
@@ -209,20 +209,20 @@ func ruleIdentify(t *turn) (bool, error) {
 	return false, nil
 }
 
-// compare holds what the machine says of itself, in a script's request, against
-// what is known of the host that its MAC or token names. A dongle that moved to
-// another machine brings the first one's name with it, and a clone of a disk or
-// board may bring a serial number: two of the three must agree.
+// compare compares what the machine says of itself, in a script's request, with what
+// is known of the host that its MAC or token names. A dongle that moved to another
+// machine has the MAC of the first one's host, and a cloned disk or board may repeat
+// a serial number. So two of the three (MAC, UUID, serial number) must agree.
 func (t *turn) compare(h *Host) {
 	u, s := t.in.ID.UUID, t.in.ID.Serial
 	if h.BoundPort != "" {
-		return // whatever is plugged in there is that host
+		return // the board that is plugged in there is that host
 	}
 	otherUUID := !u.IsZero() && !h.UUID.IsZero() && u != h.UUID && u.Swapped() != h.UUID
 	otherSerial := s != "" && h.Serial != "" && s != h.Serial && !(h.Platform == PiPlatform && strings.HasSuffix(s, h.Serial))
 	sameUUID := !u.IsZero() && !h.UUID.IsZero() && !otherUUID
 	sameSerial := s != "" && h.Serial != "" && !otherSerial
-	enrolled := !h.Told && h.Boots == 0 && h.Network != "" // by what its PXE ROM sent, and some send no SMBIOS UUID
+	enrolled := !h.Told && h.Boots == 0 && h.Network != "" // known by what its PXE ROM sent; some ROMs send no SMBIOS UUID
 	if !t.in.Want.Query.Asked {
 		switch t.doubt = otherUUID && !enrolled; {
 		case t.doubt && h.Secure == SecureOn:
@@ -244,17 +244,18 @@ func (t *turn) compare(h *Host) {
 	}
 }
 
-// vouches reports that the MAC of the request is the host's own: a shared
-// adapter's says nothing.
+// vouches reports that the MAC of the request is the host's own. The MAC of a roaming
+// adapter proves nothing.
 func (t *turn) vouches(h *Host) bool {
 	m := t.in.Want.Query.MAC
 	return h.HasMAC(m) && !t.p.Enroll.roams(m)
 }
 
-// quoted is a word for a shell: what a machine says of itself is pasted there.
+// quoted quotes a word for a shell. The word may come from a machine, and a person
+// pastes the command into a shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// differs asks a person about a machine that is not what its MAC says.
+// differs asks a person about a machine that is not the host its MAC names.
 func (t *turn) differs(h *Host) {
 	is := func(u UUID, serial string) string {
 		return "UUID " + orNone(u.String()) + ", serial " + orNone(serial)
@@ -275,9 +276,9 @@ func (t *turn) differs(h *Host) {
 		mac, h.Name, is(h.UUID, h.Serial), is(u, s), h.Name, mac, h.Name, h.Name, set)
 }
 
-// port is the switch port that the machine asks from, as far as it may select a
-// host: told by a relay that a person listed, because a client could write option
-// 82 too. A renewal goes past the relay; then the lease says it.
+// port is the switch port that the machine asks from, if the port may select a host.
+// It must come from a relay that a person listed, because a client can write option
+// 82 too. A renewal does not pass the relay; then the lease tells the port.
 func (t *turn) port() string {
 	in := &t.in
 	if in.Link.Port != "" && (t.net.TrustPorts || in.Link.Relay.IsValid() && containsAddr(t.net.Relays, in.Link.Relay)) {
@@ -289,7 +290,7 @@ func (t *turn) port() string {
 	}
 	l, err := t.v.Lease(n.Name, in.Want.Addr)
 	if err != nil || !l.Active(in.At) || l.MAC != t.id.MAC {
-		return "" // a store that fails says so elsewhere
+		return "" // a failing store is reported elsewhere
 	}
 	if l.Holder.Kind == HolderPort {
 		return l.Holder.Key
@@ -297,10 +298,9 @@ func (t *turn) port() string {
 	return ""
 }
 
-// clashes notes that a person must say who this is. Until then it is held,
-// whatever either host may do.
-// One a while is told for each about, which must be somebody on the roll: MACs
-// are anybody's to make up.
+// clashes notes that a person must say who this is. Until then the machine is held,
+// even if both hosts may boot. For each host named by about one event is told once in
+// a while. about must be on the roll, because anybody can make up MACs.
 func (t *turn) clashes(about string, code Code, args ...any) {
 	t.clash = because(code, args...)
 	t.note(t.clash)
@@ -316,7 +316,7 @@ func (t *turn) otherBooting(h *Host) MAC {
 	return MAC{}
 }
 
-// agrees reports that a look-up found h, or nobody.
+// agrees reports that a look-up found h or no host.
 func agrees(found, h *Host) bool { return found == nil || found.ID == h.ID }
 
 func lookupUUID(v Reader, u UUID) (*Host, error) {
@@ -358,8 +358,8 @@ func (t *turn) bySerial() (bool, error) {
 	return false, nil
 }
 
-// mayBePi reports that a Raspberry Pi's path may select a host: anybody can ask
-// for it, with any MAC or serial number in front.
+// mayBePi reports that a Raspberry Pi's path may select a host. It is strict, because
+// anybody can ask for a path with any MAC or serial number in front.
 func (t *turn) mayBePi(h *Host) bool {
 	if h.Platform == "" || h.Platform == PiPlatform {
 		return true

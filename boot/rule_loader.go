@@ -1,5 +1,5 @@
-// rule_loader.go: the boot part of a DHCP answer: which first file, and how
-// this kind of client reads it.
+// rule_loader.go: the boot part of a DHCP answer: which file comes first, and in
+// which form this kind of client reads it.
 
 package boot
 
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// headerFile is what fits into the BOOTP file field with its NUL.
+// headerFile is the longest name that fits into the BOOTP file field with its NUL.
 const headerFile = 127
 
 func ruleLoader(t *turn) (bool, error) {
@@ -22,7 +22,7 @@ func ruleLoader(t *turn) (bool, error) {
 		info = t.bootInfo()
 	}
 	switch r := t.d.Reply.(type) {
-	case nil: // no address from us: a proxy's answer is its boot part or nothing
+	case nil: // no address from us: without a boot part a proxy sends no answer
 		if info == nil {
 			return t.ignore("loader.nothing")
 		}
@@ -52,13 +52,13 @@ func (t *turn) bootInfo() *BootInfo {
 	tok := t.bootToken(BootToken, 0, 0)
 	own := t.ownLoaders()
 	if own != nil {
-		// The version fixes whose shim, GRUB and files these are.
+		// The version says from which template shim, GRUB and files come.
 		tok = t.bootToken(BootToken, t.host.Boots, own.ID)
 	}
 	url := t.p.baseURL(t.net.Server) + "/boot/" + tok + "/"
 
-	// An iPXE never gets iPXE again (that is the loop of every forum), except
-	// once where the build in the ROM cannot speak HTTP.
+	// An iPXE never gets iPXE again, which would be an endless loop. The exception: a
+	// build in the ROM that cannot speak HTTP gets it once.
 	if t.class == IPXE && !t.in.Firmware.NoHTTP {
 		info.File = url + scriptFile
 		t.why("loader.script")
@@ -70,7 +70,7 @@ func (t *turn) bootInfo() *BootInfo {
 		return info
 	}
 	if t.plat == PiPlatform {
-		// It reads no file name: files come by serial number over TFTP.
+		// Its firmware reads no file name: it asks for files by serial number over TFTP.
 		info.Class = PXE
 		t.why("loader.pi")
 		return info
@@ -87,7 +87,7 @@ func (t *turn) bootInfo() *BootInfo {
 		info.Item = t.in.Want.Item
 	}
 	if loader == "" {
-		// One cause for all that is unknown: the number is the client's to choose.
+		// One cause for all unknown numbers: a client can send any number.
 		what, cause := string(t.plat), string(t.plat)
 		if what == "" {
 			what, cause = "architecture "+t.in.Firmware.Arch.String(), "unknown"
@@ -164,21 +164,21 @@ func (t *turn) options() Options {
 	return o
 }
 
-// syslogPort is the one that option 7 means: it has no room for another.
+// syslogPort is the port that option 7 implies: the option has no room for a port.
 const (
 	syslogPort    = 514
 	optLogServers = 7
 )
 
 // logs reports a boot client that wants to know where its log may go (RFC 2132
-// 3.9). Where another server gives the addresses, that is its affair.
+// 3.9). Where another server gives the addresses, that server must tell it.
 func (t *turn) logs() bool {
 	return t.p.LogPort == syslogPort && t.class != Plain && t.net.Addresses() && bytes.IndexByte(t.in.Want.Options, optLogServers) >= 0
 }
 
-// extra is what operators want sent. What is the whole network's goes only to
-// clients that can use it (option 55), because the room is small; what is meant
-// for this client goes to it in any case.
+// extra are the options that operators add. Those of the whole network go only to
+// clients that ask for them (option 55), because a packet has little room. Those for
+// this client are always sent.
 func (t *turn) extra() []Option {
 	var general, class, template, host []Option
 	for _, o := range t.net.Options {
@@ -200,7 +200,7 @@ func (t *turn) extra() []Option {
 	}
 	out := mergeOptions(general, class, template, host)
 	if !t.net.Addresses() {
-		// A proxy speaks of booting only.
+		// A proxy sends only options about booting.
 		out = slices.DeleteFunc(out, func(o Option) bool { return !bootOption(o.Code) })
 	}
 	if len(out) > 0 {
@@ -222,9 +222,9 @@ func bootOption(code uint8) bool {
 	return false
 }
 
-// ownLoaders is the template that has something to say before any script: its
-// own shim and GRUB, or a file that UEFI HTTP boot starts itself. Only machines
-// that may boot it are told.
+// ownLoaders is the template, if it replaces the common loader: by its own shim and
+// GRUB, or by a file that UEFI HTTP boot starts itself. Only machines that may boot
+// the template get these.
 func (t *turn) ownLoaders() *Template {
 	x := t.template
 	if t.host == nil || t.host.State != Approved || t.clash != nil || t.doubt || x == nil || x.Install && t.mayInstall(x) != nil {
@@ -240,14 +240,14 @@ func (t *turn) ownLoaders() *Template {
 // first script before it counts as refused by the firmware.
 const triedLong = 30 * time.Second
 
-// firstLoader is the first file of a platform. Secure Boot cannot be seen in
-// DHCP, so UEFI gets the signed pair where there is one: GRUB then tells what
-// the firmware allows. A machine that was seen without Secure Boot gets iPXE,
-// which is faster, until that is not heard of again.
+// firstLoader is the first file of a platform. DHCP does not tell whether Secure Boot
+// is on, so UEFI gets the signed pair where there is one: GRUB then tells what the
+// firmware allows. A machine that was seen without Secure Boot gets iPXE, which is
+// faster. If that iPXE asks for nothing, the machine gets the signed pair again.
 func (t *turn) firstLoader(own *Template) string {
 	pair, signed := t.p.Signed[t.plat]
 	if t.class == HTTPClient && signed && !strings.Contains(pair.Next, "-sb/") {
-		signed = false // the distribution's GRUB, started by HTTP, asks for nothing at all
+		signed = false // the distribution's GRUB, when started by HTTP, sends no requests at all
 	}
 	if own != nil && t.class == PXE {
 		p, _ := templatePair(t.plat)

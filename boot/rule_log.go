@@ -1,11 +1,11 @@
-// rule_log.go: a line of a machine's log. It has nothing to answer: it is filed
-// under its machine. The sender is known by its address alone, so a line may only
-// ever make things safer: it never ends an installation, and never begins one.
+// rule_log.go: a line of a machine's log. It gets no answer and is filed under its
+// machine. Only the source address tells the sender, so a line may make things safer
+// and nothing else: it neither ends an installation nor begins one.
 
 package boot
 
-// firmwareLog is the name under which iPXE logs: it runs before anything of the
-// boot does.
+// firmwareLog is the name under which iPXE logs. iPXE runs before the system that is
+// booted, so its lines do not prove that the system runs.
 const firmwareLog = "ipxe"
 
 func ruleLog(t *turn) (bool, error) {
@@ -23,12 +23,12 @@ func ruleLog(t *turn) (bool, error) {
 	t.d.Boot = h.Boots
 	l := t.in.Line.Clean()
 	if l.App != firmwareLog {
-		// Whatever was seen of its transfers: something of this boot runs. At
-		// worst a person must arm once more.
+		// The line proves that this boot runs, whatever its transfers looked like.
+		// If that is wrong, a person must arm a ticket again, and no more is lost.
 		t.ran(h.Boots, "its log lines say")
 	}
 	if l.trouble() && (h.Trouble == nil || l.Severity < *h.Trouble) {
-		// The first one of a boot, and then only what is worse: four at most.
+		// The first line of a boot, and then only worse ones: four at most.
 		h.Trouble, t.dirty = &l.Severity, true
 		from := l.App
 		if from == "" {
@@ -39,8 +39,8 @@ func ruleLog(t *turn) (bool, error) {
 	return true, nil
 }
 
-// trouble reports a line that a person should be told of. Hardly a kernel starts
-// without calling something an error, so from there it must be worse.
+// trouble reports a line that a person should be told of. Nearly every kernel calls
+// something an error when it starts, so a line of a kernel must be worse than that.
 func (l *Line) trouble() bool {
 	return l.Severity < Err || l.Severity == Err && l.Facility != "kern"
 }

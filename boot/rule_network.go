@@ -52,8 +52,8 @@ func ruleNetwork(t *turn) (bool, error) {
 	return false, nil
 }
 
-// overhear notes whose an address is that another server gives: its machine asks
-// for files from it.
+// overhear notes which machine gets an address from another server: the machine will
+// ask for files from that address.
 func (t *turn) overhear() {
 	switch in := &t.in; {
 	case t.net.Mode != Proxy || !in.ID.MAC.Usable() || !in.Want.Addr.IsValid() || !t.net.Subnet.Contains(in.Want.Addr):
@@ -62,8 +62,8 @@ func (t *turn) overhear() {
 	}
 }
 
-// unservedRelay says once in a while what nobody else will: the machines behind
-// that agent just get nothing, and are on no timeline.
+// unservedRelay tells once in a while of a relay agent that is not served. The
+// machines behind it get no answer and have no timeline, so nothing else shows it.
 func (t *turn) unservedRelay() {
 	key, agent, at := "relays", t.in.Link.Relay, t.in.Link.Subnet
 	if t.six() {
@@ -76,9 +76,9 @@ func (t *turn) unservedRelay() {
 		agent, at, key, agent, at)
 }
 
-// noRelay says why a relayed request is not believed: giaddr and option 82 are
-// what a packet says of itself, and a client of another VLAN can write them. A
-// relay agent has an address of its own, and none that we lease.
+// noRelay says why a relayed request is not believed. A client of another VLAN can
+// write giaddr and option 82 into a packet. A relay agent has an address of its own,
+// which we do not lease.
 func (t *turn) noRelay() *Reason {
 	src := t.in.Source.Addr()
 	if !t.in.Link.Relay.IsValid() || t.in.Link.Relay.IsUnspecified() || !src.IsValid() {

@@ -1,7 +1,7 @@
 // rule_pi.go: the files of a Raspberry Pi. It reads no script: its firmware
-// asks for one file after the other, beneath its serial number or, before that
-// is known to it, in the root. They come from its template, and what the
-// template has not from the firmware tree that it names.
+// asks for one file after the other, beneath its serial number or, while it cannot
+// read that yet, in the root. The files come from its template. What the template
+// does not have comes from the firmware tree that the template names.
 
 package boot
 
@@ -27,7 +27,7 @@ func rulePi(t *turn) (bool, error) {
 	case t.host == nil:
 		return t.refuse(true, "pi.stranger")
 	case t.host.State != Approved:
-		// "Not found" sends it round again; anything else it takes for a fault.
+		// On "not found" the firmware tries again; on any other error it stops.
 		return t.refuse(true, "pi.pending", t.host.Name, t.host.Name)
 	case x == nil:
 		return t.refuse(true, "pi.no-template", t.host.Name)
@@ -49,9 +49,9 @@ func rulePi(t *turn) (bool, error) {
 	return t.overlay(x, t.ask.name, m)
 }
 
-// piFirst answers with what the ROM of a Pi 3 runs before it can say its serial
-// number. It is for everybody, as iPXE is, and so also that of a template which
-// waits for the number.
+// piFirst answers with the file that the ROM of a Pi 3 runs before it can say its
+// serial number. Any machine may have it, as with iPXE; so it may come from a
+// template that still waits for the serial number.
 func (t *turn) piFirst() (bool, error) {
 	all := t.choice.Waiting
 	if t.template != nil {
@@ -74,10 +74,10 @@ func (t *turn) piFirst() (bool, error) {
 			return t.overlay(x, piLoader, Machine{})
 		}
 	}
-	return false, nil // the operator's, if there is one
+	return false, nil // the operator's file, if there is one
 }
 
-// overlay answers with a template's file, or with that of the tree beneath it.
+// overlay answers with a template's file, or with that of its firmware tree.
 func (t *turn) overlay(x *Template, file string, m Machine) (bool, error) {
 	if f, ok := x.serves(file); ok {
 		t.d.Reply = File{Ref{Kind: RefTemplate, Name: f, Template: x, Machine: m}}

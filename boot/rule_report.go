@@ -1,5 +1,5 @@
-// rule_report.go: the machine phones home. Served is not booted: only the
-// machine itself can say that it runs.
+// rule_report.go: reports of a machine about itself. That its files were served does
+// not prove that it booted: only the machine itself can say that it runs.
 
 package boot
 
@@ -32,7 +32,7 @@ func ruleReport(t *turn) (bool, error) {
 	t.ran(t.token.Boot, "it reports")
 	t.closeTicket(stage)
 	if t.token.Boot != t.host.Boots {
-		// A machine of an earlier boot must not speak for the present one.
+		// A report of an earlier boot must not count for the present one.
 		t.why("report.old", t.token.Boot, t.host.Boots)
 		t.d.Reply = Done{Text: "noted"}
 		return true, nil
@@ -49,7 +49,7 @@ func ruleReport(t *turn) (bool, error) {
 		t.record(HostLearned, "%s is %s, as it reports", t.host.Name, x.String())
 	}
 	if t.host.Stage == stage && text == "" {
-		return true, nil // said before: in the request log, not an event
+		return true, nil // a repetition: it is in the request log and makes no event
 	}
 	if t.host.Reports >= maxReports && !endsInstall(stage) {
 		return true, nil

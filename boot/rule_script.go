@@ -9,14 +9,14 @@ import (
 )
 
 // scriptFile is iPXE's script. autoexec.ipxe, which newer iPXE looks for beside
-// itself, is not served: it runs before the network is up, and without it iPXE
-// asks DHCP, which is the way we know. A signed iPXE is the exception: it has
-// no other way to a script of ours.
+// itself, is not served: it would run before the network is up, and without it iPXE
+// asks DHCP for its script. A signed iPXE is the exception: it can get our script in
+// no other way.
 const scriptFile = "boot.ipxe"
 
-// What GRUB reads. The first is what signed builds ask for, in whichever folder
-// and with whatever ending they were built; it looks whether the firmware locks
-// GRUB down (Secure Boot) and asks for one of the others.
+// Files that GRUB reads. Signed builds ask for the first one, in a folder and with an
+// ending that depend on the build. It tests whether the firmware locks GRUB down
+// (Secure Boot) and asks for one of the others.
 const (
 	grubConfig = "grub.cfg"
 	grubLocked = "locked.cfg"
@@ -35,15 +35,15 @@ func ruleScript(t *turn) (bool, error) {
 	}
 	grub := t.ask.dialect == GRUBScript
 	if s == grubConfig {
-		// Never refused: GRUB without it stays at its prompt for good.
+		// Never refused: without this file GRUB stays at its prompt for ever.
 		return t.builtin("stub", because("script.locked-down"))
 	}
 	if s == grubDisk {
 		return t.builtin("local", because("disk.asked"))
 	}
 	if grub && !t.hasToken {
-		// Who is known gets these names beneath a token: bare, anybody's packet
-		// with that source address would begin a boot.
+		// A known machine gets these names beneath a token. Without a token, any
+		// packet with its source address would begin a boot.
 		return t.builtin("stranger", because("script.nobody"))
 	}
 	if t.host == nil && t.barred != nil && !grub {
@@ -65,7 +65,7 @@ func ruleScript(t *turn) (bool, error) {
 		return t.builtin("ask", because("script.who"))
 	}
 	if t.host != nil && !grub && !t.host.Tried.IsZero() {
-		t.host.Tried, t.dirty = time.Time{}, true // the unsigned loader runs
+		t.host.Tried, t.dirty = time.Time{}, true // the unsigned loader runs: firmware did not refuse it
 	}
 	if h := t.host; h != nil && h.Fresh && h.State == Approved && !t.in.Want.Head {
 		h.Fresh, t.dirty = false, true
@@ -88,7 +88,7 @@ func ruleScript(t *turn) (bool, error) {
 	}
 	if t.template.Install {
 		if k := t.host.Ticket; k.arriving(t.in.At) {
-			// Its power was cut, most likely, and nobody has noticed yet.
+			// Most likely its power was cut and the transfer has not timed out yet.
 			return t.builtin("hold", because("ticket.arriving", k.standing()))
 		}
 		if why := t.mayInstall(t.template); why != nil {
@@ -103,7 +103,7 @@ func ruleScript(t *turn) (bool, error) {
 		return t.builtin("restart", because("template.for-ipxe", x.Name))
 	}
 	if t.in.Want.Head {
-		// Asking for the size is no boot.
+		// A request for the size begins no boot.
 		t.why("script.size", x.Name, x.Version)
 		m := t.machine(t.text, t.text)
 		m.Template, m.Version = x.Name, x.Version
@@ -159,8 +159,8 @@ func (t *turn) lockdown(on bool) {
 	t.why("script.secure", string(v))
 }
 
-// hold keeps a machine asking until a person decides, but not for ever: one
-// with a working disk is never held hostage.
+// hold lets a machine ask again until a person decides. After a limit it boots its
+// disk, so that a machine with a working disk is not kept from running.
 func (t *turn) hold(why *Reason) (bool, error) {
 	limit := t.p.Enroll.Hold
 	waited := time.Duration(0)
@@ -177,14 +177,14 @@ func (t *turn) builtin(name string, why *Reason) (bool, error) {
 	t.note(because(Code("script."+name), why))
 	tok := t.text
 	if t.hasToken && t.p.Enroll.Hold == 0 && t.in.At.Sub(t.token.Issued) > bootTokenLife/2 {
-		tok = "" // who is held for ever must still be known tomorrow
+		tok = "" // a machine that is held for ever gets a new token before the old one ends
 	}
 	if tok == "" && (t.host != nil || !t.id.MAC.IsZero()) {
 		tok = t.bootToken(BootToken, 0, 0)
 	}
 	m := t.machine(tok, tok)
 	m.Note, m.Loader = why.Text(), t.p.Loaders[t.plat]
-	// Ask often at first, when a person is likely looking, then politely.
+	// Ask often at first, while a person is likely to look, then seldom.
 	m.WaitSeconds = 5
 	if t.hasToken {
 		if waited := t.in.At.Sub(t.token.Issued); waited > 5*time.Minute {

@@ -8,7 +8,7 @@ func ruleTemplate(t *turn) (bool, error) {
 	if t.class == Plain || t.id.MAC.IsZero() && t.host == nil && !t.pi() || t.barred != nil {
 		return false, nil
 	}
-	// A file of a running boot is fixed by its token and needs no choice.
+	// The token of a running boot names the template version, so none is chosen.
 	if !t.dhcp() && t.token.Version != 0 && t.ask.script() == "" {
 		return false, nil
 	}
@@ -71,10 +71,10 @@ func ruleTemplate(t *turn) (bool, error) {
 func (t *turn) facts() Facts {
 	f := Facts{ID: t.id, Platform: t.plat, VendorClass: t.in.Firmware.VendorClass, SwitchPort: t.port(), Network: t.net.Name, Complete: t.in.Want.Query.Asked}
 	if s := t.ask.script(); !t.dhcp() && (s == grubLocked || s == grubDirect || s == grubOpen && !t.chains()) {
-		f.Complete = true // GRUB never says more
+		f.Complete = true // GRUB will tell no more facts
 	}
 	if t.pi() && (t.id.Serial != "" || !t.in.Want.Query.MAC.IsZero()) {
-		f.Complete = true // a Pi whose folder is its MAC never says its serial number
+		f.Complete = true // a Pi whose folder is its MAC will not tell its serial number
 	}
 	if h := t.host; h != nil {
 		if f.ID.UUID.IsZero() {

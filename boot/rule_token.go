@@ -1,5 +1,5 @@
-// rule_token.go: who a file request comes from: the signed path, else the
-// address that asks.
+// rule_token.go: which machine a file request comes from: told by the signed path,
+// else by the source address.
 
 package boot
 
@@ -20,13 +20,13 @@ func ruleToken(t *turn) (bool, error) {
 	text := t.ask.token
 	tok, err := t.p.Key.Open(text, t.in.At)
 	if err != nil {
-		// A bad token is a stranger: it gets what an unknown address gets.
+		// A request with a bad token gets what one from an unknown address gets.
 		t.why("token.bad", Short(text), err)
 		return false, nil
 	}
 	if tok.Kind == ReportToken && t.ask.kind != askReport {
-		// It stands on the kernel's command line, where every user of the
-		// machine reads it: it must not fetch anything.
+		// A report token is on the kernel's command line, where every user of the
+		// machine can read it. So it must not fetch anything.
 		t.why("token.reports", Short(text))
 		return false, nil
 	}
@@ -38,8 +38,8 @@ func ruleToken(t *turn) (bool, error) {
 	return false, nil
 }
 
-// ruleSource finds the MAC of a request without a token: our own lease for the
-// address, or in proxy mode what was heard of the exchange that gave it.
+// ruleSource finds the MAC of a request without a token. It comes from our lease of
+// the address or, in proxy mode, from the overheard exchange with the other server.
 func ruleSource(t *turn) (bool, error) {
 	if t.dhcp() || t.hasToken {
 		return false, nil
@@ -57,7 +57,7 @@ func (t *turn) bySource() error {
 		if m := l.MAC; !m.IsZero() {
 			t.id.MAC = m
 			if t.p.Enroll.roams(m) || l.Holder.Kind == HolderPort {
-				t.lessee = l.Host // its MAC does not say
+				t.lessee = l.Host // the MAC does not tell the host
 			}
 			if on := t.in.Link.Interface; t.net.onLink() && (on == "" || on == t.net.Interface) {
 				t.proven(ProofHeard)

@@ -23,8 +23,8 @@ const (
 // Step is what the request does in its protocol.
 type Step string
 
-// DHCP message types, by RFC 2131 state where a REQUEST has several; and what
-// the file protocols do.
+// DHCP message types, and the steps of the file protocols. A REQUEST is divided by
+// the client's state (RFC 2131).
 const (
 	Discover   Step = "discover"
 	Selecting  Step = "request"     // REQUEST with a server identifier
@@ -35,7 +35,7 @@ const (
 	Inform     Step = "inform"
 	Bootp      Step = "bootp" // RFC 951: no message type
 	Fetch      Step = "fetch"
-	Handshake  Step = "handshake" // TLS, that failed
+	Handshake  Step = "handshake" // a TLS handshake that failed
 	LogLine    Step = "log"       // of the machine itself
 )
 
@@ -59,7 +59,7 @@ type Link struct {
 	Subnet    netip.Addr `json:"subnet,omitzero"`    // link-selection (82.5, option 118); else giaddr
 	Client    netip.Addr `json:"client,omitzero"`    // the client's own address, where it has one
 	Port      string     `json:"port,omitempty"`     // switch port of option 82: remote-id and circuit-id, "leaf3:Ethernet12"
-	ServerID  netip.Addr `json:"server_id,omitzero"` // what the relay wants in place of ours (82.11, RFC 5107)
+	ServerID  netip.Addr `json:"server_id,omitzero"` // the server identifier that the relay wants in place of ours (82.11, RFC 5107)
 }
 
 // Firmware is what the client says of its own software.
@@ -94,8 +94,8 @@ type Want struct {
 	Options6 []uint16      `json:"options6,omitempty"`  // DHCPv6 option 6, what it can use
 }
 
-// Query is what a script's URL says. The front takes the first occurrence of
-// each parameter: an SMBIOS text can smuggle in later ones.
+// Query is what the query of a script's URL says. The front takes the first
+// occurrence of each parameter, because an SMBIOS text can insert later ones.
 type Query struct {
 	Asked bool   `json:"asked,omitempty"` // identity parameters are present at all
 	MAC   MAC    `json:"mac,omitzero"`
@@ -103,8 +103,8 @@ type Query struct {
 	Text  string `json:"text,omitempty"`
 }
 
-// Sighting is one request, as facts. ID holds what the request itself claims;
-// for HTTP that is the query, for TFTP nothing but the path and the source.
+// Sighting is one request, as facts. ID holds what the request itself claims: for
+// HTTP the query, for TFTP nothing beyond the path and the source.
 type Sighting struct {
 	At       time.Time      `json:"at"`
 	Via      Via            `json:"via"`
@@ -112,7 +112,7 @@ type Sighting struct {
 	Link     Link           `json:"link,omitzero"`
 	Source   netip.AddrPort `json:"source,omitzero"`
 	ID       Identity       `json:"id,omitzero"`
-	Proof    Proof          `json:"proof,omitempty"` // of ID, as far as the front can tell; the rules may know of more
+	Proof    Proof          `json:"proof,omitempty"` // of ID, as far as the front can tell; rules may raise it
 	Firmware Firmware       `json:"firmware,omitzero"`
 	Want     Want           `json:"want,omitzero"`
 	Fault    *TLSFault      `json:"fault,omitempty"` // of a Handshake
@@ -150,7 +150,7 @@ func (f Firmware) Platform() Platform {
 	if f.Arch != ArchNone {
 		return f.Arch.Platform()
 	}
-	// "PXEClient:Arch:00007:UNDI:003000" repeats it in text.
+	// "PXEClient:Arch:00007:UNDI:003000" repeats the architecture in text.
 	if _, rest, ok := strings.Cut(f.VendorClass, ":Arch:"); ok && len(rest) >= 5 {
 		n := 0
 		for _, c := range rest[:5] {

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// DHCP6 is DHCPv6. Its steps are those of DHCPv4 where the RFCs use one word for
-// one thing, and these.
+// DHCP6 is DHCPv6. Its steps have the names of DHCPv4 where the RFCs use one word for
+// both; the others are these.
 const (
 	DHCP6 Via = "dhcp6"
 
 	Solicit  Step = "solicit"
-	Request6 Step = Selecting // names the server that it chose
+	Request6 Step = Selecting // a Request, which names the chosen server
 	Rebind   Step = "rebind"
 	Confirm  Step = "confirm"
 	// Information-request is Inform; Renew, Release and Decline are themselves.
@@ -25,8 +25,8 @@ const (
 type IA struct {
 	ID     uint32 `json:"iaid"`
 	Prefix bool   `json:"pd,omitempty"` // IA_PD; else IA_NA
-	// Has is what the client has or hopes for. An address is a /128; a prefix with
-	// no address bits is a hint at its length alone.
+	// Has is what the client has or asks for. An address is a /128. A prefix whose
+	// address bits are zero is a hint at the length only.
 	Has []netip.Prefix `json:"has,omitempty"`
 }
 
@@ -52,8 +52,8 @@ type Bound struct {
 	Status *Status6
 }
 
-// Grant6 is an address (a /128) or prefix and how long it may be used. Both
-// times zero say that it must not be used any more.
+// Grant6 is an address (a /128) or prefix and how long it may be used. If both times
+// are zero, it must not be used any more.
 type Grant6 struct {
 	Prefix    netip.Prefix
 	Preferred time.Duration

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// MaxEvents bounds the events that a store keeps, whatever happens. How many
-// and for how long is somebody's choice: see Tx.DropEvents.
+// MaxEvents is the most events that a store ever keeps. The configuration may choose
+// fewer, or an age: see Tx.DropEvents.
 const MaxEvents = 1_000_000
 
 // Store keeps hosts, leases, templates and events.
 //
 //  1. A function given to View or Update may run more than once, and only its
-//     last run counts. It has no effect outside its transaction but to set
-//     variables anew, and it never calls the store. What must happen once, in
-//     memory, is given to Tx.After.
+//     last run counts. Outside its transaction it may only set variables, each
+//     run anew, and it never calls the store. An effect on memory that must
+//     happen once is given to Tx.After.
 //  2. When Update returns nil, everything it wrote is durable and visible to
 //     every later View. When it returns an error, none of it is.
 //  3. Functions given to Update see each other's writes one after another, as
@@ -27,11 +27,11 @@ const MaxEvents = 1_000_000
 //  4. Uniqueness is a key, never a scan: two hosts cannot hold one name, MAC,
 //     UUID, serial, DUID, switch port or reserved address (ErrExists). An index entry is
 //     believed only when the record it points to agrees.
-//  5. Times are UTC. Values handed out are the caller's own.
+//  5. Times are UTC. Values handed out belong to the caller.
 //  6. Events have numbers without gaps. They stay until DropEvents removes the
-//     oldest; of more than MaxEvents the oldest are gone by themselves.
+//     oldest; beyond MaxEvents the store removes the oldest by itself.
 //  7. The schema has a version; an older program refuses a newer file.
-//  8. For a context that has ended when its turn comes nothing runs.
+//  8. A function whose context has ended before it is run is not run.
 type Store interface {
 	View(ctx context.Context, fn func(ReadTx) error) error
 	Update(ctx context.Context, fn func(Tx) error) error
@@ -86,18 +86,18 @@ type Tx interface {
 	PutImage(*Image) error
 	DeleteImage(name string) error
 	Append(Event) (seq uint64, err error)
-	// DropEvents removes the oldest events up to a number, at most n of them, and
-	// returns the number of the oldest that is left, or that the next will have.
+	// DropEvents removes the oldest events up to a number, at most n of them. It
+	// returns the number of the oldest event left; if none is, that of the next one.
 	DropEvents(upto uint64, n int) (first uint64, err error)
 	SetCounter(Counter, uint64) error
 	SetSecret(name string, value []byte) error
-	// After has fn run once if this run of the function is the one that counts,
-	// and never if it fails or is thrown away. The functions of one run run in
-	// the order in which they were given, when it has returned nil: before any
-	// later Update's function runs, which therefore sees in memory what it sees
-	// in the store, and before its own Update returns. That may be ahead of the
-	// disk: an Update that fails all the same leaves its caller to undo it.
-	// fn must be short, and must not call the store.
+	// After has fn called once if this run of the Update's function counts, and
+	// never if the run fails or is thrown away. Several are called in the order in
+	// which they were given. They are called after the run has returned nil and
+	// before its Update returns. They are also called before any later Update's
+	// function runs, which therefore sees in memory what it sees in the store. The
+	// commit may still fail afterwards: then the caller of Update must undo what fn
+	// did. fn must be short, and must not call the store.
 	After(fn func())
 }
 
@@ -110,15 +110,15 @@ var (
 	ErrNotFound = errors.New("not found")
 )
 
-// View is what Decide may look at: the store by point look-ups, and the
-// engine's memory. What memory says is a hint; the truth is the look-up.
+// View is what Decide may look at: the store by point look-ups, and the engine's
+// memory. Memory gives hints only; where the two differ, the store is right.
 type View interface {
 	Reader
-	// Candidates are addresses worth trying, best first; probing says that there
-	// are free ones, which must be seen to be nobody's before they are offered.
+	// Candidates are addresses worth trying, best first. probing says that there are
+	// free ones which must be probed before they are offered.
 	Candidates(n *Network, holder Holder, known bool) (addrs []netip.Addr, probing bool)
 	Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) // who was offered this address and has not answered yet; firm if it may not be given to another
-	Ration(n *Network) Ration                                             // what a network has left for machines that nobody let in
+	Ration(n *Network) Ration                                             // what a network has left for machines that are not admitted
 	MayEnroll(link string) bool                                           // whether a link may have one more new host now
 	Heard(a netip.Addr) MAC                                               // whose DHCP exchange with another server gave this address
 	LastSeen(m MAC) time.Time                                             // when this MAC last asked for anything
@@ -129,7 +129,7 @@ const EnrollRate = 20
 
 // Room says why a machine that nobody let in gets no new lease.
 type Ration struct {
-	Limit int  // addresses that such machines may have together; 0 is all
-	Full  bool // they have them
-	Fast  bool // more of them a second than the network's rate
+	Limit int  // most addresses that such machines may have together; 0 is all
+	Full  bool // they have as many
+	Fast  bool // they ask for more new leases a second than the network's rate
 }

@@ -24,13 +24,13 @@ type Template struct {
 	Files   map[string]Blob `json:"files"` // by name inside the folder, template.toml among them
 
 	Install      bool     `json:"install,omitempty"`
-	FirstInstall bool     `json:"first_install,omitempty"` // also on machines that a rule let in
+	FirstInstall bool     `json:"first_install,omitempty"` // a machine that a rule let in gets its first ticket, too
 	Media        []string `json:"media,omitempty"`         // kernel, initrds and placed files of an installation, file or image:NAME/FILE
 	AutoApprove  bool     `json:"auto_approve,omitempty"`
 	Priority     int      `json:"priority,omitempty"`
 	Match        Selector `json:"match,omitzero"`
 	Options      []Option `json:"options,omitempty"`    // DHCP options of the machines that boot it
-	Generated    []string `json:"generated,omitempty"`  // files that are made though the folder has none of that name
+	Generated    []string `json:"generated,omitempty"`  // files that the server makes; the folder has none of that name
 	GRUBBoots    bool     `json:"grub_boots,omitempty"` // GRUB can start it: it names a kernel, or has a grub.cfg
 	Direct       string   `json:"direct,omitempty"`     // file or image:NAME/FILE that UEFI HTTP boot starts itself
 	Firmware     string   `json:"firmware,omitempty"`   // image beneath the template's own files: the firmware tree of a Raspberry Pi
@@ -59,15 +59,15 @@ func (t *Template) serves(name string) (string, bool) {
 	})
 }
 
-// A placed file is read beneath a boot's URL as an archive, which a kernel unpacks
-// beside its initrd. The last word keeps it apart from loaders and scripts, which
-// are known by theirs wherever firmware looks for them.
+// A placed file is served beneath a boot's URL as an archive, which a kernel unpacks
+// beside its initrd. The last part of the path keeps it apart from loaders and
+// scripts: those are known by the last part of their paths, in any folder.
 const placedPrefix, placedSuffix = "placed", "/archive.cpio"
 
-// PlacedPath is where the file that is to lie at a name is read.
+// PlacedPath is the path under which the file to be placed at name is served.
 func PlacedPath(at string) string { return placedPrefix + at + placedSuffix }
 
-// placedName is the name in the initial file system of what is read at a path.
+// placedName is the inverse: the name in the initial file system of a served path.
 func placedName(path string) (at string, ok bool) {
 	at, ok = strings.CutSuffix(path, placedSuffix)
 	if !ok {
@@ -82,8 +82,8 @@ type Blob struct {
 	Size   int64  `json:"size"`
 }
 
-// Selector is a table of conditions; every one present must hold, and an
-// absent one means any. Within a condition one value suffices.
+// Selector is a table of conditions. Every condition that is present must hold; an
+// absent one matches any machine. Within a condition one matching value suffices.
 type Selector struct {
 	Arch        []Platform `json:"arch,omitempty" toml:"arch"`
 	MAC         []string   `json:"mac,omitempty" toml:"mac"`
@@ -113,7 +113,7 @@ func (s *Selector) Empty() bool {
 // Verdict of a selector: no, not yet known, yes.
 type Verdict int
 
-// Maybe means that a fact still missing could make it match.
+// Maybe means that a fact which is still missing could make it match.
 const (
 	No Verdict = iota
 	Maybe
@@ -123,7 +123,7 @@ const (
 // macPattern is how a pattern for MAC addresses is compared.
 func macPattern(p string) string { return strings.ToLower(strings.ReplaceAll(p, "-", ":")) }
 
-// glob matches with path.Match but without its one special separator.
+// glob matches as path.Match does, but "/" is an ordinary character.
 func glob(pattern, s string) bool {
 	// "PXEClient*" and its like, which every packet is compared with.
 	if p, ok := strings.CutSuffix(pattern, "*"); ok && literal(p) {
@@ -162,7 +162,7 @@ func (s *Selector) Match(f Facts) Verdict {
 
 func literal(p string) bool { return !strings.ContainsAny(p, "*?[\\") }
 
-// strength ranks the strongest condition present, as design puts them: exact
+// strength ranks a selector by its strongest condition. From strong to weak: exact
 // MAC, UUID or serial, switch port, serial pattern, MAC prefix, vendor class,
 // network, architecture.
 func (s *Selector) strength() int {
@@ -238,8 +238,8 @@ type Choice struct {
 	Waiting  []*Template // stronger ones that a missing fact could still make match
 }
 
-// Choose tries templates in order; ts must be sorted. A template without
-// conditions proposes itself to nobody: naming it on a host is how it is used.
+// Choose tries templates in order; ts must be sorted. A template without conditions
+// is never chosen here: it is used by hosts that name it.
 func Choose(ts []*Template, f Facts) Choice {
 	var c Choice
 	for _, t := range ts {

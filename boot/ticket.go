@@ -1,6 +1,7 @@
-// ticket.go: leave to install, once. A machine that asks the network first would
-// otherwise wipe its disk at every power cut. What a person arms is spent file
-// by file, and only the machine's own report says that it went well.
+// ticket.go: leave to install, once. Without it, a machine that boots from the
+// network first would wipe its disk after every power cut. A person arms a ticket;
+// it is spent file by file. Only the machine's own report says that the installation
+// succeeded.
 
 package boot
 
@@ -15,9 +16,9 @@ import (
 // TicketState is how far the one installation of a ticket is.
 type TicketState string
 
-// An armed ticket lets the next boot install. It is spent when every file of
-// the installation was on its way: from then on it may have run, and no other
-// boot gets it. The machine's report closes it.
+// An armed ticket lets the next boot install. It is spent once every file of the
+// installation has begun to leave: from then on the installer may have run, and no
+// other boot may use the ticket. The machine's report closes it.
 const (
 	TicketArmed  TicketState = "armed"
 	TicketSpent  TicketState = "spent"
@@ -31,17 +32,17 @@ type Ticket struct {
 	By       string      `json:"by"` // who armed it
 	Armed    time.Time   `json:"armed"`
 
-	Boot    uint32          `json:"boot,omitempty"`    // the one that uses it
+	Boot    uint32          `json:"boot,omitempty"`    // number of the boot that uses it
 	Version TemplateID      `json:"version,omitempty"` // that this boot was given
-	Files   map[string]Read `json:"files,omitempty"`   // that began to leave for this boot
-	Ran     bool            `json:"ran,omitempty"`     // it is known to have run: nothing gives it back
+	Files   map[string]Read `json:"files,omitempty"`   // files that began to leave for this boot
+	Ran     bool            `json:"ran,omitempty"`     // the installer is known to have run, so the ticket cannot become armed again
 	Spent   time.Time       `json:"spent,omitzero"`
 	Closed  time.Time       `json:"closed,omitzero"`
 	Stage   string          `json:"stage,omitempty"` // of the report that closed it
 }
 
-// Read is how often a file of an installation was read. A reading that nobody
-// saw end counts for good: it may be running.
+// Read counts how often a file of an installation was read. A reading whose end was
+// not seen counts for ever: the file may have arrived and run.
 type Read struct {
 	Open  int  `json:"open"` // begun, and not seen to end short
 	Whole bool `json:"whole,omitempty"`
@@ -91,7 +92,7 @@ const (
 	stageDone      = "done"
 	StageFailed    = "failed"
 
-	stageLocal = "local" // no report's: a person took the ticket away
+	stageLocal = "local" // not from a report: a person took the ticket away
 )
 
 func endsInstall(stage string) bool {
@@ -103,7 +104,7 @@ func (h *Host) arm(template, by string, now time.Time) {
 	h.Ticket = &Ticket{Template: template, State: TicketArmed, By: by, Armed: now.UTC()}
 }
 
-// close ends a ticket at a stage.
+// close closes a ticket, at a stage.
 func (k *Ticket) close(stage string, now time.Time) {
 	k.State, k.Stage, k.Closed = TicketClosed, stage, now.UTC()
 }
@@ -130,8 +131,8 @@ func (t *turn) mayInstall(x *Template) *Reason {
 	return nil
 }
 
-// useTicket begins an installation with the boot that was just numbered. What
-// an earlier boot read counts no more: it did not have all, so nothing ran.
+// useTicket begins an installation with the boot that was just numbered. Files that
+// an earlier boot read do not count: it did not get all of them, so nothing ran.
 func (t *turn) useTicket(x *Template) {
 	k := t.host.Ticket
 	k.Boot, k.Version, k.Files, k.Ran = t.host.Boots, x.ID, nil, false
@@ -153,8 +154,8 @@ func (t *turn) running(x *Template) *Reason {
 	return nil
 }
 
-// spend notes a file of the installation before its first byte leaves. Sizes
-// and everything that is no kernel or initrd cost nothing.
+// spend notes a file of the installation before its first byte leaves. A request for
+// a size, or for a file that is not one of the installation's media, is not noted.
 func (t *turn) spend(x *Template, file string) (bool, error) {
 	k := t.host.Ticket
 	file = x.medium(file)
@@ -178,11 +179,12 @@ func (t *turn) spend(x *Template, file string) (bool, error) {
 	return true, nil
 }
 
-// lastByte is how long the end of a transfer may go unnoticed: a machine that
-// asks anew in that time waits rather than try an empty disk.
+// lastByte is how long it may take until the end of a transfer is noticed. A machine
+// that asks anew in that time is told to wait, so that it does not boot an empty
+// disk.
 const lastByte = 90 * time.Second
 
-// arriving reports a ticket that is spent with a file still on its way.
+// arriving reports a spent ticket with a file that is still on its way.
 func (k *Ticket) arriving(now time.Time) bool {
 	if k == nil || k.State != TicketSpent || k.Ran || now.Sub(k.Spent) > lastByte {
 		return false
@@ -195,8 +197,8 @@ func (k *Ticket) arriving(now time.Time) bool {
 	return false
 }
 
-// count says whether all of the installation has left, and reports a change.
-// One that is known to have run had all, whatever its template.
+// count says whether all files of the installation have left, and reports a change.
+// An installation that is known to have run had all of them, whatever its template.
 func (k *Ticket) count(x *Template, now time.Time) bool {
 	all := k.Ran || !slices.ContainsFunc(x.Media, func(f string) bool { _, has := k.Files[refPath(f)]; return !has })
 	switch {
@@ -210,8 +212,8 @@ func (k *Ticket) count(x *Template, now time.Time) bool {
 	return true
 }
 
-// medium is the file that an installation cannot begin without and that this is
-// a name of, or "". Images and discs are served whatever the case of a name.
+// medium returns the name, as Media has it, of the installation's file that is asked
+// for; "" if it is none. In images and discs the case of a name does not count.
 func (t *Template) medium(file string) string {
 	for _, f := range t.Media {
 		if f = refPath(f); strings.EqualFold(f, file) {
@@ -221,9 +223,9 @@ func (t *Template) medium(file string) string {
 	return ""
 }
 
-// delivered notes how a file of an installation arrived. One that came short
-// was not run, and its boot may be tried again; one that ever arrived whole
-// may have been, whatever became of a second reading.
+// delivered notes how a file of an installation arrived. A file that came short was
+// not run, so its boot may be tried again. A file that once arrived whole may have
+// run, whatever became of a second reading.
 func (k *Ticket) delivered(x *Template, boot uint32, file string, whole bool, now time.Time) (changed bool) {
 	if !k.open(boot) || k.Version != x.ID {
 		return false
@@ -270,8 +272,8 @@ func Deliver(v Reader, d *Decision, whole bool, now time.Time) (c Changes, err e
 	return c, nil
 }
 
-// ran takes note that the boot of a ticket runs: whatever was seen of its
-// transfers, it may have begun to write.
+// ran notes that the boot of a ticket runs. It may have begun to write to the disk,
+// whatever its transfers looked like.
 func (t *turn) ran(boot uint32, as string) {
 	k := t.host.Ticket
 	if !k.open(boot) || k.Ran {
@@ -294,8 +296,8 @@ func (t *turn) closeTicket(stage string) {
 	t.record(TicketDone, "%s: %s", t.host.Name, k.Standing())
 }
 
-// firstInstall arms the ticket of a machine that no person let in, where its
-// template was made for that.
+// firstInstall arms the ticket of a machine that a rule let in, if its template says
+// first_install.
 func (t *turn) firstInstall(x *Template) {
 	h := t.host
 	if x == nil || !x.Install || !x.FirstInstall || !h.Fresh || h.State != Approved || h.Ticket != nil || h.Protected || !t.writes() {
@@ -308,7 +310,7 @@ func (t *turn) firstInstall(x *Template) {
 
 // Install arms a ticket: the next boot of the host installs, once. Template,
 // where not nil, becomes the host's.
-// Again arms one also where the last may be running, or has ended.
+// Again arms one even where the last installation may be running, or has ended.
 type Install struct {
 	Name     string
 	Template *string
@@ -325,13 +327,13 @@ func (Rescue) order()  {}
 func (Install) order() {}
 func (Local) order()   {}
 
-// willBoot is the template that a host would boot, by what is known of it.
+// willBoot is the template that a host would boot, by the facts known of it.
 func (a *applying) willBoot(h *Host) (*Template, error) {
 	if h.Template != "" {
 		return a.v.TemplateByName(h.Template)
 	}
-	// A serial that is not known by now would have come with the holding script;
-	// a machine that was never seen is another matter.
+	// A serial number that is still unknown will not come: the holding script would
+	// have told it. Of a machine that was never seen it may still come.
 	c := Choose(a.p.Templates, h.Facts())
 	if len(c.Waiting) > 0 {
 		return nil, nil
@@ -362,13 +364,13 @@ func (a *applying) install(h *Host, o Install) error {
 	if k := h.Ticket; k != nil {
 		switch {
 		case k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name:
-			return nil // said twice
+			return nil // the same order again
 		case k.State != TicketClosed && !o.Again:
 			return NewFault(TicketOpen, "host %s: %s; to install it once more all the same: muster host install %s --again", h.Name, k.Standing(), h.Name)
 		}
 		again = "; before: " + k.Standing()
 	}
-	h.Pin = 0 // the newest version: what is installed anew is not what was
+	h.Pin = 0 // a new installation takes the newest version
 	h.arm(x.Name, a.by.String(), a.now)
 	a.event(TicketArm, h, "%s: %s%s", h.Name, h.Ticket.Standing(), again)
 	return nil
@@ -385,8 +387,8 @@ func (a *applying) approved(h *Host) error {
 	return nil
 }
 
-// expected arms the ticket of a machine that was never seen, as the person who
-// adds it asks.
+// expected arms the ticket of a machine that was never seen, because the person who
+// adds it asks for that.
 func (a *applying) expected(h *Host) error {
 	if h.State != Approved {
 		return NewFault(WrongState, "host %s waits for approval and installs nothing before: add it approved", h.Name)
@@ -427,8 +429,8 @@ func (a *applying) rescue(h *Host, template string) error {
 	return nil
 }
 
-// disarm closes a ticket whose cause is gone. One that is spent stays: its
-// report still comes.
+// disarm closes a ticket whose cause is gone. A spent ticket stays, because the
+// machine's report may still come.
 func (h *Host) disarm(now time.Time) bool {
 	k := h.Ticket
 	switch {

@@ -1,5 +1,5 @@
-// token.go: signed boot paths. TFTP and firmware carry no identity, so the
-// path that DHCP hands out names the machine and the boot.
+// token.go: signed boot paths. A TFTP request says nothing about who asks, nor does
+// firmware over HTTP. So the path that DHCP hands out names the machine and the boot.
 
 package boot
 
@@ -20,8 +20,8 @@ type TokenKind byte
 const (
 	BootToken   TokenKind = 1
 	ReportToken TokenKind = 2
-	// A maybe token is a boot token of a machine that may be a known host: only
-	// what its script says of itself settles that.
+	// A maybe token is a boot token of a machine that may be a known host. Only what
+	// its script's request says of the machine settles that.
 	MaybeToken TokenKind = 3
 )
 
@@ -31,8 +31,8 @@ const (
 	reportTokenLife = 7 * 24 * time.Hour
 )
 
-// Token is what a boot path says. It proves no more than the MAC that asked,
-// so nothing secret may hang on it.
+// Token is what a boot path says. It proves no more than the MAC in the DHCP request
+// did, so it must not give access to anything secret.
 type Token struct {
 	Kind    TokenKind
 	Host    HostID     // or
@@ -85,12 +85,12 @@ func (k *Key) Sign(t Token) string {
 	binary.BigEndian.PutUint32(b[9:], t.Boot)
 	binary.BigEndian.PutUint32(b[13:], uint32(t.Version))
 	binary.BigEndian.PutUint32(b[17:], uint32(t.Issued.Unix()/60))
-	// The tag goes first: it differs where a log keeps only the beginning.
+	// The tag goes first: it tells tokens apart where a log keeps only the beginning.
 	return tokenText.EncodeToString(append(k.tag(b), b...))
 }
 
-// Open checks a token's text. A token from the future is as bad as an old one,
-// but for a clock that was set back by up to a day.
+// Open checks a token's text. A token from the future is refused as an old one is,
+// unless it is at most a day ahead: the clock may have been set back.
 func (k *Key) Open(s string, now time.Time) (Token, error) {
 	if len(s) != TokenLen {
 		return Token{}, ErrBadToken
