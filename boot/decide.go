@@ -187,7 +187,7 @@ func (t *turn) record(kind EventKind, format string, args ...any) {
 	t.d.Writes.Events = append(t.d.Writes.Events, t.event(kind, format, args...))
 }
 
-// recordBy is record for an event that an enrolment rule caused.
+// recordBy is record for an event that an enrolment rule or a template caused.
 func (t *turn) recordBy(rule string, kind EventKind, format string, args ...any) {
 	t.record(kind, format, args...)
 	t.d.Writes.Events[len(t.d.Writes.Events)-1].By = Actor{Kind: ByRule, Name: rule}

@@ -212,8 +212,8 @@ func (k *Ticket) count(x *Template, now time.Time) bool {
 	return true
 }
 
-// medium returns the name, as Media has it, of the installation's file that is asked
-// for; "" if it is none. In images and discs the case of a name does not count.
+// medium returns the path of the installation's file that file names, as Ticket.Files
+// has it; "" if there is none. Images and discs are served whatever the case of a name.
 func (t *Template) medium(file string) string {
 	for _, f := range t.Media {
 		if f = refPath(f); strings.EqualFold(f, file) {

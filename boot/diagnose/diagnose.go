@@ -1,7 +1,7 @@
 // Package diagnose says, from what a machine asked and got, what stopped it, why
-// that is likely, and what to do. It is pure and judges one machine's latest
-// attempt: a firmware that gave up says so on its own screen only, and nobody
-// stands there.
+// that is likely, and what to do. Firmware that gave up says so only on its own
+// screen, which nobody watches. The package is pure and judges one machine's latest
+// attempt.
 //
 // It must not look anything up: the engine gathers the Case.
 package diagnose
@@ -20,7 +20,7 @@ import (
 // Finding is what stopped a machine, or what it waits for.
 type Finding struct {
 	Code   string    `json:"code"` // stable; docs/diagnose.md has a section for each
-	At     time.Time `json:"at"`   // when it came to that
+	At     time.Time `json:"at"`   // when the machine stopped
 	Text   string    `json:"text"` // what was seen
 	Remedy Remedy    `json:"remedy"`
 }
@@ -62,9 +62,9 @@ const (
 	DiskDead     = "disk-dead"
 )
 
-// Case is one machine's matter. Requests and Events are oldest first, of this
-// machine only; Rival is another DHCP server that answered on its network, Rival6
-// one of DHCPv6.
+// Case is what is known of one machine. Requests and Events are those of this machine
+// only, oldest first. Rival is another DHCP server that answered on its network,
+// Rival6 another DHCPv6 server.
 type Case struct {
 	Now      time.Time
 	MAC      boot.MAC
@@ -85,11 +85,11 @@ const (
 	answerTime = 8 * time.Second
 	nextTime   = 30 * time.Second
 	reportTime = 2 * time.Hour    // for the end of an installation
-	again      = 5 * time.Minute  // in which a machine that booted its disk is back too soon
+	again      = 5 * time.Minute  // a machine that was sent to its disk and asks again within this time is back too soon
 	attemptGap = 10 * time.Minute // between two attempts of firmware that asks seldom
 )
 
-// QuietTime is how long a system that boots may take to its first word.
+// QuietTime is how long a system that boots may take until it is first heard of.
 const QuietTime = 10 * time.Minute
 
 // Diagnose says what stopped a machine or what it waits for; nothing where it is
@@ -99,7 +99,7 @@ func Find(c Case) []Finding {
 	d.latest()
 	d.standing()
 	if hold, _ := d.held(); c.Running == 0 && (len(d.found) == 0 || d.found[0].Code == Pending && hold == nil) {
-		d.stopped() // one that waits for approval may not even have come to the screen that says so
+		d.stopped() // a machine that waits for approval may have stopped before the screen that says so
 	}
 	return d.found
 }
@@ -110,8 +110,8 @@ type diagnosis struct {
 	found []Finding
 }
 
-// latest cuts off what belongs to earlier attempts: firmware begins one with a
-// DISCOVER, after something else or after a pause.
+// latest keeps only the requests of the latest attempt. Firmware begins an attempt
+// with a DISCOVER, after another kind of request or after a pause.
 func (d *diagnosis) latest() {
 	start := 0
 	for i := range d.Requests {
@@ -130,10 +130,10 @@ func (d *diagnosis) say(code string, at time.Time, text, remedy string) {
 	d.found = append(d.found, Finding{code, at.UTC(), text, Remedy{Text: remedy}})
 }
 
-// order adds the order that is the remedy of what was said last.
+// order adds, to the finding made last, the order that is its remedy.
 func (d *diagnosis) order(o boot.Order) { d.found[len(d.found)-1].Remedy.Order = o }
 
-// quiet is how long nothing was heard.
+// quiet is how long nothing was heard of the machine.
 func (d *diagnosis) quiet() time.Duration {
 	if len(d.reqs) == 0 {
 		return 1 << 62
@@ -141,7 +141,7 @@ func (d *diagnosis) quiet() time.Duration {
 	return d.Now.Sub(d.reqs[len(d.reqs)-1].End())
 }
 
-// last finds the latest request of the attempt that is of a kind.
+// last finds the latest request of the attempt for which is holds.
 func (d *diagnosis) last(is func(*boot.Request) bool) *boot.Request {
 	for i := len(d.reqs) - 1; i >= 0; i-- {
 		if is(&d.reqs[i]) {
@@ -185,7 +185,7 @@ func (d *diagnosis) held() (*boot.Request, *boot.Reason) {
 	return nil, nil
 }
 
-// standing are the reasons that no packet shows: what people and rules decided.
+// standing adds findings that no packet shows: what people and rules decided.
 func (d *diagnosis) standing() {
 	h := d.Host
 	seen := len(d.Requests) > 0
@@ -249,7 +249,7 @@ func (d *diagnosis) lastReport() string {
 	return ""
 }
 
-// stopped looks at how far the attempt came, from its far end.
+// stopped looks at how far the attempt came, beginning with the last step.
 func (d *diagnosis) stopped() {
 	if len(d.reqs) == 0 || d.arrived() {
 		return
@@ -298,7 +298,7 @@ func (d *diagnosis) afterBoot() bool {
 			"its screen says why: mostly a script of your own that stops, or a loader without HTTP; muster explain "+d.name()+" prints the script")
 	case file != nil && file.Short() && d.quiet() > nextTime:
 		d.transfer(file)
-	case file != nil && file.Whole() && d.quiet() > QuietTime && !d.Logged.After(file.At): // else it runs, and what went wrong is in its log
+	case file != nil && file.Whole() && d.quiet() > QuietTime && !d.Logged.After(file.At): // if it logs, it runs, and the log says what went wrong
 		d.say(Silent, file.At, fmt.Sprintf("%s read %s of boot %d whole, and was not heard of since", d.name(), path.Base(file.Path), number),
 			"the kernel has it from here: look at its console (console=ttyS0, and memory for a large initrd); a system that runs well and sends no report is silent too: give its template one (docs/templates.md)")
 	}
@@ -373,14 +373,14 @@ func (d *diagnosis) back(r *boot.Request) {
 	}
 }
 
-// afterIPXE judges an iPXE that was told where its script is.
+// afterIPXE judges an iPXE that got the URL of its script.
 func (d *diagnosis) afterIPXE() bool {
 	r := d.last(func(r *boot.Request) bool { return r.Class == boot.IPXE && (r.Acked() || r.Offered()) })
 	if r == nil {
 		return false
 	}
 	if other := d.last(func(q *boot.Request) bool { return q.Class == boot.IPXE && q.Acked() && q.Via != r.Via }); other != nil && r.Offered() {
-		r = other // it asks in both families and goes on in one
+		r = other // it asks for IPv4 and for IPv6, and goes on with one of them
 	}
 	if d.tls() {
 		return true
@@ -398,7 +398,7 @@ func (d *diagnosis) afterIPXE() bool {
 	return true
 }
 
-// tls says what a failed handshake said.
+// tls makes a finding of a failed TLS handshake.
 func (d *diagnosis) tls() bool {
 	r := d.last(func(r *boot.Request) bool { return r.Step == boot.Handshake })
 	if r == nil {
@@ -415,7 +415,7 @@ func loaderOf(r *boot.Request) string {
 		return ""
 	}
 	if !ok {
-		file = r.Got // of a proxy
+		file = r.Got // the answer of a proxy
 	}
 	if _, err := netip.ParseAddr(file); err == nil {
 		return ""
@@ -423,7 +423,7 @@ func loaderOf(r *boot.Request) string {
 	return file
 }
 
-// afterLoader judges what became of the first file.
+// afterLoader judges a machine that was given the name of its first file.
 func (d *diagnosis) afterLoader() bool {
 	r := d.last((*boot.Request).Fetched)
 	if r == nil {
@@ -533,13 +533,13 @@ func (d *diagnosis) noRequest(r *boot.Request) {
 	case r.Via == boot.DHCP6:
 		rival = d.Rival6
 	case d.Network != nil && d.Network.Mode == boot.Proxy:
-		rival = "" // it belongs there
+		rival = "" // the other server is meant to be there
 	}
 	if q := d.last(func(q *boot.Request) bool { return q.Step == boot.Selecting && q.Reply == "ignore" }); q != nil || rival != "" {
 		said := text + ": another DHCP server may have answered first, " + rival + " was noticed there"
 		if q != nil {
 			said = text + ": it chose another DHCP server"
-			if c := q.Reasons.Find(boot.WhyOtherServer); c != nil { // of DHCPv6 there is but a DUID
+			if c := q.Reasons.Find(boot.WhyOtherServer); c != nil { // in DHCPv6 the other server is known by its DUID only
 				said += " (" + c.Args[0] + ")"
 			}
 		}
@@ -591,8 +591,8 @@ func (d *diagnosis) afterDiscover() bool {
 	return true
 }
 
-// Standing reports a finding about what somebody decided, which needs no
-// watching.
+// Standing reports a finding about what a person or a rule decided. Nobody has to
+// watch the machine to know it.
 func (f *Finding) Standing() bool {
 	switch f.Code {
 	case Denied, Ignored, Pending, Clash, Parked, Queued, Failed, NoTicket, Protected, NeverSeen:

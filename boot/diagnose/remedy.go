@@ -1,5 +1,5 @@
-// remedy.go: what to do about a finding: in words, and where one order does it,
-// that order, so that a page can be a button.
+// remedy.go: what to do about a finding, in words. Where one order does it, the
+// remedy has that order too, so that a page can offer it as a button.
 
 package diagnose
 
@@ -16,7 +16,7 @@ type Remedy struct {
 	Order boot.Order // nil where it takes more than one order, or a look at the machine
 }
 
-// orders are those that a remedy may be, by what JSON calls them.
+// orders are the orders that a remedy may have, by their names in JSON.
 var orders = map[string]func() boot.Order{
 	"approve":  func() boot.Order { return new(boot.Approve) },
 	"install":  func() boot.Order { return new(boot.Install) },

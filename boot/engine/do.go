@@ -18,7 +18,7 @@ func (e *Engine) Try(ctx context.Context, by boot.Actor, o boot.Order) (c boot.C
 	return c, err
 }
 
-// Do carries out an order of somebody and returns what it changed.
+// Do carries out an actor's order and returns what it changed.
 func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Changes, error) {
 	bare := o
 	if seen, ok := o.(boot.AsSeen); ok {
@@ -26,15 +26,15 @@ func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Chan
 	}
 	switch bare.(type) {
 	case boot.PushTemplate, boot.DropTemplate, boot.RemoveImage:
-		// One at a time: each is judged by the policy, which tells of the templates
-		// of the others and of what they boot.
+		// One order at a time: each is judged by the policy, which must already have
+		// the templates and images that the orders before it changed.
 		e.setting.Lock()
 		defer e.setting.Unlock()
 	}
 	now := e.Now()
 	p := e.policy.Load()
 	var c boot.Changes
-	ahead := false // memory is
+	ahead := false // memory has what the disk may not have yet
 	err := e.store.Update(ctx, func(tx boot.Tx) (err error) {
 		if c, err = boot.Apply(tx, p, now, by, o); err != nil {
 			return err
@@ -53,7 +53,7 @@ func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Chan
 	}
 	if c.Template != nil || c.Drop != "" {
 		// Templates of this run come back from the policy itself.
-		// It is committed: a client that hangs up now changes nothing.
+		// The order is committed, so this is done even if the client has gone.
 		if err := e.setPolicy(context.WithoutCancel(ctx), *e.policy.Load()); err != nil {
 			return c, err
 		}

@@ -1,11 +1,11 @@
-// Package engine puts boot.Decide on a live store. A front asks Next; a
-// decision that writes is made again inside the transaction that commits it, and
-// only then does the reply leave. Do carries out orders in the same way.
+// Package engine runs boot.Decide on a live store. A front calls Next. A decision
+// that writes is made again inside the transaction that commits it, and the reply
+// leaves after the commit. Do carries out orders in the same way.
 //
-// What it remembers and may forget is here too: offers and pools, who was heard
-// where, the request log, files on their way. All of it is bounded, and rebuilt
-// after a restart; the store alone is the truth.
+// The engine's memory is here too: offers and pools, which machine was heard where,
+// the request log, files on their way. All of it is bounded, may be forgotten and is
+// rebuilt after a restart; the store alone is the truth.
 //
-// It decides nothing: a rule about what a machine may have belongs into boot, and
-// what stopped one into boot/diagnose.
+// It decides nothing. A rule about what a machine may have belongs in boot; finding
+// out what stopped a machine belongs in boot/diagnose.
 package engine

@@ -27,7 +27,7 @@ type Engine struct {
 	setting sync.Mutex // one policy change at a time
 	mem     *memory
 	Log     *RequestLog
-	Lines   *RequestLog // what machines log themselves; a set of rings of its own, so that it pushes out no request
+	Lines   *RequestLog // log lines of the machines themselves, in rings of their own, so that they push out no request
 
 	// Now is the clock of orders and findings; requests bring their own.
 	Now func() time.Time
@@ -35,7 +35,7 @@ type Engine struct {
 	// Images says which images a version of a template boots, so that none of them
 	// is removed; nil where templates name none. It is asked once for each version.
 	Images func(*boot.Template) ([]string, error)
-	boots  map[boot.TemplateID][]string // what it said; guarded by setting
+	boots  map[boot.TemplateID][]string // the answers of Images; guarded by setting
 
 	notices  chan boot.Event
 	checks   chan boot.Check
@@ -50,7 +50,7 @@ type Engine struct {
 
 var _ boot.Fetcher = (*Engine)(nil)
 
-// ErrBusy says that a decision lost its address to others too often.
+// ErrBusy says that other clients took a decision's address too many times in a row.
 var ErrBusy = errors.New("too many clients want the same addresses")
 
 // NewEngine starts an engine with an empty policy: it answers nothing until
@@ -70,8 +70,8 @@ func (e *Engine) Close() {
 	<-e.done
 }
 
-// tellNotices appends what a DISCOVER must not: the event of a full pool or a
-// missing loader, after the reply and never in its way.
+// tellNotices stores notices as events: of a full pool, of a missing loader. A
+// DISCOVER writes nothing itself, so its notices are stored here, after the reply.
 func (e *Engine) tellNotices(ctx context.Context) {
 	defer close(e.done)
 	for {
@@ -90,7 +90,7 @@ func (e *Engine) tellNotices(ctx context.Context) {
 // Policy returns the policy of the moment.
 func (e *Engine) Policy() *boot.Policy { return e.policy.Load() }
 
-// LostNotices counts notices that found their queue full.
+// LostNotices counts notices that were dropped because their queue was full.
 func (e *Engine) LostNotices() uint64 { return e.lost.Load() }
 
 // SetPolicy swaps the policy. The templates are the store's newest, plus those
@@ -147,7 +147,7 @@ func (e *Engine) setPolicy(ctx context.Context, p boot.Policy) error {
 	return nil
 }
 
-// page is how many records one read transaction lists: a long one would stop
+// page is how many records one read transaction lists. A long transaction would block
 // the store's writer.
 const page = 1000
 
@@ -214,7 +214,7 @@ func (e *Engine) imagesOf(t *boot.Template) []string {
 	if !known {
 		var err error
 		if l, err = e.Images(t); err != nil {
-			// It cannot boot a machine either.
+			// A template that cannot be read cannot boot a machine either.
 			e.log.Error("it is not known which images this template boots", "template", t.Name, "version", t.Version, "err", err)
 			return nil
 		}
@@ -226,7 +226,8 @@ func (e *Engine) imagesOf(t *boot.Template) []string {
 	return l
 }
 
-// Record appends an event that is no decision's: what the outside noticed.
+// Record appends an event that no decision made: something that another part of the
+// program noticed.
 func (e *Engine) Record(ctx context.Context, ev boot.Event) error {
 	if ev.At.IsZero() {
 		ev.At = e.Now()
@@ -242,7 +243,8 @@ func (e *Engine) View(ctx context.Context, fn func(boot.ReadTx) error) error {
 	return e.store.View(ctx, fn)
 }
 
-// Changed is the store's: closed after the next commit with an event.
+// Changed returns the store's channel, which is closed after the next commit that
+// appends an event.
 func (e *Engine) Changed() <-chan struct{} { return e.store.Changed() }
 
 // Flush waits until everything that was noticed so far is an event.

@@ -1,4 +1,4 @@
-// memory.go: what the engine remembers and may forget: holds, who was heard
+// memory.go: what the engine remembers and may forget: holds, which machine was heard
 // where, which notices were told. All of it is bounded.
 
 package engine
@@ -29,18 +29,18 @@ type memory struct {
 	heard   recent[netip.Addr, boot.MAC]
 	others  recent[string, netip.Addr] // the DHCP server that was last noticed on a network
 	notices recent[string, struct{}]
-	rivals  recent[string, struct{}] // apart from them: a stranger can make up many
-	leases  map[string]*bucket       // by network: new ones of machines nobody let in
+	rivals  recent[string, struct{}] // as others; kept apart, because anybody can make up many
+	leases  map[string]*bucket       // by network: new leases of machines that are not admitted
 	enrolls recent[string, *bucket]
 }
 
-// bucket is a rate with room for a burst.
+// bucket is a token bucket: a rate that allows a burst.
 type bucket struct {
 	left float64
 	at   time.Time
 }
 
-// fill adds what came due since; at most burst is kept.
+// fill adds the tokens that are due since the last fill, up to burst.
 func (b *bucket) fill(rate, burst float64, now time.Time) {
 	if b.at.IsZero() {
 		b.left = burst
@@ -115,7 +115,7 @@ func (m *memory) noteRival(r boot.Rival, now time.Time) {
 }
 
 // rivalOn returns the address of another DHCP server that was noticed on the
-// network within the last hour. family is any address of the family that is meant.
+// network within the last hour. Any address of the wanted family serves as family.
 func (m *memory) rivalOn(network string, family netip.Addr, now time.Time) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,19 +134,19 @@ func (m *memory) hear(a netip.Addr, mac boot.MAC, now time.Time) {
 	m.heard.set(a, mac, now)
 }
 
-// view is the store and the memory, as Decide sees them once. It changes
-// neither: what memory should keep of the look is noted here, for settle.
+// view is the store and the memory as one run of Decide sees them. It changes
+// neither. What memory should keep of this run is noted here, for settle.
 type view struct {
 	boot.Reader
 	m     *memory
 	now   time.Time
 	log   *RequestLog
-	avoid map[string]map[netip.Addr]bool // by pool: what the world of a rehearsal says is not free
+	avoid map[string]map[netip.Addr]bool // by pool: addresses that are not free in a rehearsal
 
 	exhausted []*pool // pools in which nothing was free
 }
 
-// settle tells memory of the look. It is called once, for the look that counts.
+// settle writes what was noted into memory. It is called once, for the run that counts.
 func (v *view) settle() {
 	if len(v.exhausted) == 0 {
 		return
@@ -237,8 +237,8 @@ func (v *view) Heard(a netip.Addr) boot.MAC {
 
 func (v *view) LastSeen(m boot.MAC) time.Time { return v.log.LastSeen(m) }
 
-// hold takes a decision's hold; false means that it was lost to another
-// client and the question must be asked again.
+// hold takes a decision's hold. False means that another client has taken the
+// address meanwhile, and the decision must be made again.
 func (m *memory) hold(h boot.Hold, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -246,8 +246,8 @@ func (m *memory) hold(h boot.Hold, now time.Time) bool {
 	return p == nil || p.hold(h, now)
 }
 
-// checks returns what of a network should be probed now: what was just offered,
-// and what will be next.
+// checks returns the addresses of a network that should be probed now: those just
+// offered, and those that will be offered next.
 func (m *memory) checks(network string, offered netip.Addr, now time.Time) []netip.Addr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -281,7 +281,7 @@ func (m *memory) clean(network string, addrs []netip.Addr, now time.Time) {
 	}
 }
 
-// taken notes an address that somebody else was seen on.
+// taken notes an address on which another machine was seen.
 func (m *memory) taken(network string, a netip.Addr, until time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -298,8 +298,8 @@ func (m *memory) taken(network string, a netip.Addr, until time.Time) {
 	}
 }
 
-// skip notes addresses that the store says are not free. It reports whether
-// that was news: only then is it worth asking again.
+// skip notes addresses that the store says are not free. It reports whether memory
+// did not know that: only then can deciding again give another result.
 func (m *memory) skip(spots []boot.Spot, now time.Time) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -316,9 +316,9 @@ func (m *memory) skip(spots []boot.Spot, now time.Time) (news bool) {
 	return news
 }
 
-// settle follows what a decision is about to commit. It may run ahead of the disk
-// by one commit: what it says is a hint, and the next decision of the same
-// group must see it.
+// settle brings memory in line with what a decision is about to commit. It may run
+// ahead of the disk by one commit, because the next decision of the same group must
+// see the change. That is safe: memory gives hints only.
 func (m *memory) settle(d *boot.Decision, p *boot.Policy, now time.Time) {
 	if len(d.Writes.Leases) == 0 && len(d.Drops) == 0 && d.Enrolls == "" {
 		return
@@ -351,7 +351,7 @@ func (m *memory) settle(d *boot.Decision, p *boot.Policy, now time.Time) {
 	}
 }
 
-// unsettle takes back what settle did, but for the leases.
+// unsettle takes back what settle did, except for leases.
 func (m *memory) unsettle(d *boot.Decision, p *boot.Policy, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -376,10 +376,10 @@ func (m *memory) unsettle(d *boot.Decision, p *boot.Policy, now time.Time) {
 type PoolStatus struct {
 	Network string `json:"network"`
 	Size    int    `json:"size"`
-	Leased  int    `json:"leased"`  // or left alone
+	Leased  int    `json:"leased"`  // or out of use for a while
 	Offered int    `json:"offered"` // promises not yet taken
-	Unknown int    `json:"unknown"` // leases of machines that nobody let in
-	Lost    uint64 `json:"lost"`    // promises that the bound on memory dropped
+	Unknown int    `json:"unknown"` // leases of machines that are not admitted
+	Lost    uint64 `json:"lost"`    // promises that were dropped to keep memory bounded
 }
 
 // Pools counts what the ranges hold.

@@ -1,5 +1,6 @@
-// next.go: one request: decided under a View; if it writes, again inside the
-// transaction that commits it; and what follows, which must not delay the reply.
+// next.go: the way of one request. It is decided under a View. If the decision
+// writes, it is made again inside the transaction that commits it. What follows must
+// not delay the reply.
 
 package engine
 
@@ -15,14 +16,13 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// attempts bounds how often a decision is made again because another client
-// took the address between the look and the hold. Each failure is another
-// client's success.
+// attempts bounds how often a decision is made again because another client took
+// the address between the decision and the hold. Each time another client has
+// succeeded.
 const attempts = 256
 
 // Next answers one request. The error means that the store failed or ctx
-// ended; a front then stays silent (DHCP) or says that the server is in
-// trouble.
+// ended; a front then sends nothing (DHCP) or a server error.
 func (e *Engine) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error) {
 	p := e.policy.Load()
 	d, err := e.decide(ctx, p, in)
@@ -37,8 +37,8 @@ func (e *Engine) Next(ctx context.Context, in boot.Sighting) (boot.Decision, err
 func (e *Engine) decide(ctx context.Context, p *boot.Policy, in boot.Sighting) (d boot.Decision, err error) {
 	if in.Via == boot.DHCP4 && in.Step != boot.Discover && in.Step != boot.Inform && in.Step != boot.Bootp ||
 		in.Via == boot.DHCP6 && in.Step != boot.Solicit && in.Step != boot.Inform && in.Step != boot.Confirm {
-		// A REQUEST nearly always writes: it is decided once, where it is
-		// written.
+		// A REQUEST nearly always writes, so it is decided only inside the
+		// transaction.
 		return e.commit(ctx, p, in)
 	}
 	for range attempts {
@@ -53,7 +53,7 @@ func (e *Engine) decide(ctx context.Context, p *boot.Policy, in boot.Sighting) (
 		}
 		v.settle()
 		if len(d.Skip) > 0 {
-			// Memory thought these free and the store knows better.
+			// These are free in memory but not in the store.
 			if news := e.mem.skip(d.Skip, in.At); news && len(d.Holds) == 0 && d.Writes.Empty() {
 				continue
 			}
@@ -73,7 +73,7 @@ func (e *Engine) decide(ctx context.Context, p *boot.Policy, in boot.Sighting) (
 func (e *Engine) commit(ctx context.Context, p *boot.Policy, in boot.Sighting) (boot.Decision, error) {
 	var r struct {
 		boot.Decision
-		ahead bool // memory is
+		ahead bool // memory has what the disk may not have yet
 	}
 	err := e.store.Update(ctx, func(tx boot.Tx) (err error) {
 		v := e.view(tx, in.At)
@@ -99,9 +99,9 @@ func (e *Engine) commit(ctx context.Context, p *boot.Policy, in boot.Sighting) (
 	return r.Decision, nil
 }
 
-// forget undoes in memory what a decision did there, where the commit that memory
-// ran ahead of failed. Of a lease the store says how it was: others may have
-// run ahead too, and fail with this one.
+// forget undoes in memory what a decision did there, after its commit failed. A lease
+// is read from the store again: other decisions of the same commit may have changed
+// it in memory too, and they failed with this one.
 func (e *Engine) forget(ctx context.Context, d *boot.Decision, p *boot.Policy, now time.Time) {
 	for _, l := range d.Writes.Leases {
 		var old *boot.Lease
@@ -127,10 +127,9 @@ func (e *Engine) view(r boot.Reader, now time.Time) *view {
 
 var errRehearsed = errors.New("rehearsed")
 
-// Rehearse lets fn ask one question after the other, each in the world that the
-// answers before left, and then undoes it all: nothing is written, held or told.
-// fn may run more than once. It runs where the store writes, so it must not be
-// long.
+// Rehearse lets fn make one request after the other. Each sees what the decisions
+// before it wrote. In the end all of it is undone: nothing is written, held or told.
+// fn may run more than once. It runs in the store's writer, so it must be short.
 func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(boot.Sighting) (boot.Decision, error)) error) error {
 	p := e.policy.Load()
 	var failed error
@@ -143,7 +142,7 @@ func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(boot.Sighting
 				if d, err = boot.Decide(v, p, in); err != nil {
 					return d, err
 				}
-				// Memory is not told: what is taken may be so in this rehearsal only.
+				// Memory is not told: the address may be taken only in this rehearsal.
 				news := false
 				for _, x := range d.Skip {
 					pool := boot.PoolName(x.Network, x.Addr)
@@ -167,8 +166,8 @@ func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(boot.Sighting
 	return err
 }
 
-// after does what follows a decision and must not delay it: the log, the
-// notices, what was overheard.
+// after does what follows a decision and must not delay its reply: the request log,
+// the notices, what was overheard of other servers.
 func (e *Engine) after(p *boot.Policy, in boot.Sighting, d *boot.Decision) {
 	if h := d.Heard; h != nil {
 		e.mem.hear(h.Addr, h.MAC, in.At)
@@ -201,11 +200,11 @@ func (e *Engine) after(p *boot.Policy, in boot.Sighting, d *boot.Decision) {
 		if _, known := d.Reply.(boot.Done); known && in.Line != nil {
 			e.Lines.Add(e.request(in, d))
 		}
-		return // a stranger's line leaves no trace but a count
+		return // a line from an unknown sender is only counted
 	}
 	switch d.Reply.(type) {
 	case boot.File, boot.Script:
-		return // Done tells it, with bytes
+		return // Done logs it, with the number of bytes
 	}
 	e.Log.Add(e.request(in, d))
 }
@@ -219,7 +218,7 @@ func (e *Engine) request(in boot.Sighting, d *boot.Decision) boot.Request {
 		r.MAC = in.ID.MAC
 	}
 	if in.Line != nil {
-		r.Line, r.Reasons = in.Line.Clean(), nil // the same with every line of an hour
+		r.Line, r.Reasons = in.Line.Clean(), nil // the reasons are the same for each line
 	}
 	if d.Host != nil {
 		r.Host, r.Name = d.Host.ID, d.Host.Name

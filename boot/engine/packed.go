@@ -1,6 +1,6 @@
-// packed.go: a Request in as few bytes as it takes, without pointers: the log
-// keeps more than a hundred thousand, and the garbage collector would look at
-// every string of them.
+// packed.go: a Request encoded in few bytes and without pointers. The log keeps more
+// than a hundred thousand requests, and the garbage collector would have to follow
+// every string in them.
 
 package engine
 
@@ -13,15 +13,15 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// packed is one entry of a machine's ring. What two entries share when the second
-// is the first repeated comes first, behind its length.
+// packed is one entry of a machine's ring. It begins with the length of its first
+// part and that part: what a repetition of the request has in common with it.
 type packed struct {
 	b        []byte
 	repeated int32
 	last     int64 // of the repetitions, Unix nanoseconds
 }
 
-// size is what it takes, about.
+// size is roughly the memory that it takes.
 func (p *packed) size() int { return cap(p.b) + int(unsafe.Sizeof(*p)) }
 
 func pack(r *boot.Request, buf []byte) packed {
@@ -80,13 +80,13 @@ func caused(r *boot.Reason) byte {
 	return 0
 }
 
-// shared is the part that repetitions have in common.
+// shared is the first part, which repetitions have in common.
 func (p *packed) same() string {
 	n, w := binary.Uvarint(p.b)
 	return string(p.b[w : w+int(n)])
 }
 
-// unpack trusts its input: it was packed by this process.
+// unpack does not check its input, because this process packed it.
 func (p *packed) unpack() (r boot.Request) {
 	b := p.b
 	number := func() uint64 {

@@ -1,7 +1,7 @@
-// pool.go: which address to try next. One heap a network orders all of its
-// addresses by last use: those never used first, upwards, then the one whose
-// lease ended longest ago. An address on offer is out of the heap. All of it
-// is a hint rebuilt from the leases at start; the truth is the store's.
+// pool.go: which address to try next. Each network has a heap of its addresses,
+// ordered by last use: first those never used, in ascending order, then the one whose
+// lease ended longest ago. An address on offer is not in the heap. The heap is a hint
+// and is rebuilt from the leases at start; the store alone is the truth.
 
 package engine
 
@@ -14,8 +14,9 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// holdFirm is how long an offer is never taken back, and the window in which a
-// flood is told from a rack that is larger than the pool.
+// holdFirm is how long an offer is not taken back. It is also the window in which
+// refused DISCOVERs are counted, to tell a flood from a rack that is larger than the
+// pool.
 const holdFirm = 5 * time.Second
 
 type pool struct {
@@ -25,16 +26,16 @@ type pool struct {
 	heap    []uint32 // slots, least recently used first
 	pos     []int32  // by slot: place in heap, -1 while held
 
-	probed  bool             // addresses that were somebody's are probed before they are offered
+	probed  bool             // addresses that were used before are probed before they are offered
 	checked []int64          // by slot: Unix seconds; a probe found nobody then
-	asked   map[uint32]int64 // slots with a probe under way, and since when
-	looked  time.Time        // ahead
+	asked   map[uint32]int64 // slots with a probe under way, and when it began
+	looked  time.Time        // when upcoming last looked ahead
 
-	unknown  []bool // by slot: leased to a machine that nobody let in
+	unknown  []bool // by slot: leased to a machine that is not admitted
 	unknowns int    // how many of those
 	ends     ends   // when they end
 
-	window  time.Time // of what follows
+	window  time.Time // when the present window of refused began
 	refused [2]int    // DISCOVERs that found nothing free: this window, the one before
 
 	holds   map[boot.Holder]boot.Hold
@@ -44,8 +45,8 @@ type pool struct {
 	dropped uint64 // holds pushed out by newer ones
 }
 
-// end is when the lease of a slot may end; it counts only if the slot still
-// says so.
+// end is when the lease of a slot may end. It counts only if expires of the slot is
+// still the same.
 type end struct {
 	slot uint32
 	at   int64
@@ -159,11 +160,11 @@ func (p *pool) put(slot uint32) {
 	p.fix(len(p.heap) - 1)
 }
 
-// touch notes that a is leased until t (or was, if t has passed).
+// touch notes that address a is leased until t (or was, if t has passed).
 func (p *pool) touch(a netip.Addr, t time.Time) { p.lease(a, t, false) }
 
-// lease is touch with who has it: the leases of machines that nobody let in are
-// counted.
+// lease is touch that also knows the kind of holder: leases of machines that are not
+// admitted are counted.
 func (p *pool) lease(a netip.Addr, t time.Time, unknown bool) {
 	s, ok := p.slot(a)
 	if !ok {
@@ -190,7 +191,7 @@ func (p *pool) lease(a netip.Addr, t time.Time, unknown bool) {
 	}
 }
 
-// unused notes that a was never leased.
+// unused notes that address a was never leased.
 func (p *pool) unused(a netip.Addr) {
 	p.touch(a, time.Time{})
 	if s, ok := p.slot(a); ok {
@@ -201,7 +202,7 @@ func (p *pool) unused(a netip.Addr) {
 	}
 }
 
-// strangers counts the leases that machines nobody let in hold at now.
+// strangers counts the leases that machines which are not admitted hold at now.
 func (p *pool) strangers(now time.Time) int {
 	for len(p.ends) > 0 && p.ends[0].at <= now.Unix() {
 		e := heap.Pop(&p.ends).(end)
@@ -218,9 +219,9 @@ func (p *pool) free(now time.Time) bool {
 	return len(p.heap) > 0 && p.expires[p.heap[0]] <= now.Unix()
 }
 
-// candidates returns a few addresses that look free at now, best first, and
-// whether there are any, vetted or not. A holder's own offer comes first, so
-// that a repeated DISCOVER gets the same. What avoid has is not free.
+// candidates returns a few addresses that look free at now, best first. It also says
+// whether there are free ones at all, vetted or not. A holder's own offer comes first,
+// so that a repeated DISCOVER gets the same address. Those in avoid are not free.
 func (p *pool) candidates(holder boot.Holder, known bool, now time.Time, avoid map[netip.Addr]bool) (out []netip.Addr, free bool) {
 	p.expire(now)
 	out = make([]netip.Addr, 0, 3)
@@ -228,8 +229,8 @@ func (p *pool) candidates(holder boot.Holder, known bool, now time.Time, avoid m
 		out = append(out, h.Addr)
 	}
 	if p.free(now) {
-		// The first and, should the store know better of it, the next ones: the
-		// rest of the heap is not looked at.
+		// The first of the heap, and a few more in case the store has the first one
+		// leased. The rest of the heap is not looked at.
 		for _, s := range p.heap[:min(len(p.heap), lookAhead*(1+len(avoid)))] {
 			if p.expires[s] > now.Unix() || len(avoid) > 0 && avoid[p.addr(s)] {
 				continue
@@ -245,8 +246,8 @@ func (p *pool) candidates(holder boot.Holder, known bool, now time.Time, avoid m
 	if free || len(out) > 0 {
 		return out, free
 	}
-	// Everything free is on offer. The oldest promises give way where they
-	// may.
+	// All free addresses are on offer. The oldest offers are given to others,
+	// where they are not firm.
 	for _, h := range p.order {
 		if len(out) == cap(out) {
 			break
@@ -257,7 +258,7 @@ func (p *pool) candidates(holder boot.Holder, known bool, now time.Time, avoid m
 		if _, inPool := p.slot(h.Addr); inPool && !p.firm(h, known, now) {
 			out = append(out, h.Addr)
 		} else if !h.Admitted && !known && now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm {
-			break // and those behind it are younger
+			break // later ones are younger
 		}
 	}
 	return out, false
@@ -270,16 +271,16 @@ func (p *pool) promised(holder boot.Holder) bool {
 }
 
 const (
-	checkLife = 2 * time.Minute // a probe's answer is good for
-	checkWait = 5 * time.Second // then a probe was lost
+	checkLife = 2 * time.Minute // a probe's answer is good for this long
+	checkWait = 5 * time.Second // a probe without an answer for this long was lost
 	lookEvery = 10 * time.Millisecond
 	maxAsked  = 8 * lookAhead
 	// lookAhead is how many addresses are probed before anybody wants them.
 	lookAhead = 128
 )
 
-// vetted reports an address that may be offered: never used, or seen to be
-// nobody's. A lease that has ended says little where a clock has jumped.
+// vetted reports an address that may be offered: it was never used, or a probe found
+// nobody on it. An ended lease is no proof, because a clock may have jumped.
 func (p *pool) vetted(slot uint32, now time.Time) bool {
 	return !p.probed || p.expires[slot] == 0 || p.fresh(slot, now)
 }
@@ -289,8 +290,8 @@ func (p *pool) fresh(slot uint32, now time.Time) bool {
 	return d >= 0 && d <= int64(checkLife/time.Second)
 }
 
-// wants reports an address that should be probed: its last answer is getting old
-// and none is awaited.
+// wants reports an address that should be probed: its last answer is old and no
+// probe is under way.
 func (p *pool) wants(slot uint32, now time.Time) bool {
 	if d := now.Unix() - p.checked[slot]; d >= 0 && d <= int64(checkLife/2/time.Second) {
 		return false
@@ -303,7 +304,7 @@ func (p *pool) wants(slot uint32, now time.Time) bool {
 // probed, and takes them as asked.
 func (p *pool) upcoming(now time.Time) []netip.Addr {
 	if d := now.Sub(p.looked); d >= 0 && d < lookEvery {
-		return nil // a flood must not pay for it with each packet
+		return nil // once in a while only: a flood must not cause this work for each packet
 	}
 	p.looked = now
 	if len(p.asked) > maxAsked/2 {
@@ -338,8 +339,8 @@ func (p *pool) refuse(now time.Time) {
 	p.refused[0]++
 }
 
-// flooded reports more of them than machines could be waiting: each asks once or
-// twice in the window.
+// flooded reports more refused DISCOVERs than real machines would send: each machine
+// asks once or twice in the window.
 func (p *pool) flooded(now time.Time) bool {
 	return now.Sub(p.window) < 2*holdFirm && max(p.refused[0], p.refused[1]) > 4*len(p.expires)+64
 }
@@ -373,9 +374,10 @@ func (p *pool) hold(h boot.Hold, now time.Time) bool {
 	return true
 }
 
-// firm reports an offer that may not be given to another client: any while there
-// is something else to give, one of a machine that was let in if the other was
-// not, and else a fresh one, unless a flood makes them all.
+// firm reports an offer that may not be given to another client. While other
+// addresses are free, every offer is firm. Then one to an admitted machine is firm
+// against machines that are not admitted. Else a fresh one is, except in a flood,
+// where all offers are fresh.
 func (p *pool) firm(h boot.Hold, known bool, now time.Time) bool {
 	switch {
 	case p.free(now), h.Admitted && !known:
@@ -401,8 +403,8 @@ func (p *pool) drop(holder boot.Holder) {
 	}
 }
 
-// restore gives a holder back the offer that was dropped last, if nobody has the
-// address since.
+// restore gives a holder back the offer that was dropped last, if nobody has taken
+// the address since.
 func (p *pool) restore(holder boot.Holder, now time.Time) {
 	for i := len(p.order) - 1; i >= 0 && !p.promised(holder); i-- {
 		h := p.order[i]

@@ -1,5 +1,5 @@
-// probe.go: what the outside tells the engine: who answers on an address, and
-// which other DHCP servers there are.
+// probe.go: what the appliance tells the engine of the network: who answers on an
+// address, and which other DHCP servers there are.
 
 package engine
 
@@ -11,8 +11,8 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// LookAhead has the addresses probed that will be offered next. It is for quiet
-// times; a busy network does it itself.
+// LookAhead asks for probes of the addresses that will be offered next. It is for
+// quiet times; on a busy network the DISCOVERs cause such probes.
 func (e *Engine) LookAhead() {
 	p := e.policy.Load()
 	for i := range p.Networks {
@@ -36,13 +36,13 @@ func (e *Engine) lookAhead(p *boot.Policy, network string, offered netip.Addr, w
 		}
 		select {
 		case e.checks <- c:
-		default: // a storm: the client asks again, or its own check is left
+		default: // a storm fills the queue: the client asks again, or only its own check is left
 		}
 	}
 }
 
-// Taken says that a probe found somebody on an address that was to be given
-// out. It is left alone for a while.
+// Taken says that a probe found a machine on an address that was to be given out.
+// The address is out of use for a while.
 func (e *Engine) Taken(ctx context.Context, c boot.Check, by boot.MAC) error {
 	now := e.Now()
 	n := e.policy.Load().Network(c.Network)
@@ -50,7 +50,7 @@ func (e *Engine) Taken(ctx context.Context, c boot.Check, by boot.MAC) error {
 		return nil
 	}
 	var changes boot.Changes
-	ahead := false // memory is
+	ahead := false // memory has what the disk may not have yet
 	err := e.store.Update(ctx, func(tx boot.Tx) (err error) {
 		if changes, err = boot.Occupy(tx, n, c.Addr, by, now); err != nil {
 			return err
@@ -72,7 +72,8 @@ func (e *Engine) Taken(ctx context.Context, c boot.Check, by boot.MAC) error {
 // Clean says that a probe found nobody on these addresses.
 func (e *Engine) Clean(network string, addrs []netip.Addr) { e.mem.clean(network, addrs, e.Now()) }
 
-// Rivals hands out other DHCP servers as they are noticed, each once a while.
+// Rivals returns a channel of other DHCP servers as they are noticed, each once in a
+// while.
 func (e *Engine) Rivals() <-chan boot.Rival { return e.rivals }
 
 // Found notes another DHCP server that a probe found.

@@ -1,6 +1,5 @@
-// progress.go: files on their way at this moment. What has ended is in the
-// request log; what runs is here, so that a person sees 12 of 300 MB and not
-// silence.
+// progress.go: files on their way at this moment, so that a person sees "12 of 300
+// MB" while a transfer runs. Transfers that have ended are in the request log.
 
 package engine
 
@@ -21,7 +20,7 @@ type transfer struct {
 	list    *transfers
 }
 
-// Sent says how many bytes have left by now.
+// Sent sets how many bytes have been sent so far.
 func (t *transfer) Sent(n int64) { t.sent.Store(n) }
 
 // End takes it off the list.
@@ -31,7 +30,7 @@ func (t *transfer) End() {
 	t.list.mu.Unlock()
 }
 
-// transfers are bounded by what the fronts let in.
+// transfers need no bound: the fronts bound how many run.
 type transfers struct {
 	mu  sync.Mutex
 	all map[*transfer]struct{}

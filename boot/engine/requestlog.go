@@ -1,6 +1,6 @@
-// requestlog.go: what every machine asked and what it got, in memory, bounded
-// by machines and by entries a machine. A sink may write it down; it is never
-// waited for.
+// requestlog.go: what every machine asked and what it got, in memory. The number of
+// machines is bounded, and so are the entries of each. A sink may write entries
+// down; the log never waits for it.
 
 package engine
 
@@ -13,16 +13,16 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// bounds of a log. Over all machines the newest stay, by machine: a flood of
-// MACs pushes out whole ones.
+// bounds of a log. When there are too many machines, the one that asked longest ago is
+// forgotten with all of its entries: a flood of MACs pushes out whole machines.
 type bounds struct {
 	perMachine, machines, entries, bytes, tail int
 }
 
 var (
 	requestBounds = bounds{perMachine: 64, machines: 16384, entries: 1 << 17, bytes: 128 << 20, tail: 4096}
-	// An installer talks more in a minute than firmware in a year, in lines of up
-	// to MaxLine.
+	// An installer logs more in a minute than firmware asks in a year, in lines of
+	// up to MaxLine.
 	lineBounds = bounds{perMachine: 256, machines: 4096, entries: 1 << 17, bytes: 16 << 20, tail: 1024}
 )
 
@@ -38,13 +38,13 @@ type RequestLog struct {
 	lru      *list.List
 	tail     []boot.Request // ring of the newest over all machines
 	changed  chan struct{}
-	watched  bool // somebody took changed
+	watched  bool // a caller waits on changed
 	sink     func(boot.Request) bool
 	dropped  uint64
 	buf      [1024]byte
 }
 
-// who is the MAC, or the source address of what told none.
+// who is the MAC, or the source address of a request without one.
 type who struct {
 	mac    boot.MAC
 	source netip.Addr
@@ -57,8 +57,8 @@ type machineLog struct {
 	next int
 }
 
-// newest is in front of the place that is written next; where that is the
-// first, at the end.
+// newest is the entry before the position that is written next; if that is the first
+// position, the last entry.
 func (m *machineLog) newest() *packed {
 	if len(m.ring) == 0 {
 		return nil
@@ -71,15 +71,15 @@ func (m *machineLog) newest() *packed {
 // the entry, which is counted.
 func NewRequestLog(sink func(boot.Request) bool) *RequestLog { return newLog(requestBounds, sink) }
 
-// NewLineLog is the same for what machines log themselves: more a machine, and
-// less in all.
+// NewLineLog returns a log for the lines that machines log themselves: it keeps more
+// for each machine and fewer in all.
 func NewLineLog(sink func(boot.Request) bool) *RequestLog { return newLog(lineBounds, sink) }
 
 func newLog(most bounds, sink func(boot.Request) bool) *RequestLog {
 	return &RequestLog{most: most, machines: map[who]*list.Element{}, lru: list.New(), changed: make(chan struct{}), sink: sink}
 }
 
-// keyOf is whose log an entry goes to.
+// keyOf says to which machine's log an entry goes.
 func keyOf(r *boot.Request) who {
 	if !r.MAC.IsZero() {
 		return who{mac: r.MAC}
@@ -110,8 +110,8 @@ func (l *RequestLog) add(r boot.Request, sink func(boot.Request) bool) uint64 {
 	m.last = r.At
 	entry := pack(&r, l.buf[:])
 	if prev := m.newest(); prev != nil && prev.same() == entry.same() {
-		// A machine that is held asks for a quarter of an hour: that is one
-		// line, not the whole of its history.
+		// A machine that is held asks for a quarter of an hour. That is one entry
+		// and must not fill the whole log of the machine.
 		prev.repeated++
 		prev.last = r.At.UnixNano()
 	} else if len(m.ring) < l.most.perMachine {

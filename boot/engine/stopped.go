@@ -20,9 +20,9 @@ const rivalLong = time.Hour
 // recentEvents is how far back a diagnosis reads.
 const recentEvents = 2000
 
-// Diagnose says what stopped a machine or what it waits for. Without a host it is
-// known by its MAC, or by the address that it asks from: a machine that never
-// took an address is on no roll.
+// Diagnose says what stopped a machine or what it waits for. A machine that is no
+// host is named by its MAC, or by the address that it asks from: one that never took
+// an address is not on the roll.
 func (e *Engine) Diagnose(ctx context.Context, h *boot.Host, who string) ([]diagnose.Finding, error) {
 	events, err := e.recent(ctx)
 	if err != nil {
@@ -31,7 +31,7 @@ func (e *Engine) Diagnose(ctx context.Context, h *boot.Host, who string) ([]diag
 	return e.diagnose(h, who, events), nil
 }
 
-// recent are the latest events.
+// recent returns the latest events.
 func (e *Engine) recent(ctx context.Context) (es []boot.Event, err error) {
 	err = e.store.View(ctx, func(tx boot.ReadTx) error {
 		last, err := tx.Counter(boot.LastEvent)
@@ -77,17 +77,17 @@ func (e *Engine) diagnose(h *boot.Host, who string, events []boot.Event) []diagn
 
 // Stopped is a machine with what was found.
 type Stopped struct {
-	Name     string             `json:"name,omitempty"` // of its host; "" where it is on no roll
-	Who      string             `json:"who"`            // host, MAC or address, to ask for it
+	Name     string             `json:"name,omitempty"` // of its host; "" where it is not on the roll
+	Who      string             `json:"who"`            // host, MAC or address; Diagnose takes it
 	Found    []diagnose.Finding `json:"found"`
 	LastSeen time.Time          `json:"last_seen,omitzero"`
 }
 
-// maxStrangers bounds how many machines of no roll DiagnoseAll looks at.
+// maxStrangers bounds how many strangers DiagnoseAll looks at.
 const maxStrangers = 1000
 
-// DiagnoseAll looks at every host, and at machines on no roll that asked in the
-// last hour; only those with a finding are returned.
+// DiagnoseAll looks at every host, and at strangers that asked in the last hour. It
+// returns those with a finding.
 func (e *Engine) DiagnoseAll(ctx context.Context) (out []Stopped, err error) {
 	events, err := e.recent(ctx)
 	if err != nil {
@@ -129,8 +129,8 @@ func (e *Engine) DiagnoseAll(ctx context.Context) (out []Stopped, err error) {
 	return out, nil
 }
 
-// Of returns what a host asked with any of its MACs, or with a shared adapter's
-// a moment ago, oldest first.
+// Of returns what a host asked with any of its MACs, or a moment ago with the MAC of
+// a roaming adapter, oldest first.
 func (l *RequestLog) Of(h *boot.Host) (out []boot.Request) {
 	for _, m := range h.MACs {
 		out = append(out, l.Machine(m.String())...)
@@ -147,8 +147,8 @@ func (l *RequestLog) Of(h *boot.Host) (out []boot.Request) {
 	return out
 }
 
-// Silent lists machines, by MAC, whose last request came after from and not
-// after to: at most n of them, and how many more there were.
+// Silent lists machines, by MAC, whose last request came after from and no later than
+// to. It returns at most n of them, and how many more there were.
 func (l *RequestLog) Silent(from, to time.Time, n int) (out []boot.MAC, more int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,15 +167,15 @@ func (l *RequestLog) Silent(from, to time.Time, n int) (out []boot.MAC, more int
 	return out, more
 }
 
-// How long after its last request a machine is looked at: when firmware has
-// given up, and when a system should have said its first word.
+// How long after its last request a machine is looked at: the time after which
+// firmware has given up, and the time after which a system should have reported.
 var lookAfter = []time.Duration{45 * time.Second, diagnose.QuietTime + 30*time.Second}
 
 // maxLooks bounds one sweep.
 const maxLooks = 500
 
-// Sweep looks at machines that fell silent between two moments, and records
-// what stopped them: one event for a host, a finding and a boot.
+// Sweep looks at machines that fell silent between two moments, and records what
+// stopped them. A host gets one event for each finding in each boot.
 func (e *Engine) Sweep(ctx context.Context, from, to time.Time) error {
 	var events []boot.Event
 	for _, age := range lookAfter {
@@ -203,13 +203,13 @@ func (e *Engine) Sweep(ctx context.Context, from, to time.Time) error {
 	return nil
 }
 
-// Unlooked counts machines that fell silent in such numbers that they were not
-// looked at.
+// Unlooked counts machines that were not looked at, because too many fell silent at
+// the same time.
 func (e *Engine) Unlooked() uint64 { return e.unlooked.Load() }
 
-// recordFinding makes an event of what stopped a machine. What a person or a
-// rule decided is an event already; of machines on no roll, which anybody can
-// make up, one a while for each network.
+// recordFinding makes an event of what stopped a machine. A decision of a person or a
+// rule is an event already. Anybody can make up strangers, so of them one event is
+// told in a while for each network.
 func (e *Engine) recordFinding(ctx context.Context, h *boot.Host, m boot.MAC, f diagnose.Finding) error {
 	if f.Standing() {
 		return nil

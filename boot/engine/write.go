@@ -1,12 +1,11 @@
-// write.go: what a decision or an order changes, written in one transaction. The
-// same function writes for machines and for people.
+// write.go: writes what a decision or an order changes, in one transaction.
 
 package engine
 
 import "github.com/musterboot/muster/boot"
 
-// apply writes a decision's changes. The same rules run for machines and for
-// people.
+// apply writes the changes of a decision or of an order: both are written in the same
+// way.
 func apply(tx boot.Tx, c *boot.Changes) error {
 	if c.Remove != nil {
 		if err := tx.DeleteHost(c.Remove); err != nil {
