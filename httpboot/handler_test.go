@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -350,21 +351,49 @@ func TestShutdownLetsATransferEnd(t *testing.T) {
 }
 
 // TestSlowBody: nobody's body is waited for.
-func TestSlowBody(t *testing.T) { families(t, testSlowBody) }
-
-func testSlowBody(t *testing.T, host string) {
-	_, addr := start(t, host)
+func TestSlowBody(t *testing.T) {
 	for _, path := range []string{"/report", "/ipxe.efi"} {
-		c, err := net.Dial("tcp", addr)
-		must(t, err)
-		defer c.Close()
-		c.SetDeadline(time.Now().Add(3 * bodyTimeout))
-		io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nstage=")
-		if _, err := io.Copy(io.Discard, c); err != nil {
-			t.Errorf("%s: still open: %v", path, err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			s := &shelf{dir: t.TempDir(), ended: make(chan boot.Outcome, 100)}
+			must(t, os.WriteFile(filepath.Join(s.dir, "ipxe.efi"), []byte("0123456789"), 0o644))
+			l := make(pipes, 1)
+			srv := &http.Server{Handler: NewHandler(s, s, slog.New(slog.DiscardHandler))}
+			done := make(chan error, 1)
+			go func() { done <- srv.Serve(l) }()
+			c, far := net.Pipe()
+			l <- far
+			began := time.Now()
+			io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nstage=")
+			c.SetReadDeadline(began.Add(10 * bodyTimeout))
+			if _, err := io.Copy(io.Discard, c); err != nil {
+				t.Errorf("%s: still open: %v", path, err)
+			}
+			if took := time.Since(began); took > 2*bodyTimeout {
+				t.Errorf("%s: the connection ended after %s", path, took)
+			}
+			srv.Close()
+			<-done
+		})
 	}
 }
+
+// pipes is a listener in a bubble of synctest, where no socket can be.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, ok := <-p; ok {
+		return onPort{c}, nil
+	}
+	return nil, net.ErrClosed
+}
+func (p pipes) Close() error   { close(p); return nil }
+func (p pipes) Addr() net.Addr { return onPort{}.LocalAddr() }
+
+// onPort gives a pipe the addresses of a connection.
+type onPort struct{ net.Conn }
+
+func (onPort) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80} }
+func (onPort) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 0, 0, 9), Port: 1024} }
 
 // TestOneAddressCannotHaveAll: connections of one address are bounded.
 func TestOneAddressCannotHaveAll(t *testing.T) { families(t, testOneAddressCannotHaveAll) }

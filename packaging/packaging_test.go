@@ -79,6 +79,9 @@ var build = sync.OnceValues(func() (string, error) {
 
 func binary(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the program and its packages are built without -short")
+	}
 	path, err := build()
 	must(t, err)
 	return path

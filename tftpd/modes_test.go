@@ -202,7 +202,7 @@ func TestHistory(t *testing.T) {
 	expect(512, 1)
 	now = now.Add(historyLife + time.Second)
 	expect(1468, 16)
-	for i := range 3 * historyLen {
+	for i := range historyLen + 50 {
 		h.failed(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), r, true, now)
 	}
 	if len(h.of) > historyLen {

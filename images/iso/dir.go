@@ -273,11 +273,16 @@ func (m *Image) dir(x extent) ([]entry, error) {
 	for _, e := range entries {
 		d.cost += 128 + len(e.name) + len(e.target) + 16*len(e.more)
 	}
+	c.keep(d)
+	return entries, nil
+}
+
+// keep adds a directory, and forgets the ones that were not used for longest.
+func (c *cache) keep(d cached) {
 	c.cost += d.cost
 	for c.cost > maxCost && len(c.kept) > 0 {
 		c.cost -= c.kept[0].cost
 		c.kept = slices.Delete(c.kept, 0, 1)
 	}
 	c.kept = append(c.kept, d)
-	return entries, nil
 }

@@ -3,6 +3,7 @@
 package hook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ func (l *ledger) Update(ctx context.Context, fn func(boot.Tx) error) error {
 	if l.refuse {
 		return errors.New("the disk is full")
 	}
-	events, last, counters := slices.Clone(l.events), l.last, maps.Clone(l.counters)
+	events, last, counters := l.events, l.last, maps.Clone(l.counters) // events are only added to
 	if err := fn(writeLedger{l: l}); err != nil {
 		l.events, l.last, l.counters = events, last, counters
 		return err
@@ -105,13 +106,9 @@ func (r writeLedger) Append(e boot.Event) (uint64, error) {
 }
 
 func (r readLedger) Events(after uint64, n int) ([]boot.Event, error) {
-	var out []boot.Event
-	for _, e := range r.l.events {
-		if e.Seq > after && len(out) < n {
-			out = append(out, e)
-		}
-	}
-	return out, nil
+	at, _ := slices.BinarySearchFunc(r.l.events, after+1, func(e boot.Event, seq uint64) int { return cmp.Compare(e.Seq, seq) })
+	rest := r.l.events[at:]
+	return slices.Clone(rest[:min(n, len(rest))]), nil
 }
 
 // drop removes the oldest events up to a number.
