@@ -57,7 +57,8 @@ test: root go ## everything: check, fuzz seeds, real peers, whole boots (root, a
 	@$(INSTALL) test
 	$(GO) mod verify
 	@$(MAKE) --no-print-directory check cross
-	$(GO) test -count=1 -timeout 40m ./test ./packaging ./internal/nettest
+	$(GO) test -count=1 -timeout 20m $$($(GO) list ./... | grep -v '/test$$')
+	$(GO) test -count=1 -timeout 40m -v ./test
 
 .PHONY: test-all
 test-all: test long kills fuzz ## test, then the longest boots, fifty kills under load, and every fuzz target for FUZZTIME
