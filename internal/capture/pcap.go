@@ -1,6 +1,7 @@
 // pcap.go: packets as a pcap file (draft-ietf-opsawg-pcap), which tcpdump and
-// Wireshark read. Our sockets see no header below UDP's, so IP's and UDP's are
-// made of the addresses they told, and there is none below.
+// Wireshark read. Our sockets see only UDP payloads. The IP and UDP headers are
+// made from the addresses that the socket reports; there is no link-layer
+// header.
 
 package capture
 
@@ -41,7 +42,7 @@ func Write(w io.Writer, ps []Packet) error {
 	return out.Flush()
 }
 
-// Count says how many packets a file of ours has.
+// Count returns how many packets a file written by Write has.
 func Count(file []byte) (n int) {
 	const global, each = 24, 16
 	for b := file[min(global, len(file)):]; len(b) >= each; n++ {
@@ -50,8 +51,8 @@ func Count(file []byte) (n int) {
 	return n
 }
 
-// datagram is a packet with its headers. What is not there cannot be summed: a
-// packet that was cut says that it has no UDP checksum (RFC 768).
+// datagram is a packet with its headers. The checksum of a packet that was cut
+// cannot be computed, so its UDP header says that it has none (RFC 768).
 func datagram(p Packet) []byte {
 	full := min(udpLen+p.Full, 0xffff-ip4Len)
 	header := header4
@@ -66,7 +67,7 @@ func datagram(p Packet) []byte {
 	b = append(b, 0, 0)
 	b = append(b, p.Data...)
 	if len(p.Data) == p.Full {
-		sum := checksum(b[addrs:], uint32(udp)+uint32(udpLen+len(p.Data))) // the pseudo-header, and from there on
+		sum := checksum(b[addrs:], uint32(udp)+uint32(udpLen+len(p.Data))) // the pseudo-header, then the payload
 		if sum == 0 {
 			sum = 0xffff
 		}
@@ -75,7 +76,8 @@ func datagram(p Packet) []byte {
 	return b
 }
 
-// header4 is RFC 791's header, and where its addresses are: at its end.
+// header4 is the header of RFC 791, and the offset of its addresses, which are
+// at its end.
 func header4(p Packet, payload int) ([]byte, int) {
 	const addrs = ip4Len - 2*4
 	b := make([]byte, ip4Len, ip4Len+udpLen+len(p.Data))

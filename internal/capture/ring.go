@@ -1,5 +1,5 @@
-// ring.go: the packets, without a pointer among them and in memory that is used
-// again: adding one is a copy under a lock.
+// ring.go: the packets, stored without pointers in memory that is reused.
+// Adding one is a copy under a lock.
 
 package capture
 
@@ -16,18 +16,18 @@ import (
 
 // Bounds.
 const (
-	perQueue    = 64       // packets of a machine, of each kind
+	perQueue    = 64       // packets of a machine, for each kind
 	queueBytes  = 32 << 10 // of them
 	maxPacket   = 1500
 	maxMachines = 4096
 
-	chunkSize  = 384 // most of what is sent fits into one
+	chunkSize  = 384 // most packets fit into one
 	slabChunks = 1024
 	maxSlabs   = 16 << 20 / (chunkSize * slabChunks)
 )
 
-// head is in front of each packet: sequence, time, addresses and ports, length
-// kept and length there was.
+// head precedes each packet: sequence, time, addresses and ports, the stored
+// length, and the full length.
 const (
 	headFrom = 8 + 8
 	headTo   = headFrom + 18
@@ -35,8 +35,8 @@ const (
 	head     = headKept + 2 + 2
 )
 
-// Kinds of packet. A Raspberry Pi asks for fifty files that are not there: that
-// must not push its address out.
+// Kinds of packet. A Raspberry Pi asks for fifty files that do not exist; those
+// packets must not push out its DHCP exchange.
 const (
 	dhcp = iota
 	files
@@ -50,8 +50,8 @@ type Ring struct {
 	mu       sync.Mutex
 	seq      uint64
 	slabs    [][]byte
-	next     []uint32 // of each chunk: the one after it in its packet, or in the free list
-	free     uint32   // first of the free list; none if left is 0
+	next     []uint32 // for each chunk, the next one of its packet or of the free list
+	free     uint32   // head of the free list; unused if left is 0
 	left     int
 	machines map[boot.MAC]*machine
 	newest   *machine
@@ -63,10 +63,10 @@ type Ring struct {
 // Stats counts packets; all of it only grows.
 type Stats struct {
 	Added   uint64
-	Cut     uint64 // longer than what is kept of one
-	Pushed  uint64 // by newer ones of the same machine
-	Evicted uint64 // with their machine
-	Odd     uint64 // of no machine, or of two families
+	Cut     uint64 // longer than the stored length of one packet
+	Pushed  uint64 // pushed out by newer packets of the same machine
+	Evicted uint64 // dropped together with their machine
+	Odd     uint64 // without a machine, or with addresses of two families
 }
 
 type machine struct {
@@ -132,7 +132,7 @@ func getAddr(b []byte) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(b)).Unmap(), binary.BigEndian.Uint16(b[16:]))
 }
 
-// kindOf tells by the ports.
+// kindOf returns a packet's kind by its ports.
 func kindOf(p boot.Packet) int {
 	for _, port := range []uint16{p.From.Port(), p.To.Port()} {
 		switch port {
@@ -143,7 +143,8 @@ func kindOf(p boot.Packet) int {
 	return files
 }
 
-// machine finds or makes a machine and puts it in front; the oldest makes room.
+// machine finds or makes a machine and moves it to the front; if all are in use
+// the oldest is dropped.
 func (r *Ring) machine(mac boot.MAC) *machine {
 	m := r.machines[mac]
 	if m != nil {
@@ -187,7 +188,7 @@ func (r *Ring) unlink(m *machine) {
 	m.newer, m.older = nil, nil
 }
 
-// evict forgets the machine that was heard of least recently.
+// evict drops the machine that was silent for longest.
 func (r *Ring) evict() {
 	m := r.oldest
 	for i := range m.queues {
@@ -201,7 +202,7 @@ func (r *Ring) evict() {
 	r.spare = m
 }
 
-// pop frees the oldest packet of a queue.
+// pop removes the oldest packet of a queue.
 func (r *Ring) pop(q *queue) {
 	c := q.first[q.head]
 	_, kept, _ := r.header(c)
@@ -223,7 +224,7 @@ func (r *Ring) chunk(c uint32) []byte {
 	return s[c%slabChunks*chunkSize:][:chunkSize]
 }
 
-// take takes a chunk from the free list. There is always one: room saw to it.
+// take takes a chunk from the free list. room has made sure that there is one.
 func (r *Ring) take() uint32 {
 	c := r.free
 	r.free = r.next[c]
@@ -231,8 +232,8 @@ func (r *Ring) take() uint32 {
 	return c
 }
 
-// room makes n chunks free: by another slab, or at the cost of the oldest machines.
-// One machine can never hold all there is.
+// room makes sure that n chunks are free, by adding a slab or by dropping the
+// oldest machines. One machine can never hold all chunks.
 func (r *Ring) room(n int) {
 	for r.left < n {
 		if len(r.slabs) == maxSlabs {
@@ -268,18 +269,18 @@ func (r *Ring) header(c uint32) (h []byte, kept, full int) {
 	return h, int(binary.BigEndian.Uint16(h[headKept:])), int(binary.BigEndian.Uint16(h[headKept+2:]))
 }
 
-// Packet is one that was kept.
+// Packet is a stored packet.
 type Packet struct {
 	At       time.Time
 	From, To netip.AddrPort
 	Data     []byte
-	Full     int // bytes there were
+	Full     int // length of the whole packet in bytes
 
 	seq uint64
 }
 
-// Of returns what is kept of the owner of some addresses, in the order in which it
-// passed.
+// Of returns the stored packets of the machine that has these MAC addresses, in
+// the order in which they passed.
 func (r *Ring) Of(macs ...boot.MAC) []Packet {
 	var out []Packet
 	r.mu.Lock()

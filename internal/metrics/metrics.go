@@ -1,6 +1,6 @@
 // Package metrics shows the appliance's counters in the Prometheus text format.
-// It asks for values when it is read and keeps none; what they mean is the
-// caller's, and the library's types do not leave it.
+// It asks for the values when it is read, and stores none. The caller knows
+// their meaning. The library's types do not leave this package.
 package metrics
 
 import (
@@ -19,12 +19,12 @@ type Sample struct {
 	Labels     []Label
 }
 
-// Label tells samples of one name apart. Values come from the configuration or
-// are few: nothing that a stranger sends may make a new one without bound.
+// Label distinguishes samples of one name. Its values come from the
+// configuration or are few: a stranger's input must never create new values
+// without bound.
 type Label struct{ Name, Value string }
 
-// Handler serves what read returns at that moment, and the process's own
-// figures.
+// Handler serves the samples that read returns, and the process's own figures.
 func Handler(read func() []Sample) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collector(read), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
@@ -33,8 +33,8 @@ func Handler(read func() []Sample) http.Handler {
 
 type collector func() []Sample
 
-// Describe sends nothing: the samples are known only when they are read, and a
-// collector without descriptions is allowed that.
+// Describe sends nothing. The samples are known only when they are read, and
+// the library allows a collector without descriptions.
 func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {

@@ -1,15 +1,15 @@
-// Command mutate asks how much the quick tests would notice: it puts one small
-// fault at a time into a package and runs the tests that could see it. What
-// nobody sees is a line that could be wrong today.
+// Command mutate measures how many faults the quick tests notice. It puts one
+// small fault at a time into a package and runs the tests that could see it. A
+// fault that no test sees marks a line that could be wrong today.
 //
 //	go run ./internal/mutate                      200 mutants of each package that matters most
 //	go run ./internal/mutate -n 60 -seed 7 boot   another 60 of one
 //	go run ./internal/mutate -at boot/ticket.go:88 boot
 //	go run ./internal/mutate -again report.json   what lived the last time
 //
-// It takes hours, and is nothing that a build waits for. Progress goes to the
-// standard error, the survivors to the standard output. equivalent.txt lists the
-// mutants that change nothing anybody could see, each with its reason.
+// It takes hours, and no build waits for it. Progress goes to the standard
+// error, the survivors to the standard output. equivalent.txt lists the mutants
+// that change nothing anybody could see, each with its reason.
 package main
 
 import (
@@ -33,16 +33,16 @@ import (
 
 const module = "github.com/musterboot/muster"
 
-// dangerous are the packages that decide who boots what, and keep it.
+// dangerous are the packages that decide who boots what, and store it.
 var dangerous = []string{"boot", "boot/engine", "boot/diagnose", "store", "store/bolt", "dhcpd", "tftpd"}
 
 //go:embed equivalent.txt
 var equivalentText string
 
-// maxEquivalent bounds the list: a longer one would be a way to look good.
+// maxEquivalent bounds the list: a longer one would only improve the figures.
 const maxEquivalent = 100
 
-// report is one package's.
+// report is the result for one package.
 type report struct {
 	Package string   `json:"package"`
 	All     int      `json:"all"`    // mutants that there are
@@ -166,7 +166,7 @@ func mutate(ctx context.Context, o options, pkgs []string, out, progress io.Writ
 		slices.SortFunc(r.Mutants, func(a, b mutant) int { return cmp.Or(cmp.Compare(a.File, b.File), a.start-b.start) })
 		reports = append(reports, r)
 		if failed != nil {
-			break // what is known by now is told all the same
+			break // on an interruption the results so far are still reported
 		}
 	}
 	if o.json {
@@ -195,7 +195,7 @@ func (r report) line(seed uint64) string {
 	return fmt.Sprintf("%s: %d of %d lived, %.1f %% (of %d mutants that there are, seed %d; %d more did not build; %d s)", r.Package, r.Lived, r.Tried, r.share(), r.All, seed, r.Broken, r.Seconds)
 }
 
-// attack tries mutants of one package.
+// attack tries the mutants of one package.
 func attack(ctx context.Context, root, pkg, name string, ms []mutant, o options, progress io.Writer) ([]mutant, error) {
 	tmp, err := os.MkdirTemp("", "mutate")
 	if err != nil {
@@ -267,7 +267,7 @@ func attack(ctx context.Context, root, pkg, name string, ms []mutant, o options,
 	return done, fail
 }
 
-// lastTime reads what lived.
+// lastTime reads the survivors of an earlier report.
 func lastTime(file string) (map[string]bool, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -293,7 +293,8 @@ type equal map[string]bool
 
 func (e equal) has(m mutant) bool { return e[m.key()] }
 
-// stale lists what the list says of a package and is not so any more.
+// stale lists entries of a package in equivalent.txt that no longer fit the
+// source.
 func (e equal) stale(pkg string, all []mutant) (out []string) {
 	now := map[string]bool{}
 	for _, m := range all {

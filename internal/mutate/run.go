@@ -1,5 +1,6 @@
-// run.go: one mutant against the tests that could notice it. The tree is never
-// touched: the compiler is given another file in place of the real one.
+// run.go: runs one mutant against the tests that could notice it. The source
+// tree is never changed: the compiler gets another file in place of the real
+// one.
 
 package main
 
@@ -21,7 +22,7 @@ import (
 	"time"
 )
 
-// result is what became of a mutant.
+// result is the outcome for a mutant.
 type result string
 
 const (
@@ -32,7 +33,7 @@ const (
 	unbuilt result = "does not build"
 )
 
-// alive reports a result that is a hole.
+// alive reports whether a result shows a gap in the tests.
 func (r result) alive() bool { return r == lived || r == unseen }
 
 // noticers are the packages, beside its own, whose tests could notice a fault
@@ -45,15 +46,15 @@ var noticers = map[string][]string{
 	"store/bolt":    {"store/bolt"},
 }
 
-// maxBytes bounds what the tests of a mutant may take of memory: some never
-// stop asking.
+// maxBytes bounds the memory of a mutant's tests: some mutants allocate without
+// end.
 const maxBytes = 16 << 30
 
 // bench builds and runs the tests of one package.
 type bench struct {
 	root  string // of the module
 	tmp   string
-	cache string // the compiler's, our own: what mutants leave there is thrown away
+	cache string // the compiler's cache, our own: what a mutant leaves there is deleted
 	keep  map[string]bool
 	pkg   string
 	tests []binary
@@ -62,15 +63,16 @@ type bench struct {
 	awake map[string]int
 }
 
-// binary is the tests of one package, with every mutant in it that can sleep.
+// binary is the test binary of one package, with every mutant in it that can be
+// switched on at run time.
 type binary struct {
 	pkg   string
 	exe   string
 	takes time.Duration
 }
 
-// prepare compiles and runs the tests as they are: they must pass. It tells which
-// mutants they reach.
+// prepare compiles and runs the unchanged tests, which must pass. It finds out
+// which mutants they reach.
 func (b *bench) prepare(ctx context.Context) (reached func(mutant) bool, err error) {
 	seen := map[string][]block{}
 	for i, p := range testers(b.pkg) {
@@ -113,8 +115,8 @@ func testers(pkg string) []string {
 	return []string{pkg}
 }
 
-// lay builds the tests with all the mutants in them that can sleep together. What
-// the compiler does not take that way is left for a build of its own.
+// lay builds the tests with all mutants that can be built together. A mutant
+// that does not compile that way is left for a build of its own.
 func (b *bench) lay(ctx context.Context, name string, ms []mutant) error {
 	ids := map[string]int{}
 	for i, m := range ms {
@@ -155,7 +157,7 @@ func (b *bench) lay(ctx context.Context, name string, ms []mutant) error {
 			}
 			bad = true
 			if !awaken(ids, files, string(out)) {
-				clear(ids) // nobody knows what is wrong: each by itself
+				clear(ids) // the faulty mutant is unknown: build each by itself
 			}
 			break
 		}
@@ -178,8 +180,8 @@ func (b *bench) lay(ctx context.Context, name string, ms []mutant) error {
 
 var complaint = regexp.MustCompile(`(?m)^(\S+\.go):(\d+):(\d+:)? `)
 
-// awaken takes out the mutants that the compiler complains of; false if it
-// complains of none.
+// awaken removes the mutants that the compiler rejects; it returns false if the
+// compiler named none.
 func awaken(ids map[string]int, files map[string][]sleeper, out string) (some bool) {
 	for _, c := range complaint.FindAllStringSubmatch(out, -1) {
 		line, _ := strconv.Atoi(c[2])
@@ -205,7 +207,7 @@ func awaken(ids map[string]int, files map[string][]sleeper, out string) (some bo
 	return some
 }
 
-// overlay writes files in place of others, for the compiler alone.
+// overlay replaces files, for the compiler alone.
 func (b *bench) overlay(fakes map[string]string) (flag string, err error) {
 	dir, err := os.MkdirTemp(b.tmp, "overlay")
 	if err != nil {

@@ -21,7 +21,7 @@ func isColumn(s string) bool {
 	return slices.Contains(csvColumns, s) || len(s) > len(csvParam) && strings.HasPrefix(s, csvParam)
 }
 
-// delimiter is the one that the header row uses most.
+// delimiter is the character that the header row uses most as one.
 func delimiter(header string) rune {
 	best := ','
 	for _, d := range ";\t" {
@@ -32,7 +32,7 @@ func delimiter(header string) rune {
 	return best
 }
 
-// column is a header's cell as it is known; a parameter keeps its case.
+// column is the normalised name of a header cell; a parameter keeps its case.
 func column(cell string) string {
 	cell = strings.Trim(strings.TrimSpace(cell), `"`)
 	if len(cell) > len(csvParam) && strings.EqualFold(cell[:len(csvParam)], csvParam) {
@@ -41,7 +41,7 @@ func column(cell string) string {
 	return strings.ToLower(cell)
 }
 
-// isHeader tells a header row from other servers' first lines.
+// isHeader distinguishes a header row from the first line of other formats.
 func isHeader(line string) bool {
 	if len(line) > 1<<16 {
 		return false
@@ -101,7 +101,7 @@ func (r *reader) csvHeader(line int, row []string) ([]string, error) {
 	for i, cell := range row {
 		name := column(cell)
 		switch {
-		case name == "" && i == len(row)-1: // a delimiter at the end
+		case name == "" && i == len(row)-1: // an empty cell after a delimiter at the end of the line
 		case !isColumn(name):
 			return nil, r.errorf(line, "unknown column %s: want %s, or param.NAME", show(cell), strings.Join(csvColumns, ", "))
 		case slices.Contains(header, name):

@@ -34,7 +34,7 @@ func (r *reader) dnsmasq(data []byte) error {
 			case "read-ethers":
 				r.part(n, "", "read-ethers: give /etc/ethers to the import too")
 			}
-			continue // the rest is not about single machines
+			continue // other options are not about single machines
 		}
 		if words := strings.Fields(text); len(words) == 2 && !strings.Contains(text, ",") {
 			// /etc/ethers: a MAC address, and a name or an address.
@@ -47,8 +47,8 @@ func (r *reader) dnsmasq(data []byte) error {
 	return nil
 }
 
-// dnsmasqComment cuts a comment off: '#' begins one at the start of a line or
-// after a blank, and not in quotes.
+// dnsmasqComment cuts off a comment. A '#' begins one at the start of a line or
+// after a blank, but not inside quotes.
 func dnsmasqComment(s string) string {
 	quoted := false
 	for i := 0; i < len(s); i++ {
@@ -69,7 +69,7 @@ func (r *reader) dnsmasqHost(line int, text string) error {
 		r.lost(line, "", "the line has more than %d fields", maxWords)
 		return nil
 	}
-	// The name first: notes use it.
+	// The name is read first because the notes use it.
 	for i, f := range fields {
 		f = strings.TrimSpace(f)
 		fields[i] = f

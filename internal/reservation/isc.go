@@ -79,7 +79,7 @@ type iscBlock struct {
 	kind string // its first word
 	line int
 	host *draft // of a host block
-	gone bool   // deleted again, in a leases file
+	gone bool   // declared deleted, in a leases file
 	name string // host-name option, which wins over the block's
 }
 
@@ -155,7 +155,7 @@ func (r *reader) isc(data []byte) error {
 	return nil
 }
 
-// enclosing is the host block that what is read now belongs to.
+// enclosing is the host block around the current statement.
 func enclosing(open []iscBlock) *iscBlock {
 	for i := range open {
 		if open[i].host != nil {
@@ -180,7 +180,7 @@ func iscText(ts []iscToken) string {
 }
 
 // iscStatement reads one statement that ended with ';'. in is the host that it
-// is of, or nil.
+// belongs to, or nil.
 func (r *reader) iscStatement(open []iscBlock, in *iscBlock, s []iscToken) {
 	line := s[0].line
 	is := func(words ...string) bool {
@@ -196,8 +196,8 @@ func (r *reader) iscStatement(open []iscBlock, in *iscBlock, s []iscToken) {
 		return
 	}
 	if in == nil {
-		// Of the rest only what machines boot by, and what a group tells its
-		// hosts, is about machines.
+		// Of the other statements only two kinds are about machines: those that
+		// they boot by, and those that a group gives its hosts.
 		group := len(open) > 0 && open[len(open)-1].kind == "group"
 		switch {
 		case is("filename"), is("next-server"), is("server-name"):
@@ -209,7 +209,7 @@ func (r *reader) iscStatement(open []iscBlock, in *iscBlock, s []iscToken) {
 	}
 	d := in.host
 	if open[len(open)-1].host == nil {
-		return // inside a block that was noted as a whole
+		return // inside a block that has one note as a whole
 	}
 	switch {
 	case is("hardware", "ethernet") && len(s) == 3:

@@ -1,5 +1,5 @@
-// kea.go: kea-dhcp4.conf, which is JSON with comments, and what Kea's
-// reservation-get-all answers.
+// kea.go: kea-dhcp4.conf, which is JSON with comments, and the answer of Kea's
+// reservation-get-all.
 
 package reservation
 
@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// keaReader walks the JSON token by token: only the reservation in hand is
-// ever in memory.
+// keaReader walks the JSON token by token, so that only the current reservation
+// is in memory.
 type keaReader struct {
 	*reader
 	data []byte // without comments
@@ -50,8 +50,9 @@ func (r *reader) kea(data []byte) error {
 	return nil
 }
 
-// keaPlain makes JSON of what Kea reads: comments (# // /* */), <?include?>
-// and commas before a closing bracket become blanks; lines stay.
+// keaPlain turns Kea's dialect into plain JSON. Comments (# // /* */),
+// <?include?> and commas before a closing bracket become blanks; line numbers
+// stay.
 func (r *reader) keaPlain(data []byte) ([]byte, error) {
 	out := bytes.Clone(data)
 	blank := func(from, to int) {
@@ -94,7 +95,7 @@ func (r *reader) keaPlain(data []byte) ([]byte, error) {
 			}
 			r.part(line, "", "%s is another file: give it to the import too", show(strings.Trim(strings.TrimPrefix(string(rest[2:end-2]), "include"), " \t\"")))
 			blank(i, i+end)
-			if before == ':' { // it stood for a value
+			if before == ':' { // it stood in place of a value
 				copy(out[i:], "null")
 				before, comma = 'l', -1
 			}
@@ -175,7 +176,7 @@ func (k *keaReader) object(depth int) error {
 	return err
 }
 
-// member walks what stands under a key of a block.
+// member walks the value of one key of a block.
 func (k *keaReader) member(key string, depth int) error {
 	if depth >= maxDepth {
 		return k.errorf(k.line, "more than %d blocks in one another", maxDepth)
@@ -210,7 +211,7 @@ func (k *keaReader) member(key string, depth int) error {
 	return nil
 }
 
-// skip reads to the end of a block without looking.
+// skip reads to the end of a block and ignores its contents.
 func (k *keaReader) skip() error {
 	for depth := 1; depth > 0; {
 		t, err := k.token()

@@ -1,7 +1,7 @@
-// Package reservation reads the machines out of other DHCP servers' files: a
-// name and bytes in, hosts and notes out. Whatever a file says of a machine
-// that a host cannot hold becomes a note with file and line. It must not open
-// files, nor know which hosts there are already.
+// Package reservation reads machines from the files of other DHCP servers: a
+// name and bytes in, hosts and notes out. Anything that a file says of a
+// machine and that a host cannot hold becomes a note with file and line. It
+// must not open files, nor know which hosts exist already.
 package reservation
 
 import (
@@ -23,12 +23,12 @@ import (
 const (
 	MaxBytes = 64 << 20
 	MaxHosts = boot.MaxAddHosts
-	maxNotes = 10_000 // of one file; more are counted
+	maxNotes = 10_000 // of one file; further notes are only counted
 	maxDepth = 100    // of blocks in blocks
 	maxWords = 256    // of a statement, a line or a header row
 )
 
-// Format is whose file it is.
+// Format is the file format of one DHCP server.
 type Format string
 
 // Formats.
@@ -42,20 +42,20 @@ const (
 // Formats lists them all.
 var Formats = []Format{ISC, Kea, Dnsmasq, CSV}
 
-// Entry is one machine and where it was written.
+// Entry is one machine and the line that it was read from.
 type Entry struct {
 	File string
 	Line int
 	Host boot.NewHost
 }
 
-// Note is one thing that could not be carried over as it was.
+// Note is one thing that could not be imported as it was.
 type Note struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
 	Host string `json:"host,omitempty"` // as the file calls it
 	Text string `json:"text"`
-	Lost bool   `json:"lost,omitempty"` // the whole machine stays behind
+	Lost bool   `json:"lost,omitempty"` // the whole machine is not imported
 }
 
 func (n Note) String() string {
@@ -66,15 +66,15 @@ func (n Note) String() string {
 	return s + n.Text
 }
 
-// Result is what one file holds.
+// Result is the content of one file.
 type Result struct {
 	Entries []Entry
 	Notes   []Note
-	Lost    int // machines that stay behind
-	Parts   int // things that are not carried over of the others; Notes is bounded, this counts on
+	Lost    int // machines that are not imported
+	Parts   int // details of imported machines that are not imported; this counts on where Notes is full
 }
 
-// Parse reads a file. name is for notes and errors only.
+// Parse reads a file. name is used only in notes and errors.
 func Parse(f Format, name string, data []byte) (*Result, error) {
 	if len(data) > MaxBytes {
 		return nil, fmt.Errorf("%s is larger than %d MiB: split it", name, MaxBytes>>20)
@@ -97,7 +97,8 @@ func Parse(f Format, name string, data []byte) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A host is judged when all of it was read; its notes belong in between.
+	// A host is checked when all of it was read, but its notes belong in file
+	// order.
 	slices.SortStableFunc(r.Notes, func(a, b Note) int { return cmp.Compare(a.Line, b.Line) })
 	return &r.Result, nil
 }
@@ -107,8 +108,8 @@ var (
 	dnsmasqWords = regexp.MustCompile(`(?m)^[ \t]*(dhcp-(host|range|option|boot|hostsfile)[ \t]*=|([0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f*]{1,2}([ \t]+|[ \t]*,)\S)`)
 )
 
-// Detect says whose file it is, by what is in it, else by its name; "" if
-// neither tells.
+// Detect returns the format of a file, by its content, else by its name; "" if
+// neither shows it.
 func Detect(name string, data []byte) Format {
 	head := bytes.TrimPrefix(data[:min(len(data), 1<<20)], []byte("\ufeff"))
 	first := bytes.TrimLeftFunc(head, unicode.IsSpace)
@@ -145,7 +146,7 @@ func Detect(name string, data []byte) Format {
 	return ""
 }
 
-// reader gathers what the parser of one file finds.
+// reader collects what the parser of one file finds.
 type reader struct {
 	Result
 	file string
@@ -167,24 +168,24 @@ func (r *reader) add(n Note) {
 	}
 }
 
-// part notes one thing of a host, or of none, that stays behind.
+// part notes one detail, of a host or of none, that is not imported.
 func (r *reader) part(line int, host, format string, args ...any) {
 	r.add(Note{Line: line, Host: host, Text: fmt.Sprintf(format, args...)})
 }
 
-// lost notes that a whole host stays behind.
+// lost notes that a whole host is not imported.
 func (r *reader) lost(line int, host, format string, args ...any) {
 	r.add(Note{Line: line, Host: host, Text: "not carried over: " + fmt.Sprintf(format, args...), Lost: true})
 }
 
 var errMany = errors.New("too many hosts")
 
-// draft is a host on its way from a file to an Entry.
+// draft is a host that is being read, before it becomes an Entry.
 type draft struct {
 	line  int
 	label string // what notes call it
 	host  boot.NewHost
-	other []string // identifiers that Muster does not go by
+	other []string // identifiers that Muster does not use
 }
 
 // addMAC reads one hardware address.
@@ -199,7 +200,7 @@ func (r *reader) addMAC(d *draft, line int, s string) {
 		r.part(line, d.label, "%s is not an Ethernet address: want six bytes like 52:54:00:aa:bb:01", show(s))
 	case !m.Usable():
 		r.part(line, d.label, "%s is no station's address", m)
-	case len(d.host.MACs) <= 64 && !slices.Contains(d.host.MACs, m): // one too many is for Validate to refuse
+	case len(d.host.MACs) <= 64 && !slices.Contains(d.host.MACs, m): // one over the limit is kept, so that Validate refuses it
 		d.host.MACs = append(d.host.MACs, m)
 	}
 }
@@ -226,8 +227,8 @@ func (r *reader) addAddress(d *draft, line int, s string) {
 	}
 }
 
-// finish judges a draft by the rules of a host and keeps what passes, so that
-// one bad field does not refuse the machine.
+// finish checks a draft by the rules of a host and keeps the valid fields, so
+// that one bad field does not refuse the machine.
 func (r *reader) finish(d *draft) error {
 	h := &d.host
 	h.State = boot.Pending
@@ -261,7 +262,7 @@ func (r *reader) finish(d *draft) error {
 	for _, o := range d.other {
 		r.part(d.line, d.label, "%s is not carried over: the host is known by its MAC address", o)
 	}
-	// A host without a name gets its default from the daemon.
+	// The daemon gives a default name to a host without one.
 	judged := *h
 	if judged.Name == "" {
 		judged.Name = "unnamed"
@@ -303,8 +304,7 @@ func parseMAC(s string) (boot.MAC, error) {
 	return boot.ParseMAC(s)
 }
 
-// cleanName makes a name that a host may have out of one that it may not;
-// "" if nothing is left.
+// cleanName makes a valid host name from an invalid one; "" if nothing is left.
 func cleanName(s string) string {
 	if len(s) > 1024 {
 		s = s[:1024]
@@ -325,7 +325,7 @@ func cleanName(s string) string {
 	return strings.TrimRight(s[:min(len(s), 63)], "-._")
 }
 
-// show is text of a file in a line for a terminal.
+// show is text of a file, made safe for one line of a terminal.
 func show(s string) string { return `"` + word(s) + `"` }
 
 // word is show without the quotes.
@@ -343,8 +343,8 @@ func plain(s string, most int) string {
 	}, s)
 }
 
-// clientID says what a DHCP client identifier is, for people; most are the
-// MAC address with the hardware type in front.
+// clientID describes a DHCP client identifier for people; most are the MAC
+// address with the hardware type in front.
 func clientID(s string) string {
 	t := "client-id " + show(s)
 	if rest, ok := strings.CutPrefix(strings.ReplaceAll(s, "-", ":"), "01:"); ok {
@@ -355,7 +355,7 @@ func clientID(s string) string {
 	return t
 }
 
-// Conflict is an entry that says what an earlier one says of itself.
+// Conflict is an entry that claims what an earlier one claims.
 type Conflict struct {
 	Entry int    // index of the later
 	First int    // index of the earlier
@@ -363,8 +363,8 @@ type Conflict struct {
 }
 
 // Conflicts finds entries that claim the name, an identifier or the address of
-// an earlier one. Entries in conflict claim nothing themselves, so that
-// leaving them out leaves no conflict.
+// an earlier one. An entry in conflict claims nothing itself. So leaving out
+// all entries in conflict leaves no conflict.
 func Conflicts(es []Entry) []Conflict {
 	var out []Conflict
 	owner := map[string]int{}

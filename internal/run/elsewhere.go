@@ -1,8 +1,8 @@
 //go:build !linux
 
-// elsewhere.go: what only Linux can do, on other systems.
+// elsewhere.go: stands in on other systems for what only Linux can do.
 
 package run
 
-// CanRaw reports the privilege to send raw frames.
+// CanRaw reports whether the process may send raw frames.
 func CanRaw() bool { return false }

@@ -1,4 +1,4 @@
-// link.go: what an interface is at one moment.
+// link.go: the state of an interface at one moment.
 
 package run
 
@@ -8,7 +8,7 @@ import (
 	"net/netip"
 )
 
-// Link is what an interface is at one moment.
+// Link is the state of an interface at one moment.
 type Link struct {
 	Name  string
 	Found bool
@@ -61,7 +61,7 @@ func (l Link) LinkLocal() (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// Interfaces lists the interfaces a person may have meant.
+// Interfaces lists the interfaces that a person may have meant.
 func Interfaces() []string {
 	var out []string
 	is, _ := net.Interfaces()

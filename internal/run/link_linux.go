@@ -1,4 +1,4 @@
-// link_linux.go: interfaces that come and go, and the address of one run.
+// link_linux.go: interfaces that come and go, and an address that one run adds.
 
 package run
 
@@ -25,7 +25,7 @@ func SetAddress(name string, p netip.Prefix) (undo func(), err error) {
 	if err := netlink.AddrAdd(l, a); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("give %s the address %s: %w (needs root or CAP_NET_ADMIN)", name, p, err)
 	} else if err != nil {
-		undo = func() {} // it had it before us
+		undo = func() {} // the interface had the address before
 	} else {
 		undo = func() { _ = netlink.AddrDel(l, a) }
 	}
@@ -45,7 +45,7 @@ func WatchLinks(ctx context.Context, changed func()) error {
 	addrs := make(chan netlink.AddrUpdate, 64)
 	err := errors.Join(netlink.LinkSubscribe(links, done), netlink.AddrSubscribe(addrs, done))
 	if err != nil {
-		// Without netlink, looking once a second is as good.
+		// Without netlink a check once a second is good enough.
 		links, addrs = nil, nil
 	}
 	t := time.NewTicker(time.Second)
@@ -80,7 +80,7 @@ func WatchLinks(ctx context.Context, changed func()) error {
 	}
 }
 
-// CanRaw reports the privilege to send raw frames.
+// CanRaw reports whether the process may send raw frames.
 func CanRaw() bool {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -1,4 +1,4 @@
-// port.go: why a socket could not be opened, in words that say what to do.
+// port.go: explains why a socket could not be opened, and what to do.
 
 package run
 
@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// BindError explains a failed bind of a UDP or TCP port; err stays inside.
+// BindError explains a failed bind of a UDP or TCP port; it wraps err.
 func BindError(network string, port int, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -38,8 +38,8 @@ func BindError(network string, port int, err error) error {
 	return fmt.Errorf("open port %d/%s: %w", port, network, err)
 }
 
-// PortHolder names the process that holds a port, as "name (pid 7)"; "" where
-// that cannot be seen.
+// PortHolder names the process that holds a port, as "name (pid 7)"; "" if it
+// cannot be found.
 func PortHolder(network string, port int) string {
 	inodes := map[string]bool{}
 	for _, f := range []string{"/proc/net/" + network, "/proc/net/" + network + "6"} {

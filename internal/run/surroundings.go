@@ -1,5 +1,5 @@
-// surroundings.go: what around the process keeps a first boot from working: a
-// firewall, a container, a missing privilege.
+// surroundings.go: conditions outside the process that keep a first boot from
+// working: a firewall, a container, a missing privilege.
 
 package run
 
@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// ContainerAdvice says what is wrong with serving on an interface from inside
-// a container, or "". A veth whose other end is elsewhere never sees the
-// broadcasts of a real network.
+// ContainerAdvice says what is wrong with serving an interface from inside a
+// container; "" if nothing is. A veth whose peer is in another namespace never
+// sees the broadcasts of a real network.
 func ContainerAdvice(iface string) string {
 	in := false
 	for _, f := range []string{"/.dockerenv", "/run/.containerenv"} {
@@ -29,15 +29,15 @@ func ContainerAdvice(iface string) string {
 		return ""
 	}
 	if _, err := os.Stat(filepath.Join("/sys/class/net", iface, "device")); err == nil {
-		return "" // a real NIC is in here
+		return "" // the container has a real NIC
 	}
 	index, err1 := os.ReadFile(filepath.Join("/sys/class/net", iface, "ifindex"))
 	peer, err2 := os.ReadFile(filepath.Join("/sys/class/net", iface, "iflink"))
 	if err1 != nil || err2 != nil || string(index) == string(peer) {
 		return ""
 	}
-	// The engine's own bridge carries the default route; a veth without one is
-	// a bench somebody built.
+	// The container engine's bridge has the default route. A veth without it is
+	// a bench that somebody built.
 	routes, err := os.ReadFile("/proc/net/route")
 	if err != nil || !regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(iface)+`\s+00000000\s`).Match(routes) {
 		return ""
@@ -48,8 +48,8 @@ func ContainerAdvice(iface string) string {
 var dropPolicy = regexp.MustCompile(`type filter hook input[^;]*;[^}]*policy drop`)
 
 // FirewallAdvice reads the packet filter and says whether it would drop
-// requests on iface to the given UDP and TCP ports; "" if nothing is seen, or
-// nothing can be.
+// requests on iface to the given UDP and TCP ports. It returns "" if it finds
+// no such rule, or if it cannot read the filter.
 func FirewallAdvice(ctx context.Context, iface string, udp, tcp []int) string {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

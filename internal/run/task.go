@@ -18,8 +18,8 @@ type Task struct {
 	Run  func(ctx context.Context) error
 }
 
-// Group runs tasks until ctx ends or one of them does: a part that ends, even
-// without an error, stops the rest, because half an appliance misleads.
+// Group runs tasks until ctx ends or one of them ends. A task that ends, even
+// without an error, stops the others, because half an appliance misleads.
 func Group(ctx context.Context, tasks ...Task) error {
 	g, gctx := errgroup.WithContext(ctx)
 	for _, t := range tasks {

@@ -1,7 +1,7 @@
 package simclient
 
-// This file lends leased addresses to the host, so that files can be fetched
-// from them, and takes back what it added. Nothing that was there is changed.
+// This file adds leased addresses to the host, so that files can be fetched
+// from them, and removes them again. It changes nothing that was there before.
 
 import (
 	"encoding/binary"
@@ -16,10 +16,10 @@ import (
 // addresses are those of one interface.
 type addresses struct {
 	ifi   *net.Interface
-	own   []netip.Prefix // that it had before
-	never bool           // none may be added
-	lent  bool           // leases are used even where its own would do
-	relay netip.Addr     // machines are behind it: there is no interface
+	own   []netip.Prefix // that it had before the run
+	never bool           // no address may be added
+	lent  bool           // leases are used even if the host's own address would do
+	relay netip.Addr     // set if machines are behind this relay: then no address is added
 
 	mu    sync.Mutex
 	added map[netip.Addr]int
@@ -44,8 +44,8 @@ func newAddresses(ifi *net.Interface, never, lent bool) (*addresses, error) {
 	return a, nil
 }
 
-// source is the address that a machine with this lease loads from. must says
-// that it has to be the leased one.
+// source is the address that a machine with this lease loads from. With must it
+// has to be the leased one.
 func (a *addresses) source(l *lease, must bool) (src netip.Addr, back func(), err error) {
 	back = func() {}
 	if a.relay.IsValid() {
@@ -68,8 +68,8 @@ func (a *addresses) source(l *lease, must bool) (src netip.Addr, back func(), er
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	// As a /32: where the first of a subnet is taken away the kernel would take
-	// all others of it along.
+	// It is added as a /32. When the first address of a subnet is removed, the
+	// kernel removes all others of that subnet too.
 	if a.added[l.addr] == 0 {
 		if err := a.change(syscall.RTM_NEWADDR, l.addr); err != nil {
 			return src, back, fault("run as root, or give the interface an address of the leased subnet", "adding %s to %s: %v", l.addr, a.ifi.Name, err)
@@ -89,8 +89,8 @@ func (a *addresses) source(l *lease, must bool) (src netip.Addr, back func(), er
 	}, nil
 }
 
-// reach makes a server outside the subnet reachable by the leased router. It
-// does nothing where the host's own address serves.
+// reach adds a route to a server outside the subnet, by the router of the
+// lease. It does nothing if the host's own address is used.
 func (a *addresses) reach(l *lease, src, server netip.Addr) error {
 	if a.ifi == nil || src != l.addr || !l.router.IsValid() || netip.PrefixFrom(l.addr, l.mask).Contains(server) || server.Is4() != src.Is4() {
 		return nil
@@ -100,8 +100,9 @@ func (a *addresses) reach(l *lease, src, server netip.Addr) error {
 	return a.route(netip.PrefixFrom(server, server.BitLen()), l.router)
 }
 
-// route adds one that is not there; one that is stays what it is. Those that were
-// added may be gone: with the last address of an interface go its routes.
+// route adds a route if there is none; it leaves an existing one as it is. A
+// route that was added may be gone already: the last address of an interface
+// takes its routes with it.
 func (a *addresses) route(p netip.Prefix, via netip.Addr) error {
 	switch err := a.changeRoute(syscall.RTM_NEWROUTE, p, via); {
 	case errors.Is(err, syscall.EEXIST):
@@ -113,7 +114,7 @@ func (a *addresses) route(p netip.Prefix, via netip.Addr) error {
 	return nil
 }
 
-// close takes back everything.
+// close removes everything that was added.
 func (a *addresses) close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -137,7 +138,7 @@ func (a *addresses) close() error {
 func (a *addresses) change(what uint16, ip netip.Addr) error {
 	b := []byte{family(ip), byte(ip.BitLen()), 0, syscall.RT_SCOPE_UNIVERSE}
 	if ip.Is6() {
-		b[2] = syscall.IFA_F_NODAD // the machine has asked already
+		b[2] = syscall.IFA_F_NODAD // the machine has probed the address already
 	}
 	b = binary.NativeEndian.AppendUint32(b, uint32(a.ifi.Index))
 	b = attribute(b, syscall.IFA_LOCAL, ip.AsSlice())
@@ -153,7 +154,7 @@ func (a *addresses) changeRoute(what uint16, p netip.Prefix, via netip.Addr) err
 	scope := byte(syscall.RT_SCOPE_LINK)
 	flags := uint32(0)
 	if via.IsValid() {
-		const onlink = 4 // RTNH_F_ONLINK: a router need not be in a subnet of ours
+		const onlink = 4 // RTNH_F_ONLINK: the router may be outside every subnet of the interface
 		scope, flags = syscall.RT_SCOPE_UNIVERSE, onlink
 	}
 	b := []byte{family(p.Addr()), byte(p.Bits()), 0, 0, syscall.RT_TABLE_MAIN, syscall.RTPROT_STATIC, scope, syscall.RTN_UNICAST}
@@ -163,7 +164,8 @@ func (a *addresses) changeRoute(what uint16, p netip.Prefix, via netip.Addr) err
 	b = binary.NativeEndian.AppendUint32(b, flags)
 	b = attribute(b, syscall.RTA_DST, p.Addr().AsSlice())
 	if p.Addr().Is6() {
-		// Told from the kernel's own routes by its metric: those are left alone.
+		// Its metric tells it from the kernel's own routes, which are left
+		// alone.
 		b = attribute(b, syscall.RTA_PRIORITY, binary.NativeEndian.AppendUint32(nil, 4321))
 	}
 	b = attribute(b, syscall.RTA_OIF, binary.NativeEndian.AppendUint32(nil, uint32(a.ifi.Index)))
@@ -222,7 +224,8 @@ func netlink(what uint16, body []byte) error {
 	return nil
 }
 
-// dialFrom keeps a connection on an interface, if one is named, and its window small.
+// dialFrom binds a connection to an interface, if one is named, and keeps its
+// window small.
 func dialFrom(fd uintptr, device string) error {
 	_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, window)
 	if device == "" {

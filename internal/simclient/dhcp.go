@@ -1,7 +1,7 @@
 package simclient
 
-// This file is a machine's talk with DHCP servers, from DISCOVER to a lease and
-// the name of a boot file, and port 4011 where firmware goes there.
+// This file is a machine's exchange with DHCP servers, from DISCOVER to a lease
+// and the name of a boot file, including port 4011.
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// lease is an address with what came along.
+// lease is an address with the options that came with it.
 type lease struct {
 	addr   netip.Addr
 	mask   int
@@ -29,8 +29,8 @@ type lease struct {
 
 const maxOffers = 16 // as edk2
 
-// lease gets one as kind k; stage is put before the names of its steps. boot is
-// the reply that names the boot file, nil if there is none.
+// lease gets a lease as kind k. stage is a prefix for the names of its steps.
+// boot is the reply that names the boot file; nil if none does.
 func (r *run) lease(ctx context.Context, k *Kind, stage string) (l *lease, boot *reply, err error) {
 	if r.six != nil {
 		return r.lease6(ctx, k, stage)
@@ -56,7 +56,7 @@ func (r *run) lease(ctx context.Context, k *Kind, stage string) (l *lease, boot 
 	}
 }
 
-// unheard adds to a hint why no answer may have been heard.
+// unheard adds to a hint why the machine may have received no answer.
 func (r *run) unheard(hint string, unread int, proto, table string, port uint16) string {
 	if unread > 0 {
 		hint = fmt.Sprintf("%d replies came that no client could read; ", unread) + hint
@@ -67,13 +67,14 @@ func (r *run) unheard(hint string, unread int, proto, table string, port uint16)
 	return hint
 }
 
-// claim notes that the machine holds a lease, which no other of ours may.
+// claim records that the machine holds a lease. No other machine of ours may
+// hold it.
 func (r *run) claim(stage string, l *lease) error {
 	other := r.h.claim(l.addr, r.m.MAC)
 	if other == (MAC{}) {
 		return nil
 	}
-	l.held = false // it is the other's
+	l.held = false // the other machine releases it
 	return r.fail(stage+"lease", fault("the server gave one address to two machines: both will fail, now or later", "%s is leased to %s at the same time", l.addr, other))
 }
 
@@ -132,7 +133,7 @@ func (r *run) leaseOnce(ctx context.Context, k *Kind, stage string, id xid, repl
 	r.t.Address = l.addr.String()
 	boot := c.boot
 	if boot == c.addr && l.ack != c.addr {
-		boot = l.ack // what counts is repeated there
+		boot = l.ack // the ACK repeats the boot options, and counts
 		if k.way == byHTTP || boot.name() == "" {
 			boot = c.addr
 		}
@@ -172,8 +173,8 @@ func addressServers(offers []*reply) (out []string) {
 	return out
 }
 
-// offers sends DISCOVERs until there are offers, and waits for more as this
-// firmware does.
+// offers sends DISCOVERs until offers come, then waits for further ones as long
+// as this firmware does.
 func (r *run) offers(ctx context.Context, k *Kind, id xid, replies <-chan *reply) (offers []*reply, sent int, err error) {
 	start := time.Now()
 	var collect <-chan time.Time
@@ -294,8 +295,8 @@ func (r *run) request(ctx context.Context, k *Kind, stage string, l *lease, offe
 	return r.fail(stage+"lease", fault("the server offered an address and then fell silent: is another one answering, is its store writable?", "no answer to REQUEST of %s from %s", l.addr, offer.who()))
 }
 
-// ask4011 asks a boot server for the file, as edk2 and PXE ROMs do when the
-// offer leaves it open (PXE 2.1 2.2.5). item is option 43 where a menu led here.
+// ask4011 asks a boot server for the file, as edk2 and PXE ROMs do if the offer
+// leaves it open (PXE 2.1 2.2.5). item is option 43 if a menu led here.
 func (r *run) ask4011(ctx context.Context, k *Kind, stage string, l *lease, server netip.Addr, item []byte) (*reply, error) {
 	name := stage + "4011"
 	start := time.Now()
@@ -309,7 +310,7 @@ func (r *run) ask4011(ctx context.Context, k *Kind, stage string, l *lease, serv
 	if err != nil {
 		return nil, r.fail(name, err)
 	}
-	r.backs = append(r.backs, back) // kept, as what is read next mostly comes from there
+	r.backs = append(r.backs, back) // undone only at the end, because the next file is mostly read from this address
 	r.lent(src, l)
 	if err := r.addr.reach(l, src, server); err != nil {
 		return nil, r.fail(name, fault("", "a route to %s: %v", server, err))
@@ -359,8 +360,8 @@ func (r *run) ask4011(ctx context.Context, k *Kind, stage string, l *lease, serv
 	return nil, r.fail(name, fault("the offer has option 60 PXEClient and no discovery control in option 43, so firmware asks there: send 43 with 06 01 08, or open UDP 4011", "no answer from %s at port 4011 (PXE-E16 on the screen)", server))
 }
 
-// release gives all leases back: each stage of a boot has its own lease, often
-// of one address.
+// release releases all leases. Each stage of a boot has a lease of its own,
+// often of the same address.
 func (r *run) release() {
 	done := map[netip.Addr]bool{}
 	for i := len(r.addrs) - 1; i >= 0; i-- {
@@ -370,7 +371,8 @@ func (r *run) release() {
 		}
 		done[l.addr] = true
 		if l.ia != nil {
-			// The machine's own time may be over; the server is told all the same.
+			// The machine's own time limit may be over; the server is told
+			// anyway.
 			ctx, cancel := context.WithTimeout(context.Background(), 10*sec)
 			r.giveBack(ctx, l)
 			cancel()

@@ -2,8 +2,8 @@
 
 package simclient
 
-// This file is what takes the place of the wire on systems other than Linux: there a
-// machine has none, and says so.
+// This file takes the place of the wire on systems other than Linux. There a
+// machine has no wire, and says so.
 
 import (
 	"errors"

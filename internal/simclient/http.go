@@ -1,7 +1,8 @@
 package simclient
 
-// This file loads by HTTP and HTTPS, as strict as the program that it stands
-// for: firmware follows no redirect and wants a length, iPXE follows ten.
+// This file loads by HTTP and HTTPS, as strictly as the program that it
+// simulates: firmware follows no redirect and requires a length, iPXE follows
+// ten redirects.
 
 import (
 	"context"
@@ -29,14 +30,15 @@ const (
 	maxRedirects = 10
 	headerWait   = 30 * sec
 	maxHeader    = 64 << 10
-	// window is iPXE's. Windows that grow would, with a thousand machines in one
-	// process, take more than the kernel has for all of TCP.
+	// window is the receive window of iPXE. With windows that grow, a thousand
+	// machines in one process would need more memory than the kernel has for
+	// TCP.
 	window = 256 << 10
 )
 
 var errRedirect = errors.New("redirect")
 
-// newWeb makes a client that speaks from src. device, if any, keeps it on the
+// newWeb makes a client that sends from src. device, if any, binds it to the
 // interface, whatever routes the host has.
 func newWeb(src netip.Addr, device string, dns []netip.Addr, roots *x509.CertPool, follow bool) *web {
 	d := &net.Dialer{Timeout: 10 * sec, KeepAlive: -1}
@@ -85,7 +87,7 @@ func resolver(src netip.Addr, dns []netip.Addr) *net.Resolver {
 
 func (w *web) close() { w.t.CloseIdleConnections() }
 
-// httpError is an answer that is no success.
+// httpError is an answer with a status other than success.
 type httpError struct {
 	code int
 	text string
@@ -138,7 +140,7 @@ func (w *web) ask(ctx context.Context, method, target, agent string, header http
 	return a, nil
 }
 
-// dialError says what a failure to connect means.
+// dialError explains a failure to connect.
 func dialError(err error) error {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
@@ -170,7 +172,7 @@ func dialError(err error) error {
 	return err
 }
 
-// sized is HEAD, as firmware does it: without a length it goes no further.
+// sized sends HEAD as firmware does; without a length firmware stops.
 func (w *web) sized(ctx context.Context, target string) (int64, error) {
 	a, err := w.ask(ctx, http.MethodHead, target, agentFirmware, nil, nil)
 	if err != nil {
@@ -189,7 +191,7 @@ const (
 	agentONIE     = "Wget"
 )
 
-// read fetches a file into dst, at most limit bytes. stall bounds the time
+// read fetches a file into dst, at most limit bytes. It gives up after stall
 // without a byte.
 func (w *web) read(ctx context.Context, target, agent string, header http.Header, dst io.Writer, limit int64) (int64, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -216,7 +218,7 @@ func (w *web) read(ctx context.Context, target, agent string, header http.Header
 	return n, nil
 }
 
-// alive puts off the end of a transfer that moves.
+// alive extends the deadline of a transfer that makes progress.
 type alive struct {
 	w io.Writer
 	t *time.Timer

@@ -1,8 +1,8 @@
 package simclient
 
-// This file is the table of the kinds of machine: what each sends and waits
-// for, as data. Values are from captures of OVMF, AAVMF, SeaBIOS with iPXE, and
-// U-Boot, else from sources and vendors' words.
+// This file is the table of the kinds of machine: what each one sends and waits
+// for, as data. The values are from captures of OVMF, AAVMF, SeaBIOS with iPXE,
+// and U-Boot; the others are from source code and vendors' documentation.
 
 import (
 	"slices"
@@ -41,14 +41,14 @@ type Kind struct {
 	features  []byte // option 175
 	file      string // of the header
 
-	// tries are the waits between DISCOVERs; collect is how long offers are
-	// waited for after the first.
+	// tries are the waits between DISCOVERs. collect is how long the machine
+	// waits for further offers after the first.
 	tries   []time.Duration
 	collect time.Duration
 	again   []time.Duration // waits between REQUESTs
 
 	blksize int  // by TFTP; 0 sends no option
-	probe   bool // asks for the size first and breaks off
+	probe   bool // asks for the size first and aborts
 
 	becomes  string // the iPXE that its loader is, as a kind
 	platform string // as iPXE calls it
@@ -84,11 +84,12 @@ var (
 	waitsPi3  = []time.Duration{5 * sec, 5 * sec, 5 * sec, 5 * sec, 5 * sec} // the ROM gives up after five
 	waitsPi4  = []time.Duration{4 * sec, 4 * sec, 4 * sec, 4 * sec, 4 * sec, 4 * sec, 4 * sec, 4 * sec, 4 * sec, 4 * sec, 4 * sec}
 
-	// What QEMU's cards begin with: nobody's hardware.
+	// The first bytes of the MACs of QEMU's cards; no hardware has them.
 	macQEMU = [3]byte{0x52, 0x54, 0x00}
 )
 
-// kinds is the table. Kinds whose name begins with a dot are what others become.
+// kinds is the table. A kind whose name begins with a dot is one that others
+// become.
 var kinds = []*Kind{
 	{Name: "bios", What: "x86 BIOS, PXE ROM", class: "PXEClient:Arch:00000:UNDI:002001", arch: []byte{0, 0}, undi: []byte{1, 2, 1}, guid: true, maxSize: 1260, broadcast: true,
 		asks: asksEDK2, tries: waitsEDK2, collect: 2 * sec, again: []time.Duration{2 * sec, 4 * sec, 8 * sec}, blksize: 1456, probe: true, becomes: ".ipxe-bios", platform: "pcbios", cpu: "i386", mac: macQEMU},
@@ -142,7 +143,7 @@ func kindNamed(name string) *Kind {
 	return kinds[i]
 }
 
-// Kinds are all that may be asked for.
+// Kinds are the kinds that a person may ask for.
 func Kinds() []*Kind {
 	var out []*Kind
 	for _, k := range kinds {
@@ -156,11 +157,12 @@ func Kinds() []*Kind {
 // piModel is what tells one Raspberry Pi from another.
 type piModel struct {
 	guid string // start of option 97; "" is the filler of the Pi 3
-	// rom: it takes the OFFER for a lease and reads without options.
+	// rom: it takes the OFFER for a lease and sends no TFTP options.
 	rom   bool
 	root  []string // asked for before the serial number is known
 	tries []string // looked for in its own folder; if none is there it goes on in the root
-	// files in the order of published logs. "?" only looks whether one is there.
+	// files in the order of published logs. A "?" only checks whether the file
+	// exists.
 	files []string
 	// Without one of these nothing runs.
 	needs []string

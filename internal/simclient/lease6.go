@@ -1,7 +1,7 @@
 package simclient
 
-// This file is a machine's talk over IPv6, from the router on its link to an
-// address and the URL of its boot file.
+// This file is a machine's exchange over IPv6, from the router on its link to
+// an address and the URL of its boot file.
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// collect6 is how long edk2 waits for further Advertises; one of preference 255
-// ends it (RFC 8415 18.2.9).
+// collect6 is how long edk2 waits for further Advertises; one with preference
+// 255 ends the wait (RFC 8415 18.2.9).
 const collect6 = 4700 * ms
 
 // lease6 is lease over IPv6.
@@ -76,11 +76,11 @@ func (r *run) lease6(ctx context.Context, k *Kind, stage string) (l *lease, boot
 	return l, boot, nil
 }
 
-// routers has routers speak, and waits for them as firmware of kind k does.
+// routers solicits routers, and waits for them as firmware of kind k does.
 func (r *run) routers(ctx context.Context, k *Kind, stage string) ([]*advert, error) {
 	l, ok := r.six.(neighbours)
 	if !ok {
-		return nil, nil // behind a relay nobody hears them
+		return nil, nil // machines behind a relay receive no advertisements
 	}
 	start := time.Now()
 	var got []*advert
@@ -122,8 +122,8 @@ func (r *run) routers(ctx context.Context, k *Kind, stage string) ([]*advert, er
 	return got, nil
 }
 
-// stateless is a machine that makes its own address, and asks for the rest where
-// the router says to.
+// stateless is a machine that makes its own address, and asks for the other
+// options if the router says so.
 func (r *run) stateless(ctx context.Context, k *Kind, stage string, l *lease, adverts []*advert, other bool, replies <-chan *reply) (*lease, *reply, error) {
 	for _, a := range adverts {
 		for _, p := range a.own {
@@ -157,7 +157,7 @@ func (r *run) stateless(ctx context.Context, k *Kind, stage string, l *lease, ad
 	return l, a, nil
 }
 
-// inform asks for all but an address.
+// inform asks for everything except an address.
 func (r *run) inform(ctx context.Context, k *Kind, step string, x *ia, replies <-chan *reply) (*reply, error) {
 	start := time.Now()
 	got, _, err := r.converse(ctx, k, step, inform6, x, k.tries, replies)
@@ -230,7 +230,7 @@ func (r *run) associate(ctx context.Context, k *Kind, stage string, stack bool, 
 		}
 		return nil, r.fail(stage+"lease", fault("the server's log says why", "%s takes its offer of %s back: %s", o.who(), o.addr, why))
 	case a.addr != o.addr:
-		// RFC 8415 lets it: the client takes what the Reply says.
+		// RFC 8415 allows it: the client takes the address in the Reply.
 		r.step(Step{Name: stage + "lease", Verdict: Skipped, Text: fmt.Sprintf("%s offered %s and gives %s", a.who(), o.addr, a.addr)})
 	}
 	x.given = a
@@ -246,8 +246,7 @@ func (r *run) associate(ctx context.Context, k *Kind, stage string, stack bool, 
 	return l, nil
 }
 
-// own finds out whether an address is somebody else's, and gives it back with a
-// Decline if so.
+// own checks whether another host has the address, and sends a Decline if so.
 func (r *run) own(ctx context.Context, stage string, a netip.Addr, l *lease) error {
 	w, ok := r.six.(neighbours)
 	if !ok || !w.taken(ctx, r.m.MAC, a, r.wait(sec)) {
@@ -268,8 +267,8 @@ func xid6() (x [3]byte) {
 	return x
 }
 
-// converse sends a message until it is answered, and hears what else comes in the
-// time that firmware gives it.
+// converse sends a message until it is answered, and collects further answers
+// for as long as firmware waits.
 func (r *run) converse(ctx context.Context, k *Kind, step string, typ byte, x *ia, tries []time.Duration, replies <-chan *reply) (got []*reply, sent int, err error) {
 	start, id := time.Now(), xid6()
 	want := messageType(reply6)
@@ -321,8 +320,8 @@ func (r *run) silent6(step, what string, took time.Duration) error {
 	return r.fail(step, fault(hint, "no %s in %s from any server", what, took.Round(100*ms)))
 }
 
-// choose6 is the firmware's choice: of those with an address the one that is
-// preferred most, and where that is even the first with a boot file.
+// choose6 is the firmware's choice among the Advertises with an address: the
+// highest preference, and of equal ones the first with a boot file.
 func (k *Kind) choose6(offers []*reply, stack bool) (best *reply) {
 	boots := func(o *reply) bool {
 		why, _ := k.refuses(o)
@@ -353,7 +352,7 @@ func (r *reply) text6() string {
 	return t
 }
 
-// release6 gives an address back and waits for the server to say that it heard.
+// release6 releases an address and waits for the server's Reply.
 func (r *run) release6(ctx context.Context, l *lease, stage string, replies <-chan *reply) {
 	l.held = false
 	st := Step{Name: stage + "release", Verdict: OK, Text: l.addr.String() + " given back"}
@@ -361,7 +360,7 @@ func (r *run) release6(ctx context.Context, l *lease, stage string, replies <-ch
 	got, _, err := r.converse(ctx, l.as, st.Name, release6, l.ia, []time.Duration{sec, 2 * sec}, replies)
 	switch {
 	case err != nil:
-		return // said already
+		return // reported already
 	case len(got) == 0:
 		st.Text += ", and nobody answered"
 		st.Hint = "the server must answer a Release: firmware repeats it for seconds"
@@ -371,15 +370,15 @@ func (r *run) release6(ctx context.Context, l *lease, stage string, replies <-ch
 	r.step(st)
 }
 
-// giveBack releases a lease when its conversation is over.
+// giveBack releases a lease when its exchange is over.
 func (r *run) giveBack(ctx context.Context, l *lease) {
 	replies, leave := r.six.hear(r.m.MAC)
 	defer leave()
 	r.release6(ctx, l, "", replies)
 }
 
-// gone releases what firmware has where another program takes the card over, as
-// edk2 does.
+// gone releases the firmware's addresses when another program takes over the
+// card, as edk2 does.
 func (r *run) gone(ctx context.Context) {
 	if l := r.l; r.six != nil && l != nil && l.held && !r.h.cfg.Keep {
 		r.giveBack(ctx, l)

@@ -73,7 +73,7 @@ func openLink6(ifi *net.Interface) (*link6, error) {
 	return l, nil
 }
 
-// take sorts a frame that the filter let through.
+// take sorts a frame that passed the filter.
 func (l *link6) take(b []byte) {
 	payload := b[headSix:]
 	if n := int(binary.BigEndian.Uint16(b[headEther+4:])); n < 8 || n > len(payload) {
@@ -116,7 +116,8 @@ func (l *link6) take(b []byte) {
 	}
 }
 
-// macOf is the machine with a link-local address; zero where it is none.
+// macOf is the MAC of the machine with a link-local address; zero if there is
+// none.
 func macOf(a netip.Addr) MAC {
 	x := a.As16()
 	m := MAC{x[8] ^ 2, x[9], x[10], x[13], x[14], x[15]}
@@ -138,7 +139,7 @@ func (l *link6) advertised(a *advert, from netip.Addr) {
 	l.news = make(chan struct{})
 }
 
-// routers are those heard within a moment, by address.
+// routers returns the routers that were heard recently, by address.
 func (l *link6) routers() (out []*advert, news <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,12 +152,13 @@ func (l *link6) routers() (out []*advert, news <-chan struct{}) {
 	return out, l.news
 }
 
-// solicit asks routers to speak up (RFC 4861 6.3.7).
+// solicit asks routers to advertise (RFC 4861 6.3.7).
 func (l *link6) solicit(m MAC) error {
 	return l.icmp(m, m.linkLocal(), toRouters, append([]byte{icmpRS, 0, 0, 0, 0, 0, 0, 0, 1, 1}, m[:]...))
 }
 
-// hear subscribes a machine, and has switches that listen to MLD know its group.
+// hear subscribes a machine, and joins its group by MLD, so that switches with
+// MLD snooping forward it.
 func (l *link6) hear(m MAC) (<-chan *reply, func()) {
 	ch, leave := l.exchange.hear(m)
 	group := solicited(m.linkLocal())
@@ -177,8 +179,8 @@ func (l *link6) answer(m MAC, to netip.Addr, hw MAC) {
 	_ = l.write(l.frame(m, hw, m.linkLocal(), to, unix.IPPROTO_ICMPV6, 255, checked(m.linkLocal(), to, unix.IPPROTO_ICMPV6, b, 2)))
 }
 
-// taken asks whether anybody has an address, as each host must before it uses one
-// (RFC 4862 5.4).
+// taken asks whether another host has an address, as each host must before it
+// uses one (RFC 4862 5.4).
 func (l *link6) taken(ctx context.Context, m MAC, a netip.Addr, wait time.Duration) bool {
 	ch := make(chan struct{})
 	l.mu.Lock()
@@ -226,7 +228,7 @@ func (l *link6) frame(src, dst MAC, from, to netip.Addr, next, hops byte, payloa
 	return append(b, payload...)
 }
 
-// checked fills in a checksum at its place (RFC 8200 8.1).
+// checked fills in the checksum at an offset (RFC 8200 8.1).
 func checked(from, to netip.Addr, proto byte, b []byte, at int) []byte {
 	t := checksum(checksum(0, from.AsSlice()), to.AsSlice())
 	t = checksum(t, []byte{byte(len(b) >> 8), byte(len(b)), 0, proto})

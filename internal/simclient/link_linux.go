@@ -1,8 +1,9 @@
 package simclient
 
-// This file is the wire of IPv4 on Linux: one socket that sends and hears DHCP for all machines
-// of the process. A machine without an address needs frames of its own, with
-// its own MAC as their source: switches learn by it, and snooping compares it.
+// This file is the wire of IPv4 on Linux: one socket that sends and receives
+// DHCP for all machines of the process. A machine without an address sends raw
+// frames with its own MAC as source. Switches learn that MAC, and DHCP snooping
+// compares it.
 
 import (
 	"encoding/binary"
@@ -21,14 +22,14 @@ import (
 // packetSocket sends and hears frames of an interface.
 type packetSocket struct{ f *os.File }
 
-// link is an interface, by frames.
+// link is an interface on which frames are sent and received.
 type link struct {
 	exchange
 	packetSocket
 	own MAC
 
 	mu   sync.Mutex
-	b    []byte // to write
+	b    []byte // buffer for the frame to send
 	lent map[MAC]netip.Addr
 }
 
@@ -66,8 +67,8 @@ func openLink(ifi *net.Interface) (*link, error) {
 	return l, nil
 }
 
-// openPackets opens an interface. It hears what is for its machines' MACs, so the
-// card must let everything through while it is open.
+// openPackets opens an interface. It receives frames for its machines' MACs, so
+// the card is in promiscuous mode while it is open.
 func openPackets(ifi *net.Interface, proto uint16, filter []unix.SockFilter) (s packetSocket, err error) {
 	if len(ifi.HardwareAddr) != 6 {
 		return s, fmt.Errorf("%s is no Ethernet interface", ifi.Name)
@@ -75,7 +76,7 @@ func openPackets(ifi *net.Interface, proto uint16, filter []unix.SockFilter) (s 
 	if ifi.Flags&net.FlagUp == 0 {
 		return s, fmt.Errorf("%s is down: ip link set %s up", ifi.Name, ifi.Name)
 	}
-	// Protocol 0 hears nothing until the filter is in place.
+	// Protocol 0 receives nothing until the filter is set.
 	fd, err := syscall.Socket(syscall.AF_PACKET, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return s, privileged(fmt.Errorf("raw socket: %w", err))
@@ -93,8 +94,8 @@ func openPackets(ifi *net.Interface, proto uint16, filter []unix.SockFilter) (s 
 	if err := syscall.SetsockoptString(fd, solPacket, addMember, string(mreq)); err != nil {
 		return fail("listening for other addresses than its own", err)
 	}
-	// A thousand machines are answered within a moment. Where the limit is lower
-	// some answers are lost, and asked for again.
+	// A thousand machines are answered within a moment. If the limit on the
+	// buffer is lower, some answers are lost, and asked for again.
 	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 8<<20)
 	if err := syscall.Bind(fd, &syscall.SockaddrLinklayer{Protocol: htons(proto), Ifindex: ifi.Index}); err != nil {
 		return fail("bind", err)
@@ -120,7 +121,7 @@ func (s packetSocket) write(b []byte) error {
 	return err
 }
 
-// listen hands on frames of that length at least.
+// listen passes on frames of at least that length.
 func (s packetSocket) listen(least int, take func(frame []byte)) {
 	b := make([]byte, 65536)
 	for {
@@ -164,10 +165,10 @@ func (l *link) send(d *dhcpv4.DHCPv4, to *dest) error {
 	return l.write(l.b)
 }
 
-// lend says that a machine's address is at the interface's own MAC now, until
-// back is called. Servers such as dnsmasq note the machine's MAC for it with each
-// of their answers, and nobody hears frames for that; so it is said again after
-// each answer that comes late.
+// lend announces that a machine's address is at the interface's own MAC, until
+// back is called. Servers such as dnsmasq put the machine's MAC into their
+// neighbour table with each answer, and no interface has that MAC. So lend
+// announces the address again after each late answer.
 func (l *link) lend(m MAC, a netip.Addr) (back func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -180,7 +181,8 @@ func (l *link) lend(m MAC, a netip.Addr) (back func()) {
 	}
 }
 
-// late says it again, where the machine of an answer has a lent address.
+// late repeats the announcement, if the machine that was answered has a lent
+// address.
 func (l *link) late(m MAC) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -235,14 +237,14 @@ func checksum(start uint16, b []byte) uint16 {
 	return uint16(t)
 }
 
-// agentSocket is the relay agent's: its machines are behind it.
+// agentSocket is the relay agent's socket; its machines are behind it.
 type agentSocket struct {
 	exchange
 	via  Relay
 	conn *net.UDPConn
 }
 
-// open binds the agent's address and has take look at all that comes.
+// open binds the agent's address and passes every packet to take.
 func (a *agentSocket) open(via Relay, port uint16, take func(b []byte, from netip.AddrPort)) error {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(via.Addr, port)))
 	if err != nil {
@@ -285,7 +287,7 @@ func (a *agent) send(d *dhcpv4.DHCPv4, _ *dest) error {
 	return a.forward(d.ToBytes(), 67)
 }
 
-// noAgent says why the relay's port cannot be had.
+// noAgent explains why the relay's port cannot be opened.
 func noAgent(via Relay, port uint16, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

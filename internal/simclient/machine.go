@@ -1,7 +1,7 @@
 package simclient
 
-// This file is one machine's boot from power-on to its end: firmware, what its
-// loader makes of it, and the report of the system that it would run.
+// This file is one machine's boot from power-on to its end: the firmware, the
+// program that its loader becomes, and the report of the system.
 
 import (
 	"context"
@@ -26,10 +26,10 @@ import (
 // Config is what all machines of a process share.
 type Config struct {
 	Interface string
-	IPv6      bool           // and no IPv4
-	Relay     Relay          // Addr set: machines are behind this relay
-	Roots     *x509.CertPool // trusted by HTTPS; nil are the host's
-	Fast      bool           // waits of the firmware are cut short
+	IPv6      bool           // IPv6 alone, without IPv4
+	Relay     Relay          // if Addr is set, machines are behind this relay
+	Roots     *x509.CertPool // trusted by HTTPS; nil means the host's
+	Fast      bool           // the firmware's waits are shortened
 	Stages    []string       // reported once the kernel runs; nil is "running"
 	NoReport  bool
 	Keep      bool // leases are not released
@@ -38,13 +38,14 @@ type Config struct {
 	UseLease  bool // files are fetched from the leased address even where the host's own would do
 	Limit     time.Duration
 	MaxFile   int64
-	OnlyHead  bool // stops where the kernel would be loaded
+	OnlyHead  bool // stops before the kernel would be loaded
 }
 
 const (
 	defaultLimit   = 10 * time.Minute
 	defaultMaxFile = 16 << 30
-	// A server that is busy must not lose a machine that hardware would not lose.
+	// A busy server must not lose a simulated machine that it would not lose as
+	// hardware.
 	fastWaits   = 0.1
 	fastRetries = 0.25
 )
@@ -72,8 +73,8 @@ func Open(cfg Config) (*Host, error) {
 	}
 	h := &Host{cfg: cfg, owners: map[netip.Addr]MAC{}}
 	if cfg.Relay.Addr.IsValid() {
-		// Behind a relay there is no interface to put addresses on: files are
-		// fetched from the relay's own.
+		// Behind a relay there is no interface to add addresses to: files are
+		// fetched from the relay's own address.
 		h.addr = &addresses{relay: cfg.Relay.Addr}
 		if cfg.IPv6 {
 			a, err := openAgent6(cfg.Relay)
@@ -114,7 +115,7 @@ func Open(cfg Config) (*Host, error) {
 	return h, nil
 }
 
-// Close takes back what was added to the interface.
+// Close removes what was added to the interface.
 func (h *Host) Close() error {
 	var errs []error
 	for _, w := range []any{h.wire, h.six} {
@@ -128,7 +129,8 @@ func (h *Host) Close() error {
 	return errors.Join(errs...)
 }
 
-// claim notes who holds an address; it returns another machine that does.
+// claim records who holds an address; it returns another machine that holds it
+// already.
 func (h *Host) claim(a netip.Addr, m MAC) (other MAC) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -160,15 +162,15 @@ type run struct {
 
 	now   *Kind // what it has become
 	l     *lease
-	boot  *reply // named its boot file
+	boot  *reply // the reply that named the boot file
 	addrs []*lease
 	src   netip.Addr
 	backs []func()
 	webs  map[bool]*web // by whether redirects are followed
-	turns int           // loaders that it became
+	turns int           // how many loaders it became
 }
 
-// Boot boots a machine; tell, if given, hears of each step as it ends.
+// Boot boots a machine; tell, if given, is called with each step as it ends.
 func (h *Host) Boot(ctx context.Context, m *Machine, tell func(Step)) *Transcript {
 	if tell == nil {
 		tell = func(Step) {}
@@ -234,8 +236,8 @@ func (r *run) over(ctx context.Context) error {
 	return ended(Broken, "it was interrupted", "")
 }
 
-// wait is how long a wait of the firmware for something more is here, retry how
-// long it is before it asks again.
+// wait scales the time that the firmware waits for further answers; retry
+// scales the time until it asks again.
 func (r *run) wait(d time.Duration) time.Duration {
 	if r.h.cfg.Fast {
 		return scaled(d, fastWaits)
@@ -252,7 +254,7 @@ func (r *run) scale() float64 {
 	return 1
 }
 
-// power is the machine being switched on. It returns why it ended.
+// power is the machine from power-on. It returns why the boot ended.
 func (r *run) power(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -285,7 +287,7 @@ func (r *run) power(ctx context.Context) (err error) {
 	return r.loader(ctx, k, l, boot)
 }
 
-// at makes the lease the one that files are fetched with.
+// at sets the lease that files are fetched with.
 func (r *run) at(l *lease) error {
 	r.l = l
 	src, back, err := r.addr.source(l, false)
@@ -312,14 +314,14 @@ func (r *run) at(l *lease) error {
 	return nil
 }
 
-// lent has neighbours find the address src here, if it is the leased one.
+// lent announces that the address src is here, if it is the leased one.
 func (r *run) lent(src netip.Addr, l *lease) {
 	if w, ok := r.wire.(interface{ lend(MAC, netip.Addr) func() }); ok && src == l.addr {
 		r.backs = append(r.backs, w.lend(r.m.MAC, src))
 	}
 }
 
-// loader loads what firmware starts, and goes on as what it is.
+// loader loads the first file of the firmware, and goes on as that program.
 func (r *run) loader(ctx context.Context, k *Kind, l *lease, boot *reply) error {
 	var target string
 	if k.way == byHTTP {
@@ -330,7 +332,7 @@ func (r *run) loader(ctx context.Context, k *Kind, l *lease, boot *reply) error 
 	} else {
 		server, name := boot.tftpServer(), boot.name()
 		if k.collect == 0 && k.way == byTFTP {
-			server, name = boot.next, boot.file // U-Boot reads the header alone
+			server, name = boot.next, boot.file // U-Boot reads only the header
 		}
 		if name == "" {
 			return r.fail("loader", fault("is this machine allowed to boot, and does the server know its kind ("+k.class+")?", "%s gives an address and names no boot file", boot.who()))
@@ -351,14 +353,16 @@ func tftpURL(server netip.Addr, name string) string {
 	if strings.Contains(name, "://") {
 		return name
 	}
-	// The name is what the server wrote, not a URL's path: it is asked for as it is.
+	// The name is sent as the server wrote it: it is a file name, and no URL's
+	// path.
 	if server.Is6() {
 		return "tftp://[" + server.String() + "]/" + name
 	}
 	return "tftp://" + server.String() + "/" + name
 }
 
-// started goes on as the program f: by its name, as it is not run.
+// started goes on as the program f. The program is not run; its name says what
+// it is.
 func (r *run) started(ctx context.Context, k *Kind, f *script.File) error {
 	name, _, _ := strings.Cut(f.URI, "?")
 	name = strings.ToLower(path.Base(name))
@@ -411,11 +415,11 @@ type manner struct {
 	probe   bool
 	header  map[string][]string
 	form    url.Values
-	quiet   bool // a file that is not there is no failed step
+	quiet   bool // a missing file is no failed step
 }
 
-// ipxe is the machine as iPXE: an address of its own asking, and a script. f is
-// a script that it has already.
+// ipxe is the machine as iPXE: it gets an address of its own, then a script. f
+// is a script that it has already.
 func (r *run) ipxe(ctx context.Context, k *Kind, stage string, f *script.File) error {
 	r.now = k
 	w := &ipxeWorld{r: r, k: k, stage: stage}
@@ -451,7 +455,7 @@ func (r *run) ipxe(ctx context.Context, k *Kind, stage string, f *script.File) e
 	return r.kernel(ctx, k, b.Plan)
 }
 
-// kernel is the end of loading: what runs next is the system.
+// kernel is the last load: the system would run next.
 func (r *run) kernel(ctx context.Context, k *Kind, p script.Plan) error {
 	args := p.Kernel.Args
 	name, _, _ := strings.Cut(p.Kernel.URI, "?")
@@ -524,7 +528,7 @@ func shown4k(t string) string {
 	return strings.ToValidUTF8(t, ".")
 }
 
-// fetched is a loaded file with what the fetch was like.
+// fetched is a loaded file with details of its fetch.
 type fetched struct {
 	script.File
 	took time.Duration
@@ -550,7 +554,7 @@ func (r *run) fetch(ctx context.Context, name, target string, m manner) (*script
 	return &f.File, nil
 }
 
-// explained adds what to do to a load that failed.
+// explained adds to a failed load what a person should do.
 func explained(err error, target string) error {
 	what := shown(short(target)) + ": "
 	var e *stop
@@ -575,7 +579,7 @@ func explained(err error, target string) error {
 	return fault("is the server reachable from here, and no firewall in between?", "%s%v", what, err)
 }
 
-// get loads a file. Of one that is short all bytes are kept.
+// get loads a file, and keeps all bytes of a short one.
 func (r *run) get(ctx context.Context, target string, m manner) (*fetched, error) {
 	start := time.Now()
 	s := &sink{limit: r.h.cfg.MaxFile}
@@ -606,7 +610,8 @@ func (r *run) get(ctx context.Context, target string, m manner) (*fetched, error
 	return f, nil
 }
 
-// sink counts and hashes what it is given, and keeps what is short.
+// sink counts and hashes the bytes written to it, and keeps those of a short
+// file.
 type sink struct {
 	n, limit int64
 	hash     hash.Hash

@@ -1,7 +1,7 @@
 package simclient
 
-// This file is the codec's only user: what a machine sends in DHCPv4, and what
-// of a reply it reads. DHCPv6 is in six.go.
+// This file is the only user of the codec: the messages that a machine sends in
+// DHCPv4, and the parts of a reply that it reads. DHCPv6 is in six.go.
 
 import (
 	"encoding/binary"
@@ -36,8 +36,8 @@ type Machine struct {
 	Serial string
 }
 
-// guid is option 97: type 0, then the UUID with its first three fields the
-// other way round, as SMBIOS keeps it.
+// guid is option 97: type 0, then the UUID with its first three fields in
+// reverse byte order, as SMBIOS stores it.
 func (m *Machine) guid() []byte {
 	if p := m.Kind.pi; p != nil {
 		if p.guid == "" {
@@ -65,7 +65,8 @@ func (m *Machine) piSerial() string {
 	return hex.EncodeToString(m.MAC[2:])
 }
 
-// xid begins a conversation. The ROM of a Pi 3 has one for its whole life.
+// xid makes the transaction ID of an exchange. The ROM of a Pi 3 always has the
+// same one.
 type xid = dhcpv4.TransactionID
 
 var xidPi3 = xid{0x26, 0xf3, 0x03, 0x39}
@@ -78,8 +79,8 @@ const (
 	release  = dhcpv4.MessageTypeRelease
 )
 
-// message builds what machine m sends as kind k, which is its own or what it
-// has become.
+// message builds the message that machine m sends as kind k, which is its own
+// kind or the one that it has become.
 func message(m *Machine, k *Kind, t messageType, id xid, waited time.Duration) *dhcpv4.DHCPv4 {
 	d := &dhcpv4.DHCPv4{
 		OpCode: dhcpv4.OpcodeBootRequest, HWType: 1, TransactionID: id, ClientHWAddr: net.HardwareAddr(slices.Clone(m.MAC[:])), NumSeconds: uint16(min(waited/sec, 0xffff)),
@@ -127,8 +128,8 @@ func message(m *Machine, k *Kind, t messageType, id xid, waited time.Duration) *
 	return d
 }
 
-// reply is what a machine reads of an answer. Strings are as they came, ended
-// by a NUL at most.
+// reply is the part of an answer that a machine reads. Strings are as received,
+// but end at a NUL.
 type reply struct {
 	kind     messageType
 	id       xid
@@ -157,7 +158,7 @@ type reply struct {
 	hw   MAC
 }
 
-// parseReply reads an answer; hostile bytes are an error.
+// parseReply reads an answer; an invalid one is an error.
 func parseReply(b []byte) (r *reply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -233,7 +234,7 @@ func tlvs(b []byte) func(yield func(byte, []byte) bool) {
 	}
 }
 
-// relayed makes a message one that a relay agent passes on (RFC 2131 4.1.1,
+// relayed turns a message into one that a relay agent forwards (RFC 2131 4.1.1,
 // RFC 3046).
 func relayed(d *dhcpv4.DHCPv4, via Relay) {
 	d.HopCount = 1

@@ -1,7 +1,8 @@
 package simclient
 
-// This file is how firmware chooses among offers: which gives the address,
-// which the boot file, and whether port 4011 is asked before the file is read.
+// This file is how firmware chooses among offers: which one gives the address,
+// which one the boot file, and whether port 4011 is asked before the file is
+// read.
 
 import (
 	"encoding/binary"
@@ -10,15 +11,15 @@ import (
 	"strings"
 )
 
-// choice is what firmware makes of all offers.
+// choice is the result of the firmware's choice among all offers.
 type choice struct {
-	addr, boot *reply // boot may be addr itself, a proxy's, or nil
+	addr, boot *reply // boot may be addr itself, a proxy's offer, or nil
 	ask4011    bool
 	why        string // what is wrong with it, for people
 }
 
-// pxe10 reports that option 43 holds one of the discovery sub-options: then the
-// offer says by itself how to go on (edk2).
+// pxe10 reports whether option 43 holds one of the discovery sub-options. Such
+// an offer itself says how to go on (edk2).
 func (r *reply) pxe10() bool {
 	for code := range tlvs(r.vendor) {
 		if code >= 6 && code <= 10 {
@@ -42,7 +43,7 @@ func (k *Kind) greets(class string) bool {
 	return strings.HasPrefix(class, word) || k.way != byHTTP && strings.HasPrefix(class, "PXEClient")
 }
 
-// enough reports that no more offers are waited for.
+// enough reports whether the machine stops waiting for offers.
 func (k *Kind) enough(offers []*reply) bool {
 	last := offers[len(offers)-1]
 	switch {
@@ -94,8 +95,8 @@ func (k *Kind) choose(offers []*reply) choice {
 		if k.collect == 0 { // U-Boot looks at the header alone
 			return choice{addr: addr, boot: addr}
 		}
-		// A full offer is preferred to a proxy's, one that needs no port 4011 to
-		// one that does (edk2's order; PXE 2.1 leaves it open).
+		// A full offer goes before a proxy's, and one that needs no port 4011
+		// before one that does (edk2's order; PXE 2.1 leaves it open).
 		if c := pick(func(o *reply) bool { return ours(o) && o.pxe10() }, false); c != nil {
 			return *c
 		}
@@ -141,7 +142,8 @@ func (r *reply) ipxeName() string {
 	return r.opt67
 }
 
-// who is the server, as it names itself or where the reply came from.
+// who is the server, by the name that it gives itself, or by where the reply
+// came from.
 func (r *reply) who() string {
 	switch {
 	case r.server.IsValid():
@@ -166,9 +168,9 @@ func (r *reply) text() string {
 	return t
 }
 
-// tftpServer is where edk2 and PXE ROMs load from: the list of boot servers
-// where it is binding, else siaddr, else the server itself. Option 66 is
-// ignored.
+// tftpServer is the address that edk2 and PXE ROMs load from: the list of boot
+// servers if the client must use it, else siaddr, else the server itself.
+// Option 66 is ignored.
 func (r *reply) tftpServer() netip.Addr {
 	ctrl := byte(0)
 	var list netip.Addr
@@ -189,8 +191,8 @@ func (r *reply) tftpServer() netip.Addr {
 	return r.server
 }
 
-// menu is a PXE menu's first entry, if the machine is to look at one: with
-// control bit 3 and a file it is not (PXE 2.1).
+// menu is the first entry of a PXE menu, if the machine looks at the menu. With
+// control bit 3 and a file it does not (PXE 2.1).
 func (r *reply) menu() (typ uint16, text string, ok bool) {
 	for code, v := range tlvs(r.vendor) {
 		switch {
@@ -203,7 +205,7 @@ func (r *reply) menu() (typ uint16, text string, ok bool) {
 	return typ, text, ok
 }
 
-// menuServer is who serves a type of the menu.
+// menuServer is the server for one type of the menu.
 func (r *reply) menuServer(typ uint16) netip.Addr {
 	for code, v := range tlvs(r.vendor) {
 		for code == 8 && len(v) >= 3 {

@@ -15,13 +15,13 @@ import (
 	"github.com/musterboot/muster/internal/simclient/script"
 )
 
-// pi loads what a Raspberry Pi loads: from its own folder, or where there is
-// none from the root of the server.
+// pi loads the files that a Raspberry Pi loads: from its own folder, or from
+// the root of the server if it has none.
 func (r *run) pi(ctx context.Context, l *lease, boot *reply) error {
 	model := r.m.Kind.pi
 	server := boot.next
 	if a, err := netip.ParseAddr(boot.opt66); err == nil && a.Is4() {
-		server = a // it uses what it reads last
+		server = a // the last one that it reads counts
 	}
 	if !server.IsValid() {
 		server = boot.server
@@ -102,7 +102,7 @@ func (r *run) pi(ctx context.Context, l *lease, boot *reply) error {
 	return ended(Booted, kernel+" starts", "")
 }
 
-// What the simulated switch is.
+// The properties of the simulated switch.
 const (
 	onieVendor  = "acme"
 	onieMachine = "sw1"
@@ -178,7 +178,7 @@ func (r *run) onie(ctx context.Context, l *lease) error {
 			}
 			var h *httpError
 			if i == 0 && last != nil && !errors.As(last, &h) && !strings.Contains(last.Error(), "answers") {
-				break // nobody listens there: ONIE looks first
+				break // the server is down: ONIE checks that first
 			}
 		}
 	}
@@ -193,8 +193,8 @@ func (r *run) onie(ctx context.Context, l *lease) error {
 	return r.fail("installer", fault("send the installer's URL in option 114, or in 125 for enterprise 42623, or put it on the server under one of ONIE's names", "no installer under %d names; the last: %v", tried, last))
 }
 
-// uboot reads the header's file where it has one, then asks again as UEFI, as
-// its standard boot script does.
+// uboot reads the file that the header names, if any, then asks again as UEFI.
+// U-Boot's standard boot script does the same.
 func (r *run) uboot(ctx context.Context, k *Kind, l *lease, boot *reply) error {
 	m := manner{blksize: k.blksize, quiet: true}
 	if boot.next.IsValid() {

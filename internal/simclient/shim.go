@@ -11,9 +11,9 @@ import (
 	"github.com/musterboot/muster/internal/simclient/script"
 )
 
-// This file is shim and GRUB as files: the names that signed builds ask for.
+// This file is shim and GRUB: the file names that signed builds ask for.
 
-// shim asks for its own updates first, and then for GRUB, all beside itself.
+// shim asks for its own updates first and then for GRUB, all in its own folder.
 func (r *run) shim(ctx context.Context, f *script.File) error {
 	arch := "x64"
 	if r.m.Kind.cpu == "arm64" {
@@ -38,8 +38,8 @@ func (r *run) grubManner() manner {
 	return manner{agent: "GRUB 2.06", blksize: 1024, probe: true, quiet: true}
 }
 
-// grub is the machine as GRUB: it tells nobody who it is, so a server knows it by
-// the address that it asks from, which must be the leased one.
+// grub is the machine as GRUB. GRUB sends no identity, so a server knows it
+// only by its source address, which must be the leased one.
 func (r *run) grub(ctx context.Context, f *script.File) error {
 	if r.src != r.l.addr && !r.addr.relay.IsValid() {
 		src, back, err := r.addr.source(r.l, true)

@@ -1,7 +1,8 @@
 package simclient
 
-// This file is what a machine sends in DHCPv6, and what of a reply it reads.
-// Options are written in the firmware's order, byte for byte as it was captured.
+// This file is the messages that a machine sends in DHCPv6, and the parts of a
+// reply that it reads. Options are written in the order of the captured
+// firmware, byte for byte.
 
 import (
 	"encoding/binary"
@@ -14,7 +15,7 @@ import (
 	"time"
 )
 
-// six is what a kind is like over IPv6.
+// six is a kind's behaviour over IPv6.
 type six struct {
 	class      string // "" sends no option 16
 	enterprise uint32
@@ -25,9 +26,9 @@ type six struct {
 	duid       func(*Machine) []byte
 	iaid       func(MAC) uint32 // nil makes one up, as edk2 does for each boot
 	order      []uint16         // of its options
-	zeroes     bool             // no time is wished for, where edk2 wishes for ever
-	stack      bool             // where routers say so its IP stack gets an address of its own
-	router     bool             // no router advertisement, no DHCPv6
+	zeroes     bool             // asks for no lifetimes, where edk2 asks for infinite ones
+	stack      bool             // its IP stack gets an address of its own if a router says so
+	router     bool             // asks by DHCPv6 only after a router advertisement
 	first      bool             // takes the first Advertise
 	blksize    int
 }
@@ -52,13 +53,13 @@ var (
 	orderIPXE = []uint16{optClient6, optServer6, optIA6, optAsks6, optClass6, optArch6, optInterface6, optUser6, optElapsed6}
 )
 
-// duidUEFI is made of the UUID as SMBIOS keeps it, duidIPXE of the UUID as it is
+// duidUEFI is made of the UUID in SMBIOS byte order, duidIPXE of the UUID as
 // written (RFC 6355).
 func duidUEFI(m *Machine) []byte { return append([]byte{0, 4}, m.guid()[1:]...) }
 func duidIPXE(m *Machine) []byte { return append([]byte{0, 4}, m.UUID[:]...) }
 func duidLL(m *Machine) []byte   { return append([]byte{0, 3, 0, 1}, m.MAC[:]...) }
 
-// iaidIPXE is the checksum of the MAC, without the inversions of most.
+// iaidIPXE is a CRC of the MAC, without the usual inversions.
 func iaidIPXE(m MAC) uint32 { return ^crc32.Update(0xffffffff, crc32.IEEETable, m[:]) }
 
 // Messages and options (RFC 8415 7.3 and 21, RFC 5970).
@@ -99,15 +100,15 @@ func option6(b []byte, code uint16, v []byte) []byte {
 	return append(b, v...)
 }
 
-// ia is an association and what a server gave for it.
+// ia is an identity association and the addresses that a server gave for it.
 type ia struct {
 	id    uint32
 	given *reply
-	stack bool // of the IP stack, which asks without a word of booting
+	stack bool // of edk2's IP stack, whose messages have no boot options
 }
 
-// message6 builds what machine m sends as kind k. An Information-request names no
-// association; a may be nil then.
+// message6 builds the message that machine m sends as kind k. An
+// Information-request has no association; then a may be nil.
 func message6(m *Machine, k *Kind, typ byte, xid [3]byte, waited time.Duration, a *ia) []byte {
 	s := k.six
 	ends := typ == release6 || typ == decline6
@@ -159,7 +160,7 @@ func message6(m *Machine, k *Kind, typ byte, xid [3]byte, waited time.Duration, 
 	return b
 }
 
-// options6 walks options; what is cut short ends it.
+// options6 walks options; it stops at one that is cut short.
 func options6(b []byte) func(yield func(uint16, []byte) bool) {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= 4 {
@@ -172,7 +173,7 @@ func options6(b []byte) func(yield func(uint16, []byte) bool) {
 	}
 }
 
-// sixReply is what only a reply of DHCPv6 has.
+// sixReply is the part of a reply that only DHCPv6 has.
 type sixReply struct {
 	xid       [3]byte
 	duid      []byte // of the server
@@ -185,7 +186,7 @@ type sixReply struct {
 	bootArgs  []byte
 }
 
-// parseReply6 reads an answer. What is malformed is left out.
+// parseReply6 reads an answer. Malformed options are skipped.
 func parseReply6(b []byte) (*reply, error) {
 	if len(b) < 4 || b[0] != advertise6 && b[0] != reply6 {
 		return nil, fmt.Errorf("no reply to a client")
@@ -261,8 +262,7 @@ func statusText(code uint16, said string) string {
 	return t
 }
 
-// refuses says why firmware of kind k makes nothing of a boot file, "" if it
-// takes it.
+// refuses says why firmware of kind k cannot use a boot file; "" if it can.
 func (k *Kind) refuses(o *reply) (why, hint string) {
 	u, err := url.Parse(o.opt67)
 	switch {
@@ -285,8 +285,8 @@ func (k *Kind) refuses(o *reply) (why, hint string) {
 	return "", ""
 }
 
-// firmwareURL is the boot file as PXE of edk2 reads it: percent-decoded, without
-// a mode.
+// firmwareURL is the boot file as edk2's PXE reads it: percent-decoded, without
+// the mode suffix.
 func firmwareURL(target string) string {
 	scheme, rest, ok := strings.Cut(target, "://")
 	host, file, _ := strings.Cut(rest, "/")
@@ -303,14 +303,14 @@ func firmwareURL(target string) string {
 // linkLocal is the address of a MAC on its own link (RFC 4291 appendix A).
 func (m MAC) linkLocal() netip.Addr { return m.in(netip.MustParsePrefix("fe80::/64")) }
 
-// in is the address that a machine makes itself of a prefix (RFC 4862).
+// in is the address that a machine makes from a prefix (RFC 4862).
 func (m MAC) in(p netip.Prefix) netip.Addr {
 	a := p.Addr().As16()
 	copy(a[8:], []byte{m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
 	return netip.AddrFrom16(a)
 }
 
-// An advert is what a router says of its link (RFC 4861 4.2).
+// An advert is what a router advertises (RFC 4861 4.2).
 type advert struct {
 	from           netip.Addr
 	managed, other bool

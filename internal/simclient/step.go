@@ -1,7 +1,7 @@
 package simclient
 
-// This file is what a machine tells of its boot: steps as they end, and where
-// it got to.
+// This file is a machine's report of its boot: each step as it ends, and how
+// the boot ended.
 
 import (
 	"encoding/json"
@@ -10,7 +10,7 @@ import (
 	"github.com/musterboot/muster/internal/simclient/script"
 )
 
-// A Verdict judges a step.
+// A Verdict is the result of a step.
 type Verdict string
 
 const (
@@ -19,12 +19,12 @@ const (
 	Skipped Verdict = "skipped"
 )
 
-// An End is where a machine got to.
+// An End is how a boot ended.
 type End = script.End
 
 const (
 	Booted End = "boot" // its kernel was loaded, or what it boots in place of one
-	Loaded End = "file" // it has a loader that nobody here can follow
+	Loaded End = "file" // it has a loader that cannot be simulated
 
 	Local  = script.Local
 	Held   = script.Held
@@ -81,7 +81,7 @@ func (t Transcript) MarshalJSON() ([]byte, error) {
 // stop is an error that ends a machine's boot, of a script or of firmware.
 type stop = script.Stop
 
-// ended says where a machine got to, and what a person should do.
+// ended says how a boot ended, and what a person should do.
 func ended(e End, text, hint string) *stop { return &stop{End: e, Text: text, Hint: hint} }
 
 // fault is a step that failed, with what to do about it.

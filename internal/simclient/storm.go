@@ -1,6 +1,6 @@
 package simclient
 
-// This file boots many machines at once and adds up what became of them.
+// This file boots many machines at once and adds up the results.
 
 import (
 	"cmp"
@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// NewMachine makes number n of a kind. seed tells the machines of one host from
-// those of another; the same seed and number are the same machine every time, so
-// that a server's list of machines does not grow with each try.
+// NewMachine makes machine number n of a kind. seed tells the machines of one
+// host from another's. The same seed and number always make the same machine,
+// so that a server's list of machines does not grow with each run.
 func NewMachine(k *Kind, seed string, n int) *Machine {
 	sum := sha256.Sum256([]byte("muster simulate " + seed + " " + k.Name))
 	low := (uint32(sum[0])<<16 | uint32(sum[1])<<8 | uint32(sum[2])) + uint32(n)
@@ -26,7 +26,7 @@ func NewMachine(k *Kind, seed string, n int) *Machine {
 	return m
 }
 
-// After is the machine n places after this one, by its MAC.
+// After is the machine whose MAC is n higher.
 func (m *Machine) After(n int) *Machine {
 	c := *m
 	low := binary.BigEndian.Uint32(c.MAC[2:])&0xffffff + uint32(n)
@@ -66,14 +66,14 @@ func (s StepSum) MarshalJSON() ([]byte, error) {
 	}{s.Name, s.Done, s.Failed, f(s.P50), f(s.P90), f(s.Max)})
 }
 
-// A Reason is why machines failed, alike ones together.
+// A Reason is why machines failed; similar failures are counted together.
 type Reason struct {
 	Text  string `json:"text"`
 	Hint  string `json:"hint,omitempty"`
 	Count int    `json:"count"`
 }
 
-// A Sum is what became of many machines.
+// A Sum is the result of many machines.
 type Sum struct {
 	Count    int           `json:"count"`
 	Ends     map[End]int   `json:"ends"`
@@ -95,8 +95,8 @@ func (s Sum) MarshalJSON() ([]byte, error) {
 	}{plain(s), float64(s.Took.Microseconds()) / 1000})
 }
 
-// Storm boots n machines, started at a rate a second and at most parallel at
-// once. progress hears of each that ends.
+// Storm boots n machines. It starts rate machines a second, and at most
+// parallel run at once. progress is called as each one ends.
 func (h *Host) Storm(ctx context.Context, machine func(int) *Machine, n int, rate float64, parallel int, progress func(*Transcript)) *Sum {
 	start := time.Now()
 	slots := make(chan struct{}, max(1, parallel))
@@ -106,7 +106,8 @@ func (h *Host) Storm(ctx context.Context, machine func(int) *Machine, n int, rat
 	begun := 0
 	for i := range n {
 		if rate > 0 {
-			// Against the clock: a late start does not put off the others.
+			// Start times are absolute, so a late start does not delay the
+			// others.
 			t := time.NewTimer(time.Until(start.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
 			select {
 			case <-t.C:
@@ -206,8 +207,8 @@ func ranks(v []time.Duration) (p50, p90, most time.Duration) {
 	return at(50), at(90), v[len(v)-1]
 }
 
-// alike drops what differs from machine to machine: digits, and hexadecimal
-// ones in long words.
+// alike replaces every word with a digit in it, because such words differ from
+// machine to machine.
 func alike(t string) string {
 	words := strings.Fields(t)
 	for i, w := range words {

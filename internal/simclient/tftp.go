@@ -1,7 +1,8 @@
 package simclient
 
-// This file loads by TFTP: the probes by hand, as firmware breaks them off in a
-// way that no library does, and whole files by pin/tftp.
+// This file loads by TFTP. It makes the size probes itself, because firmware
+// aborts them in a way that no library does. It reads whole files with
+// pin/tftp.
 
 import (
 	"bytes"
@@ -43,8 +44,8 @@ func tftpSocket(src netip.Addr) (*net.UDPConn, error) {
 	return net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(src, 0)))
 }
 
-// probe asks for a file's size and breaks off with an error packet: with code 8
-// as edk2 does, or 0 as iPXE and a Raspberry Pi do.
+// probe asks for a file's size and aborts with an error packet: with code 8
+// like edk2, or with 0 like iPXE and a Raspberry Pi.
 func probeTFTP(ctx context.Context, src netip.Addr, server netip.AddrPort, name string, blksize int, scale float64) (size int64, err error) {
 	c, err := tftpSocket(src)
 	if err != nil {
@@ -83,7 +84,7 @@ func probeTFTP(ctx context.Context, src netip.Addr, server netip.AddrPort, name 
 			case 3, 6:
 				c.WriteToUDPAddrPort([]byte("\x00\x05\x00\x08User aborted the transfer\x00"), from)
 				if op == 3 {
-					return -1, nil // it knows no options, and sends
+					return -1, nil // the server knows no options, and sends the file
 				}
 				f := strings.Split(string(b[2:n]), "\x00")
 				for i := 0; i+1 < len(f); i += 2 {
@@ -108,8 +109,8 @@ func readTFTP(ctx context.Context, src netip.Addr, server netip.AddrPort, name s
 		err error
 	}
 	done := make(chan result, 1)
-	// The library knows no context: when ctx ends the transfer is left to its
-	// next packet or its last timeout.
+	// The library takes no context. When ctx ends, the transfer goes on until
+	// its next packet or its last time-out.
 	go func() {
 		var r result
 		defer func() {
@@ -150,7 +151,7 @@ func readTFTP(ctx context.Context, src netip.Addr, server netip.AddrPort, name s
 	}
 }
 
-// refusal gives the library's text of an error packet its code back.
+// refusal recovers the error code from the library's text of an error packet.
 func refusal(err error) error {
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -168,7 +169,7 @@ func refusal(err error) error {
 	return &tftpRefusal{uint16(n), text}
 }
 
-// untilDone ends a transfer with ctx.
+// untilDone ends a transfer when ctx ends.
 type untilDone struct {
 	ctx context.Context
 	w   io.Writer
@@ -181,7 +182,7 @@ func (u untilDone) Write(b []byte) (int, error) {
 	return u.w.Write(b)
 }
 
-// scaled shortens a wait; it stays long enough for a real network.
+// scaled shortens a wait, but leaves enough time for a real network.
 func scaled(d time.Duration, scale float64) time.Duration {
 	if scale >= 1 || d == 0 {
 		return d

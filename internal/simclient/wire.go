@@ -13,8 +13,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// This file is what a wire is, whatever system it is on, and how replies find their
-// machine.
+// This file defines a wire, for every operating system, and how replies find
+// their machine.
 
 // A Relay is the relay agent that the process plays in front of its machines.
 type Relay struct {
@@ -24,8 +24,8 @@ type Relay struct {
 	RemoteID  string
 }
 
-// dest is where a message goes that is not broadcast: to a server that was
-// heard before.
+// dest is where a message goes that is not broadcast: to a server that has
+// answered before.
 type dest struct {
 	hw       MAC
 	from, to netip.Addr
@@ -47,7 +47,7 @@ type exchange struct {
 }
 
 func (x *exchange) hear(m MAC) (<-chan *reply, func()) {
-	ch := make(chan *reply, 32) // what does not fit is lost, as on a wire
+	ch := make(chan *reply, 32) // on overflow a reply is lost, as on a wire
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.listeners == nil {
@@ -70,15 +70,15 @@ func (x *exchange) unread() int {
 	return x.bad
 }
 
-// heard reports that a machine listens.
+// heard reports whether a machine listens.
 func (x *exchange) heard(m MAC) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.listeners[m] != nil
 }
 
-// deliver gives a datagram to its machine. Most belong to somebody else, so it is
-// parsed for that machine alone.
+// deliver gives a datagram to its machine. Most are for somebody else, so a
+// datagram is parsed only if its machine is one of ours.
 func (x *exchange) deliver(m MAC, parse func([]byte) (*reply, error), b []byte, from netip.AddrPort, hw MAC) {
 	x.mu.Lock()
 	ch := x.listeners[m]
@@ -114,8 +114,8 @@ type wire6 interface {
 	unread() int
 }
 
-// neighbours is a wire of IPv6 that is a link: routers advertise on it, and others may
-// hold an address.
+// neighbours is an IPv6 wire that is a link: routers advertise on it, and other
+// hosts may hold an address.
 type neighbours interface {
 	routers() (out []*advert, news <-chan struct{})
 	solicit(m MAC) error
@@ -123,8 +123,8 @@ type neighbours interface {
 	taken(ctx context.Context, m MAC, a netip.Addr, wait time.Duration) bool
 }
 
-// here reports that DHCP's port is taken on this host: frames that leave an
-// interface do not come back to who listens on it. table is udp or udp6.
+// here reports whether DHCP's port is in use on this host. Frames that leave an
+// interface are not received by a server on the same one. table is udp or udp6.
 func here(table string, port uint16) bool {
 	b, err := os.ReadFile("/proc/thread-self/net/" + table)
 	if err != nil {

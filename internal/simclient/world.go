@@ -1,6 +1,6 @@
 package simclient
 
-// This file is what an iPXE script sees of its machine.
+// This file is the part of its machine that an iPXE script sees.
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func (w *ipxeWorld) lease(ctx context.Context) error {
 
 func (w *ipxeWorld) DHCP(ctx context.Context) error {
 	if w.r.l != nil {
-		return nil // it has one, and a second would be the same
+		return nil // it has a lease, and a second one would be the same
 	}
 	return w.lease(ctx)
 }
@@ -44,7 +44,7 @@ func (w *ipxeWorld) Load(ctx context.Context, step, uri string, form url.Values)
 	}
 	f, err := w.r.fetch(ctx, step, uri, m)
 	if err == nil && !f.Script() {
-		f.Head = nil // many machines need not keep many kernels
+		f.Head = nil // with many machines, many kernels need not stay in memory
 	}
 	return f, err
 }
@@ -77,7 +77,8 @@ func (r *run) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// setting is a value as iPXE keeps it: raw, with the type it is shown in.
+// setting is a value as iPXE stores it: raw, with the type in which it is
+// shown.
 func (w *ipxeWorld) Setting(name string) ([]byte, string, bool) {
 	r, text := w.r, func(t string) ([]byte, string, bool) { return []byte(t), "string", t != "" }
 	switch name {

@@ -1,5 +1,5 @@
-// Package socket is what the reading ends of all fronts have alike: bearing with
-// a socket that fails now and then, and naming the interface that a packet came
+// Package socket is what the readers of all fronts have in common. It retries a
+// socket that fails now and then, and names the interface that a packet came
 // by. It reads no packet and knows no protocol.
 package socket
 
@@ -17,12 +17,12 @@ const (
 	namesLife    = 2 * time.Second
 )
 
-// Patience counts failures in a row. An interface that goes away makes a read
-// fail once; a socket that is broken fails every time. For one goroutine.
+// Patience counts failures in a row. When an interface goes away one read
+// fails; on a broken socket every read fails. It is for one goroutine.
 type Patience struct{ failures int }
 
-// Failed takes an error and naps before the next try. end says that there is
-// none: with nil where ctx ended, else with the error of what was tried.
+// Failed takes an error, and naps before the next try. end says that there is
+// no next try. Then the result is nil if ctx ended, else the error.
 func (p *Patience) Failed(ctx context.Context, what string, err error) (end bool, _ error) {
 	if ctx.Err() != nil {
 		return true, nil
@@ -34,10 +34,10 @@ func (p *Patience) Failed(ctx context.Context, what string, err error) (end bool
 	return false, nil
 }
 
-// Worked ends a row of failures.
+// Worked resets the count after a success.
 func (p *Patience) Worked() { p.failures = 0 }
 
-// Nap waits 10 ms, or for the end of ctx.
+// Nap waits 10 ms, or until ctx ends.
 func Nap(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -45,16 +45,16 @@ func Nap(ctx context.Context) {
 	}
 }
 
-// Names are those of interfaces by index. A USB NIC that comes back may have
-// another index and an index another name, so what is known is asked again after
-// two seconds. Safe for concurrent use.
+// Names maps interface indexes to names. A USB NIC that comes back may have
+// another index, and its old index may belong to another interface. So the
+// cached names are dropped after two seconds. It is safe for concurrent use.
 type Names struct {
 	mu    sync.Mutex
 	known map[int]string
 	asked time.Time
 }
 
-// Of names an interface; "" where there is none.
+// Of returns the name of an interface; "" if there is none.
 func (l *Names) Of(index int, now time.Time) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package tomlfile reads TOML strictly: an unknown key, a wrong type or a bad
-// value is an error that names file and line and, where it can, what was
-// meant. It knows nothing of what the file is about and imports nothing of
+// Package tomlfile reads TOML strictly. An unknown key, a wrong type or a bad
+// value is an error that names file and line and, where it can, the key that
+// was meant. It does not know the meaning of the file, and imports nothing of
 // ours.
 package tomlfile
 
@@ -30,14 +30,14 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.File, e.Msg)
 }
 
-// File is a decoded file that remembers where its keys stand.
+// File is a decoded file that remembers the lines of its keys.
 type File struct {
 	name string
-	keys map[string][]int // "network.range" -> lines, one for each time it stands there
+	keys map[string][]int // "network.range" -> its lines, one for each occurrence
 }
 
-// Decode reads data into v and refuses keys that v has no field for; for a misspelt
-// one it proposes the nearest of its table.
+// Decode reads data into v and refuses keys that v has no field for. For a
+// misspelt key it proposes the nearest one of the same table.
 func Decode(name string, data []byte, v any) (*File, error) {
 	f := &File{name: name, keys: scan(string(data))}
 	md, err := toml.Decode(string(data), v)
@@ -69,7 +69,8 @@ func Decode(name string, data []byte, v any) (*File, error) {
 	return f, nil
 }
 
-// keysOf are the keys of the table at a path; of one that takes any key there are none.
+// keysOf returns the keys of the table at a path; nothing for a table that
+// takes any key.
 func keysOf(t reflect.Type, path []string) (keys []string) {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
@@ -100,8 +101,8 @@ func in(table string) string {
 	return " in [" + table + "]"
 }
 
-// noTable finds what stands where a table of free keys should: the library takes
-// it for nothing.
+// noTable finds a value of another type where a table with free keys should be.
+// The library silently reads such a value as nothing.
 func noTable(v any, t reflect.Type, at string) (key string, found any) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -136,7 +137,7 @@ var (
 	mismatch = regexp.MustCompile(`^line \d+ \(last key "([^"]*)"\): (?:incompatible types: TOML value has type (\S+); destination has type (\S+)|type mismatch for .*: expected (table) but found (\S+))$`)
 )
 
-// typeNames are the library's words, and people's.
+// typeNames maps the library's names of types to people's.
 var typeNames = map[string]string{
 	"int64": "a whole number", "integer": "a whole number", "float64": "a number", "float": "a number", "bool": "true or false", "boolean": "true or false",
 	"string": `text in quotes, "…"`, "[]any": "a list", "[]interface {}": "a list", "slice": "a list, [\"…\"]", "map[string]any": "a table", "map[string]interface {}": "a table", "table": "a table",
@@ -168,8 +169,8 @@ func (f *File) syntax(err error) error {
 	return e
 }
 
-// Errorf is an error at the nth place (from 0) where a key such as
-// "network.range" stands; if the key is not in the file, at its table.
+// Errorf is an error at the nth occurrence (from 0) of a key such as
+// "network.range". If the key is not in the file, the error is at its table.
 func (f *File) Errorf(key string, n int, format string, args ...any) *Error {
 	e := &Error{File: f.name, Msg: fmt.Sprintf(format, args...)}
 	for k := key; ; {
@@ -185,8 +186,8 @@ func (f *File) Errorf(key string, n int, format string, args ...any) *Error {
 	}
 }
 
-// ErrorIn is Errorf for a key inside the nth [[table]]: a key may be absent in
-// some of them, so its own count is no help.
+// ErrorIn is Errorf for a key inside the nth [[table]]. Some of these tables
+// may lack the key, so the key's own occurrences cannot be counted.
 func (f *File) ErrorIn(table string, n int, key string, format string, args ...any) *Error {
 	e := f.Errorf(table, n, format, args...)
 	end := int(^uint(0) >> 1)
@@ -207,8 +208,8 @@ var (
 	assign = regexp.MustCompile(`^\s*("[^"]*"|[A-Za-z0-9_.-]+)\s*=`)
 )
 
-// scan finds the line of every key, well enough to point at it: it follows
-// table headers and skips multi-line strings.
+// scan finds the line of every key, accurately enough for error messages: it
+// follows table headers and skips multi-line strings.
 func scan(text string) map[string][]int {
 	keys := map[string][]int{}
 	table, quote := "", ""

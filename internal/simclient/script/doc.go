@@ -1,9 +1,9 @@
-// Package script runs what loaders read: scripts of iPXE and configurations of
-// GRUB, as far as boot servers use them. What is drawn on a screen is not, and
-// nobody is there to press a key.
+// Package script runs what loaders read: iPXE scripts and GRUB configurations,
+// as far as boot servers use them. It draws no screen, and nobody presses a
+// key.
 //
-// Of each, reading (ipxe_parse.go, grub_parse.go) and running (ipxe.go, grub.go)
-// are apart. What runs has no socket: it asks a World or a Firmware, and ends in a
-// Plan to boot or in a Stop (outcome.go). A server may be hostile: steps, depth,
-// bytes and waits are bounded.
+// For each language, reading (ipxe_parse.go, grub_parse.go) and running
+// (ipxe.go, grub.go) are separate. The interpreters have no socket: they ask a
+// World or a Firmware, and end in a Plan to boot or in a Stop (outcome.go). A
+// server may be hostile, so steps, depth, bytes and waits are bounded.
 package script

@@ -1,6 +1,6 @@
 package script
 
-// This file runs what boot servers write into grub.cfg.
+// This file runs the grub.cfg files that boot servers serve.
 
 import (
 	"context"
@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// Bounds of what a configuration may do.
+// Bounds of a configuration's work.
 const (
 	maxGRUBSteps = 5000
 	maxGRUBDepth = 32
 )
 
-// Run interprets a configuration of that name up to an end: *Booting, *Stop, or
-// that of ctx.
+// Run interprets a configuration of that name until it ends: in *Booting,
+// *Stop, or the error of ctx.
 func (g *GRUB) Run(ctx context.Context, name string, f *File) error {
 	g.visited[name] = true
 	err := g.source(ctx, f)
@@ -60,7 +60,7 @@ type GRUB struct {
 	entries []*grubNode
 }
 
-// NewGRUB makes one that was itself loaded from a URL.
+// NewGRUB makes a GRUB that was itself loaded from a URL.
 func NewGRUB(m Facts, h Firmware, from *url.URL) *GRUB {
 	g := &GRUB{m: m, host: h, visited: map[string]bool{}}
 	root := from.Scheme + "," + from.Host
@@ -68,7 +68,7 @@ func NewGRUB(m Facts, h Firmware, from *url.URL) *GRUB {
 	return g
 }
 
-// File is the name of a file where GRUB itself came from.
+// File is the name of a file in the folder that GRUB itself came from.
 func (g *GRUB) File(name string) string { return "(" + g.vars["root"] + ")" + name }
 
 // target is a GRUB path as a URL, or on a disk.
@@ -104,7 +104,7 @@ func (g *GRUB) Open(ctx context.Context, step, name string) (*File, error) {
 	}
 	f, err := g.host.Load(ctx, step, uri)
 	if err == nil && step != "config" {
-		f.Head = nil // many machines need not keep many kernels
+		f.Head = nil // with many machines, many kernels need not stay in memory
 	}
 	return f, err
 }
@@ -149,7 +149,7 @@ func (g *GRUB) menu(ctx context.Context) error {
 	return err
 }
 
-// expand makes arguments of words: a variable without quotes is parted at blanks.
+// expand makes arguments from words: an unquoted variable is split at blanks.
 func (g *GRUB) expand(words []grubWord) (out []string) {
 	for _, w := range words {
 		cur, some := "", false
@@ -322,7 +322,7 @@ func (g *GRUB) command(ctx context.Context, a []string) (bool, error) {
 		}
 		set(after("--set"), v)
 	case "search", "search.file", "search.fs_uuid":
-		// A machine in software has a disk with a system on it.
+		// A simulated machine has a disk with a system on it.
 		set(after("--set"), "hd0,gpt1")
 		set("root", "hd0,gpt1")
 	case "source", ".", "configfile":
@@ -340,7 +340,7 @@ func (g *GRUB) command(ctx context.Context, a []string) (bool, error) {
 			}
 			g.failure = g.host.Explained(err, name)
 			g.visited[name] = true
-			return false, nil // GRUB takes it for an empty one
+			return false, nil // GRUB reads it as an empty file
 		}
 		g.visited[name], g.failure = true, nil
 		if err := g.source(ctx, f); err != nil {
@@ -392,7 +392,7 @@ func (g *GRUB) command(ctx context.Context, a []string) (bool, error) {
 	return true, nil
 }
 
-// missed is a load that failed, which the configuration may have an answer to.
+// missed handles a failed load, which the configuration may handle itself.
 func (g *GRUB) missed(step string, err error, name string) (bool, error) {
 	g.failure = g.host.Fail(step, g.host.Explained(err, name))
 	if !Refused(err) {

@@ -28,7 +28,7 @@ type grubPart struct {
 	quoted bool
 }
 
-// plain is the word as a keyword would be written.
+// plain is the word as text, to compare with a keyword.
 func (w grubWord) plain() string {
 	if len(w) == 1 && !w[0].name && !w[0].quoted {
 		return w[0].text
@@ -38,7 +38,7 @@ func (w grubWord) plain() string {
 
 var errGRUB = errors.New("the syntax is not understood")
 
-// lexGRUB parts a text into words; nil is the end of a command.
+// lexGRUB splits a text into words; nil is the end of a command.
 func lexGRUB(t string) (out []grubWord, err error) {
 	t = strings.ReplaceAll(strings.ReplaceAll(t, "\r\n", "\n"), "\\\n", "")
 	var word grubWord
@@ -165,7 +165,8 @@ func parseGRUB(t string) ([]*grubNode, error) {
 	return nodes, err
 }
 
-// list parses up to a word that ends a block, which it takes.
+// list parses commands up to a word that ends the block, and consumes that
+// word.
 func (p *grubParser) list(ends ...string) (nodes []*grubNode, end string, err error) {
 	if p.depth++; p.depth > 100 {
 		return nil, "", errGRUB
@@ -218,7 +219,7 @@ func (p *grubParser) list(ends ...string) (nodes []*grubNode, end string, err er
 	return nodes, "", nil
 }
 
-// branch parses what follows an if.
+// branch parses the rest of an if.
 func (p *grubParser) branch(n *grubNode) (err error) {
 	n.kind = "if"
 	if n.cond, _, err = p.list("then"); err != nil {
@@ -243,7 +244,7 @@ func (p *grubParser) branch(n *grubNode) (err error) {
 	return err
 }
 
-// command takes the words of one, up to its end or an opening brace.
+// command reads the words of one command, up to its end or an opening brace.
 func (p *grubParser) command(brace bool) (words []grubWord) {
 	for len(p.words) > 0 {
 		w := p.words[0]

@@ -1,7 +1,7 @@
 package script
 
-// This file runs iPXE scripts, as far as boot servers use them: what is loaded
-// and where it leads, not what is drawn.
+// This file runs iPXE scripts as far as boot servers use them: the files that
+// are loaded and where that leads, but not what is drawn on the screen.
 
 import (
 	"bytes"
@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// Bounds of what a script may do.
+// Bounds of a script's work.
 const (
-	MaxSize     = 1 << 20 // bytes of a file that may be one
+	MaxSize     = 1 << 20 // bytes of a file that may be a script
 	maxCommands = 5000
 	maxWork     = 32 << 20 // bytes read while running
 	maxDepth    = 16       // scripts inside scripts
@@ -26,7 +26,7 @@ const (
 	maxVars     = 1000
 	maxValue    = 4096
 	maxLine     = 8192
-	maxPauses   = 20 // waits without anything new
+	maxPauses   = 20 // waits during which nothing new happens
 	maxRefused  = 3  // failures of one URL
 	maxSleep    = 60 * time.Second
 	maxSaid     = 200 // lines kept of what it shows
@@ -57,17 +57,17 @@ type IPXE struct {
 	pauses   int
 	visited  map[string]bool
 	refused  map[string]int
-	failure  error // of the last load that failed, until one succeeds
+	failure  error // of the last failed load; nil again after a success
 	errno    string
 }
 
-// NewIPXE makes one that has run nothing.
+// NewIPXE makes an iPXE that has run nothing yet.
 func NewIPXE(w World) *IPXE {
 	return &IPXE{w: w, vars: map[string]variable{}, forms: map[string]url.Values{}, visited: map[string]bool{}, refused: map[string]int{}, errno: "0"}
 }
 
-// Run interprets a script that came from uri, up to an end. It returns *Booting,
-// *Stop, or the error of ctx.
+// Run interprets a script that came from uri until it ends. It returns
+// *Booting, *Stop, or the error of ctx.
 func (x *IPXE) Run(ctx context.Context, uri string, text []byte) error {
 	x.visited[uri] = true
 	err := x.script(ctx, uri, text, 0)
@@ -95,7 +95,7 @@ func (x *IPXE) broken(err error) *Stop {
 	return &Stop{Broken, err.Error(), ""}
 }
 
-// frame of one running script.
+// frame is the state of one running script.
 type scriptFrame struct {
 	uri    string
 	lines  []string
@@ -122,7 +122,7 @@ func (x *IPXE) script(ctx context.Context, uri string, text []byte, depth int) e
 	}
 }
 
-// replacing goes on in another script, and never comes back.
+// replacing continues in another script, and never returns to this one.
 type replacing struct {
 	uri  string
 	text []byte
@@ -151,7 +151,8 @@ func (x *IPXE) lines(ctx context.Context, f *scriptFrame, depth int) error {
 	return nil
 }
 
-// ends reports errors that are no status of a command.
+// ends reports whether an error ends the script, and is not just a command's
+// status.
 func ends(err error) bool {
 	switch err.(type) {
 	case *Booting, *leaving, *Stop, *replacing:
@@ -160,8 +161,8 @@ func ends(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// line runs the commands of a line: each decides by its status whether the next
-// is run.
+// line runs the commands of a line. The status of each decides whether the next
+// one runs.
 func (x *IPXE) line(ctx context.Context, f *scriptFrame, line string, depth int) error {
 	var err error
 	process := true
@@ -218,7 +219,7 @@ func (x *IPXE) Expand(t string) string {
 	return t
 }
 
-// value is a setting as text. One that is not there is empty.
+// value is a setting as text; a missing one is empty.
 func (x *IPXE) value(name string) string {
 	name, want, typed := strings.Cut(name, ":")
 	raw, typ, ok := x.lookup(name)
@@ -238,7 +239,7 @@ func (x *IPXE) lookup(name string) ([]byte, string, bool) {
 	if name == "errno" {
 		return []byte(x.errno), "string", true
 	}
-	// net0 and netX are the only card there is; net0.dhcp is its lease.
+	// net0 and netX both name the only card; net0.dhcp is its lease.
 	if scope, rest, ok := strings.Cut(name, "/"); ok {
 		switch scope {
 		case "net0", "netX", "net0.dhcp", "netX.dhcp", "builtin", "dhcp", "proxydhcp":
@@ -250,7 +251,7 @@ func (x *IPXE) lookup(name string) ([]byte, string, bool) {
 
 var errNo = errors.New("no")
 
-// command runs one. Its error is its status, unless it ends the script.
+// command runs one command. The error is its status, unless it ends the script.
 func (x *IPXE) command(ctx context.Context, f *scriptFrame, argv []string, depth int) error {
 	if len(argv) == 0 {
 		return nil
@@ -316,7 +317,7 @@ func (x *IPXE) command(ctx context.Context, f *scriptFrame, argv []string, depth
 		if err := x.paused(strings.Join(args, " ")); err != nil {
 			return err
 		}
-		return errNo // nobody is there to press one
+		return errNo // nobody is there to press a key
 	case "menu":
 		x.items = nil
 		x.say(strings.Join(args, " "))
@@ -410,7 +411,7 @@ func (x *IPXE) command(ctx context.Context, f *scriptFrame, argv []string, depth
 		return &Stop{Held, fmt.Sprintf("the script waits for a person (%s)", argv[0]), ""}
 	case "cpuid":
 		if raw, _, _ := x.w.Setting("buildarch"); string(raw) == "x86_64" || string(raw) == "i386" {
-			return nil // the processors of these machines can do everything
+			return nil // the processors of simulated machines have every feature
 		}
 		return errNo
 	case "ifopen", "ifclose", "ifstat", "iflinkwait", "route", "imgstat", "imgtrust", "imgverify", "imgdecrypt", "console", "colour", "cpair", "sync", "ntp", "show", "time", "nslookup", "sanhook", "sanunhook", "vcreate", "nstat", "pciscan", "usbscan", "shim", "certstat":
@@ -453,7 +454,7 @@ func (x *IPXE) set(name, value string) error {
 	return err
 }
 
-// paused counts waits; a script that does nothing else keeps the machine.
+// paused counts waits. A script that only waits holds the machine.
 func (x *IPXE) paused(what string) error {
 	if x.pauses++; x.pauses < maxPauses {
 		return nil
@@ -478,10 +479,11 @@ func (x *IPXE) absolute(f *scriptFrame, uri string) string {
 	return Resolve(f.uri, uri)
 }
 
-// miss notes that a load failed.
+// miss records a failed load.
 func (x *IPXE) miss(uri string, f *scriptFrame, err error) error {
 	if ends(err) {
-		// A diagnosis of the fetch is a status here: a script may have another way.
+		// The cause of a failed fetch becomes a status here, because a script
+		// may have an alternative.
 		if e, ok := err.(*Stop); !ok || e.End != Broken {
 			return err
 		}
@@ -498,7 +500,7 @@ func (x *IPXE) miss(uri string, f *scriptFrame, err error) error {
 	return &status{err}
 }
 
-// status is a command's failure, whatever it wraps.
+// status is a command's failure, whatever error it wraps.
 type status struct{ err error }
 
 func (s *status) Error() string { return s.err.Error() }
@@ -535,7 +537,7 @@ func (x *IPXE) chain(ctx context.Context, f *scriptFrame, flags map[string]strin
 	return x.enter(ctx, f, l, flags, depth)
 }
 
-// enter runs a script that was loaded, inside this one or in place of it.
+// enter runs a script that was loaded, inside this one or in its place.
 func (x *IPXE) enter(ctx context.Context, f *scriptFrame, l *File, flags map[string]string, depth int) error {
 	if _, replace := flags["replace"]; replace {
 		return &replacing{l.URI, l.Head}

@@ -12,23 +12,24 @@ import (
 	"strings"
 )
 
-// This file reads iPXE scripts: lines, the commands of a line, their options, and
-// values of settings. How a line is split and joined by && and || is as in iPXE's
-// exec.c, how values are written as in its settings.c.
+// This file reads iPXE scripts: lines, the commands of a line, their options,
+// and the values of settings. Lines are split and joined by && and || as in
+// iPXE's exec.c; values are written as in its settings.c.
 
 func scriptLines(text []byte) []string {
 	t := strings.ReplaceAll(string(text), "\r\n", "\n")
 	return strings.Split(strings.ReplaceAll(t, "\\\n", ""), "\n")
 }
 
-// A simple command is the words up to what joins it to the next.
+// A simple command is the words up to the operator that joins it to the next
+// one.
 type simpleCommand struct {
 	words []string
 	join  string // "&&", "||", ";", or "" at the end of the line
 }
 
-// scriptLine parts a line into commands. The last has no join; what follows a #
-// is a comment.
+// scriptLine splits a line into commands. The last one has no join. Text after
+// a # is a comment.
 func scriptLine(line string) (out []simpleCommand) {
 	words := strings.Fields(line)
 	for {
@@ -50,7 +51,7 @@ func scriptLine(line string) (out []simpleCommand) {
 var valued = map[string]string{"name": "", "timeout": "", "key": "", "default": "", "params": "", "drive": "", "filename": "", "configurator": "", "user": "", "pass": "", "title": "", "method": "", "menu": "", "select": "",
 	"n": "name", "t": "timeout", "k": "key", "d": "default", "p": "params", "c": "configurator", "f": "filename"}
 
-// options parts the flags from the other words; flags come first.
+// options separates the flags from the other words; flags come first.
 func options(argv []string) (flags map[string]string, args []string) {
 	flags = map[string]string{}
 	for len(argv) > 0 {
@@ -72,7 +73,7 @@ func options(argv []string) (flags map[string]string, args []string) {
 	return flags, argv
 }
 
-// format shows raw bytes as a type of iPXE's.
+// format shows raw bytes as one of iPXE's types.
 func format(raw []byte, typ string) string {
 	join := func(sep string) string {
 		var b strings.Builder
@@ -135,7 +136,7 @@ func format(raw []byte, typ string) string {
 	return string(raw)
 }
 
-// parse is the other way round.
+// parse is the reverse of format.
 func parse(text, typ string) ([]byte, error) {
 	switch strings.TrimPrefix(typ, "u") {
 	case "int8", "int16", "int32":
@@ -157,7 +158,7 @@ func parse(text, typ string) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// Resolve makes a URI that may be relative one from where base is.
+// Resolve resolves a URI, which may be relative, against base.
 func Resolve(base, uri string) string {
 	if strings.Contains(uri, "://") {
 		return uri

@@ -1,7 +1,7 @@
 package script
 
-// This file is what scripts and their machine have to do with each other: what a
-// script reaches, and how it ends.
+// This file is the interface between a script and its machine: what a script
+// can reach, and how it ends.
 
 import (
 	"bytes"
@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// A World is what a script of iPXE reaches of the machine and its network.
+// A World is the machine and its network as an iPXE script reaches them.
 type World interface {
 	// Setting is a value of the machine or its lease, raw.
 	Setting(name string) (raw []byte, typ string, ok bool)
 	DHCP(ctx context.Context) error
-	// Load fetches a URI as a step of that name. It keeps the bytes of what may
-	// be a script.
+	// Load fetches a URI as a step of that name. It keeps the bytes of a file
+	// that may be a script.
 	Load(ctx context.Context, step, uri string, form url.Values) (*File, error)
-	// Exists looks whether a disc image is there.
+	// Exists checks whether a disc image exists.
 	Exists(ctx context.Context, step, uri string) error
 	Pause(ctx context.Context, d time.Duration)
 }
 
-// Firmware is what a configuration of GRUB reaches of its machine.
+// Firmware is the machine as a GRUB configuration reaches it.
 type Firmware interface {
-	// Load fetches a URL as a step of that name, and keeps the bytes of what may
-	// be a configuration.
+	// Load fetches a URL as a step of that name. It keeps the bytes of a file
+	// that may be a configuration.
 	Load(ctx context.Context, step, uri string) (*File, error)
 	Pause(ctx context.Context, d time.Duration)
 	// Explained says what to do about a load that failed.
@@ -42,20 +42,20 @@ type Facts struct {
 	CPU, MAC, IP, UUID, Serial string
 }
 
-// A Refusal is the error of a load that a server answered: it is there, and the
-// file is not to be had.
+// A Refusal is the error of a load that the server answered: the server is up,
+// but does not give out the file.
 type Refusal interface {
 	error
 	Status() int // of HTTP, else 0
 }
 
-// Refused tells a file that is not there from a server that is not.
+// Refused distinguishes a missing file from a server that does not answer.
 func Refused(err error) bool {
 	var r Refusal
 	return errors.As(err, &r)
 }
 
-// A File was loaded.
+// A File is a loaded file.
 type File struct {
 	URI   string
 	Bytes int64
@@ -63,25 +63,25 @@ type File struct {
 	Head  []byte // all of it, where it is short
 }
 
-// Script reports that it is one of iPXE, as a whole.
+// Script reports whether it is a complete iPXE script.
 func (l *File) Script() bool {
 	return bytes.HasPrefix(l.Head, scriptMagic) && l.Bytes == int64(len(l.Head))
 }
 
-// An Image is a file with the words that it is started with.
+// An Image is a file with its command line.
 type Image struct {
 	*File
 	Name string
 	Args string
 }
 
-// A Plan is what a script came to: a kernel to start, or a program.
+// A Plan is a script's result: a kernel to start, or a program.
 type Plan struct {
 	Kernel  *Image
 	Initrds []*Image
 }
 
-// Booting is the error that carries a plan up.
+// Booting is the error that returns a plan to the caller.
 type Booting struct{ Plan }
 
 func (*Booting) Error() string { return "booting" }
@@ -91,7 +91,7 @@ type leaving struct{ code int }
 
 func (e *leaving) Error() string { return fmt.Sprintf("exit %d", e.code) }
 
-// An End is where a machine got to.
+// An End is how a boot ended.
 type End string
 
 // Ends of a script that boots nothing.
@@ -101,8 +101,8 @@ const (
 	Broken End = "failed"
 )
 
-// A Stop is an error that ends a machine's boot: where it got to, why, and what a
-// person should do.
+// A Stop is an error that ends a machine's boot. It says how the boot ended,
+// why, and what a person should do.
 type Stop struct {
 	End  End
 	Text string

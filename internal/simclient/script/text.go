@@ -2,9 +2,9 @@ package script
 
 import "strings"
 
-// This file makes what a server sent fit to be shown.
+// This file makes text of a server safe to show.
 
-// Shown makes what a server sent safe for a terminal, and not too long.
+// Shown makes text of a server safe for a terminal, and limits its length.
 func Shown(t string) string {
 	t = strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\ufffd' {
@@ -18,7 +18,7 @@ func Shown(t string) string {
 	return strings.ToValidUTF8(t, ".")
 }
 
-// Short is a URL for a line: long paths lose their middle.
+// Short is a URL that fits on a line: a long path is cut in the middle.
 func Short(target string) string {
 	if scheme, rest, ok := strings.Cut(target, "://"); ok {
 		host, file, _ := strings.Cut(rest, "/")
