@@ -1,11 +1,11 @@
-// Package store keeps boot's records in ordered key tables: what each kind of
-// record looks like there, the schema version, and the one writer that commits
-// in groups. What is left to a Backend (store/bolt on disk, store/mem in tests)
-// is to read a snapshot and to commit lists of changes.
+// Package store keeps boot's records in ordered key tables. It has the encoding of
+// each kind of record, the schema version, and the one writer, which commits in
+// groups. A Backend (store/bolt on disk, store/mem in tests) only reads a snapshot
+// and commits lists of changes.
 //
 // A kind is declared in one place (host.go, lease.go and so on): its tables,
 // keys, encoding and lookups, with the part of boot's contract that it fulfils.
-// kind.go does the rest, for all of them the same way. A new kind is a new file
+// kind.go does the rest, in the same way for all kinds. To add a kind, add a file
 // here and its methods in boot/store.go.
 //
 // Key layout, one table a line:
@@ -26,8 +26,8 @@
 //	meta           "schema" -> big-endian number
 //
 // The first byte of a record names its encoding, so a later version can change
-// one kind at a time; entries of lookups, counters and meta are bare. An entry
-// of a lookup is believed only when the record it leads to agrees.
+// one kind at a time; entries of lookups, counters and meta have no such byte. An
+// entry of a lookup counts only if the record that it leads to has that key.
 //
 // The package must not decide anything about machines, and its backends must
 // not know what a record means.

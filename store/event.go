@@ -43,7 +43,8 @@ func (w *writeTx) Append(e boot.Event) (uint64, error) {
 	return n, nil
 }
 
-// formerMaxEvents is how many a store kept that did not count the first yet.
+// formerMaxEvents is how many events older versions kept, which did not store the
+// number of the first one.
 const formerMaxEvents = 200_000
 
 func (w *writeTx) DropEvents(upto uint64, n int) (uint64, error) {

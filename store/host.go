@@ -1,4 +1,4 @@
-// host.go: hosts and what finds one, and their inventories.
+// host.go: hosts, the lookups that find one, and inventories.
 
 package store
 
@@ -56,8 +56,8 @@ var hosts = declare(kind[boot.HostID, *boot.Host]{
 	tallies:  namedBy,
 })
 
-// namedBy counts the hosts that name a template, so that one in use is not dropped
-// without a look at all hosts.
+// namedBy counts the hosts that name a template. So a template in use can be refused
+// to be dropped without reading all hosts.
 func namedBy(h *boot.Host) (out []boot.Counter) {
 	for _, t := range h.Templates() {
 		out = append(out, boot.NamedBy(t))

@@ -1,6 +1,5 @@
-// index.go: every record but the events, in memory, so that a look-up touches
-// no disk. Keys and values lie in chunks without pointers: half a million
-// leases cost the garbage collector nothing.
+// index.go: tables in memory, so that a look-up reads no disk. Keys and values are in
+// chunks without pointers: half a million leases cost the garbage collector nothing.
 
 package store
 
@@ -15,7 +14,7 @@ import (
 type index struct {
 	seed   maphash.Seed
 	slots  []uint64 // high half: of the hash; low half: where the entry is, plus firstPos; 0 is empty
-	used   int      // slots that are not empty, graves among them
+	used   int      // slots that are not empty, including graves
 	n      int      // entries
 	chunks [][]byte
 	dead   int // bytes of entries that were replaced or deleted
@@ -86,7 +85,7 @@ func (x *index) put(key, value []byte) {
 	if slot >= 0 {
 		k, old := x.entry(uint32(x.slots[slot]) - firstPos)
 		if value != nil && len(old) == len(value) {
-			copy(old, value) // a renewal, nearly always
+			copy(old, value) // nearly always a lease that is renewed
 			return
 		}
 		x.dead += len(k) + len(old)
@@ -129,8 +128,8 @@ func (x *index) store(key, value []byte) uint32 {
 	return at
 }
 
-// tidy makes room: more slots when three quarters are used, and everything
-// anew when more than half of the bytes are dead.
+// tidy makes room: more slots when three quarters are used, and a copy of everything
+// alive when more than half of the bytes are dead.
 func (x *index) tidy() {
 	if x.dead > chunkSize && x.dead > x.live {
 		old := *x
@@ -148,7 +147,7 @@ func (x *index) tidy() {
 	}
 	size := len(x.slots)
 	if x.n*2 > size {
-		size *= 2 // else it is graves that fill it
+		size *= 2 // else graves fill it, and a rebuild removes them
 	}
 	old := x.slots
 	x.slots = make([]uint64, size)

@@ -1,6 +1,6 @@
-// kind.go: how records of one kind are kept. Each kind is declared once, in a
-// file of its own with the part of the contract that it fulfils; what is here
-// does the rest for all of them.
+// kind.go: how records of one kind are kept. Each kind is declared once, in a file of
+// its own, with the part of the contract that it fulfils. The code here does the rest
+// for all kinds.
 
 package store
 
@@ -15,26 +15,26 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// kind keeps a T under each K.
+// kind describes a table that keeps a T under each K.
 type kind[K, T any] struct {
-	what   string // it is called in a message
+	what   string // name of the kind in messages
 	table  Table
-	onDisk bool // grows with time or is seldom read: not kept in memory, and Update cannot look into it
+	onDisk bool // not kept in memory, because it grows with time or is seldom read; Update cannot read it
 	key    keys[K]
 	codec  codec[K, T]
-	check  func(T) error  // what must hold of one that is written; nil is nothing
-	title  func(T) string // names one to a person who wants its key for another
+	check  func(T) error  // judges a record before it is written; nil accepts all
+	title  func(T) string // names a record in the error for a key that it already has
 
-	// revision is where a record counts its writes; nil if it does not.
+	// revision points to the record's count of its writes; nil if it has none.
 	revision func(T) *uint64
 
 	lookups []*lookup[K, T]
 
-	// tallies are counters of how many records say what this one says; nil is none.
+	// tallies lists the counters in which a record counts; nil is none.
 	tallies func(T) []boot.Counter
 }
 
-// keys turns what names a record into the bytes that order it, and back.
+// keys encodes what names a record as the bytes of its key, and decodes it.
 type keys[K any] struct {
 	to   func(K) []byte
 	from func([]byte) (K, bool)
@@ -47,17 +47,17 @@ type codec[K, T any] struct {
 	decode func(K, []byte) (T, error)
 }
 
-// lookup finds a record by something that it says. Its entries are written with
-// the record; one is believed only if the record that it leads to agrees.
+// lookup finds a record by one of its values. Entries are written with the record. An
+// entry counts only if the record that it leads to has that value.
 type lookup[K, T any] struct {
 	table Table
-	keys  func([][]byte, T) [][]byte // appends those that lead to a record, in bytes of their own
-	is    func(T, []byte) bool       // whether a key is one of them, where making them costs too much; nil makes them
-	sole  func(key []byte) string    // names a key of which there is one in all; nil: the newest record has it
+	keys  func([][]byte, T) [][]byte // appends the keys that lead to a record, each in newly allocated bytes
+	is    func(T, []byte) bool       // whether a key is one of them, where making all keys costs too much; nil makes them
+	sole  func(key []byte) string    // names a key that only one record may have; nil: the newest record has it
 	ref   func(K) []byte             // what an entry holds; nil is the record's key
 }
 
-// layout is every table that a kind declared; the value says that it is kept in
+// layout has every table of every kind; the value says whether the table is kept in
 // memory.
 var layout = map[Table]bool{}
 
@@ -76,7 +76,7 @@ func declare[K, T any](k kind[K, T]) *kind[K, T] {
 	return &k
 }
 
-// source is wherever single keys are looked up.
+// source is a place where single keys are looked up.
 type source interface {
 	get(Table, []byte) []byte
 }
@@ -110,7 +110,7 @@ func (k *kind[K, T]) by(r source, l *lookup[K, T], key []byte) (v T, ok bool, er
 	return k.agreed(r, l, key, id)
 }
 
-// agreed is the record of id, if it says itself what led to it.
+// agreed is the record of id, if it has the value by which it was looked up.
 func (k *kind[K, T]) agreed(r source, l *lookup[K, T], key []byte, id K) (v T, ok bool, err error) {
 	if v, ok, err = k.get(r, id); !ok || err != nil || l.leads(v, key) {
 		return v, ok, err
@@ -138,7 +138,7 @@ func (k *kind[K, T]) put(w *writeTx, id K, v T) error {
 		}
 	}
 	key := k.key.to(id)
-	// All of it is judged before any of it is written.
+	// Everything is checked before anything is written.
 	for _, l := range k.lookups {
 		if l.sole == nil {
 			continue
@@ -179,7 +179,7 @@ func (k *kind[K, T]) put(w *writeTx, id K, v T) error {
 			w.unlink(l.table, w.keys[n:], w.keys[:n], ref)
 		}
 		for _, x := range w.keys[:n] {
-			// Most lead here already: what does not change is not written.
+			// Most entries exist already; an entry that does not change is not written.
 			if !bytes.Equal(w.get(l.table, x), ref) {
 				w.put(l.table, x, ref)
 			}
@@ -195,7 +195,7 @@ func (k *kind[K, T]) put(w *writeTx, id K, v T) error {
 	return w.tally(said, k.tallies(v))
 }
 
-// tally counts a record that said some things and now says others.
+// tally corrects the counters for a record whose values have changed.
 func (w *writeTx) tally(old, now []boot.Counter) error {
 	add := func(l, but []boot.Counter, by int64) error {
 		for _, c := range l {
@@ -229,8 +229,9 @@ func (k *kind[K, T]) free(w *writeTx, l *lookup[K, T], key, id []byte) error {
 	return fmt.Errorf("%s %w: it belongs to %s %s", l.sole(key), boot.ErrExists, k.what, k.title(other))
 }
 
-// unlink removes the entries of a record as it was, but for those to keep. Where
-// the newest record has a key, another may have it by now.
+// unlink removes the entries of a record's former state, except those to keep. If a
+// lookup leads to the newest record, its key may lead to another record by now; such
+// an entry stays.
 func (w *writeTx) unlink(t Table, old, keep [][]byte, ref []byte) {
 	for _, x := range old {
 		if !has(keep, x) && bytes.Equal(w.get(t, x), ref) {
@@ -270,9 +271,9 @@ func (k *kind[K, T]) delete(w *writeTx, id K) error {
 }
 
 // list returns at most n records in order, of the keys above after that begin
-// with prefix; it stops at the first error. A range reads the disk, so the
-// writer need not wait for it meanwhile: it may hold what was committed since
-// the View began.
+// with prefix; it stops at the first error. It reads the disk, and the writer does
+// not wait for it. So the records may include what was committed since the View
+// began.
 func (k *kind[K, T]) list(s *Store, prefix, after []byte, n int) (out []T, err error) {
 	if n <= 0 {
 		return nil, nil
@@ -364,7 +365,7 @@ func asNumber[K any]() codec[K, uint64] {
 	}
 }
 
-// text appends a lookup's one key, if there is one.
+// text appends the key of a lookup that has at most one.
 func text(keys [][]byte, s string) [][]byte {
 	if s == "" {
 		return keys
@@ -372,7 +373,7 @@ func text(keys [][]byte, s string) [][]byte {
 	return append(keys, []byte(s))
 }
 
-// called names a key that is text.
+// called is the sole of a lookup whose keys are text.
 func called(what string) func([]byte) string {
 	return func(key []byte) string { return what + " " + string(key) }
 }

@@ -1,5 +1,5 @@
-// lease.go: leases, the hot record: a JSON round trip would cost more than the
-// packet.
+// lease.go: leases, the record that is written most. It is binary: encoding it as
+// JSON would cost more than handling the packet.
 
 package store
 
@@ -14,7 +14,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// leaseID is where a lease is.
+// leaseID is the network and address of a lease.
 type leaseID struct {
 	network string
 	addr    netip.Addr
@@ -22,7 +22,7 @@ type leaseID struct {
 
 func (id leaseID) String() string { return id.addr.String() + " on " + id.network }
 
-// netKey keeps a network's records together.
+// netKey begins keys with the network, so that a network's records are together.
 func netKey(network, tail string) []byte {
 	k := make([]byte, 0, len(network)+1+len(tail))
 	k = append(k, network...)
@@ -55,8 +55,8 @@ func parseLeaseKey(b []byte) (id leaseID, ok bool) {
 	return id, ok
 }
 
-// leaseByHolder leads to the last address that a holder was given. Quarantine is
-// nobody's.
+// leaseByHolder leads to the last address that a holder was given. A declined or
+// occupied address is not found by its holder.
 var leaseByHolder = &lookup[leaseID, *boot.Lease]{table: "holder",
 	ref: func(id leaseID) []byte { return id.addr.AsSlice() },
 	keys: func(keys [][]byte, l *boot.Lease) [][]byte {

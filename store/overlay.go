@@ -1,19 +1,19 @@
-// overlay.go: changes that are not committed yet, of the Updates of a group.
+// overlay.go: the changes of a group's Updates, before they are committed.
 
 package store
 
 import "bytes"
 
-// overlay holds changes in the order in which they were made, those of one
-// Update together, and finds the newest of each key. A lease is two or three
-// keys, so the first few are found by looking at each.
+// overlay holds changes in the order in which they were made, those of one Update
+// together, and finds the newest of each key. Writing a lease changes two or three
+// keys, so a short list is searched one by one.
 type overlay struct {
 	under source
 	list  []Change
-	hides []int          // by place in list: the place of what the change hides, or -1
-	at    map[string]int // table and key -> newest place in list, or -1; empty until it is worth it
-	from  int            // where the Update under way begins
-	ends  []int          // of the Updates that are kept
+	hides []int          // by position in list: the position of the change that this one hides, or -1
+	at    map[string]int // table and key -> newest position in list, or -1; empty while the list is short
+	from  int            // position where the Update under way begins
+	ends  []int          // positions where the kept Updates end
 }
 
 const fewChanges = 8
@@ -68,8 +68,7 @@ func (o *overlay) put(c Change) {
 	}
 }
 
-// begin starts an Update. What the one before it changed and did not keep is
-// undone.
+// begin starts an Update. Changes of the one before are undone if they were not kept.
 func (o *overlay) begin() {
 	for i := len(o.list) - 1; i >= o.from && len(o.at) > 0; i-- {
 		o.at[string(overlayKey(o.list[i].Table, o.list[i].Key))] = o.hides[i]
@@ -78,7 +77,7 @@ func (o *overlay) begin() {
 	o.list, o.hides = o.list[:o.from], o.hides[:o.from]
 }
 
-// keep ends an Update that passed, and reports whether it changed anything.
+// keep ends an Update that succeeded, and reports whether it changed anything.
 func (o *overlay) keep() bool {
 	wrote := len(o.list) > o.from
 	o.from = len(o.list)
@@ -86,7 +85,7 @@ func (o *overlay) keep() bool {
 	return wrote
 }
 
-// kept returns the changes of each Update that passed, in order.
+// kept returns the changes of each Update that succeeded, in order.
 func (o *overlay) kept(txs [][]Change) [][]Change {
 	from := 0
 	for _, end := range o.ends {
@@ -96,7 +95,7 @@ func (o *overlay) kept(txs [][]Change) [][]Change {
 	return txs
 }
 
-// manyChanges are more than is worth keeping room for.
+// manyChanges is a size above which the memory is not kept for the next group.
 const manyChanges = 4096
 
 func (o *overlay) reset() {

@@ -1,4 +1,4 @@
-// small.go: what is no more than a name and a value.
+// small.go: kinds that are only a name and a value.
 
 package store
 
@@ -51,7 +51,7 @@ func (r records) Secret(name string) ([]byte, error) {
 
 func (w *writeTx) SetSecret(name string, value []byte) error { return secrets.put(w, name, value) }
 
-// meta is the store's own.
+// meta is what the store keeps about itself.
 var meta = declare(kind[string, uint64]{
 	what: "meta", table: "meta",
 	key:   named(),

@@ -1,10 +1,10 @@
-// store.go: the one writer. Functions given to Update queue up; the writer
-// drains what is there, runs each on its own overlay over the same state,
-// commits them together, and only then lets any of them answer. There is no
-// timer: a lone write waits for nobody, and a crowd shares one fsync.
+// store.go: the one writer. Functions given to Update queue up. The writer takes all
+// that are queued, runs each on its own overlay over the same state, and commits them
+// together. Only then do their Updates return. There is no timer: a single write does
+// not wait, and many at once share one fsync.
 //
-// Every table but the events is in memory too (index.go): single look-ups, in
-// which all of DHCP consists, never wait for a disk or a transaction.
+// Tables with single look-ups are in memory too (index.go). DHCP needs only single
+// look-ups, so it never waits for a disk or a transaction to read.
 
 package store
 
@@ -18,7 +18,7 @@ import (
 )
 
 // Schema is the version this program writes. Raising it needs a migration in
-// migrate. Since 2 it is counted which templates the hosts name.
+// migrate. Since 2 the hosts that name a template are counted.
 const Schema = 2
 
 const (
@@ -35,20 +35,21 @@ type Store struct {
 	once  sync.Once
 	err   error
 
-	// The writer alone changes tables, and holds state while it does; it reads
-	// them without. A View holds it for reading, but while it reads a range.
+	// Only the writer changes tables, and it holds state for writing while it does.
+	// It reads them without the lock. A View holds state for reading, except while it
+	// reads a range.
 	state  sync.RWMutex
 	tables map[Table]*index
 
 	mu      sync.Mutex
 	changed chan struct{}
 
-	// The writer's, used again for each group.
+	// Used by the writer only, and reused for each group.
 	tx     *writeTx
 	passed []*job
 	txs    [][]Change
 
-	jobs sync.Pool // used again once their answer was taken
+	jobs sync.Pool // jobs are reused once their answer was taken
 }
 
 var _ boot.Store = (*Store)(nil)
@@ -76,7 +77,7 @@ func New(b Backend) (*Store, error) {
 	return s, nil
 }
 
-// load fills the tables in memory. Events are only ever read in order.
+// load fills the tables in memory.
 func (s *Store) load() error {
 	return s.b.View(func(snap Snapshot) error {
 		for t, inMemory := range layout {
@@ -103,7 +104,7 @@ func (s *Store) get(t Table, key []byte) []byte {
 }
 
 func (s *Store) migrate() error {
-	have, _, err := meta.get(s, "schema") // 0 of a new one
+	have, _, err := meta.get(s, "schema") // 0 in a new store
 	switch {
 	case err != nil || have == Schema:
 		return err
@@ -128,7 +129,7 @@ func (s *Store) migrate() error {
 	return <-j.done
 }
 
-// countNamed counts what a store of schema 1 did not.
+// countNamed makes the counts of NamedBy, which schema 1 did not have.
 func (s *Store) countNamed() (map[boot.Counter]uint64, error) {
 	named := map[boot.Counter]uint64{}
 	const page = 1000
@@ -149,7 +150,7 @@ func (s *Store) countNamed() (map[boot.Counter]uint64, error) {
 	}
 }
 
-// apply follows a commit in memory.
+// apply makes the changes of a commit in the tables in memory.
 func (s *Store) apply(txs [][]Change) {
 	s.state.Lock()
 	defer s.state.Unlock()
@@ -177,9 +178,9 @@ func (s *Store) View(ctx context.Context, fn func(boot.ReadTx) error) error {
 	return fn(&readTx{records{s}, s})
 }
 
-// Update hands fn to the writer and waits until its group is durable. Once
-// handed over it is not abandoned, so that nil always means written and an
-// error always means not.
+// Update hands fn to the writer and waits until its group is durable. Once fn is
+// handed over, Update waits even if ctx ends: so nil always means written, and an
+// error always means not written.
 func (s *Store) Update(ctx context.Context, fn func(boot.Tx) error) error {
 	select {
 	case <-s.quit:
@@ -218,7 +219,7 @@ func (s *Store) Changed() <-chan struct{} {
 	return s.changed
 }
 
-// Close stops the writer after the group in hand and closes the backend.
+// Close lets the writer finish its present group, stops it and closes the backend.
 func (s *Store) Close() error {
 	s.once.Do(func() {
 		close(s.quit)
@@ -298,8 +299,8 @@ func (s *Store) commit(group []*job) {
 	}
 }
 
-// call runs one function, and then what it left to be done after it. It keeps a
-// panic in one from taking the writer, and with it every lease, down.
+// call runs one function, and then the functions that it gave to After. It recovers a
+// panic, which would otherwise end the writer, and with it all leasing.
 func call(fn func(boot.Tx) error, tx *writeTx) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -5,12 +5,12 @@ package store
 
 import "github.com/musterboot/muster/boot"
 
-// records reads single records, wherever the source has them from.
+// records reads single records from a source.
 type records struct{ source }
 
 var _ boot.Reader = records{}
 
-// readTx is a state with its ranges.
+// readTx is what a View gets: single records, and ranges from a snapshot.
 type readTx struct {
 	records
 	s *Store
@@ -18,8 +18,8 @@ type readTx struct {
 
 var _ boot.ReadTx = (*readTx)(nil)
 
-// writeTx is one Update after the other, of a group: each sees its own writes
-// and those before it, and nothing is kept of one that fails.
+// writeTx is used for the Updates of a group, one after the other. Each sees its own
+// writes and those of the Updates before it. Nothing is kept of an Update that fails.
 type writeTx struct {
 	records
 	changes  overlay

@@ -1,5 +1,5 @@
-// Package content turns a reference of a decision into bytes, the same for every
-// protocol: rendered templates, files of images, boot loaders.
+// Package content turns the reference in a decision into bytes, in the same way for
+// every protocol: rendered templates, files of images, boot loaders.
 package content
 
 import (
@@ -15,7 +15,7 @@ import (
 type Content struct {
 	Set     *templates.Set
 	Images  *images.Store
-	Loaders func() *images.Loaders // of the moment
+	Loaders func() *images.Loaders // the present ones
 }
 
 var _ boot.Content = Content{}
@@ -53,7 +53,7 @@ func (c Content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 type Files struct {
 	Store  *images.Store
 	Run    map[string]string // digest -> path
-	Opened *images.Opened    // of those
+	Opened *images.Opened    // open files of Run
 }
 
 // Open opens a file by its digest.

@@ -1,6 +1,6 @@
-// Package bolt keeps the store in one bbolt file with a log in front of it: the
-// embedded default. It knows tables and bytes, nothing of what they mean, and
-// bbolt's types do not leave it.
+// Package bolt is the default backend: it keeps the store in one bbolt file, with a
+// log in front of it. It knows tables and bytes but not what they mean, and it does
+// not expose bbolt's types.
 package bolt
 
 import (
@@ -25,9 +25,9 @@ import (
 	"github.com/musterboot/muster/store"
 )
 
-// Open opens or makes the file at path. A file that another process holds is
-// ErrInUse after a second, not a wait for ever; a damaged one is an error that
-// says where it is, not a panic.
+// Open opens or makes the file at path. If another process has it open, Open returns
+// ErrInUse after a second. If the file is damaged, Open returns an error with its
+// path and does not panic.
 func Open(path string) (*store.Store, error) {
 	b, err := open(path)
 	if err != nil {
@@ -74,8 +74,8 @@ func open(path string) (b *backend, err error) {
 		NoStatistics: true,
 	}
 	if strconv.IntSize == 64 {
-		// Address space, not memory. Without it a growing file is mapped
-		// again, and that waits for every reader.
+		// This reserves address space, not memory. Without it a growing file is
+		// mapped again, which waits for every reader.
 		opts.InitialMmapSize = 4 << 30
 	}
 	db, err := bbolt.Open(path, 0o600, opts)
@@ -98,16 +98,16 @@ func open(path string) (b *backend, err error) {
 	return b, nil
 }
 
-// The log's bookkeeping in the bbolt file: whose it is, and the newest
-// generation that is folded in.
+// The log's bookkeeping in the bbolt file: the ID that log and file share, and the
+// newest generation that is folded in.
 var (
 	logBucket = []byte("log")
 	keyID     = []byte("id")
 	keyFolded = []byte("folded")
 )
 
-// prepare makes the tables and folds what a process that did not end cleanly
-// left in the log.
+// prepare makes the tables. It folds what is left in the log if the last process did
+// not end cleanly.
 func (b *backend) prepare() error {
 	var folded uint64
 	err := b.db.Update(func(tx *bbolt.Tx) error {
@@ -183,11 +183,11 @@ func (b *backend) View(fn func(store.Snapshot) error) error {
 	return b.db.View(func(tx *bbolt.Tx) error { return fn(snapshot{tx, b}) })
 }
 
-// maxPending is how many changes wait in memory to be folded; as many again
-// may be in folding.
+// maxPending is how many changes wait in memory to be folded. As many again may be
+// folded at the same time.
 const maxPending = 16384
 
-// Commit makes a group one record of the log, so all of it is durable or none.
+// Commit writes a group as one record of the log, so all of it is durable or none.
 func (b *backend) Commit(txs [][]store.Change) (int, error) {
 	if err := b.commit(txs); err != nil {
 		return 0, err
@@ -199,7 +199,7 @@ func (b *backend) commit(txs [][]store.Change) error {
 	s := b.segments[b.cur]
 	b.record = appendRecord(b.record[:0], b.gen, txs...)
 	if size := int64(len(b.record)); size > segmentSize-headerSize {
-		// Larger than the log: straight to bbolt, behind all that is pending.
+		// Larger than the log: written to bbolt directly, after all that is pending.
 		b.record = nil
 		if err := b.drain(); err != nil {
 			return err
@@ -223,15 +223,15 @@ func (b *backend) commit(txs [][]store.Change) error {
 	return nil
 }
 
-// turn goes on in the other segment and has this one folded. It waits for the
-// fold before it, and hands on that one's error: the log can't take more than
-// the disk.
+// turn makes the other segment the current one and starts a fold of this one. It
+// first waits for the previous fold and returns its error: the log must not grow
+// while bbolt cannot be written.
 func (b *backend) turn() error {
 	if b.folded != nil {
 		err := <-b.folded
 		b.folded = nil
 		if err != nil {
-			// Nothing is lost: it is in the log. Try again with the next commit.
+			// Nothing is lost: the changes are in the log. The next commit tries again.
 			b.refold()
 			return err
 		}
@@ -273,12 +273,12 @@ func (b *backend) drain() error {
 	return err
 }
 
-// foldSlice is how many changes go into one bbolt transaction: its pages are
-// written in one go, and while they are nobody else gets the disk.
+// foldSlice is how many changes go into one bbolt transaction. Its pages are written
+// in one go, and other writes have to wait for the disk meanwhile.
 const foldSlice = 2000
 
-// fold writes changes to bbolt, in key order, and with the last of them that
-// this generation is in. Doing it again changes nothing.
+// fold writes changes to bbolt, in key order. With the last of them it notes that
+// this generation is folded. Folding again changes nothing.
 func (b *backend) fold(p *pending, gen uint64, paced bool) error {
 	cs := p.sorted()
 	for {
@@ -329,7 +329,7 @@ func (b *backend) write(cs []store.Change, gen uint64) error {
 	})
 }
 
-// Close leaves everything in the bbolt file and no log beside it.
+// Close writes everything into the bbolt file and removes the log.
 func (b *backend) Close() error {
 	err := b.drain()
 	clean := err == nil
@@ -358,7 +358,7 @@ func (b *backend) closeFiles() error {
 	return err
 }
 
-// pending is what the log holds and bbolt does not.
+// pending is what is in the log and not yet in bbolt.
 type pending struct {
 	tables map[store.Table]map[string][]byte
 	n      int
@@ -453,8 +453,8 @@ func (s snapshot) Range(t store.Table, prefix, after []byte, fn func(k, v []byte
 	}
 }
 
-// Check reads every page of a file that nobody has open, and reports the
-// first damage.
+// Check reads every page of a file that no process has open, and reports the first
+// damage.
 func Check(path string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

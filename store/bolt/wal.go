@@ -1,7 +1,7 @@
 // wal.go: the log in front of the bbolt file. A commit is one record appended
 // to a segment and one fdatasync, where bbolt alone writes every page it
-// touches and syncs twice. What a segment holds is folded into bbolt while the
-// other segment is written; at start and after a clean end bbolt holds all.
+// touches and syncs twice. A segment is folded into bbolt while the other one is
+// written. At start and after a clean end everything is in bbolt.
 
 package bolt
 
@@ -31,8 +31,8 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// storeID ties a log to its bbolt file: one of them restored alone from a
-// backup must not be taken for a pair.
+// storeID ties a log to its bbolt file. If only one of them is restored from a
+// backup, they must not be used together.
 type storeID [16]byte
 
 func newStoreID() (id storeID) {
@@ -40,24 +40,24 @@ func newStoreID() (id storeID) {
 	return id
 }
 
-// segment is one file of the log, written from the start again and again. Its
-// size never changes, so that a sync has no metadata to write.
+// segment is one file of the log, which is overwritten from its start for each
+// generation. Its size never changes, so that a sync has no metadata to write.
 type segment struct {
 	f   file
-	gen uint64 // of what is in it; 0 is nothing
+	gen uint64 // generation of its records; 0 if it has none
 	end int64
 }
 
-// file is what a segment needs of one.
+// file is what a segment needs of an open file.
 type file interface {
 	io.ReaderAt
 	io.WriterAt
-	Sync() error // what was written is on the disk when it returns
+	Sync() error // everything written before is on the disk when Sync returns
 	Name() string
 	Close() error
 }
 
-// diskFile is one whose size does not change: its data is enough.
+// diskFile is a file whose size does not change, so it is enough to sync its data.
 type diskFile struct{ *os.File }
 
 func (f diskFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
@@ -82,8 +82,8 @@ func openSegment(path string) (s *segment, id storeID, err error) {
 		return nil, id, err
 	}
 	if st.Size() < segmentSize {
-		// Written, not only allocated: the first write to an unwritten extent
-		// changes metadata.
+		// The bytes are written, not only allocated, because the first write to an
+		// unwritten extent changes metadata.
 		zero := make([]byte, 1<<20)
 		for at := st.Size(); at < segmentSize; {
 			n, err := f.WriteAt(zero[:min(int64(len(zero)), segmentSize-at)], at)
@@ -136,7 +136,8 @@ func (s *segment) append(id storeID, record []byte) error {
 		err = s.f.Sync()
 	}
 	if err != nil {
-		// It may be there all the same, and its author is told that it is not.
+		// The record may have reached the disk, but its writers get an error. So its
+		// header is overwritten.
 		s.f.WriteAt(make([]byte, recordHeader), s.end)
 		s.f.Sync()
 		return err
@@ -146,7 +147,7 @@ func (s *segment) append(id storeID, record []byte) error {
 }
 
 // replay calls fn with the payload of each record of the segment's generation.
-// The first that does not fit ends it: nobody was told that it was written.
+// The first record that is not valid ends it: no Update has reported it as written.
 func (s *segment) replay(fn func(payload []byte) error) error {
 	b := make([]byte, segmentSize-headerSize)
 	if _, err := s.f.ReadAt(b, headerSize); err != nil && err != io.EOF {
@@ -168,9 +169,9 @@ func (s *segment) replay(fn func(payload []byte) error) error {
 	return nil
 }
 
-// appendRecord encodes the changes of transactions, one after the other: table,
-// key and value with their lengths, the value's plus one, so that zero is a
-// deletion.
+// appendRecord encodes the changes of transactions, one after the other: table, key
+// and value, each with its length. The value's length is stored plus one, so that
+// zero means a deletion.
 func appendRecord(b []byte, gen uint64, txs ...[]store.Change) []byte {
 	start := len(b)
 	b = append(b, make([]byte, recordHeader)...)

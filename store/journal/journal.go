@@ -1,6 +1,6 @@
-// Package journal writes the request log down: JSON lines in a file with a cap,
-// in batches, never before a reply. What does not fit is dropped and counted.
-// It must not hold up whoever adds to it, and it must not grow.
+// Package journal writes the request log to a file of JSON lines, in batches. The
+// file has a size limit. An entry that does not fit is dropped and counted. The
+// journal never delays a caller, and so no reply, and its memory is bounded.
 package journal
 
 import (
@@ -22,12 +22,12 @@ import (
 const (
 	queueLen   = 2048
 	flushEvery = 250 * time.Millisecond
-	// machineBudget is how many lines a minute one machine or stranger may
-	// take: a loop of firmware stays visible, a flood does not own the file.
+	// machineBudget is how many lines a minute one machine or stranger may take.
+	// Firmware that loops stays visible, and a flood does not fill the file.
 	machineBudget = 300
 	maxBudgets    = 16384
-	// networkBudget is the same for all machines of a network together: a file
-	// that turns over in seconds is history of nothing.
+	// networkBudget is the same for all machines of a network together, because a
+	// file that is replaced within seconds keeps no history.
 	networkBudget = 12000
 	maxLine       = 4096
 )
@@ -45,7 +45,7 @@ type Journal struct {
 	budgets map[budget]int
 	minute  int64
 
-	file *os.File // the writer's
+	file *os.File // used by the writer only
 	size int64
 }
 
@@ -114,7 +114,7 @@ func (j *Journal) Add(r boot.Request) bool {
 	}
 	select {
 	case <-j.stop:
-		return false // room in the queue is no use any more
+		return false // nobody reads the queue any more
 	default:
 	}
 	select {
@@ -144,7 +144,7 @@ func (j *Journal) run() {
 		if j.size+int64(buf.Len()) > j.limit {
 			j.rotate()
 		}
-		n, _ := j.file.Write(buf.Bytes()) // a full disk costs the log, not the boot
+		n, _ := j.file.Write(buf.Bytes()) // if the disk is full, entries are lost and machines still boot
 		j.size += int64(n)
 		buf.Reset()
 	}
@@ -192,8 +192,8 @@ func (j *Journal) rotate() {
 }
 
 // Read calls fn with every entry that the file at path and its predecessor
-// hold, oldest first. Lines that cannot be read are skipped: the log is a
-// help, not a record.
+// hold, oldest first. Lines that cannot be read are skipped: the log need not be
+// complete.
 func Read(path string, fn func(boot.Request)) error {
 	for _, p := range []string{path + ".1", path} {
 		f, err := os.Open(p)

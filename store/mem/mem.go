@@ -1,5 +1,5 @@
-// Package mem is a store in memory: the fake that other packages test with,
-// judged by the same suite as the real one. Nothing survives Close.
+// Package mem is a store in memory, with which other packages test. It passes the
+// same suite as the store on disk. Nothing survives Close.
 package mem
 
 import (

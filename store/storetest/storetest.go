@@ -1,5 +1,5 @@
-// Package storetest is the one suite that judges every boot.Store. A store
-// passes by behaviour alone: the suite knows nothing of how it keeps bytes.
+// Package storetest is the one suite that every boot.Store must pass. It tests
+// behaviour only and knows nothing of how a store keeps its bytes.
 package storetest
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Opener opens one and the same store again and again: what one open leaves,
-// the next one finds.
+// Opener opens the same store each time it is called: what was written after one open
+// is found after the next.
 type Opener func() (boot.Store, error)
 
 // Run judges a store. fresh returns an opener for a new, empty one.
@@ -233,8 +233,8 @@ func CheckRevisions(open Opener) error {
 	})
 }
 
-// CheckNamed: the hosts that name a template are counted, however they come by it
-// and lose it; one that failed to be written does not count.
+// CheckNamed: the hosts that name a template are counted, in whichever way they get
+// it and lose it. A host that could not be written does not count.
 func CheckNamed(open Opener) error {
 	want := func(s boot.Store, rescue, debian uint64) error {
 		return s.View(ctx, func(tx boot.ReadTx) error {
@@ -488,8 +488,8 @@ func CheckEvents(open Opener) error {
 	})
 }
 
-// CheckRetention: DropEvents takes the oldest, no more than asked for, and numbers go on;
-// what nobody drops is bounded all the same.
+// CheckRetention: DropEvents removes the oldest events, no more than asked for, and
+// numbers go on. Without DropEvents the number of events is bounded all the same.
 func CheckRetention(open Opener) error {
 	add := func(s boot.Store, n int) error {
 		return s.Update(ctx, func(tx boot.Tx) error {
@@ -535,7 +535,7 @@ func CheckRetention(open Opener) error {
 		if err := errors.Join(kept(s, 4, 5, 6), drop(s, 99, 10, 7), kept(s), add(s, 3), kept(s, 7, 8, 9)); err != nil {
 			return err
 		}
-		// As if a million had come.
+		// As if a million events had been appended.
 		if err := s.Update(ctx, func(tx boot.Tx) error { return tx.SetCounter(boot.LastEvent, boot.MaxEvents+6) }); err != nil {
 			return err
 		}
@@ -543,7 +543,7 @@ func CheckRetention(open Opener) error {
 	})
 }
 
-// CheckSmall: counters begin at zero, secrets come back whole.
+// CheckSmall: counters begin at zero, and a secret is read as it was written.
 func CheckSmall(open Opener) error {
 	return with(open, func(s boot.Store) error {
 		return s.Update(ctx, func(tx boot.Tx) error {
@@ -732,7 +732,7 @@ func CheckAfter(open Opener) error {
 	})
 }
 
-// CheckContext: for somebody who went away nothing is looked up or written.
+// CheckContext: nothing is read or written for a caller whose context has ended.
 func CheckContext(open Opener) error {
 	return with(open, func(s boot.Store) error {
 		gone, leave := context.WithCancel(ctx)

@@ -1,4 +1,5 @@
-// twice.go: a store that does what the contract allows and a test seldom sees.
+// twice.go: a store that runs every function twice. The contract allows that, but a
+// plain store seldom does it in a test.
 
 package storetest
 
@@ -9,9 +10,9 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Twice is s, but it runs every function twice: one attempt in a transaction of
-// its own that is thrown away, and the one that counts. What comes out
-// otherwise than with s alone did something outside of its transaction.
+// Twice is s, but it runs every function twice: first in a transaction of its own
+// that is thrown away, then in the one that counts. A function whose result differs
+// from that with s alone has an effect outside of its transaction.
 func Twice(s boot.Store) boot.Store { return twice{s} }
 
 type twice struct{ boot.Store }
@@ -32,7 +33,7 @@ func (s twice) Update(ctx context.Context, fn func(boot.Tx) error) error {
 	return s.Store.Update(ctx, fn)
 }
 
-// deaf is a transaction that will not count.
+// deaf is a transaction that will not count, so it ignores After.
 type deaf struct{ boot.Tx }
 
 func (deaf) After(func()) {}

@@ -1,7 +1,7 @@
 // Package authority is the built-in certificate authority of HTTPS boot: a root
-// that firmware is told to trust, and the server certificates that it signs. It
-// must not know who connects or what is served; where keys are kept is its
-// caller's.
+// certificate that firmware is told to trust, and the server certificates that it
+// signs. It must not know who connects or what is served. Its caller decides where
+// keys are kept.
 package authority
 
 import (
@@ -26,8 +26,8 @@ import (
 	"time"
 )
 
-// Vault keeps secrets by name: what Load returns for one that is not there is
-// empty.
+// Vault keeps secrets by name. Load returns an empty secret for a name that is not
+// there.
 type Vault interface {
 	Load(name string) ([]byte, error)
 	Save(name string, value []byte) error
@@ -45,13 +45,13 @@ type Authority struct {
 	leafs map[string]*tls.Certificate // by kind of key
 }
 
-// Firmware checks dates against a clock that an empty
-// battery sets to 2000 or 2015, so nothing may begin late.
+// Firmware checks dates against its clock, which an empty battery sets to 2000 or
+// 2015. So the validity of all certificates must begin before that.
 var (
 	beginning = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	rootLife  = 30 * 365 * 24 * time.Hour
 	leafLife  = 5 * 365 * 24 * time.Hour
-	renewAt   = leafLife / 2 // what is left when a leaf is signed anew
+	renewAt   = leafLife / 2 // a leaf is signed anew when this much of its life is left
 )
 
 // Names of what is kept in the vault.
@@ -61,10 +61,11 @@ const (
 	ecName   = "https-ec"
 )
 
-// bits is what edk2 of security level 3 wants at least.
+// bits is the least that edk2 at security level 3 accepts.
 const bits = 3072
 
-// Open reads the authority from its vault, or makes it: once, and never again.
+// Open reads the authority from its vault. It makes a new one only if the vault has
+// none.
 func Open(vault Vault, now func() time.Time) (*Authority, error) {
 	a := &Authority{vault: vault, now: now, leafs: map[string]*tls.Certificate{}}
 	text, err := vault.Load(rootName)
@@ -95,7 +96,7 @@ func (a *Authority) makeRoot() ([]byte, error) {
 	}
 	t := &x509.Certificate{
 		SerialNumber: serial,
-		// Two appliances enrolled in one firmware must be told apart.
+		// The name must tell apart two appliances that one firmware trusts.
 		Subject:   pkix.Name{CommonName: fmt.Sprintf("Muster boot CA %08x", serial.Bytes()[:4])},
 		NotBefore: beginning, NotAfter: a.now().UTC().Add(rootLife).Truncate(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
@@ -131,9 +132,8 @@ func encodeKey(k crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
 }
 
-// Serve says for which addresses and names certificates are wanted from now
-// on. Firmware that is given a URL with an address wants that address in the
-// certificate, not a name.
+// Serve sets the addresses and names for which certificates are made from now on. If
+// a URL has an address, firmware wants that address in the certificate, not a name.
 func (a *Authority) Serve(addrs []netip.Addr, names []string) {
 	var all []string
 	for _, x := range addrs {
@@ -152,8 +152,8 @@ func (a *Authority) Serve(addrs []netip.Addr, names []string) {
 	}
 }
 
-// Certificate returns the server certificate for a handshake: ECDSA for those
-// who speak TLS 1.3, RSA for the rest, firmware among them.
+// Certificate returns the server certificate for a handshake: ECDSA for clients that
+// speak TLS 1.3, RSA for all others, such as firmware.
 func (a *Authority) Certificate(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	kind := rsaName
 	if slices.Contains(h.SupportedVersions, tls.VersionTLS13) {
@@ -209,11 +209,11 @@ func (a *Authority) sign(kind string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The whole chain: some firmware has the leaf's issuer only by this way.
+	// The whole chain is sent: some firmware gets the leaf's issuer only here.
 	return &tls.Certificate{Certificate: [][]byte{der, a.root.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// leafKey returns a key that outlives a restart: making an RSA key takes a
+// leafKey returns a key that is kept over restarts, because making an RSA key takes a
 // second.
 func (a *Authority) leafKey(name string) (crypto.Signer, error) {
 	text, err := a.vault.Load(name)
@@ -242,7 +242,8 @@ func (a *Authority) leafKey(name string) (crypto.Signer, error) {
 	return key, a.vault.Save(name, text)
 }
 
-// DER is the root certificate, as firmware setup menus read it from a stick.
+// DER is the root certificate, in the form that firmware setup menus read from a USB
+// stick.
 func (a *Authority) DER() []byte { return a.root.Raw }
 
 // PEM is the root certificate.
@@ -251,7 +252,7 @@ func (a *Authority) PEM() []byte { return encodeCert(a.root.Raw) }
 // Expires is when the root ends.
 func (a *Authority) Expires() time.Time { return a.root.NotAfter }
 
-// Name is the root's.
+// Name is the name of the root certificate.
 func (a *Authority) Name() string { return a.root.Subject.CommonName }
 
 // Fingerprint is the SHA-256 of the root, as people compare it on a screen.
