@@ -1,4 +1,4 @@
-// bench.go: a configuration without a file: one interface, served now.
+// bench.go: a configuration from flags, without a file, that serves one interface.
 
 package config
 
@@ -11,7 +11,7 @@ import (
 // Bench is what the flags of a bench say.
 type Bench struct {
 	Interface string
-	Range     string // of addresses to give; "" is a proxy
+	Range     string // addresses to give; "" means proxy mode
 	Lease     time.Duration
 }
 
@@ -25,7 +25,7 @@ func (b Bench) Config() (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	// On a bench everything is unknown, and the range was written for it.
+	// On a bench every machine is unknown, so they may use the whole range.
 	n.UnknownShare = 100
 	c := Default()
 	c.Networks = []boot.Network{n}

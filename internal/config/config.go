@@ -1,7 +1,7 @@
-// Package config turns muster.toml into one typed, checked value, and judges it as
-// far as that goes without looking at the machine. Whatever is wrong is an error
-// with file and line that says what was meant. It opens no socket, starts nothing
-// and remembers nothing; who serves by it is internal/appliance.
+// Package config turns muster.toml into one typed, checked value. It checks all that
+// can be checked without looking at the computer. A mistake is an error that has file
+// and line and says what was expected. The package opens no socket, starts nothing and
+// remembers nothing; internal/appliance serves by the value.
 package config
 
 import (
@@ -25,12 +25,12 @@ type Config struct {
 	Listeners
 	CertNames   []string       // DNS names for the built-in CA's certificate
 	FirmwareTLS bool           // HTTPS serves clients without ephemeral key exchange
-	Networks    []boot.Network // Server, and where not given Subnet, come from the interface
+	Networks    []boot.Network // Server comes from the interface, as does Subnet where it is not given
 	Networks6   []boot.Network // the IPv6 side of those that have one
 	Enroll      boot.Enroll
 	Classes     []boot.ClientClass
 	RA          []radv.Config // one for each interface that has an IPv6 subnet
-	Hooks       []Hook        // webhooks too
+	Hooks       []Hook        // including webhooks
 	Events      Retention
 
 	file *tomlfile.File // nil: there is none
@@ -45,15 +45,15 @@ func Default() *Config {
 	}
 }
 
-// Equal reports whether two configurations say the same, wherever it stands in
-// their files.
+// Equal reports whether two configurations say the same, even if in different lines
+// of their files.
 func (c *Config) Equal(o *Config) bool {
 	x, y := *c, *o
 	x.file, y.file = nil, nil
 	return reflect.DeepEqual(x, y)
 }
 
-// Mistake is an error of the person who wrote a file or flags.
+// Mistake is an error in a file or in flags, which the person who wrote them can mend.
 type Mistake struct{ Err error }
 
 func (m Mistake) Error() string { return m.Err.Error() }
@@ -62,7 +62,8 @@ func (m Mistake) Unwrap() error { return m.Err }
 // Mistakef makes one.
 func Mistakef(format string, args ...any) error { return Mistake{fmt.Errorf(format, args...)} }
 
-// NetworkError is what the machine shows to be wrong with a key of the nth network.
+// NetworkError is an error at a key of the nth network, found by looking at the
+// computer.
 func (c *Config) NetworkError(n int, key, format string, args ...any) error {
 	if c.file == nil {
 		return Mistakef(format, args...)
@@ -70,7 +71,7 @@ func (c *Config) NetworkError(n int, key, format string, args ...any) error {
 	return c.file.ErrorIn("network", n, key, format, args...)
 }
 
-// HookError is what the machine shows to be wrong with a key of a hook.
+// HookError is an error at a key of a hook, found by looking at the computer.
 func (c *Config) HookError(h Hook, key, format string, args ...any) error {
 	if c.file == nil {
 		return Mistakef(format, args...)
@@ -93,8 +94,8 @@ type file struct {
 	Events   fileEvents    `toml:"events"`
 }
 
-// Load reads the file at path; where there is none and nobody named it, nothing is
-// configured. interfaces are this machine's, for errors.
+// Load reads the file at path. If it does not exist and nobody named it, the
+// configuration is empty. interfaces are those of this computer, for errors.
 func Load(path string, named bool, interfaces []string) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && !named {
@@ -147,5 +148,5 @@ func (c *Config) settle() {
 	c.IPv6 = c.Active && len(c.Networks6) > 0
 }
 
-// complain is an error at a key of the table that is read.
+// complain makes an error at a key of the table that is being read.
 type complain func(key, format string, args ...any) error

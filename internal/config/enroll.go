@@ -1,4 +1,4 @@
-// enroll.go: the [enroll] table: what becomes of machines nobody knows.
+// enroll.go: the [enroll] table: how unknown machines are handled.
 
 package config
 

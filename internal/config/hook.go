@@ -1,5 +1,5 @@
-// hook.go: [[webhook]], [[hook]] and [events]: whom to tell what happened, and for how long
-// it is kept.
+// hook.go: [[webhook]], [[hook]] and [events]: who is told of events, and for how long
+// events are kept.
 
 package config
 
@@ -53,13 +53,13 @@ type Hook struct {
 	Timeout time.Duration
 	GiveUp  time.Duration
 
-	table string // where it stands in the file
+	table string // its table in the file
 	place int
 }
 
 // Retention says how long events are kept.
 type Retention struct {
-	Keep time.Duration // 0: no matter how old
+	Keep time.Duration // 0: whatever their age
 	Max  int
 }
 
@@ -71,7 +71,7 @@ const (
 	maxHooks           = 64
 )
 
-// A name stands in a counter's key, a metric and a URL.
+// A name is used in a counter's key, a metric and a URL.
 var hookName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 // hooks turns both tables into their typed form.
@@ -144,7 +144,7 @@ func webhookURL(s string) (*url.URL, error) {
 	case s == "":
 		return nil, errors.New("a webhook needs one, like \"https://cmdb.example/muster\"")
 	case err != nil:
-		return nil, errors.New("it cannot be read as a URL") // the error would show what may be secret
+		return nil, errors.New("it cannot be read as a URL") // the parser's error would show the URL, which may be secret
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, errors.New("want one that begins with https:// or http://")
 	case u.Hostname() == "" || u.Opaque != "":
@@ -162,7 +162,7 @@ func webhookURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// MakeKey says how a person makes the key of a secret_file.
+// MakeKey is the command that makes the key of a secret_file, for a person.
 func MakeKey(file string) string {
 	return fmt.Sprintf("make one: (umask 027; openssl rand -base64 32 > %s; chgrp muster %s)", file, file)
 }

@@ -31,12 +31,12 @@ type fileHTTPS struct {
 	FirmwareTLS bool     `toml:"firmware_tls"`
 }
 
-// Listeners is every socket of the appliance, and what else is settled when it
-// starts: where two differ, a restart is needed. They are compared with ==. The tag
-// is what a person calls it.
+// Listeners is every socket of the appliance, and what else is fixed when it starts.
+// If two values differ, a restart is needed. They are compared with ==. The tag is the
+// name of a field in messages.
 type Listeners struct {
 	DataDir string `restart:"data_dir"`
-	Active  bool   `restart:"the first network that is served, or the last"` // else none of what follows is open
+	Active  bool   `restart:"the first network that is served, or the last"` // if false, none of what follows is open
 	IPv6    bool   `restart:"the first subnet6, or the last"`                // DHCPv6
 	HTTP    string `restart:"[http]"`
 	HTTPS   HTTPS  `restart:"[https] listen, cert or key"`
@@ -44,7 +44,8 @@ type Listeners struct {
 	Syslog  Syslog `restart:"[syslog]"`
 }
 
-// HTTPS is where HTTPS is served, and with whose certificate. The zero one is not.
+// HTTPS is where HTTPS is served, and with which certificate. The zero value means
+// that it is not served.
 type HTTPS struct {
 	Listen    string
 	Cert, Key string // files; "" is a certificate of the built-in CA
@@ -53,8 +54,8 @@ type HTTPS struct {
 // TFTP is the [tftp] table.
 type TFTP struct {
 	Listen string
-	Ports  Ports // of transfers
-	Single bool  // transfers stay on the port that is listened on
+	Ports  Ports // ports of transfers
+	Single bool  // transfers use the listening port
 }
 
 // Ports is a range of local ports, for firewalls; zero is any.
@@ -63,10 +64,10 @@ type Ports struct{ From, To uint16 }
 // Syslog is the [syslog] table.
 type Syslog struct {
 	Listen string // "" takes no lines
-	Asked  bool   // a person wrote it: a port that is taken is an error
+	Asked  bool   // a person wrote it, so it is an error if the port is taken
 }
 
-// Differ names what a person changed from l to o.
+// Differ names the fields that differ between l and o, for a person.
 func (l Listeners) Differ(o Listeners) (names []string) {
 	a, b := reflect.ValueOf(l), reflect.ValueOf(o)
 	for i := range a.NumField() {
@@ -77,8 +78,8 @@ func (l Listeners) Differ(o Listeners) (names []string) {
 	return names
 }
 
-// Keep leaves the listeners as they are in the configuration that is in force, and
-// names what changes only with a restart.
+// Keep sets the listeners to those of the configuration in force. It names what
+// would change only with a restart.
 func (c *Config) Keep(inForce *Config) (restart []string) {
 	restart = inForce.Differ(c.Listeners)
 	if c.HTTPS.Listen == "" {

@@ -36,7 +36,7 @@ func (r *fileMenu) check(bad complain) (*boot.Menu, error) {
 	if m.Prompt == "" {
 		m.Prompt = "Press F8 for a menu"
 	}
-	// Firmware takes one option of 255 bytes and 24 lines (edk2).
+	// Firmware accepts one option of 255 bytes, and 24 lines (edk2).
 	if len(r.Items) < 1 || len(r.Items) > 24 {
 		return nil, bad("menu.item", "a menu wants 1 to 24 lines: [[network.menu.item]]")
 	}

@@ -59,7 +59,7 @@ type fileNetwork struct {
 	MTU6         int      `toml:"mtu6"`
 }
 
-// What a network does unless told.
+// Defaults of a network.
 const (
 	DefaultLease        = time.Hour
 	defaultUnknownLease = 10 * time.Minute // long enough for a boot
@@ -253,7 +253,8 @@ func parseRate(s string) (int64, error) {
 	return 0, fmt.Errorf("%q: want a rate for all machines of the network together, like \"900Mbit\" or \"100MB\" a second", s)
 }
 
-// addTo adds a network to the others, and both of its sides to what they share.
+// addTo adds a network to the configuration, and both of its sides to what networks
+// share.
 func (r fileNetwork) addTo(c *Config, bad complain, interfaces []string) error {
 	n, err := r.check(bad, interfaces)
 	if err != nil {
@@ -266,7 +267,7 @@ func (r fileNetwork) addTo(c *Config, bad complain, interfaces []string) error {
 	if c.RA, err = r.ra(c.RA, n, bad); err != nil {
 		return err
 	}
-	only6 := x != nil && n.Mode == boot.Off // the subnet that it needs is of IPv6
+	only6 := x != nil && n.Mode == boot.Off // it needs an IPv6 subnet only
 	if x != nil {
 		for _, o := range c.Networks6 {
 			if o.Subnet.Overlaps(x.Subnet) {

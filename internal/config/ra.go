@@ -1,5 +1,5 @@
-// ra.go: what a network's IPv6 side advertises. Interfaces advertise, so
-// networks on one interface say one thing together.
+// ra.go: what a network's IPv6 side advertises. Advertisements are sent by an
+// interface, so networks on one interface share them.
 
 package config
 
@@ -13,15 +13,15 @@ import (
 	"github.com/musterboot/muster/radv"
 )
 
-// Lifetimes of a prefix. An advertisement comes every ten minutes, so a day is
-// long enough to outlive a night without us, and short enough to renumber.
+// Lifetimes of a prefix. An advertisement comes every ten minutes. A day is long
+// enough to outlast a night without this server, and short enough to renumber.
 const (
 	prefixValid     = 24 * time.Hour
 	prefixPreferred = 4 * time.Hour
 )
 
-// hopLimit is what hosts of a router shall use (RFC 4861 6.2.1, AdvCurHopLimit);
-// who is none leaves it to the router.
+// hopLimit is the hop limit that a router tells hosts to use (RFC 4861 6.2.1,
+// AdvCurHopLimit). If we are no router, we do not set it.
 const hopLimit = 64
 
 // parseSubnet6 reads "fd77::/64".
@@ -51,7 +51,7 @@ func parseDNS6(list []string) (out []netip.Addr, err error) {
 	return out, nil
 }
 
-// ra adds what a network says to what the interfaces say.
+// ra adds what a network advertises to what its interface does.
 func (r fileNetwork) ra(all []radv.Config, n boot.Network, bad complain) ([]radv.Config, error) {
 	if r.Subnet6 == "" {
 		for _, k := range []struct {

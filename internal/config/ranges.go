@@ -1,4 +1,4 @@
-// ranges.go: runs of IPv4 addresses: how they are written, and what two of them share.
+// ranges.go: runs of IPv4 addresses: how they are written, and where two overlap.
 
 package config
 

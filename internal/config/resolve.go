@@ -1,4 +1,4 @@
-// resolve.go: a network on the interface that it is configured for, as that is now.
+// resolve.go: fits a configured network to the present state of its interface.
 
 package config
 
@@ -9,9 +9,10 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Resolve gives a configured network the address and, where the file names none, the
-// subnet that its interface has now: whether that is there, and its addresses. waits
-// says, for people, why the network cannot be served yet.
+// Resolve gives a configured network the address that its interface has now and, if
+// the file names no subnet, the subnet. Its arguments say whether the interface is
+// there, and its addresses. waits says, for people, why the network cannot be served
+// yet.
 func Resolve(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network, waits string, err error) {
 	n.Server = netip.Addr{}
 	if !there {
@@ -31,7 +32,7 @@ func Resolve(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network, 
 		}
 	}
 	if !n.Server.IsValid() && len(n.Relays) > 0 {
-		// Behind a relay the subnet is elsewhere; any address of ours answers.
+		// Behind a relay the subnet is on another link; any address of ours will do.
 		for _, a := range addrs {
 			if a.Addr().Is4() && !a.Addr().IsLinkLocalUnicast() {
 				n.Server = a.Addr()
@@ -48,8 +49,8 @@ func Resolve(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network, 
 	return n, "", inside(n.Subnet, n.Ranges)
 }
 
-// Resolve6 finds our address on the network's interface. Without one in its
-// subnet it waits.
+// Resolve6 finds our address on the network's interface. Without an address in its
+// subnet the network waits.
 func Resolve6(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network, waits string) {
 	n.Server = netip.Addr{}
 	if !there {
@@ -67,7 +68,7 @@ func Resolve6(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network,
 		}
 	}
 	if len(n.Relays) > 0 && other.IsValid() {
-		n.Server = other // behind a relay the subnet is elsewhere
+		n.Server = other // behind a relay the subnet is on another link
 		return n, ""
 	}
 	return n, fmt.Sprintf("interface %s has no address in %s", n.Interface, n.Subnet)

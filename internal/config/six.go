@@ -82,7 +82,7 @@ func (r fileNetwork) six(n boot.Network, bad complain) (*boot.Network, error) {
 	return &x, nil
 }
 
-// host6 is an address of a prefix by its last sixteen bits.
+// host6 is the address in a prefix that has these last sixteen bits.
 func host6(p netip.Prefix, n uint16) netip.Addr {
 	b := p.Addr().As16()
 	b[14], b[15] = byte(n>>8), byte(n)
