@@ -1,4 +1,5 @@
-// addresses.go: addresses that are to be given out, and machines that sit on them.
+// addresses.go: probes addresses that will be offered, to find machines that use them
+// already.
 
 package appliance
 
@@ -66,7 +67,7 @@ func (d *daemon) checkAddresses(ctx context.Context, name string, cs []boot.Chec
 	if n.Subnet.Contains(n.Server) {
 		var err error
 		if taken, err = d.sys.Occupied(ctx, n.Interface, n.Server, addrs, probeWait); err != nil {
-			// Without a probe there is the client's own.
+			// Without our probe the client still makes its own.
 			d.engine.Clean(name, addrs)
 			return err
 		}
@@ -96,8 +97,9 @@ func (d *daemon) checkAddresses(ctx context.Context, name string, cs []boot.Chec
 	return nil
 }
 
-// answersForAll reports one machine that answers for most of a batch: no squatter
-// has that many addresses, but a router that answers for others does.
+// answersForAll reports one machine that answers for most of a batch. A machine does
+// not use that many addresses; it must be a router that answers for others (proxy
+// ARP).
 func answersForAll(taken map[netip.Addr]boot.MAC, asked int) (boot.MAC, bool) {
 	count := map[boot.MAC]int{}
 	for _, m := range taken {

@@ -2,11 +2,11 @@
 // follows the machine's interfaces and the configuration, looks for other servers on
 // its links, and says how all of it stands.
 //
-// It owns what has one owner in the process: the policy of the moment, the mode of
-// an "auto" network, what was seen of other servers and routers, the order of
-// starting and stopping. What a machine gets is decided in boot, what a packet means
-// in the fronts; nothing of either belongs here. It reads no flags, no environment and
-// no configuration by itself, and prints nothing: it is handed Options.
+// It owns the state that exists once in the process: the present policy, the mode of
+// an "auto" network, what was seen of other servers and routers, the order of starting
+// and stopping. Package boot decides what a machine gets, and the fronts know what a
+// packet means; neither belongs here. The package reads no flags, no environment and
+// no configuration by itself, and prints nothing: it gets Options.
 package appliance
 
 import (
@@ -38,9 +38,9 @@ import (
 
 // Options is what the command line tells the appliance.
 type Options struct {
-	Read    func() (*config.Config, error) // the configuration, at the start and at each reload; with a data directory
-	Path    string                         // where it is written, for people
-	Bench   Bench                          // zero: a service, with a file
+	Read    func() (*config.Config, error) // reads the configuration, at the start and at each reload; it names a data directory
+	Path    string                         // file of the configuration, for people
+	Bench   Bench                          // zero for a service, which has a file
 	Version string
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -50,8 +50,8 @@ type Options struct {
 // Bench is a run for one interface, without a file.
 type Bench struct {
 	Interface string
-	Address   string   // that the interface is given for this run, like 10.77.0.1/24
-	Kernel    string   // that every machine boots in this run; "" is the templates'
+	Address   string   // given to the interface for this run, like 10.77.0.1/24
+	Kernel    string   // booted by every machine in this run; "" leaves that to the templates
 	Initrd    []string // with it
 	Cmdline   string
 }
@@ -88,19 +88,19 @@ type daemon struct {
 	heard  chan radv.Router // by radv
 	tftp   *tftpd.Server
 	http   *httpboot.Handler
-	syslog *syslogd.Server // nil: no port for it
+	syslog *syslogd.Server // nil: there is no port for it
 
-	// What they serve.
+	// What the fronts serve.
 	set     *templates.Set
 	loaders atomic.Pointer[images.Loaders]
-	thisRun *boot.Template       // nil: a bench's own
-	ca      *authority.Authority // nil until it is wanted
+	thisRun *boot.Template       // template of a bench's --kernel; nil is none
+	ca      *authority.Authority // nil until it is first needed
 	caOnce  sync.Mutex
 
 	mu       sync.Mutex // of what follows
 	config   *config.Config
 	states   map[string]string                     // network -> why it is not served; "" serves
-	posts    map[string]*post                      // looks out for other servers, by key
+	posts    map[string]*post                      // one for each place where other servers are looked for, by key
 	routers  map[string]map[netip.Addr]otherRouter // by interface and address
 	warnings []string
 	undo     func() // takes the address of this run away
@@ -129,8 +129,8 @@ func (d *daemon) run(ctx context.Context) error {
 	return err
 }
 
-// start opens everything and returns what is to run. close follows, whatever comes of
-// it.
+// start opens everything and returns the tasks to run. The caller calls close
+// afterwards, even if start fails.
 func (d *daemon) start(ctx context.Context) (tasks []run.Task, err error) {
 	if d.config, err = d.opt.Read(); err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
-// apply.go: the policy of this moment, made of the configuration and of what the
-// machine's interfaces are now.
+// apply.go: makes the present policy from the configuration and the present state of
+// the computer's interfaces.
 
 package appliance
 
@@ -13,7 +13,7 @@ import (
 	"github.com/musterboot/muster/internal/config"
 )
 
-// apply builds the policy of this moment and swaps it in.
+// apply builds the present policy and swaps it in.
 func (d *daemon) apply(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,10 +56,10 @@ func (d *daemon) apply(ctx context.Context) error {
 	return nil
 }
 
-// refresh follows a change of the machine's interfaces.
+// refresh applies a change of the computer's interfaces.
 func (d *daemon) refresh(ctx context.Context) {
 	if b := d.opt.Bench; b.Address != "" {
-		// A USB NIC that came back has lost the address of this run.
+		// A USB NIC that was plugged in again has lost the address of this run.
 		if l, err := d.sys.Link(b.Interface); err == nil && l.Found {
 			if _, ok := l.V4(); !ok {
 				if err := d.setAddress(); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/musterboot/muster/internal/admin"
 )
 
-// explain walks a machine through its boot without writing anything. What one
-// step would write is what the next one finds.
+// explain walks a machine through its boot without writing anything. Each step sees
+// what the steps before it would have written.
 func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Explanation, error) {
 	w := walk{policy: d.engine.Policy(), now: d.now(), q: q}
 	if err := d.engine.View(ctx, w.describe); err != nil {
@@ -33,7 +33,7 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 	return out, err
 }
 
-// shown is a step with the bytes that it refers to.
+// shown is a step as the API shows it, with the bytes that it refers to.
 func (d *daemon) shown(ctx context.Context, w walked) admin.ExplainStep {
 	s := w.ExplainStep
 	var ref boot.Ref

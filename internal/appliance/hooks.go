@@ -1,5 +1,5 @@
-// hooks.go: [[webhook]], [[hook]] and [events] of the configuration: whom to tell
-// what happened, and for how long it is kept.
+// hooks.go: [[webhook]], [[hook]] and [events] of the configuration: who is told of
+// events, and for how long events are kept.
 
 package appliance
 
@@ -15,8 +15,8 @@ import (
 	"github.com/musterboot/muster/internal/hook"
 )
 
-// targets reads the files that the hooks name. What is wrong with one is an error
-// where the hook stands in the configuration, and none is started.
+// targets reads the files that the hooks name. A mistake in one is an error at the
+// line of its hook in the configuration; then no hook is started.
 func targets(c *config.Config, now func() time.Time) ([]*hook.Target, error) {
 	var out []*hook.Target
 	for _, h := range c.Hooks {
@@ -28,7 +28,7 @@ func targets(c *config.Config, now func() time.Time) ([]*hook.Target, error) {
 			} else if !st.Mode().IsRegular() || st.Mode().Perm()&0o111 == 0 {
 				return nil, c.HookError(h, "command", "command: %s is no program: chmod +x it", h.Command[0])
 			}
-			t.Where = h.Command[0] // what follows may be secret
+			t.Where = h.Command[0] // the arguments may be secret
 			t.Sender = hook.NewCommand(hook.CommandConfig{Command: h.Command, Timeout: h.Timeout})
 			out = append(out, t)
 			continue
@@ -53,7 +53,7 @@ func targets(c *config.Config, now func() time.Time) ([]*hook.Target, error) {
 	return out, nil
 }
 
-// readKeys reads a secret that nobody else may read.
+// readKeys reads a file with keys. It refuses a file that other users may read.
 func readKeys(file string) (hook.Keys, error) {
 	f, err := os.Open(file)
 	if errors.Is(err, os.ErrNotExist) {

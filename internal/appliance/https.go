@@ -1,5 +1,5 @@
-// https.go: where HTTPS gets its certificate: from files that a person renews,
-// or from the built-in CA.
+// https.go: the certificate of HTTPS: from files that a person renews, or from the
+// built-in CA.
 
 package appliance
 
@@ -25,7 +25,7 @@ func (v vault) Save(name string, value []byte) error {
 	return v.store.Update(context.Background(), func(tx boot.Tx) error { return tx.SetSecret(name, value) })
 }
 
-// authority opens the built-in CA, or makes it, when somebody first wants it.
+// authority opens the built-in CA, or makes it, when it is first needed.
 func (d *daemon) authority() (*authority.Authority, error) {
 	d.caOnce.Lock()
 	defer d.caOnce.Unlock()
@@ -39,7 +39,7 @@ func (d *daemon) authority() (*authority.Authority, error) {
 	return d.ca, nil
 }
 
-// secure is how the HTTPS listener serves.
+// secure is the TLS configuration of the HTTPS listener.
 func (d *daemon) secure() (*httpboot.Secure, error) {
 	c := d.config.HTTPS
 	s := &httpboot.Secure{Firmware: func() bool { return d.settings().FirmwareTLS }}
@@ -61,7 +61,7 @@ func (d *daemon) secure() (*httpboot.Secure, error) {
 	return s, nil
 }
 
-// ownAddrs are the addresses that boot URLs for these networks begin with.
+// ownAddrs are our addresses, as they appear in boot URLs for these networks.
 func ownAddrs(ns []boot.Network) []netip.Addr {
 	var out []netip.Addr
 	for _, n := range ns {

@@ -19,7 +19,7 @@ import (
 	"github.com/musterboot/muster/tftpd"
 )
 
-// opener opens sockets and gathers what is to run; a failure closes them all.
+// opener opens sockets and gathers the tasks to run; a failure closes all sockets.
 type opener struct {
 	*daemon
 	opened []io.Closer
@@ -148,8 +148,8 @@ func (o *opener) listenHTTPS(ctx context.Context) error {
 	return nil
 }
 
-// listenSyslog opens the port for machines' log lines, if there is to be one. One
-// that nobody asked for and that another program has is no reason not to start.
+// listenSyslog opens the port for machines' log lines, if the configuration has one.
+// If another program has the default port, the appliance starts without it.
 func (o *opener) listenSyslog(ctx context.Context) error {
 	c := o.config.Syslog
 	if c.Listen == "" {
@@ -170,7 +170,7 @@ func (o *opener) listenSyslog(ctx context.Context) error {
 	return nil
 }
 
-// logPort is where log lines are taken; 0 is nowhere.
+// logPort is the port that takes log lines; 0 if there is none.
 func (d *daemon) logPort() uint16 {
 	if d.syslog == nil {
 		return 0

@@ -1,4 +1,4 @@
-// loaders.go: the boot loaders of this machine, which come by packages.
+// loaders.go: the boot loaders on this computer, which packages install.
 
 package appliance
 

@@ -1,6 +1,6 @@
-// lookout.go: one network beside other DHCP servers: when its link is asked, who is
-// there, and what mode "auto" is. Time and what is seen come in, what is to be done
-// comes out; servers.go sees and does it.
+// lookout.go: decides, for one network, when to ask its link for other DHCP servers,
+// which ones are there, and what mode "auto" becomes. It is a step function: time and
+// observations go in, actions come out. servers.go observes and acts.
 
 package appliance
 
@@ -16,37 +16,38 @@ import (
 )
 
 const (
-	autoCarrier  = 10 * time.Second // of carrier before mode auto asks: a switch may hold a new port back
-	autoTries    = 3                // unanswered questions make it full
+	autoCarrier  = 10 * time.Second // with carrier before mode auto asks: a switch may block a new port for a while
+	autoTries    = 3                // after this many unanswered questions it is full
 	rivalEvery   = 5 * time.Minute  // a link is asked this often
-	rivalForgets = time.Hour        // a server silent for so long is news again
+	rivalForgets = time.Hour        // a server that was silent for this long is news when it is heard again
 	maxRivals    = 64               // of one network
 )
 
-// lookout is what is known of a network's link, and what follows from it. A step
-// returns another; none is changed.
+// lookout is what is known of a network's link, and the mode that follows. A value is
+// never changed: a step returns a new one.
 type lookout struct {
-	auto    bool                // the network's mode is found out here
-	mode    boot.Mode           // what an auto network is
-	carrier time.Time           // the link carries since then; zero: it does not
-	asked   time.Time           // the link was last asked; zero: not since it carries
-	asking  bool                // and has not answered yet
-	servers []admin.RivalStatus // that were heard within the hour, by address
+	auto    bool                // the configured mode is "auto"
+	mode    boot.Mode           // the mode that an auto network has now
+	carrier time.Time           // since when the link has carrier; zero: it has none
+	asked   time.Time           // when the link was last asked; zero: not since it has carrier
+	asking  bool                // a question is under way
+	servers []admin.RivalStatus // those heard within the hour, by address
 }
 
-// An input is something seen.
+// An input is an observation.
 type input interface{ isInput() }
 
 type (
-	// tick comes once a second, with the link as it is. From a mute one nothing can
-	// be asked yet.
+	// tick comes once a second, with the state of the link. Nothing can be asked yet
+	// on a link that is mute.
 	tick struct{ carries, mute bool }
-	// answered ends a question: these servers offered, or it could not be asked.
+	// answered ends a question: these servers sent offers, or the question could not
+	// be sent.
 	answered struct {
 		servers []boot.Rival
 		failed  bool
 	}
-	// chosen is a server that a client took rather than us.
+	// chosen is a server that a client chose instead of us.
 	chosen struct{ server boot.Rival }
 	// beside is a server of another network on the same link.
 	beside struct{ server netip.Addr }
@@ -73,10 +74,10 @@ func (ask) isAction()    {}
 func (news) isAction()   {}
 func (become) isAction() {}
 
-// step is what comes of an input. An auto network listens until its link has carried
-// for a while and nobody answers; then it is full. Beside a server it is a proxy, and
-// stays one until the link starts anew: a server that fails to answer for a while may
-// come back, and its clients with it.
+// step handles an input. An auto network listens until its link has had carrier for a
+// while and no server answers; then it is full. Beside another server it is a proxy. It
+// stays one until the link loses carrier: a server that does not answer for a while
+// may come back, and its clients with it.
 func (l lookout) step(now time.Time, in input) (lookout, []action) {
 	var do []action
 	be := func(m boot.Mode, format string, args ...any) {
@@ -120,7 +121,7 @@ func (l lookout) step(now time.Time, in input) (lookout, []action) {
 		for _, r := range in.servers {
 			meet(r)
 		}
-		// What was asked before the link went says nothing of the one that came.
+		// A question from before the loss of carrier says nothing of the present link.
 		silent := len(in.servers) == 0 && !in.failed && !l.asked.IsZero()
 		if silent && l.mode == boot.Listening {
 			be(boot.Full, "no other DHCP server answered")
@@ -133,7 +134,7 @@ func (l lookout) step(now time.Time, in input) (lookout, []action) {
 	return l, do
 }
 
-// note takes down when a server was heard, and reports whether that is news.
+// note records when a server was heard, and reports whether that is news.
 func (l *lookout) note(now time.Time, r boot.Rival) bool {
 	l.servers = l.present(now)
 	i, known := slices.BinarySearchFunc(l.servers, r.Server, func(s admin.RivalStatus, a netip.Addr) int { return strings.Compare(s.Server.String(), a.String()) })
@@ -141,14 +142,14 @@ func (l *lookout) note(now time.Time, r boot.Rival) bool {
 	case known:
 		s.First = l.servers[i].First
 		l.servers[i] = s
-	case len(l.servers) < maxRivals: // beyond, somebody makes them up
+	case len(l.servers) < maxRivals: // more than these must be made up
 		l.servers = slices.Insert(l.servers, i, s)
 		return true
 	}
 	return false
 }
 
-// present are the servers that were heard of lately.
+// present are the servers that were heard lately.
 func (l *lookout) present(now time.Time) (out []admin.RivalStatus) {
 	for _, s := range l.servers {
 		if now.Sub(s.Last) <= rivalForgets {

@@ -1,4 +1,4 @@
-// open.go: the data directory: the store, and everything else that lives there.
+// open.go: the data directory: the store, and everything else that is in it.
 
 package appliance
 
@@ -26,14 +26,14 @@ import (
 	"github.com/musterboot/muster/tftpd"
 )
 
-// open opens the store and everything that lives in the data directory.
+// open opens the store and everything else that is in the data directory.
 func (d *daemon) open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(d.dataDir, 0o750); err != nil {
 		return fmt.Errorf("data directory: %w (choose another with --data-dir)", err)
 	}
 	st, err := bolt.Open(filepath.Join(d.dataDir, "muster.db"))
 	if err != nil {
-		return err // d.store stays nil: a nil *store.Store in it would not be
+		return err // d.store stays nil: an interface with a nil *store.Store in it is not nil
 	}
 	d.store = st
 	if d.images, err = images.Open(filepath.Join(d.dataDir, "files")); err != nil {
@@ -99,7 +99,7 @@ func (d *daemon) content() content.Content {
 	return content.Content{Set: d.set, Images: d.images, Loaders: d.loaders.Load}
 }
 
-// close is safe on what was never opened; the store closes last.
+// close may be called after open failed half-way. The store closes last.
 func (d *daemon) close() {
 	if d.engine != nil {
 		d.engine.Close()
@@ -140,7 +140,7 @@ func tokenKey(ctx context.Context, s boot.Store) (k boot.Key, err error) {
 	return k, err
 }
 
-// pcap writes what is kept of a machine.
+// pcap writes the packets that are kept of a machine.
 func (d *daemon) pcap(w io.Writer, macs []boot.MAC) error {
 	return capture.Write(w, d.capture.Of(macs...))
 }

@@ -44,7 +44,7 @@ func (p *pair) load() error {
 	return p.refresh()
 }
 
-// refresh reads the files if they are others than before; the lock is held.
+// refresh reads the files if they have changed. The caller holds the lock.
 func (p *pair) refresh() error {
 	p.looked = p.now()
 	var stamps []time.Time

@@ -1,4 +1,4 @@
-// reload.go: a configuration that was changed while we run.
+// reload.go: takes over a configuration that changed while the appliance runs.
 
 package appliance
 
@@ -35,7 +35,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What would keep a start from happening keeps a reload from happening.
+	// Every error that would prevent a start prevents a reload.
 	if err := d.prepareInterface(c); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	return nil
 }
 
-// settings is the configuration of the moment.
+// settings returns the present configuration.
 func (d *daemon) settings() *config.Config {
 	d.mu.Lock()
 	defer d.mu.Unlock()

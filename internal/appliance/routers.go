@@ -1,5 +1,5 @@
-// ra.go: what the daemon makes of other routers, and what it says of its own
-// advertisements.
+// routers.go: what the daemon does when it hears other routers, and the status of its
+// own advertisements.
 
 package appliance
 
@@ -19,10 +19,11 @@ import (
 	"github.com/musterboot/muster/radv"
 )
 
-// routerChanges is how often a router that says ever new things is news.
+// routerChanges is how often at most a router is news whose advertisements keep
+// changing.
 const routerChanges = 10 * time.Minute
 
-// otherRouter is a router of a link and what was told of it.
+// otherRouter is a router on a link, and when an event last told of it.
 type otherRouter struct {
 	radv.Router
 	first, last, told time.Time
@@ -40,18 +41,18 @@ func (d *daemon) watchRouters(ctx context.Context) error {
 	}
 }
 
-// hear is called on the way of a packet: it waits for nothing.
+// hear is called while a packet is handled, so it never blocks.
 func (d *daemon) hear(r radv.Router) {
 	select {
 	case d.heard <- r:
-	default: // it will say so again
+	default: // dropped: the router will advertise again
 	}
 }
 
 func (d *daemon) router(ctx context.Context, r radv.Router) {
 	d.mu.Lock()
 	i := slices.IndexFunc(d.config.RA, func(c radv.Config) bool { return c.Interface == r.Interface })
-	served := slices.Concat(d.config.Networks, d.config.Networks6) // by the side that a person reads first
+	served := slices.Concat(d.config.Networks, d.config.Networks6) // IPv4 sides first, as people read them
 	j := slices.IndexFunc(served, func(n boot.Network) bool { return n.Interface == r.Interface && n.Mode != boot.Off })
 	if i < 0 || j < 0 {
 		d.mu.Unlock()
@@ -67,7 +68,7 @@ func (d *daemon) router(ctx context.Context, r radv.Router) {
 	o, seen := known[r.Addr]
 	if !seen && len(known) >= maxRivals {
 		d.mu.Unlock()
-		return // somebody makes them up
+		return // so many routers must be made up
 	}
 	if !seen {
 		o.first = now
@@ -91,14 +92,14 @@ func (d *daemon) router(ctx context.Context, r radv.Router) {
 	d.record(ctx, boot.RivalRouter, network, text)
 }
 
-// sameRouter compares what makes a difference to hosts. Lifetimes that count down
-// do not.
+// sameRouter compares the fields that make a difference to hosts. Lifetimes that
+// count down make none.
 func sameRouter(a, b radv.Router) bool {
 	return a.Own == b.Own && a.Managed == b.Managed && a.Other == b.Other && (a.Lifetime == 0) == (b.Lifetime == 0) && (len(a.Differs) == 0) == (len(b.Differs) == 0) &&
 		slices.EqualFunc(a.Prefixes, b.Prefixes, func(p, q radv.Prefix) bool { return p.Prefix == q.Prefix && p.Autonomous == q.Autonomous })
 }
 
-// tellRouter describes another router for people; bad is what they should mend.
+// tellRouter describes another router for people; bad says what they should mend.
 func tellRouter(r radv.Router, network string, advertise bool) (text string, bad bool) {
 	who := "router " + r.Addr.String() + " advertises"
 	switch {
@@ -156,7 +157,7 @@ func (d *daemon) describeRA(ns *admin.NetworkStatus) {
 	}
 }
 
-// forgetRouters drops those that fell silent: the longest interval between
+// forgetRouters drops routers that fell silent. The longest interval between
 // advertisements is half an hour (RFC 4861 6.2.1).
 func (d *daemon) forgetRouters(iface string) {
 	now := d.now()

@@ -1,5 +1,5 @@
-// servers.go: other DHCP servers on our links, found by asking as a client would and
-// by what clients say to them. What follows from one is lookout.go's to say.
+// servers.go: other DHCP servers on our links. They are found by asking as a client
+// would, and by what clients send to them. lookout.go decides what follows.
 
 package appliance
 
@@ -18,22 +18,23 @@ import (
 	"github.com/musterboot/muster/internal/run"
 )
 
-// post is a lookout at its place: a network, or all IPv6 networks of an interface,
-// which one question asks for.
+// post is a lookout with the place that it watches: a network, or all IPv6 networks of
+// an interface, for which one question is enough.
 type post struct {
 	lookout
 	key        string
 	iface      string
-	configured boot.Mode      // of IPv6 the networks have one each
-	networks   []boot.Network // one, or those of IPv6; never changed, only replaced
+	configured boot.Mode      // unused for IPv6, where each network has its own
+	networks   []boot.Network // one network, or the IPv6 networks; never changed in place, only replaced
 	six        bool
 }
 
-// sixName is what the IPv6 side of a network is called, and of an interface.
+// sixName is the name of the IPv6 side of a network or interface.
 func sixName(name string) string { return name + " (IPv6)" }
 
-// station makes the posts of a configuration by key; those of the one before stay where
-// their interface is the same. What auto found out holds for that link and mode only.
+// station makes the posts of a configuration, by key. Posts of the former configuration
+// stay if their interface is the same. What mode auto found out is kept only for the
+// same link and mode.
 func station(c *config.Config, before map[string]*post) map[string]*post {
 	out := map[string]*post{}
 	at := func(key, iface string) *post {
@@ -66,7 +67,7 @@ func station(c *config.Config, before map[string]*post) map[string]*post {
 	return out
 }
 
-// autoMode is what an auto network is. The caller holds d.mu.
+// autoMode is the mode that an auto network has now. The caller holds d.mu.
 func (d *daemon) autoMode(network string) boot.Mode {
 	if p := d.posts[network]; p != nil {
 		return p.mode
@@ -74,8 +75,8 @@ func (d *daemon) autoMode(network string) boot.Mode {
 	return boot.Listening
 }
 
-// serversBeside are those heard lately beside a network, or its IPv6 side. The caller
-// holds d.mu.
+// serversBeside are the other servers heard lately on the link of a network, or of its
+// IPv6 side. The caller holds d.mu.
 func (d *daemon) serversBeside(n boot.Network, six bool) (out []admin.RivalStatus) {
 	key := n.Name
 	if six {
@@ -93,7 +94,7 @@ func (d *daemon) serversBeside(n boot.Network, six bool) (out []admin.RivalStatu
 	return out
 }
 
-// watchServers takes what is seen to the lookouts, and does what they say.
+// watchServers passes observations to the lookouts, and carries out their actions.
 func (d *daemon) watchServers(ctx context.Context) error {
 	w := watch{daemon: d, answers: make(chan answer)}
 	defer w.asking.Wait()
@@ -118,7 +119,7 @@ func (d *daemon) watchServers(ctx context.Context) error {
 	}
 }
 
-// watch asks the links for watchServers, which alone calls it.
+// watch asks the links. Only watchServers calls it.
 type watch struct {
 	*daemon
 	asking  sync.WaitGroup
@@ -130,7 +131,7 @@ type answer struct {
 	answered
 }
 
-// lookAtLinks is the tick of every lookout.
+// lookAtLinks sends a tick to every lookout.
 func (w *watch) lookAtLinks(ctx context.Context) {
 	w.mu.Lock()
 	posts := maps.Clone(w.posts)
@@ -146,15 +147,15 @@ func (w *watch) lookAtLinks(ctx context.Context) {
 	}
 }
 
-// at is a post as it is now.
+// at returns the present state of a post.
 func (w *watch) at(p *post) post {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return *p
 }
 
-// speaker is the network that a question on IPv6 is for, and whether there is one. It
-// is asked from the link-local address, and only where we serve.
+// speaker is the network in whose name an IPv6 question is asked, and whether there is
+// one. The question is sent from the link-local address, and only where we serve.
 func (p post) speaker(l run.Link) (boot.Network, bool) {
 	if _, ok := l.LinkLocal(); !ok {
 		return boot.Network{}, false
@@ -168,7 +169,8 @@ func (p post) speaker(l run.Link) (boot.Network, bool) {
 	return boot.Network{}, false
 }
 
-// see has a lookout take one step, unless it was dismissed, and does what it says.
+// see has a lookout take one step, unless its post is gone, and carries out the
+// actions.
 func (w *watch) see(ctx context.Context, p *post, in input) {
 	w.mu.Lock()
 	if p == nil || w.posts[p.key] != p {
@@ -178,7 +180,7 @@ func (w *watch) see(ctx context.Context, p *post, in input) {
 	next, do := p.step(w.now(), in)
 	p.lookout = next
 	now := *p
-	var sharing []*post // the link
+	var sharing []*post // other posts on the same link
 	for _, o := range w.posts {
 		if o != p && o.iface == p.iface && o.auto && !p.six {
 			sharing = append(sharing, o)
@@ -249,7 +251,7 @@ func (w *watch) ask(ctx context.Context, p post, tries int) (in answered) {
 	return in
 }
 
-// own reports that a server is this one, heard by another of its interfaces.
+// own reports that a server is this appliance, heard on another of its interfaces.
 func (d *daemon) own(r boot.Rival) bool {
 	return slices.ContainsFunc(d.engine.Policy().Networks, func(n boot.Network) bool { return n.Server == r.Server })
 }
@@ -258,7 +260,7 @@ func (d *daemon) own(r boot.Rival) bool {
 func tellServer(r boot.Rival, p post) string {
 	protocol, mend := "DHCP", `mode = "proxy"`
 	if p.six {
-		protocol, mend = "DHCPv6", `mode6 = "off"` // there is no proxy of it
+		protocol, mend = "DHCPv6", `mode6 = "off"` // DHCPv6 has no proxy mode
 	}
 	text := fmt.Sprintf("another %s server, %s, answers on network %s", protocol, r.Server, r.Network) + admin.Offered(r)
 	if !p.auto {

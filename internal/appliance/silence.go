@@ -1,4 +1,4 @@
-// silence.go: machines that fall silent on their way.
+// silence.go: machines that fall silent before they have booted.
 
 package appliance
 
@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// watchSilence looks at machines that fall silent on their way.
+// watchSilence looks at machines that fall silent before they have booted.
 func (d *daemon) watchSilence(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()

@@ -1,4 +1,4 @@
-// six.go: DHCPv6 in the daemon: its one socket, its lasting name, and the
+// six.go: DHCPv6 in the daemon: its one socket, its server identifier, and the
 // interfaces that it listens on.
 
 package appliance
@@ -13,8 +13,8 @@ import (
 	"github.com/musterboot/muster/internal/config"
 )
 
-// duidKey is where the store keeps our DHCPv6 identifier: clients renew with the
-// server that they name, so it lasts as long as the leases.
+// duidKey is the key of our DHCPv6 identifier in the store. Clients name the server
+// with which they renew, so the identifier must last as long as the leases.
 const duidKey = "server-duid"
 
 // serverDUID returns our identifier; it is made once.
@@ -32,7 +32,7 @@ func serverDUID(ctx context.Context, s boot.Store) (duid []byte, err error) {
 	return duid, err
 }
 
-// networks6 are the IPv6 sides as they can be served now. The caller holds d.mu.
+// networks6 are the IPv6 sides that can be served now. The caller holds d.mu.
 func (d *daemon) networks6() (out []boot.Network, err error) {
 	for _, n := range d.config.Networks6 {
 		l, err := d.sys.Link(n.Interface)

@@ -1,4 +1,4 @@
-// status.go: the appliance's own account.
+// status.go: the status of the appliance.
 
 package appliance
 
@@ -16,7 +16,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 	s := admin.Status{Version: d.opt.Version, Started: d.started.UTC(), DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
 	four := map[string]bool{} // networks that have an IPv4 side
 	for _, n := range p.Networks {
-		// The subnet of one that is off would be what its interface happens to have.
+		// A network whose IPv4 is off has no subnet of its own, only that of its interface.
 		c := network(d.config.Networks, n.Name)
 		if n.Mode != boot.Off || c != nil && c.Subnet.IsValid() || network(p.Networks6, n.Name) == nil {
 			four[n.Name] = true
@@ -49,8 +49,8 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 	return s, err
 }
 
-// networkStatus is how one side of a network stands; ra says whether it tells of the
-// advertisements, which are the interface's. The caller holds d.mu.
+// networkStatus is the status of one side of a network. ra says whether it includes
+// the interface's advertisements. The caller holds d.mu.
 func (d *daemon) networkStatus(n boot.Network, six, ra bool) admin.NetworkStatus {
 	s := admin.NetworkStatus{Name: n.Name, Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
 	if six {

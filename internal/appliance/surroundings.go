@@ -1,4 +1,4 @@
-// surroundings.go: what around the appliance keeps a first boot from working.
+// surroundings.go: what outside the appliance would keep a first boot from working.
 
 package appliance
 
@@ -13,8 +13,8 @@ import (
 	"github.com/musterboot/muster/internal/config"
 )
 
-// prepareInterface judges the interfaces before anything is opened: what stops
-// a first hour is named here, with the command that mends it.
+// prepareInterface checks the interfaces before anything is opened. It names the usual
+// obstacles of a first start, with the command that removes each.
 func (d *daemon) prepareInterface(c *config.Config) error {
 	b := d.opt.Bench
 	for i, n := range c.Networks {
@@ -106,7 +106,7 @@ func (d *daemon) probe(ctx context.Context) {
 		}
 	}
 	if n.Mode != boot.Proxy {
-		return // watchServers looks
+		return // watchServers asks already
 	}
 	var own netip.Addr
 	if l, err := d.sys.Link(n.Interface); err == nil {

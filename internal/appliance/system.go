@@ -1,4 +1,4 @@
-// system.go: the computer underneath, as far as the appliance asks it.
+// system.go: what the appliance needs of the computer that it runs on.
 
 package appliance
 
@@ -21,23 +21,23 @@ import (
 	"github.com/musterboot/muster/tftpd"
 )
 
-// system is everything outside of the process but its files.
+// system is everything outside of the process except files.
 type system interface {
 	links
 	sockets
 	probes
-	// Hangups hands out what asks for a reload, until stop.
+	// Hangups returns the signals that ask for a reload, until stop is called.
 	Hangups() (c <-chan os.Signal, stop func())
 }
 
-// links are the machine's interfaces, and what stands in their way.
+// links are the computer's interfaces, and what may keep them from serving.
 type links interface {
 	Interfaces() []string
 	Link(name string) (run.Link, error)
 	WatchLinks(ctx context.Context, changed func()) error
 	SetAddress(name string, p netip.Prefix) (undo func(), err error)
-	Advice(ctx context.Context, iface string, udp, tcp []int) string // on a firewall; "" is none needed
-	Container(iface string) string                                   // what is wrong with serving from inside one
+	Advice(ctx context.Context, iface string, udp, tcp []int) string // what to do about a firewall; "" if nothing is needed
+	Container(iface string) string                                   // why serving from inside a container will not work
 }
 
 // sockets are what the appliance listens on.
@@ -48,7 +48,7 @@ type sockets interface {
 	TFTP(ctx context.Context, addr string) ([]*net.UDPConn, error)
 	HTTP(ctx context.Context, addr string) (net.Listener, error)
 	Syslog(ctx context.Context, addr string) (s *syslogd.Sockets, network string, err error)
-	Advertise(ctx context.Context, s *radv.Server) error // it opens a socket for each interface that comes
+	Advertise(ctx context.Context, s *radv.Server) error // opens a socket for each interface that appears
 }
 
 // conn6 is a socket of DHCPv6, which hears clients on the interfaces that it joined.
@@ -65,7 +65,7 @@ type probes interface {
 	Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error)
 }
 
-// kernel is Linux.
+// kernel is the system of Linux.
 type kernel struct{}
 
 func (kernel) Interfaces() []string               { return run.Interfaces() }
@@ -105,12 +105,12 @@ func (kernel) DHCP6(ctx context.Context, now func() time.Time) (conn6, error) {
 
 type kernel6 struct{ *dhcpd.Conn6 }
 
-// Join is for the interface that has the name now: one that came back has another
-// number.
+// Join joins on the interface that has the name now: an interface that came back has
+// another index.
 func (c kernel6) Join(iface string) error {
 	i, err := net.InterfaceByName(iface)
 	if err != nil {
-		return nil // it went again, and that is told
+		return nil // the interface has gone again, which is told elsewhere
 	}
 	return c.Conn6.Join(i.Index)
 }

@@ -1,4 +1,4 @@
-// tell.go: what is said on the way: at the start, and of everything that happens.
+// tell.go: what the daemon logs: at the start, and while it runs.
 
 package appliance
 
@@ -13,7 +13,7 @@ import (
 	"github.com/musterboot/muster/internal/run"
 )
 
-// greet says, once, what is served and what is missing.
+// greet logs once what is served and what is missing.
 func (d *daemon) greet(ctx context.Context) {
 	if len(d.config.Networks) == 0 {
 		d.log.Warn(fmt.Sprintf("nothing is configured, so nothing is answered; write %s with, for example:\n\n%s\nor serve one interface now: muster serve -i %s",
@@ -30,8 +30,8 @@ func (d *daemon) greet(ctx context.Context) {
 	if !d.config.Active {
 		return
 	}
-	// A bench sees many kinds of machine; x86 without a loader is worth a word
-	// at once, the rest when one asks.
+	// A bench may see any kind of machine. A missing loader for x86 is told at
+	// once, one for another platform when such a machine asks.
 	for _, m := range d.loaders.Load().Missing(boot.BIOS, boot.X64UEFI) {
 		d.warn(m)
 	}
@@ -52,8 +52,8 @@ const sampleConfig = `    [[network]]
     mode      = "proxy"        # beside the DHCP server that is there; or "full" with a range
 `
 
-// tell prints what happens: on a bench every request as it comes, in a service
-// the events.
+// tell shows what happens: on a bench each request as it comes, in a service the
+// events.
 func (d *daemon) tell(ctx context.Context) error {
 	bench := d.opt.Show != nil
 	var last uint64

@@ -1,5 +1,5 @@
-// thisrun.go: the template of one run, made of --kernel and --initrd. Nothing
-// is copied, and nothing of it outlives the process.
+// thisrun.go: the template of one run, made from --kernel and --initrd. No file is
+// copied, and the template is gone when the process ends.
 
 package appliance
 
@@ -67,8 +67,8 @@ func thisRun(ctx context.Context, b Bench, network string, fs content.Files) (*b
 		return nil, err
 	}
 	t.Files[templates.SpecFile] = blob
-	// The identifier follows the bytes, so that a machine in mid-boot survives
-	// a restart with the same files and never mixes two sets.
+	// The identifier is derived from the bytes. So a machine can go on booting after
+	// a restart with the same files, and never gets a mix of two sets.
 	var all bytes.Buffer
 	for _, n := range append([]string{templates.SpecFile, kernel}, initrd...) {
 		if q, err := strconv.Unquote(n); err == nil {

@@ -1,5 +1,5 @@
-// tidy.go: what is removed by itself: old events, files that nothing refers to, memory that a
-// storm left behind.
+// tidy.go: what is removed automatically: old events, files that nothing refers to,
+// memory that is unused after a storm.
 
 package appliance
 
@@ -14,13 +14,13 @@ import (
 	"github.com/musterboot/muster/internal/config"
 )
 
-// tidyFiles removes stored files that nothing refers to: what an upload left that
-// was cut off, by us or by a power cut.
+// tidyFiles removes stored files that nothing refers to: those of uploads that were
+// cut off, by a stop of the appliance or by a power cut.
 func (d *daemon) tidyFiles(ctx context.Context) error {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
-	// At the start everything older than this process is old; later an upload
-	// may be under way.
+	// At the start all files from before this process may go. Later a file may belong
+	// to an upload that is under way.
 	for age := d.now().Sub(d.started); ; age = time.Hour {
 		all, err := admin.Referred(ctx, d.engine)
 		if err == nil {
@@ -46,8 +46,8 @@ func (d *daemon) tidyFiles(ctx context.Context) error {
 	}
 }
 
-// tidyMemory gives back what a storm left behind, once it is over: the collector
-// itself would wait for the next one.
+// tidyMemory gives memory back after a storm is over: the garbage collector would keep
+// it.
 func (d *daemon) tidyMemory(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
@@ -78,8 +78,8 @@ const (
 	dropPause       = 10 * time.Millisecond
 )
 
-// tidyEvents removes the oldest events: what is beyond the number or the age that
-// the configuration keeps. It goes in small steps, so that machines need not wait.
+// tidyEvents removes the oldest events: those beyond the number or the age that the
+// configuration keeps. It removes a few at a time, so that machines need not wait.
 func (d *daemon) tidyEvents(ctx context.Context) error {
 	tick := time.NewTicker(tidyEventsEvery)
 	defer tick.Stop()

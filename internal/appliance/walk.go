@@ -1,5 +1,5 @@
-// walk.go: a machine in thought: it asks for what a real one asks for, one step after the
-// other, and through the same parsers and builders.
+// walk.go: an imagined machine. It sends what a real one sends, one step after the
+// other, through the same parsers and builders.
 
 package appliance
 
@@ -16,9 +16,9 @@ import (
 	"github.com/musterboot/muster/internal/admin"
 )
 
-// walk is a machine on its way from power-on to its kernel: what it asks depends
-// on what it was given, as with a real one. decide answers: a rehearsal, or live
-// serving.
+// walk is a machine on its way from power-on to its kernel. What it asks for depends
+// on the answers before, as with a real one. decide answers: in a rehearsal, or as the
+// live server.
 type walk struct {
 	policy *boot.Policy
 	net    *boot.Network
@@ -28,7 +28,7 @@ type walk struct {
 	arch   boot.Arch
 	decide func(boot.Sighting) (boot.Decision, error)
 	steps  []walked
-	src    netip.AddrPort // of its files
+	src    netip.AddrPort // source of its file requests
 }
 
 // walked is one step.
@@ -37,7 +37,7 @@ type walked struct {
 	dec boot.Decision
 }
 
-// describe completes the request from what is known of the machine, and finds
+// describe completes the ExplainRequest from what is known of the machine, and finds
 // its network.
 func (w *walk) describe(tx boot.ReadTx) error {
 	q := &w.q
@@ -92,7 +92,7 @@ func (w *walk) describe(tx boot.ReadTx) error {
 	networks, find := w.policy.Networks, w.policy.Find
 	w.net = network(networks, q.Network)
 	if n := w.net; n != nil && n.Mode == boot.Off && !q.Relay.IsValid() && network(w.policy.Networks6, n.Name) != nil {
-		w.six, q.Network = true, n.Name // it has nothing else
+		w.six, q.Network = true, n.Name // the network has no IPv4 side
 	}
 	if w.six || w.net == nil && !q.Relay.IsValid() {
 		networks, find = w.policy.Networks6, w.policy.Find6
@@ -130,7 +130,7 @@ func (w *walk) send6(name string, ask dhcpd.Query6) (boot.Decision, error) {
 	if err != nil {
 		return boot.Decision{}, err
 	}
-	meta := dhcpd.Meta{At: w.now, Interface: w.net.Interface, Source: ask.Source()} // to the group of all servers
+	meta := dhcpd.Meta{At: w.now, Interface: w.net.Interface, Source: ask.Source()} // sent to the multicast group of all servers
 	if ask.Link.IsValid() {
 		meta.Source, meta.Local = netip.AddrPortFrom(ask.Link, 547), w.net.Server
 	}
@@ -143,7 +143,7 @@ func (w *walk) dhcp6(what string, fw boot.Firmware) (boot.Decision, error) {
 	q := &w.q
 	ask := dhcpd.Query6{MAC: q.MAC, UUID: q.UUID, Arch: fw.Arch, VendorClass: fw.VendorClass, UserClass: fw.UserClass, Link: q.Relay, Port: q.Port, IAID: 1}
 	if fw.IPXE {
-		ask.IAID = 2 // it has an association of its own
+		ask.IAID = 2 // iPXE uses an association of its own
 	}
 	dec, err := w.send6(what+" SOLICIT", ask)
 	if err != nil {
@@ -160,7 +160,7 @@ func (w *walk) dhcp6(what string, fw boot.Firmware) (boot.Decision, error) {
 	return w.send6(what+" REQUEST", ask)
 }
 
-// send has a packet go through the same parser and builder as one from the wire.
+// send passes a packet through the same parser and builder as one from the wire.
 func (w *walk) send(name string, ask dhcpd.Query) (boot.Decision, error) {
 	meta := dhcpd.Meta{At: w.now, Interface: w.net.Interface, Local: w.net.Server}
 	return w.through(name, dhcpd.Describe, func(decide decider) (boot.Decision, []byte, dhcpd.Dest, error) {
@@ -170,8 +170,8 @@ func (w *walk) send(name string, ask dhcpd.Query) (boot.Decision, error) {
 
 type decider = func(boot.Sighting) (boot.Decision, error)
 
-// through makes a step of what a server without sockets does, and says what it
-// would send.
+// through makes a step from what a server without sockets does with a packet, and
+// returns what it would send.
 func (w *walk) through(name string, describe func([]byte) []string, dry func(decider) (boot.Decision, []byte, dhcpd.Dest, error)) (boot.Decision, error) {
 	dec, reply, to, err := dry(func(in boot.Sighting) (boot.Decision, error) { return w.step(name, in) })
 	if err != nil {
@@ -219,7 +219,7 @@ func (w *walk) fetch(what, target string, query boot.Query) (boot.Decision, erro
 	return w.step(what, in)
 }
 
-// boot goes all the way.
+// boot walks the whole way.
 func (w *walk) boot() error {
 	class := "PXEClient"
 	if w.q.HTTP {
@@ -238,7 +238,7 @@ func (w *walk) boot() error {
 		return nil
 	}
 	if !addr.IsValid() {
-		addr = w.net.Server // a proxy does not know it; any address of the network serves
+		addr = w.net.Server // a proxy does not know the machine's address; any address of the network will do
 	}
 	w.src = netip.AddrPortFrom(addr, 4096)
 	if w.q.Platform == boot.PiPlatform {
@@ -276,7 +276,7 @@ func (w *walk) boot() error {
 	return w.files(dec)
 }
 
-// grub is what shim's GRUB asks; it reports whether iPXE comes next.
+// grub makes the requests of shim's GRUB, and reports whether iPXE comes next.
 func (w *walk) grub() (goesOn bool, err error) {
 	dec, err := w.fetch("GRUB's first file", "grub/grub.cfg", boot.Query{})
 	x, ok := dec.Reply.(boot.Script)
@@ -297,7 +297,7 @@ func (w *walk) grub() (goesOn bool, err error) {
 	return false, w.files(dec)
 }
 
-// files are what a boot script names.
+// files asks for the files that a boot script names.
 func (w *walk) files(dec boot.Decision) error {
 	x, ok := dec.Reply.(boot.Script)
 	if !ok || x.Ref.Kind != boot.RefGenerated {
@@ -311,7 +311,7 @@ func (w *walk) files(dec boot.Decision) error {
 	return nil
 }
 
-// pi asks for what a Raspberry Pi begins with.
+// pi asks for the first files of a Raspberry Pi.
 func (w *walk) pi() error {
 	folder := strings.ReplaceAll(w.q.MAC.String(), ":", "-")
 	if n := len(w.q.Serial); n >= 8 {
@@ -356,7 +356,7 @@ func granted(d boot.Decision) (netip.Addr, *boot.BootInfo) {
 	return g.Addr, info
 }
 
-// gets is what a reply brings, in a few words.
+// gets says in a few words what a reply brings.
 func gets(dec boot.Decision) string {
 	addr, info := granted(dec)
 	var parts []string
