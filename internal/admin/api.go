@@ -20,7 +20,7 @@ type Failure struct {
 	Error string         `json:"error"`
 	Code  boot.FaultCode `json:"code"`
 	Hint  string         `json:"hint,omitempty"` // a command or a page that helps
-	Host  *boot.Host     `json:"host,omitempty"` // as it is, where it is not as the one who asked saw it
+	Host  *boot.Host     `json:"host,omitempty"` // the host as it is now, if it has changed since the caller read it
 }
 
 // Status is the daemon at a glance.
@@ -32,7 +32,7 @@ type Status struct {
 	Loaders  []string        `json:"loaders"`
 	Warnings []string        `json:"warnings,omitempty"`
 	Pending  uint64          `json:"pending"`
-	// Dropped counts what a bound turned away since the start, by the bound.
+	// Dropped counts, for each bound, what it turned away since the start.
 	Dropped map[string]uint64 `json:"dropped"`
 }
 
@@ -47,14 +47,14 @@ type NetworkStatus struct {
 	State     string       `json:"state"` // serving, or what it waits for
 	// Rivals are other DHCP servers that answered there.
 	Rivals []RivalStatus `json:"rivals,omitempty"`
-	// RA is of networks with an IPv6 subnet.
+	// RA is present for networks with an IPv6 subnet.
 	RA *RAStatus `json:"ra,omitempty"`
 }
 
 // RAStatus is what a network's interface says in router advertisements.
 type RAStatus struct {
 	Says    string         `json:"says"`            // off, managed, assisted or slaac; with ", router"
-	State   string         `json:"state,omitempty"` // why it does not; "" is well
+	State   string         `json:"state,omitempty"` // why it does not advertise; "" if it does
 	Routers []RouterStatus `json:"routers,omitempty"`
 }
 
@@ -62,7 +62,7 @@ type RAStatus struct {
 type RouterStatus struct {
 	Router netip.Addr `json:"router"`
 	Text   string     `json:"text"`
-	OK     bool       `json:"ok"` // it contradicts nobody
+	OK     bool       `json:"ok"` // it does not contradict what we advertise
 	First  time.Time  `json:"first"`
 	Last   time.Time  `json:"last"`
 }
@@ -90,7 +90,7 @@ type HostView struct {
 	boot.Host
 	LastSeen time.Time  `json:"last_seen,omitzero"`
 	Lease    netip.Addr `json:"lease,omitzero"`
-	Lease6   netip.Addr `json:"lease6,omitzero"` // the latest that it was given
+	Lease6   netip.Addr `json:"lease6,omitzero"` // the latest IPv6 address that it was given
 }
 
 // HostDetail is everything known of one host.
@@ -128,9 +128,9 @@ type HostImported struct {
 	Warnings []string       `json:"warnings,omitempty"`
 }
 
-// ImportResult says what became of a host: it was added, unless it was known
-// or, in a dry run, would be refused. One that waited and comes approved is let
-// in as what the list says.
+// ImportResult is the result for one host. It was added, unless it was on the roll
+// already or, in a dry run, would be refused. A pending host that the list approves is
+// let in, with what the list says of it.
 type ImportResult struct {
 	Name    string     `json:"name"`
 	Known   *boot.Host `json:"known,omitempty"`
@@ -138,13 +138,13 @@ type ImportResult struct {
 	Refused string     `json:"refused,omitempty"`
 }
 
-// Pushed is what came of it.
+// Pushed is the result of a push.
 type Pushed struct {
 	Template boot.Template `json:"template"`
 	Warnings []string      `json:"warnings,omitempty"`
 }
 
-// Explanation is the machine's way, step by step.
+// Explanation is how the machine boots, step by step.
 type Explanation struct {
 	Network string        `json:"network"`
 	Steps   []ExplainStep `json:"steps"`

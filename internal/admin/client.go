@@ -1,4 +1,4 @@
-// client.go: the commands' way to the daemon.
+// client.go: the client by which the commands reach the daemon.
 
 package admin
 
@@ -120,7 +120,7 @@ func (c *Client) Upload(ctx context.Context, digest string, r io.Reader, size in
 }
 
 // Events calls fn for each entry until the stream ends or ctx does. With follow=1
-// it is ErrCutShort if the daemon ended the stream: it stops, or starts anew.
+// it returns ErrCutShort if the daemon ended the stream, because it stops or restarts.
 func (c *Client) Events(ctx context.Context, q url.Values, fn func(Entry, json.RawMessage) error) error {
 	resp, err := c.send(ctx, http.MethodGet, "/api/v1/events?"+q.Encode(), nil, -1)
 	if q.Get("follow") == "1" && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
@@ -158,8 +158,8 @@ func (c *Client) HostCapture(ctx context.Context, name string, w io.Writer) erro
 	return err
 }
 
-// stream reads JSON values to the end, whoever ends it; one that should not end
-// and does is cut short.
+// stream reads JSON values to the end of the stream. If a stream ends that should not,
+// it returns ErrCutShort.
 func stream[T any](ctx context.Context, r io.Reader, endless bool, fn func(T, json.RawMessage) error) error {
 	d := json.NewDecoder(r)
 	for {
@@ -242,7 +242,7 @@ func writeImage(w io.Writer, src *images.Source, sent func(int)) error {
 	return t.Close()
 }
 
-// told tells how much was written.
+// told counts what was written and reports it.
 type told struct {
 	io.Writer
 	fn func(int)

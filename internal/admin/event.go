@@ -1,4 +1,4 @@
-// event.go: what happened, as it stands and as it comes.
+// event.go: events and requests, stored ones and new ones as they come.
 
 package admin
 
@@ -23,8 +23,8 @@ func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event
 }
 
 // events streams JSON lines: the stored events, with all=1 the request log too,
-// and with follow=1 what comes until the client leaves. The server filters, a page
-// at a time, so that neither side holds all events in memory.
+// and with follow=1 new ones until the client leaves. The server filters, a page at a
+// time, so that neither side holds all events in memory.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	follow, all := q.Get("follow") == "1", q.Get("all") == "1"
@@ -43,7 +43,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(nil)
 		_ = rc.Flush()
 	}
-	var seen, heard uint64 // of the request log, and of what machines log
+	var seen, heard uint64 // position in the request log, and in the machines' log lines
 	for {
 		changed := s.Engine.Changed()
 		var out []Entry
@@ -127,7 +127,7 @@ func eventsFrom(q url.Values) (after uint64, since time.Time, kinds boot.Kinds, 
 	return after, since, kinds, nil
 }
 
-// whose says which machine a list is about: one on the roll, one that was, or all.
+// whose says which machine a list is about: one on the roll, one that was on it, or all.
 type whose struct {
 	host *boot.Host
 	name string

@@ -1,5 +1,5 @@
-// fault.go: what a client is told when it does not get what it asked for: one
-// table from codes to statuses, and nothing of what is ours to mend.
+// fault.go: errors as a client gets them: one table from codes to HTTP statuses. A
+// client is told nothing of failures of the server.
 
 package admin
 
@@ -40,12 +40,12 @@ var statuses = map[boot.FaultCode]int{
 	boot.Internal:        http.StatusInternalServerError,
 }
 
-// failure says what an error is to a client. One that is no fault is ours: its
-// text may tell anything, a stack among it, and is for the log.
+// failure makes the answer for an error. An error that is no Fault is a failure of the
+// server. Its text goes to the log only, because it may contain anything, even a stack.
 func (s *Server) failure(r *http.Request, err error) Failure {
 	switch f := boot.FaultOf(err); {
 	case f != nil:
-		// What wraps a fault says where it was met.
+		// The errors that wrap a fault say where it occurred.
 		text := strings.TrimSuffix(err.Error(), " ("+f.Hint+")")
 		if f.Code == boot.Stopping {
 			text = f.Text
@@ -55,13 +55,13 @@ func (s *Server) failure(r *http.Request, err error) Failure {
 		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		return Failure{Error: "no space is left on the disk of the data directory", Code: boot.NoSpace, Hint: "muster image list shows what is there, muster image rm makes room"}
 	case r.Context().Err() != nil:
-		return Failure{Error: "muster is stopping", Code: boot.Stopping} // or nobody is there to read this
+		return Failure{Error: "muster is stopping", Code: boot.Stopping} // or the client has gone and nobody reads this
 	}
 	s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	return ours
 }
 
-// ours is the answer where we failed.
+// ours is the answer for a failure of the server.
 var ours = Failure{Error: "muster failed at this; its log says why", Code: boot.Internal, Hint: "journalctl -u muster"}
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
@@ -74,7 +74,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	write(w, statuses[f.Code], f)
 }
 
-// orEmpty is a list in JSON, also where there is none.
+// orEmpty makes an empty list of nil, so that JSON has [] and not null.
 func orEmpty[T any](l []T) []T {
 	if l == nil {
 		return []T{}
@@ -88,8 +88,8 @@ func write(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// guard has one request that panics do no harm but to itself, and answers what no
-// route takes in the words of the API.
+// guard recovers a panic, so that only its own request fails. It also answers requests
+// for which there is no route, with the API's errors.
 func (s *Server) guard(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w := &begun{ResponseWriter: rw}
@@ -104,7 +104,7 @@ func (s *Server) guard(mux *http.ServeMux) http.Handler {
 				s.Log.Error("a request panicked", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			}
 			if cut || w.begun {
-				panic(http.ErrAbortHandler) // what is cut off must not look whole
+				panic(http.ErrAbortHandler) // an answer that is cut off must not look complete
 			}
 			write(w, http.StatusInternalServerError, ours)
 		}()
@@ -143,7 +143,7 @@ func (w *begun) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *begun) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// refusal takes what the mux says of a request that it has no route for.
+// refusal records the mux's answer to a request that has no route.
 type refusal struct {
 	header http.Header
 	status int

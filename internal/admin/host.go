@@ -1,4 +1,4 @@
-// host.go: the roll. An order on one host may say at which revision it was seen.
+// host.go: the roll. An order on a host may name the revision that the client read.
 
 package admin
 
@@ -67,8 +67,8 @@ var hostOrders = map[string]func(r *http.Request, name string) (boot.Order, erro
 	},
 }
 
-// hostOrder carries out an order on a host and answers with the host: as it is then,
-// as it was last, or what was split off it.
+// hostOrder carries out an order on a host. It answers with the host as it is
+// afterwards, or as it last was if it is removed, or with the host that was split off.
 func (s *Server) hostOrder(read func(*http.Request, string) (boot.Order, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name := r.PathValue("name")
@@ -95,8 +95,8 @@ func (s *Server) hostOrder(read func(*http.Request, string) (boot.Order, error))
 	}
 }
 
-// asSeen takes an order as meant for the host at the revision of If-Match alone
-// (RFC 9110 13.1.1). There is one of a host, so a list of them is a mistake.
+// asSeen makes an order that is carried out only if the host is at the revision of
+// If-Match (RFC 9110 13.1.1). A host has one revision, so a list of them is a mistake.
 func asSeen(header http.Header, name string, o boot.Order) (boot.Order, error) {
 	tags := strings.Join(header.Values("If-Match"), ",")
 	if tags == "" || tags == "*" {
@@ -111,8 +111,8 @@ func asSeen(header http.Header, name string, o boot.Order) (boot.Order, error) {
 	return boot.AsSeen{Name: name, Revision: n, Order: o}, nil
 }
 
-// setETag says a host's revision. It changes with the record, not with the
-// timeline that is shown beside it.
+// setETag sends a host's revision. It changes with the record, and not with the
+// timeline in the same answer.
 func setETag(w http.ResponseWriter, h *boot.Host) {
 	w.Header().Set("ETag", `"`+strconv.FormatUint(h.Revision, 10)+`"`)
 }
@@ -127,7 +127,7 @@ func (s *Server) addHost(r *http.Request) (any, error) {
 	return c.Host, err
 }
 
-// importHosts adds what is not known yet.
+// importHosts adds the hosts that are not on the roll yet.
 func (s *Server) importHosts(r *http.Request) (any, error) {
 	var in HostImport
 	if err := readUpTo(r, &in, maxImport); err != nil {
@@ -195,7 +195,7 @@ func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
 	if len(s.Engine.Policy().Networks6) == 0 {
 		return v, nil
 	}
-	// Those of DHCPv6 are held by DUIDs and associations, of which a host has many.
+	// DHCPv6 leases are held by DUID and association, of which a host has many.
 	for _, r := range slices.Backward(s.Engine.Log.Of(h)) {
 		if a := r.Address(); r.Via == boot.DHCP6 && r.Reply == "reply" && a.IsValid() {
 			l, err := tx.Lease(r.Network, a)
@@ -259,7 +259,7 @@ func (s *Server) hosts(r *http.Request) (any, error) {
 	return out, err
 }
 
-// diagnose looks at one machine, or without who at all of them.
+// diagnose looks at one machine or, if who is absent, at all of them.
 func (s *Server) diagnose(r *http.Request) (any, error) {
 	who := r.URL.Query().Get("who")
 	if who == "" {

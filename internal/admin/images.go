@@ -1,5 +1,5 @@
-// images.go: images come in as one stream, so that one that breaks off leaves
-// nothing, and are looked at again when somebody wonders about a disk.
+// images.go: import, removal and verification of images. An image comes as one
+// stream, so that nothing is left of one that breaks off.
 
 package admin
 
@@ -38,7 +38,7 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 		return nil, err
 	}
 	img := given.image()
-	img.Files = map[string]boot.Blob{} // as they come
+	img.Files = map[string]boot.Blob{} // filled as the files come
 	b := s.Files.Begin()
 	kept := false
 	defer func() {
@@ -119,7 +119,7 @@ func eachImage(ctx context.Context, e *engine.Engine, fn func(*boot.Image)) erro
 		})
 }
 
-// brokeOff says that a file ended short, where that is what happened.
+// brokeOff makes the error for a file that ended short; other errors stay.
 func brokeOff(err error, name string) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return boot.NewFault(boot.Malformed, "%s broke off before its end", name)
@@ -127,7 +127,7 @@ func brokeOff(err error, name string) error {
 	return err
 }
 
-// referred tells which stored files a template or an image has, at this moment.
+// referred tells which stored files a template or an image refers to at this moment.
 func (s *Server) referred(ctx context.Context) (func(string) bool, error) {
 	all, err := Referred(ctx, s.Engine)
 	return func(d string) bool { return all[d] }, err
@@ -155,15 +155,15 @@ func Referred(ctx context.Context, e *engine.Engine) (map[string]bool, error) {
 		return nil, err
 	}
 	for _, t := range e.Policy().Templates {
-		note(t.Files) // those of this run are in no store
+		note(t.Files) // the files of this run's template are in no store
 	}
 	return all, nil
 }
 
 // removeImage forgets an image, and its files where nothing else has them.
 func (s *Server) removeImage(r *http.Request) (any, error) {
-	// Whoever found a file here and is about to store what refers to it comes before
-	// or after.
+	// A request that found a file here, and will store a reference to it, is finished
+	// before this begins or begins after it.
 	s.referring.Lock()
 	defer s.referring.Unlock()
 	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.RemoveImage{Name: r.PathValue("name")})

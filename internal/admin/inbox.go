@@ -1,4 +1,4 @@
-// inbox.go: many waiting machines at once, by what is known of them.
+// inbox.go: orders for many pending hosts at once, chosen by their facts.
 
 package admin
 
@@ -10,7 +10,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Inboxed is what became of one of them.
+// Inboxed is the result for one of them.
 type Inboxed struct {
 	Host  boot.Host `json:"host"`
 	Error string    `json:"error,omitempty"`
@@ -24,8 +24,8 @@ func (s *Server) denyMany(r *http.Request) (any, error) {
 	return s.inbox(r, func(_ *Inbox, name string) boot.Order { return boot.Deny{Name: name} })
 }
 
-// inbox gives every waiting machine that matches its order, one by one: each is
-// committed, and one that cannot be does not keep the others waiting.
+// inbox carries out an order on every pending host that matches, one by one. Each is
+// committed by itself, so that one that fails does not stop the others.
 func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (any, error) {
 	var in Inbox
 	if err := read(r, &in); err != nil {
@@ -55,7 +55,7 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 				break
 			}
 			if h = changed.Host; !s.meant(&in, h) {
-				break // a person was there first
+				break // a person has decided about it meanwhile
 			}
 		}
 		x := Inboxed{Host: *h}
@@ -72,12 +72,12 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 	return out, nil
 }
 
-// meant reports a host that waits and matches.
+// meant reports a pending host that matches.
 func (s *Server) meant(in *Inbox, h *boot.Host) bool {
 	return h.State == boot.Pending && in.Match(h.Facts()) == boot.Yes && (in.Seen == 0 || s.Engine.Now().Sub(s.lastSeen(h)) <= in.Seen)
 }
 
-// waiting are the hosts that are meant.
+// waiting returns the pending hosts that match.
 func (s *Server) waiting(ctx context.Context, in *Inbox) (out []*boot.Host, err error) {
 	err = each(ctx, s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) },
 		func(h *boot.Host) boot.HostID {

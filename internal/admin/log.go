@@ -1,4 +1,4 @@
-// log.go: what a machine logged itself, as it stands and as it comes; and its
+// log.go: the log lines of a machine, stored ones and new ones as they come; and its
 // packets.
 
 package admin
@@ -20,8 +20,8 @@ func (s *Server) lines(macs []boot.MAC) (out []boot.Request) {
 	return out
 }
 
-// macs are those of the machine that a request names: of a host, or of one that is
-// on no roll and is named by its MAC.
+// macs are the MACs of the machine that a request names: a host, or a stranger that is
+// named by its MAC.
 func (s *Server) macs(r *http.Request) (macs []boot.MAC, err error) {
 	name := r.PathValue("name")
 	err = s.Engine.View(r.Context(), func(tx boot.ReadTx) error {

@@ -41,9 +41,9 @@ type Server struct {
 	referring sync.RWMutex // held between looking for a file and storing what refers to it
 }
 
-// Listen opens the socket in dir: owner and group may use it, nobody else. A
-// socket left by a dead process is replaced; whether it is dead is the store's
-// lock to know, which its caller holds.
+// Listen opens the socket in dir: owner and group may use it, nobody else. A socket
+// that a dead process left is replaced. The caller holds the store's lock, so no other
+// process is alive.
 func Listen(dir string) (net.Listener, error) {
 	path := filepath.Join(dir, SocketName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -76,7 +76,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// Bounds of a request's body; files have a way of their own.
+// Bounds of a request's body; uploads of files have their own.
 const (
 	maxJSON   = 4 << 20
 	maxImport = 64 << 20
@@ -201,6 +201,6 @@ func decode(r io.Reader, v any, most int64) error {
 	return nil
 }
 
-// actor is who asks. The socket is for root and its group alone: a person, whose
-// name it does not tell.
+// actor is who asks. Only root and the socket's group can use the socket, so it is a
+// person; the socket does not tell the name.
 func (s *Server) actor(*http.Request) boot.Actor { return boot.Actor{Kind: boot.Person, Via: "socket"} }

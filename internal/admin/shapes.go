@@ -1,6 +1,6 @@
-// shapes.go: what a client may send; field names are stable. They are types of
-// their own: a request cannot carry what only the machine or the engine writes,
-// and a field that none of them has is refused (see read).
+// shapes.go: what a client may send; field names are stable. These types are separate
+// from the stored records, so a request cannot set what only the machine or the engine
+// writes. An unknown field is refused (see read).
 
 package admin
 
@@ -37,7 +37,7 @@ type HostPatch struct {
 	UUID      *boot.UUID         `json:"uuid,omitempty"`
 	Serial    *string            `json:"serial,omitempty"`
 	Address   *netip.Addr        `json:"address,omitempty"`
-	Address6  *netip.Addr        `json:"address6,omitempty"` // where both are changed
+	Address6  *netip.Addr        `json:"address6,omitempty"` // the second one, where both are changed
 	Template  *string            `json:"template,omitempty"`
 	Port      *string            `json:"bound_port,omitempty"`
 	Protected *bool              `json:"protected,omitempty"`
@@ -62,7 +62,7 @@ type Approval struct {
 // Installation arms a ticket.
 type Installation struct {
 	Template *string `json:"template,omitempty"`
-	Again    bool    `json:"again,omitempty"` // also where the last may be running
+	Again    bool    `json:"again,omitempty"` // even where the last installation may be running
 }
 
 // Rescue names the template of the next boot.
@@ -73,13 +73,13 @@ type Rescue struct {
 // Inbox says which of the machines that wait are meant, and what they boot.
 type Inbox struct {
 	boot.Selector
-	All      bool          `json:"all,omitempty"`  // an empty selector means every one, and not a mistake
-	Seen     time.Duration `json:"seen,omitempty"` // asked for something this recently; nanoseconds
+	All      bool          `json:"all,omitempty"`  // lets an empty selector mean every machine; without it that is a mistake
+	Seen     time.Duration `json:"seen,omitempty"` // only machines that asked for something this recently; nanoseconds
 	Template *string       `json:"template,omitempty"`
 	DryRun   bool          `json:"dry_run,omitempty"`
 }
 
-// Merge names the host that Name is one machine with.
+// Merge names the other host that is the same machine.
 type Merge struct {
 	Other string `json:"other"`
 }
@@ -98,8 +98,8 @@ type Push struct {
 	Files map[string]boot.Blob `json:"files"`
 }
 
-// NewImage describes an image. Its files are those that were put beforehand; an
-// import as one stream has them behind it, and Files is absent.
+// NewImage describes an image. Its files were put beforehand. In an import as one
+// stream, Files is absent and the files follow.
 type NewImage struct {
 	Name    string               `json:"name"`
 	Public  bool                 `json:"public,omitempty"`
@@ -137,5 +137,5 @@ type ExplainRequest struct {
 // Resend names the events that a webhook is to be sent again.
 type Resend struct {
 	Seqs []uint64 `json:"seqs,omitempty"`
-	Dead bool     `json:"dead,omitempty"` // all that were given up
+	Dead bool     `json:"dead,omitempty"` // all events whose delivery was given up
 }
