@@ -7,6 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 OUT         := out
 INSTALL     := internal/nettest/install.sh
+PROGRESS    := $(GO) run ./test/progress
 
 export GOTOOLCHAIN := local
 
@@ -50,26 +51,26 @@ cross: go ## the commands build for macOS and Windows
 
 .PHONY: check
 check: lint ## lint, then every quick test with the race detector
-	CGO_ENABLED=1 $(GO) test -race -short ./...
+	CGO_ENABLED=1 $(PROGRESS) -race -short -vet=off ./...
 
 .PHONY: test
-test: root go ## everything: check, fuzz seeds, real peers, whole boots (root, about 15 minutes)
+test: root go ## everything: check, what the quick tests leave out, real peers, whole boots (root, about 25 minutes)
 	@$(INSTALL) test
 	$(GO) mod verify
 	@$(MAKE) --no-print-directory check cross
-	$(GO) test -count=1 -timeout 20m $$($(GO) list ./... | grep -v '/test$$')
-	$(GO) test -count=1 -timeout 40m -v ./test
+	$(PROGRESS) -count=1 -timeout 20m $$($(GO) list ./... | grep -v '/test$$')
+	$(PROGRESS) -count=1 -timeout 40m ./test
 
 .PHONY: test-all
 test-all: test long kills fuzz ## test, then the longest boots, fifty kills under load, and every fuzz target for FUZZTIME
 
 .PHONY: long
 long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one (root)
-	MUSTER_LONG=1 $(GO) test -count=1 -timeout 90m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual)$$' ./test
+	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 90m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual)$$' ./test
 
 .PHONY: kills
 kills: root go ## kill -9 under load, fifty times by DHCPv4 and twenty by DHCPv6 (root)
-	MUSTER_LONG=1 $(GO) test -count=1 -timeout 10m -run '^Test(Six)?KilledUnderLoad$$' ./test
+	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 10m -run '^Test(Six)?KilledUnderLoad$$' ./test
 
 .PHONY: fuzz
 fuzz: go ## run every fuzz target for FUZZTIME (20s)

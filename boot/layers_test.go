@@ -55,8 +55,9 @@ var layers = map[string][]string{
 	"internal/simclient":        {"internal/simclient/script"},
 	"internal/simclient/script": {},
 	// Whole systems use the built binary, and share no part of the server.
-	"test":       {"internal/nettest", "internal/simclient", "test/clock"},
-	"test/clock": {},
+	"test":          {"internal/nettest", "internal/simclient", "test/clock"},
+	"test/clock":    {},
+	"test/progress": {},
 	// The daemon sees every part and hands each what it needs.
 	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store/bolt", "store/journal",
 		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/hook", "internal/metrics", "internal/run"},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/nettest"
 )
 
 func post(kind, body string) boot.Sighting {
@@ -76,9 +77,7 @@ func TestReportFacts(t *testing.T) {
 
 // TestReportFactsOfThisMachine: what the programs print today.
 func TestReportFactsOfThisMachine(t *testing.T) {
-	if _, err := exec.LookPath("lscpu"); err != nil {
-		t.Skip("no lscpu here")
-	}
+	nettest.Need(t, "lscpu")
 	for _, args := range [][]string{{"lscpu"}, {"lscpu", "-J"}} {
 		out, err := exec.Command(args[0], args[1:]...).Output()
 		if err != nil {

@@ -15,26 +15,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/musterboot/muster/internal/nettest"
 )
-
-// need ends a test whose tools are missing: with a skip, or in CI, where they
-// are supposed to be there, with a failure.
-func need(t *testing.T, tools ...string) {
-	t.Helper()
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			lack(t, "missing "+tool)
-		}
-	}
-}
-
-func lack(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -101,7 +84,7 @@ func stub(t *testing.T) string {
 // deb builds a package in a folder of its own and returns its path.
 func deb(t *testing.T, version, program string, env ...string) string {
 	t.Helper()
-	need(t, "dpkg-deb", "dpkg")
+	nettest.Need(t, "dpkg-deb", "dpkg")
 	cmd := exec.Command("./build-deb.sh", version, program, t.TempDir())
 	cmd.Env = append(append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", "COMPLETER="+binary(t)), env...)
 	var errs bytes.Buffer
@@ -187,7 +170,7 @@ func TestDebVersions(t *testing.T) {
 }
 
 func TestDebRefuses(t *testing.T) {
-	need(t, "dpkg-deb", "dpkg")
+	nettest.Need(t, "dpkg-deb", "dpkg")
 	wrongArch := "arm64"
 	if strings.TrimSpace(output(t, "dpkg", "--print-architecture")) == "arm64" {
 		wrongArch = "amd64"
@@ -217,7 +200,7 @@ func TestDebRefuses(t *testing.T) {
 
 // TestUnit lets systemd judge the unit, with the built binary in its place.
 func TestUnit(t *testing.T) {
-	need(t, "systemd-analyze")
+	nettest.Need(t, "systemd-analyze")
 	unit, err := os.ReadFile("muster.service")
 	must(t, err)
 	text := strings.Replace(string(unit), "/usr/bin/muster ", binary(t)+" ", 1)
@@ -323,14 +306,14 @@ func TestMaintainerScripts(t *testing.T) {
 // all changes and is gone with the test.
 func TestInstall(t *testing.T) {
 	if os.Geteuid() != 0 {
-		lack(t, "needs root, to mount")
+		nettest.Lack(t, "needs root, to mount")
 	}
-	need(t, "unshare", "mount", "chroot", "dpkg", "deb-systemd-helper", "systemctl")
+	nettest.Need(t, "unshare", "mount", "chroot", "dpkg", "deb-systemd-helper", "systemctl")
 	if exec.Command("dpkg", "-s", "muster").Run() == nil {
-		lack(t, "the package muster is installed on this machine")
+		nettest.Lack(t, "the package muster is installed on this machine")
 	}
 	if out, err := exec.Command("unshare", "-m", "sh", "-c", onTop+"true", "sh", t.TempDir()).CombinedOutput(); err != nil {
-		lack(t, "cannot mount an overlay here: "+string(out))
+		nettest.Lack(t, "cannot mount an overlay here: "+string(out))
 	}
 	older, newer := deb(t, "1.0.0", stub(t)), deb(t, "1.1.0", stub(t))
 	out, err := exec.Command("unshare", "-m", "sh", "-c", onTop+`

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/nettest"
 )
 
 // asked is a Decider that knows loopback addresses that end in an odd number.
@@ -123,11 +124,7 @@ func closed(t *testing.T, c net.Conn) {
 // TestBothFamilies: one port takes lines of IPv4 and of IPv6, and says of each
 // where it went; it is nobody's business which of the two a socket is.
 func TestBothFamilies(t *testing.T) {
-	if l, err := net.Listen("tcp6", "[::1]:0"); err != nil {
-		t.Skip("no IPv6 on this machine: ", err)
-	} else {
-		l.Close()
-	}
+	nettest.NeedIPv6(t)
 	_, a, addr := startOn(t, "")
 	_, port, _ := net.SplitHostPort(addr)
 	for _, c := range []struct{ network, from, to string }{

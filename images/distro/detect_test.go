@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/images/iso"
+	"github.com/musterboot/muster/internal/nettest"
 )
 
 // Kernels by their headers.
@@ -213,12 +214,7 @@ func TestFolders(t *testing.T) {
 // TestImages reads each medium as an ISO: with Rock Ridge, and ESXi's as it is,
 // with plain names.
 func TestImages(t *testing.T) {
-	if _, err := exec.LookPath("xorriso"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("missing xorriso: apt install xorriso")
-		}
-		t.Skip("missing xorriso: apt install xorriso")
-	}
+	nettest.Need(t, "xorriso")
 	for _, tc := range media {
 		if tc.folder {
 			continue

@@ -18,19 +18,9 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
-)
 
-// need ends a test whose tool is missing: as a skip, or in CI, where it would
-// hide that nothing was tested, as a failure.
-func need(t testing.TB, tool string) {
-	t.Helper()
-	if _, err := exec.LookPath(tool); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("missing %s: apt install xorriso", tool)
-		}
-		t.Skipf("missing %s: apt install xorriso", tool)
-	}
-}
+	"github.com/musterboot/muster/internal/nettest"
+)
 
 // write makes a folder; a value "-> x" is a symbolic link.
 func write(t testing.TB, dir string, files map[string]string) {
@@ -52,7 +42,7 @@ func write(t testing.TB, dir string, files map[string]string) {
 // make runs xorriso as mkisofs and opens what it wrote.
 func makeISO(t testing.TB, dir string, args ...string) (*Image, *os.File) {
 	t.Helper()
-	need(t, "xorriso")
+	nettest.Need(t, "xorriso")
 	out := filepath.Join(t.TempDir(), "x.iso")
 	args = append(append([]string{"-as", "mkisofs", "-quiet", "-o", out}, args...), dir)
 	if msg, err := exec.Command("xorriso", args...).CombinedOutput(); err != nil {
@@ -290,7 +280,7 @@ func TestMultiExtent(t *testing.T) {
 	if testing.Short() {
 		t.Skip("passes 4 GiB through a pipe")
 	}
-	need(t, "xorriso")
+	nettest.Need(t, "xorriso")
 	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "big.iso")
 	const size = 4<<30 + 5<<20 + 7
 	big, err := os.Create(filepath.Join(dir, "install.wim"))

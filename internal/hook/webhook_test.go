@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/nettest"
 	"github.com/musterboot/muster/store/mem"
 )
 
@@ -83,9 +84,7 @@ func TestSignature(t *testing.T) {
 	if head.Get("Content-Type") != "application/cloudevents+json" || head.Get("webhook-id") != "abc-7" {
 		t.Errorf("head is %v", head)
 	}
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("needs openssl")
-	}
+	nettest.Need(t, "openssl")
 	cmd := exec.Command("openssl", "dgst", "-sha256", "-mac", "HMAC", "-macopt", fmt.Sprintf("hexkey:%x", testKey), "-binary")
 	cmd.Stdin = strings.NewReader(head.Get("webhook-id") + "." + head.Get("webhook-timestamp") + "." + string(body))
 	mac, err := cmd.Output()

@@ -26,8 +26,8 @@ parts=(kernel-amd64 busybox-amd64)
 case $level in demo|test|bench) ;; *) die "say which level to install: demo, test or bench" ;; esac
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
-		udhcpc dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables gcc libc6-dev
-		xorriso openssl libfl2)
+		udhcpc dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
+		xorriso openssl libfl2 python3 util-linux gcc libc6-dev)
 	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
 	# would start them at the next boot; they are only unpacked.
 	parts+=(kernel-arm64 busybox-arm64 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c)

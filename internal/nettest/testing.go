@@ -14,9 +14,9 @@ import (
 	"testing"
 )
 
-// lack ends a test that cannot run here: as a skip, or in CI, where everything
+// Lack ends a test that cannot run here: as a skip, or in CI, where everything
 // is supposed to be there and a skip would hide that it is not, as a failure.
-func lack(t testing.TB, reason string) {
+func Lack(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatal(reason)
@@ -40,7 +40,7 @@ func Need(t testing.TB, tools ...string) {
 		}
 	}
 	if len(missing) > 0 {
-		lack(t, fmt.Sprintf("missing %s: run internal/nettest/install.sh test", strings.Join(missing, ", ")))
+		Lack(t, fmt.Sprintf("missing %s: run internal/nettest/install.sh test", strings.Join(missing, ", ")))
 	}
 }
 
@@ -56,7 +56,7 @@ func Cached(t testing.TB, name string) string {
 func NeedRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		lack(t, "needs root, for network namespaces")
+		Lack(t, "needs root, for network namespaces")
 	}
 }
 
@@ -65,7 +65,7 @@ func NeedIPv6(t testing.TB) {
 	t.Helper()
 	c, err := net.ListenPacket("udp6", "[::1]:0")
 	if err != nil {
-		lack(t, fmt.Sprintf("needs IPv6 on lo: %v", err))
+		Lack(t, fmt.Sprintf("needs IPv6 on lo: %v", err))
 		return
 	}
 	c.Close()

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/musterboot/muster/internal/nettest"
 )
 
 func TestPatience(t *testing.T) {
@@ -41,7 +43,7 @@ func TestPatience(t *testing.T) {
 func TestNames(t *testing.T) {
 	lo, err := net.InterfaceByName("lo")
 	if err != nil {
-		t.Skip("no loopback: ", err)
+		nettest.Lack(t, "no loopback: "+err.Error())
 	}
 	var l Names
 	now := time.Unix(1, 0)
