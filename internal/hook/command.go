@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// CommandConfig is what to run: no shell reads it.
+// CommandConfig is what to run. No shell is involved.
 type CommandConfig struct {
 	Command []string // the first is an absolute path
 	Timeout time.Duration
@@ -29,7 +29,7 @@ func NewCommand(c CommandConfig) Sender { return command{c} }
 const (
 	tempFail  = 75 // EX_TEMPFAIL of sysexits.h
 	maxOutput = 4 << 10
-	// What a program leaves running may hold its output open for so long.
+	// How long a process that the program left running may hold its output open.
 	outputDelay = 2 * time.Second
 )
 
@@ -57,7 +57,7 @@ func (c command) Send(ctx context.Context, m Message) Answer {
 	}
 	err = cmd.Wait()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		// The command ended, and a process that it started still holds its output.
+		// The command ended, but a process that it started still holds its output open.
 		_ = killAll(cmd)
 	}
 	switch s := cmd.ProcessState; {
@@ -74,7 +74,7 @@ func (c command) Send(ctx context.Context, m Message) Answer {
 	}
 }
 
-// tail keeps the end of what was written.
+// tail is a writer that keeps only the end of what was written.
 type tail struct {
 	mu sync.Mutex
 	b  []byte

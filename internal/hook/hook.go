@@ -1,5 +1,5 @@
-// hook.go: the receivers as a whole: which there are, and what a person can ask
-// of them.
+// hook.go: all receivers together: their list and their status, and what a person can
+// order: to test one, or to send events again.
 
 package hook
 
@@ -16,7 +16,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Type is what kind of receiver a target is.
+// Type is the kind of a target's receiver.
 type Type string
 
 // Types; they begin the counters and events of their targets.
@@ -39,41 +39,41 @@ func (t *Target) String() string          { return string(t.Type) + " " + t.Name
 func (t *Target) cursor() boot.Counter    { return boot.Delivered(t.String()) }
 func (t *Target) graveyard() boot.Counter { return boot.Undelivered(t.String()) }
 
-// kind is an event kind about deliveries of this type of target.
+// kind makes the event kind for deliveries to this type of target.
 func (t *Target) kind(what string) boot.EventKind { return boot.EventKind(string(t.Type) + "." + what) }
 
-// aboutDelivery are kinds that nobody is told: a receiver that fails would
-// else cause the next event that it fails on.
+// aboutDelivery are event kinds that are sent to no receiver. Otherwise each failed
+// delivery would make an event whose delivery fails too.
 var aboutDelivery = boot.Kinds{"webhook.*", "hook.*"}
 
-// Sender hands one message to a receiver and says what became of it. It ends by
-// itself after a time.
+// Sender hands one message to a receiver and returns the result. It has a timeout of
+// its own.
 type Sender interface {
 	Send(ctx context.Context, m Message) Answer
 }
 
-// Message is an event with a name that no other event of any appliance has.
+// Message is an event with an ID that is unique over all appliances.
 type Message struct {
-	ID     string // of the event: the same each time it is sent
-	Source string // of the appliance, a URI reference
+	ID     string // ID of the event: the same each time it is sent
+	Source string // names the appliance, as a URI reference
 	Event  boot.Event
 }
 
-// Result is what became of a message.
+// Result is the result of sending a message.
 type Result int
 
 // Results.
 const (
 	Delivered Result = iota
 	Later            // the receiver is away or busy
-	Refused          // it does not want this one
+	Refused          // the receiver does not want this message
 )
 
-// Answer is a receiver's, in words of ours.
+// Answer is a receiver's answer, in our words.
 type Answer struct {
 	Result Result
 	Words  string
-	After  time.Duration // not before; of Later
+	After  time.Duration // with Later: do not try again before this time has passed
 }
 
 // Store is what the hooks need of boot.Store.
@@ -131,8 +131,8 @@ func (h *Hooks) message(e boot.Event) Message {
 	return Message{ID: fmt.Sprintf("%s-%d", h.id, e.Seq), Source: "urn:uuid:" + h.id, Event: e}
 }
 
-// Set follows the configuration. A target that stays goes on where it was, at
-// once if it waited; one that is gone ends after the message in hand.
+// Set takes over the targets of a configuration. A target that stays goes on where it
+// was, without its present pause. One that is gone ends after its present message.
 func (h *Hooks) Set(targets []*Target) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -156,7 +156,7 @@ func (h *Hooks) Set(targets []*Target) {
 	}
 }
 
-// start is called with the lock held.
+// start starts a worker. The caller holds the lock.
 func (h *Hooks) start(w *worker) {
 	ctx := h.ctx
 	h.wg.Go(func() { w.run(ctx) })
@@ -172,14 +172,14 @@ func (h *Hooks) Run(ctx context.Context) error {
 	h.mu.Unlock()
 	<-ctx.Done()
 	h.mu.Lock()
-	h.ctx = nil // so that a Set from now on starts nothing
+	h.ctx = nil // so that a later Set starts no worker
 	h.mu.Unlock()
 	h.wg.Wait()
 	return nil
 }
 
-// leave takes a worker out that has no target any more; false says that it got
-// one meanwhile.
+// leave removes a worker that has no target any more. False means that it has got a
+// target again meanwhile.
 func (h *Hooks) leave(key boot.Counter, w *worker) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -196,14 +196,14 @@ type Status struct {
 	Type   Type      `json:"type"`
 	Where  string    `json:"where"`
 	Kinds  []string  `json:"kinds,omitempty"`
-	Upto   uint64    `json:"upto"`   // the last event that is done with
+	Upto   uint64    `json:"upto"`   // the last event that was delivered, skipped or given up
 	Behind uint64    `json:"behind"` // events after it
 	State  State     `json:"state"`
-	Next   time.Time `json:"next,omitzero"` // of State Waiting: the next try
+	Next   time.Time `json:"next,omitzero"` // in state Waiting: when the next try is
 	Error  string    `json:"error,omitempty"`
-	Failed time.Time `json:"failed,omitzero"` // when Error was
-	Last   time.Time `json:"last,omitzero"`   // when a message was delivered last
-	Dead   int       `json:"dead"`            // letters that can be sent again
+	Failed time.Time `json:"failed,omitzero"` // when Error occurred
+	Last   time.Time `json:"last,omitzero"`   // when the latest message was delivered
+	Dead   int       `json:"dead"`            // events that were given up and can be sent again
 	Counts Counts    `json:"counts"`
 }
 
@@ -243,7 +243,8 @@ func (h *Hooks) all() []*worker {
 	return ws
 }
 
-// Figures are the targets without what takes reading: for metrics.
+// Figures are the targets for metrics, without the values that need a read of the
+// store.
 func (h *Hooks) Figures(ctx context.Context) ([]Status, error) {
 	var last uint64
 	if err := h.store.View(ctx, func(tx boot.ReadTx) (err error) { last, err = tx.Counter(boot.LastEvent); return err }); err != nil {
@@ -258,7 +259,7 @@ func (h *Hooks) Figures(ctx context.Context) ([]Status, error) {
 	return out, nil
 }
 
-// List is all of the targets.
+// List returns the status of all targets.
 func (h *Hooks) List(ctx context.Context) ([]Status, error) {
 	out, err := h.Figures(ctx)
 	for i := range out {
@@ -281,14 +282,14 @@ func (h *Hooks) find(name string) (*worker, *Target, error) {
 	return nil, nil, boot.NewFault(boot.UnknownHook, "no webhook or hook is called %s", name).Try("muster webhook list")
 }
 
-// Sent says what became of one message that a person wanted sent.
+// Sent is the result of one message that a person ordered to be sent.
 type Sent struct {
 	Seq   uint64 `json:"seq,omitempty"`
 	OK    bool   `json:"ok"`
 	Words string `json:"words"`
 }
 
-// Test sends an event that tells nothing, of kind ping and without a number.
+// Test sends an event of kind ping, which has no content and no number.
 func (h *Hooks) Test(ctx context.Context, name string) (Sent, error) {
 	_, t, err := h.find(name)
 	if err != nil {
@@ -301,11 +302,11 @@ func (h *Hooks) Test(ctx context.Context, name string) (Sent, error) {
 	return Sent{OK: a.Result == Delivered, Words: a.Words}, ctx.Err()
 }
 
-// MaxResend bounds what one Resend sends.
+// MaxResend bounds how many events one Resend sends.
 const MaxResend = 1000
 
-// Resend sends events again, now, whatever the kinds of the target: those with
-// the numbers given, or its dead letters. It stops where the receiver is away.
+// Resend sends events again, at once and whichever kinds the target wants: those with
+// the numbers given, or those that were given up. It stops if the receiver is away.
 func (h *Hooks) Resend(ctx context.Context, name string, seqs []uint64, deadOnes bool) ([]Sent, error) {
 	w, t, err := h.find(name)
 	if err != nil {
@@ -357,7 +358,7 @@ func (h *Hooks) Resend(ctx context.Context, name string, seqs []uint64, deadOnes
 	return out, h.tidy(ctx, t)
 }
 
-// told names an event for people.
+// told describes an event for people.
 func told(e *boot.Event) string {
 	if e.Name != "" {
 		return fmt.Sprintf("event %d (%s %s)", e.Seq, e.Kind, e.Name)
@@ -380,15 +381,16 @@ func (h *Hooks) event(ctx context.Context, seq uint64) (e *boot.Event, err error
 	return e, err
 }
 
-// How many events one read takes: of those to send, and of those to look through.
+// How many events one read takes: to send them, and to search them.
 const (
 	page = 100
 	scan = 500
 )
 
-// dead lists the numbers of events that were not delivered to a target, are kept
-// and were not sent again, and the last event that was looked at. A counter says
-// where the oldest letter may be; mostly there is none and nothing is read.
+// dead lists the numbers of events that were given up for a target, are still kept
+// and were not sent again. It also returns the last event that it looked at. A counter
+// says where the oldest record of a given-up delivery may be. Mostly there is none, and
+// nothing is read.
 func (h *Hooks) dead(ctx context.Context, t *Target) (refs []uint64, last uint64, err error) {
 	var after, first uint64
 	if err := h.store.View(ctx, func(tx boot.ReadTx) error {
@@ -432,7 +434,7 @@ func (h *Hooks) dead(ctx context.Context, t *Target) (refs []uint64, last uint64
 	return refs, after, nil
 }
 
-// tidy forgets where dead letters are once there are none.
+// tidy resets that counter once no given-up event is left.
 func (h *Hooks) tidy(ctx context.Context, t *Target) error {
 	refs, last, err := h.dead(ctx, t)
 	if err != nil || len(refs) > 0 || last == 0 {
@@ -440,7 +442,7 @@ func (h *Hooks) tidy(ctx context.Context, t *Target) error {
 	}
 	return h.store.Update(ctx, func(tx boot.Tx) error {
 		if now, err := tx.Counter(boot.LastEvent); err != nil || now != last {
-			return err // a new one may be among what came since
+			return err // one of the events that came since may be about a new failure
 		}
 		return tx.SetCounter(t.graveyard(), 0)
 	})

@@ -1,4 +1,5 @@
-// process_linux.go: a program in a group of its own, without our privileges.
+// process_linux.go: starts a program in a process group of its own, without our
+// privileges.
 
 package hook
 
@@ -10,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// start starts without the capabilities that a service has for its sockets:
-// they would pass to what it runs. They are the thread's, so this one thread
-// drops them and ends with its goroutine.
+// start starts a program without the capabilities that the service has for its
+// sockets; a program would inherit them. Capabilities belong to a thread. So this one
+// thread drops them, and it ends with its goroutine.
 func start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	done := make(chan error, 1)
@@ -24,5 +25,5 @@ func start(cmd *exec.Cmd) error {
 	return <-done
 }
 
-// killAll ends a program and what it started.
+// killAll kills a program and all processes that it started.
 func killAll(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -25,8 +25,8 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// Keys sign. The first is in use; others are for a time after a change, until
-// the receiver knows the new one.
+// Keys sign messages. The first key is the present one. Former keys sign too for a time
+// after a change, until the receiver knows the new one.
 type Keys [][]byte
 
 const (
@@ -83,15 +83,15 @@ type cloudEvent struct {
 	Data        boot.Event `json:"data"`
 }
 
-// WebhookConfig is where and how to post. The caller has judged it.
+// WebhookConfig is where and how to post. The caller has checked it.
 type WebhookConfig struct {
 	URL     *url.URL
 	Keys    Keys
 	CAs     *x509.CertPool // nil: the system's
-	Timeout time.Duration  // of a whole exchange
+	Timeout time.Duration  // for the whole exchange
 }
 
-// Where is the URL without what may be secret in it.
+// Where is the URL without the parts that may be secret.
 func Where(u *url.URL) string {
 	x := *u
 	x.RawQuery, x.Fragment, x.User = "", "", nil
@@ -104,12 +104,12 @@ type webhook struct {
 	now    func() time.Time
 }
 
-// maxAnswer is what is read of an answer's body, so that its connection may be
-// used again; nothing looks at it.
+// maxAnswer is how much of an answer's body is read, so that its connection can be
+// used again. The body is ignored.
 const maxAnswer = 64 << 10
 
-// NewWebhook posts to a URL. Proxies of the environment are not asked: the
-// configuration alone says where events go.
+// NewWebhook posts to a URL. It ignores proxies of the environment: only the
+// configuration says where events go.
 func NewWebhook(c WebhookConfig, now func() time.Time) Sender {
 	return &webhook{c, &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -149,12 +149,12 @@ func (w *webhook) Send(ctx context.Context, m Message) Answer {
 		return Answer{Result: Later, Words: plain(err)}
 	}
 	defer resp.Body.Close()
-	// The status is the answer; whatever is wrong with the rest, it came.
+	// The status is the answer, even if the rest of the response is broken.
 	if resp.StatusCode >= 200 {
-		// After a 101 the connection is the receiver's, and nothing ends it.
+		// After a 101 nothing would end the connection.
 		io.CopyN(io.Discard, resp.Body, maxAnswer)
 	}
-	// The words after the number are the receiver's; the usual ones are ours.
+	// The receiver chooses the text after the status code, so the usual text is used.
 	a := Answer{Words: strings.TrimSpace(fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))}
 	switch c := resp.StatusCode; {
 	case c >= 200 && c < 300:
@@ -181,8 +181,8 @@ func (w *webhook) after(s string) time.Duration {
 	return 0
 }
 
-// plain is an error of the exchange without the URL, whose query may be secret,
-// and short: a receiver has a hand in it.
+// plain is an error of the exchange without the URL, whose query may be secret. It is
+// kept short, because the receiver can influence the text.
 func plain(err error) string {
 	var ue *url.Error
 	if errors.As(err, &ue) {
@@ -194,7 +194,7 @@ func plain(err error) string {
 	return clean(err.Error(), 200)
 }
 
-// clean makes text of others fit for a line.
+// clean makes text from outside fit on one line.
 func clean(s string, most int) string {
 	s = strings.Map(func(r rune) rune {
 		if strconv.IsPrint(r) {

@@ -1,4 +1,5 @@
-// worker.go: one receiver: read on, send, try again, give up.
+// worker.go: the worker of one receiver: it reads the next events, sends them, tries
+// again, gives up.
 
 package hook
 
@@ -16,26 +17,27 @@ import (
 const (
 	firstWait  = time.Second
 	longest    = 5 * time.Minute // between two tries
-	longestAsk = time.Hour       // of what a receiver may ask for
-	tries      = 3               // of an event that is refused
+	longestAsk = time.Hour       // the longest pause that a receiver may ask for
+	tries      = 3               // for an event that is refused
 	gather     = 20 * time.Millisecond
 	saveEvery  = time.Second // while messages go out
-	saveSkips  = 1000        // events that are nothing to the target
+	saveSkips  = 1000        // skipped events, after which the cursor is saved
 )
 
 type worker struct {
 	h      *Hooks
 	key    boot.Counter
-	target atomic.Pointer[Target] // nil: to end
+	target atomic.Pointer[Target] // nil: the worker must end
 	kick   chan struct{}          // the target was changed
 
 	resending sync.Mutex // one at a time
 
-	// The worker's own. The cursor in the store is next, so that 0 is none.
+	// Used by the worker only. The cursor in the store is the next event to send, so
+	// that 0 means none.
 	next, saved uint64
 	savedAt     time.Time
 	dirty       bool // a message went out since the cursor was saved
-	fails       int  // in a row, of a receiver that is away
+	fails       int  // failures in a row, while the receiver is away
 
 	mu     sync.Mutex // of what follows
 	opened bool
@@ -76,7 +78,7 @@ func (w *worker) run(ctx context.Context) {
 				return
 			}
 		case err != nil:
-			// The store: it has told the rest of the program too.
+			// The store failed, which the rest of the program reports.
 			failures++
 			w.h.log.Error("events cannot be handed on", "to", w.key.Key(), "err", err)
 			w.pause(ctx, backoff(failures), nil)
@@ -90,7 +92,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// round delivers one page. At the end of the events it returns the channel to
+// round delivers one page of events. When there are no more, it returns the channel to
 // wait on.
 func (w *worker) round(ctx context.Context) (more <-chan struct{}, err error) {
 	t := w.target.Load()
@@ -131,13 +133,13 @@ func (w *worker) round(ctx context.Context) (more <-chan struct{}, err error) {
 	if len(es) == page {
 		return nil, nil
 	}
-	if w.dirty { // what was skipped since a restart skips again
+	if w.dirty { // events skipped without a save are skipped again after a restart
 		w.save(ctx)
 	}
 	return changed, nil
 }
 
-// open finds where to go on. A new target begins with what happens from now on.
+// open finds where to go on. A new target begins with events from now on.
 func (w *worker) open(ctx context.Context) error {
 	err := w.h.store.Update(ctx, func(tx boot.Tx) error {
 		n, err := tx.Counter(w.key)
@@ -165,8 +167,8 @@ func (w *worker) open(ctx context.Context) error {
 	return nil
 }
 
-// deliver brings one event to its end: w.next is beyond it then. Else it was
-// interrupted, by an error of the store or by the end of the target.
+// deliver sends one event until it is delivered or given up; then w.next is past it.
+// If not, deliver was interrupted: by an error of the store or the end of the target.
 func (w *worker) deliver(ctx context.Context, e *boot.Event) error {
 	refused := 0
 	for {
@@ -188,7 +190,7 @@ func (w *worker) deliver(ctx context.Context, e *boot.Event) error {
 		w.set(Sending, time.Time{})
 		a := t.Sender.Send(ctx, w.h.message(*e))
 		if ctx.Err() != nil {
-			return nil // cut short by our own end
+			return nil // interrupted, because the appliance stops
 		}
 		w.count(a)
 		var wait time.Duration
@@ -205,7 +207,7 @@ func (w *worker) deliver(ctx context.Context, e *boot.Event) error {
 			}
 			return nil
 		case Refused:
-			w.fails = 0 // somebody is there
+			w.fails = 0 // the receiver is reachable
 			if refused++; refused >= tries {
 				return w.bury(ctx, t, e, a.Words)
 			}
@@ -226,14 +228,15 @@ func (w *worker) deliver(ctx context.Context, e *boot.Event) error {
 	}
 }
 
-// backoff doubles with each failure; half of it is chance, so that many who
-// failed together do not come back together.
+// backoff doubles with each failure. Half of it is random, so that many that failed
+// at the same time do not try again at the same time.
 func backoff(n int) time.Duration {
 	d := min(firstWait<<min(n-1, 16), longest)
 	return d/2 + rand.N(d/2)
 }
 
-// pause waits for d, or with a channel for that; a new target ends it at once.
+// pause waits for d or, if there is a channel, for the channel. A changed target ends
+// the pause at once.
 func (w *worker) pause(ctx context.Context, d time.Duration, until <-chan struct{}) {
 	var after <-chan time.Time
 	if until == nil {
@@ -249,7 +252,7 @@ func (w *worker) pause(ctx context.Context, d time.Duration, until <-chan struct
 	}
 }
 
-// pass is done with an event.
+// pass moves the cursor past an event.
 func (w *worker) pass(e *boot.Event) {
 	w.next = e.Seq + 1
 	w.mu.Lock()
@@ -257,8 +260,8 @@ func (w *worker) pass(e *boot.Event) {
 	w.mu.Unlock()
 }
 
-// save writes the cursor. When it cannot, or the machine stops before it does,
-// the same events are delivered again.
+// save writes the cursor. If that fails, or the computer stops before, the same events
+// are delivered again.
 func (w *worker) save(ctx context.Context) {
 	if w.next == w.saved || w.next == 0 {
 		return
@@ -274,7 +277,7 @@ func (w *worker) save(ctx context.Context) {
 	w.saved, w.savedAt, w.dirty = w.next, w.h.now(), false
 }
 
-// bury gives an event up: a letter that can be sent again.
+// bury gives an event up, and records that in an event. A person can send it again.
 func (w *worker) bury(ctx context.Context, t *Target, e *boot.Event, why string) error {
 	letter := boot.Event{At: w.h.now(), Kind: t.kind("dead"), Host: e.Host, Name: e.Name, Hook: t.Name, Ref: e.Seq,
 		Text: fmt.Sprintf("%s was not delivered to %s: %s", told(e), t, why)}
@@ -294,7 +297,7 @@ func (w *worker) bury(ctx context.Context, t *Target, e *boot.Event, why string)
 	return err
 }
 
-// lost goes on after events that are not kept any more.
+// lost records that events were removed before delivery, and goes on after them.
 func (w *worker) lost(ctx context.Context, t *Target, next uint64) error {
 	n := next - w.next
 	ev := boot.Event{At: w.h.now(), Kind: t.kind("lost"), Hook: t.Name, Ref: w.next,
@@ -355,7 +358,7 @@ func (w *worker) lastError() string {
 	return w.err
 }
 
-// status is false where the target is just being taken away.
+// status returns false if the target is being removed at this moment.
 func (w *worker) status(last uint64) (Status, bool) {
 	t := w.target.Load()
 	if t == nil {
