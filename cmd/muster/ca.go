@@ -1,5 +1,5 @@
-// ca.go: "muster ca", the built-in certificate authority as people need it: to
-// look at, and as the file that firmware takes.
+// ca.go: "muster ca" shows the built-in certificate authority, and writes its
+// certificate in the formats that firmware reads.
 
 package main
 

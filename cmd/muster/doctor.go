@@ -24,7 +24,7 @@ import (
 	"github.com/musterboot/muster/internal/run"
 )
 
-// finding is one line of the doctor.
+// finding is one line of the doctor's output.
 type finding struct {
 	OK   bool   `json:"ok"`
 	What string `json:"what"`
@@ -179,8 +179,8 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 	return fs
 }
 
-// examineServers names the other DHCP servers of a network: where this one gives
-// addresses too, machines take now the one's, now the other's.
+// examineServers names the other DHCP servers of a network. If this server gives
+// addresses too, each machine takes the address of whichever answers first.
 func examineServers(n admin.NetworkStatus) (fs []finding) {
 	for _, r := range n.Rivals {
 		f := finding{OK: n.Mode == boot.Proxy, What: "server", Text: fmt.Sprintf("%s answers on network %s%s (last heard %s)", r.Server, n.Name, admin.Offered(r.Rival), ago(r.Last))}
@@ -196,8 +196,8 @@ func examineServers(n admin.NetworkStatus) (fs []finding) {
 	return fs
 }
 
-// examineRA judges what a network's interface says and hears of routers. A link
-// without any is known as one after a minute: by then they were asked.
+// examineRA judges the router advertisements that a network's interface sends and
+// hears. A link counts as one without routers after a minute: by then they were asked.
 func examineRA(n admin.NetworkStatus, up time.Duration) (fs []finding) {
 	r := n.RA
 	if r == nil {

@@ -50,7 +50,7 @@ type eventFlags struct {
 	after            uint64
 }
 
-// events prints events; following, it outlives the daemon.
+// events prints events. With --follow it goes on when the daemon restarts.
 func (a *app) events(ctx context.Context, f eventFlags) error {
 	q := url.Values{"host": {f.host}, "kind": f.kinds}
 	after := f.after
@@ -70,7 +70,8 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 		q.Set("all", "1")
 	}
 	p := printer{out: a.out, color: isTerminal(a.out)}
-	// What was printed already; requests have no number that a restart keeps.
+	// Where to go on after a restart. Numbers of requests do not last over one, so
+	// requests printed already are recognised by their time.
 	var asked time.Time
 	resumed := time.Time{}
 	show := func(e admin.Entry, raw json.RawMessage) error {
@@ -118,7 +119,7 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 	}
 }
 
-// followAgain is how soon a follower looks for the daemon again.
+// followAgain is the pause before --follow tries to reach the daemon again.
 const followAgain = 500 * time.Millisecond
 
 func (a *app) leaseCmd() *cobra.Command {

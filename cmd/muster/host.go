@@ -214,8 +214,8 @@ func parseOptions(in []string) ([]boot.Option, error) {
 	return out, nil
 }
 
-// reserved are the addresses of --address: nil for what was not given, and the
-// zero one for none.
+// reserved are the addresses of --address. Nil means not given; the zero address means
+// that a reservation is removed.
 func (f *hostFlags) reserved() (a, b *netip.Addr, err error) {
 	for i, s := range f.addresses {
 		var x netip.Addr
@@ -263,7 +263,7 @@ func (a *app) hostAddCmd() *cobra.Command {
 				h.Address = *first
 			}
 			if second != nil {
-				h.Address6 = *second // the engine knows which is whose
+				h.Address6 = *second // the engine sorts them by family
 			}
 			for _, p := range f.params {
 				k, v, ok := strings.Cut(p, "=")

@@ -1,5 +1,5 @@
-// host_import.go: "muster host import": the machines that another DHCP server
-// knows. Everything is read and judged before anything is added.
+// host_import.go: "muster host import" adds the machines that another DHCP server
+// knows. Everything is read and checked before anything is added.
 
 package main
 
@@ -76,28 +76,28 @@ come, by MAC address or serial number. --install installs each of them, once.`,
 	return c
 }
 
-// What becomes of an entry.
+// What an import does with an entry.
 const (
 	hostAdded    = "added"
-	hostLetIn    = "let in" // it waited
+	hostLetIn    = "let in" // it was pending
 	hostKnown    = "known already"
 	hostDiffers  = "differs"
 	hostConflict = "conflict"
 	hostRefused  = "refused"
-	hostNotAdded = "not added" // because of others
+	hostNotAdded = "not added" // because other entries have mistakes
 )
 
-// importedHost is one entry and what becomes of it.
+// importedHost is one entry and what the import does with it.
 type importedHost struct {
 	File     string        `json:"file"`
 	Line     int           `json:"line"`
 	Host     admin.NewHost `json:"host"`
 	Result   string        `json:"result"`
 	Why      string        `json:"why,omitempty"`
-	Commands []string      `json:"commands,omitempty"` // that make the known host agree
+	Commands []string      `json:"commands,omitempty"` // commands that would make the host on the roll agree with the entry
 }
 
-// importReport is the whole import.
+// importReport is the result of the whole import.
 type importReport struct {
 	DryRun    bool `json:"dry_run"`
 	install   bool
@@ -107,7 +107,7 @@ type importReport struct {
 	Differ    int                `json:"differ"`
 	Conflicts int                `json:"conflicts"`
 	Refused   int                `json:"refused"`
-	Lost      int                `json:"not_carried_over"` // machines that no host can be made of
+	Lost      int                `json:"not_carried_over"` // entries from which no host can be made
 	Parts     int                `json:"parts_not_carried_over"`
 	Hosts     []importedHost     `json:"hosts"`
 	Notes     []reservation.Note `json:"notes"`
@@ -128,7 +128,7 @@ func (a *app) hostImport(c *cobra.Command, f importFlags, files []string) error 
 		h.Template = cmp.Or(h.Template, f.template)
 	}
 	r.conflicts()
-	// The dry run comes first in any case: it says all that is wrong at once.
+	// A dry run always comes first: it finds all mistakes at once.
 	if err := r.ask(c, a.client(), true); err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (a *app) hostImport(c *cobra.Command, f importFlags, files []string) error 
 	return nil
 }
 
-// readReservations reads all files before anything is judged.
+// readReservations reads all files before anything is checked.
 func readReservations(from reservation.Format, files []string) (*importReport, error) {
 	if from != "" && !slices.Contains(reservation.Formats, from) {
 		return nil, usagef("--from %q: want isc, kea, dnsmasq or csv", from)
@@ -224,7 +224,7 @@ func (r *importReport) count(result string) (n int) {
 	return n
 }
 
-// conflicts marks entries that claim what an earlier one has.
+// conflicts marks entries that claim a name, MAC or address of an earlier entry.
 func (r *importReport) conflicts() {
 	es := make([]reservation.Entry, len(r.Hosts))
 	for i := range r.Hosts {
@@ -239,7 +239,7 @@ func (r *importReport) conflicts() {
 	}
 }
 
-// ask sends the daemon every entry that is neither settled nor refused.
+// ask sends the daemon every entry that is not settled or refused yet.
 func (r *importReport) ask(c *cobra.Command, client *admin.Client, dry bool) error {
 	in := admin.HostImport{DryRun: dry, Install: r.install, Hosts: []admin.NewHost{}}
 	var place []int
@@ -276,8 +276,8 @@ func (r *importReport) ask(c *cobra.Command, client *admin.Client, dry bool) err
 	return nil
 }
 
-// differences says what a file has otherwise than the roll, and the commands
-// that would change the roll. What the file does not name does not differ.
+// differences says where a file differs from the roll, and which commands would
+// change the roll. A value that the file does not have does not differ.
 func differences(file *admin.NewHost, known *boot.Host) (diffs, commands []string) {
 	var set []string
 	field := func(what, want, have, flag string) {
@@ -309,8 +309,8 @@ func differences(file *admin.NewHost, known *boot.Host) (diffs, commands []strin
 	return diffs, commands
 }
 
-// shellWord quotes what a shell would not take as it is: the commands are
-// printed to be pasted, and their words come out of a file.
+// shellWord quotes a word for a shell if it needs it. People paste the printed
+// commands, and the words in them come from a file.
 func shellWord(s string) string {
 	plain := func(c rune) bool {
 		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.,:/=@%+", c)

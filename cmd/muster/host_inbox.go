@@ -1,5 +1,5 @@
-// host_inbox.go: "muster host approve", "deny", "merge" and "split": what a
-// person decides about machines that wait.
+// host_inbox.go: "muster host approve", "deny", "merge" and "split": a person's
+// decisions about pending hosts.
 
 package main
 
@@ -15,7 +15,7 @@ import (
 	"github.com/musterboot/muster/internal/admin"
 )
 
-// inboxFlags choose among the machines that wait.
+// inboxFlags choose among the pending hosts.
 type inboxFlags struct {
 	all, dryRun                         bool
 	arch, mac, serial, class, port, net []string
@@ -44,7 +44,7 @@ func (f *inboxFlags) request() admin.Inbox {
 	return in
 }
 
-// names are given, or a choice is: one of both.
+// Either names are given or flags that choose, and not both.
 func (f *inboxFlags) check(verb string, args []string) error {
 	in := f.request()
 	chosen := f.all || f.seen != 0 || !in.Empty()
@@ -57,7 +57,7 @@ func (f *inboxFlags) check(verb string, args []string) error {
 	return nil
 }
 
-// decide gives an order for each name, or one for all that are chosen.
+// decide gives an order for each name, or one order for all chosen hosts.
 func (a *app) decide(ctx context.Context, verb, past string, args []string, in admin.Inbox, one any, tell func(boot.Host) string) error {
 	if len(args) == 0 {
 		var out []admin.Inboxed

@@ -269,8 +269,8 @@ func (a *app) verifyImages(ctx context.Context, names []string) error {
 	return nil
 }
 
-// download fetches a URL that the person at the keyboard named; the daemon
-// itself never goes out.
+// download fetches a URL that the user of the command named. The daemon itself never
+// connects to other servers for files.
 func (a *app) download(ctx context.Context, u *url.URL, sum string) (file string, done func(), err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -329,7 +329,7 @@ func (a *app) hasDigest(ctx context.Context, file, sum string) error {
 	return ctx.Err()
 }
 
-// writeTemplate makes a template's folder of what is known of an image.
+// writeTemplate makes a template's folder from what is known of an image.
 func (a *app) writeTemplate(ctx context.Context, name, dir string) error {
 	i, err := a.image(ctx, name)
 	if err != nil {
@@ -347,7 +347,7 @@ func (a *app) writeTemplate(ctx context.Context, name, dir string) error {
 		err = os.WriteFile(filepath.Join(dir, "boot.cfg.tmpl"), []byte(i.BootCfg), 0o644)
 	}
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(dir)) // half of it would be pushed
+		return errors.Join(err, os.RemoveAll(dir)) // nobody must push half of a folder
 	}
 	return a.said(map[string]string{"template": dir}, "%s boots %s; look at it, then: muster template push %s", dir, name, dir)
 }
@@ -363,7 +363,7 @@ func suggest(i *boot.Image) string {
 		base := path.Base(n)
 		switch {
 		case i.BootCfg != "" && strings.HasPrefix(base, "boot") && strings.HasSuffix(base, ".efi"):
-			kernel = n // mboot.efi, which iPXE starts like one
+			kernel = n // mboot.efi, which iPXE starts as it starts a kernel
 		case kernel == "" && (strings.HasPrefix(base, "vmlinuz") || strings.HasPrefix(base, "linux") && !strings.Contains(base, ".") || base == "bzImage"):
 			kernel = n
 		case strings.HasPrefix(base, "initr") || strings.HasPrefix(base, "initramfs"):
@@ -393,8 +393,8 @@ func suggest(i *boot.Image) string {
 	return b.String()
 }
 
-// meter shows how far something long has come: a line that is written over on a
-// terminal, a line every tenth elsewhere, nothing with --json.
+// meter shows the progress of something long. On a terminal it overwrites one line,
+// elsewhere it prints a line at every tenth, with --json it prints nothing.
 type meter struct {
 	a     *app
 	what  string

@@ -1,5 +1,5 @@
-// import_dir.go: "muster template import-dir", a template made of the folder that
-// a Raspberry Pi boots from elsewhere.
+// import_dir.go: "muster template import-dir" makes a template from the folder that a
+// Raspberry Pi boots from with another server.
 
 package main
 

@@ -1,4 +1,4 @@
-// log.go: how the log looks.
+// log.go: the format of the log.
 
 package main
 
@@ -12,9 +12,9 @@ import (
 	"sync"
 )
 
-// logHandler writes one line a record for people: time, level where it is not
-// plain information, message as it is, then the facts. The journal has the
-// time already.
+// logHandler writes one line for each record, for people: time, level if it is not
+// INFO, message, then the attributes. In the systemd journal the time is left out,
+// because the journal has it.
 type logHandler struct {
 	out      io.Writer
 	level    slog.Level
@@ -47,8 +47,8 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	}
 	b.WriteString(r.Message)
 	fact := func(a slog.Attr) bool {
-		// Values may come from the wire: one with a blank or anything that is
-		// not plain text is quoted.
+		// Values may come from the network. One with a blank or with anything that
+		// is not plain text is quoted.
 		v := a.Value.String()
 		if v == "" {
 			return true

@@ -1,6 +1,6 @@
-// Command muster is the whole appliance: the daemon and the commands that talk
-// to it. This folder is wiring: flags, files, environment and signals are read
-// here and nowhere else.
+// Command muster is the whole appliance: the daemon, and the commands that talk to
+// it. This package is the command line: flags and environment are read here and
+// nowhere else.
 package main
 
 import (
@@ -34,14 +34,14 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// usageError is a mistake of the person at the keyboard.
+// usageError is a mistake in the command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// execute is the program without the process.
+// execute runs the program without ending the process, for tests.
 func execute(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	a := &app{getenv: getenv, out: stdout, err: stderr, now: clock}
 	root := a.root()

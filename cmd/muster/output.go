@@ -1,5 +1,5 @@
-// output.go: how things look: aligned tables, one line an event, colour only
-// on a terminal, JSON where asked.
+// output.go: how output looks: aligned tables, one line for each event, colour only on
+// a terminal, JSON where asked for.
 
 package main
 
@@ -46,7 +46,7 @@ func (a *app) table(rows [][]string) {
 	w.Flush()
 }
 
-// ago is a time for people.
+// ago writes a time for people.
 func ago(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -73,7 +73,7 @@ func rough(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
-// size is bytes for people.
+// size writes a number of bytes for people.
 func size(n int64) string {
 	switch {
 	case n < 1<<10:
@@ -180,7 +180,7 @@ func (p printer) logged(r *boot.Request, name string) {
 	fmt.Fprintln(p.out, line)
 }
 
-// A run of log lines without anything between is shown by its ends.
+// A run of log lines without anything between is shown by its first and last lines.
 const (
 	runShown = 12
 	runHead  = 2
@@ -219,7 +219,7 @@ func (p printer) timeline(es []admin.Entry, name string) {
 	}
 }
 
-// lastWhy is the reason that settled it.
+// lastWhy is the last reason, which decided the request.
 func lastWhy(why string) string {
 	parts := strings.Split(why, "; ")
 	return parts[len(parts)-1]

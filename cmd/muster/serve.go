@@ -1,4 +1,4 @@
-// serve.go: "muster serve": the flags, and the configuration that they make or name.
+// serve.go: "muster serve": its flags, and the configuration from flags or a file.
 
 package main
 
@@ -72,8 +72,9 @@ func (f serveFlags) check() error {
 	return nil
 }
 
-// read is the configuration that the flags make or name. dataDir is where the data is
-// where neither says; given that a person said so, it is there whatever the file says.
+// read makes the configuration from the flags or reads the file that they name. dataDir
+// is the default of the data directory. If given says that a person set it, it also
+// overrides the file.
 func (f serveFlags) read(dataDir string, given bool) (c *config.Config, err error) {
 	if f.iface != "" {
 		c, err = config.Bench{Interface: f.iface, Range: f.ranges, Lease: f.lease}.Config()

@@ -1,4 +1,5 @@
-// serve_linux.go: hands the appliance what it needs of flags, files and environment.
+// serve_linux.go: starts the appliance with what it needs of flags, files and
+// environment.
 
 package main
 

@@ -1,6 +1,6 @@
 //go:build !linux
 
-// serve_other.go: the appliance is Linux's; every other command is everywhere.
+// serve_other.go: "muster serve" runs on Linux only; all other commands run everywhere.
 
 package main
 

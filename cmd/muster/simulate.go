@@ -1,5 +1,5 @@
-// simulate.go: "muster simulate": machines in software that boot over the real
-// network from whatever server answers, one with every step shown, or a storm.
+// simulate.go: "muster simulate": machines in software that boot over the real network
+// from any server that answers: one with every step shown, or many at once (a storm).
 
 package main
 
@@ -140,7 +140,7 @@ func (s *simulation) config() (*simclient.Machine, error) {
 	}
 	s.cfg.Stages = s.stages
 	if s.count > 1 && !s.cfg.NoAddress {
-		// Servers bound what one address may do, and are right to.
+		// Servers limit what one address may do, so the machines need several.
 		s.cfg.UseLease = true
 	}
 	seed, _ := os.Hostname()
@@ -213,7 +213,7 @@ func (a *app) simulate(c *cobra.Command, s *simulation) (err error) {
 	return s.judge(t)
 }
 
-// judge is the exit status: nil where the machine came to what was expected.
+// judge makes the exit status: nil if the machine reached what was expected.
 func (s *simulation) judge(t *simclient.Transcript) error {
 	switch {
 	case t.End == simclient.Broken || t.End == simclient.Loaded:
@@ -267,14 +267,14 @@ func (p printer) simEnd(t *simclient.Transcript) {
 	if t.Hint != "" {
 		for _, s := range t.Steps {
 			if s.Hint == t.Hint {
-				return // said already
+				return // shown already
 			}
 		}
 		fmt.Fprintf(p.out, "  -> %s\n", t.Hint)
 	}
 }
 
-// storm boots many and prints sums.
+// storm boots many machines and prints totals.
 func (a *app) storm(c *cobra.Command, s *simulation, h *simclient.Host, first *simclient.Machine) error {
 	start, done, failed := time.Now(), 0, 0
 	last := start

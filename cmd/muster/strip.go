@@ -63,7 +63,7 @@ func steps(timeline []admin.Entry) []step {
 	return s
 }
 
-// strip draws them; nothing of a machine that never asked.
+// strip draws the steps; "" for a machine that never asked.
 func (p printer) strip(timeline []admin.Entry, stage string) {
 	s := steps(timeline)
 	var begin time.Time

@@ -49,9 +49,9 @@ func folder(dir string) (map[string]boot.Blob, error) {
 			return err
 		}
 		if strings.HasPrefix(e.Name(), ".") || strings.HasSuffix(e.Name(), "~") {
-			return nil // editors leave such files behind
+			return nil // hidden files, and backup files of editors
 		}
-		f, err := os.Open(p) // follows a link: the bytes count
+		f, err := os.Open(p) // follows links: the template has the bytes and not the link
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func lint(dir string) (map[string]boot.Blob, *templates.Spec, error) {
 	return fl, s, nil
 }
 
-// upload stores a folder's files; those the daemon has are not sent again.
+// upload stores a folder's files. Files that the daemon has already are not sent.
 func (a *app) upload(ctx context.Context, cl *admin.Client, fl map[string]boot.Blob, dir string) error {
 	for _, n := range slices.Sorted(maps.Keys(fl)) {
 		b := fl[n]

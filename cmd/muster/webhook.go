@@ -1,4 +1,4 @@
-// webhook.go: "muster webhook": who is told what happened, and how that goes.
+// webhook.go: "muster webhook": the receivers of events, and their deliveries.
 
 package main
 
