@@ -18,7 +18,7 @@ func (a *app) caCmd() *cobra.Command {
 	c := &cobra.Command{Use: "ca", Short: "The built-in certificate authority of HTTPS boot", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	show := &cobra.Command{
 		Use: "show", Short: "Show the CA and its fingerprint", Args: exactly(0, "no arguments"),
-		Long:    "Show the CA that signs the certificates of HTTPS boot, with the fingerprint to compare on\nthe machine's screen. It is made when it is first wanted and kept in the store.",
+		Long:    "Show the CA that signs the certificates of HTTPS boot, with the fingerprint to compare on\nthe machine's screen. The CA is made when it is first needed, and kept in the store.",
 		Example: "  muster ca show",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var out admin.CA

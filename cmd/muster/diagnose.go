@@ -20,7 +20,7 @@ func (a *app) diagnoseCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "diagnose [NAME|MAC|ADDRESS]", Short: "What stopped a machine, and what to do",
 		Long: `What stopped a machine or what it waits for, why that is likely, and what to do.
-Without a name, every machine that is stopped. The word in front of each finding
+Without a name, it lists every machine that is stopped. The word in front of each finding
 is a section of docs/diagnose.md.`,
 		Example: "  muster diagnose\n  muster diagnose web1\n  muster diagnose 52:54:00:aa:bb:01 --json",
 		Args: func(_ *cobra.Command, args []string) error {

@@ -26,19 +26,19 @@ func (a *app) eventCmd() *cobra.Command {
 		Use: "list", Short: "List events; with --all every request too", Args: exactly(0, "no arguments"),
 		Long: `List events, oldest first; with --all every request too.
 
---follow goes on until interrupted, also while the daemon is restarted. With --json
-each is one line.`,
+--follow goes on until interrupted, also over a restart of the daemon. With --json
+each event is one line.`,
 		Example: "  muster event list --follow\n  muster event list --all --host web1\n  muster event list --kind 'host.*' --kind boot.report --since 2h\n  muster event list --since 1200 --follow --json",
 		RunE:    func(c *cobra.Command, _ []string) error { return a.events(c.Context(), f) },
 	}
 	fl := l.Flags()
 	fl.BoolVarP(&f.follow, "follow", "f", false, "go on until interrupted")
-	fl.BoolVar(&f.all, "all", false, "requests too, as far as memory holds them")
-	fl.BoolVar(&f.why, "why", false, "with the rules that fired")
-	fl.StringVar(&f.host, "host", "", "of one machine, on the roll or not any more")
-	fl.StringSliceVar(&f.kinds, "kind", nil, "of a kind, like host.enrolled or 'host.*'; may be given again")
-	fl.StringVar(&f.since, "since", "", "not older than 2h or 7d, or from the event with this number on")
-	fl.Uint64Var(&f.after, "after", 0, "after the event with this number")
+	fl.BoolVar(&f.all, "all", false, "show requests too, those that are still in memory")
+	fl.BoolVar(&f.why, "why", false, "show the rules that fired")
+	fl.StringVar(&f.host, "host", "", "only of this machine, which may have left the roll")
+	fl.StringSliceVar(&f.kinds, "kind", nil, "only of this kind, like host.enrolled or 'host.*'; may be given again")
+	fl.StringVar(&f.since, "since", "", "only those not older than this, like 2h or 7d, or from the event with this number on")
+	fl.Uint64Var(&f.after, "after", 0, "only those after the event with this number")
 	c.AddCommand(l)
 	return c
 }
@@ -157,8 +157,8 @@ func (a *app) leaseCmd() *cobra.Command {
 			return nil
 		},
 	}
-	l.Flags().StringVar(&network, "network", "", "of one network")
-	l.Flags().BoolVar(&all, "all", false, "ended leases too")
+	l.Flags().StringVar(&network, "network", "", "only of this network")
+	l.Flags().BoolVar(&all, "all", false, "list ended leases too")
 	r := &cobra.Command{
 		Use: "release NETWORK ADDRESS", Short: "Free an address", Args: exactly(2, "a network and an address"),
 		Example: "  muster lease release lab 10.77.0.101",

@@ -105,8 +105,8 @@ func (a *app) explainCmd() *cobra.Command {
 	fl.StringVar(&q.Port, "switch-port", "", "switch port that the relay tells (option 82): REMOTE-ID:CIRCUIT-ID")
 	fl.StringVar(&q.VendorClass, "vendor-class", "", "option 60, in place of what --arch sends")
 	fl.StringVar(&q.UserClass, "user-class", "", "option 77")
-	fl.BoolVar(&q.SecureBoot, "secure-boot", false, "its firmware runs signed loaders only; known of a host that was seen")
-	fl.BoolVar(&q.IPv6, "ipv6", false, "it asks by DHCPv6; taken for granted where the network has nothing else")
+	fl.BoolVar(&q.SecureBoot, "secure-boot", false, "its firmware runs signed loaders only; a host that was seen needs no flag")
+	fl.BoolVar(&q.IPv6, "ipv6", false, "it asks by DHCPv6; the default on a network without IPv4")
 	fl.BoolVar(&packets, "packets", false, "print the DHCP replies byte for byte")
 	fl.StringVar(&relay, "relay", "", "relay agent (giaddr, or link-address of IPv6) it asks through")
 	return c

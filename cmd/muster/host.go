@@ -368,7 +368,7 @@ func (a *app) hostSetCmd() *cobra.Command {
 	}
 	f.add(c)
 	c.Flags().StringVar(&f.name, "name", "", "rename the host")
-	c.Flags().BoolVar(&f.protected, "protected", false, "nothing installs on it, whoever asks; --protected=false ends that")
+	c.Flags().BoolVar(&f.protected, "protected", false, "nothing installs on it, even if ordered; --protected=false ends that")
 	c.Flags().StringArrayVar(&f.noOptions, "drop-option", nil, "take a DHCP option away, by name or number; may be given again")
 	c.Flags().StringArrayVar(&f.dropMACs, "drop-mac", nil, "take a MAC address away; may be given again")
 	return c
@@ -377,7 +377,7 @@ func (a *app) hostSetCmd() *cobra.Command {
 func (a *app) hostRescueCmd() *cobra.Command {
 	template := "rescue"
 	c := &cobra.Command{
-		Use: "rescue NAME|MAC", Short: "Boot another template next, once", Args: exactly(1, "a host's name or MAC address"),
+		Use: "rescue NAME|MAC", Short: "Boot another template once, at the next boot", Args: exactly(1, "a host's name or MAC address"),
 		Example: "  muster host rescue web1\n  muster host rescue web1 --template memtest",
 		RunE: func(c *cobra.Command, args []string) error {
 			var out boot.Host
@@ -415,8 +415,8 @@ machine is not installed again until somebody arms it again.`,
 			return a.said(out, "%s: %s", out.Name, out.Ticket.Standing())
 		},
 	}
-	c.Flags().StringVar(&template, "template", "", "and make this template the machine's")
-	c.Flags().BoolVar(&again, "again", false, "also where the last installation may be running")
+	c.Flags().StringVar(&template, "template", "", "give the machine this template first")
+	c.Flags().BoolVar(&again, "again", false, "arm it even where the last installation may be running")
 	return c
 }
 

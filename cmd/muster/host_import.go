@@ -40,14 +40,15 @@ dhcp-hostsfile or /etc/ethers, or a CSV file.
 A CSV file has a header row with some of the columns name, mac (several separated
 by a blank or ';'), uuid, serial, address, template and param.NAME.
 
-What a host cannot hold is told with file and line. All machines are added, or
+Settings that a host cannot have are listed with file and line. All machines are added, or
 none: two entries with one name, MAC address or address, and whatever the daemon
 refuses, stop the import. A machine that is known already stays as it is; if the
 file says otherwise, the command to change it is printed.
 
-With --approved the file is a list of expected machines: those that wait already
-are let in as what the list says of them, and the others boot at once when they
-come, by MAC address or serial number. --install installs each of them, once.`,
+With --approved the file is a list of expected machines. Those that are pending
+already are approved, with what the list says of them. The others boot at once when
+they come, known by MAC address or serial number. --install installs each of them,
+once.`,
 		Example: `  muster host import --dry-run /etc/dhcp/dhcpd.conf
   muster host import --approved /etc/dhcp/dhcpd.conf
   muster host import --from dnsmasq /etc/dnsmasq.d/lab /etc/ethers
@@ -67,12 +68,12 @@ come, by MAC address or serial number. --install installs each of them, once.`,
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.from, "from", "", "whose files they are: isc, kea, dnsmasq or csv; without it, each file tells")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and change nothing")
+	fl.StringVar(&f.from, "from", "", "format of the files: isc, kea, dnsmasq or csv (default: found out for each file)")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done, and change nothing")
 	fl.BoolVar(&f.approved, "approved", false, "let them boot at once; without it they wait for approval")
-	fl.BoolVar(&f.install, "install", false, "and arm one installation for each; wants --approved and a template with install = true")
+	fl.BoolVar(&f.install, "install", false, "arm one installation for each; needs --approved and a template with install = true")
 	fl.StringVar(&f.template, "template", "", "template to boot, for machines whose file names none")
-	fl.BoolVar(&f.skip, "skip-conflicts", false, "leave out what is in conflict or refused, and add the rest")
+	fl.BoolVar(&f.skip, "skip-conflicts", false, "leave out machines that are in conflict or refused, and add the rest")
 	return c
 }
 

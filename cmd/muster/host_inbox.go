@@ -24,15 +24,15 @@ type inboxFlags struct {
 
 func (f *inboxFlags) add(c *cobra.Command) {
 	fl := c.Flags()
-	fl.BoolVar(&f.all, "all", false, "every machine that waits")
-	fl.StringSliceVar(&f.arch, "arch", nil, "of this architecture, such as x64-uefi")
-	fl.StringSliceVar(&f.mac, "mac", nil, "whose MAC address matches, such as 52:54:00:*")
-	fl.StringSliceVar(&f.serial, "serial", nil, "whose serial number matches, such as RIG-*")
-	fl.StringSliceVar(&f.class, "vendor-class", nil, "whose vendor class matches")
-	fl.StringSliceVar(&f.port, "switch-port", nil, "whose switch port matches, such as leaf3:*")
-	fl.StringSliceVar(&f.net, "network", nil, "that enrolled on this network")
-	fl.DurationVar(&f.seen, "seen", 0, "that asked for something this recently, such as 10m")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "say which ones are meant, and change nothing")
+	fl.BoolVar(&f.all, "all", false, "all pending machines")
+	fl.StringSliceVar(&f.arch, "arch", nil, "only those of this architecture, such as x64-uefi")
+	fl.StringSliceVar(&f.mac, "mac", nil, "only those whose MAC address matches, such as 52:54:00:*")
+	fl.StringSliceVar(&f.serial, "serial", nil, "only those whose serial number matches, such as RIG-*")
+	fl.StringSliceVar(&f.class, "vendor-class", nil, "only those whose vendor class matches")
+	fl.StringSliceVar(&f.port, "switch-port", nil, "only those whose switch port matches, such as leaf3:*")
+	fl.StringSliceVar(&f.net, "network", nil, "only those that enrolled on this network")
+	fl.DurationVar(&f.seen, "seen", 0, "only those that asked for something this recently, such as 10m")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "show which machines match, and change nothing")
 }
 
 func (f *inboxFlags) request() admin.Inbox {
@@ -141,7 +141,7 @@ func (a *app) hostApproveCmd() *cobra.Command {
 		},
 	}
 	f.add(c)
-	c.Flags().StringVar(&template, "template", "", "and boot this template")
+	c.Flags().StringVar(&template, "template", "", "template that they boot")
 	return c
 }
 
@@ -161,11 +161,11 @@ func (a *app) hostDenyCmd() *cobra.Command {
 
 func (a *app) hostMergeCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "merge NAME OTHER", Short: "Two entries are one machine", Args: exactly(2, "the host to keep and the one that is the same machine"),
-		Long: `Two entries are one machine: a board was replaced, or one network card enrolled by
-itself. NAME keeps its name, template, address and ticket. OTHER is what the
-machine says today: its MAC addresses are added, and its UUID and serial number
-take the place of the old ones. OTHER is gone afterwards.`,
+		Use: "merge NAME OTHER", Short: "Make one host of two that are the same machine", Args: exactly(2, "the host to keep and the one that is the same machine"),
+		Long: `Make one host of two that are the same machine: a board was replaced, or one network
+card enrolled by itself. The host NAME keeps its name, template, address and ticket.
+The host OTHER has what the machine says today: its MAC addresses are added, and its
+UUID and serial number replace the old ones. OTHER is gone afterwards.`,
 		Example: "  muster host merge web1 m-525400aabb01",
 		RunE: func(c *cobra.Command, args []string) error {
 			var out boot.Host
@@ -181,9 +181,10 @@ func (a *app) hostSplitCmd() *cobra.Command {
 	var in admin.Split
 	var macs []string
 	c := &cobra.Command{
-		Use: "split NAME", Short: "Part of an entry is another machine", Args: exactly(1, "a host's name or MAC address"),
-		Long: `Part of an entry is another machine: a network card was moved, or a dongle was
-taken for a machine. What is named goes into a new host, which waits for approval.`,
+		Use: "split NAME", Short: "Make a new host of what belongs to another machine", Args: exactly(1, "a host's name or MAC address"),
+		Long: `Make a new host of what belongs to another machine: a network card was moved, or a
+dongle was taken for a machine. The new host gets what the flags name, and waits for
+approval.`,
 		Example: "  muster host split web1 --mac 52:54:00:aa:bb:02\n  muster host split web1 --mac 52:54:00:aa:bb:02 --serial --name web2",
 		RunE: func(c *cobra.Command, args []string) error {
 			var err error

@@ -31,7 +31,7 @@ func (a *app) imageCmd() *cobra.Command {
 	var public bool
 	var sum string
 	imp := &cobra.Command{
-		Use: "import NAME DISC|ARCHIVE|FOLDER|URL|FILE...", Short: "Store what machines boot under a name",
+		Use: "import NAME DISC|ARCHIVE|FOLDER|URL|FILE...", Short: "Store files that machines boot, under a name",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return usagef("%s wants a name and what to store; see: %s --help", c.CommandPath(), c.CommandPath())
@@ -97,8 +97,8 @@ breaks off leaves nothing. A name never changes its bytes; new files want a new 
 	tmpl := &cobra.Command{
 		Use: "template NAME DIR", Short: "Write a template that boots an image", Args: exactly(2, "an image's name and a folder that does not exist"),
 		Long: `Write a folder that muster template push takes: template.toml and what else the
-image needs to boot, for ESXi its boot.cfg. Edit it first: it says which kernel
-and how, not which machines, and not that it installs.`,
+image needs to boot, for ESXi its boot.cfg. Edit it before you push it: it says which
+kernel boots and how, but not for which machines, and not that it installs.`,
 		Example: "  muster image template esxi8 ./esxi8\n  muster template push ./esxi8",
 		RunE:    func(c *cobra.Command, args []string) error { return a.writeTemplate(c.Context(), args[0], args[1]) },
 	}

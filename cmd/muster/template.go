@@ -107,7 +107,7 @@ func (a *app) upload(ctx context.Context, cl *admin.Client, fl map[string]boot.B
 
 func (a *app) templateLintCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "lint DIR", Short: "Judge a template's folder without storing it", Args: exactly(1, "a folder"),
+		Use: "lint DIR", Short: "Check a template's folder without storing it", Args: exactly(1, "a folder"),
 		Example: "  muster template lint ./rescue",
 		RunE: func(c *cobra.Command, args []string) error {
 			fl, s, err := lint(args[0])

@@ -16,7 +16,7 @@ import (
 )
 
 func (a *app) webhookCmd() *cobra.Command {
-	c := &cobra.Command{Use: "webhook", Short: "Who is told what happened: [[webhook]] and [[hook]] of the configuration", Args: exactly(0, "a subcommand"),
+	c := &cobra.Command{Use: "webhook", Short: "Receivers of events: [[webhook]] and [[hook]] of the configuration", Args: exactly(0, "a subcommand"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	list := &cobra.Command{
 		Use: "list", Short: "List webhooks and hooks, and how far each is", Args: exactly(0, "no arguments"),
@@ -120,7 +120,7 @@ are in: muster event list --kind webhook.dead --json`,
 			return nil
 		},
 	}
-	resend.Flags().BoolVar(&dead, "dead", false, "all that were given up")
+	resend.Flags().BoolVar(&dead, "dead", false, "all events whose delivery was given up")
 	c.AddCommand(list, test, resend)
 	return c
 }
