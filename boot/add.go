@@ -77,7 +77,7 @@ func (a *applying) addHost(o AddHost) error {
 	return nil
 }
 
-// newHost judges a host that somebody adds.
+// newHost checks a host that is to be added.
 func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 	h := given.host()
 	h.ID, h.Created, h.Changed = id, a.now, a.now

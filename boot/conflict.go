@@ -1,4 +1,4 @@
-// conflict.go: somebody was seen on an address that was to be given out.
+// conflict.go: a machine was seen on an address that was to be given out.
 
 package boot
 

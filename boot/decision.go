@@ -19,7 +19,7 @@ type Decision struct {
 	Proof    Proof  // of who asks
 	Boot     uint32 // number of the boot this belongs to; 0 before its first script
 	Writes   Changes
-	Notices  []Event    // told after the reply, once a while for each cause; a DISCOVER writes nothing else
+	Notices  []Event    // told after the reply, once in a while for each cause; a DISCOVER writes nothing else
 	Holds    []Hold     // what is offered; DHCPv6 offers several things at once
 	Drops    []Holder   // holders whose holds end
 	Skip     []Spot     // candidates that turned out not to be free
@@ -176,7 +176,7 @@ type Changes struct {
 	Host      *Host              // put
 	Hosts     []*Host            // put, of one AddHosts
 	Listed    []Listed           // what became of each of its machines
-	Warnings  []string           // of an order that was carried out all the same
+	Warnings  []string           // of an order that was carried out in spite of them
 	Remove    *Host              // delete with its keys
 	Same      *Host              // the host of an order that had nothing to change; nothing is written
 	Leases    []Lease            // put

@@ -73,7 +73,7 @@ const (
 	HostClash        EventKind = "host.clash"   // one request names two hosts: a person decides
 	LeaseGranted     EventKind = "lease.granted"
 	LeaseDeclined    EventKind = "lease.declined"
-	LeaseConflict    EventKind = "lease.conflict" // a probe found somebody on a free address
+	LeaseConflict    EventKind = "lease.conflict" // a probe found a machine on a free address
 	ReservationTaken EventKind = "reservation.taken"
 	ReservationStale EventKind = "reservation.stale" // a reserved address is in no network any more
 	UnknownLimit     EventKind = "unknown.limit"     // machines that are not admitted have used up their ration

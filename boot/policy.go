@@ -57,7 +57,7 @@ type Network struct {
 	BINL      bool         // PXE firmware is sent to port 4011 instead of straight to the file
 
 	Shared          string        // networks with the same word are one link (shared network)
-	UnknownLease    time.Duration // lease time of machines that nobody let in; 0 is Lease
+	UnknownLease    time.Duration // lease time of machines that are not admitted; 0 is Lease
 	UnknownShare    int           // percent of the ranges that they may have together; 0 is all
 	NewLeases       int           // new leases a second to them; 0 is no limit
 	ClientID        bool          // leases belong to client identifiers (RFC 4361), not to MACs

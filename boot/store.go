@@ -127,7 +127,7 @@ type View interface {
 // EnrollRate is how many new hosts a second one link may have.
 const EnrollRate = 20
 
-// Room says why a machine that nobody let in gets no new lease.
+// Ration says why a machine that is not admitted gets no new lease.
 type Ration struct {
 	Limit int  // most addresses that such machines may have together; 0 is all
 	Full  bool // they have as many

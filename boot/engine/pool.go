@@ -345,7 +345,7 @@ func (p *pool) flooded(now time.Time) bool {
 	return now.Sub(p.window) < 2*holdFirm && max(p.refused[0], p.refused[1]) > 4*len(p.expires)+64
 }
 
-// hold promises an address; false if somebody else has that promise.
+// hold promises an address; false if it is promised to another holder.
 func (p *pool) hold(h boot.Hold, now time.Time) bool {
 	p.expire(now)
 	if other, ok := p.byAddr[h.Addr]; ok && other != h.Holder {
