@@ -1,6 +1,6 @@
-// client.go: clients that cost little, so that the server is what is measured:
-// raw sockets in the client's namespace, and one thread that waits in the
-// kernel, for one client or for a crowd.
+// client.go: clients that cost little, so that the server is what is measured.
+// They use raw sockets in the client's namespace, and one thread that waits in
+// the kernel, for one client or for many.
 
 package main
 
@@ -28,7 +28,7 @@ type client interface {
 
 const (
 	answerTime = time.Second
-	stepTime   = 5 * time.Minute // in which a client, or all of a crowd, must be done
+	stepTime   = 5 * time.Minute // in which one client, or all of many, must be done
 
 	connectTime = 10 * time.Second
 )
@@ -78,7 +78,7 @@ func together(ctx context.Context, cs []client) (took []time.Duration, err error
 		}
 		heard[i] = start
 	}
-	looked := start // for silent ones
+	looked := start // when clients were last checked for silence
 	for left := len(cs); left > 0; {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%d clients not done after %v: %w", left, time.Since(start).Round(time.Second), ctx.Err())
@@ -98,7 +98,7 @@ func together(ctx context.Context, cs []client) (took []time.Duration, err error
 			if done {
 				took[i] = time.Since(start)
 				left--
-				// What a server says after the end would wake us for nothing.
+				// Packets after the end would wake us for nothing.
 				if err := unix.EpollCtl(poll, unix.EPOLL_CTL_DEL, cs[i].socket(), nil); err != nil {
 					return nil, fmt.Errorf("epoll_ctl: %w", err)
 				}
@@ -126,8 +126,8 @@ func fairness(took []time.Duration) float64 {
 	return s[len(s)-1].Seconds() / s[len(s)/2].Seconds()
 }
 
-// connect and receive go on where a signal ended the call: with a time-out on
-// the socket the kernel does not.
+// connect and receive repeat a call that a signal ended. With a time-out on the
+// socket the kernel does not restart it.
 
 func connect(fd int, to unix.Sockaddr) (err error) {
 	for {
@@ -145,8 +145,8 @@ func receive(fd int, p []byte, flags int) (n int, from unix.Sockaddr, err error)
 	}
 }
 
-// clientAddrs is how many addresses a crowd comes from: Muster bounds what one
-// may take.
+// clientAddrs is how many addresses the clients of a crowd use, because Muster
+// bounds the connections of one address.
 const clientAddrs = 20
 
 // addresses gives the client's namespace its other addresses.
@@ -167,15 +167,14 @@ func clientAddress(i int) [4]byte {
 	return a
 }
 
-// crowdWindow is how much of a stream may be on its way to one of a crowd: what
-// iPXE allows. With windows that grow, 1,000 connections want more memory than
-// the kernel has for TCP, which it would make up for with drops, and clients
-// that wait a minute for one packet: server and clients share that memory here,
-// and nowhere else.
+// crowdWindow is the receive window of one of many clients: that of iPXE. With
+// windows that grow, 1,000 connections need more memory than the kernel has for
+// TCP. It would then drop packets, and clients would wait a minute for one.
+// That happens only here, where server and clients share the memory.
 const crowdWindow = 256 << 10
 
-// sockets opens one of a kind for each of n clients. All are to be closed, also
-// after an error.
+// sockets opens a socket for each of n clients. The caller closes all of them,
+// also after an error.
 func (b *bench) sockets(n, kind int) (s sockets, err error) {
 	tv, patience := unix.NsecToTimeval(answerTime.Nanoseconds()), unix.NsecToTimeval(connectTime.Nanoseconds())
 	err = b.client.Do(func() error {

@@ -1,6 +1,6 @@
-// dhcp.go: leases with perfdhcp, the load generator of the Kea project: how
-// many a second, at what latency, and at what processor time and memory. What
-// DHCPv6 does otherwise is in dhcp6.go.
+// dhcp.go: leases with perfdhcp, the load generator of the Kea project: the
+// rate, the latency, the processor time and the memory. dhcp6.go holds the
+// differences of DHCPv6.
 
 package main
 
@@ -27,7 +27,8 @@ const (
 	longDelay = "1000000" // µs for the last exchanges to end
 )
 
-// protocol is what perfdhcp and the tables call things in DHCPv4 and in DHCPv6.
+// protocol is the names that perfdhcp and the tables use, in DHCPv4 and in
+// DHCPv6.
 type protocol struct {
 	flag, to                   string // of perfdhcp: the version, and whom it asks
 	ask, offer, request, reply string // message types
@@ -96,8 +97,8 @@ func (b *bench) dhcpTable(ctx context.Context, pool pool, most float64) (*table,
 	return t, b.exchanges(ctx, t, servers, dhcp4, keep, most)
 }
 
-// exchanges fills a table with what perfdhcp sees of each server. One stays for
-// the next run until keep leases were added.
+// exchanges fills a table with perfdhcp's results for each server. A server is
+// kept for the next run until keep leases were added.
 func (b *bench) exchanges(ctx context.Context, t *table, servers []program, v protocol, keep, most float64) error {
 	t.note("Highest rate: offered exchanges a second with at most 0.05 %% lost, by bisection; a rate is given up when two runs fail, or one by more than a tenth. Most leases: the best of several offers above that rate, counted while perfdhcp sends.")
 	t.note("Latency at 100/s: a dash where more than 0.05 %% was lost. Memory: resident set of the process.")
@@ -141,13 +142,13 @@ func (b *bench) exchanges(ctx context.Context, t *table, servers []program, v pr
 	})
 }
 
-// clientBuffer is the receive buffer that perfdhcp gets: it sets none, and with
-// the usual 208 KiB it loses answers that it was sent while it waited for a
-// processor. That would be counted against whichever server answers in bursts.
+// clientBuffer is the receive buffer of perfdhcp, which sets none. With the
+// usual 208 KiB it loses answers that arrive while it waits for a processor.
+// Those losses would count against any server that answers in bursts.
 const clientBuffer = 4 << 20
 
-// roomForClients has sockets that ask for nothing get clientBuffer until restore
-// is called.
+// roomForClients makes clientBuffer the default of sockets until restore is
+// called.
 func roomForClients() (restore func(), err error) {
 	const name = "/proc/sys/net/core/rmem_default"
 	old, err := os.ReadFile(name)
@@ -168,8 +169,8 @@ func (b *bench) limitsNote() string {
 	return " Muster's bounds on machines that nobody knows are off, as the peers have none: `" + strings.Join(strings.Split(strings.TrimSpace(b.noLimits), "\n"), "`, `") + "`."
 }
 
-// highest finds the highest rate that is served: up and down by halves until
-// it lies between two rates, then bisection.
+// highest finds the highest rate that is served. It doubles or halves the rate
+// until the limit lies between two rates, then bisects.
 func (g *target) highest(ctx context.Context, length time.Duration) (best load, err error) {
 	near := 1.04
 	if g.b.short {
@@ -193,7 +194,7 @@ func (g *target) highest(ctx context.Context, length time.Duration) (best load, 
 		case hi == 0:
 			rate *= 2
 		case lo == 0:
-			// What it managed under too much is near what it can do.
+			// Its rate under overload is close to its limit.
 			rate = math.Round(min(rate/2, max(l.rate(), rate/16)))
 			if rate < 1 {
 				return best, fmt.Errorf("no rate is served without loss")
@@ -207,7 +208,7 @@ func (g *target) highest(ctx context.Context, length time.Duration) (best load, 
 	return best, nil
 }
 
-// load is what one run of perfdhcp saw.
+// load is the result of one run of perfdhcp.
 type load struct {
 	length              time.Duration
 	wanted, sent, acked float64   // exchanges
@@ -216,14 +217,14 @@ type load struct {
 	memory              float64 // MB
 }
 
-// served wants perfdhcp to have offered what it should, and the answers.
+// served reports whether perfdhcp offered the wanted rate and got the answers.
 func (l load) served() bool {
 	return l.sent >= 0.97*l.wanted-1 && l.sent-l.acked <= maxDrops*l.sent
 }
 
 func (l load) rate() float64 { return l.acked / l.length.Seconds() }
 
-// target is a server that is loaded again and again.
+// target is a server that is loaded several times.
 type target struct {
 	b     *bench
 	p     program
@@ -235,8 +236,9 @@ type target struct {
 	added float64
 }
 
-// fewAdded is how many leases make no difference to those present at the start.
-// It matters to a server that takes a minute to read them.
+// fewAdded is a number of added leases that makes no difference beside those
+// present at the start. It spares a restart of a server that takes a minute to
+// read its leases.
 const fewAdded = 1000
 
 func (g *target) stop() {
@@ -264,7 +266,7 @@ func (g *target) load(ctx context.Context, rate int, length time.Duration, more 
 			return l, err
 		}
 	}
-	// One that was kept may have a queue of the last run to work off.
+	// A server that was kept may still work off the queue of the last run.
 	if _, err := g.w.awake(ctx, g.s); err != nil {
 		return l, err
 	}
@@ -281,15 +283,15 @@ func (g *target) load(ctx context.Context, rate int, length time.Duration, more 
 	return l, err
 }
 
-// offer runs perfdhcp. With -W it waits for late answers; without, what has
-// come when it stops sending counts.
+// offer runs perfdhcp. With -W it waits for late answers. Without it only the
+// answers count that came before it stops sending.
 func (b *bench) offer(ctx context.Context, v protocol, rate int, length time.Duration, more ...string) (l load, err error) {
 	// No client asks twice, not even in another run. perfdhcp counts in whole seconds.
 	l.length = max(time.Second, min(length, clients*time.Second/time.Duration(rate)).Truncate(time.Second))
 	ctx, cancel := context.WithTimeout(ctx, l.length+20*time.Second)
 	defer cancel()
 	// The exit code only says whether anything was lost. One thread: with few
-	// processors its second one takes more from the server than it gives.
+	// processors its second thread takes more from the server than it adds.
 	b.runs++
 	base := fmt.Sprintf("mac=00:0c:%02x:%02x:00:00", byte(b.runs>>8), byte(b.runs))
 	args := []string{v.flag, "-g", "single", "-l", "eth0", "-b", base, "-r", strconv.Itoa(rate), "-R", strconv.Itoa(clients), "-p", strconv.Itoa(int(l.length.Seconds()))}
@@ -335,8 +337,8 @@ func delays(s string) (out []float64) {
 	return out
 }
 
-// ceiling is what perfdhcp can drive here: the highest rate it completes with
-// a server that has nothing to do.
+// ceiling is the limit of perfdhcp on this machine: the highest rate that it
+// completes with a responder that does no work.
 func (b *bench) ceiling(ctx context.Context, v protocol) (most float64, err error) {
 	answer, end, err := v.listen(b)
 	if err != nil {
@@ -372,8 +374,8 @@ type batches interface {
 	WriteBatch([]ipv4.Message, int) (int, error)
 }
 
-// parrot4 answers every DISCOVER and REQUEST with the next address, or the one
-// asked for.
+// parrot4 answers every DISCOVER and REQUEST with the next address, or with the
+// address that it asks for.
 func (b *bench) parrot4() (answer responder, end func(), err error) {
 	pc, err := b.server.ListenPacket("udp4", serverAddr+":67")
 	if err != nil {
@@ -397,7 +399,7 @@ func (b *bench) parrot4() (answer responder, end func(), err error) {
 	return func() { parrot(ipv4.NewPacketConn(pc), fill) }, func() { pc.Close() }, nil
 }
 
-// parrot sends back what fill makes of each message.
+// parrot answers each message with the bytes that fill makes of it.
 func parrot(c batches, fill func([]byte) []byte) {
 	msgs := make([]ipv4.Message, 64)
 	for i := range msgs {

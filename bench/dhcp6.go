@@ -1,5 +1,5 @@
-// dhcp6.go: what DHCPv6 does otherwise than DHCPv4: a plain client, the responder
-// that perfdhcp is measured with, and the table against Kea.
+// dhcp6.go: the differences of DHCPv6: a plain client, the responder that
+// perfdhcp itself is measured with, and the table against Kea.
 
 package main
 
@@ -43,7 +43,7 @@ func (b *bench) dhcp6(ctx context.Context) (*table, error) {
 		return nil, err
 	}
 	defer restore()
-	// A server gives addresses of a subnet that it is in itself.
+	// A server gives addresses only of a subnet in which it has one itself.
 	if _, err := b.server.Run(ctx, "ip", "addr", "replace", serverAddr6+"/64", "dev", "eth0", "nodad"); err != nil {
 		return nil, err
 	}
@@ -65,8 +65,8 @@ func (b *bench) dhcp6(ctx context.Context) (*table, error) {
 	return t, b.exchanges(ctx, t, servers, dhcp6, 0, most)
 }
 
-// linkLocal waits for the address that the kernel gives an interface up to a
-// second after its cable.
+// linkLocal waits for an interface's link-local address, which the kernel adds
+// up to a second after the cable is plugged in.
 func linkLocal(ctx context.Context, ns *nettest.NS) error {
 	for range 100 {
 		out, err := ns.Run(ctx, "ip", "-6", "addr", "show", "dev", "eth0", "scope", "link")
@@ -81,8 +81,8 @@ func linkLocal(ctx context.Context, ns *nettest.NS) error {
 	return errors.New("eth0 has no link-local address")
 }
 
-// wire6 is a plain client. Its socket is open only while it asks: perfdhcp wants
-// the same port.
+// wire6 is a plain client. Its socket is open only while it asks, because
+// perfdhcp needs the same port.
 type wire6 struct {
 	b     *bench
 	asked int
@@ -95,7 +95,7 @@ func (w *wire6) open() (err error) {
 	return w.b.client.Do(func() error {
 		i, err := net.InterfaceByName("eth0")
 		if err == nil {
-			w.to.Zone = strconv.Itoa(i.Index) // by number: names are those of the machine outside
+			w.to.Zone = strconv.Itoa(i.Index) // by number: package net would look the name up outside the namespace
 			w.pc, err = net.ListenPacket("udp6", "[::]:546")
 		}
 		return err
@@ -167,7 +167,7 @@ func (w *wire6) next(n int) (took []float64, err error) {
 	return took, nil
 }
 
-// insist asks again where no answer came.
+// insist repeats a message that was not answered.
 func (w *wire6) insist(kind byte, m mac, options []byte) (answer []byte, err error) {
 	for try := range tries {
 		if a, err := w.ask(kind, m, options, time.Second<<try); a != nil || err != nil {

@@ -1,5 +1,5 @@
-// flood.go: Muster under floods of strangers, and what a machine beside them
-// waits for.
+// flood.go: Muster under floods of strangers, and how long an ordinary machine
+// waits meanwhile.
 
 package main
 
@@ -19,7 +19,7 @@ const (
 	discoverRate = 40000 // a second: more than a processor core can answer
 	wholeRate    = 5000
 	smallPool    = 1000
-	between      = 10 * time.Millisecond // a measured machine is no load itself
+	between      = 10 * time.Millisecond // so that the measured machine itself is no load
 )
 
 func (b *bench) floods(ctx context.Context) (ts []*table, err error) {
@@ -33,7 +33,7 @@ func (b *bench) floods(ctx context.Context) (ts []*table, err error) {
 	return ts, nil
 }
 
-// discoverFlood: strangers ask and never take.
+// discoverFlood: strangers send DISCOVERs and never take an offer.
 func (b *bench) discoverFlood(ctx context.Context) (*table, error) {
 	muster := b.musterServer("Muster", "udp/67", pool{size: 65000}, "", nil)
 	t := newTable("Flood of DISCOVERs", []program{muster})
@@ -75,7 +75,7 @@ func (b *bench) discoverFlood(ctx context.Context) (*table, error) {
 	return t, err
 }
 
-// leaseFlood: strangers take whatever there is.
+// leaseFlood: strangers take every address there is.
 func (b *bench) leaseFlood(ctx context.Context) (*table, error) {
 	muster := b.musterServer("Muster", "udp/67", pool{size: smallPool}, "", nil)
 	t := newTable("Flood of leases", []program{muster})
@@ -93,7 +93,7 @@ func (b *bench) leaseFlood(ctx context.Context) (*table, error) {
 			}
 			defer w.close()
 			var first, again tally
-			// Without a share kept for them all fail, and slowly.
+			// Without a share reserved for them, all of them fail, and slowly.
 			patience := time.Now().Add(2 * settle)
 			for n := 1; n <= hosts && time.Now().Before(patience) && ctx.Err() == nil; n++ {
 				m := known.number(n)
@@ -116,7 +116,7 @@ func (b *bench) leaseFlood(ctx context.Context) (*table, error) {
 	return t, err
 }
 
-// beside runs a flood while fn measures, and what the flood cost.
+// beside runs a flood while fn measures, and returns what the flood cost.
 func (b *bench) beside(ctx context.Context, t *table, p program, hosts, rate int, whole bool, fn func(*process) error) error {
 	s, err := b.start(ctx, p)
 	if err != nil {
@@ -158,7 +158,7 @@ func (b *bench) beside(ctx context.Context, t *table, p program, hosts, rate int
 		t.add("flood: leases got", "of "+thousands(smallPool), p, float64(f.leases.Load()))
 	}
 	t.add("server CPU", "cores", p, (s.cpu()-cpu).Seconds()/lasted)
-	pause(ctx, time.Second) // what is queued is written
+	pause(ctx, time.Second) // so that queued writes are done
 	newStore, newLog := sizes(data)
 	t.add("store grew", "MB", p, newStore-store)
 	t.add("request log grew", "MB", p, newLog-log)
@@ -186,7 +186,7 @@ func sizes(dir string) (store, log float64) {
 	return store, log
 }
 
-// tally is what became of the attempts of one kind of machine.
+// tally counts the attempts of one kind of machine by result.
 type tally struct {
 	tried int
 	took  []float64 // milliseconds of those that succeeded

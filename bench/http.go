@@ -50,7 +50,7 @@ func (b *bench) http(ctx context.Context) (*table, error) {
 			if n > 1 {
 				name, proto = thousands(n)+" clients", download{path: "undionly.kpxe", size: small}
 			}
-			// Once unmeasured: what a server keeps of a file it has then.
+			// One unmeasured run fills the server's caches.
 			if _, err := b.downloads(ctx, proto, 1); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("before %s: %w", name, err))
 				continue

@@ -1,4 +1,4 @@
-// httpclient.go: an HTTP client that has the kernel throw the body away, which
+// httpclient.go: an HTTP client that makes the kernel discard the body, which
 // costs next to nothing.
 
 package main
@@ -15,7 +15,7 @@ import (
 
 const maxQuiet = 30 // answerTimes
 
-// nowhere is only a length: the kernel is told to copy nothing into it.
+// nowhere only has a length: the kernel copies nothing into it.
 var nowhere = make([]byte, 4<<20)
 
 // download is one file on its way to a client that counts its bytes.
@@ -24,7 +24,7 @@ type download struct {
 	path string
 	size int
 
-	head  []byte // of the response, as far as it came
+	head  []byte // of the response, as far as it has arrived
 	body  bool   // the head is complete
 	left  int    // bytes of the body
 	quiet int

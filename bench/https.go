@@ -81,7 +81,8 @@ func (b *bench) https(ctx context.Context) (*table, error) {
 		for _, x := range suites {
 			c := b.browser(x, roots)
 			defer c.CloseIdleConnections()
-			// Connects, and brings the server's first request behind it.
+			// It connects before the time is measured, and makes the server's
+			// first request.
 			if err := fetch(ctx, c, x, "ipxe.efi", large); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("%s, before one client: %w", x.name, err))
 				continue
@@ -111,16 +112,17 @@ func (b *bench) https(ctx context.Context) (*table, error) {
 	return t, err
 }
 
-// browser is an HTTPS client that speaks one suite and knows no session.
+// browser is an HTTPS client with one cipher suite and without session
+// resumption.
 func (b *bench) browser(x suite, roots *x509.CertPool) *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: b.client.Dial, DisableCompression: true, TLSClientConfig: &tls.Config{
 		RootCAs: roots, MinVersion: x.version, MaxVersion: x.version,
-		CipherSuites:     []uint16{x.cipher}, // TLS 1.3 does not look here; its first is the one
+		CipherSuites:     []uint16{x.cipher}, // not used for TLS 1.3, whose first suite is the one measured
 		CurvePreferences: []tls.CurveID{tls.X25519},
 	}}}
 }
 
-// fetch reads a file and throws it away.
+// fetch reads a file and discards it.
 func fetch(ctx context.Context, c *http.Client, x suite, path string, size int) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+serverAddr+"/"+path, nil)
 	if err != nil {
@@ -146,7 +148,7 @@ func fetch(ctx context.Context, c *http.Client, x suite, path string, size int) 
 
 const keyBits = 3072
 
-// certificate makes one for the server that signs itself, as PEM files.
+// certificate makes a self-signed certificate for the server, as PEM files.
 func (b *bench) certificate() (cert, key string, roots *x509.CertPool, err error) {
 	private, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {

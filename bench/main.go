@@ -1,7 +1,8 @@
-// Command bench measures Muster against the servers people use in its place:
-// Kea and dnsmasq for DHCP, Kea for DHCPv6, tftpd-hpa, atftpd and dnsmasq for TFTP, nginx for
-// HTTP and HTTPS; and alone with many leases and under floods. It prints
-// Markdown tables. docs/bench.md says how to read them.
+// Command bench measures Muster against the servers that people use in its
+// place: Kea and dnsmasq for DHCP, Kea for DHCPv6, tftpd-hpa, atftpd and
+// dnsmasq for TFTP, nginx for HTTP and HTTPS. It also measures Muster alone,
+// with many leases and under floods. It prints Markdown tables. docs/bench.md
+// says how to read them.
 //
 // It needs root and what `internal/nettest/install.sh bench` brings. Servers
 // and clients run in two network namespaces of its own, joined by one cable.
@@ -118,7 +119,7 @@ func run() error {
 	fmt.Println(machine(*dir))
 	for _, name := range names {
 		ts, err := parts[name](ctx)
-		for _, t := range ts { // what there is, if it was cut short
+		for _, t := range ts { // after an interruption, the tables so far
 			if t != nil {
 				t.print(os.Stdout)
 			}
@@ -154,8 +155,8 @@ func (b *bench) connect(ctx context.Context, lab *nettest.Lab) (err error) {
 	return nil
 }
 
-// each runs fn for every server in turn, pairs times over. A run that fails is
-// told and leaves a gap; only the end of ctx ends the round.
+// each runs fn for every server in turn, pairs times over. A failed run is
+// reported and leaves a gap; only the end of ctx ends the round.
 func (b *bench) each(ctx context.Context, servers []program, fn func(round int, p program) error) error {
 	for round := range b.pairs {
 		for _, p := range servers {

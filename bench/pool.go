@@ -1,5 +1,5 @@
-// pool.go: the DHCP servers, with the same addresses to give and, where
-// wanted, the same leases given before they start.
+// pool.go: the DHCP servers, each with the same addresses to give and, where a
+// run needs it, with the same leases at the start.
 
 package main
 
@@ -21,8 +21,8 @@ import (
 	"github.com/musterboot/muster/store/bolt"
 )
 
-// One subnet for all; only the range in it differs. boot.MaxPool addresses
-// would fit.
+// All servers have one subnet; only the range in it differs. It has room for
+// boot.MaxPool addresses.
 const (
 	subnet     = "10.64.0.0/11"
 	netmask    = "255.224.0.0"
@@ -31,11 +31,11 @@ const (
 	network    = "lab"
 )
 
-// pool is what a DHCP server has to give when it starts.
+// pool describes a DHCP server's addresses when it starts.
 type pool struct {
 	size   int  // addresses
 	leased int  // of them taken
-	six    bool // of DHCPv6, which is measured with none taken
+	six    bool // of DHCPv6, which is measured without leases at the start
 }
 
 func (p pool) addr(i int) netip.Addr {
@@ -66,8 +66,9 @@ func (p pool) port() string {
 func (p pool) first() string { return p.addr(0).String() }
 func (p pool) last() string  { return p.addr(p.size - 1).String() }
 
-// leases are those given before the start, spread evenly: a pool in use has
-// its gaps everywhere, and no server's way of searching is hit or spared.
+// leases are the leases at the start, spread evenly. A pool in use has gaps
+// everywhere, and an even spread neither favours nor harms a server's way of
+// searching.
 func (p pool) leases() iter.Seq2[mac, netip.Addr] {
 	return func(yield func(mac, netip.Addr) bool) {
 		for i := range p.leased {
@@ -78,11 +79,12 @@ func (p pool) leases() iter.Seq2[mac, netip.Addr] {
 	}
 }
 
-// leaseEnds outlasts the benchmark.
+// leaseEnds is later than the end of the benchmark.
 const leaseEnds = 24 * time.Hour
 
-// noLimits are lines of a [[network]] under which machines that nobody knows
-// get what the peers give them. A binary older than a key goes without it.
+// noLimits are lines of a [[network]] that lift the bounds on unknown machines,
+// because the other servers have none. A binary older than a key runs without
+// that key.
 func noLimits(muster string) (lines string, err error) {
 	code, err := os.ReadFile(muster)
 	if err != nil {
@@ -96,14 +98,14 @@ func noLimits(muster string) (lines string, err error) {
 	return lines, nil
 }
 
-// musterServer is Muster as a user would start it. lines go into its network;
-// files are boot loaders by name, shared by hard link.
+// musterServer is Muster as a user would start it. lines are added to its
+// network; files are boot loaders by name, added by hard link.
 func (b *bench) musterServer(name, port string, p pool, lines string, files map[string]string) program {
 	return program{name, port, func(dir string) ([]string, []string, error) {
 		conf := filepath.Join(dir, "muster.toml")
 		data := filepath.Join(dir, "data")
 		loaders := filepath.Join(data, "loaders")
-		six, mode := "", "mode = \"full\"\n" // there is no proxy in DHCPv6: full unless told
+		six, mode := "", "mode = \"full\"\n" // DHCPv6 has no proxy mode: full is the default
 		if p.six {
 			six, mode = "6", ""
 		}
@@ -121,14 +123,15 @@ lease = "1h"
 		if p.leased > 0 {
 			err = errors.Join(err, b.seed(p, data))
 		}
-		// Pinned, it would believe in a machine of one processor, and long after.
+		// If it were pinned at the start, the Go runtime would keep to one
+		// processor for good.
 		env := []string{fmt.Sprint("GOMAXPROCS=", runtime.NumCPU())}
 		return []string{b.muster, "serve", "--config", conf, "--data-dir", data}, env, err
 	}}
 }
 
-// seed puts a store with the pool's leases into dir. It is made once and then
-// copied, and on the disk before the run: nothing of it is left to write.
+// seed puts a store with the pool's leases into dir. The store is made once and
+// then copied. It is on disk before the run, so that the run does not write it.
 func (b *bench) seed(p pool, dir string) error {
 	made := filepath.Join(b.dir, fmt.Sprintf("seed-%d-%d", p.leased, p.size))
 	if _, err := os.Stat(made); err != nil {
@@ -192,8 +195,8 @@ func kea(p pool) program {
 		conf, leases := filepath.Join(dir, "kea.conf"), filepath.Join(dir, "leases.csv")
 		version, more, on := 4, "", ""
 		if p.six {
-			// Its DUID is kept beside its leases, and what comes without a relay has
-			// no address of the subnet.
+			// Its DUID is stored with its leases. Messages that come without a
+			// relay carry no address of the subnet.
 			version, more, on = 6, fmt.Sprintf("\"data-directory\": %q,\n\t", dir), `"interface": "eth0", `
 		}
 		err := os.WriteFile(conf, fmt.Appendf(nil, `{"Dhcp%[1]d": {

@@ -1,5 +1,5 @@
-// server.go: one server of either kind at a time, started on fresh state in
-// the server's namespace, with the processor time it took.
+// server.go: runs one server at a time, on fresh state in the server's
+// namespace, and measures its processor time.
 
 package main
 
@@ -93,7 +93,7 @@ func (b *bench) start(ctx context.Context, p program) (*process, error) {
 	for range 200 {
 		pause(ctx, 50*time.Millisecond)
 		if s.listens(p.port) {
-			pause(ctx, 300*time.Millisecond) // what it does after it listens
+			pause(ctx, 300*time.Millisecond) // for the work that it does after it listens
 			return s, nil
 		}
 		select {
@@ -108,7 +108,7 @@ func (b *bench) start(ctx context.Context, p program) (*process, error) {
 	return nil, errors.New("it does not listen on " + p.port)
 }
 
-// listens looks for a port in the server's own view of its namespace.
+// listens looks for a port in the server's namespace.
 func (s *process) listens(port string) bool {
 	proto, number, _ := strings.Cut(port, "/")
 	n, _ := strconv.Atoi(number)
@@ -126,7 +126,7 @@ func (s *process) listens(port string) bool {
 }
 
 // outside reports that `ip netns exec` has not entered the namespace yet, so
-// that what was read is the view of the machine.
+// that the port list that was read is the host's.
 func (s *process) outside() bool {
 	own, err1 := os.Readlink("/proc/self/ns/net")
 	its, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", s.cmd.Process.Pid))
@@ -140,13 +140,14 @@ func (s *process) stop() {
 	case <-s.done:
 	case <-time.After(5 * time.Second):
 	}
-	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // its own group
+	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // its own process group
 	<-s.done
 	os.RemoveAll(s.dir)
 }
 
-// count makes the control group that servers run in. It knows the processor
-// time of children that nobody waited for, such as those of tftpd-hpa.
+// count makes the control group that servers run in. It also counts the
+// processor time of children that nobody waited for, such as those of
+// tftpd-hpa.
 func (b *bench) count() (remove func(), err error) {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -190,7 +191,8 @@ func (s *process) memory() float64 {
 	return all
 }
 
-// resident is the resident set of a process in MB, and what of it is no file.
+// resident is the resident set of a process in MB, and the part of it that is
+// not file-backed.
 func resident(pid int) (all, anon float64) {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(b)) {
@@ -210,7 +212,7 @@ func resident(pid int) (all, anon float64) {
 const sampleTime = 50 * time.Millisecond
 
 // watch samples the memory of all the server's processes until peak is called,
-// which tells the most there was.
+// which returns the highest sum.
 func (s *process) watch() (peak func() (all, anon float64)) {
 	var mostAll, mostAnon float64
 	end := make(chan struct{})
@@ -240,10 +242,10 @@ func (s *process) watch() (peak func() (all, anon float64)) {
 	}
 }
 
-// pin lets the server's threads run on these processors only. What they start
-// inherits it.
+// pin restricts the server's threads to these processors. New threads inherit
+// that.
 func (s *process) pin(on unix.CPUSet) error {
-	for range 2 { // a thread may be on its way
+	for range 2 { // twice, because a thread may just be starting
 		tids, err := os.ReadFile(filepath.Join(s.group, "cgroup.threads"))
 		if err != nil {
 			return err
@@ -261,8 +263,8 @@ func (s *process) pin(on unix.CPUSet) error {
 	return nil
 }
 
-// makeFile writes a test file that is the same in every run and in which no
-// two blocks are.
+// makeFile writes a test file that is the same in every run, and in which all
+// blocks differ.
 func (b *bench) makeFile(name string, size int) (path string, data []byte, err error) {
 	data = make([]byte, size)
 	x := uint64(88172645463325252) // xorshift

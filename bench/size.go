@@ -1,5 +1,5 @@
-// size.go: Muster alone with more and more leases in its store: what does not
-// stay as it was.
+// size.go: Muster alone with more and more leases in its store, to see which
+// figures change.
 
 package main
 

@@ -1,7 +1,7 @@
 // storm.go: a thousand machines switched on together, each from DHCP to its
-// report, against dnsmasq with nginx doing the same work; and ten times as many
-// for addresses and scripts alone. The machines are those of "muster simulate",
-// which share no code with the server.
+// report, against dnsmasq with nginx doing the same work. A second run has ten
+// times as many machines, for addresses and scripts alone. The machines are
+// those of "muster simulate", which share no code with the server.
 
 package main
 
@@ -24,7 +24,7 @@ const stormMemory = 250 << 20 / 1e6
 // stormFirst is the first machine's MAC; the others count up from it.
 const stormFirst = "52:54:00:00:00:01"
 
-// stormed is what a run of machines in software tells.
+// stormed is the result of a run of simulated machines.
 type stormed struct {
 	Count int            `json:"count"`
 	Ends  map[string]int `json:"ends"`
@@ -59,7 +59,7 @@ func (b *bench) storm(ctx context.Context) ([]*table, error) {
 	}
 	defer restore()
 	// Each script is a connection of its own from one address, and its port
-	// rests for a minute after it: three rounds of 20,000 need them all.
+	// cannot be reused for a minute. Three rounds of 20,000 need all ports.
 	if _, err := b.client.Run(ctx, "sh", "-c", "echo 1024 65535 >/proc/sys/net/ipv4/ip_local_port_range"); err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (b *bench) stormRun(ctx context.Context, t *table, p program, kernel, initr
 	return err
 }
 
-// pushStorm stores the template that lets all machines in.
+// pushStorm stores the template that approves all machines.
 func (b *bench) pushStorm(ctx context.Context, s *process, kernel, initrd string) error {
 	dir := filepath.Join(s.dir, "storm")
 	err := errors.Join(os.Mkdir(dir, 0o755), os.Link(kernel, filepath.Join(dir, "vmlinuz")), os.Link(initrd, filepath.Join(dir, "initrd.gz")),
@@ -154,7 +154,7 @@ cmdline = "muster.report={{ .ReportURL }}"
 	return b.order(ctx, s, "template", "push", dir)
 }
 
-// importStorm makes n machines known.
+// importStorm adds n machines to the roll.
 func (b *bench) importStorm(ctx context.Context, s *process, n int) error {
 	text := []byte("name,mac\n")
 	for i := range n {
@@ -177,8 +177,8 @@ func (b *bench) order(ctx context.Context, s *process, args ...string) error {
 	return nil
 }
 
-// dnsmasqNginx is the pair that people build by hand: addresses and the loader
-// from one, script and files from the other.
+// dnsmasqNginx is the pair that people set up by hand: dnsmasq for addresses
+// and the loader, nginx for script and files.
 func (b *bench) dnsmasqNginx(p pool, loader, kernel, initrd string) program {
 	web := nginx("tcp/80", map[string]string{"vmlinuz": kernel, "initrd.gz": initrd}, "listen "+serverAddr+":80; location = /report { return 200 \"ok\"; }")
 	return program{"dnsmasq and nginx", "udp/67", func(dir string) ([]string, []string, error) {
@@ -196,7 +196,7 @@ func (b *bench) dnsmasqNginx(p pool, loader, kernel, initrd string) program {
 	}}
 }
 
-// quoted makes words that a shell reads as they are.
+// quoted quotes words for a shell.
 func quoted(words []string) (out []string) {
 	for _, w := range words {
 		out = append(out, "'"+strings.ReplaceAll(w, "'", `'\''`)+"'")
@@ -204,8 +204,8 @@ func quoted(words []string) (out []string) {
 	return out
 }
 
-// roomForNeighbours lets the kernel know more neighbours than machines, until
-// restore is called. The limit is the whole machine's.
+// roomForNeighbours raises the kernel's limit on neighbours above the number of
+// machines, until restore is called. The limit is for the whole host.
 func roomForNeighbours() (restore func(), err error) {
 	const name = "/proc/sys/net/ipv4/neigh/default/gc_thresh3"
 	old, err := os.ReadFile(name)

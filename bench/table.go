@@ -17,15 +17,15 @@ import (
 	"syscall"
 )
 
-// table collects samples; the first server is the one the others are compared
-// with.
+// table collects samples. The first server is the one that the others are
+// compared with.
 type table struct {
 	title   string
 	servers []string
 	notes   []string
 	rows    []*row
-	growth  bool // a ratio is the other to the first, not the first to the other
-	best    bool // one ratio, to whichever of the others is best in that row
+	growth  bool // a ratio is the other server's value to the first one's, not the reverse
+	best    bool // one ratio, to the best of the other servers in that row
 }
 
 type row struct {
@@ -113,7 +113,8 @@ func (t *table) print(w io.Writer) {
 	}
 }
 
-// toBest is a row's ratio to the best of the peers, and which one that is.
+// toBest is a row's ratio to the best of the other servers, and that server's
+// name.
 func (r *row) toBest(first string, peers []string) string {
 	best := ""
 	for _, p := range peers {
@@ -131,7 +132,7 @@ func (r *row) toBest(first string, peers []string) string {
 	return ratio(r.values[first], r.values[best]) + " (" + best + ")"
 }
 
-// more is better for rates and gains, less for all else.
+// more reports whether a higher value is better: for rates and gains it is.
 func (r *row) more() bool { return strings.HasSuffix(r.unit, "/s") || r.unit == "times" }
 
 // spread is "median (least–most)".
@@ -159,7 +160,7 @@ func median(v []float64) float64 {
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
 
-// digits shows what the noise leaves: three figures.
+// digits rounds to three figures; the noise hides any further ones.
 func digits(x float64) string {
 	if x == 0 {
 		return "0"

@@ -1,5 +1,5 @@
-// tftp.go: TFTP reads, by one client as fast as it can, by one that is as slow
-// as firmware, and by a crowd.
+// tftp.go: TFTP reads, by one client at full speed, by one that is as slow as
+// firmware, and by many at once.
 
 package main
 
@@ -21,9 +21,9 @@ import (
 const (
 	thinking  = 300 * time.Microsecond // of firmware, before each ACK
 	bigWindow = 16
-	alike     = 5 // transfers that each take a moment only
+	alike     = 5 // transfers in a row, because each takes only a moment
 
-	// A loader's name, so that Muster has a place for it.
+	// The name of a loader, because Muster serves loaders by name.
 	bigName, smallName = "undionly.kpxe", "ipxe.efi"
 )
 
@@ -121,8 +121,8 @@ func (b *bench) tftp(ctx context.Context) (*table, error) {
 	return t, err
 }
 
-// processors are all there are, the first, on which the one client runs, and
-// the others, if there are any.
+// processors returns three sets: all of them, the first one, on which a single
+// client runs, and the others, if there are any.
 func processors() (all, first, others unix.CPUSet, err error) {
 	if err := unix.SchedGetaffinity(0, &all); err != nil {
 		return all, first, others, err
@@ -180,7 +180,7 @@ func tree(dir string, files map[string]string) (string, error) {
 	return root, errors.Join(err, os.Chmod(dir, 0o755))
 }
 
-// unpacked is a server that is not installed, only unpacked in the lab's cache.
+// unpacked is a server that is only unpacked in the lab's cache, not installed.
 func unpacked(name string) (string, error) { return nettest.CachePath("tftpd/usr/sbin/" + name) }
 
 func (b *bench) tftpdHPA(files map[string]string) program {
@@ -191,7 +191,7 @@ func (b *bench) tftpdHPA(files map[string]string) program {
 	}}
 }
 
-// atftpd and dnsmasq serve 100 and 50 at once if nobody says otherwise.
+// By default atftpd and dnsmasq serve at most 100 and 50 transfers at once.
 
 func (b *bench) atftpd(files map[string]string) program {
 	return program{"atftpd", "udp/69", func(dir string) ([]string, []string, error) {

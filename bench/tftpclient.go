@@ -31,10 +31,10 @@ type transfer struct {
 
 	in     [blockSize + 4]byte
 	ack    [4]byte
-	opened bool // the server is known, and the socket connected to it
+	opened bool // the server's port is known, and the socket is connected to it
 	got    int  // blocks in order
 	acked  int  // the last of them that was acknowledged
-	gap    bool // a block is missing and was asked for
+	gap    bool // a block is missing and was asked for again
 	silent int
 }
 
@@ -62,8 +62,8 @@ func (t *transfer) silence() error {
 }
 
 func (t *transfer) say() error {
-	// Spinning: a sleep would not be this short, and would let the processor
-	// doze, which the server would pay for.
+	// It spins: a sleep cannot be this short. It would also let the processor
+	// go idle, and the server would pay for the wake-up.
 	for start := time.Now(); time.Since(start) < t.think; {
 	}
 	t.acked = t.got
@@ -99,8 +99,8 @@ func (t *transfer) read(flags int) (done bool, err error) {
 	return false, nil
 }
 
-// quick is a system call past the scheduler, on a thread that has nothing else to
-// do: the client must not be what is measured.
+// quick is a system call that bypasses Go's scheduler, on a thread that has
+// nothing else to do, so that the client's own cost is small.
 func quick(call uintptr, fd int, b []byte, flags int) (int, error) {
 	for {
 		n, _, e := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(flags), 0, 0)
@@ -135,7 +135,7 @@ func (t *transfer) take(p []byte, from unix.Sockaddr) (done bool, err error) {
 			t.opened = true
 		}
 		if t.window > 1 && !bytes.Contains(p, fmt.Appendf(nil, "windowsize\x00%d\x00", t.window)) {
-			_, _ = unix.Write(t.fd, []byte{0, 5, 0, 8, 0}) // so that it does not wait for us
+			_, _ = unix.Write(t.fd, []byte{0, 5, 0, 8, 0}) // so that the server does not wait for us
 			return false, errNoWindow
 		}
 		return false, t.say()
@@ -150,8 +150,8 @@ func (t *transfer) data(block int, p []byte) (done bool, err error) {
 		return false, errors.New("server ignores options")
 	}
 	if block != (t.got+1)&0xffff {
-		// Lock-step waits: an ACK too many would double every packet after it
-		// (RFC 1123 4.2.3.1).
+		// In lock-step the client waits: one extra ACK would double every
+		// packet after it (RFC 1123 4.2.3.1).
 		if t.window == 1 || t.gap {
 			return false, nil
 		}

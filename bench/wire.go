@@ -1,6 +1,6 @@
-// wire.go: DHCP clients of this program's own, as machines without an address
-// are: raw frames from any MAC on the client's end of the cable. They share no
-// code with the server.
+// wire.go: this program's own DHCP clients, which act as machines without an
+// address: raw frames from any MAC on the client's end of the cable. They share
+// no code with the server.
 
 package main
 
@@ -34,14 +34,15 @@ type mac [6]byte
 
 func (m mac) String() string { return net.HardwareAddr(m[:]).String() }
 
-// number makes the i-th MAC of a family; families tell apart who an answer is for.
+// number makes the i-th MAC of a family; the family shows whom an answer is
+// for.
 func (f family) number(i int) mac {
 	return mac{2, byte(f), byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}
 }
 
 type family byte
 
-// Who asks.
+// Families of clients.
 const (
 	warmers   family = 0x10
 	newcomer  family = 0x11
@@ -72,8 +73,8 @@ func (b *bench) wire(f family) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Answers to other families are dropped before they are copied: one client
-	// must not pay for a flood beside it.
+	// Answers to other families are dropped before they are copied, so that a
+	// client does not pay for a flood beside it.
 	filter, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: frameHead + 28, Size: 2}, // chaddr
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x0200 | uint32(f), SkipFalse: 1},
@@ -124,7 +125,7 @@ type message struct {
 	xid    uint32
 	want   netip.Addr // option 50
 	server netip.Addr // option 54
-	own    netip.Addr // ciaddr of a machine that renews: from it, and to the server alone
+	own    netip.Addr // ciaddr of a machine that renews: it sends from this address, to the server alone
 }
 
 func (w *wire) send(m message) error {
@@ -142,7 +143,7 @@ func (w *wire) send(m message) error {
 		b = append(append(b, 54, 4), m.server.AsSlice()...)
 	}
 	b = append(b, 255)
-	b = b[:cap(b)] // BOOTP's least
+	b = b[:cap(b)] // the minimum length of BOOTP
 
 	copy(b, []byte{255, 255, 255, 255, 255, 255})
 	copy(b[6:], m.mac[:])
@@ -168,7 +169,7 @@ func (w *wire) send(m message) error {
 	return unix.Sendto(w.fd, b, 0, &unix.SockaddrLinklayer{Ifindex: w.index})
 }
 
-// answer is what a server said.
+// answer is a server's reply.
 type answer struct {
 	kind   byte
 	xid    uint32
@@ -250,7 +251,7 @@ func (w *wire) ask(m message) (answer, error) {
 	return answer{}, errSilence
 }
 
-// lease is one machine's way to an address: how long it took from the first
+// lease gets one machine an address. It returns the time from the first
 // DISCOVER to the ACK, lost packets included.
 func (w *wire) lease(m mac) (addr netip.Addr, took time.Duration, err error) {
 	start := time.Now()
@@ -279,8 +280,8 @@ func (w *wire) awake(ctx context.Context, s *process) (time.Duration, error) {
 	})
 }
 
-// awake calls ask until it has an answer, less often as time goes by: a server
-// that reads its leases must not find a thousand questions afterwards.
+// awake calls ask until it is answered, at growing intervals: a server that is
+// still reading its leases must not find a thousand questions afterwards.
 func (s *process) awake(ctx context.Context, ask func(wait time.Duration) (bool, error)) (time.Duration, error) {
 	for start := time.Now(); time.Since(start) < 5*time.Minute && ctx.Err() == nil; {
 		select {
@@ -300,9 +301,10 @@ func (s *process) awake(ctx context.Context, ask func(wait time.Duration) (bool,
 	return 0, errors.New("it does not answer")
 }
 
-// renew keeps an address at half time, unicast.
+// renew renews an address at half of its time, by unicast.
 func (b *bench) renew(w *wire, m mac, addr netip.Addr) (took time.Duration, err error) {
-	// What ARP would have told the server: no kernel has this address.
+	// The server's neighbour entry is set here, because no kernel answers ARP
+	// for this address.
 	if _, err := b.server.Run(context.Background(), "ip", "neigh", "replace", addr.String(), "lladdr", m.String(), "dev", "eth0", "nud", "permanent"); err != nil {
 		return 0, err
 	}
@@ -329,11 +331,11 @@ func (w *wire) next(n int) (took []float64, err error) {
 
 func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
-// flood is what many strangers did.
+// flood is the result of a flood.
 type flood struct{ sent, offers, leases atomic.Int64 }
 
-// flood sends DISCOVERs from random MACs, rate a second, until ctx ends; whole
-// ones take what they are offered. None asks twice.
+// flood sends DISCOVERs from random MACs, rate a second, until ctx ends. With
+// whole, the clients take what they are offered. No MAC asks twice.
 func (w *wire) flood(ctx context.Context, rate int, whole bool) (*flood, func()) {
 	f := &flood{}
 	var wg sync.WaitGroup
@@ -342,7 +344,8 @@ func (w *wire) flood(ctx context.Context, rate int, whole bool) (*flood, func())
 		for ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 			now := time.Now()
-			// What a late wake-up missed is made up, but not a long stall.
+			// Packets missed by a late wake-up are made up for, but not those
+			// of a long stall.
 			due := int(min(now.Sub(last), 10*time.Millisecond).Seconds() * float64(rate))
 			last = now
 			for range due {

@@ -214,7 +214,7 @@ func TestISCClient6(t *testing.T) {
 	if out := s.run(c, "ip", "-6", "addr", "show", "dev", "eth0", "scope", "global"); strings.Contains(out, "fd77::") {
 		t.Errorf("still there: %s", out)
 	}
-	// A stateless client asks for words alone.
+	// A stateless client asks only for options.
 	s.run(c, "dhclient", "-6", "-S", "-lf", filepath.Join(dir, "stateless"), "-pf", filepath.Join(dir, "pid2"), "-sf", script, "eth0")
 	s.asked.until(t, boot.Inform)
 	if n := s.server.Stats.SendErrors.Load() + s.server.Stats.Malformed.Load() + s.server.Skipped.Load(); n != 0 {
@@ -325,7 +325,7 @@ func TestLink6(t *testing.T) {
 	if a, _ := netip.AddrFromSlice(from.IP); !a.IsLinkLocalUnicast() || from.Port != server6Port {
 		t.Errorf("from %v, want the server's link-local address", from)
 	}
-	// Again and again is once.
+	// Joining again changes nothing.
 	for range 3 {
 		s.do(func() error { return s.conn.Join(s.index) })
 	}
@@ -350,7 +350,7 @@ func TestLink6(t *testing.T) {
 	s.do(func() error { return s.conn.Join(s.index) })
 	s.ready(s.srv, "eth0")
 	answered("after a flap")
-	// An MTU that IPv6 cannot live with takes the groups off the device, and the
+	// An MTU below IPv6's minimum removes the groups from the device, and the
 	// socket does not notice.
 	s.run(s.srv, "ip", "link", "set", "eth0", "mtu", "1000")
 	s.run(s.srv, "ip", "link", "set", "eth0", "mtu", "1500")
@@ -381,7 +381,7 @@ func TestLink6(t *testing.T) {
 	})
 	s.ready(s.srv, "eth1")
 	answered("on a new interface")
-	// Left is left, once or twice.
+	// Leaving twice is the same as leaving once.
 	s.do(func() error {
 		s.conn.Leave(s.index)
 		s.conn.Leave(s.index)

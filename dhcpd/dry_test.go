@@ -1,5 +1,5 @@
-// dry_test.go: what explain makes up for DHCPv4 is what the machine would send, and
-// a reply in words leaves nothing out.
+// dry_test.go: the packets that explain makes up for DHCPv4 are those that the
+// machine would send, and a reply in words leaves nothing out.
 
 package dhcpd
 
@@ -120,7 +120,7 @@ func TestDry(t *testing.T) {
 	}
 }
 
-// TestDescribe6: every kind of option that a message is seen with, and what is none.
+// TestDescribe6: every kind of option that is described, and invalid ones.
 func TestDescribe6(t *testing.T) {
 	a16 := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
 	status := func(n byte) []byte { return append([]byte{0, n}, "why"...) }

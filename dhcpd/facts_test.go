@@ -1,5 +1,5 @@
-// facts_test.go: what is drawn from a DHCPv4 packet, one option at a time, and
-// what of it goes into the reply.
+// facts_test.go: the facts drawn from a DHCPv4 packet, one option at a time,
+// and which of them go into the reply.
 
 package dhcpd
 
@@ -166,8 +166,9 @@ func TestSwitchPort(t *testing.T) {
 	}
 }
 
-// TestMenu: what PXE firmware is shown, byte for byte (PXE 2.1, table 2-1): no
-// discovery but of the servers listed, the servers, the lines, the prompt.
+// TestMenu: the menu for PXE firmware, byte for byte (PXE 2.1, table 2-1):
+// discovery restricted to the listed servers, the servers, the lines, the
+// prompt.
 func TestMenu(t *testing.T) {
 	got := menu(&boot.Menu{Prompt: "F8", Timeout: 5, Items: []boot.MenuItem{{Text: "one", Loader: "default"}, {Text: "disk"}, {Text: "two", Loader: "x.efi"}}}, server)
 	const want = "060107" + // discovery control: the list alone
@@ -228,7 +229,7 @@ func TestGrant(t *testing.T) {
 	}
 }
 
-// What a client says of the size it takes counts between 576 and what edk2 takes.
+// The client's maximum size counts between 576 and the most that edk2 takes.
 func TestRoom(t *testing.T) {
 	for _, c := range []struct {
 		says []byte

@@ -1,5 +1,6 @@
-// found_linux_test.go: what counts as another server or as somebody on an address, and
-// which packets a probe is woken for. The filters run in a machine of software.
+// found_linux_test.go: which answers count as another server or as a machine on
+// an address, and which packets wake a probe. The filters run in a software BPF
+// machine.
 
 package dhcpd
 
@@ -48,8 +49,8 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// TestOfferFor: of what may come to a client's port only another server's answer to
-// this very question counts.
+// TestOfferFor: of all packets to a client's port, only another server's answer
+// to this very question counts.
 func TestOfferFor(t *testing.T) {
 	from, to := netip.MustParseAddrPort("10.77.0.9:67"), netip.MustParseAddrPort("255.255.255.255:68")
 	xid := dhcpv4.TransactionID{1, 2, 3, 4}

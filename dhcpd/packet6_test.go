@@ -15,9 +15,9 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// agree6 reads a message of ours with the codec library and compares every option
-// with what we wrote. Only ever with our own bytes: what arrives can cost it a
-// second.
+// agree6 reads a message of ours with the codec library and compares every
+// option with what we wrote. It is called only with our own bytes, because a
+// hostile message can cost the library a second.
 func agree6(t *testing.T, b []byte) {
 	t.Helper()
 	lib, err := dhcpv6.FromBytes(b)
@@ -77,7 +77,7 @@ func TestCodecsAgree6(t *testing.T) {
 	}
 }
 
-// hostile are packets that cost a codec dear, or that it loses.
+// hostile are packets that are expensive for a codec, or that it cannot read.
 func hostile() map[string][]byte {
 	// Names of pointers to names of pointers: quadratic where they are followed.
 	names := func(size int) []byte {
@@ -133,8 +133,8 @@ func hostile() map[string][]byte {
 	}
 }
 
-// TestHostile6: no packet makes more work than its bytes: what is allocated is
-// bounded, whatever is in it, and nothing of it is lost to one odd option.
+// TestHostile6: the work for a packet is bounded by its size. Allocations are
+// bounded whatever is in it, and one odd option does not lose the others.
 func TestHostile6(t *testing.T) {
 	m := meta6
 	for name, b := range hostile() {

@@ -8,7 +8,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// TestAdvertised: of what may come to a client's port only another server's
+// TestAdvertised: of all packets to a client's port, only another server's
 // answer to this very question counts.
 func TestAdvertised(t *testing.T) {
 	from, to := netip.MustParseAddrPort("[fe80::2]:547"), netip.MustParseAddrPort("[fe80::1]:546")

@@ -89,8 +89,8 @@ func TestNakThroughRelay(t *testing.T) {
 	}
 }
 
-// What a NAK carries: who refuses, why, and what the client and its relay must
-// have back; no address (RFC 2131 table 3).
+// The contents of a NAK: the server, the reason, and the options that the
+// client and its relay must get back; no address (RFC 2131 table 3).
 func TestNakSays(t *testing.T) {
 	q := client4(typeRequest, giaddr("10.20.0.2"), ciaddr("10.77.0.9"), with(optClientID, 1, 2, 3), with(optRelayInfo, 1, 2, 'e', '1'))
 	var p packet

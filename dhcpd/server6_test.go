@@ -47,9 +47,9 @@ func (s slow6) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error
 
 func (slow6) Done(context.Context, boot.Sighting, boot.Decision, boot.Outcome) error { return nil }
 
-// TestSolicitNeverWaitsForADisk: with Requests stuck on the store a Solicit is
-// answered, a flood finds a bound, what is refused is counted by its reason, and a
-// panic costs one packet.
+// TestSolicitNeverWaitsForADisk: a Solicit is answered while Requests are stuck
+// on the store. A flood reaches a bound, refused messages are counted by
+// reason, and a panic costs one packet.
 func TestSolicitNeverWaitsForADisk(t *testing.T) {
 	solicit := message(typeSolicit, 1, client6)
 	request := message(typeRequest6, 1, client6, 2, duid6)
@@ -88,7 +88,7 @@ func TestSolicitNeverWaitsForADisk(t *testing.T) {
 		if s.requests != requestSlots || s.Stats.Dropped.Load() != 100 {
 			t.Errorf("%d Requests in hand, %d dropped", s.requests, s.Stats.Dropped.Load())
 		}
-		// A Solicit that wants its lease at once waits like a Request.
+		// A Solicit with Rapid Commit waits like a Request.
 		p.in <- message(typeSolicit, 1, client6, 14, "")
 		synctest.Wait()
 		if s.Stats.Dropped.Load() != 101 {
@@ -120,7 +120,8 @@ func TestSolicitNeverWaitsForADisk(t *testing.T) {
 	})
 }
 
-// TestQuery6: what explain makes up is what the machine would have sent.
+// TestQuery6: the messages that explain makes up are those that the machine
+// would send.
 func TestQuery6(t *testing.T) {
 	mac := boot.MAC{0x52, 0x54, 0, 0xaa, 0xbb, 1}
 	uuid, _ := boot.ParseUUID("11223344-5566-7788-99aa-bbccddeeff00")

@@ -73,9 +73,9 @@ func (s slow) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error)
 
 func (slow) Done(context.Context, boot.Sighting, boot.Decision, boot.Outcome) error { return nil }
 
-// TestDiscoverNeverWaitsForADisk: with REQUESTs stuck on the store, a DISCOVER
-// is answered; a flood finds a bound and is counted; and a port that breaks
-// ends by itself, whatever the other one does.
+// TestDiscoverNeverWaitsForADisk: a DISCOVER is answered while REQUESTs are
+// stuck on the store. A flood reaches a bound and is counted. A broken port
+// ends by itself and does not affect the other one.
 func TestDiscoverNeverWaitsForADisk(t *testing.T) {
 	packets := captured(t)
 	var discover, request []byte
@@ -138,8 +138,8 @@ func TestDiscoverNeverWaitsForADisk(t *testing.T) {
 	})
 }
 
-// TestPacketGoesWithItsRequest: what waits for the disk refers to its packet,
-// however many came in since.
+// TestPacketGoesWithItsRequest: a request that waits for the disk keeps its
+// packet, however many packets came in since.
 func TestPacketGoesWithItsRequest(t *testing.T) {
 	var request []byte
 	guid := -1

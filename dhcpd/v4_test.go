@@ -213,7 +213,7 @@ func captured(t testing.TB) [][]byte {
 	return out
 }
 
-// checkReply is what every reply keeps, whatever was asked.
+// checkReply checks what holds for every reply, whatever was asked.
 func checkReply(q, reply []byte) error {
 	if len(reply) < bootpMinLength {
 		return fmt.Errorf("%d bytes: relays drop less than %d", len(reply), bootpMinLength)
@@ -295,8 +295,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestSmallClient: a client that takes 576 bytes gets the options that matter,
-// whole, and the rest is left out rather than cut.
+// TestSmallClient: a client that takes 576 bytes gets the important options
+// whole; the others are left out, not cut.
 func TestSmallClient(t *testing.T) {
 	q := captured(t)[0]
 	r, err := parse4(q, Meta{At: at, Interface: "eth0"})

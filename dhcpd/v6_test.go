@@ -23,11 +23,11 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// duid6 is the server that the captured firmware talked to.
+// duid6 is the DUID of the server that the captured firmware talked to.
 var duid6, _ = hex.DecodeString("00030001020000000001")
 
-// fixed6 answers as a server without a memory would: an address made of the IAID,
-// a loader made of the class.
+// fixed6 answers without any state: the address is made from the IAID, and the
+// loader is chosen by the class.
 func fixed6(in boot.Sighting) (boot.Decision, error) {
 	a := boot.Answer6{Preference: 255, Options: boot.Options6{DNS: []netip.Addr{netip.MustParseAddr("fd77::53")}, Search: []string{"lab.example"}}}
 	d := boot.Decision{Class: boot.Plain, Network: "lab"}
@@ -95,7 +95,7 @@ func show6(b []byte, indent string) (out []string) {
 	return out
 }
 
-// strict6 is what every reply keeps, whatever was asked and decided.
+// strict6 checks what holds for every reply, whatever was asked and decided.
 func strict6(r *request6, reply []byte, pxe bool) error {
 	for i, h := range r.hops {
 		if len(reply) < relayFixed || reply[0] != typeRelayRepl || reply[1] != h.count || !bytes.Equal(reply[2:18], as16(h.link)) || !bytes.Equal(reply[18:34], as16(h.peer)) {
@@ -410,8 +410,9 @@ func TestRefused6(t *testing.T) {
 	}
 }
 
-// TestToldToMulticast: who asks one server alone is told to ask all (RFC 8415
-// 18.4), without anybody being asked and with nothing else in it.
+// TestToldToMulticast: a client that asks by unicast is told to use multicast
+// (RFC 8415 18.4). The engine is not asked, and the reply has nothing else in
+// it.
 func TestToldToMulticast(t *testing.T) {
 	m := meta6
 	m.Local, m.Source = netip.MustParseAddr("fd77::1"), netip.MustParseAddrPort("[fd77::50]:546")
@@ -435,7 +436,8 @@ func TestToldToMulticast(t *testing.T) {
 	}
 }
 
-// TestOtherServer6: what names another server is heard and never answered.
+// TestOtherServer6: a message that names another server reaches the rules and
+// is never answered.
 func TestOtherServer6(t *testing.T) {
 	direct := meta6
 	direct.Local, direct.Source = netip.MustParseAddr("fd77::1"), netip.MustParseAddrPort("[fd77::50]:546")
@@ -453,7 +455,7 @@ func TestOtherServer6(t *testing.T) {
 	}
 }
 
-// TestFacts6: what is drawn from the options, one at a time.
+// TestFacts6: the facts drawn from the options, one option at a time.
 func TestFacts6(t *testing.T) {
 	text := func(s string) []byte { return []byte(s) }
 	parse := func(t *testing.T, m Meta, b []byte) *request6 {
@@ -611,8 +613,8 @@ func TestFacts6(t *testing.T) {
 	})
 }
 
-// TestRelayed6: replies go back hop by hop, and to the port that the nearest relay
-// to us speaks from only where it says so.
+// TestRelayed6: replies go back hop by hop. They go to the source port of the
+// relay nearest to us only if it asks for that.
 func TestRelayed6(t *testing.T) {
 	msg := message(typeSolicit, 1, client6, 3, "00000001 ffffffff ffffffff")
 	for _, hops := range []int{1, 2, 8} {
@@ -660,8 +662,8 @@ func TestRelayed6(t *testing.T) {
 	if to := dest6(r); to.Addr.Port() != server6Port {
 		t.Errorf("to %v", to.Addr)
 	}
-	// A switch in between has the client's own address, which means nothing
-	// without its link.
+	// A switch in between has the client's own link-local address, which means
+	// nothing without its link.
 	m := meta6
 	m.Source = netip.MustParseAddrPort("[fe80::2]:547")
 	r, err = parse6(relayed(0, "::", "fe80::2", msg), m)
@@ -678,7 +680,7 @@ func TestRelayed6(t *testing.T) {
 	}
 }
 
-// TestBuild6 is what goes into a reply for whom.
+// TestBuild6: which options go into a reply, and for which client.
 func TestBuild6(t *testing.T) {
 	pxe := []byte("\x00\x00\x01\x57\x00\x09PXEClient")
 	http := []byte("\x00\x00\x01\x57\x00\x0aHTTPClient")

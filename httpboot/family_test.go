@@ -68,7 +68,7 @@ func TestListen(t *testing.T) {
 	}
 }
 
-// TestZones: a zone names the interface and is no part of an address.
+// TestZones: a zone names the interface, and is not part of an address.
 func TestZones(t *testing.T) {
 	for _, c := range []struct {
 		remote, local   string
@@ -96,9 +96,10 @@ type drawer map[string][]byte
 func (d drawer) Load(name string) ([]byte, error)     { return d[name], nil }
 func (d drawer) Save(name string, value []byte) error { d[name] = value; return nil }
 
-// TestLiteralURL: firmware that was given an address names no server (RFC 6066
-// 3 has no literals in SNI): it gets a certificate for the address it spoke to,
-// whichever the family. What writes one anyway, in any way, gets the same.
+// TestLiteralURL: firmware that was given an address sends no server name (RFC
+// 6066 3 has no literals in SNI). It gets a certificate for the address that it
+// connected to, in either family. A client that sends a literal anyway, in any
+// spelling, gets the same.
 func TestLiteralURL(t *testing.T) { families(t, testLiteralURL) }
 
 func testLiteralURL(t *testing.T, host string) {

@@ -231,7 +231,8 @@ func testRange(t *testing.T, host string) {
 	}
 }
 
-// TestOutside: a request from no network of ours hears nothing at all.
+// TestOutside: a request that comes from no network of ours gets no answer at
+// all.
 func TestOutside(t *testing.T) { families(t, testOutside) }
 
 func testOutside(t *testing.T, host string) {
@@ -350,7 +351,7 @@ func TestShutdownLetsATransferEnd(t *testing.T) {
 	must(t, <-done)
 }
 
-// TestSlowBody: nobody's body is waited for.
+// TestSlowBody: no request waits for another one's body.
 func TestSlowBody(t *testing.T) {
 	for _, path := range []string{"/report", "/ipxe.efi"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -92,8 +92,9 @@ func TestLine(t *testing.T) {
 	})
 }
 
-// TestLineIsForgotten: a cap that is taken away leaves no line behind, a new one
-// goes for whoever waits, and who was served is waited for no more.
+// TestLineIsForgotten: a cap that is removed leaves no line behind. A changed
+// cap applies to waiting clients too. A client that was served is no longer
+// waited for.
 func TestLineIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l lines

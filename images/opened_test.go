@@ -11,8 +11,9 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// TestOpened: those who read one file share a descriptor; who comes after it was
-// replaced or written to reads the new one, and the others what they began with.
+// TestOpened: readers of one file share a descriptor. A reader that comes after
+// the file was replaced or written to reads the new one; the others go on with
+// the old one.
 func TestOpened(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "loader.efi")

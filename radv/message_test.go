@@ -74,8 +74,8 @@ func TestMessage(t *testing.T) {
 	}
 }
 
-// TestParse: what RFC 4861 6.1 has a router ignore is ignored, and no odd option
-// hides a router.
+// TestParse: messages that RFC 4861 6.1 tells a router to ignore are ignored,
+// and no odd option hides a router.
 func TestParse(t *testing.T) {
 	ours, err := router().Message(mac, true)
 	if err != nil {

@@ -168,8 +168,8 @@ func TestUnsolicited(t *testing.T) {
 	})
 }
 
-// TestSolicited: a solicitor that is alone has an answer of its own in half a
-// second; several, and one without an address, have one for all.
+// TestSolicited: a single solicitor gets an answer of its own within half a
+// second. Several, and one without an address, get one answer for all.
 func TestSolicited(t *testing.T) {
 	const maxDelay, minBetween = 500 * time.Millisecond, 3 * time.Second // RFC 4861 10
 	synctest.Test(t, func(t *testing.T) {
@@ -261,7 +261,8 @@ func TestSolicitationFlood(t *testing.T) {
 	}
 }
 
-// TestChangesAreBounded: what changes often is not said more often.
+// TestChangesAreBounded: frequent changes do not cause more frequent
+// advertisements.
 func TestChangesAreBounded(t *testing.T) {
 	s := schedule{random: func(time.Duration) time.Duration { return 0 }}
 	now := time.Unix(1e9, 0)
@@ -301,8 +302,8 @@ func TestSingleAnswersAreBounded(t *testing.T) {
 	}
 }
 
-// TestFarewell: who was the router says so no more when it goes, and when it is
-// told to, and when it stops to forward.
+// TestFarewell: a router advertises that it no longer is one when it stops,
+// when it is told to, and when it stops forwarding.
 func TestFarewell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, w, stop := serve(t, nil, router())
@@ -345,8 +346,8 @@ func TestFarewell(t *testing.T) {
 	})
 }
 
-// TestReload: what changed is said at once and three times, what is gone is
-// withdrawn as often, and what did not change is left alone.
+// TestReload: a change is advertised at once and three times. What was removed
+// is withdrawn as often. What did not change is left alone.
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, w, stop := serve(t, nil, managed())
@@ -471,8 +472,8 @@ func TestHeard(t *testing.T) {
 	})
 }
 
-// TestAsks: where nobody is heard it asks three times, as a host; where a router
-// answers, once.
+// TestAsks: if no router answers, it solicits three times, as a host does; if
+// one answers, once.
 func TestAsks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, w, stop := serve(t, func(Router) {}, Config{Interface: "eth0"})

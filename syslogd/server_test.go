@@ -121,8 +121,8 @@ func closed(t *testing.T, c net.Conn) {
 	}
 }
 
-// TestBothFamilies: one port takes lines of IPv4 and of IPv6, and says of each
-// where it went; it is nobody's business which of the two a socket is.
+// TestBothFamilies: one port takes lines of IPv4 and of IPv6, and reports where
+// each was sent. Nobody need know which family the socket has.
 func TestBothFamilies(t *testing.T) {
 	nettest.NeedIPv6(t)
 	_, a, addr := startOn(t, "")
@@ -167,8 +167,8 @@ func TestBothSockets(t *testing.T) {
 	}
 }
 
-// TestStrangersHoldNothing: a connection of nobody's ends with its first line,
-// and one address has no more than its share of them.
+// TestStrangersHoldNothing: a connection of a stranger ends with its first
+// line, and one address has no more than its share of connections.
 func TestStrangersHoldNothing(t *testing.T) {
 	s, a, addr := start(t)
 	c := dial(t, "tcp4", "127.0.0.12", addr)

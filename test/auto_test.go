@@ -1,5 +1,5 @@
-// auto_test.go: what the daemon sees beside its own serving: other servers, and
-// machines on addresses, with real ones in a lab.
+// auto_test.go: other servers, and machines on addresses, as the daemon sees
+// them, with real ones in a lab.
 
 package test
 

@@ -24,7 +24,7 @@ import (
 )
 
 // TestKilledUnderLoad: kill -9 while perfdhcp asks for 50,000 machines, again
-// and again. What any machine was told is what the store says, each time, and
+// and again. Each time the store has every address that a machine was told, and
 // no address was ever told to two. MUSTER_LONG makes it fifty kills.
 func TestKilledUnderLoad(t *testing.T) {
 	nettest.Need(t, "perfdhcp")

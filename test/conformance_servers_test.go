@@ -326,10 +326,10 @@ func TestTwoMusters(t *testing.T) {
 	}
 }
 
-// TestTwoMustersOneRange: the same range twice is a mistake, which both say.
-// What holds nevertheless is that machines which check what they are given end
-// up with an address each, and what was declined is not given again. That none is refused does not hold: an address that
-// was declined to the one server it refuses to the client of the other.
+// TestTwoMustersOneRange: two servers with the same range are a mistake, and
+// both say so. Machines that check their address still end up with one each,
+// and a declined address is not given again. A refusal may happen: a server
+// refuses an address that was declined to it to the client of the other server.
 func TestTwoMustersOneRange(t *testing.T) {
 	needPeers(t)
 	r := newLab(t)

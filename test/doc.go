@@ -1,11 +1,11 @@
-// Package test proves Muster as a whole: the binary as it ships, in network
+// Package test tests Muster as a whole: the shipped binary, in network
 // namespaces, with clients and servers that others wrote and with real firmware
-// in QEMU. It asks the program by its commands, as a person would, and imports no
+// in QEMU. It uses the program's commands, as a person would. It imports no
 // part of the server, so that it cannot share the server's mistakes.
 //
-// Every test needs root; internal/nettest/install.sh test brings the rest. What
-// is missing skips the test by name, and fails it where CI=true. With -short no
-// test runs. One alone:
+// Every test needs root; internal/nettest/install.sh test installs the rest. If
+// something is missing the test is skipped and names it; with CI=true it fails.
+// With -short no test runs. To run a single one:
 //
 //	sudo go test -run 'TestBoot/bios' -v ./test
 //

@@ -1,5 +1,5 @@
-// hooks_lab_test.go: webhooks and hooks of the program itself: who is slow there
-// slows no machine, and nothing is lost on the way.
+// hooks_lab_test.go: webhooks and hooks of the whole program. A slow receiver
+// delays no machine, and no event is lost.
 
 package test
 
@@ -27,8 +27,8 @@ import (
 
 var avgDelay = regexp.MustCompile(`avg delay: ([0-9.]+) ms`)
 
-// quickness asks for addresses and boots a while, and returns what OFFERs, ACKs
-// and files took in the mean, in milliseconds. Nobody may go without.
+// quickness leases and boots for a while. It returns the mean times of OFFERs,
+// ACKs and files in milliseconds. No request may fail.
 func (r *rig) quickness(cli *nettest.NS, round int) (took [3]float64) {
 	r.t.Helper()
 	out, err := cli.Run(r.ctx, "perfdhcp", "-4", "-l", "eth0", "-r", "50", "-R", "1000", "-p", "5", "-D", "1%",
@@ -193,7 +193,8 @@ func TestHooksDelayNobody(t *testing.T) {
 		}
 		return nil
 	})
-	// Killed in the middle: what was not written down comes again, nothing is left out.
+	// Killed in the middle: an event whose delivery was not recorded comes
+	// again, and none is left out.
 	r.muster("host", "add", "one", "--mac", "52:54:00:00:77:01")
 	r.wait("one", 20*time.Second, func() error { return x.has(last()) })
 	r.stop(true)
@@ -253,8 +254,8 @@ func complete(t *testing.T, who string, got []uint64, first, last uint64) {
 	}
 }
 
-// TestReceiverOfTheManual: the program in docs/events.md takes what is signed, and
-// nothing else.
+// TestReceiverOfTheManual: the program in docs/events.md accepts signed
+// messages, and nothing else.
 func TestReceiverOfTheManual(t *testing.T) {
 	nettest.Need(t, "python3", "curl")
 	text, err := os.ReadFile("../docs/events.md")
@@ -324,8 +325,8 @@ func TestFollowOutlives(t *testing.T) {
 	}
 }
 
-// TestHookWithoutCapabilities: what a service may do for its sockets' sake, the
-// commands that it runs may not.
+// TestHookWithoutCapabilities: the service has capabilities for its sockets,
+// and the commands that it runs do not.
 func TestHookWithoutCapabilities(t *testing.T) {
 	nettest.Need(t, "setpriv")
 	r := newRig(t)

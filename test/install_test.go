@@ -153,9 +153,9 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// TestInstallKilled: the daemon dies at each step of an installation by real
-// firmware and is started again, as systemd would; the machine is switched on
-// until its disk boots. What it writes it writes once.
+// TestInstallKilled: the daemon is killed at each step of an installation by
+// real firmware and started again, as systemd would. The machine is switched on
+// until its disk boots. The disk is written once.
 func TestInstallKilled(t *testing.T) {
 	if os.Getenv("MUSTER_LONG") == "" {
 		t.Skip("machines in software die at the same steps in every run: MUSTER_LONG=1")

@@ -69,8 +69,8 @@ func (b *build) make() (err error) {
 	return nil
 }
 
-// overlay has the compiler read another clock.go: what ships needs no way of
-// being lied to.
+// overlay makes the compiler read another clock.go, so that the shipped program
+// needs no way to change its clock.
 func (b *build) overlay() (file string, err error) {
 	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", command).Output()
 	if err != nil {
@@ -267,10 +267,10 @@ func (r *rig) daemon(ns *nettest.NS, name string, args ...string) *lockedBuffer 
 	return said
 }
 
-// fatal is an error that waiting will not mend.
+// fatal is an error that waiting cannot repair.
 type fatal struct{ error }
 
-// wait asks again and again until fn is content.
+// wait calls fn again and again until it succeeds.
 func (r *rig) wait(what string, limit time.Duration, fn func() error) {
 	r.t.Helper()
 	deadline := time.Now().Add(limit)

@@ -1,6 +1,5 @@
-// life_test.go: the life of a machine against the real daemon, with machines in
-// software: how it is let in, and that it is installed once, whenever the
-// daemon dies.
+// life_test.go: the life of a simulated machine against the real daemon: how it
+// is let in, and that it is installed only once, whenever the daemon is killed.
 
 package test
 

@@ -460,8 +460,8 @@ func piRig(t *testing.T) (r *rig, cli *nettest.NS, c *crowd) {
 	return r, cli, c
 }
 
-// TestPi: a Pi that nobody knows is on the roll by its serial number with its
-// first file, approved by the template for such serial numbers, and has all its
+// TestPi: an unknown Pi is on the roll by its serial number with its first
+// file, is approved by the template for such serial numbers, and gets all its
 // files, in one boot.
 func TestPi(t *testing.T) {
 	for i, m := range pis {

@@ -23,9 +23,9 @@ func (r *rig) pushFor(fw nettest.Firmware, platform string) {
 	r.pushLinux("linux", "auto_approve = true\n[match]\narch = [\""+string(platform)+"\"]", kernel, initrd, cmdline)
 }
 
-// TestSecureBoot: one network, one template, nobody chooses: with Secure Boot on
-// GRUB boots the signed kernel, with it off the same signed pair comes first and
-// the machine boots too, and gets iPXE at once the next time.
+// TestSecureBoot: one network and one template, without any choice by a person.
+// With Secure Boot on GRUB boots the signed kernel. With it off the signed pair
+// comes first too, the machine boots, and it gets iPXE at once the next time.
 func TestSecureBoot(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -118,9 +118,9 @@ func TestPlaced(t *testing.T) {
 	}
 }
 
-// TestHTTPS: firmware that trusts our CA boots over HTTPS; the timeline of one
-// that does not says why, if it said anything itself. Debian's firmware, 12 and
-// 13, has no elliptic curves.
+// TestHTTPS: firmware that trusts our CA boots over HTTPS. The timeline of
+// firmware that does not trust it says why, if the firmware reported a reason.
+// Debian's firmware, 12 and 13, has no elliptic curves.
 func TestHTTPS(t *testing.T) {
 	const (
 		ours, anothers, none = "ours", "another's", "none"

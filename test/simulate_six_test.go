@@ -153,7 +153,8 @@ func TestSimulateSix(t *testing.T) {
 			t.Errorf("exit %d: %s", code, said)
 		}
 	})
-	// Where hosts make their own addresses iPXE asks for the rest alone.
+	// Where hosts make their own addresses, iPXE asks only for the other
+	// options.
 	t.Run("slaac", func(t *testing.T) {
 		r.stop(false)
 		r.serveConfig(strings.ReplaceAll(config, "managed", "slaac"))

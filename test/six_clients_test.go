@@ -282,9 +282,9 @@ func TestSixClientLives(t *testing.T) {
 	}
 	before := r.leases6()
 
-	// Who comes back from a power cut asks whether it is still where it was
-	// (RFC 8415 18.2.3), a router by Rebind for its prefix's sake (18.2.12), and
-	// learns it from a daemon that was killed meanwhile.
+	// A client that comes back from a power cut asks whether it is still on the
+	// same link (RFC 8415 18.2.3). A router does so by Rebind, for its prefix
+	// (18.2.12). A daemon that was killed meanwhile answers both.
 	r.stop(true)
 	for _, p := range ps[:2] {
 		p.cut()
@@ -346,8 +346,8 @@ func TestSixClientLives(t *testing.T) {
 	}
 }
 
-// TestSixRebind: who hears nothing of its server asks anybody, at T2 (RFC 8415
-// 18.2.5), and keeps what it has.
+// TestSixRebind: a client that does not reach its server asks any server, at T2
+// (RFC 8415 18.2.5), and keeps its address.
 func TestSixRebind(t *testing.T) {
 	t.Parallel() // it waits for T2, which the shortest lease puts at 36 s
 	r := sixRig(t)
@@ -384,8 +384,8 @@ func TestSixRebind(t *testing.T) {
 	}
 }
 
-// TestSixStateless: a client that has an address is told the rest (RFC 8415
-// 18.2.6), and that leases nothing.
+// TestSixStateless: a client that has an address gets the other options (RFC
+// 8415 18.2.6), and no lease is made.
 func TestSixStateless(t *testing.T) {
 	t.Parallel()
 	nettest.Need(t, "dhclient")
@@ -595,8 +595,8 @@ func TestSixHost(t *testing.T) {
 }
 
 // TestSixKilledUnderLoad: kill -9 while perfdhcp asks for addresses of many
-// machines. What any was told is what the store says, and no address was told to
-// two. MUSTER_LONG makes it twenty kills.
+// machines. The store has every address that a machine was told, and no address
+// was told to two. MUSTER_LONG makes it twenty kills.
 func TestSixKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	nettest.Need(t, "perfdhcp")

@@ -74,8 +74,8 @@ func (r *rig) figure(name string) float64 {
 
 const lineMetric = `muster_syslog_lines_total{result=%q}`
 
-// TestSyslog: whatever an installer logs with is on its machine's timeline; what a
-// stranger says is nowhere.
+// TestSyslog: lines of every installer's logger are on its machine's timeline;
+// lines of a stranger are stored nowhere.
 func TestSyslog(t *testing.T) {
 	nettest.Need(t, "logger", "unshare", "curl")
 	busybox := nettest.Cached(t, "busybox-amd64")

@@ -300,7 +300,8 @@ func TestNothingClimbsOut(t *testing.T) {
 	plant(t, r.data, outside)
 	r.serveConfig("# " + string(settings) + "\n" + piNetwork)
 
-	// What refuses links refuses these; afterwards they are put there.
+	// Imports that refuse links refuse these; afterwards they are put there by
+	// hand.
 	importing := func(name string, files map[string]string, flags ...string) {
 		t.Helper()
 		dir := folderOf(t, files)

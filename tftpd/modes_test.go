@@ -88,7 +88,7 @@ func testPortRange(t *testing.T, host string) {
 		}
 		<-s.end
 	}
-	// All ports taken: the next one is told of in the log and counted, and asks
+	// When all ports are taken, the next client is logged and counted, and asks
 	// again.
 	var held []*raw
 	for range 3 {
@@ -178,7 +178,8 @@ func TestBlockLimit(t *testing.T) {
 	<-s.end
 }
 
-// TestHistory: what fell silent is offered less the next time, for a while.
+// TestHistory: a client whose transfer fell silent is offered less the next
+// time, for a while.
 func TestHistory(t *testing.T) {
 	h := &history{of: map[netip.Addr]limits{}}
 	a, now := netip.MustParseAddr("10.0.0.1"), time.Unix(1e9, 0)
@@ -210,8 +211,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// TestHistoryForgets: what a client was remembered for is forgotten after an hour,
-// and when there are too many what is over goes first, then anything.
+// TestHistoryForgets: the limits of a client are forgotten after an hour. When
+// there are too many, expired ones go first, then any.
 func TestHistoryForgets(t *testing.T) {
 	h := &history{of: map[netip.Addr]limits{}}
 	began := time.Unix(1e9, 0)
@@ -253,7 +254,7 @@ func TestHistoryForgets(t *testing.T) {
 	if len(h.of) != 4096 {
 		t.Errorf("it remembers %d, want 4096", len(h.of))
 	}
-	// Who is known takes nobody's place.
+	// A client that has an entry already displaces no other.
 	last := client(1<<16 + 4095)
 	h.failed(last, h.cap(last, asks, began.Add(62*time.Minute)), true, began.Add(62*time.Minute))
 	if got := h.cap(last, asks, began.Add(62*time.Minute)); len(h.of) != 4096 || got.window != 1 {

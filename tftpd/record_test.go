@@ -10,7 +10,8 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// told is what was kept, in words: by the port that spoke or was spoken to.
+// told lists the recorded packets in words, by the port that sent or received
+// them.
 func (s *shelf) told(r *raw, listener uint16) (out []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +63,7 @@ func testRecorded(t *testing.T, host string) {
 	}
 }
 
-// TestRecordedFailures: refusals and what a client says against us.
+// TestRecordedFailures: refusals, and error packets of the client.
 func TestRecordedFailures(t *testing.T) { families(t, testRecordedFailures) }
 
 func testRecordedFailures(t *testing.T, host string) {
@@ -86,8 +87,8 @@ func testRecordedFailures(t *testing.T, host string) {
 	}
 }
 
-// TestRecordedIsBounded: a line that loses everything has one transfer keep no
-// more than its share; a stranger's is not kept at all.
+// TestRecordedIsBounded: on a line that loses everything one transfer records
+// no more than its share. A stranger's transfer is not recorded.
 func TestRecordedIsBounded(t *testing.T) { families(t, testRecordedIsBounded) }
 
 func testRecordedIsBounded(t *testing.T, host string) {

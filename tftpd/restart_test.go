@@ -10,9 +10,9 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// TestBeginsAnew: a machine that was reset and asks for another file from the
-// same port gets that file, not repeats of the old one, and no word of the old
-// one's end: it would take that for the answer.
+// TestBeginsAnew: a machine that was reset asks for another file from the same
+// port. It gets that file, and no packets of the old transfer, which it would
+// take for the answer.
 func TestBeginsAnew(t *testing.T) { families(t, testBeginsAnew) }
 
 func testBeginsAnew(t *testing.T, host string) {
@@ -44,9 +44,9 @@ func testBeginsAnew(t *testing.T, host string) {
 	}
 }
 
-// TestOnePort: a ROM that asks for one file after the other from one port, the
-// next as soon as it has the last block, gets the answer to what it asked, and
-// every transfer counts as complete.
+// TestOnePort: a ROM asks for one file after the other from one port, the next
+// as soon as it has the last block. It gets the right answers, and every
+// transfer counts as complete.
 func TestOnePort(t *testing.T) { families(t, testOnePort) }
 
 func testOnePort(t *testing.T, host string) {

@@ -337,12 +337,12 @@ func testLimits(t *testing.T, host string) {
 	}
 }
 
-// TestCrowd: the more there are the less one address may have, there is a limit for
-// all, and a transfer that ended leaves nothing behind.
+// TestCrowd: the more transfers run, the fewer one address may have. There is a
+// limit for all. A transfer that ended leaves nothing behind.
 func TestCrowd(t *testing.T) {
 	s, srv, addr := start(t, "127.0.0.1")
 	local := netip.MustParseAddr("127.0.0.1")
-	// others puts so many transfers of others on the books, and so many of ours.
+	// others registers so many transfers of other clients, and so many of ours.
 	others := func(n, ours int) {
 		srv.mu.Lock()
 		defer srv.mu.Unlock()

@@ -81,7 +81,7 @@ func TestShared(t *testing.T) {
 	if s.find(one, 1, now) == nil {
 		t.Error("a single miss put it out")
 	}
-	// Two pieces for one place, asked for in turns: neither puts the other out.
+	// Two pieces for one slot, asked for in turns: neither replaces the other.
 	for i := range 10 * demand {
 		if s.find(one, 1+pieces*per, now) != nil {
 			t.Fatalf("put out in turn %d", i)

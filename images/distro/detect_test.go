@@ -195,8 +195,8 @@ func TestFolders(t *testing.T) {
 			t.Errorf("%s: command line %q is not the first variant's", tc.name, f.Cmdline)
 		}
 		seen[f.Distro] = true
-		// A medium is one distribution's: else what it is would hang on the
-		// order of file names.
+		// A medium matches one distribution only; otherwise the result would
+		// depend on the order of file names.
 		m := &medium{fsys: mapFS(tc.files), label: tc.label, texts: map[string]string{}}
 		for _, d := range All() {
 			if d.Name != f.Distro && slices.ContainsFunc(d.Detect, m.holds) {

@@ -1,7 +1,7 @@
 package nettest
 
-// This file is a virtual machine of the lab: QEMU with real firmware, plugged
-// into a switch, its serial console read along.
+// This file is a virtual machine of the lab: QEMU with real firmware, connected
+// to a switch, with its serial console recorded.
 
 import (
 	"bytes"
@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// Firmware is what a machine starts with, and so how it boots from the network.
+// Firmware is a machine's firmware, which decides how it boots from the
+// network.
 type Firmware int
 
 const (
@@ -161,15 +162,15 @@ func (l *Lab) Boot(ctx context.Context, sw *Switch, g Guest) (*VM, error) {
 	return vm, nil
 }
 
-// qemu returns the program and arguments for the machine, less its cable. Its
-// copies of firmware variables go to dir.
+// qemu returns the program and arguments for the machine, without its network
+// cable. It puts the machine's copies of the firmware variables into dir.
 func (g Guest) qemu(dir string) (program string, args []string, err error) {
 	program = "qemu-system-x86_64"
 	nic := "virtio-net-pci,netdev=net0,bootindex=0,mac=" + g.MAC
 	var code, vars string
 	switch g.Firmware {
 	case BIOS:
-		// With graphics off SeaBIOS talks on the serial port.
+		// Without graphics SeaBIOS writes to the serial port.
 		args = append(args, "-M", "pc,graphics=off")
 		// The card keeps QEMU's default ROM, which is biosROM: named explicitly,
 		// the same file is not patched to the card's id, and SeaBIOS skips it.
@@ -201,7 +202,7 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 		args = append(args,
 			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+code,
 			"-drive", "if=pflash,unit=1,format=raw,file="+vars)
-		// One way to boot only: each of the others would cost time first.
+		// Only one way to boot: each of the others would first take time.
 		http := g.Firmware == UEFIHTTP || g.Firmware == ARM64HTTP
 		for family, wanted := range map[string]bool{"IPv4": !g.IPv6 || g.DualStack, "IPv6": g.IPv6 || g.DualStack} {
 			if !wanted || http {
@@ -227,7 +228,7 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 	return program, args, nil
 }
 
-// Write takes console output in; it is for QEMU.
+// Write receives console output; QEMU calls it.
 func (vm *VM) Write(p []byte) (int, error) {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
@@ -262,7 +263,7 @@ func (vm *VM) WaitConsole(ctx context.Context, substr string) error {
 		select {
 		case <-change:
 		case <-vm.done:
-			// Output may have come between the look and the end.
+			// Output may have come between the check and the end.
 			if text, _ = vm.console(); bytes.Contains([]byte(text), []byte(substr)) {
 				return nil
 			}
@@ -288,7 +289,7 @@ func (vm *VM) Kill() {
 	<-vm.done
 }
 
-// Reset presses the reset button. Console and WaitConsole start afresh.
+// Reset presses the reset button. Console and WaitConsole start anew.
 func (vm *VM) Reset() error {
 	conn, err := net.DialTimeout("unix", vm.qmp, 5*time.Second)
 	if err != nil {

@@ -1,8 +1,8 @@
 package nettest
 
-// This file makes what a guest boots: a Debian kernel from the cache, and an
-// initramfs of busybox, a few kernel modules and the scripts init.sh and
-// udhcpc.sh.
+// This file makes the system that a guest boots: a Debian kernel from the
+// cache, and an initramfs of busybox, a few kernel modules and the scripts
+// init.sh and udhcpc.sh.
 
 import (
 	"bytes"
@@ -35,8 +35,8 @@ func cachePath(name string) string {
 	return filepath.Join(dir, name)
 }
 
-// CachePath returns the path of something install.sh unpacked, such as
-// "ipxe-13/usr/lib/ipxe/ipxe-arm64.efi", or an error if it is not there.
+// CachePath returns the path of a file that install.sh unpacked, such as
+// "ipxe-13/usr/lib/ipxe/ipxe-arm64.efi", or an error if it does not exist.
 func CachePath(name string) (string, error) {
 	path := cachePath(name)
 	if _, err := os.Stat(path); err != nil {
@@ -91,7 +91,7 @@ func Initrd(arch, dir string) (string, error) {
 	for _, dir := range []string{"bin", "dev", "etc", "modules"} {
 		a.add(dir, modeDir|0o755, 0, 0, nil)
 	}
-	// The kernel opens the console before there is a devtmpfs.
+	// The kernel opens the console before devtmpfs exists.
 	a.add("dev/console", modeCharDevice|0o600, 5, 1, nil)
 	a.add("bin/busybox", modeFile|0o755, 0, 0, busybox)
 	a.add("init", modeFile|0o755, 0, 0, initScript)
@@ -146,8 +146,8 @@ func (c *cpioWriter) add(name string, mode, devMajor, devMinor int, data []byte)
 	c.write(data)
 }
 
-// write writes p, and zeros up to the next multiple of four: what the format
-// wants after a header with its name, and after data.
+// write writes p, padded with zeros to a multiple of four. The format wants
+// that after a header with its name, and after data.
 func (c *cpioWriter) write(p []byte) {
 	if c.err != nil {
 		return
@@ -157,9 +157,9 @@ func (c *cpioWriter) write(p []byte) {
 	}
 }
 
-// loadOrder returns the files of kernel modules and of all they depend on, in
-// an order in which they can be loaded. Names that the kernel has built in need
-// no file.
+// loadOrder returns the files of kernel modules and of all modules that they
+// depend on, in an order in which they can be loaded. A module that is built
+// into the kernel needs no file.
 func loadOrder(dir string, names []string) (paths []string, err error) {
 	files := map[string]string{}
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -209,11 +209,11 @@ func loadOrder(dir string, names []string) (paths []string, err error) {
 	return paths, nil
 }
 
-// moduleName brings the two spellings of a module's name together.
+// moduleName maps both spellings of a module's name to one.
 func moduleName(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// moduleNeeds reads a module's own word on what must be loaded before it; the
-// index that depmod would make is not part of the package.
+// moduleNeeds reads from a module's file which modules must be loaded before
+// it. The package does not contain the index that depmod would make.
 func moduleNeeds(path string) ([]string, error) {
 	f, err := elf.Open(path)
 	if err != nil {

@@ -2,9 +2,9 @@
 // network namespaces, a switch between them, and virtual machines with real
 // firmware that boot over it.
 //
-// It serves the tests, and equally a plain program such as the demo. Nothing
-// that happens in a lab leaves it: each host and each switch is a namespace of
-// its own, and Close removes all of them with every process inside.
+// It serves the tests, and plain programs such as the demo. Nothing that
+// happens in a lab leaves it: each host and each switch is a namespace of its
+// own, and Close removes all of them with every process inside.
 //
 // The lab needs root and the packages that install.sh brings.
 package nettest
@@ -81,7 +81,7 @@ func (l *Lab) Switch() (*Switch, error) {
 	}
 	sw := &Switch{ns}
 	err = ns.Do(func() error {
-		// A switch is not a host on its own wire.
+		// A switch must not act as a host on its own wire.
 		return sysctl("net/ipv6/conf/default/disable_ipv6", "1")
 	})
 	if err != nil {
@@ -104,8 +104,9 @@ func (l *Lab) Host(name string) (*NS, error) {
 	l.mu.Unlock()
 
 	err := ns.Do(func() error {
-		// Only what a test sends should be on the wire: no unasked-for router
-		// solicitations, and no address that is tentative for a second.
+		// Only a test's own packets should be on the wire: no unsolicited
+		// router solicitations, and no address that stays tentative for a
+		// second.
 		for _, kv := range [][2]string{
 			{"accept_ra", "0"}, {"autoconf", "0"}, {"accept_dad", "0"}, {"router_solicitations", "0"},
 		} {
@@ -128,8 +129,8 @@ func (l *Lab) Plug(ns *NS, iface string, sw *Switch) error {
 		"peer", "name", port, "mtu", "1500", "netns", sw.Name); err != nil {
 		return err
 	}
-	// A veth leaves checksums to a network card that never comes. DHCP clients
-	// read raw frames and would drop the reply as damaged.
+	// A veth leaves checksums to a network card that does not exist. DHCP
+	// clients read raw frames and would drop the reply as damaged.
 	if err := ns.Do(func() error { return txChecksumOff(iface) }); err != nil {
 		return err
 	}
@@ -178,8 +179,8 @@ func (l *Lab) Close() error {
 	return errors.Join(append(errs, os.RemoveAll(l.Dir))...)
 }
 
-// labName matches the pid and start time in the names of New. A pid alone
-// would be taken for alive when another process has it by now.
+// labName matches the pid and the start time in the names of New. The pid alone
+// is not enough, because another process may have it by now.
 var labName = regexp.MustCompile(`^muster-(\d+)\.(\d+)-\d+`)
 
 // Sweep removes the labs of processes that are gone, such as a test run that
@@ -281,8 +282,8 @@ func ip(args ...string) error {
 	return nil
 }
 
-// sysctl sets a kernel parameter of the calling thread's namespace. One that
-// the kernel does not have, as when it has no IPv6, needs no setting.
+// sysctl sets a kernel parameter of the calling thread's namespace. A parameter
+// that the kernel does not have (for example without IPv6) is skipped.
 func sysctl(name, value string) error {
 	err := os.WriteFile("/proc/sys/"+name, []byte(value), 0o644)
 	if errors.Is(err, os.ErrNotExist) {

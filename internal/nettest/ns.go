@@ -33,10 +33,10 @@ func (ns *NS) Addr(iface, cidr string) error {
 // ends, and by the lab's Close at the latest.
 func (ns *NS) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", ns.Name, name}, args...)...)
-	// Ctrl-C at the terminal is for the program that owns the lab; it closes
-	// the lab in order.
+	// Ctrl-C at the terminal must reach only the program that owns the lab; it
+	// closes the lab in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// A grandchild that holds on to the output must not keep Wait waiting.
+	// A grandchild that keeps the output open must not make Wait hang.
 	cmd.WaitDelay = 2 * time.Second
 	return cmd
 }
@@ -50,9 +50,9 @@ func (ns *NS) Run(ctx context.Context, name string, args ...string) (string, err
 	return string(out), err
 }
 
-// Do runs fn with the calling thread inside this host, so that sockets fn opens
-// belong to it. They keep belonging to it when Do is over. Goroutines that fn
-// starts are outside: see Dial for a client that dials later.
+// Do runs fn with the calling thread inside this host, so that sockets that fn
+// opens belong to it, also after Do has returned. Goroutines that fn starts are
+// outside: see Dial for a client that dials later.
 func (ns *NS) Do(fn func() error) error {
 	runtime.LockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")
@@ -72,8 +72,9 @@ func (ns *NS) Do(fn func() error) error {
 		return fmt.Errorf("entering %s: %w", ns.Name, err)
 	}
 	defer func() {
-		// A thread that cannot return stays locked, and so ends with its
-		// goroutine instead of running others in the wrong namespace.
+		// A thread that cannot return to its namespace stays locked. It then
+		// ends with its goroutine, and runs no other goroutine in the wrong
+		// namespace.
 		if setns(home) == nil {
 			runtime.UnlockOSThread()
 		}
@@ -135,7 +136,7 @@ func (ns *NS) Capture(iface, file string) (stop func() error, err error) {
 
 // setns moves the calling thread into the network namespace of an open file.
 func setns(f *os.File) error {
-	// Package syscall was frozen before this call's number was added to it.
+	// Package syscall was frozen before this system call existed.
 	nr, ok := map[string]uintptr{"amd64": 308, "arm64": 268}[runtime.GOARCH]
 	if !ok {
 		return fmt.Errorf("setns: add the call's number on %s to package nettest", runtime.GOARCH)

@@ -1,7 +1,7 @@
 package nettest
 
-// This file is the lab as tests like to use it: a failing step ends the test,
-// and the lab ends with it.
+// This file adapts the lab to tests: a failing step ends the test, and the lab
+// is removed when the test ends.
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// Lack ends a test that cannot run here: as a skip, or in CI, where everything
-// is supposed to be there and a skip would hide that it is not, as a failure.
+// Lack ends a test that cannot run here. It skips the test; in CI, where
+// everything should be installed and a skip would hide a gap, it fails it.
 func Lack(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -44,8 +44,8 @@ func Need(t testing.TB, tools ...string) {
 	}
 }
 
-// Cached is the path of something install.sh unpacked, such as
-// "ipxe-13/usr/lib/ipxe/ipxe-arm64.efi"; the test ends if it is not there.
+// Cached is the path of a file that install.sh unpacked, such as
+// "ipxe-13/usr/lib/ipxe/ipxe-arm64.efi"; the test ends if it does not exist.
 func Cached(t testing.TB, name string) string {
 	t.Helper()
 	Need(t, cachePath(name))

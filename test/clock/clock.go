@@ -1,4 +1,4 @@
-// Package clock is a clock that somebody sets while the program runs.
+// Package clock is a clock that a test can set while the program runs.
 package clock
 
 import (
@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// File in the environment names the file that says by how much the clock is off.
+// File is the environment variable that names the file with the clock's offset.
 const File = "MUSTER_TEST_CLOCK"
 
 // Now is time.Now by that clock.
@@ -25,8 +25,8 @@ func Now() time.Time {
 }
 
 // jumped is what time.Now returns after somebody has set the clock: the wall
-// clock is elsewhere, the monotonic one beside it in the Time has gone on.
-// Time.Add would move both, and hide what compares the one with the other.
+// clock has jumped, but the monotonic one in the same Time has gone on.
+// Time.Add would move both, and hide mistakes in code that compares them.
 func jumped(t time.Time, d time.Duration) time.Time {
 	wall := (*uint64)(unsafe.Pointer(&t))
 	*wall += uint64(int64(d/time.Second)) << 30

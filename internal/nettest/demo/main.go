@@ -159,7 +159,7 @@ func prepare(binary *string) (kernel string, err error) {
 	}
 	var missing []string
 	for _, need := range nettest.UEFI.Needs() {
-		// A name is looked for in PATH, a path where it says.
+		// A plain name is looked for in PATH, a path only where it points.
 		if _, err := exec.LookPath(need); err != nil && !exists(need) {
 			missing = append(missing, need)
 		}
@@ -239,7 +239,7 @@ func (d *demo) boot(ctx context.Context, lab *nettest.Lab, sw *nettest.Switch, f
 		select {
 		case e, ok := <-entries:
 			if !ok {
-				entries = nil // muster's end, or the time's, says more
+				entries = nil // the end of muster, or of the time, is the better message
 				continue
 			}
 			reached, trouble := d.stages.see(e)

@@ -1,5 +1,5 @@
-// stages.go: the steps of a boot in their order, how muster's entries tell that
-// one is reached, and what is likely wrong when the next one is not.
+// stages.go: the steps of a boot in order, how muster's entries show that a
+// step is reached, and the likely cause if the next step is not.
 
 package main
 
@@ -41,12 +41,12 @@ type stage struct {
 	name string // what the machine must do, for a run that stops before it
 	text string // what it has done
 	is   func(entry) bool
-	why  string // likely, if it does not get there and muster named no reason
+	why  string // likely cause if the machine does not get there and muster named no reason
 }
 
 // stages follows a boot.
 type stages struct {
-	list    []stage // those not reached
+	list    []stage // the stages that are not reached yet
 	trouble string  // what muster last refused or could not do
 }
 
@@ -81,14 +81,14 @@ func newStages() *stages {
 	}}
 }
 
-// see takes an entry in and returns the texts of the stages reached by it, and
-// whether it tells of something that keeps the boot from going on.
+// see handles an entry. It returns the texts of the stages that the entry
+// reaches, and whether the entry shows a problem that stops the boot.
 func (s *stages) see(e entry) (reached []string, trouble bool) {
 	for i := 0; i < len(s.list); i++ {
 		if !s.list[i].is(e) {
 			continue
 		}
-		// Those before it were passed, even if nothing was seen of them.
+		// The stages before it were passed too, even if no entry showed them.
 		for _, st := range s.list[:i+1] {
 			reached = append(reached, st.text)
 		}
@@ -122,5 +122,5 @@ func (s *stages) why() string {
 	return s.next().why
 }
 
-// escapes are the terminal sequences that firmware draws its screen with.
+// escapes are the terminal sequences with which firmware draws its screen.
 var escapes = regexp.MustCompile(`\x1b(\[[0-9;?=]*[A-Za-z]|[()].|[=>78])`)
