@@ -322,7 +322,7 @@ func TestImportBreaksOff(t *testing.T) {
 	for i := range 6 {
 		must(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("part%d", i)), bytes.Repeat([]byte{byte(i + 1)}, 10<<20), 0o644))
 	}
-	if out := r.fails("image", "import", "big", dir); !strings.Contains(out, "no space left on device") {
+	if out := r.fails("image", "import", "big", dir); !strings.Contains(out, "no space is left on the disk") {
 		t.Errorf("a full disk: %s", out)
 	}
 	if l := r.stored(); len(l) != 0 {
