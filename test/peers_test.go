@@ -544,7 +544,7 @@ func TestFirstHour(t *testing.T) {
 	must(t, err)
 	out, code := run(r.srv, "-i", "eth0", "--range", "10.77.0.100-10.77.0.110")
 	hold.Close()
-	if code != 1 || !strings.Contains(out, "port 69/udp is taken by muster.test (pid ") {
+	if code != 1 || !strings.Contains(out, "port 69/udp is taken by "+filepath.Base(os.Args[0])+" (pid ") {
 		t.Errorf("a taken port: exit %d\n%s", code, out)
 	}
 }
