@@ -170,6 +170,7 @@ func TestHTTPS(t *testing.T) {
 			if c.ca == anothers {
 				other := r.second("another", "")
 				other.serveConfig("[https]\n")
+				g.CACerts = filepath.Join(t.TempDir(), "anothers.esl")
 				other.muster("ca", "export", "--esl", g.CACerts)
 				other.stop(false)
 			}
