@@ -236,7 +236,7 @@ func TestClientDeclines(t *testing.T) {
 			told++
 		}
 	}
-	if told < len(declined) || len(declined) < len(kinds) {
-		t.Errorf("%d addresses were declined, %d events tell of it, want at least %d", len(declined), told, len(kinds))
+	if told < len(quarantined) || len(quarantined) < len(kinds) {
+		t.Errorf("%d addresses were declined, %d events tell of it, want at least %d", len(quarantined), told, len(kinds))
 	}
 }

@@ -275,7 +275,7 @@ func TestSyslogPortTaken(t *testing.T) {
 		must(t, err)
 		defer other.Close()
 		r.serveConfig(fullNetwork)
-		if said := r.out.String(); strings.Count(said, "log lines are not taken") != 1 || !strings.Contains(said, "port 514/"+network+" is taken by muster.test") {
+		if said := r.out.String(); strings.Count(said, "log lines are not taken") != 1 || !strings.Contains(said, "port 514/"+network+" is taken by "+filepath.Base(os.Args[0])) {
 			t.Errorf("it said:\n%s", said)
 		}
 		cli := r.host("cli", "")
