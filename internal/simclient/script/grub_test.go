@@ -35,6 +35,23 @@ type refused int
 func (r refused) Status() int   { return int(r) }
 func (r refused) Error() string { return "it is not there" }
 
+// ending says how a script ended: what it boots, where it stopped, or the error.
+func ending(err error) string {
+	var b *Booting
+	var s *Stop
+	switch {
+	case errors.As(err, &b):
+		out := "boot " + b.Kernel.URI + " [" + b.Kernel.Args + "]"
+		for _, i := range b.Initrds {
+			out += " + " + i.Name
+		}
+		return out
+	case errors.As(err, &s):
+		return string(s.End) + ": " + s.Text
+	}
+	return fmt.Sprint("error: ", err)
+}
+
 // playGRUB runs a configuration that came from a TFTP server and says how it
 // ended.
 func playGRUB(t testing.TB, files map[string]string, text string) (*GRUB, string) {
@@ -47,20 +64,7 @@ func playGRUB(t testing.TB, files map[string]string, text string) (*GRUB, string
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = g.Run(t.Context(), "", f)
-	var b *Booting
-	var s *Stop
-	switch {
-	case errors.As(err, &b):
-		out := "boot " + b.Kernel.URI + " [" + b.Kernel.Args + "]"
-		for _, i := range b.Initrds {
-			out += " + " + i.Name
-		}
-		return g, out
-	case errors.As(err, &s):
-		return g, string(s.End) + ": " + s.Text
-	}
-	return g, fmt.Sprint("error: ", err)
+	return g, ending(g.Run(t.Context(), "", f))
 }
 
 func TestGRUB(t *testing.T) {

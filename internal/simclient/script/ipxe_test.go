@@ -5,7 +5,6 @@ package script
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -65,20 +64,7 @@ func (w *shelf) Pause(_ context.Context, d time.Duration) { w.waits += d }
 func play(t testing.TB, w *shelf, script string) (*IPXE, string) {
 	t.Helper()
 	x := NewIPXE(w)
-	err := x.Run(context.Background(), "http://h/dir/boot.ipxe", []byte(script))
-	var b *Booting
-	var s *Stop
-	switch {
-	case errors.As(err, &b):
-		out := "boot " + b.Kernel.URI + " [" + b.Kernel.Args + "]"
-		for _, i := range b.Initrds {
-			out += " + " + i.Name
-		}
-		return x, out
-	case errors.As(err, &s):
-		return x, string(s.End) + ": " + s.Text
-	}
-	return x, fmt.Sprint("error: ", err)
+	return x, ending(x.Run(context.Background(), "http://h/dir/boot.ipxe", []byte(script)))
 }
 
 func TestScript(t *testing.T) {
