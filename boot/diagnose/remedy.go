@@ -16,12 +16,19 @@ type Remedy struct {
 	Order boot.Order // nil where it takes more than one order, or a look at the machine
 }
 
-// orders are the orders that a remedy may have, by their names in JSON.
-var orders = map[string]func() boot.Order{
-	"approve":  func() boot.Order { return new(boot.Approve) },
-	"install":  func() boot.Order { return new(boot.Install) },
-	"update":   func() boot.Order { return new(boot.Update) },
-	"set-host": func() boot.Order { return new(boot.SetHost) },
+// orders are the orders that a remedy may have, by their names in JSON, with how
+// each is read.
+var orders = map[string]func([]byte) (boot.Order, error){
+	"approve":  read[boot.Approve],
+	"install":  read[boot.Install],
+	"update":   read[boot.Update],
+	"set-host": read[boot.SetHost],
+}
+
+func read[O boot.Order](b []byte) (boot.Order, error) {
+	var o O
+	err := json.Unmarshal(b, &o)
+	return o, err
 }
 
 func kindOf(o boot.Order) string {
@@ -66,23 +73,13 @@ func (r *Remedy) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*r = Remedy{Text: j.Text}
-	fresh, ok := orders[j.Order]
+	read, ok := orders[j.Order]
 	if !ok {
 		return nil
 	}
-	o := fresh()
-	if err := json.Unmarshal(j.Args, o); err != nil {
+	var err error
+	if r.Order, err = read(j.Args); err != nil {
 		return fmt.Errorf("order %s of a remedy: %w", j.Order, err)
-	}
-	switch x := o.(type) { // orders are values
-	case *boot.Approve:
-		r.Order = *x
-	case *boot.Install:
-		r.Order = *x
-	case *boot.Update:
-		r.Order = *x
-	case *boot.SetHost:
-		r.Order = *x
 	}
 	return nil
 }
