@@ -54,22 +54,19 @@ func readAsked(path string) asked {
 	} else {
 		a.readPi()
 	}
-	switch s, l := scriptName(a.name), asLoader(a.name); {
-	case a.name == ReportFile:
+	if a.name == ReportFile {
 		a.kind = askReport
-	case s != "":
+	} else if s := scriptName(a.name); s != "" {
 		a.kind, a.meant, a.dialect = askScript, s, GRUBScript
 		if s == scriptFile {
 			a.dialect = IPXEScript
 		}
-	case l != "":
+	} else if l := asLoader(a.name); l != "" {
 		a.kind, a.meant = askLoader, l
-	default:
-		if at, ok := placedName(a.name); ok {
-			a.kind, a.meant = askPlaced, at
-		} else if img, file, ok := imageFile(a.name); ok {
-			a.kind, a.image, a.meant = askImage, img, file
-		}
+	} else if at, ok := placedName(a.name); ok {
+		a.kind, a.meant = askPlaced, at
+	} else if img, file, ok := imageFile(a.name); ok {
+		a.kind, a.image, a.meant = askImage, img, file
 	}
 	return a
 }
