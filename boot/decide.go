@@ -130,14 +130,16 @@ type standing struct {
 func (t *turn) pi() bool { return t.ask.dialect == PiFiles }
 
 // why notes a reason.
-func (t *turn) why(code Code, args ...any) { t.note(because(code, args...)) }
+func (t *turn) why(code Code, args ...any) { t.add(reasonOf(code, args)) }
 
-func (t *turn) note(r *Reason) {
+func (t *turn) note(r *Reason) { t.add(*r) }
+
+func (t *turn) add(r Reason) {
 	if t.d.Why == nil {
 		t.d.Why = make(Reasons, 0, 8)
 	}
-	t.d.Why = append(t.d.Why, *r)
-	t.d.Why[len(t.d.Why)-1].Rule = t.rule
+	r.Rule = t.rule
+	t.d.Why = append(t.d.Why, r)
 }
 
 // ignore ends the turn without a reply, refuse with a refusal.

@@ -28,7 +28,12 @@ type Reasons []Reason
 
 // because makes a reason. The last of args may be its cause.
 func because(code Code, args ...any) *Reason {
-	r := &Reason{Code: code}
+	r := reasonOf(code, args)
+	return &r
+}
+
+func reasonOf(code Code, args []any) Reason {
+	r := Reason{Code: code}
 	if n := len(args); n > 0 {
 		if c, ok := args[n-1].(*Reason); ok {
 			r.Cause, args = c, args[:n-1]
