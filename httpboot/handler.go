@@ -252,12 +252,3 @@ func parse(r *http.Request, now time.Time) (boot.Sighting, bool) {
 	}
 	return in, true
 }
-
-// Dry is the front without sockets: a request in, the Decision out.
-func Dry(r *http.Request, now time.Time, ask func(boot.Sighting) (boot.Decision, error)) (boot.Decision, error) {
-	in, ok := parse(r, now)
-	if !ok {
-		return boot.Decision{}, errors.New("not a path of a boot file")
-	}
-	return ask(in)
-}
