@@ -5,6 +5,7 @@
 package boot
 
 import (
+	"iter"
 	"net/netip"
 	"time"
 )
@@ -43,6 +44,20 @@ type Answer6 struct {
 }
 
 func (Answer6) reply() {}
+
+// Given are the addresses (each a /128) and prefixes that the answer gives; what it
+// takes away is left out.
+func (a Answer6) Given() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for _, b := range a.IAs {
+			for _, l := range b.Leases {
+				if l.Valid > 0 && !yield(l.Prefix) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // Bound is the answer to one IA.
 type Bound struct {

@@ -231,12 +231,8 @@ func (e *Engine) request(in boot.Sighting, d *boot.Decision) boot.Request {
 	case boot.Answer6:
 		info = x.Boot
 		var got []string
-		for _, b := range x.IAs {
-			for _, l := range b.Leases {
-				if l.Valid > 0 {
-					got = append(got, boot.PrefixText(l.Prefix))
-				}
-			}
+		for p := range x.Given() {
+			got = append(got, boot.PrefixText(p))
 		}
 		r.Got = strings.Join(got, " ")
 	case boot.Done:

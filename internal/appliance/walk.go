@@ -342,12 +342,8 @@ func granted(d boot.Decision) (netip.Addr, *boot.BootInfo) {
 		g, info = x.Grant, x.Boot
 	case boot.Answer6:
 		info = x.Boot
-		for _, ia := range x.IAs {
-			for _, l := range ia.Leases {
-				if l.Valid > 0 {
-					return l.Prefix.Addr(), info
-				}
-			}
+		for p := range x.Given() {
+			return p.Addr(), info
 		}
 	}
 	if g == nil {
