@@ -131,8 +131,10 @@ func (p *progress) take(e *event) {
 	defer p.mu.Unlock()
 	name := e.name()
 	switch e.Action {
-	case "start", "run":
+	case "start", "run", "cont":
 		p.running[name] = p.now()
+	case "pause": // a parallel test that waits for its turn
+		delete(p.running, name)
 	case "output", "build-output":
 		// go test frames what a test says; the frame is said here in other words.
 		if !strings.HasPrefix(e.Output, "=== ") {

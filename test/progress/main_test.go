@@ -23,6 +23,8 @@ func TestProgress(t *testing.T) {
 {"Action":"output",` + pkg + `,"Test":"TestSkipped","Output":"    x_test.go:7: missing tool: install it\n"}
 {"Action":"output",` + pkg + `,"Test":"TestSkipped","Output":"--- SKIP: TestSkipped (0.00s)\n"}
 {"Action":"skip",` + pkg + `,"Test":"TestSkipped","Elapsed":0}
+{"Action":"run",` + pkg + `,"Test":"TestWaits"}
+{"Action":"pause",` + pkg + `,"Test":"TestWaits"}
 {"Action":"run",` + pkg + `,"Test":"TestLong"}
 {"Action":"run",` + pkg + `,"Test":"TestLong/one"}
 `))
