@@ -36,7 +36,7 @@ type RequestLog struct {
 	pushed   uint64
 	machines map[who]*list.Element // of *machineLog, most recent first
 	lru      *list.List
-	tail     []boot.Request // ring of the newest over all machines
+	tail     []packed // ring of the newest over all machines
 	changed  chan struct{}
 	watched  bool // a caller waits on changed
 	sink     func(boot.Request) bool
@@ -128,9 +128,9 @@ func (l *RequestLog) add(r boot.Request, sink func(boot.Request) bool) uint64 {
 		l.evict(l.lru.Back())
 	}
 	if len(l.tail) < l.most.tail {
-		l.tail = append(l.tail, r)
+		l.tail = append(l.tail, entry)
 	} else {
-		l.tail[(r.Seq-1)%uint64(l.most.tail)] = r
+		l.tail[(r.Seq-1)%uint64(l.most.tail)] = entry
 	}
 	if sink != nil && !sink(r) {
 		l.dropped++
@@ -213,7 +213,7 @@ func (l *RequestLog) Since(seq uint64) ([]boot.Request, <-chan struct{}) {
 	start := max(seq, l.seq-n)
 	var out []boot.Request
 	for s := start + 1; s <= l.seq; s++ {
-		out = append(out, l.tail[(s-1)%uint64(l.most.tail)])
+		out = append(out, l.tail[(s-1)%uint64(l.most.tail)].unpack())
 	}
 	l.watched = true
 	return out, l.changed
