@@ -121,6 +121,10 @@ func (b *bench) exchanges(ctx context.Context, t *table, servers []program, v pr
 			t.delays(v.request+" to "+v.reply+" at 100/s", p, low.ack)
 		}
 		t.add("lost at 100/s", "%", p, 100*(1-low.acked/low.sent))
+		t.add("memory after the run at 100/s", "MB", p, low.memory)
+		if b.before != "" {
+			return g.same(ctx, t, length)
+		}
 		best, err := g.highest(ctx, length)
 		if err != nil {
 			return err
@@ -136,10 +140,31 @@ func (b *bench) exchanges(ctx context.Context, t *table, servers []program, v pr
 			top = max(top, l.rate())
 		}
 		t.add("most leases when more is offered", "/s", p, top)
-		t.add("memory after the run at 100/s", "MB", p, low.memory)
 		t.add("memory after the run at the highest rate", "MB", p, best.memory)
 		return nil
 	})
+}
+
+// sameRate is served by either of two versions with a processor to spare.
+const sameRate = 3000
+
+// same compares two versions on the same work. Bisection would not: it ends at
+// another rate each time, and small differences disappear in that.
+func (g *target) same(ctx context.Context, t *table, length time.Duration) error {
+	at := fmt.Sprintf(" at %s/s", thousands(sameRate))
+	l, err := g.load(ctx, sameRate, length, "-W", longDelay, "-x", "t")
+	if err != nil {
+		return err
+	}
+	t.delays(g.v.request+" to "+g.v.reply+at, g.p, l.ack)
+	t.add("server CPU per exchange"+at, "µs", g.p, float64(l.cpu.Microseconds())/l.acked)
+	t.add("memory after the run"+at, "MB", g.p, l.memory)
+	if l, err = g.load(ctx, mostRate, length); err != nil {
+		return err
+	}
+	t.add("leases when "+thousands(mostRate)+"/s are asked for", "/s", g.p, l.rate())
+	t.add("memory after that", "MB", g.p, l.memory)
+	return nil
 }
 
 // clientBuffer is the receive buffer of perfdhcp, which sets none. With the

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -159,6 +160,9 @@ func (b *bench) connect(ctx context.Context, lab *nettest.Lab) (err error) {
 // reported and leaves a gap; only the end of ctx ends the round.
 func (b *bench) each(ctx context.Context, servers []program, fn func(round int, p program) error) error {
 	for round := range b.pairs {
+		if round > 0 && b.before != "" {
+			slices.Reverse(servers) // what runs second is never the same
+		}
 		for _, p := range servers {
 			if p.name == "dnsmasq" && round >= b.dnsmasqRounds {
 				continue
