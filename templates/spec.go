@@ -64,12 +64,16 @@ func (b *Boot) places() []string { return slices.Sorted(maps.Keys(b.Files)) }
 // where each is read. Placed files come as archives that we make ourselves.
 // GRUB 2.06 writes names that Linux refuses. iPXE of 2022 makes no folders, and
 // for UEFI no archive at all.
+//
+// Placed files come first. They are not compressed, so that each must begin at a
+// multiple of four bytes (buffer-format of the kernel's initramfs), as ours all
+// end; behind an initrd of any length UEFI puts them without padding.
 func (b *Boot) initrds() (names, paths []string) {
-	for _, f := range b.Initrd {
-		names, paths = append(names, path.Base(f)), append(paths, refPath(f))
-	}
 	for _, at := range b.places() {
 		names, paths = append(names, placedName(at)), append(paths, boot.PlacedPath(at))
+	}
+	for _, f := range b.Initrd {
+		names, paths = append(names, path.Base(f)), append(paths, refPath(f))
 	}
 	return names, paths
 }

@@ -119,15 +119,15 @@ func TestGeneratedScript(t *testing.T) {
 	}
 }
 
-// TestPlaced: the script, iPXE's and GRUB's, names the archives of placed files after
-// the initrds, and an installation counts them.
+// TestPlaced: the script, iPXE's and GRUB's, names the archives of placed files before
+// the initrds, where they begin aligned, and an installation counts them.
 func TestPlaced(t *testing.T) {
 	f := rescue()
 	f[SpecFile] = strings.Replace(minimal, "[params.disk]", "[boot.files]\n\"/proxmox.iso\" = \"image:pve/pve.iso\"\n\"/etc/a.conf\" = \"vmlinuz\"\n[params.disk]", 1)
 	s, tm := set(t, f)
 	for dialect, want := range map[boot.Dialect][]string{
-		boot.IPXEScript: {" initrd=initrd.gz initrd=extra.img initrd=etc-a.conf.cpio initrd=proxmox.iso.cpio ", "\ninitrd --name etc-a.conf.cpio http://192.0.2.1/boot/sample/placed/etc/a.conf/archive.cpio || goto failed\ninitrd --name proxmox.iso.cpio http://192.0.2.1/boot/sample/placed/proxmox.iso/archive.cpio ||"},
-		boot.GRUBScript: {"if initrd (tftp,192.0.2.1)/boot/sample/initrd.gz (tftp,192.0.2.1)/boot/sample/more/extra.img (tftp,192.0.2.1)/boot/sample/placed/etc/a.conf/archive.cpio (tftp,192.0.2.1)/boot/sample/placed/proxmox.iso/archive.cpio; then"},
+		boot.IPXEScript: {" initrd=etc-a.conf.cpio initrd=proxmox.iso.cpio initrd=initrd.gz initrd=extra.img ", "\ninitrd --name etc-a.conf.cpio http://192.0.2.1/boot/sample/placed/etc/a.conf/archive.cpio || goto failed\ninitrd --name proxmox.iso.cpio http://192.0.2.1/boot/sample/placed/proxmox.iso/archive.cpio || goto failed\ninitrd --name initrd.gz "},
+		boot.GRUBScript: {"if initrd (tftp,192.0.2.1)/boot/sample/placed/etc/a.conf/archive.cpio (tftp,192.0.2.1)/boot/sample/placed/proxmox.iso/archive.cpio (tftp,192.0.2.1)/boot/sample/initrd.gz (tftp,192.0.2.1)/boot/sample/more/extra.img; then"},
 	} {
 		got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, Dialect: dialect, Template: tm, Machine: machine()})
 		for _, w := range want {

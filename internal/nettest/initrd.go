@@ -113,9 +113,9 @@ func Initrd(arch, dir string) (string, error) {
 	if err := zip.Close(); err != nil {
 		return "", err
 	}
-	// What firmware hands over behind it must begin at a multiple of four bytes
-	// (buffer-format of the kernel's initramfs), and UEFI pads nothing.
-	image.Write(make([]byte, -image.Len()&3))
+	// An odd length, as most initrds have: what is handed over behind one is lost
+	// with UEFI, which pads nothing.
+	image.Write(make([]byte, 1+-image.Len()&3))
 	path := filepath.Join(dir, "initrd-"+arch)
 	return path, os.WriteFile(path, image.Bytes(), 0o644)
 }
