@@ -44,8 +44,8 @@ type bucket struct {
 func (b *bucket) fill(rate, burst float64, now time.Time) {
 	if b.at.IsZero() {
 		b.left = burst
-	} else if d := now.Sub(b.at); d > 0 {
-		b.left = min(burst, b.left+rate*d.Seconds())
+	} else {
+		b.left = min(burst, b.left+rate*max(0, now.Sub(b.at).Seconds()))
 	}
 	b.at = now
 }
