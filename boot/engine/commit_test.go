@@ -235,6 +235,41 @@ func TestFailedCommitIsForgotten(t *testing.T) {
 	check()
 }
 
+// TestThrownAwayBeforeMemoryKnew: what never reached memory is not taken back from
+// it, so what memory knows better than the store stays.
+func TestThrownAwayBeforeMemoryKnew(t *testing.T) {
+	b := newBench(t)
+	a := netip.MustParseAddr("10.77.0.100")
+	if d := b.ask(b.sighting(boot.Selecting, 1, a)); len(d.Writes.Leases) != 1 {
+		t.Fatalf("%+v", d)
+	}
+	b.e.mem.mu.Lock()
+	for x := range 4 { // as another Update of the same group does, before it is on disk
+		p := b.e.mem.pools["lab"]
+		p.touch(p.addr(uint32(x)), b.at.Add(time.Duration(x+2)*time.Hour))
+	}
+	b.e.mem.mu.Unlock()
+	before := b.books()
+	b.s.refuses.Store(true)
+	for what, fn := range map[string]func() error{
+		"a REQUEST": func() error { _, err := b.e.Next(t.Context(), b.sighting(boot.Selecting, 2, a.Next())); return err },
+		"an order": func() error {
+			_, err := b.e.Do(t.Context(), boot.Actor{}, boot.ReleaseLease{Network: "lab", Addr: a})
+			return err
+		},
+		"a probe": func() error {
+			return b.e.Taken(t.Context(), boot.Check{Network: "lab", Addr: netip.MustParseAddr("10.77.0.103")}, macOf(9))
+		},
+	} {
+		if err := fn(); !errors.Is(err, errSick) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if after := b.books(); after != before {
+			t.Errorf("%s: memory was\n%s and is\n%s", what, before, after)
+		}
+	}
+}
+
 // TestCountsDoNotGoBelowZero: a host that nobody counted, of an older version or
 // a restored backup, does not make a count the largest there is when it goes.
 func TestCountsDoNotGoBelowZero(t *testing.T) {

@@ -106,6 +106,7 @@ func TestEveryCallMayFail(t *testing.T) {
 	push := do(boot.PushTemplate{Template: boot.Template{Name: "debian", Files: map[string]boot.Blob{"vmlinuz": {}}}})
 	image := do(boot.ImportImage{Image: boot.Image{Name: "deb", Files: map[string]boot.Blob{"vmlinuz": {Digest: "d", Size: 1}}}})
 	var script, kernel boot.Decision
+	var files string // the path of a boot's files
 	installed := func(b *bench) error {
 		for _, o := range []boot.Order{
 			boot.PushTemplate{Template: boot.Template{Name: "inst", Install: true, Media: []string{"vmlinuz"}, Files: map[string]boot.Blob{"vmlinuz": {}}}},
@@ -128,7 +129,8 @@ func TestEveryCallMayFail(t *testing.T) {
 			return fmt.Errorf("no script: %+v", script.Reply)
 		}
 		_, tail, _ := strings.Cut(x.Ref.Machine.BaseURL, "/boot/")
-		kernel = get("boot/" + tail + "/vmlinuz")
+		files = "boot/" + tail
+		kernel = get(files + "/vmlinuz")
 		if kernel.Spends == "" {
 			return fmt.Errorf("no kernel: %+v", kernel.Reply)
 		}
@@ -158,6 +160,10 @@ func TestEveryCallMayFail(t *testing.T) {
 		{"a file of an installation came short", []func(*bench) error{installed}, func(b *bench) error {
 			return b.e.Done(b.t.Context(), boot.Sighting{At: b.at, Via: boot.HTTP, Step: boot.Fetch}, kernel, boot.Outcome{Result: boot.CutShort})
 		}, 3},
+		{"a machine reports what it is", []func(*bench) error{installed}, func(b *bench) error {
+			_, err := b.e.Next(b.t.Context(), boot.Sighting{At: b.at, Via: boot.HTTP, Step: boot.Fetch, Source: netip.MustParseAddrPort("10.77.0.100:1024"), Link: boot.Link{Interface: "eth0", Local: ourAddress}, Want: boot.Want{Path: files + "/report"}, Facts: &boot.Inventory{CPU: "x"}})
+			return err
+		}, 4},
 	} {
 		for n := 1; ; n++ {
 			b := newBench(t)
@@ -217,6 +223,13 @@ func dump(t *testing.T, b *bench) string {
 			return err
 		}
 		fmt.Fprintf(&out, "%+v\n%d templates\n%+v\n", ls, len(ts), es)
+		for _, h := range hs {
+			v, err := tx.Inventory(h.ID)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&out, "host %d has %s\n", h.ID, v)
+		}
 		for _, c := range []boot.Counter{boot.PendingHosts, boot.AutoHosts, boot.LastHost, boot.LastTemplate} {
 			n, err := tx.Counter(c)
 			if err != nil {
@@ -404,6 +417,17 @@ func TestLookAhead(t *testing.T) {
 	b.e.after(b.e.Policy(), b.sighting(boot.Discover, 8, netip.Addr{}), &boot.Decision{Network: "far", Reply: boot.Ignore{}})
 	if got := drain(); len(got) != 1 || got[0].Network != "far" {
 		t.Errorf("of another network: %v", got)
+	}
+	// Who answers on an address that is leased is told of at most, and the lease stands.
+	held := netip.MustParseAddr("10.77.0.102")
+	if d := b.ask(b.sighting(boot.Selecting, 20, held)); len(d.Writes.Leases) != 1 {
+		t.Fatalf("%+v", d)
+	}
+	books := b.books()
+	for _, by := range []boot.MAC{{}, {2, 9}} {
+		if err := b.e.Taken(t.Context(), boot.Check{Network: "lab", Addr: held}, by); err != nil || b.books() != books {
+			t.Errorf("answered by %s: %v; memory was\n%s and is\n%s", by, err, books, b.books())
+		}
 	}
 }
 
@@ -625,6 +649,65 @@ func TestTemplatesOfPolicy(t *testing.T) {
 	}
 }
 
+// However many templates there are, the policy has all of them.
+func TestManyTemplates(t *testing.T) {
+	b := newBench(t)
+	const many = 2001
+	if err := b.s.Update(t.Context(), func(tx boot.Tx) error {
+		for i := range many {
+			if err := tx.PutTemplate(&boot.Template{ID: boot.TemplateID(1 + i), Name: fmt.Sprintf("t%d", i), Version: 1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.e.SetPolicy(t.Context(), *b.e.Policy()); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(b.e.Policy().Templates); got != many {
+		t.Errorf("%d of %d templates", got, many)
+	}
+}
+
+// blind is a store of which one look fails: the nth View.
+type blind struct {
+	boot.Store
+	looks, fails int
+}
+
+func (s *blind) View(ctx context.Context, fn func(boot.ReadTx) error) error {
+	if s.looks++; s.looks == s.fails {
+		return errSick
+	}
+	return s.Store.View(ctx, fn)
+}
+
+// A policy that cannot be had whole is not had at all: the one before stays.
+func TestPolicyThatFails(t *testing.T) {
+	b := newBench(t)
+	before := b.e.Policy()
+	p := *before
+	n := p.Networks[0]
+	n.Name, n.Interface = "yard", "eth1"
+	p.Networks = []boot.Network{p.Networks[0], n}
+	for look := 1; ; look++ {
+		s := &blind{Store: b.s, fails: look}
+		b.e.store = s
+		err := b.e.SetPolicy(t.Context(), p)
+		if s.looks < look {
+			if err != nil || look <= 2 || b.e.Policy().Network("yard") == nil {
+				t.Errorf("%d looks, want two at least: %v", s.looks, err)
+			}
+			return
+		}
+		if !errors.Is(err, errSick) || b.e.Policy() != before {
+			t.Errorf("look %d fails: %v", look, err)
+		}
+	}
+}
+
 // TestSweep: machines that fell silent are looked at 45 seconds after, and again
 // when a system should have spoken; what stopped them is told once.
 func TestSweep(t *testing.T) {
@@ -738,5 +821,17 @@ func TestDiagnoseAll(t *testing.T) {
 	}
 	if found, err := b.e.Diagnose(t.Context(), nil, "10.9.9.9"); err != nil || len(found) != 0 {
 		t.Errorf("somebody who never asked: %v %v", found, err)
+	}
+}
+
+// A storm of strangers costs a look at a thousand of them, those that asked last.
+func TestDiagnoseAllIsBounded(t *testing.T) {
+	b := newBench(t)
+	for i := range 1002 {
+		b.e.Log.Add(boot.Request{At: b.at.Add(time.Duration(i-2000) * time.Second), MAC: macOf(i), Network: "lab", Via: boot.DHCP4, Step: boot.Discover, Class: boot.PXE, Reply: "offer"})
+	}
+	all, err := b.e.DiagnoseAll(t.Context())
+	if err != nil || len(all) != 1000 || all[0].Who != macOf(1001).String() || all[999].Who != macOf(2).String() {
+		t.Errorf("%d found, %v", len(all), err)
 	}
 }

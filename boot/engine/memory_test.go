@@ -371,3 +371,45 @@ func TestPools(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
+
+// A range of one address is shown too, and a network without a range is not.
+func TestPoolsOfAnySize(t *testing.T) {
+	b := newBench(t)
+	lab := b.e.Policy().Networks[0]
+	one, none := lab, lab
+	one.Name, one.Ranges = "one", []boot.Range{{From: host(1), To: host(1)}}
+	none.Name, none.Ranges = "none", nil
+	if err := b.e.SetPolicy(t.Context(), boot.Policy{Networks: []boot.Network{one, none}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.e.Pools(); len(got) != 1 || got[0] != (PoolStatus{Network: "one", Size: 1}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Who asks gets the one address that is free at once, though memory takes others for
+// free too; and what memory already knows is looked at once.
+func TestMemoryIsBehind(t *testing.T) {
+	b := newBench(t)
+	first := netip.MustParseAddr("10.77.0.100")
+	lease := func(a netip.Addr, mac int) {
+		t.Helper()
+		l := boot.Lease{Network: "lab", Addr: a, Holder: boot.HeldBy(macOf(mac)), MAC: macOf(mac), Kind: boot.Dynamic, Starts: b.at, Expires: b.at.Add(time.Hour)}
+		if err := b.s.Update(t.Context(), func(tx boot.Tx) error { return tx.PutLease(l) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := first
+	for i := range 3 {
+		lease(last, 100+i)
+		last = last.Next()
+	}
+	d := b.ask(b.sighting(boot.Discover, 1, netip.Addr{}))
+	if len(d.Holds) != 1 || d.Holds[0].Addr != last {
+		t.Errorf("%+v, want an offer of %s", d.Reply, last)
+	}
+	lease(last, 103) // what is on offer is leased to somebody else
+	if d := b.ask(b.sighting(boot.Discover, 1, netip.Addr{})); boot.Verb(d.Reply) != "ignore" || len(d.Holds) != 0 {
+		t.Errorf("%+v, want no answer", d.Reply)
+	}
+}

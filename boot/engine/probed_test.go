@@ -64,6 +64,13 @@ func TestVetted(t *testing.T) {
 			t.Errorf("%+v: offered %v, free %v", c, out, free)
 		}
 	}
+	now := poolOf(1)
+	now.probed = true
+	now.lease(host(1), after(-time.Hour), false)
+	now.checked[0] = clock.Unix()
+	if got := offers(now, "a", false, clock); len(got) != 1 {
+		t.Error("what a probe found free this very second is not offered")
+	}
 	// One whose lease ended in the year 1970 was somebody's.
 	p := poolOf(1)
 	p.probed = true
@@ -373,13 +380,16 @@ func TestHoldLimit(t *testing.T) {
 	if p.promised(boot.ReadHolder("b")) || !p.promised(boot.ReadHolder("a")) || p.dropped != 1 || len(p.holds) != 3 || p.pos[1] < 0 {
 		t.Errorf("holds %v, %d dropped", p.holds, p.dropped)
 	}
-	// Renewals alone are swept.
+	// Renewals behind an offer that stands are swept.
 	p = poolOf(20)
+	promise(p, 10, "stands", false, clock)
+	most := 0
 	for i := range 1000 {
 		promise(p, 1+i%5, fmt.Sprint(i%5), false, after(time.Duration(i)))
+		most = max(most, len(p.order))
 	}
-	if len(p.order) > 2*5+64 || len(p.holds) != 5 {
-		t.Errorf("%d in order, %d holds", len(p.order), len(p.holds))
+	if most != 2*6+64 || len(p.holds) != 6 {
+		t.Errorf("up to %d in order, want 76 at most and not a sweep for each; %d holds", most, len(p.holds))
 	}
 }
 
@@ -413,6 +423,14 @@ func TestRestore(t *testing.T) {
 	}
 	if p.restore(a, after(time.Minute-1)); !p.promised(a) {
 		t.Error("it has not ended, and is not restored")
+	}
+	p = poolOf(3)
+	promise(p, 2, "older", false, clock)
+	promise(p, 1, "a", false, clock)
+	p.drop(a)
+	promise(p, 3, "b", false, clock) // another offer meanwhile
+	if p.restore(a, clock); !p.promised(a) {
+		t.Error("it is forgotten for the offer of another address")
 	}
 }
 

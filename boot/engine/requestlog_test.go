@@ -94,6 +94,13 @@ func TestRepeated(t *testing.T) {
 	if l.Seq() != 6 || l.entries != 3 {
 		t.Errorf("%d in all, %d kept", l.Seq(), l.entries)
 	}
+	l = NewRequestLog(nil)
+	for i, what := range []string{"a", "b", "c", "d", "d"} {
+		l.Add(asked(1, what, time.Duration(i)))
+	}
+	if got := l.Machine(macOf(1).String()); paths(got) != "a b c d" || got[3].Repeated != 1 {
+		t.Errorf("%+v", got)
+	}
 	// With a full ring too, whose newest is not at its end.
 	l = newLog(bounds{perMachine: 2, machines: 9, entries: 99, bytes: 1 << 20, tail: 4}, nil)
 	for i, what := range []string{"a", "b", "c", "c", "d", "d"} {
