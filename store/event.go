@@ -47,14 +47,13 @@ func (w *writeTx) Append(e boot.Event) (uint64, error) {
 // number of the first one.
 const formerMaxEvents = 200_000
 
-func (w *writeTx) DropEvents(upto uint64, n int) (uint64, error) {
+func (w *writeTx) DropEvents(upto uint64, n int) (first uint64, err error) {
 	last, err := w.Counter(boot.LastEvent)
-	if err != nil {
-		return 0, err
+	if err == nil {
+		first, err = w.Counter(boot.FirstEvent)
 	}
-	first, err := w.Counter(boot.FirstEvent)
 	if err != nil {
-		return 0, err
+		return first, err
 	}
 	if first == 0 {
 		first = 1
@@ -68,7 +67,7 @@ func (w *writeTx) DropEvents(upto uint64, n int) (uint64, error) {
 	}
 	for ; n > 0 && first <= upto; n-- {
 		if err := events.delete(w, first); err != nil {
-			return 0, err
+			return first, err
 		}
 		first++
 	}

@@ -26,6 +26,7 @@ const (
 	chunkSize = 1 << chunkBits
 	grave     = 1 // a slot whose entry was deleted
 	firstPos  = 2
+	nowhere   = -1 // the place of what is not there
 )
 
 func newIndex() *index {
@@ -43,25 +44,23 @@ func (x *index) entry(at uint32) (key, value []byte) {
 	return b[:k:k], b[k : k+v : k+v]
 }
 
-// find returns the slot of key, or -1 and the first slot it could go to.
+// find returns the slot of key, or nowhere and the first slot it could go to.
 func (x *index) find(key []byte, h uint64) (slot, free int) {
 	mask := uint64(len(x.slots) - 1)
-	free = -1
+	free = nowhere
 	for i := h & mask; ; i = (i + 1) & mask {
 		s := x.slots[i]
 		switch {
-		case s == 0:
-			if free < 0 {
+		case s <= grave:
+			if free == nowhere {
 				free = int(i)
 			}
-			return -1, free
-		case s == grave:
-			if free < 0 {
-				free = int(i)
+			if s != grave {
+				return nowhere, free
 			}
 		case s>>32 == h>>32:
 			if k, _ := x.entry(uint32(s) - firstPos); bytes.Equal(k, key) {
-				return int(i), -1
+				return int(i), nowhere
 			}
 		}
 	}
@@ -71,7 +70,7 @@ func (x *index) find(key []byte, h uint64) (slot, free int) {
 // next put.
 func (x *index) get(key []byte) []byte {
 	slot, _ := x.find(key, x.hash(key))
-	if slot < 0 {
+	if slot == nowhere {
 		return nil
 	}
 	_, v := x.entry(uint32(x.slots[slot]) - firstPos)
@@ -82,7 +81,7 @@ func (x *index) get(key []byte) []byte {
 func (x *index) put(key, value []byte) {
 	h := x.hash(key)
 	slot, free := x.find(key, h)
-	if slot >= 0 {
+	if slot != nowhere {
 		k, old := x.entry(uint32(x.slots[slot]) - firstPos)
 		if value != nil && len(old) == len(value) {
 			copy(old, value) // nearly always a lease that is renewed

@@ -304,9 +304,9 @@ func (k *kind[K, T]) list(s *Store, prefix, after []byte, n int) (out []T, err e
 func numbered[K ~uint32 | ~uint64]() keys[K] {
 	return keys[K]{
 		to: func(n K) []byte { return be64(uint64(n)) },
-		from: func(b []byte) (K, bool) {
+		from: func(b []byte) (n K, ok bool) {
 			if len(b) != 8 {
-				return 0, false
+				return n, false
 			}
 			return K(binary.BigEndian.Uint64(b)), true
 		},

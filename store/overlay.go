@@ -10,8 +10,8 @@ import "bytes"
 type overlay struct {
 	under source
 	list  []Change
-	hides []int          // by position in list: the position of the change that this one hides, or -1
-	at    map[string]int // table and key -> newest position in list, or -1; empty while the list is short
+	hides []int          // by position in list: the position of the change that this one hides, or nowhere
+	at    map[string]int // table and key -> newest position in list, or nowhere; empty while the list is short
 	from  int            // position where the Update under way begins
 	ends  []int          // positions where the kept Updates end
 }
@@ -23,14 +23,14 @@ func (o *overlay) find(t Table, key []byte) int {
 		if i, ok := o.at[string(overlayKey(t, key))]; ok {
 			return i
 		}
-		return -1
+		return nowhere
 	}
 	for i := len(o.list) - 1; i >= 0; i-- {
 		if c := &o.list[i]; c.Table == t && bytes.Equal(c.Key, key) {
 			return i
 		}
 	}
-	return -1
+	return nowhere
 }
 
 func overlayKey(t Table, key []byte) []byte {
