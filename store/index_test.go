@@ -83,6 +83,37 @@ func TestIndexTidies(t *testing.T) {
 	}
 }
 
+// TestIndexCopiesWhenItPays: a table is copied once more than half of its bytes are
+// dead, not before, and nothing is lost by that.
+func TestIndexCopiesWhenItPays(t *testing.T) {
+	const entries, size = 600, 5000
+	x := newIndex()
+	key := func(i int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(i)) }
+	put := func(i, n int) { x.put(key(i), bytes.Repeat([]byte{byte(i), byte(i >> 8)}, n/2)) }
+	for i := range entries {
+		put(i, size)
+	}
+	first := &x.chunks[0][0]
+	replaced := 0
+	for ; &x.chunks[0][0] == first; replaced++ {
+		if replaced > 2*entries {
+			t.Fatalf("%d of %d entries were replaced, and their bytes are kept", replaced, entries)
+		}
+		put(replaced%entries, size-2-2*(replaced/entries))
+	}
+	if replaced != entries {
+		t.Errorf("copied when %d of %d entries were replaced", replaced, entries)
+	}
+	for i := range entries {
+		if v := x.get(key(i)); len(v) != size-2 || v[0] != byte(i) || v[1] != byte(i>>8) {
+			t.Fatalf("entry %d has %d bytes", i, len(v))
+		}
+	}
+	if x.n != entries || x.dead != 0 {
+		t.Errorf("%d entries, %d dead bytes", x.n, x.dead)
+	}
+}
+
 // TestIndexTellsKeysApart: two keys of which the half of the hash that a slot
 // keeps is the same.
 func TestIndexTellsKeysApart(t *testing.T) {

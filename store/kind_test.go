@@ -238,6 +238,10 @@ func TestEntryIsNotBelieved(t *testing.T) {
 	if x, ok, err := k.get(disk, 3); x != nil || ok || err == nil || !strings.Contains(err.Error(), "thing 3: record has an unknown encoding") {
 		t.Errorf("a damaged record: %+v, %v, %v", x, ok, err)
 	}
+	disk["thing.sole"]["e"] = be64(3)
+	if err := put(thing{ID: 2, Sole: "e"}); err == nil || errors.Is(err, boot.ErrExists) {
+		t.Errorf("whether the key of a damaged record is taken is not known: %v", err)
+	}
 	if err := put(thing{ID: 2, Sole: "a"}); !errors.Is(err, boot.ErrExists) || err.Error() != "sole a already exists: it belongs to thing 1" {
 		t.Errorf("a taken key: %v", err)
 	}

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -22,6 +24,8 @@ type medium struct {
 	tables tables
 	groups [][][]Change
 	carry  func(txs [][]Change) (int, error)
+
+	closing error
 }
 
 func (m *medium) Commit(txs [][]Change) (n int, err error) {
@@ -54,7 +58,7 @@ func (m *medium) Range(t Table, prefix, after []byte, fn func(k, v []byte) bool)
 	}
 }
 
-func (m *medium) Close() error { return nil }
+func (m *medium) Close() error { return m.closing }
 
 // onMedium runs fn with a store on a medium, in a bubble.
 func onMedium(t *testing.T, fn func(*testing.T, *Store, *medium)) {
@@ -266,7 +270,9 @@ func TestEventsOfAnOlderStore(t *testing.T) {
 			first      uint64
 		}{
 			{10, 0, 9, 1},
+			{10, 1, 1, 2},
 			{200_000, 0, 9, 1},
+			{200_000, 1, 1, 2},
 			{250_000, 10, 9, 50_000},
 			{250_000, 50_000, 9, 50_001},
 			{250_000, 60_000, 2, 50_002},
@@ -285,4 +291,82 @@ func TestEventsOfAnOlderStore(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDamageIsTold: a record that cannot be read fails what needs it, and takes no
+// other value.
+func TestDamageIsTold(t *testing.T) {
+	schema := func(n uint64) map[string][]byte { return map[string][]byte{"schema": be64(n)} }
+	for what, on := range map[string]tables{
+		"a schema without a number":             {"meta": {"schema": []byte("junk")}},
+		"a host that has no count of names yet": {"meta": schema(1), "host": {string(be64(1)): []byte("junk")}},
+	} {
+		if s, err := New(&medium{tables: on}); err == nil {
+			s.Close()
+			t.Errorf("%s: the store opens", what)
+		}
+	}
+	for _, c := range []boot.Counter{boot.LastEvent, boot.FirstEvent} {
+		s, err := New(&medium{tables: tables{"meta": schema(Schema), "counter": {c.Key(): []byte("junk")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Update(t.Context(), func(tx boot.Tx) error { _, err := tx.DropEvents(9, 9); return err }); err == nil || !strings.Contains(err.Error(), "counter") {
+			t.Errorf("%s is damaged, and events are dropped: %v", c.Key(), err)
+		}
+		s.Close()
+	}
+}
+
+// TestNoBytesForIt: what cannot be encoded is not written, and the writer is told.
+func TestNoBytesForIt(t *testing.T) {
+	onMedium(t, func(t *testing.T, s *Store, m *medium) {
+		late := time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC) // JSON has years of four digits
+		for what, fn := range map[string]func(boot.Tx) error{
+			"an event": func(tx boot.Tx) error { _, err := tx.Append(boot.Event{At: late}); return err },
+			"a host":   func(tx boot.Tx) error { return tx.PutHost(&boot.Host{ID: 1, Name: "web1", Booted: late}) },
+		} {
+			if err := s.Update(context.Background(), fn); err == nil || len(m.groups) != 0 {
+				t.Errorf("%s: %v, %d groups are written", what, err, len(m.groups))
+			}
+		}
+	})
+}
+
+// TestCloseTellsOfTheMedium: what the medium says of its end is told, each time.
+func TestCloseTellsOfTheMedium(t *testing.T) {
+	full := errors.New("the medium is full")
+	s, err := New(&medium{tables: tables{}, closing: full})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Close(); !errors.Is(err, full) {
+			t.Errorf("close: %v", err)
+		}
+	}
+}
+
+// TestLeaseThatIsCutShort: no beginning of a lease's record passes for a lease.
+func TestLeaseThatIsCutShort(t *testing.T) {
+	id := leaseID{"lab", netip.MustParseAddr("10.0.0.1")}
+	for _, name := range []string{"", "n", "web", "pump-room", strings.Repeat("x", 63)} {
+		b, err := encodeLease(&boot.Lease{Kind: boot.Dynamic, Holder: boot.ReadHolder("h1"), Name: name, Starts: time.Unix(1, 0), Expires: time.Unix(2, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := decodeLease(id, b); err != nil || l.Name != name {
+			t.Errorf("%+v, %v", l, err)
+		}
+		for n := range b {
+			if l, err := decodeLease(id, b[:n]); err == nil || l != nil {
+				t.Errorf("%d of %d bytes are %+v", n, len(b), l)
+			}
+		}
+		for _, b := range [][]byte{append(slices.Clone(b), 0), append([]byte{encLease + 1}, b[1:]...)} {
+			if l, err := decodeLease(id, b); err == nil || l != nil {
+				t.Errorf("%x is %+v", b, l)
+			}
+		}
+	}
 }

@@ -284,7 +284,10 @@ func CheckLeases(open Opener) error {
 		lease := func(network, addr, holder string) boot.Lease {
 			return boot.Lease{Network: network, Addr: netip.MustParseAddr(addr), Holder: boot.ReadHolder(holder), Kind: boot.Dynamic, Host: 7, Name: "n", Starts: noon, Expires: noon.Add(time.Hour)}
 		}
-		all := []boot.Lease{lease("lab", "10.0.0.9", "h9"), lease("lab", "10.0.0.10", "h10"), lease("lab", "10.0.1.2", "h2"), lease("lab2", "10.0.0.9", "h9")}
+		// A MAC that its holder names too, and one that it does not.
+		named, beside := lease("lab3", "10.0.0.1", ""), lease("lab3", "10.0.0.2", "h3")
+		named.Holder, named.MAC, beside.MAC = boot.HeldBy(mac(1)), mac(1), mac(2)
+		all := []boot.Lease{named, beside, lease("lab", "10.0.0.9", "h9"), lease("lab", "10.0.0.10", "h10"), lease("lab", "10.0.1.2", "h2"), lease("lab2", "10.0.0.9", "h9")}
 		if err := s.Update(ctx, func(tx boot.Tx) error {
 			for _, l := range all {
 				if err := tx.PutLease(l); err != nil {
