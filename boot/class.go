@@ -134,7 +134,7 @@ func (p *Policy) classify(in *Sighting) *ClientClass {
 			break
 		}
 	}
-	for i := range standardClasses {
+	for i := 0; ; i++ { // the last of them holds for everybody
 		x := &standardClasses[i]
 		if !x.Match.holds(in) {
 			continue
@@ -150,5 +150,4 @@ func (p *Policy) classify(in *Sighting) *ClientClass {
 		both.Delay = max(x.Delay, added.Delay)
 		return &both
 	}
-	return &standardClasses[len(standardClasses)-1]
 }

@@ -3,7 +3,9 @@ package boot
 import (
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -86,6 +88,71 @@ func TestParseOptionErrors(t *testing.T) {
 	} {
 		if o, err := ParseOption(c.key, c.value); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s = %v: %v, %v, want %q", c.key, c.value, o, err, c.want)
+		}
+	}
+}
+
+// TestOptionRegistry: the names are those of the registry, with its numbers and with
+// values as it has them.
+func TestOptionRegistry(t *testing.T) {
+	const ip, text, seconds = "10.0.0.1", "text", "1m"
+	for _, c := range []struct {
+		code        uint8
+		name, value string
+		want        string // "" is the text
+	}{
+		{2, "time-offset", "1", "00000001"}, {3, "routers", ip, "0a000001"}, {4, "time-servers", ip, "0a000001"}, {6, "dns-servers", ip, "0a000001"}, {7, "log-servers", ip, "0a000001"},
+		{9, "lpr-servers", ip, "0a000001"}, {12, "host-name", text, ""}, {15, "domain-name", text, ""}, {17, "root-path", text, ""}, {19, "ip-forwarding", "true", "01"},
+		{26, "interface-mtu", "1500", "05dc"}, {28, "broadcast-address", ip, "0a000001"}, {33, "static-routes", "10.1.0.0,10.0.0.1", "0a0100000a000001"}, {40, "nis-domain", text, ""},
+		{41, "nis-servers", ip, "0a000001"}, {42, "ntp-servers", ip, "0a000001"}, {43, "vendor-encapsulated-options", "0102", "0102"}, {44, "netbios-name-servers", ip, "0a000001"},
+		{46, "netbios-node-type", "8", "08"}, {58, "renewal-time", seconds, "0000003c"}, {59, "rebinding-time", seconds, "0000003c"}, {60, "vendor-class-identifier", text, ""},
+		{64, "nisplus-domain", text, ""}, {66, "tftp-server-name", text, ""}, {67, "bootfile-name", text, ""}, {69, "smtp-servers", ip, "0a000001"}, {72, "www-servers", ip, "0a000001"},
+		{100, "posix-timezone", text, ""}, {101, "tzdb-timezone", text, ""}, {108, "v6-only-preferred", seconds, "0000003c"}, {114, "default-url", text, ""}, {116, "auto-configure", "1", "01"},
+		{119, "domain-search", "a.b", "0161016200"}, {120, "sip-servers", "01", "01"}, {121, "classless-routes", "default via " + ip, "000a000001"}, {125, "vendor-options", "1:2=x", "0000000103020178"},
+		{138, "capwap-access-controllers", ip, "0a000001"}, {143, "sztp-redirect", "0102", "0102"}, {150, "tftp-server-address", ip, "0a000001"}, {160, "captive-portal", text, ""},
+		{176, "ip-telephone", text, ""}, {208, "pxelinux-magic", "f100747e", "f100747e"}, {209, "pxelinux-config-file", text, ""}, {210, "pxelinux-path-prefix", text, ""},
+		{211, "pxelinux-reboot-time", seconds, "0000003c"}, {239, "ztp-url", text, ""}, {249, "ms-classless-routes", "default via " + ip, "000a000001"}, {252, "wpad", text, ""},
+	} {
+		want := c.want
+		if want == "" {
+			want = hex.EncodeToString([]byte(c.value))
+		}
+		for _, key := range []string{c.name, fmt.Sprint(c.code)} {
+			if o, err := ParseOption(key, c.value); err != nil || o.Code != c.code || o.Name() != c.name || hex.EncodeToString(o.Data) != want {
+				t.Errorf("%s = %s: %d %s, %x, %v; want %d, %s", key, c.value, o.Code, o.Name(), o.Data, err, c.code, want)
+			}
+		}
+	}
+	for n := range 256 {
+		no := slices.Contains([]int{0, 1, 13, 50, 51, 52, 53, 54, 55, 56, 57, 61, 80, 82, 255}, n)
+		if _, err := ParseOption(fmt.Sprint(n), "hex:01"); (err != nil) != no {
+			t.Errorf("option %d: %v", n, err)
+		}
+	}
+}
+
+// TestOptionBounds: the longest and the largest that a value may be.
+func TestOptionBounds(t *testing.T) {
+	x := func(n int) string { return strings.Repeat("x", n) }
+	for _, c := range []struct {
+		key   string
+		value any
+		ok    bool
+	}{
+		{"255", "x", false}, {"256", "x", false}, {"-1", "x", false},
+		{"224", "hex:" + strings.Repeat("00", 1024), true}, {"224", "hex:" + strings.Repeat("00", 1025), false},
+		{"vendor-options", "1:1=" + x(253), true}, {"vendor-options", "1:1=" + x(254), false}, {"vendor-options", "1:1=" + x(256), false},
+		{"vendor-options", []any{"1:1=" + x(126), "1:2=" + x(125)}, true}, {"vendor-options", []any{"1:1=" + x(126), "1:2=" + x(126)}, false},
+		{"vendor-options", "4294967295:255=x", true}, {"vendor-options", "4294967296:1=x", false}, {"vendor-options", "1:256=x", false},
+		{"domain-search", x(63), true}, {"domain-search", x(64), false},
+		{"netbios-node-type", "255", true}, {"netbios-node-type", "256", false},
+		{"interface-mtu", "65535", true}, {"interface-mtu", "65536", false},
+		{"time-offset", "4294967295", true}, {"time-offset", "4294967296", false},
+		{"renewal-time", "4294967295s", true}, {"renewal-time", "4294967296s", false}, {"renewal-time", "-1s", false}, {"renewal-time", "0s", true},
+		{"broadcast-address", "10.0.0.1,10.0.0.2", false}, {"host-name", []any{"a", "b"}, false}, {"host-name", "a\x00", false},
+	} {
+		if _, err := ParseOption(c.key, c.value); (err == nil) != c.ok {
+			t.Errorf("%s = %.40v: %v", c.key, c.value, err)
 		}
 	}
 }

@@ -80,3 +80,28 @@ func TestServes(t *testing.T) {
 		}
 	}
 }
+
+// TestFind: each family has networks of its own, and a request belongs to that of its
+// relay, else of its interface.
+func TestFind(t *testing.T) {
+	network := func(name, iface, subnet string) Network {
+		p := netip.MustParsePrefix(subnet)
+		return Network{Name: name, Interface: iface, Subnet: p, Server: p.Addr().Next()}
+	}
+	p := Policy{Networks: []Network{network("lab", "eth1", "10.77.0.0/24"), network("yard", "eth2", "10.78.0.0/24")}, Networks6: []Network{network("six", "eth1", "fd77::/64")}}
+	name := func(n *Network) string {
+		if n == nil {
+			return ""
+		}
+		return n.Name
+	}
+	for l, want := range map[Link]string{
+		{Interface: "eth1"}: "lab six", {Interface: "eth2"}: "yard ", {Interface: "eth3"}: " ",
+		{Interface: "eth1", Relay: netip.MustParseAddr("10.77.0.9")}: "lab ", {Interface: "eth1", Relay: netip.MustParseAddr("10.78.0.9")}: " ",
+		{Interface: "eth1", Relay: netip.MustParseAddr("fd77::9")}: " six", {Interface: "eth2", Relay: netip.IPv4Unspecified()}: "yard ",
+	} {
+		if got := name(p.Find(l)) + " " + name(p.Find6(l)); got != want {
+			t.Errorf("%+v belongs to %q, want %q", l, got, want)
+		}
+	}
+}
