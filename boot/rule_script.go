@@ -167,7 +167,7 @@ func (t *turn) hold(why *Reason) (bool, error) {
 	if t.hasToken {
 		waited = t.in.At.Sub(t.token.Issued)
 	}
-	if limit > 0 && waited >= limit {
+	if limit != 0 && waited >= limit {
 		return t.builtin("local", because("disk.held", limit))
 	}
 	return t.builtin("hold", why)
@@ -190,7 +190,7 @@ func (t *turn) builtin(name string, why *Reason) (bool, error) {
 		if waited := t.in.At.Sub(t.token.Issued); waited > 5*time.Minute {
 			m.WaitSeconds = 15
 		}
-		if limit := t.p.Enroll.Hold; limit > 0 {
+		if limit := t.p.Enroll.Hold; limit != 0 {
 			m.HoldSeconds = int((limit - t.in.At.Sub(t.token.Issued)).Seconds())
 		}
 	}
