@@ -79,6 +79,31 @@ func (t brittleTx) Host(id boot.HostID) (h *boot.Host, err error) {
 	err = t.call(func() (err error) { h, err = t.Tx.Host(id); return err })
 	return h, err
 }
+func looked[K, V any](t brittleTx, get func(K) (V, error), k K) (v V, err error) {
+	err = t.call(func() (err error) { v, err = get(k); return err })
+	return v, err
+}
+
+func (t brittleTx) HostByName(s string) (*boot.Host, error)    { return looked(t, t.Tx.HostByName, s) }
+func (t brittleTx) HostByMAC(m boot.MAC) (*boot.Host, error)   { return looked(t, t.Tx.HostByMAC, m) }
+func (t brittleTx) HostByUUID(u boot.UUID) (*boot.Host, error) { return looked(t, t.Tx.HostByUUID, u) }
+func (t brittleTx) HostBySerial(s string) (*boot.Host, error)  { return looked(t, t.Tx.HostBySerial, s) }
+func (t brittleTx) HostByDUID(s string) (*boot.Host, error)    { return looked(t, t.Tx.HostByDUID, s) }
+func (t brittleTx) HostByPort(s string) (*boot.Host, error)    { return looked(t, t.Tx.HostByPort, s) }
+func (t brittleTx) Image(s string) (*boot.Image, error)        { return looked(t, t.Tx.Image, s) }
+func (t brittleTx) HostByAddress(a netip.Addr) (*boot.Host, error) {
+	return looked(t, t.Tx.HostByAddress, a)
+}
+func (t brittleTx) Template(id boot.TemplateID) (*boot.Template, error) {
+	return looked(t, t.Tx.Template, id)
+}
+func (t brittleTx) TemplateByName(s string) (*boot.Template, error) {
+	return looked(t, t.Tx.TemplateByName, s)
+}
+func (t brittleTx) LeaseByHolder(n string, h boot.Holder) (l *boot.Lease, err error) {
+	err = t.call(func() (err error) { l, err = t.Tx.LeaseByHolder(n, h); return err })
+	return l, err
+}
 func (t brittleTx) Lease(n string, a netip.Addr) (l *boot.Lease, err error) {
 	err = t.call(func() (err error) { l, err = t.Tx.Lease(n, a); return err })
 	return l, err
@@ -105,6 +130,9 @@ func TestEveryCallMayFail(t *testing.T) {
 	addOther := do(boot.AddHost{Host: boot.NewHost{Name: "web2", State: boot.Pending, MACs: []boot.MAC{{2, 0, 0, 0, 0, 2}}}})
 	push := do(boot.PushTemplate{Template: boot.Template{Name: "debian", Files: map[string]boot.Blob{"vmlinuz": {}}}})
 	image := do(boot.ImportImage{Image: boot.Image{Name: "deb", Files: map[string]boot.Blob{"vmlinuz": {Digest: "d", Size: 1}}}})
+	addTwo := do(boot.AddHost{Host: boot.NewHost{Name: "web3", MACs: []boot.MAC{{2, 7}, {2, 8}}}})
+	addBooting := do(boot.AddHost{Host: boot.NewHost{Name: "web1", State: boot.Approved, Template: "debian", MACs: []boot.MAC{mac}}})
+	renamed, debian, reserved := "renamed", "debian", netip.MustParseAddr("10.77.0.60")
 	var script, kernel boot.Decision
 	var files string // the path of a boot's files
 	installed := func(b *bench) error {
@@ -147,6 +175,16 @@ func TestEveryCallMayFail(t *testing.T) {
 		{"a pending host is added", nil, addOther, 5},
 		{"one is approved", []func(*bench) error{addOther}, do(boot.Approve{Name: "web2"}), 4},
 		{"one is removed", []func(*bench) error{addOther}, do(boot.RemoveHost{Name: "web2"}), 4},
+		{"a list is added", []func(*bench) error{add}, do(boot.AddHosts{Hosts: []boot.NewHost{
+			{Name: "new", State: boot.Approved, UUID: boot.UUID{1}, Serial: "RIG-7", Address: netip.MustParseAddr("10.77.0.50")}, {Name: "web1", MACs: []boot.MAC{mac}}}}), 8},
+		{"a host is changed", []func(*bench) error{add, push, addOther}, do(boot.SetHost{Name: "web1", NewName: &renamed, AddMACs: []boot.MAC{{2, 9}}, UUID: &boot.UUID{3}, Serial: &renamed,
+			Address: &reserved, Template: &debian, Port: &renamed}), 5},
+		{"one is denied", []func(*bench) error{add}, do(boot.Deny{Name: "web1"}), 3},
+		{"one boots something else once", []func(*bench) error{add, push}, do(boot.Rescue{Name: "web1", Template: "debian"}), 4},
+		{"two are split", []func(*bench) error{addTwo}, do(boot.Split{Name: "web3", New: "web4", MACs: []boot.MAC{{2, 8}}}), 4},
+		{"who boots a template asks for an address", []func(*bench) error{push, addBooting}, next(func(*boot.Sighting) {}), 8},
+		{"who boots one once asks", []func(*bench) error{push, addBooting, do(boot.Rescue{Name: "web1", Template: "debian"})}, next(func(*boot.Sighting) {}), 8},
+		{"who is known by its UUID asks", []func(*bench) error{addOther}, next(func(in *boot.Sighting) { in.ID.UUID, in.ID.Serial = boot.UUID{7}, "s7" }), 8},
 		{"two are merged", []func(*bench) error{add, addOther}, do(boot.Merge{Name: "web1", Other: "web2"}), 5},
 		{"a template is pushed", nil, push, 3},
 		{"one is dropped", []func(*bench) error{push}, do(boot.DropTemplate{Name: "debian"}), 2},
