@@ -21,22 +21,22 @@ func (r *readTx) Events(after uint64, n int) ([]boot.Event, error) {
 	return events.list(r.s, nil, events.key.to(after), n)
 }
 
-func (w *writeTx) Append(e boot.Event) (uint64, error) {
+func (w *writeTx) Append(e boot.Event) (seq uint64, err error) {
 	n, err := w.Counter(boot.LastEvent)
 	if err != nil {
-		return 0, err
+		return seq, err
 	}
 	n++
 	e.Seq, e.At = n, e.At.UTC()
 	if err := events.put(w, n, e); err != nil {
-		return 0, err
+		return seq, err
 	}
 	if err := w.SetCounter(boot.LastEvent, n); err != nil {
-		return 0, err
+		return seq, err
 	}
 	if n > boot.MaxEvents {
 		if _, err := w.DropEvents(n-boot.MaxEvents, 1); err != nil {
-			return 0, err
+			return seq, err
 		}
 	}
 	w.appended = true

@@ -110,7 +110,9 @@ func (x *index) put(key, value []byte) {
 func (x *index) store(key, value []byte) uint32 {
 	need := len(key) + len(value) + 2*binary.MaxVarintLen32
 	last := len(x.chunks) - 1
-	if last < 0 || len(x.chunks[last])+need > cap(x.chunks[last]) || len(x.chunks[last]) >= chunkSize {
+	if last < 0 || len(x.chunks[last])+need > cap(x.chunks[last]) {
+		// A chunk that is larger than others has room for its one entry alone, so that
+		// every entry begins within chunkSize.
 		size := chunkSize
 		if last < 0 {
 			size = 4096 // most tables stay small

@@ -356,9 +356,9 @@ func decodeJSON(b []byte, v any) error {
 func asNumber[K any]() codec[K, uint64] {
 	return codec[K, uint64]{
 		encode: func(n uint64) ([]byte, error) { return be64(n), nil },
-		decode: func(_ K, b []byte) (uint64, error) {
+		decode: func(_ K, b []byte) (n uint64, err error) {
 			if len(b) != 8 {
-				return 0, fmt.Errorf("it has %d bytes, want 8", len(b))
+				return n, fmt.Errorf("it has %d bytes, want 8", len(b))
 			}
 			return binary.BigEndian.Uint64(b), nil
 		},

@@ -47,11 +47,10 @@ func leaseKey(id leaseID) []byte {
 
 func parseLeaseKey(b []byte) (id leaseID, ok bool) {
 	network, tail, ok := bytes.Cut(b, []byte{0})
-	if !ok {
-		return id, false
+	if ok {
+		id.network = string(network)
+		id.addr, ok = netip.AddrFromSlice(tail)
 	}
-	id.network = string(network)
-	id.addr, ok = netip.AddrFromSlice(tail)
 	return id, ok
 }
 
