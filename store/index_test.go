@@ -114,6 +114,28 @@ func TestIndexCopiesWhenItPays(t *testing.T) {
 	}
 }
 
+// TestIndexIsNoLargerThanItNeeds: of the slots three eighths are used at least, once
+// there are more than the first sixteen; a few entries take a few KiB, and many take
+// chunks of a MiB.
+func TestIndexIsNoLargerThanItNeeds(t *testing.T) {
+	x := newIndex()
+	for i := range 5000 {
+		x.put(be64(uint64(i)), []byte("x"))
+		if len(x.slots) > max(16, 8*x.n/3) || x.n >= len(x.slots) {
+			t.Fatalf("%d slots for %d entries", len(x.slots), x.n)
+		}
+		if i == 99 && (len(x.chunks) != 1 || cap(x.chunks[0]) > 4096) {
+			t.Errorf("%d chunks for %d entries", len(x.chunks), x.n)
+		}
+	}
+	for i := range 80_000 {
+		x.put(be64(uint64(i)), []byte("x"))
+	}
+	if len(x.chunks) != 2 {
+		t.Errorf("%d chunks for %d bytes", len(x.chunks), x.live)
+	}
+}
+
 // TestIndexTellsKeysApart: two keys of which the half of the hash that a slot
 // keeps is the same.
 func TestIndexTellsKeysApart(t *testing.T) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -293,6 +294,50 @@ func TestEventsOfAnOlderStore(t *testing.T) {
 	})
 }
 
+// TestNothingToDrop: who drops no event writes nothing.
+func TestNothingToDrop(t *testing.T) {
+	onMedium(t, func(t *testing.T, s *Store, m *medium) {
+		if err := s.Update(context.Background(), func(tx boot.Tx) error { _, err := tx.Append(boot.Event{}); return err }); err != nil {
+			t.Fatal(err)
+		}
+		m.groups = nil
+		for upto, n := range map[uint64]int{0: 9, 1: 0} {
+			if err := s.Update(context.Background(), func(tx boot.Tx) error {
+				first, err := tx.DropEvents(upto, n)
+				if first != 1 {
+					t.Errorf("up to %d, at most %d: the first is %d", upto, n, first)
+				}
+				return err
+			}); err != nil || len(m.groups) != 0 {
+				t.Errorf("up to %d, at most %d: %d groups, %v", upto, n, len(m.groups), err)
+			}
+		}
+	})
+}
+
+// TestWhatIsTaken: a host that cannot be put is told of what it has that is another's.
+func TestWhatIsTaken(t *testing.T) {
+	onMedium(t, func(t *testing.T, s *Store, m *medium) {
+		put := func(h *boot.Host) error {
+			return s.Update(context.Background(), func(tx boot.Tx) error { return tx.PutHost(h) })
+		}
+		mac, uuid, addr := boot.MAC{2, 0, 0, 0, 0, 1}, boot.UUID{1, 2, 3}, netip.MustParseAddr("10.0.0.9")
+		if err := put(&boot.Host{ID: 1, Name: "web1", State: boot.Pending, MACs: []boot.MAC{mac}, UUID: uuid, Serial: "RIG-7", DUID: "0004", BoundPort: "rack1/7", Address: addr}); err != nil {
+			t.Fatal(err)
+		}
+		for what, h := range map[string]*boot.Host{
+			"name web1": {Name: "web1"}, "MAC " + mac.String(): {MACs: []boot.MAC{mac}}, "UUID " + uuid.String(): {UUID: uuid}, "serial RIG-7": {Serial: "RIG-7"},
+			"DUID 0004": {DUID: "0004"}, "switch port rack1/7": {BoundPort: "rack1/7"}, "address 10.0.0.9": {Address: addr},
+		} {
+			h.ID, h.State, h.Name = 2, boot.Pending, cmp.Or(h.Name, "web2")
+			h.MACs = append(h.MACs, boot.MAC{2, 0, 0, 0, 0, 2})
+			if err := put(h); !errors.Is(err, boot.ErrExists) || err.Error() != what+" already exists: it belongs to host web1" {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
+}
+
 // TestDamageIsTold: a record that cannot be read fails what needs it, and takes no
 // other value.
 func TestDamageIsTold(t *testing.T) {
@@ -315,6 +360,20 @@ func TestDamageIsTold(t *testing.T) {
 			t.Errorf("%s is damaged, and events are dropped: %v", c.Key(), err)
 		}
 		s.Close()
+	}
+	s, err := New(&medium{tables: tables{"meta": schema(Schema), "counter": {boot.LastEvent.Key(): []byte("junk")}, "lease": {"lab\x00abc": {encLease}}}}) // no address has three bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.View(t.Context(), func(tx boot.ReadTx) error { _, err := tx.Leases("lab", netip.Addr{}, 9); return err }); err == nil {
+		t.Error("a lease of no address is listed")
+	}
+	if err := s.Update(t.Context(), func(tx boot.Tx) error { _, err := tx.Append(boot.Event{}); return err }); err == nil {
+		t.Error("an event got a number, and the last one is damaged")
+	}
+	if id, ok := parseLeaseKey([]byte("lab")); ok {
+		t.Errorf("a key without an end of the network is %v", id)
 	}
 }
 
