@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -184,6 +185,7 @@ func TestEveryCallMayFail(t *testing.T) {
 		{"two are split", []func(*bench) error{addTwo}, do(boot.Split{Name: "web3", New: "web4", MACs: []boot.MAC{{2, 8}}}), 4},
 		{"who boots a template asks for an address", []func(*bench) error{push, addBooting}, next(func(*boot.Sighting) {}), 8},
 		{"who boots one once asks", []func(*bench) error{push, addBooting, do(boot.Rescue{Name: "web1", Template: "debian"})}, next(func(*boot.Sighting) {}), 8},
+		{"who has booted asks again", []func(*bench) error{installed}, next(func(*boot.Sighting) {}), 5},
 		{"who is known by its UUID asks", []func(*bench) error{addOther}, next(func(in *boot.Sighting) { in.ID.UUID, in.ID.Serial = boot.UUID{7}, "s7" }), 8},
 		{"two are merged", []func(*bench) error{add, addOther}, do(boot.Merge{Name: "web1", Other: "web2"}), 5},
 		{"a template is pushed", nil, push, 3},
@@ -523,6 +525,12 @@ func TestLogged(t *testing.T) {
 			t.Errorf("%+v, want %s", l, c.want)
 		}
 	}
+	long := b.sighting(boot.Fetch, 30, netip.Addr{})
+	long.Via, long.Want.Path = boot.HTTP, strings.Repeat("x", 300)
+	b.e.after(p, long, &boot.Decision{Network: "lab", Reply: boot.Refuse{}})
+	if l := b.e.Log.Machine(long.ID.MAC.String()); len(l) != 1 || l[0].Path != long.Want.Path[:200] {
+		t.Errorf("a long path: %+v", l)
+	}
 	seq := b.e.Log.Seq()
 	// Traffic of another interface, and what Done will tell with its bytes.
 	overheard := b.sighting(boot.Discover, 1, netip.Addr{})
@@ -557,6 +565,22 @@ func TestLogged(t *testing.T) {
 	b.e.Found(boot.Rival{Network: "lab", Server: addr("10.77.0.8")})
 	if got := b.e.mem.rivalOn("lab", netip.IPv4Unspecified(), b.at); got != "10.77.0.8" {
 		t.Errorf("found %q", got)
+	}
+}
+
+// A notice that cannot be stored is in the daemon's own log, and no other is.
+func TestNoticeThatIsLost(t *testing.T) {
+	b := newBench(t)
+	var said strings.Builder
+	b.e.log = slog.New(slog.NewTextHandler(&said, nil))
+	p := b.e.Policy()
+	for i, sick := range []bool{false, true} {
+		b.m.sick.Store(sick)
+		b.e.after(p, b.sighting(boot.Discover, 1, netip.Addr{}), &boot.Decision{Network: "lab", Reply: boot.Ignore{}, Notices: []boot.Event{{Kind: "note", Text: "x", Once: fmt.Sprint(i)}}})
+		b.e.Flush()
+		if got := strings.Contains(said.String(), "event was not stored"); got != sick {
+			t.Errorf("sick %v: %q", sick, said.String())
+		}
 	}
 }
 
@@ -709,22 +733,116 @@ func TestManyTemplates(t *testing.T) {
 	}
 }
 
-// blind is a store of which one look fails: the nth View.
+// blind is a store of which one look fails: the nth.
 type blind struct {
 	boot.Store
 	looks, fails int
 }
 
-func (s *blind) View(ctx context.Context, fn func(boot.ReadTx) error) error {
+type blindTx struct {
+	boot.ReadTx
+	s *blind
+}
+
+func (s *blind) look() error {
 	if s.looks++; s.looks == s.fails {
 		return errSick
 	}
-	return s.Store.View(ctx, fn)
+	return nil
+}
+
+func (s *blind) View(ctx context.Context, fn func(boot.ReadTx) error) error {
+	if err := s.look(); err != nil {
+		return err
+	}
+	return s.Store.View(ctx, func(tx boot.ReadTx) error { return fn(blindTx{tx, s}) })
+}
+
+func (t blindTx) Leases(network string, after netip.Addr, n int) ([]boot.Lease, error) {
+	if err := t.s.look(); err != nil {
+		return nil, err
+	}
+	return t.ReadTx.Leases(network, after, n)
+}
+
+func (t blindTx) Templates(after boot.TemplateID, n int) ([]*boot.Template, error) {
+	if err := t.s.look(); err != nil {
+		return nil, err
+	}
+	return t.ReadTx.Templates(after, n)
+}
+
+func (t blindTx) TemplateByName(name string) (*boot.Template, error) {
+	if err := t.s.look(); err != nil {
+		return nil, err
+	}
+	return t.ReadTx.TemplateByName(name)
+}
+
+func (t blindTx) Events(after uint64, n int) ([]boot.Event, error) {
+	if err := t.s.look(); err != nil {
+		return nil, err
+	}
+	return t.ReadTx.Events(after, n)
+}
+
+func (t blindTx) Hosts(after boot.HostID, n int) ([]*boot.Host, error) {
+	if err := t.s.look(); err != nil {
+		return nil, err
+	}
+	return t.ReadTx.Hosts(after, n)
+}
+
+func (t blindTx) HostByMAC(m boot.MAC) (*boot.Host, error) {
+	if err := t.s.look(); err != nil {
+		return nil, err
+	}
+	return t.ReadTx.HostByMAC(m)
+}
+
+func (t blindTx) Counter(c boot.Counter) (uint64, error) {
+	if err := t.s.look(); err != nil {
+		return 0, err
+	}
+	return t.ReadTx.Counter(c)
+}
+
+// A diagnosis for which the store cannot be read is none.
+func TestDiagnosisThatFails(t *testing.T) {
+	b := newBench(t)
+	b.e.Close() // what it notices would be looked up in between
+	b.e.Log.Add(boot.Request{At: b.at.Add(-time.Minute), MAC: macOf(1), Network: "lab", Via: boot.DHCP4, Step: boot.Discover, Class: boot.PXE, Reply: "offer"})
+	for what, c := range map[string]struct {
+		do    func() error
+		least int
+	}{
+		"of one":  {func() error { _, err := b.e.Diagnose(t.Context(), nil, macOf(1).String()); return err }, 3},
+		"of all":  {func() error { _, err := b.e.DiagnoseAll(t.Context()); return err }, 5},
+		"a sweep": {func() error { return b.e.Sweep(t.Context(), b.at.Add(-time.Hour), b.at) }, 5},
+	} {
+		for look := 1; ; look++ {
+			s := &blind{Store: b.s, fails: look}
+			b.e.store = s
+			err := c.do()
+			if s.looks < look {
+				if err != nil || look <= c.least {
+					t.Errorf("%s: %d looks, want %d at least: %v", what, s.looks, c.least, err)
+				}
+				break
+			}
+			if !errors.Is(err, errSick) {
+				t.Errorf("%s: look %d fails: %v", what, look, err)
+			}
+		}
+	}
 }
 
 // A policy that cannot be had whole is not had at all: the one before stays.
 func TestPolicyThatFails(t *testing.T) {
 	b := newBench(t)
+	if _, err := b.e.Do(t.Context(), boot.Actor{}, boot.PushTemplate{Template: boot.Template{Name: "debian", Files: map[string]boot.Blob{"vmlinuz": {}}}}); err != nil {
+		t.Fatal(err)
+	}
 	before := b.e.Policy()
 	p := *before
 	n := p.Networks[0]
@@ -735,8 +853,8 @@ func TestPolicyThatFails(t *testing.T) {
 		b.e.store = s
 		err := b.e.SetPolicy(t.Context(), p)
 		if s.looks < look {
-			if err != nil || look <= 2 || b.e.Policy().Network("yard") == nil {
-				t.Errorf("%d looks, want two at least: %v", s.looks, err)
+			if err != nil || look <= 5 || b.e.Policy().Network("yard") == nil {
+				t.Errorf("%d looks, want five at least: %v", s.looks, err)
 			}
 			return
 		}
@@ -852,6 +970,16 @@ func TestDiagnoseAll(t *testing.T) {
 	want := []string{"two|two|no-request|10m0s", "old|old|no-request|3h0m0s", "new|new|never-seen|never", "|" + macOf(5).String() + "|no-request|59m0s"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+	if s := all[0].Found[0].Remedy.Text; !strings.Contains(s, macOf(1).String()) {
+		t.Errorf("of a host by its name: %s", s)
+	}
+	var two *boot.Host
+	if err := b.e.View(t.Context(), func(tx boot.ReadTx) (err error) { two, err = tx.HostByName("two"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := b.e.Diagnose(t.Context(), two, macOf(2).String()); err != nil || len(found) == 0 || !strings.Contains(found[0].Remedy.Text, macOf(2).String()) {
+		t.Errorf("of a host by one of its MACs: %+v, %v", found, err)
 	}
 	found, err := b.e.Diagnose(t.Context(), nil, macOf(6).String())
 	if err != nil || len(found) != 1 {

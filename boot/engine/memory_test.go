@@ -404,6 +404,15 @@ func TestMemoryIsBehind(t *testing.T) {
 		lease(last, 100+i)
 		last = last.Next()
 	}
+	if err := b.e.Rehearse(t.Context(), func(decide func(boot.Sighting) (boot.Decision, error)) error {
+		d, err := decide(b.sighting(boot.Discover, 1, netip.Addr{}))
+		if len(d.Holds) != 1 || d.Holds[0].Addr != last {
+			t.Errorf("rehearsed: %+v, want an offer of %s", d.Reply, last)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 	d := b.ask(b.sighting(boot.Discover, 1, netip.Addr{}))
 	if len(d.Holds) != 1 || d.Holds[0].Addr != last {
 		t.Errorf("%+v, want an offer of %s", d.Reply, last)
