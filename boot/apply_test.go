@@ -74,6 +74,37 @@ func TestUnknownNames(t *testing.T) {
 	}
 }
 
+// TestRescueIsRefused: what a host cannot boot once is said, and nothing is changed.
+func TestRescueIsRefused(t *testing.T) {
+	w := inLab(t, nil)
+	w.do(t, boot.PushTemplate{Template: boot.Template{Name: "inst", Install: true, Media: []string{"vmlinuz"}, Files: map[string]boot.Blob{"vmlinuz": {}}}})
+	w.do(t, boot.PushTemplate{Template: boot.Template{Name: "live", Files: map[string]boot.Blob{"vmlinuz": {}}}})
+	w.do(t, boot.AddHost{Host: boot.NewHost{Name: "web1", State: boot.Approved, MACs: []boot.MAC{aMAC}}})
+	w.do(t, boot.AddHost{Host: boot.NewHost{Name: "waits", MACs: []boot.MAC{{2, 2}}}})
+	for o, code := range map[boot.Rescue]boot.FaultCode{
+		{Name: "web1", Template: "none"}: boot.UnknownTemplate, {Name: "web1", Template: "inst"}: boot.Invalid, {Name: "waits", Template: "live"}: boot.WrongState, {Name: "nobody", Template: "live"}: boot.UnknownHost,
+	} {
+		c, err := w.engine.Do(w.ctx, boot.Actor{}, o)
+		if f := boot.FaultOf(err); f == nil || f.Code != code || c.Host != nil {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	if h := w.do(t, boot.Rescue{Name: "web1", Template: "live"}).Host; h == nil || h.Once != "live" {
+		t.Errorf("%+v", h)
+	}
+}
+
+// TestActorInASentence: who gave an order, as a person reads it.
+func TestActorInASentence(t *testing.T) {
+	for want, a := range map[string]boot.Actor{
+		"a person": {}, "a program": {Kind: boot.Program}, "ann": {Kind: boot.Person, Name: "ann"}, "program muster": {Kind: boot.Program, Name: "muster"},
+	} {
+		if got := a.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // TestListKnowsByAnyName: a line of a list is known by all its MACs, and without one
 // by its UUID or its serial number.
 func TestListKnowsByAnyName(t *testing.T) {
@@ -94,5 +125,25 @@ func TestListKnowsByAnyName(t *testing.T) {
 	}
 	if c := w.do(t, boot.AddHosts{Hosts: []boot.NewHost{{Name: "y", Serial: "RIG-8"}}}); len(c.Hosts) != 1 {
 		t.Errorf("a new serial: %+v", c.Listed)
+	}
+}
+
+// TestOptionOfAHostGoes: by its name or its number, that one alone; one that is not
+// there is a mistake.
+func TestOptionOfAHostGoes(t *testing.T) {
+	w := inLab(t, nil)
+	w.do(t, boot.AddHost{Host: boot.NewHost{Name: "web1", MACs: []boot.MAC{aMAC}}})
+	opts, err := options("ntp-servers=10.0.0.1;domain-name=lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"42", "ntp-servers"} {
+		w.do(t, boot.SetHost{Name: "web1", Options: opts})
+		if h := w.do(t, boot.SetHost{Name: "web1", NoOption: []string{name}}).Host; h == nil || len(h.Options) != 1 || h.Options[0].Name() != "domain-name" {
+			t.Errorf("without %s: %+v", name, h)
+		}
+	}
+	if _, err := w.engine.Do(w.ctx, boot.Actor{}, boot.SetHost{Name: "web1", NoOption: []string{"42"}}); boot.FaultOf(err) == nil {
+		t.Errorf("it has no option 42: %v", err)
 	}
 }

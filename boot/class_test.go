@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -51,6 +52,21 @@ func TestEverybodyHasAClass(t *testing.T) {
 	for user, want := range map[string]string{"": "plain ", "desk": "plain ", "rack": "plain racks"} {
 		if c := p.classify(&Sighting{Firmware: Firmware{Arch: ArchNone, UserClass: user}}); c.Name+" "+c.Added != want || c.Echo != (user == "rack") {
 			t.Errorf("%q is %s with %q, echo %v", user, c.Name, c.Added, c.Echo)
+		}
+	}
+}
+
+// TestURLClients: a client whose architecture boots by URL gets one, also where it says
+// PXEClient.
+func TestURLClients(t *testing.T) {
+	p := &Policy{}
+	for a := range Arch(100) {
+		want := PXE
+		if slices.Contains([]Arch{15, 16, 17, 18, 19, 20, 23, 24, 26, 28, 30, 38, 40}, a) {
+			want = HTTPClient
+		}
+		if c := p.classify(&Sighting{Firmware: Firmware{VendorClass: "PXEClient:Arch", Arch: a}}); c.As != want {
+			t.Errorf("%s is %s, answered as %s", a, c.Name, c.As)
 		}
 	}
 }

@@ -117,3 +117,49 @@ func TestEnrolledAsItSays(t *testing.T) {
 		}
 	}
 }
+
+// TestAgainAfterItWasOccupied: a machine that a probe found on an address has a new
+// lease when it asks for it: it begins then, and counts as new.
+func TestAgainAfterItWasOccupied(t *testing.T) {
+	w := inLab(t, nil)
+	a := netip.MustParseAddr("10.77.0.100")
+	w.engine.Now = func() time.Time { return began }
+	if err := w.engine.Taken(w.ctx, boot.Check{Network: "lab", Addr: a}, aMAC); err != nil {
+		t.Fatal(err)
+	}
+	for i, fresh := range []bool{true, false} {
+		at := began.Add(time.Duration(i+1) * time.Minute)
+		in := boot.Sighting{At: at, Via: boot.DHCP4, Step: boot.Renew, ID: boot.Identity{MAC: aMAC}, Want: boot.Want{Addr: a}, Link: boot.Link{Client: a}, Firmware: boot.Firmware{Arch: boot.ArchNone}}
+		d := w.next(t, in)
+		if l := d.Writes.Leases; len(l) != 1 || l[0].Kind != boot.Unknown || !l[0].Starts.Equal(began.Add(time.Minute)) || !l[0].Expires.Equal(at.Add(time.Hour)) || d.New != fresh {
+			t.Errorf("%+v, new %v (%s)", l, d.New, d.Why)
+		}
+	}
+}
+
+// TestReportOfWhoMayNotBoot: a machine that was let in and no longer is reports to
+// nobody.
+func TestReportOfWhoMayNotBoot(t *testing.T) {
+	w := inLab(t, nil)
+	play := func(line string) string {
+		t.Helper()
+		out, err := w.play(line)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return strings.Join(out, "\n")
+	}
+	w.policy.Loaders[boot.X64UEFI] = "snponly.efi"
+	play("template all")
+	play("host web1 approved mac=" + aMAC.String() + " template=all")
+	play("> dhcp4 request mac=" + aMAC.String() + " class=PXEClient arch=7 want=10.77.0.100 server=10.77.0.1")
+	play("> http boot/$token/boot.ipxe asked from=10.77.0.100 mac=" + aMAC.String() + " platform=x64-uefi")
+	play("save r report")
+	if got := play("> http boot/$r/report from=10.77.0.100 stage=installing"); !strings.Contains(got, "stage installing") {
+		t.Errorf("before: %s", got)
+	}
+	play("order deny web1")
+	if got := play("> http boot/$r/report from=10.77.0.100 stage=running"); !strings.HasPrefix(got, "refuse") || strings.Contains(got, "event") {
+		t.Errorf("after: %s", got)
+	}
+}
