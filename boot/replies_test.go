@@ -159,7 +159,7 @@ func TestReportOfWhoMayNotBoot(t *testing.T) {
 		t.Errorf("before: %s", got)
 	}
 	play("order deny web1")
-	if got := play("> http boot/$r/report from=10.77.0.100 stage=running"); !strings.HasPrefix(got, "refuse") || strings.Contains(got, "event") {
+	if got := play("> http boot/$r/report from=10.77.0.100 stage=running"); !strings.HasPrefix(got, "refuse") || !strings.Contains(got, "report: web1 is denied") || strings.Contains(got, "event") {
 		t.Errorf("after: %s", got)
 	}
 }
