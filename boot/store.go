@@ -26,7 +26,8 @@ const MaxEvents = 1_000_000
 //     if they ran alone. One that fails undoes only itself.
 //  4. Uniqueness is a key, never a scan: two hosts cannot hold one name, MAC,
 //     UUID, serial, DUID, switch port or reserved address (ErrExists). An index entry is
-//     believed only when the record it points to agrees.
+//     believed only when the record it points to agrees. One of a host whose record is
+//     gone is ErrLost: the store was damaged, and that machine is no stranger.
 //  5. Times are UTC. Values handed out belong to the caller.
 //  6. Events have numbers without gaps. They stay until DropEvents removes the
 //     oldest; beyond MaxEvents the store removes the oldest by itself.
@@ -107,6 +108,7 @@ var (
 	ErrClosed   = errors.New("store is closed")
 	ErrTooNew   = errors.New("store was written by a newer version")
 	ErrInUse    = errors.New("store is in use by another process")
+	ErrLost     = errors.New("its record was lost with a damaged part of the store (muster store check says more)")
 	ErrNotFound = errors.New("not found")
 )
 

@@ -27,6 +27,13 @@ type Backend interface {
 	// may be empty. The backend may keep keys and values, but not the slices of
 	// changes.
 	Commit(txs [][]Change) (n int, err error)
+	// Damage says in words what was found damaged, now or earlier, until Seen.
+	Damage() []string
+	// Seen forgets what Damage says: a person has read it.
+	Seen() error
+	// Lost lists the tables in which records were found missing, until Mended.
+	Lost() []Table
+	Mended() error
 	Close() error
 }
 

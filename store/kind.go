@@ -55,6 +55,10 @@ type lookup[K, T any] struct {
 	is    func(T, []byte) bool       // whether a key is one of them, where making all keys costs too much; nil makes them
 	sole  func(key []byte) string    // names a key that only one record may have; nil: the newest record has it
 	ref   func(K) []byte             // what an entry holds; nil is the record's key
+
+	// newer reports whether a record goes before the one that an entry holds; nil: the
+	// last in order of their keys does. It is asked when lost entries are made again.
+	newer func(r source, id K, entry []byte, v T) bool
 }
 
 // layout has every table of every kind; the value says whether the table is kept in
@@ -73,6 +77,7 @@ func declare[K, T any](k kind[K, T]) *kind[K, T] {
 	for _, l := range k.lookups {
 		enter(l.table, true)
 	}
+	relinks = append(relinks, k.relink)
 	return &k
 }
 
@@ -110,9 +115,14 @@ func (k *kind[K, T]) by(r source, l *lookup[K, T], key []byte) (v T, ok bool, er
 	return k.agreed(r, l, key, id)
 }
 
-// agreed is the record of id, if it has the value by which it was looked up.
+// agreed is the record of id, if it has the value by which it was looked up. A sole
+// key is removed together with its record: if it leads nowhere, the record was lost,
+// and what it leads to is not unknown. A host that is lost must not enrol as new.
 func (k *kind[K, T]) agreed(r source, l *lookup[K, T], key []byte, id K) (v T, ok bool, err error) {
-	if v, ok, err = k.get(r, id); !ok || err != nil || l.leads(v, key) {
+	if v, ok, err = k.get(r, id); !ok && err == nil && l.sole != nil {
+		return v, false, fmt.Errorf("%s is of %s %v: %w", l.sole(key), k.what, id, boot.ErrLost)
+	}
+	if !ok || err != nil || l.leads(v, key) {
 		return v, ok, err
 	}
 	var none T

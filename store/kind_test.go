@@ -209,8 +209,8 @@ func TestLookupIsAsked(t *testing.T) {
 	})
 }
 
-// TestEntryIsNotBelieved: one that leads to a record that says otherwise, or to
-// none, finds nothing and is in nobody's way.
+// TestEntryIsNotBelieved: one that leads to a record that says otherwise finds nothing
+// and is in nobody's way. One that leads to no record is of a record that was lost.
 func TestEntryIsNotBelieved(t *testing.T) {
 	k, disk := thingKind(), tables{}
 	w := newWriteTx(disk)
@@ -226,7 +226,13 @@ func TestEntryIsNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk["thing.sole"]["b"], disk["thing.sole"]["c"], disk["thing.sole"]["d"] = be64(1), be64(9), []byte("junk")
-	for _, name := range []string{"b", "c", "d"} {
+	if x, ok, err := k.by(disk, k.lookups[0], []byte("c")); ok || x != nil || !errors.Is(err, boot.ErrLost) || !strings.HasPrefix(err.Error(), "sole c is of thing 9: ") {
+		t.Errorf("what leads to a lost record: %+v, %v", x, err)
+	}
+	if err := put(thing{ID: 2, Sole: "c"}); !errors.Is(err, boot.ErrLost) {
+		t.Errorf("the key of a lost record is taken: %v", err)
+	}
+	for _, name := range []string{"b", "d"} {
 		if x, ok, err := k.by(disk, k.lookups[0], []byte(name)); ok || err != nil || x != nil {
 			t.Errorf("%s finds %+v, %v", name, x, err)
 		}

@@ -67,6 +67,15 @@ var leaseByHolder = &lookup[leaseID, *boot.Lease]{table: "holder",
 	is: func(l *boot.Lease, key []byte) bool {
 		n := len(l.Network)
 		return l.Given() && len(key) > n && string(key[:n]) == l.Network && key[n] == 0 && string(key[n+1:]) == l.Holder.String()
+	},
+	newer: func(r source, id leaseID, entry []byte, l *boot.Lease) bool {
+		a, ok := netip.AddrFromSlice(entry)
+		if !ok {
+			return true
+		}
+		b := r.get("lease", leaseKey(leaseID{id.network, a}))
+		other, err := decodeLease(leaseID{id.network, a}, b)
+		return err != nil || !other.Given() || l.Starts.After(other.Starts)
 	}}
 
 var leases = declare(kind[leaseID, *boot.Lease]{

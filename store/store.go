@@ -73,6 +73,9 @@ func New(b Backend) (*Store, error) {
 	if err := s.migrate(); err != nil {
 		return nil, err
 	}
+	if err := s.mend(); err != nil {
+		return nil, err
+	}
 	go s.write()
 	return s, nil
 }
@@ -117,16 +120,14 @@ func (s *Store) migrate() error {
 			return err
 		}
 	}
-	j := &job{ctx: context.Background(), done: make(chan error, 1), fn: func(boot.Tx) error {
+	return s.alone(func(w *writeTx) error {
 		for c, n := range named {
-			if err := s.tx.SetCounter(c, n); err != nil {
+			if err := w.SetCounter(c, n); err != nil {
 				return err
 			}
 		}
-		return meta.put(s.tx, "schema", Schema)
-	}}
-	s.commit([]*job{j})
-	return <-j.done
+		return meta.put(w, "schema", Schema)
+	})
 }
 
 // countNamed makes the counts of NamedBy, which schema 1 did not have.

@@ -24,6 +24,7 @@ type medium struct {
 	mu     sync.Mutex
 	tables tables
 	groups [][][]Change
+	lost   []Table
 	carry  func(txs [][]Change) (int, error)
 
 	closing error
@@ -59,7 +60,11 @@ func (m *medium) Range(t Table, prefix, after []byte, fn func(k, v []byte) bool)
 	}
 }
 
-func (m *medium) Close() error { return m.closing }
+func (m *medium) Close() error     { return m.closing }
+func (m *medium) Damage() []string { return nil }
+func (m *medium) Seen() error      { return nil }
+func (m *medium) Lost() []Table    { return m.lost }
+func (m *medium) Mended() error    { m.lost = nil; return nil }
 
 // onMedium runs fn with a store on a medium, in a bubble.
 func onMedium(t *testing.T, fn func(*testing.T, *Store, *medium)) {

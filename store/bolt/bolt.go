@@ -10,36 +10,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
+	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
-	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/store"
 )
-
-// Open opens or makes the file at path. If another process has it open, Open returns
-// ErrInUse after a second. If the file is damaged, Open returns an error with its
-// path and does not panic.
-func Open(path string) (*store.Store, error) {
-	b, err := open(path)
-	if err != nil {
-		return nil, err
-	}
-	s, err := store.New(b)
-	if err != nil {
-		b.Close()
-		return nil, fmt.Errorf("store %s: %w", path, err)
-	}
-	return s, nil
-}
 
 type backend struct {
 	db       *bbolt.DB
@@ -49,6 +29,7 @@ type backend struct {
 	cur      int    // segment that is written
 	gen      uint64 // of it
 	record   []byte // buffer
+	sums     sums   // of what is in bbolt; the fold under way has it
 
 	folded     chan error // of the fold under way; nil if none is
 	foldingGen uint64
@@ -56,118 +37,33 @@ type backend struct {
 	mu      sync.RWMutex // of what follows
 	pending *pending
 	folding *pending // nil when all of it is in bbolt
+
+	damageMu sync.Mutex
+	damage   []string      // for a person, oldest first
+	untold   bool          // some of it is not in the file yet
+	lost     []store.Table // that lack records, until Mended
 }
 
-func open(path string) (b *backend, err error) {
-	// bbolt panics on some kinds of damage.
-	defer func() {
-		if r := recover(); r != nil {
-			b, err = nil, fmt.Errorf("store %s is damaged (%v): move it away and restore a backup; without one the appliance starts empty", path, r)
+// tell keeps what was found damaged, until a person has seen it (Repair).
+func (b *backend) tell(lines ...string) {
+	if len(lines) == 0 {
+		return
+	}
+	b.damageMu.Lock()
+	defer b.damageMu.Unlock()
+	for _, l := range lines {
+		if len(b.damage) < maxNotes && !slices.Contains(b.damage, l) {
+			b.damage = append(b.damage, l)
 		}
-	}()
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
 	}
-	opts := &bbolt.Options{
-		Timeout:      time.Second,
-		FreelistType: bbolt.FreelistMapType,
-		NoStatistics: true,
-	}
-	if strconv.IntSize == 64 {
-		// This reserves address space, not memory. Without it a growing file is
-		// mapped again, which waits for every reader.
-		opts.InitialMmapSize = 4 << 30
-	}
-	db, err := bbolt.Open(path, 0o600, opts)
-	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("store %s: %w: is muster running already?", path, boot.ErrInUse)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
-	}
-	b = &backend{db: db, path: path, pending: newPending()}
-	if err := b.prepare(); err != nil {
-		b.closeFiles()
-		return nil, fmt.Errorf("open store %s: %w", path, err)
-	}
-	// The files' own names must survive a power cut too.
-	if d, err := os.Open(filepath.Dir(path)); err == nil {
-		d.Sync()
-		d.Close()
-	}
-	return b, nil
+	b.untold = true
 }
 
-// The log's bookkeeping in the bbolt file: the ID that log and file share, and the
-// newest generation that is folded in.
-var (
-	logBucket = []byte("log")
-	keyID     = []byte("id")
-	keyFolded = []byte("folded")
-)
-
-// prepare makes the tables. It folds what is left in the log if the last process did
-// not end cleanly.
-func (b *backend) prepare() error {
-	var folded uint64
-	err := b.db.Update(func(tx *bbolt.Tx) error {
-		for _, t := range store.Tables() {
-			if _, err := tx.CreateBucketIfNotExists([]byte(t)); err != nil {
-				return err
-			}
-		}
-		l, err := tx.CreateBucketIfNotExists(logBucket)
-		if err != nil {
-			return err
-		}
-		if id := l.Get(keyID); len(id) == len(b.id) {
-			b.id = storeID(id)
-			folded = binary.BigEndian.Uint64(l.Get(keyFolded))
-			return nil
-		}
-		b.id = newStoreID()
-		return errors.Join(l.Put(keyID, b.id[:]), l.Put(keyFolded, make([]byte, 8)))
-	})
-	if err != nil {
-		return err
-	}
-	for i := range b.segments {
-		s, id, err := openSegment(segmentPath(b.path, i))
-		if err != nil {
-			return err
-		}
-		b.segments[i] = s
-		if s.gen != 0 && id != b.id {
-			return fmt.Errorf("%s belongs to another store: was %s restored alone? move the log away to go on without what it holds", s.f.Name(), b.path)
-		}
-	}
-	order := []*segment{b.segments[0], b.segments[1]}
-	if order[1].gen < order[0].gen {
-		order[0], order[1] = order[1], order[0]
-	}
-	b.gen = folded
-	for _, s := range order {
-		if s.gen <= folded {
-			continue
-		}
-		if s.gen > b.gen+1 {
-			return fmt.Errorf("%s goes on after something that is missing: was an older %s restored? move the log away to go on without what it holds", s.f.Name(), b.path)
-		}
-		p := newPending()
-		if err := s.replay(func(payload []byte) error {
-			cs, err := readRecord(payload)
-			p.add(cs)
-			return err
-		}); err != nil {
-			return err
-		}
-		if err := b.fold(p, s.gen, false); err != nil {
-			return err
-		}
-		b.gen = s.gen
-	}
-	b.begin()
-	return nil
+// Damage implements store.Backend.
+func (b *backend) Damage() []string {
+	b.damageMu.Lock()
+	defer b.damageMu.Unlock()
+	return slices.Clone(b.damage)
 }
 
 // begin starts the next generation in the segment that is not in use.
@@ -177,7 +73,9 @@ func (b *backend) begin() {
 	b.segments[b.cur].begin(b.gen)
 }
 
-func (b *backend) View(fn func(store.Snapshot) error) error {
+func (b *backend) View(fn func(store.Snapshot) error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer caught(b.path, &err)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.db.View(func(tx *bbolt.Tx) error { return fn(snapshot{tx, b}) })
@@ -196,25 +94,20 @@ func (b *backend) Commit(txs [][]store.Change) (int, error) {
 }
 
 func (b *backend) commit(txs [][]store.Change) error {
-	s := b.segments[b.cur]
 	b.record = appendRecord(b.record[:0], b.gen, txs...)
-	if size := int64(len(b.record)); size > segmentSize-headerSize {
-		// Larger than the log: written to bbolt directly, after all that is pending.
-		b.record = nil
-		if err := b.drain(); err != nil {
-			return err
-		}
-		p := newPending()
-		p.add(txs...)
-		return b.write(p.sorted(), 0)
-	} else if s.end+size > segmentSize || b.pending.n >= maxPending {
+	// A record that is larger than a segment makes that segment longer.
+	if s := b.segments[b.cur]; s.end+int64(len(b.record)) > max(segmentSize, headerSize+int64(len(b.record))) || b.pending.n >= maxPending {
 		if err := b.turn(); err != nil {
 			return err
 		}
-		s = b.segments[b.cur]
 		b.record = appendRecord(b.record[:0], b.gen, txs...)
 	}
-	if err := s.append(b.id, b.record); err != nil {
+	s := b.segments[b.cur]
+	err := s.append(b.id, b.record)
+	if len(b.record) > segmentSize {
+		b.record = nil
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", s.f.Name(), err)
 	}
 	b.mu.Lock()
@@ -262,8 +155,13 @@ func (b *backend) refold() {
 
 // drain folds everything.
 func (b *backend) drain() error {
-	if err := b.turn(); err != nil {
-		return err
+	if b.segments[b.cur].end > headerSize {
+		if err := b.turn(); err != nil {
+			return err
+		}
+	}
+	if b.folded == nil {
+		return nil
 	}
 	err := <-b.folded
 	b.folded = nil
@@ -301,58 +199,103 @@ func (b *backend) fold(p *pending, gen uint64, paced bool) error {
 }
 
 // write is one bbolt transaction; gen, if not 0, is noted as folded.
-func (b *backend) write(cs []store.Change, gen uint64) error {
-	return b.db.Update(func(tx *bbolt.Tx) error {
+func (b *backend) write(cs []store.Change, gen uint64) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer caught(b.path, &err)
+	now := maps.Clone(b.sums)
+	if err := b.db.Update(func(tx *bbolt.Tx) error {
 		var table store.Table
 		var bucket *bbolt.Bucket
+		var s sum
 		for _, c := range cs {
 			if c.Table != table || bucket == nil {
+				if bucket != nil {
+					now[table] = s
+				}
 				table, bucket = c.Table, tx.Bucket([]byte(c.Table))
+				s = now[table]
 			}
 			if bucket == nil {
 				return fmt.Errorf("table %q is not known", c.Table)
+			}
+			if old := bucket.Get(c.Key); old != nil {
+				s = s.without(sealOf(old))
 			}
 			var err error
 			if c.Value == nil {
 				err = bucket.Delete(c.Key)
 			} else {
-				err = bucket.Put(c.Key, c.Value)
+				v := seal(make([]byte, 0, len(c.Value)+sealSize), c.Table, c.Key, c.Value)
+				s = s.with(sealOf(v))
+				err = bucket.Put(c.Key, v)
 			}
 			if err != nil {
 				return fmt.Errorf("table %s: %w", c.Table, err)
 			}
 		}
+		if bucket != nil {
+			now[table] = s
+		}
+		l := tx.Bucket([]byte(logTable))
+		if err := putSealed(l, keySums, now.encode()); err != nil {
+			return err
+		}
+		if err := b.keepNotes(l); err != nil {
+			return err
+		}
 		if gen == 0 {
 			return nil
 		}
-		return tx.Bucket(logBucket).Put(keyFolded, binary.BigEndian.AppendUint64(nil, gen))
-	})
+		return putSealed(l, keyFolded, binary.BigEndian.AppendUint64(nil, gen))
+	}); err != nil {
+		return err
+	}
+	b.sums = now
+	return nil
 }
 
-// Close writes everything into the bbolt file and removes the log.
+// Seen implements store.Backend.
+func (b *backend) Seen() error {
+	b.damageMu.Lock()
+	b.damage, b.untold = nil, true
+	b.damageMu.Unlock()
+	return b.db.Update(func(tx *bbolt.Tx) error { return b.keepNotes(tx.Bucket([]byte(logTable))) })
+}
+
+// Lost implements store.Backend.
+func (b *backend) Lost() []store.Table { return b.lost }
+
+// Mended implements store.Backend.
+func (b *backend) Mended() error {
+	b.lost = nil
+	return b.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(logTable)).Delete(keyLost) })
+}
+
+// keepNotes writes down what was found damaged and is not in the file yet.
+func (b *backend) keepNotes(l *bbolt.Bucket) error {
+	b.damageMu.Lock()
+	defer b.damageMu.Unlock()
+	if !b.untold {
+		return nil
+	}
+	b.untold = false
+	return putSealed(l, keyNotes, noteBytes(b.damage))
+}
+
+// Close writes everything into the bbolt file. The log stays: by it the file knows at
+// the next start that it is whole.
 func (b *backend) Close() error {
-	err := b.drain()
-	clean := err == nil
-	if cerr := b.closeFiles(); err == nil {
-		err = cerr
-	}
-	if clean && err == nil {
-		for i := range b.segments {
-			if rerr := os.Remove(segmentPath(b.path, i)); rerr != nil && err == nil {
-				err = rerr
-			}
-		}
-	}
-	return err
+	return errors.Join(b.drain(), b.closeFiles())
 }
 
 func (b *backend) closeFiles() error {
-	err := b.db.Close()
+	var err error
+	if b.db != nil {
+		err = b.db.Close()
+	}
 	for _, s := range b.segments {
 		if s != nil {
-			if cerr := s.f.Close(); err == nil {
-				err = cerr
-			}
+			err = errors.Join(err, s.f.Close())
 		}
 	}
 	return err
@@ -445,34 +388,12 @@ func (s snapshot) Range(t store.Table, prefix, after []byte, fn func(k, v []byte
 		case k == nil:
 			return
 		default:
-			if !fn(k, v) {
+			if x, ok := unseal(t, k, v); !ok {
+				s.b.tell(fmt.Sprintf("%s %s: the record does not agree with its checksum", t, quoted(k)))
+			} else if !fn(k, x) {
 				return
 			}
 			k, v = c.Next()
 		}
 	}
-}
-
-// Check reads every page of a file that no process has open, and reports the first
-// damage.
-func Check(path string) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("store %s is damaged: %v", path, r)
-		}
-	}()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	return db.View(func(tx *bbolt.Tx) error {
-		var first error
-		for err := range tx.Check() {
-			if first == nil {
-				first = err
-			}
-		}
-		return first
-	})
 }

@@ -22,8 +22,8 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Opener {
 		path := filepath.Join(t.TempDir(), "muster.db")
 		t.Cleanup(func() {
-			if err := Check(path); err != nil {
-				t.Errorf("after the test: %v", err)
+			if _, damage, err := Check(path); err != nil || len(damage) > 0 {
+				t.Errorf("after the test: %q, %v", damage, err)
 			}
 		})
 		return func() (boot.Store, error) { return Open(path) }
@@ -54,7 +54,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte{0, 0, 0, 0, 0, 0, 0, 99})
+		k, v := []byte("schema"), []byte{0, 0, 0, 0, 0, 0, 0, 99}
+		return tx.Bucket([]byte("meta")).Put(k, seal(nil, "meta", k, v))
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +118,8 @@ func TestKilledWriter(t *testing.T) {
 			last = n
 		}
 		cmd.Wait()
-		if err := Check(path); err != nil {
-			t.Fatalf("round %d: %v", round, err)
+		if _, damage, err := Check(path); err != nil || len(damage) > 0 {
+			t.Fatalf("round %d: %q, %v", round, damage, err)
 		}
 		acked = last
 		s, err := Open(path)

@@ -203,7 +203,8 @@ func TestFoldIsInSlices(t *testing.T) {
 		t.Fatal("a table that nobody knows was folded")
 	}
 	if err := b.db.View(func(tx *bbolt.Tx) error {
-		if n := binary.BigEndian.Uint64(tx.Bucket(logBucket).Get(keyFolded)); n != b.gen {
+		v, ok := unseal(logTable, keyFolded, tx.Bucket([]byte(logTable)).Get(keyFolded))
+		if n := binary.BigEndian.Uint64(v); !ok || n != b.gen {
 			t.Errorf("generation %d is noted as folded, want %d", n, b.gen)
 		}
 		return nil

@@ -161,6 +161,9 @@ func TestOlderStoreOpens(t *testing.T) {
 		}
 	}
 	differ(t, dump(t, path), golden(t))
+	if _, err := os.Stat(path + ".older"); err != nil {
+		t.Errorf("the older version's file is not kept: %v", err)
+	}
 
 	s, err := Open(path)
 	if err != nil {

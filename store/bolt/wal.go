@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/bits"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -64,51 +66,58 @@ func (f diskFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
 
 func segmentPath(db string, i int) string { return fmt.Sprintf("%s-log%d", db, i) }
 
-// openSegment opens or makes a segment and reads its header. id is zero where
-// the segment is empty.
+// makeSegment makes an empty segment.
+func makeSegment(path string) (*segment, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	// The bytes are written, not only allocated, because the first write to an
+	// unwritten extent changes metadata.
+	zero := make([]byte, 1<<20)
+	for at := int64(0); at < segmentSize && err == nil; at += int64(len(zero)) {
+		_, err = f.WriteAt(zero, at)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &segment{f: diskFile{f}, end: headerSize}, nil
+}
+
+// openSegment opens a segment and reads its header. id is zero where the segment was
+// never used. An error of os.ErrNotExist means that the file is missing.
 func openSegment(path string) (s *segment, id storeID, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, id, err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			err = fmt.Errorf("%s: %w", path, err)
-		}
-	}()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, id, err
-	}
-	if st.Size() < segmentSize {
-		// The bytes are written, not only allocated, because the first write to an
-		// unwritten extent changes metadata.
-		zero := make([]byte, 1<<20)
-		for at := st.Size(); at < segmentSize; {
-			n, err := f.WriteAt(zero[:min(int64(len(zero)), segmentSize-at)], at)
-			if err != nil {
-				return nil, id, err
-			}
-			at += int64(n)
-		}
-		if err := f.Sync(); err != nil {
-			return nil, id, err
-		}
-	}
-	var h [headerSize]byte
-	if _, err := f.ReadAt(h[:], 0); err != nil {
 		return nil, id, err
 	}
 	s = &segment{f: diskFile{f}, end: headerSize}
-	if h == [headerSize]byte{} {
-		return s, id, nil
+	if id, err = s.readHeader(); err != nil {
+		f.Close()
+		return nil, id, fmt.Errorf("%s: %w", path, err)
 	}
-	if [16]byte(h[:16]) != magic || crc32.Checksum(h[:40], castagnoli) != binary.BigEndian.Uint32(h[40:]) {
-		return nil, id, errors.New("it is no log of this store, or its header is damaged")
+	return s, id, nil
+}
+
+var errNoLog = errors.New("it is no log of this store, or its header is damaged")
+
+func (s *segment) readHeader() (id storeID, err error) {
+	h := make([]byte, headerSize)
+	if n, err := s.f.ReadAt(h, 0); err != nil {
+		return id, fmt.Errorf("it was cut after %d bytes: %w", n, err)
+	}
+	if [headerSize]byte(h) == [headerSize]byte{} {
+		return id, nil
+	}
+	if crc32.Checksum(h[:40], castagnoli) != binary.BigEndian.Uint32(h[40:]) && !mend(h[:40], h[40:44]) || [16]byte(h[:16]) != magic {
+		return id, errNoLog
 	}
 	s.gen = binary.BigEndian.Uint64(h[32:])
-	return s, storeID(h[16:32]), nil
+	return storeID(h[16:32]), nil
 }
 
 // begin makes the segment empty for a new generation. Nothing is written before
@@ -146,27 +155,124 @@ func (s *segment) append(id storeID, record []byte) error {
 	return nil
 }
 
-// replay calls fn with the payload of each record of the segment's generation.
-// The first record that is not valid ends it: no Update has reported it as written.
-func (s *segment) replay(fn func(payload []byte) error) error {
-	b := make([]byte, segmentSize-headerSize)
-	if _, err := s.f.ReadAt(b, headerSize); err != nil && err != io.EOF {
-		return err
+// replay calls fn with the payload of each record of the segment's generation, and
+// returns what is damaged, in words.
+//
+// A record that is not valid is the end if nothing valid is behind it: it was being
+// written when the machine stopped, and no Update has reported it as written. If
+// something is, it was whole once. Then the records behind it are given too: they were
+// reported as written, and each of them names all that it changes.
+func (s *segment) replay(fn func(payload []byte) error) (damage []string, err error) {
+	var all bytes.Buffer
+	if _, err := all.ReadFrom(io.NewSectionReader(s.f, headerSize, 1<<40)); err != nil {
+		return nil, err
 	}
-	for len(b) >= recordHeader {
-		n := int(binary.BigEndian.Uint32(b))
-		if n > len(b)-recordHeader || binary.BigEndian.Uint64(b[8:]) != s.gen {
-			return nil
-		}
-		if crc32.Checksum(b[8:recordHeader+n], castagnoli) != binary.BigEndian.Uint32(b[4:]) {
-			return nil
-		}
-		if err := fn(b[recordHeader : recordHeader+n]); err != nil {
-			return err
-		}
-		b = b[recordHeader+n:]
+	if n := all.Len() + headerSize; n < segmentSize {
+		damage = append(damage, fmt.Sprintf("log %s: it was cut after %d bytes", s.f.Name(), n))
 	}
-	return nil
+	for b, at := all.Bytes(), headerSize; len(b) >= recordHeader; {
+		n, mended := s.valid(b)
+		if n == 0 {
+			skip := s.next(b)
+			if skip == 0 {
+				break
+			}
+			damage = append(damage, fmt.Sprintf("log %s: %d bytes at %d are damaged; what was written there is lost, unless it was written again", s.f.Name(), skip, at))
+			b, at = b[skip:], at+skip
+			continue
+		}
+		if mended {
+			damage = append(damage, fmt.Sprintf("log %s: one bit of the record at %d was wrong, and was mended", s.f.Name(), at))
+		}
+		if err := fn(b[recordHeader:n]); err != nil {
+			return damage, err
+		}
+		b, at = b[n:], at+n
+	}
+	return damage, nil
+}
+
+// valid is the length of the record that b begins with, 0 if it is none of this
+// generation. A record that was being written when the machine stopped has whole
+// sectors missing. If one bit makes it valid, it was damaged afterwards: that bit is
+// mended.
+func (s *segment) valid(b []byte) (n int, mended bool) {
+	if n, ok := s.length(b); ok && crc32.Checksum(b[8:n], castagnoli) == binary.BigEndian.Uint32(b[4:]) {
+		return n, false
+	}
+	if n, ok := s.length(b); ok {
+		was := bytes.Clone(b[4:n])
+		if mend(b[8:n], b[4:8]) && sensible(b[recordHeader:n]) {
+			return n, true
+		}
+		copy(b[4:n], was)
+	}
+	// One bit of the length, which no checksum covers, or of the generation.
+	for bit := range 32 {
+		b[bit/8] ^= 1 << (bit % 8)
+		if n, ok := s.length(b); ok && n > recordHeader && crc32.Checksum(b[8:n], castagnoli) == binary.BigEndian.Uint32(b[4:]) {
+			return n, true
+		}
+		b[bit/8] ^= 1 << (bit % 8)
+	}
+	for bit := range 64 {
+		b[8+bit/8] ^= 1 << (bit % 8)
+		if n, ok := s.length(b); ok && n > recordHeader && crc32.Checksum(b[8:n], castagnoli) == binary.BigEndian.Uint32(b[4:]) {
+			return n, true
+		}
+		b[8+bit/8] ^= 1 << (bit % 8)
+	}
+	return 0, false
+}
+
+// sensible reports that a record can be read and names tables that there are.
+func sensible(payload []byte) bool {
+	cs, err := readRecord(payload)
+	known := store.Tables()
+	return err == nil && !slices.ContainsFunc(cs, func(c store.Change) bool { return !slices.Contains(known, c.Table) })
+}
+
+func (s *segment) length(b []byte) (int, bool) {
+	n := int(binary.BigEndian.Uint32(b))
+	return recordHeader + n, n <= len(b)-recordHeader && binary.BigEndian.Uint64(b[8:]) == s.gen
+}
+
+// next is where the next valid record begins, 0 if there is none.
+func (s *segment) next(b []byte) int {
+	gen := binary.BigEndian.AppendUint64(nil, s.gen)
+	for at := 1; at+recordHeader <= len(b); at++ {
+		i := bytes.Index(b[at+8:], gen)
+		if i < 0 {
+			return 0
+		}
+		at += i
+		if n, ok := s.length(b[at:]); ok && n > recordHeader && crc32.Checksum(b[at+8:at+n], castagnoli) == binary.BigEndian.Uint32(b[at+4:]) {
+			return at
+		}
+	}
+	return 0
+}
+
+// mend finds the one bit of data, or of its checksum in sum, that is wrong, and turns
+// it over; false if it is not one bit. A checksum is linear: what one wrong bit does
+// to it depends on its distance from the end alone.
+func mend(data, sum []byte) bool {
+	diff := crc32.Checksum(data, castagnoli) ^ binary.BigEndian.Uint32(sum)
+	if bits.OnesCount32(diff) == 1 {
+		binary.BigEndian.PutUint32(sum, binary.BigEndian.Uint32(sum)^diff)
+		return true
+	}
+	// The last bit that goes in is the highest of the last byte.
+	effect := uint32(1)
+	for i := len(data) - 1; i >= 0; i-- {
+		for bit := 7; bit >= 0; bit-- {
+			if effect = effect>>1 ^ crc32.Castagnoli&-(effect&1); effect == diff {
+				data[i] ^= 1 << bit
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // appendRecord encodes the changes of transactions, one after the other: table, key

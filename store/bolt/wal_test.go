@@ -116,8 +116,8 @@ func TestCrashKeepsWhatWasCommitted(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Errorf("%s: close: %v", what, err)
 		}
-		if left, _ := filepath.Glob(c.path + "-log*"); len(left) > 0 {
-			t.Errorf("%s: a clean end leaves %v", what, left)
+		if _, damage, err := Check(c.path); err != nil || len(damage) > 0 {
+			t.Errorf("%s: a clean end leaves %q, %v", what, damage, err)
 		}
 	}
 	put(t, b, set("a", "1"), set("b", "1"))
@@ -142,26 +142,39 @@ func TestCrashKeepsWhatWasCommitted(t *testing.T) {
 	check("many turns", "a=4 c=4 d=last")
 
 	// The last record is torn: it was acknowledged to nobody, what is before it
-	// was.
-	put(t, b, set("e", "torn"))
-	torn := crashed(t, path)
-	name := segmentPath(torn, b.cur)
-	raw, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := bytes.LastIndex(raw[:b.segments[b.cur].end], []byte("torn"))
-	raw[at] ^= 1
-	if err := os.WriteFile(name, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := open(torn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if got, want := all(t, c, "lease", "", ""), "a=4 c=4 d=last"; got != want {
-		t.Errorf("torn: %s, want %s", got, want)
+	// was. One wrong bit is no torn record: that one was whole.
+	end := b.segments[b.cur].end
+	put(t, b, set("e", strings.Repeat("torn", 1000)))
+	for what, damage := range map[string]func([]byte){
+		"torn":      func(raw []byte) { clear(raw[end+512:]) },
+		"half gone": func(raw []byte) { clear(raw[:end+512][end:]) },
+		"mended":    func(raw []byte) { raw[end+1000] ^= 4 },
+		"length":    func(raw []byte) { raw[end+1] ^= 1 },
+		"checksum":  func(raw []byte) { raw[end+5] ^= 0x80 },
+		"of when":   func(raw []byte) { raw[end+15] ^= 2 },
+	} {
+		torn := crashed(t, path)
+		name := segmentPath(torn, b.cur)
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		damage(raw)
+		if err := os.WriteFile(name, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := open(torn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		want, told := "a=4 c=4 d=last e="+strings.Repeat("torn", 1000), 1
+		if what == "torn" || what == "half gone" {
+			want, told = "a=4 c=4 d=last", 0
+		}
+		if got := all(t, c, "lease", "", ""); got != want || len(c.Damage()) != told {
+			t.Errorf("%s: %.100s, want %.100s; told: %q", what, got, want, c.Damage())
+		}
 	}
 }
 
@@ -197,7 +210,7 @@ func TestRestoredAloneIsTold(t *testing.T) {
 		}
 		return to
 	}
-	if _, err := open(mix(old, now)); err == nil || !strings.Contains(err.Error(), "is missing") {
+	if _, err := open(mix(old, now)); !errors.Is(err, ErrUnpaired) || !strings.Contains(err.Error(), "is missing") {
 		t.Errorf("an older file with a newer log: %v", err)
 	}
 	other := filepath.Join(t.TempDir(), "o.db")
@@ -206,7 +219,7 @@ func TestRestoredAloneIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Close()
-	if _, err := open(mix(other, now)); err == nil || !strings.Contains(err.Error(), "belongs to another store") {
+	if _, err := open(mix(other, now)); !errors.Is(err, ErrUnpaired) || !strings.Contains(err.Error(), "is of another store") {
 		t.Errorf("another store's log: %v", err)
 	}
 	junk := mix(now, now)

@@ -1,0 +1,371 @@
+// open.go: how a file and its log are opened: read whole, mended where something is
+// damaged, and refused where they do not belong together.
+
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	bbolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/store"
+)
+
+// Open opens or makes the file at path. If another process has it open, Open returns
+// ErrInUse after a second.
+//
+// What is damaged is set aside: everything else is served, the damaged file is kept
+// under another name, and Damage names what is lost. A file without its log, or with
+// another one, is refused with ErrUnpaired, because nobody can tell what is missing.
+func Open(path string) (*store.Store, error) {
+	b, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.New(b)
+	if err != nil {
+		b.closeFiles()
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// ErrUnpaired is the error for a file and a log that do not belong together.
+var ErrUnpaired = errors.New("file and log do not belong together")
+
+func open(path string) (b *backend, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	b = &backend{path: path, pending: newPending()}
+	if err := b.open(); err != nil {
+		b.closeFiles()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *backend) open() (err error) {
+	defer caught(b.path, &err)
+	if err := b.look(); err != nil {
+		return err
+	}
+	opts := &bbolt.Options{
+		Timeout:      time.Second,
+		FreelistType: bbolt.FreelistMapType,
+		NoStatistics: true,
+	}
+	if strconv.IntSize == 64 {
+		// This reserves address space, not memory. Without it a growing file is
+		// mapped again, which waits for every reader.
+		opts.InitialMmapSize = 4 << 30
+	}
+	if b.db, err = bbolt.Open(b.path, 0o600, opts); errors.Is(err, berrors.ErrTimeout) {
+		return inUse(b.path)
+	} else if err != nil {
+		return fmt.Errorf("open store %s: %w", b.path, err)
+	}
+	own, err := b.tables()
+	if err == nil {
+		err = b.replay(own)
+	}
+	if err != nil {
+		return fmt.Errorf("open store %s: %w", b.path, err)
+	}
+	// The files' own names must survive a power cut too.
+	return syncFolder(filepath.Dir(b.path))
+}
+
+func inUse(path string) error {
+	return fmt.Errorf("store %s: %w: is muster running already?", path, boot.ErrInUse)
+}
+
+// caught makes an error of what bbolt, or the mapping of its file, panics with. What
+// it says is cut: it may show what the store holds.
+func caught(path string, err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("store %s is damaged (%.100v): stop muster and run muster store check", path, r)
+	}
+}
+
+// look reads the whole file before bbolt does. If anything is wrong with it, a new one
+// is made of what is whole.
+func (b *backend) look() error {
+	release, err := hold(b.path)
+	if err != nil || release == nil {
+		return err
+	}
+	defer release()
+	c, err := read(b.path, 0)
+	if err == nil && (c.format < fileFormat || len(c.notes) > 0) {
+		c, err = read(b.path, c.format)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s is damaged: %w: move it away and restore a backup; without one the appliance starts empty", b.path, err)
+	}
+	if f := c.log[string(keyFormat)]; len(f) == 1 && f[0] > fileFormat {
+		return fmt.Errorf("store %s: %w: its file has format %d, this program knows %d; install the newer version again, or restore a backup from before it", b.path, boot.ErrTooNew, f[0], fileFormat)
+	}
+	b.damage, b.lost = c.noted(), append(lostTables(c.log[string(keyLost)]), c.lost...)
+	if c.format == fileFormat && len(c.notes) == 0 {
+		return nil
+	}
+	c.format = fileFormat
+	aside := b.path + ".older" // for the version that wrote it
+	if len(c.notes) > 0 {
+		now := time.Now().UTC().Format("20060102T150405")
+		aside = b.path + ".damaged-" + now
+		b.tell(fmt.Sprintf("%s: %s was damaged and is kept as %s", now, filepath.Base(b.path), filepath.Base(aside)))
+		b.tell(c.notes...)
+		c.log[string(keyNotes)], c.log[string(keyLost)] = noteBytes(b.damage), lostBytes(b.lost)
+	}
+	if err := c.write(b.path, aside); err != nil {
+		return fmt.Errorf("store %s: make a new file of what is whole: %w", b.path, err)
+	}
+	return nil
+}
+
+// hold keeps other processes from the file; release is nil if there is none yet.
+func hold(path string) (release func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if st, err := f.Stat(); err == nil && st.Size() == 0 {
+		f.Close()
+		return nil, nil
+	}
+	for deadline := time.Now().Add(time.Second); ; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			f.Close()
+			return nil, inUse(path)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// tables makes the tables that are missing, and returns the log's own records.
+func (b *backend) tables() (own map[string][]byte, err error) {
+	own = map[string][]byte{}
+	err = b.db.Update(func(tx *bbolt.Tx) error {
+		for _, t := range append(store.Tables(), logTable) {
+			if _, err := tx.CreateBucketIfNotExists([]byte(t)); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket([]byte(logTable)).ForEach(func(k, v []byte) error {
+			if v, ok := unseal(logTable, k, v); ok {
+				own[string(k)] = bytes.Clone(v)
+			}
+			return nil
+		})
+	})
+	if err == nil {
+		b.sums, err = decodeSums(own[string(keySums)])
+	}
+	if id := own[string(keyID)]; len(id) == len(b.id) {
+		b.id = storeID(id)
+	}
+	return own, err
+}
+
+// replay folds what is left in the log.
+func (b *backend) replay(own map[string][]byte) error {
+	paired := own[string(keyLogs)] != nil
+	var ids [2]storeID
+	for i := range b.segments {
+		at := segmentPath(b.path, i)
+		s, id, err := openSegment(at)
+		switch {
+		case !paired && (errors.Is(err, os.ErrNotExist) || errors.Is(err, io.EOF)):
+			// A new store, or one of a version that removed the log after a clean end.
+			if s, err = makeSegment(at); err != nil {
+				return err
+			}
+		case errors.Is(err, os.ErrNotExist):
+			return fmt.Errorf("%w: %s is missing; was %s copied without it? Copy all files of the folder, restore a backup, or go on without what it held by muster store repair", ErrUnpaired, at, filepath.Base(b.path))
+		case err != nil:
+			return fmt.Errorf("%w: log %w; restore a backup, or go on without what it held by muster store repair", ErrUnpaired, err)
+		}
+		b.segments[i], ids[i] = s, id
+	}
+	older, newer := 0, 1
+	if b.segments[1].gen < b.segments[0].gen {
+		older, newer = 1, 0
+	}
+	first, last := b.segments[older].gen, b.segments[newer].gen
+	switch {
+	case b.id != (storeID{}):
+	case paired && last != 0:
+		b.id = ids[newer] // the file's own was damaged
+	default:
+		b.id = newStoreID()
+	}
+	for i, s := range b.segments {
+		if s.gen != 0 && ids[i] != b.id {
+			return fmt.Errorf("%w: %s is of another store than %s; restore both together, or go on without what it holds by muster store repair", ErrUnpaired, s.f.Name(), b.path)
+		}
+	}
+	var folded uint64
+	if f := own[string(keyFolded)]; len(f) == 8 {
+		folded = binary.BigEndian.Uint64(f)
+	} else if last != 0 {
+		// The file does not know any more what it folded. To fold all again changes
+		// nothing: a record names all that it changes, and those after it follow.
+		folded = last - 1
+		if first != 0 {
+			folded = first - 1
+		}
+	}
+	if paired && last < folded {
+		return fmt.Errorf("%w: %s is newer than its log: was the log restored alone? Restore both together, or go on without what was written since by muster store repair", ErrUnpaired, b.path)
+	}
+	b.gen = folded
+	for _, i := range []int{older, newer} {
+		s := b.segments[i]
+		if s.gen <= folded {
+			continue
+		}
+		if s.gen > b.gen+1 {
+			return fmt.Errorf("%w: %s goes on after something that is missing: was an older %s restored? Restore both together, or go on without what the log holds by muster store repair", ErrUnpaired, s.f.Name(), b.path)
+		}
+		p := newPending()
+		damage, err := s.replay(func(payload []byte) error {
+			cs, err := readRecord(payload)
+			p.add(cs)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if b.tell(damage...); len(damage) > 0 {
+			b.lost = store.Tables() // it may have been in any of them
+		}
+		if err := b.fold(p, s.gen, false); err != nil {
+			return err
+		}
+		b.gen = s.gen
+	}
+	if err := b.db.Update(func(tx *bbolt.Tx) error {
+		l := tx.Bucket([]byte(logTable))
+		return errors.Join(b.keepNotes(l), putSealed(l, keyID, b.id[:]), putSealed(l, keyFolded, binary.BigEndian.AppendUint64(nil, b.gen)),
+			putSealed(l, keyLost, lostBytes(b.lost)),
+			// From now on the log is missed if it is not there.
+			putSealed(l, keyLogs, []byte{1}), putSealed(l, keyFormat, []byte{fileFormat}), putSealed(l, keySums, b.sums.encode()))
+	}); err != nil {
+		return err
+	}
+	b.begin()
+	return nil
+}
+
+// Check reads a file and its log that no process has open, changes nothing, and
+// reports in words what is damaged.
+func Check(path string) (records int, damage []string, err error) {
+	release, err := hold(path)
+	if err != nil {
+		return 0, nil, err
+	} else if release == nil {
+		return 0, nil, fmt.Errorf("store %s: %w", path, os.ErrNotExist)
+	}
+	defer release()
+	c, err := read(path, 0)
+	if err != nil {
+		return 0, nil, err
+	}
+	damage = append(c.noted(), c.notes...)
+	if c.log[string(keyLogs)] == nil {
+		return c.n, damage, nil
+	}
+	for i := range 2 {
+		s, id, err := openSegment(segmentPath(path, i))
+		if err != nil {
+			damage = append(damage, fmt.Sprintf("log %v", err))
+			continue
+		}
+		defer s.f.Close()
+		if own := c.log[string(keyID)]; s.gen != 0 && len(own) == len(id) && storeID(own) != id {
+			damage = append(damage, fmt.Sprintf("log %s: it is of another store", s.f.Name()))
+			continue
+		}
+		said, err := s.replay(func(payload []byte) error { _, err := readRecord(payload); return err })
+		damage = append(damage, said...)
+		if err != nil {
+			damage = append(damage, fmt.Sprintf("log %s: %v", s.f.Name(), err))
+		}
+	}
+	return c.n, damage, nil
+}
+
+// Repair opens a store, whatever it lost, and closes it again as one that may be used:
+// what was lost is forgotten, so that its machines may enrol anew; a file without its
+// log goes on without it; numbers go on where nothing had one. Nothing is deleted: what
+// is replaced is kept under another name. It returns in words what was damaged, and
+// which keys of lost hosts it removed.
+func Repair(ctx context.Context, path string) (damage, forgotten []string, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, nil, err // Open would make one
+	}
+	s, err := Open(path)
+	unpaired := errors.Is(err, ErrUnpaired)
+	if unpaired {
+		damage = append(damage, err.Error())
+		if err := detach(path); err != nil {
+			return damage, nil, err
+		}
+		s, err = Open(path)
+	}
+	if err != nil {
+		return damage, nil, err
+	}
+	damage = append(damage, s.Damage()...)
+	if unpaired {
+		if err := s.Ahead(ctx); err != nil {
+			return damage, nil, errors.Join(err, s.Close())
+		}
+	}
+	forgotten, err = s.Forget(ctx)
+	return damage, forgotten, errors.Join(err, s.Close())
+}
+
+// detach sets a file's log aside and makes the file forget that it had one.
+func detach(path string) error {
+	release, err := hold(path)
+	if err != nil || release == nil {
+		return err
+	}
+	defer release()
+	c, err := read(path, fileFormat)
+	if err != nil {
+		return err
+	}
+	aside := ".unpaired-" + time.Now().UTC().Format("20060102T150405")
+	for i := range 2 {
+		at := segmentPath(path, i)
+		if err := os.Rename(at, at+aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	for _, k := range [][]byte{keyID, keyFolded, keyLogs} {
+		delete(c.log, string(k))
+	}
+	return c.write(path, path+aside)
+}
