@@ -105,6 +105,7 @@ const (
 	HookDead         EventKind = "hook.dead"      // WebhookDead, for a command
 	HookResent       EventKind = "hook.resent"
 	HookLost         EventKind = "hook.lost"
+	StoreDamaged     EventKind = "store.damaged" // at each start, until somebody repairs it
 )
 
 // eventKinds are all kinds, to check a kind that a file or a command names.

@@ -59,11 +59,11 @@ var layers = map[string][]string{
 	"test/clock":    {},
 	"test/progress": {},
 	// The daemon sees every part and hands each what it needs.
-	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store/bolt", "store/journal",
+	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store", "store/bolt", "store/journal",
 		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/hook", "internal/metrics", "internal/run"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
-	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "templates", "images", "images/distro",
+	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "templates", "images", "images/distro", "store/bolt",
 		"internal/admin", "internal/appliance", "internal/capture", "internal/config", "internal/hook", "internal/reservation", "internal/run", "internal/simclient", "internal/tomlfile"},
 	"bench": {"*"},
 }

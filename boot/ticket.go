@@ -454,3 +454,8 @@ func (a *applying) local(h *Host) error {
 	a.event(TicketDone, h, "%s: ticket taken away by %s; it was: %s", h.Name, a.by, was)
 	return nil
 }
+
+// Disarm takes the ticket away from a host of whose state nobody knows whether it is
+// the newest: a ticket that was used since would install again. It reports whether
+// there was one that was not used.
+func (h *Host) Disarm(now time.Time) bool { return h.disarm(now) }

@@ -87,6 +87,13 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 			fs = append(fs, examineServers(n)...)
 			fs = append(fs, examineRA(n, a.now().Sub(s.Started))...)
 		}
+		for i, l := range s.Damage {
+			mend := ""
+			if i == len(s.Damage)-1 {
+				mend = "restore a backup, or go on without that: muster store repair"
+			}
+			add(false, "store", l, mend)
+		}
 		for _, w := range s.Warnings {
 			add(false, "warning", w, "")
 		}

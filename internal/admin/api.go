@@ -31,6 +31,7 @@ type Status struct {
 	Networks []NetworkStatus `json:"networks"`
 	Loaders  []string        `json:"loaders"`
 	Warnings []string        `json:"warnings,omitempty"`
+	Damage   []string        `json:"damage,omitempty"` // of the store, until it is repaired
 	Pending  uint64          `json:"pending"`
 	// Dropped counts, for each bound, what it turned away since the start.
 	Dropped map[string]uint64 `json:"dropped"`
@@ -163,6 +164,18 @@ type ExplainStep struct {
 	Way    string        `json:"way,omitempty"`    // how the reply leaves, and where to
 	Fields []string      `json:"fields,omitempty"` // of the DHCP reply, in the order they are sent
 	Packet []byte        `json:"packet,omitempty"` // the DHCP reply itself
+}
+
+// StoreChecked says what was read of the store, and what of it is damaged.
+type StoreChecked struct {
+	Records int      `json:"records"`
+	Damage  []string `json:"damage,omitempty"`
+}
+
+// StoreRepaired says what was found lost and given up.
+type StoreRepaired struct {
+	Damage    []string `json:"damage,omitempty"`
+	Forgotten []string `json:"forgotten,omitempty"` // keys of hosts that are lost; their machines may enrol anew
 }
 
 // CA is the built-in certificate authority.

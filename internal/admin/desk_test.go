@@ -95,6 +95,7 @@ func newDesk(t testing.TB) *desk {
 		Explain: func(_ context.Context, q ExplainRequest) (Explanation, error) {
 			return Explanation{Network: q.Network}, nil
 		},
+		Store:   worn{},
 		CA:      func() (*authority.Authority, error) { return authority.Open(vault{}, d.engine.Now) },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "muster_up 1") }),
 		Capture: func(w io.Writer, _ []boot.MAC) error { _, err := io.WriteString(w, "pcap"); return err },
@@ -102,6 +103,14 @@ func newDesk(t testing.TB) *desk {
 	d.api = d.server.Handler()
 	return d
 }
+
+// worn is a store that has lost something.
+type worn struct{}
+
+func (worn) Verify(context.Context) (int, []string, error) {
+	return 7, []string{"host 4 is damaged"}, nil
+}
+func (worn) Forget(context.Context) ([]string, error) { return []string{"its MAC"}, nil }
 
 type watched struct {
 	boot.Store

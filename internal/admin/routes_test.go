@@ -33,6 +33,8 @@ var calls = []call{
 	{"GET /metrics", "/metrics", "", 200, "muster_up 1"},
 	{"GET /api/v1/status", "/api/v1/status", "", 200, `"version":"test"`},
 	{"GET /api/v1/ca", "/api/v1/ca", "", 200, "BEGIN CERTIFICATE"},
+	{"POST /api/v1/store/check", "/api/v1/store/check", "", 200, `{"records":7,"damage":["host 4 is damaged"]}`},
+	{"POST /api/v1/store/repair", "/api/v1/store/repair", "", 200, `{"damage":["host 4 is damaged"],"forgotten":["its MAC"]}`},
 
 	{"GET /api/v1/hosts", "/api/v1/hosts", "", 200, `"name":"c"`},
 	{"GET /api/v1/hosts", "/api/v1/hosts?state=approved", "", 200, `"lease":"10.0.0.7"`},

@@ -35,10 +35,17 @@ type Server struct {
 	Explain func(context.Context, ExplainRequest) (Explanation, error)
 	CA      func() (*authority.Authority, error)
 	Hooks   *hook.Hooks
+	Store   Keeper
 	Metrics http.Handler                      // answers GET /metrics; nil for none
 	Capture func(io.Writer, []boot.MAC) error // writes a pcap file
 
 	referring sync.RWMutex // held between looking for a file and storing what refers to it
+}
+
+// Keeper looks after the store itself.
+type Keeper interface {
+	Verify(context.Context) (records int, damage []string, err error)
+	Forget(context.Context) (removed []string, err error)
 }
 
 // Listen opens the socket in dir: owner and group may use it, nobody else. A socket
@@ -103,6 +110,18 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle("GET /metrics", s.Metrics)
 	}
 	route("GET /api/v1/status", func(r *http.Request) (any, error) { return s.Status(r.Context()) })
+	route("POST /api/v1/store/check", func(r *http.Request) (any, error) {
+		n, damage, err := s.Store.Verify(r.Context())
+		return StoreChecked{n, damage}, err
+	})
+	route("POST /api/v1/store/repair", func(r *http.Request) (any, error) {
+		_, damage, err := s.Store.Verify(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		gone, err := s.Store.Forget(r.Context())
+		return StoreRepaired{damage, gone}, err
+	})
 	route("GET /api/v1/ca", func(*http.Request) (any, error) {
 		c, err := s.CA()
 		if err != nil {

@@ -29,6 +29,7 @@ import (
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/radv"
+	"github.com/musterboot/muster/store"
 	"github.com/musterboot/muster/store/journal"
 	"github.com/musterboot/muster/syslogd"
 	"github.com/musterboot/muster/templates"
@@ -68,7 +69,7 @@ type daemon struct {
 	started time.Time
 
 	// What is kept.
-	store   boot.Store
+	store   *store.Store
 	images  *images.Store
 	journal *journal.Journal // of requests
 	lines   *journal.Journal // of what machines log

@@ -68,6 +68,7 @@ func (d *daemon) figures() (out []metrics.Sample) {
 		add("muster_pool_unknown_leases", "Leases of machines that nobody let in.", false, float64(p.Unknown), n)
 		add("muster_pool_lost_offers_total", "Offers pushed out of memory by newer ones.", true, float64(p.Lost), n)
 	}
+	add("muster_store_damage", "Lines about what of the store was found damaged, until it is repaired.", false, float64(len(d.store.Damage())))
 	var pending, events uint64
 	if err := d.engine.View(context.Background(), func(tx boot.ReadTx) (err error) {
 		if pending, err = tx.Counter(boot.PendingHosts); err != nil {

@@ -36,6 +36,9 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err // d.store stays nil: an interface with a nil *store.Store in it is not nil
 	}
 	d.store = st
+	if err := d.doubt(ctx); err != nil {
+		return err
+	}
 	if d.images, err = images.Open(filepath.Join(d.dataDir, "files")); err != nil {
 		return err
 	}

@@ -45,6 +45,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		s.Dropped["log connections, too many at once"] = st.Refused.Load()
 		s.Dropped["log lines, not written down"] = d.engine.Lines.Dropped()
 	}
+	s.Damage = d.store.Damage()
 	err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err })
 	return s, err
 }

@@ -22,6 +22,16 @@ func (d *daemon) tidyFiles(ctx context.Context) error {
 	// At the start all files from before this process may go. Later a file may belong
 	// to an upload that is under way.
 	for age := d.now().Sub(d.started); ; age = time.Hour {
+		// A reference that is lost is no reason to lose the file too.
+		if len(d.store.Damage()) > 0 {
+			d.log.Warn("files that nothing refers to are kept until somebody repairs the store (muster store repair)")
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			continue
+		}
 		all, err := admin.Referred(ctx, d.engine)
 		if err == nil {
 			if d.thisRun != nil {

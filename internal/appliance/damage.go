@@ -1,0 +1,69 @@
+// damage.go: what the appliance does at its start if its store was damaged.
+
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/store"
+)
+
+// doubt says what of the store was damaged, and takes the tickets away if records may
+// be older than they were: one that was used since would install again.
+func (d *daemon) doubt(ctx context.Context) error {
+	damage := d.store.Damage()
+	for _, l := range damage {
+		d.log.Error("the store was damaged", "what", l)
+	}
+	doubted, err := d.store.Doubted(ctx)
+	if err != nil || len(damage) == 0 && !doubted {
+		return err
+	}
+	text := "the store was damaged: " + strings.Join(damage[:min(len(damage), 3)], "; ")
+	if len(damage) == 0 {
+		text = "the store lost what was written last"
+	}
+	hosts, err := d.allHosts(ctx)
+	if err != nil {
+		return err
+	}
+	return d.store.Update(ctx, func(tx boot.Tx) error {
+		by := boot.Actor{Kind: boot.Program, Name: "muster"}
+		if _, err := tx.Append(boot.Event{At: d.now(), Kind: boot.StoreDamaged, By: by, Text: boot.CleanText(text, 500)}); err != nil || !doubted {
+			return err
+		}
+		for _, id := range hosts {
+			h, err := tx.Host(id)
+			if err != nil || h == nil || !h.Disarm(d.now()) {
+				continue
+			}
+			if err := tx.PutHost(h); err != nil {
+				return err
+			}
+			if _, err := tx.Append(boot.Event{At: d.now(), Kind: boot.TicketBack, By: by, Host: h.ID, Text: fmt.Sprintf("%s has no ticket any more: the store was damaged, and it may have been used since", h.Name)}); err != nil {
+				return err
+			}
+		}
+		return store.Trust(tx)
+	})
+}
+
+// allHosts lists the numbers of all hosts.
+func (d *daemon) allHosts(ctx context.Context) (ids []boot.HostID, err error) {
+	const page = 1000
+	for after := boot.HostID(0); ; {
+		var hs []*boot.Host
+		if err := d.store.View(ctx, func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
+			return nil, err
+		}
+		for _, h := range hs {
+			after, ids = h.ID, append(ids, h.ID)
+		}
+		if len(hs) < page {
+			return ids, nil
+		}
+	}
+}
