@@ -105,6 +105,7 @@ const (
 	HookDead         EventKind = "hook.dead"      // WebhookDead, for a command
 	HookResent       EventKind = "hook.resent"
 	HookLost         EventKind = "hook.lost"
+	FileSpoilt       EventKind = "file.spoilt"   // a boot file is not as it was stored
 	StoreDamaged     EventKind = "store.damaged" // at each start, until somebody repairs it
 )
 

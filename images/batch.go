@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -93,13 +94,16 @@ func (s *Store) Remove(digests ...string) error {
 	return errors.Join(errs...)
 }
 
-// Sweep removes every file that nothing refers to and that is older than age;
-// an interrupted upload leaves such files. It returns their number and size.
+// Sweep sets every file aside that nothing refers to and that is older than age; an
+// interrupted upload leaves such files. After a week they are removed. Until then they
+// come back if something asks for them: the reference may have been lost, not ended.
+// It returns the number and the size of the files that it set aside.
 func (s *Store) Sweep(referred func(digest string) bool, age time.Duration) (files int, bytes int64, err error) {
 	dirs, err := fs.ReadDir(s.root.FS(), ".")
 	if err != nil {
 		return 0, 0, fmt.Errorf("sweep file store: %w", err)
 	}
+	now := time.Now()
 	for _, d := range dirs {
 		if !d.IsDir() || len(d.Name()) != 2 {
 			continue
@@ -110,15 +114,42 @@ func (s *Store) Sweep(referred func(digest string) bool, age time.Duration) (fil
 		}
 		for _, e := range entries {
 			info, err := e.Info()
-			if err != nil || !ValidDigest(e.Name()) || referred(e.Name()) || time.Since(info.ModTime()) < age {
+			if err != nil || !ValidDigest(e.Name()) || referred(e.Name()) || now.Sub(info.ModTime()) < age {
 				continue
 			}
-			if s.remove(e.Name()) == nil {
+			if s.setAside(e.Name(), now) == nil {
 				files, bytes = files+1, bytes+info.Size()
 			}
 		}
 	}
+	aside, err := fs.ReadDir(s.root.FS(), setDir)
+	if err != nil {
+		return files, bytes, fmt.Errorf("sweep file store: %w", err)
+	}
+	for _, e := range aside {
+		info, err := e.Info()
+		switch {
+		case err != nil || !ValidDigest(e.Name()):
+		case referred(e.Name()):
+			s.recall(e.Name())
+		case now.Sub(info.ModTime()) > sweepIn:
+			_ = s.root.Remove(path.Join(setDir, e.Name()))
+		}
+	}
 	return files, bytes, nil
+}
+
+// setAside moves a file unless a batch holds it. Its time tells when.
+func (s *Store) setAside(digest string, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[digest] > 0 {
+		return fs.ErrExist
+	}
+	if err := s.root.Chtimes(place(digest), now, now); err != nil {
+		return err
+	}
+	return s.root.Rename(place(digest), path.Join(setDir, digest))
 }
 
 // Verify reads a stored file again and compares its digest. progress is called

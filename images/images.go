@@ -16,6 +16,7 @@ import (
 	"os"
 	"path"
 	"sync"
+	"time"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -31,7 +32,11 @@ type Store struct {
 	trees trees
 }
 
-const tmpDir = "tmp"
+const (
+	tmpDir  = "tmp"
+	setDir  = "unreferenced" // files that Sweep found, for a while
+	sweepIn = 7 * 24 * time.Hour
+)
 
 // Open opens or makes the directory, and removes what an interrupted Put left.
 func Open(dir string) (*Store, error) {
@@ -44,6 +49,9 @@ func Open(dir string) (*Store, error) {
 	}
 	if err = root.RemoveAll(tmpDir); err == nil {
 		err = root.Mkdir(tmpDir, 0o750)
+	}
+	if err == nil {
+		err = root.MkdirAll(setDir, 0o750)
 	}
 	if err != nil {
 		root.Close()
@@ -70,16 +78,28 @@ func ValidDigest(d string) bool {
 
 func place(digest string) string { return path.Join(digest[:2], digest) }
 
-// Has reports whether a file is stored, and its size.
+// Has reports whether a file is stored, and its size. Its bytes may be damaged all the
+// same: Verify reads them.
 func (s *Store) Has(digest string) (int64, bool) {
 	if !ValidDigest(digest) {
 		return 0, false
 	}
 	st, err := s.root.Stat(place(digest))
+	if errors.Is(err, fs.ErrNotExist) && s.recall(digest) {
+		st, err = s.root.Stat(place(digest))
+	}
 	if err != nil {
 		return 0, false
 	}
 	return st.Size(), true
+}
+
+// recall brings a file back that Sweep has set aside: something refers to it again.
+func (s *Store) recall(digest string) bool {
+	if err := s.root.Mkdir(digest[:2], 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return false
+	}
+	return s.root.Rename(path.Join(setDir, digest), place(digest)) == nil
 }
 
 // ErrDigest says that the bytes do not have the expected digest.
@@ -121,9 +141,9 @@ func (s *Store) put(ctx context.Context, r io.Reader, want string, found func(di
 		return boot.Blob{}, false, fmt.Errorf("%w: want %s, got %s", ErrDigest, want, b.Digest)
 	}
 	found(b.Digest)
-	if size, ok := s.Has(b.Digest); ok && size == n {
-		return b, false, nil
-	}
+	// A file that is there is replaced too: its bytes may be damaged by now, and these
+	// are not.
+	size, there := s.Has(b.Digest)
 	if err := s.root.Mkdir(b.Digest[:2], 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fail(err)
 	}
@@ -141,7 +161,8 @@ func (s *Store) put(ctx context.Context, r io.Reader, want string, found func(di
 			return fail(err)
 		}
 	}
-	return b, true, nil
+	s.open.forget(b.Digest)
+	return b, !there || size != n, nil
 }
 
 // Open opens a stored file; boot.ErrNoFile if there is none. All readers of a
@@ -152,6 +173,9 @@ func (s *Store) Open(digest string) (*boot.Section, error) {
 	}
 	return s.open.section(digest, nil, func() (*os.File, error) {
 		f, err := s.root.Open(place(digest))
+		if errors.Is(err, fs.ErrNotExist) && s.recall(digest) {
+			f, err = s.root.Open(place(digest))
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: %s is not stored", boot.ErrNoFile, digest)
 		}

@@ -108,3 +108,35 @@ func TestLoaders(t *testing.T) {
 		t.Errorf("missing: %q", m)
 	}
 }
+
+// TestDamagedFileIsHealed: the same bytes again replace what the disk spoilt, also for
+// who reads from now on; and they are not new.
+func TestDamagedFileIsHealed(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	b, err := s.Put(t.Context(), strings.NewReader("kernel"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, place(b.Digest)), []byte("kernal"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := s.Open(b.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := s.Verify(t.Context(), b, func(int64) {}); !errors.Is(err, ErrDigest) {
+		t.Fatalf("damaged: %v", err)
+	}
+	if _, fresh, err := s.put(t.Context(), strings.NewReader("kernel"), b.Digest, func(string) {}); err != nil || fresh {
+		t.Errorf("put again: new %v, %v", fresh, err)
+	}
+	if err := s.Verify(t.Context(), b, func(int64) {}); err != nil {
+		t.Errorf("after the same bytes again: %v", err)
+	}
+}

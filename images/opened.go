@@ -64,6 +64,13 @@ func (o *Opened) section(name string, now fs.FileInfo, open func() (*os.File, er
 	}), nil
 }
 
+// forget has the next reader open a file again; who has it open reads on.
+func (o *Opened) forget(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.files, name)
+}
+
 // File opens a regular file of this host, which a person may replace.
 func (o *Opened) File(path string) (*boot.Section, error) {
 	st, err := os.Stat(path)

@@ -94,6 +94,9 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 			}
 			add(false, "store", l, mend)
 		}
+		for _, l := range s.Spoilt {
+			add(false, "file", l, "import or push it again: the same bytes replace what is damaged")
+		}
 		for _, w := range s.Warnings {
 			add(false, "warning", w, "")
 		}

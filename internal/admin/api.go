@@ -32,6 +32,7 @@ type Status struct {
 	Loaders  []string        `json:"loaders"`
 	Warnings []string        `json:"warnings,omitempty"`
 	Damage   []string        `json:"damage,omitempty"` // of the store, until it is repaired
+	Spoilt   []string        `json:"spoilt,omitempty"` // boot files that are not as they were stored
 	Pending  uint64          `json:"pending"`
 	// Dropped counts, for each bound, what it turned away since the start.
 	Dropped map[string]uint64 `json:"dropped"`

@@ -130,34 +130,40 @@ func brokeOff(err error, name string) error {
 // referred tells which stored files a template or an image refers to at this moment.
 func (s *Server) referred(ctx context.Context) (func(string) bool, error) {
 	all, err := Referred(ctx, s.Engine)
-	return func(d string) bool { return all[d] }, err
+	return func(d string) bool { _, in := all[d]; return in }, err
 }
 
-// Referred lists the digests that templates and images refer to.
-func Referred(ctx context.Context, e *engine.Engine) (map[string]bool, error) {
-	all := map[string]bool{}
-	note := func(files map[string]boot.Blob) {
-		for _, b := range files {
-			all[b.Digest] = true
+// Referred lists, by digest, the files that templates and images refer to.
+func Referred(ctx context.Context, e *engine.Engine) (map[string]Reference, error) {
+	all := map[string]Reference{}
+	note := func(of string, files map[string]boot.Blob) {
+		for name, b := range files {
+			all[b.Digest] = Reference{b, of + " " + name}
 		}
 	}
 	err := each(ctx, e, 0, func(tx boot.ReadTx, after boot.TemplateID) ([]*boot.Template, error) {
 		return tx.Templates(after, page)
 	},
 		func(t *boot.Template) boot.TemplateID {
-			note(t.Files)
+			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files)
 			return t.ID
 		})
 	if err == nil {
-		err = eachImage(ctx, e, func(i *boot.Image) { note(i.Files) })
+		err = eachImage(ctx, e, func(i *boot.Image) { note("image "+i.Name+", file", i.Files) })
 	}
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range e.Policy().Templates {
-		note(t.Files) // the files of this run's template are in no store
+		note("template "+t.Name+", file", t.Files) // the files of this run's template are in no store
 	}
 	return all, nil
+}
+
+// Reference is a stored file and one of the places that it is for, in words.
+type Reference struct {
+	Blob boot.Blob
+	For  string
 }
 
 // removeImage forgets an image, and its files where nothing else has them.

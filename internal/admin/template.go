@@ -72,7 +72,12 @@ func (s *Server) file(r *http.Request) (any, error) {
 	if !ok {
 		return nil, boot.NewFault(boot.NotThere, "no file has the digest %s", boot.CleanText(digest, 70))
 	}
-	return boot.Blob{Digest: digest, Size: n}, nil
+	b := boot.Blob{Digest: digest, Size: n}
+	// Who asks would not send it: so that a damaged file is replaced by the next push.
+	if err := s.Files.Verify(r.Context(), b, func(int64) {}); err != nil {
+		return nil, boot.NewFault(boot.NotThere, "the file of digest %s is damaged: %v", digest, err)
+	}
+	return b, nil
 }
 
 func (s *Server) putFile(r *http.Request) (any, error) {

@@ -104,7 +104,8 @@ type daemon struct {
 	posts    map[string]*post                      // one for each place where other servers are looked for, by key
 	routers  map[string]map[netip.Addr]otherRouter // by interface and address
 	warnings []string
-	undo     func() // takes the address of this run away
+	spoilt   map[string]string // digest -> what is wrong with that boot file
+	undo     func()            // takes the address of this run away
 }
 
 // Run is the appliance, until ctx ends. Every socket and the store open before
@@ -112,7 +113,7 @@ type daemon struct {
 func Run(ctx context.Context, o Options) error { return newDaemon(o, kernel{}).run(ctx) }
 
 func newDaemon(o Options, sys system) *daemon {
-	return &daemon{opt: o, sys: sys, log: o.Log, now: o.Now, started: o.Now(), states: map[string]string{}, routers: map[string]map[netip.Addr]otherRouter{}, undo: func() {}}
+	return &daemon{opt: o, sys: sys, log: o.Log, now: o.Now, started: o.Now(), states: map[string]string{}, routers: map[string]map[netip.Addr]otherRouter{}, spoilt: map[string]string{}, undo: func() {}}
 }
 
 func (d *daemon) run(ctx context.Context) error {

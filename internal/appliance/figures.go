@@ -93,6 +93,7 @@ func (d *daemon) figures() (out []metrics.Sample) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.figuresRA(add)
+	add("muster_spoilt_files", "Boot files that the disk does not give back as they were stored.", false, float64(len(d.spoilt)))
 	for _, n := range d.config.Networks {
 		for _, r := range slices.Concat(d.serversBeside(n, false), d.serversBeside(n, true)) {
 			add("muster_other_dhcp_server_seen_timestamp_seconds", "Another DHCP server on a network, and when it was last noticed.", false, float64(r.Last.Unix()),

@@ -14,6 +14,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 	p := d.engine.Policy()
 	d.mu.Lock()
 	s := admin.Status{Version: d.opt.Version, Started: d.started.UTC(), DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
+	s.Spoilt = d.spoiltFiles()
 	four := map[string]bool{} // networks that have an IPv4 side
 	for _, n := range p.Networks {
 		// A network whose IPv4 is off has no subnet of its own, only that of its interface.

@@ -36,13 +36,13 @@ func (d *daemon) tidyFiles(ctx context.Context) error {
 		if err == nil {
 			if d.thisRun != nil {
 				for _, b := range d.thisRun.Files {
-					all[b.Digest] = true
+					all[b.Digest] = admin.Reference{Blob: b}
 				}
 			}
 			var n int
 			var bytes int64
-			if n, bytes, err = d.images.Sweep(func(digest string) bool { return all[digest] }, age); n > 0 {
-				d.log.Info("files that nothing refers to were removed", "files", n, "bytes", bytes)
+			if n, bytes, err = d.images.Sweep(func(digest string) bool { _, in := all[digest]; return in }, age); n > 0 {
+				d.log.Info("files that nothing refers to were set aside for a week", "files", n, "bytes", bytes)
 			}
 		}
 		if err != nil && ctx.Err() == nil {

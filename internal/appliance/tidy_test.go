@@ -93,16 +93,35 @@ func TestTidyFiles(t *testing.T) {
 			name, digest string
 			stays        bool
 		}{{"what nothing refers to", old, false}, {"an upload under way", young, true}, {"the template of this run", spec, true}} {
-			if _, there := r.images.Has(x.digest); there != x.stays {
+			if there := r.inFiles(x.digest[:2], x.digest); there != x.stays {
 				t.Errorf("%s: it is there: %t", x.name, there)
 			}
 		}
-		r.must("files that nothing refers to were removed", "files=1", "bytes=3")
+		r.must("files that nothing refers to were set aside for a week", "files=1", "bytes=3")
 		r.after(time.Hour)
-		if _, there := r.images.Has(young); there {
+		if r.inFiles(young[:2], young) {
 			t.Error("an upload that never ended stays")
 		}
+		// Something refers to it again: it was not the end of it.
+		if !r.inFiles("unreferenced", old) {
+			t.Error("it is not set aside")
+		}
+		if n, there := r.images.Has(old); !there || n != 3 || !r.inFiles(old[:2], old) {
+			t.Errorf("what was set aside does not come back: %d bytes", n)
+		}
+		at = time.Now().Add(-8 * 24 * time.Hour)
+		must(t, os.Chtimes(filepath.Join(r.dataDir, "files", "unreferenced", young), at, at))
+		r.after(time.Hour)
+		if r.inFiles("unreferenced", young) {
+			t.Error("after a week it is still there")
+		}
 	})
+}
+
+// inFiles reports that there is a file in a folder of the file store.
+func (r *rig) inFiles(folder, name string) bool {
+	_, err := os.Stat(filepath.Join(r.dataDir, "files", folder, name))
+	return err == nil
 }
 
 // TestTidyEvents: the daemon keeps as many events as the configuration says.
