@@ -52,6 +52,7 @@ func (d *daemon) figures() (out []metrics.Sample) {
 		add("muster_syslog_pushed_out_lines_total", "Kept lines that newer ones took the place of.", true, float64(d.engine.Lines.Pushed()))
 	}
 	add("muster_request_log_dropped_total", "Lines that the request log's file had no room for.", true, float64(d.engine.Log.Dropped()))
+	add("muster_request_log_lost_total", "Lines of the request log and of machines' logs that could not be written to the disk.", true, float64(d.journal.Lost()+d.lines.Lost()))
 	cs := d.capture.Stats()
 	add("muster_capture_packets_total", "Packets of machines that were kept for muster host capture.", true, float64(cs.Added))
 	for _, x := range []struct {

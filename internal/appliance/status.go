@@ -38,6 +38,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		"tftp requests, too many at once": d.tftp.Stats.Dropped.Load(),
 		"tftp requests, malformed":        d.tftp.Stats.Malformed.Load(),
 		"request log lines, over budget":  d.engine.Log.Dropped(),
+		"request log lines, not written":  d.journal.Lost() + d.lines.Lost(),
 		"events of causes, queue full":    d.engine.LostNotices(),
 	}
 	if st := d.syslogStats(); st != nil {

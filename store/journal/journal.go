@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -40,6 +41,8 @@ type Journal struct {
 	stop  chan struct{}
 	done  chan struct{}
 	once  sync.Once
+
+	lost atomic.Uint64 // entries that could not be written
 
 	mu      sync.Mutex
 	budgets map[budget]int
@@ -146,13 +149,15 @@ func (j *Journal) run() {
 		}
 		n, _ := j.file.Write(buf.Bytes()) // if the disk is full, entries are lost and machines still boot
 		j.size += int64(n)
+		j.lost.Add(uint64(bytes.Count(buf.Bytes()[n:], []byte{'\n'})))
 		buf.Reset()
 	}
 	add := func(r boot.Request) {
-		b, err := json.Marshal(r)
-		if err == nil && len(b) < maxLine {
+		if b, ok := line(r); ok {
 			buf.Write(b)
 			buf.WriteByte('\n')
+		} else {
+			j.lost.Add(1)
 		}
 		if buf.Len() > 256<<10 {
 			flush()
@@ -176,6 +181,30 @@ func (j *Journal) run() {
 			}
 		}
 	}
+}
+
+// Lost counts entries that were taken and could not be written: the disk is full.
+func (j *Journal) Lost() uint64 { return j.lost.Load() }
+
+// line is an entry as it is written. What a machine says may be six times as long in
+// JSON as it was: then its texts are cut, so that something of it is kept.
+func line(r boot.Request) ([]byte, bool) {
+	b, err := json.Marshal(r)
+	for most := maxLine / 4; err == nil && len(b) >= maxLine && most > 0; most /= 4 {
+		cut := func(s string) string { return boot.CleanText(s[:min(len(s), most)], most) }
+		r.Path, r.Got, r.Outcome, r.Why = cut(r.Path), cut(r.Got), cut(r.Outcome), cut(r.Why)
+		if r.Line != nil {
+			l := *r.Line
+			l.Cut += max(0, len(l.Text)-most)
+			l.Text = cut(l.Text)
+			r.Line = &l
+		}
+		if most < maxLine/4 {
+			r.Reasons = nil
+		}
+		b, err = json.Marshal(r)
+	}
+	return b, err == nil && len(b) < maxLine
 }
 
 func (j *Journal) rotate() {

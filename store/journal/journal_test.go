@@ -190,16 +190,15 @@ func TestFullQueueIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestLineAndBufferAreBounded: a line that is too long is left out, and what waits
-// to be written is written when it is much, whatever the time.
-func TestLineAndBufferAreBounded(t *testing.T) {
+// TestBufferIsBounded: what waits to be written is written when it is much, whatever
+// the time.
+func TestBufferIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "requests.log")
 		j, err := Open(path, 64<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
-		j.Add(entry(1, strings.Repeat("x", 4096)))
 		for i := range 200 {
 			j.Add(entry(byte(i), strings.Repeat("y", 3000)))
 		}
@@ -239,4 +238,36 @@ func TestWrittenSoon(t *testing.T) {
 			t.Errorf("%d lines after 300 ms", len(got))
 		}
 	})
+}
+
+// TestLongLine: what a machine says is longer in JSON than it was. It is cut, and not
+// lost; what cannot be written is counted.
+func TestLongLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "requests.log")
+	j, err := Open(path, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("<", 2000) // six bytes each
+	r := entry(1, "")
+	r.Line = &boot.Line{Text: long}
+	r.Reasons = boot.Reasons{{Rule: "identify", Code: "x", Args: []string{long}}}
+	j.Add(r)
+	j.Add(entry(2, "short"))
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := readAll(t, path)
+	if len(got) != 2 || got[0].Line == nil || !strings.HasPrefix(long, got[0].Line.Text) || len(got[0].Line.Text) < 200 || got[0].Line.Cut != len(long)-len(got[0].Line.Text) || j.Lost() != 0 {
+		t.Errorf("read back %+v; %d lost", got, j.Lost())
+	}
+	if j, err = Open(path, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	j.file.Close() // as if the disk took nothing more
+	j.Add(entry(3, "lost"))
+	j.Close()
+	if j.Lost() != 1 {
+		t.Errorf("%d entries are counted as lost", j.Lost())
+	}
 }
