@@ -289,6 +289,7 @@ type flow struct {
 	disk  bool          // the body is no file, and reading it may wait for a disk
 	meter boot.Transfer // the progress that people see
 	moved *atomic.Bool  // the client has acknowledged data
+	heard *atomic.Bool  // the client has acknowledged something
 	done  func(boot.Outcome)
 	seen  func(sent bool, b []byte, full int) // records packets; nil: nobody does
 
@@ -434,6 +435,9 @@ func (l *loop) packet(f *flow, b []byte) bool {
 		s := f.t.ack(a.block, l.now.Sub(f.left))
 		if begins || s.done {
 			f.record(false, b, 0)
+		}
+		if f.t.heard() {
+			f.heard.Store(true)
 		}
 		if f.t.base > 0 {
 			f.moved.Store(true)

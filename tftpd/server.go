@@ -3,6 +3,7 @@
 package tftpd
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[netip.AddrPort]*session
+	unheard  *list.List // of sessions in order of their birth; those that were heard are among them
 	byClient map[netip.Addr]int
 	loops    []*loop
 	serving  int // running Serves that use the loops
@@ -68,12 +70,12 @@ type Server struct {
 
 // Stats counts requests and how they ended; all of it only grows.
 type Stats struct {
-	Requests, Malformed, Dropped, Repeated, Refused, NoSocket, Complete, Probes, Short, TimedOut, Bytes atomic.Uint64
+	Requests, Malformed, Dropped, GaveWay, Repeated, Refused, NoSocket, Complete, Probes, Short, TimedOut, Bytes atomic.Uint64
 }
 
 // NewServer returns a server that asks ask and opens through content.
 func NewServer(ask boot.Fetcher, content boot.Content, log *slog.Logger) *Server {
-	return &Server{ask: ask, content: content, log: log, sessions: map[netip.AddrPort]*session{}, byClient: map[netip.Addr]int{},
+	return &Server{ask: ask, content: content, log: log, sessions: map[netip.AddrPort]*session{}, unheard: list.New(), byClient: map[netip.Addr]int{},
 		history: history{of: map[netip.Addr]limits{}}}
 }
 
@@ -312,7 +314,7 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 	if len(s.sessions) > crowded {
 		share = perCrowded
 	}
-	if len(s.sessions) >= MaxTransfers || s.byClient[from.Addr()] >= share {
+	if s.byClient[from.Addr()] >= share || len(s.sessions) >= MaxTransfers && !s.makeRoom() {
 		s.mu.Unlock()
 		s.Stats.Dropped.Add(1)
 		return // the client asks again, and may find a slot then
@@ -321,6 +323,7 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 	ses := &session{server: s, port: p, read: r, from: from, local: local, index: index, asked: b, cancel: cancel, born: time.Now()}
 	s.sessions[from] = ses
 	s.byClient[from.Addr()]++
+	ses.place = s.unheard.PushBack(ses)
 	s.mu.Unlock()
 	mine.Go(func() {
 		defer s.forget(ses)
@@ -332,7 +335,26 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 func (s *Server) forget(ses *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.unheard.Remove(ses.place)
 	s.drop(ses)
+}
+
+// makeRoom ends the oldest transfer that nobody has acknowledged. Requests with made-up
+// addresses take every slot otherwise, and are never heard of again; a machine answers
+// within moments. The caller holds the lock.
+func (s *Server) makeRoom() bool {
+	for e := s.unheard.Front(); e != nil; e = s.unheard.Front() {
+		ses := e.Value.(*session)
+		s.unheard.Remove(e)
+		if s.sessions[ses.from] == ses && !ses.heard.Load() {
+			ses.way.Store(true)
+			ses.cancel()
+			s.drop(ses)
+			s.Stats.GaveWay.Add(1)
+			return true
+		}
+	}
+	return false
 }
 
 // drop removes a session from the table, once; the caller holds the lock.

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -349,7 +350,9 @@ func TestCrowd(t *testing.T) {
 		clear(srv.sessions)
 		clear(srv.byClient)
 		for i := range n {
-			srv.sessions[netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1)] = nil
+			ses := new(session)
+			ses.heard.Store(true)
+			srv.sessions[netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1)] = ses
 		}
 		if ours > 0 {
 			srv.byClient[local] = ours
@@ -389,6 +392,45 @@ func TestCrowd(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestFullIsNotShut: when every slot is taken, the oldest transfer that nobody has
+// acknowledged gives way. One that a machine has acknowledged does not.
+func TestFullIsNotShut(t *testing.T) {
+	s, srv, addr := start(t, "127.0.0.1")
+	var gone []int
+	srv.mu.Lock()
+	for i := range MaxTransfers {
+		ses := &session{from: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1)}
+		ses.heard.Store(i < 3)
+		ses.cancel = func() { gone = append(gone, i) }
+		srv.sessions[ses.from], srv.byClient[ses.from.Addr()] = ses, 1
+		ses.place = srv.unheard.PushBack(ses)
+	}
+	srv.mu.Unlock()
+	for range 2 {
+		r := newRaw(t, addr)
+		r.ask("block", "octet")
+		if got := r.recv(); got[1] != opDATA {
+			t.Fatalf("%q", got[:4])
+		}
+		r.send(0, 4, 0, 1)
+		r.recv()
+		r.send(0, 4, 0, 2)
+		<-s.end
+		srv.mu.Lock()
+		again := &session{from: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(len(gone))}), 1), cancel: func() {}}
+		srv.sessions[again.from], srv.byClient[again.from.Addr()] = again, 1
+		again.place = srv.unheard.PushBack(again)
+		srv.mu.Unlock()
+	}
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if !slices.Equal(gone, []int{3, 4}) || srv.Stats.GaveWay.Load() != 2 || srv.Stats.Dropped.Load() != 0 {
+		t.Errorf("%v gave way (%d), %d were dropped", gone, srv.Stats.GaveWay.Load(), srv.Stats.Dropped.Load())
+	}
+	clear(srv.sessions)
+	clear(srv.byClient)
 }
 
 // TestMidTransferError: a client that gives up in the middle is no success.

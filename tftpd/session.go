@@ -5,6 +5,7 @@ package tftpd
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,11 @@ type session struct {
 	cancel context.CancelFunc
 	born   time.Time
 	moved  atomic.Bool // the client has acknowledged data
+	heard  atomic.Bool // the client has acknowledged something
+	way    atomic.Bool // it gave way to another one
 	past   atomic.Bool // the client has sent another request from the same port
+
+	place *list.Element // in the server's list
 
 	mu   sync.Mutex
 	loop *loop // set once the transfer has begun
@@ -71,7 +76,7 @@ func (s *session) run(ctx context.Context) {
 			log.Error("transfer panicked", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	f := &flow{peer: s.from, moved: &s.moved}
+	f := &flow{peer: s.from, moved: &s.moved, heard: &s.heard}
 	if s.server.SinglePort {
 		_, f.to = sockaddr(s.from, s.index)
 		f.fd, f.from = s.port.fd, sendFrom(s.local, s.index)
@@ -256,6 +261,10 @@ func (s *session) transfer(ctx context.Context, f *flow) boot.Outcome {
 			// The client gets no error: it would take it for the answer to its
 			// next request.
 			l.stopFlow(f, "the client began anew", false)
+			return
+		}
+		if s.way.Load() {
+			l.stopFlow(f, "it gave way: too many transfers, and no answer to this one", false)
 			return
 		}
 		l.stopFlow(f, "the server stops", true)

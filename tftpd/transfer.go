@@ -23,6 +23,7 @@ type transfer struct {
 	mends   int           // repetitions since base passed mending the last time
 	resent  bool          // the window after base was already sent again: duplicate ACKs are ignored
 	silent  time.Duration // since the client's last progress
+	tries   int           // how often the first packet has left, while nothing was acknowledged
 	backoff bool          // the packets in flight are a repetition: no RTT is taken from them
 
 	rto    time.Duration
@@ -45,6 +46,10 @@ const (
 	minRTO   = 200 * time.Millisecond
 	maxRTO   = 4 * time.Second
 	patience = 25 * time.Second // of silence; edk2 gives up after 6 tries of 4 s
+
+	// A request may carry anybody's address. Until the client has answered, little
+	// is sent to it; a client that lost the first packet asks again by itself.
+	firstTries = 3
 )
 
 func newTransfer(r read, size int64) *transfer {
@@ -147,7 +152,10 @@ func (t *transfer) mend() step {
 // timeout sends the blocks in flight again.
 func (t *transfer) timeout() step {
 	t.silent += t.rto
-	if t.silent >= patience {
+	if !t.heard() {
+		t.tries++
+	}
+	if t.silent >= patience || t.tries >= firstTries {
 		if t.opened && t.base == t.last-1 && t.sent == t.last {
 			// Only the last acknowledgement is missing. Firmware that has the
 			// whole file starts it without sending one.
@@ -187,6 +195,9 @@ func (t *transfer) relax() {
 		t.rto = min(max(t.srtt+4*t.rttvar, minRTO), maxRTO)
 	}
 }
+
+// heard reports that the client has acknowledged something: it is there.
+func (t *transfer) heard() bool { return t.base > 0 || t.oack && t.opened }
 
 // acked counts the bytes the client has confirmed.
 func (t *transfer) acked() int64 { return min(t.base*t.blk, t.size) }

@@ -238,6 +238,24 @@ func TestDuplicateAcksInWindow(t *testing.T) {
 	}
 }
 
+// TestNobodyIsThere: little is sent to an address that may have been made up.
+func TestNobodyIsThere(t *testing.T) {
+	for _, r := range []read{{}, {blksize: 1400}, {timeout: 1}, {blksize: 512, window: 16}} {
+		x := newTransfer(r, 1<<20)
+		packets, waited := 0, time.Duration(0)
+		for s := x.start(); !s.gaveUp; s = x.timeout() {
+			packets += int(s.to - s.from + 1)
+			if s.oack {
+				packets++
+			}
+			waited += x.rto
+		}
+		if packets > firstTries || waited > 10*time.Second {
+			t.Errorf("%+v: %d packets in %v", r, packets, waited)
+		}
+	}
+}
+
 // TestRollover: block numbers pass 65535 to 0 and go on.
 func TestRollover(t *testing.T) {
 	const blocks = 70000

@@ -36,6 +36,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		"dhcpv6 packets, malformed":       d.dhcp6.Stats.Malformed.Load(),
 		"dhcpv6 replies, not sent":        d.dhcp6.Stats.SendErrors.Load(),
 		"tftp requests, too many at once": d.tftp.Stats.Dropped.Load(),
+		"tftp transfers, gave way":        d.tftp.Stats.GaveWay.Load(),
 		"tftp requests, malformed":        d.tftp.Stats.Malformed.Load(),
 		"request log lines, over budget":  d.engine.Log.Dropped(),
 		"request log lines, not written":  d.journal.Lost() + d.lines.Lost(),
