@@ -416,3 +416,83 @@ func testOneAddressCannotHaveAll(t *testing.T, host string) {
 		t.Errorf("%d connections were refused, want 30", refused)
 	}
 }
+
+// TestFullIsNotShut: when all connections are taken by clients that ask for nothing, the
+// next one gets its answer, in the place of the one that has waited longest.
+func TestFullIsNotShut(t *testing.T) { families(t, testFullIsNotShut) }
+
+func testFullIsNotShut(t *testing.T, host string) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	must(t, err)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	ll := newLimited(l, 5)
+	srv := &http.Server{
+		Handler: ll.watched(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				asked <- struct{}{}
+				<-answer
+			}
+			io.WriteString(w, "here")
+		})),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnState: func(c net.Conn, st http.ConnState) {
+			if st == http.StateClosed {
+				ll.leave(c)
+			}
+		},
+	}
+	go srv.Serve(ll)
+	defer srv.Close()
+	dial := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", l.Addr().String())
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		return c
+	}
+	get := func(c net.Conn, path string) string {
+		t.Helper()
+		io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return err.Error()
+		}
+		b, _ := io.ReadAll(resp.Body)
+		return string(b)
+	}
+	// The first is at work: it stays, although it is the oldest.
+	slow := dial()
+	io.WriteString(slow, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-asked
+	var idle []net.Conn
+	for range 4 {
+		c := dial()
+		if got := get(c, "/"); got != "here" {
+			t.Fatal(got)
+		}
+		idle = append(idle, c)
+	}
+	for i := range 3 {
+		if got := get(dial(), "/"); got != "here" {
+			t.Errorf("newcomer %d: %s", i, got)
+		}
+	}
+	for i, c := range idle {
+		_, err := c.Read(make([]byte, 1))
+		var waits net.Error
+		c.SetReadDeadline(time.Now())
+		if closed := !errors.As(err, &waits) || !waits.Timeout(); i < 3 && !closed {
+			t.Errorf("idle connection %d: %v", i, err)
+		}
+		if i == 2 {
+			break
+		}
+	}
+	close(answer)
+	resp, err := http.ReadResponse(bufio.NewReader(slow), nil)
+	must(t, err)
+	if b, _ := io.ReadAll(resp.Body); string(b) != "here" {
+		t.Errorf("the one at work got %q", b)
+	}
+}

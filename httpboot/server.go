@@ -4,6 +4,7 @@ package httpboot
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -20,11 +21,12 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-// MaxConns bounds open connections; further ones wait in the kernel's queue.
-// One address may have perClient of them.
+// MaxConns bounds open connections. One address may have perClient of them. When all
+// are taken, the one that has waited longest for a request gives way to the next.
 const (
 	MaxConns  = 4096
 	perClient = 128
+	fewConns  = 8 // that an address may have beside one that has many
 )
 
 // stalled is how long a client may acknowledge nothing before its connection
@@ -58,7 +60,6 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 // serve answers on the bounded listener that wrap has wrapped.
 func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limited) net.Listener) error {
 	srv := &http.Server{
-		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
@@ -76,7 +77,8 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limit
 			srv.Close()
 		}
 	})
-	ll := &limited{Listener: l, room: make(chan struct{}, MaxConns), done: ctx.Done(), from: map[netip.Addr]int{}}
+	ll := newLimited(l, MaxConns)
+	srv.Handler = ll.watched(h)
 	srv.ConnState = func(c net.Conn, st http.ConnState) {
 		if st == http.StateClosed || st == http.StateHijacked {
 			ll.leave(c)
@@ -92,14 +94,40 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limit
 	return err
 }
 
-// limited accepts connections while there is room, and from one address only
-// its share.
+// limited accepts connections, from one address only its share. Idle connections cost a
+// stranger nothing, so that they must not keep a machine out: no bound here shuts.
 type limited struct {
 	net.Listener
-	room chan struct{}
-	done <-chan struct{}
-	mu   sync.Mutex
-	from map[netip.Addr]int
+	most int
+
+	mu      sync.Mutex
+	guests  map[pair]*guest
+	waiting *list.List // guests without a request, the longest first
+	from    map[netip.Addr]int
+}
+
+// guest is an open connection.
+type guest struct {
+	conn  net.Conn
+	at    pair
+	place *list.Element // nil while a request of it is answered
+}
+
+// pair tells connections apart.
+type pair struct{ remote, local netip.AddrPort }
+
+func pairOf(c net.Conn) (e pair) {
+	if t, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		e.remote = t.AddrPort()
+	}
+	if t, ok := c.LocalAddr().(*net.TCPAddr); ok {
+		e.local = t.AddrPort()
+	}
+	return e
+}
+
+func newLimited(l net.Listener, most int) *limited {
+	return &limited{Listener: l, most: most, guests: map[pair]*guest{}, waiting: list.New(), from: map[netip.Addr]int{}}
 }
 
 // addrOf keeps the zone: the same link-local address on two links means two
@@ -123,37 +151,106 @@ func ends(in *boot.Sighting, from netip.AddrPort, to netip.Addr) {
 
 func (l *limited) Accept() (net.Conn, error) {
 	for {
-		select {
-		case l.room <- struct{}{}:
-		case <-l.done:
-			return nil, net.ErrClosed
-		}
 		c, err := l.Listener.Accept()
 		if err != nil {
-			<-l.room
 			return nil, err
 		}
-		a := addrOf(c.RemoteAddr())
-		l.mu.Lock()
-		l.from[a]++
-		over := l.from[a] > perClient
-		l.mu.Unlock()
-		if t, ok := c.(*net.TCPConn); ok && !over {
-			if own, err := newConn(t); err == nil {
+		if t, ok := c.(*net.TCPConn); ok {
+			if own, err := newConn(t); err == nil && l.enter(own) {
 				return own, nil
 			}
 		}
 		c.Close()
-		l.leave(c)
+	}
+}
+
+// enter lets a connection in, if need be in the place of another one.
+func (l *limited) enter(c net.Conn) bool {
+	a := addrOf(c.RemoteAddr())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.from[a] >= perClient || len(l.guests) >= l.most && !l.makeRoom(a) {
+		return false
+	}
+	g := &guest{conn: c, at: pairOf(c)}
+	g.place = l.waiting.PushBack(g)
+	l.guests[g.at] = g
+	l.from[a]++
+	return true
+}
+
+// makeRoom closes the connection that has waited longest for a request. If all are
+// being answered, it closes one of the address that has most, unless the newcomer's has
+// nearly as many.
+func (l *limited) makeRoom(newcomer netip.Addr) bool {
+	if e := l.waiting.Front(); e != nil {
+		l.end(e.Value.(*guest))
+		return true
+	}
+	var most netip.Addr
+	for a, n := range l.from {
+		if n > l.from[most] {
+			most = a
+		}
+	}
+	if l.from[newcomer] >= fewConns || l.from[most] <= 2*fewConns {
+		return false
+	}
+	for _, g := range l.guests {
+		if addrOf(g.conn.RemoteAddr()) == most {
+			l.end(g)
+			return true
+		}
+	}
+	return false
+}
+
+// end closes a connection and forgets it.
+func (l *limited) end(g *guest) {
+	_ = g.conn.Close()
+	l.forget(g)
+}
+
+func (l *limited) forget(g *guest) {
+	if g.place != nil {
+		l.waiting.Remove(g.place)
+	}
+	delete(l.guests, g.at)
+	a := addrOf(g.conn.RemoteAddr())
+	if l.from[a]--; l.from[a] <= 0 {
+		delete(l.from, a)
 	}
 }
 
 func (l *limited) leave(c net.Conn) {
-	a := addrOf(c.RemoteAddr())
 	l.mu.Lock()
-	if l.from[a]--; l.from[a] <= 0 {
-		delete(l.from, a)
+	defer l.mu.Unlock()
+	if g := l.guests[pairOf(c)]; g != nil {
+		l.forget(g)
 	}
-	l.mu.Unlock()
-	<-l.room
+}
+
+// watched tells which connections have a request that is being answered.
+func (l *limited) watched(h http.Handler) http.Handler {
+	mark := func(r *http.Request, busy bool) {
+		c, ok := r.Context().Value(connKey{}).(net.Conn)
+		if !ok {
+			return
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		switch g := l.guests[pairOf(c)]; {
+		case g == nil:
+		case busy && g.place != nil:
+			l.waiting.Remove(g.place)
+			g.place = nil
+		case !busy && g.place == nil:
+			g.place = l.waiting.PushBack(g)
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mark(r, true)
+		defer mark(r, false)
+		h.ServeHTTP(w, r)
+	})
 }
