@@ -4,6 +4,7 @@ package syslogd
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"errors"
 	"log/slog"
@@ -43,10 +44,11 @@ type Server struct {
 	log  *slog.Logger
 	gate *gate
 
-	mu    sync.Mutex
-	conns map[netip.Addr]int
-	open  int
-	udp   *net.UDPConn
+	mu     sync.Mutex
+	conns  map[netip.Addr]int
+	open   int
+	silent *list.List // connections that have brought no line of a known machine, the oldest first
+	udp    *net.UDPConn
 
 	Stats Stats
 }
@@ -54,12 +56,12 @@ type Server struct {
 // Stats counts lines and what became of them; all of it only grows.
 type Stats struct {
 	Received, Kept, Strangers, TooFast, TooMany, Empty, Failed, Cut, Panics atomic.Uint64
-	Connections, Refused                                                    atomic.Uint64
+	Connections, Refused, GaveWay                                           atomic.Uint64
 }
 
 // NewServer returns a server that asks ask.
 func NewServer(ask boot.Decider, log *slog.Logger) *Server {
-	return &Server{Now: time.Now, ask: ask, log: log, gate: newGate(), conns: map[netip.Addr]int{}}
+	return &Server{Now: time.Now, ask: ask, log: log, gate: newGate(), conns: map[netip.Addr]int{}, silent: list.New()}
 }
 
 // Sockets are the UDP and the TCP socket of one port.
@@ -279,36 +281,57 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 		}
 		patience.Worked()
 		from := addrOf(c.RemoteAddr())
-		if !s.enter(from.Addr()) {
+		place := s.enter(from.Addr(), c)
+		if place == nil {
 			s.Stats.Refused.Add(1)
 			c.Close()
 			continue
 		}
 		s.Stats.Connections.Add(1)
 		wg.Go(func() {
-			defer s.leave(from.Addr())
+			defer s.leave(from.Addr(), place)
 			defer c.Close()
 			stop := context.AfterFunc(ctx, func() { c.Close() })
 			defer stop()
-			s.stream(ctx, c, from)
+			s.stream(ctx, c, from, place)
 		})
 	}
 }
 
-func (s *Server) enter(a netip.Addr) bool {
+// enter finds a place for a connection; nil if there is none. When all are taken, the
+// connection gives way that has been longest without a line of a known machine: it
+// costs a stranger nothing to open one and be silent.
+func (s *Server) enter(a netip.Addr, c net.Conn) *list.Element {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open >= maxConns || s.conns[a] >= perSource {
-		return false
+	if s.conns[a] >= perSource {
+		return nil
+	}
+	if s.open >= maxConns {
+		e := s.silent.Front()
+		if e == nil {
+			return nil
+		}
+		s.silent.Remove(e)
+		_ = e.Value.(net.Conn).Close() // its reader leaves
+		s.Stats.GaveWay.Add(1)
 	}
 	s.open++
 	s.conns[a]++
-	return true
+	return s.silent.PushBack(c)
 }
 
-func (s *Server) leave(a netip.Addr) {
+// heard notes that a connection brought a line of a known machine.
+func (s *Server) heard(place *list.Element) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.silent.Remove(place)
+}
+
+func (s *Server) leave(a netip.Addr, place *list.Element) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent.Remove(place)
 	s.open--
 	if s.conns[a]--; s.conns[a] <= 0 {
 		delete(s.conns, a)
@@ -324,7 +347,7 @@ func (s *Server) Open() int {
 
 // stream reads one connection. A sender that is too fast loses lines but is
 // never blocked: an installer whose logger blocks stops installing.
-func (s *Server) stream(ctx context.Context, c net.Conn, from netip.AddrPort) {
+func (s *Server) stream(ctx context.Context, c net.Conn, from netip.AddrPort, place *list.Element) {
 	f := newFrames(c)
 	link := boot.Link{Local: addrOf(c.LocalAddr()).Addr()}
 	lost := 0
@@ -337,6 +360,9 @@ func (s *Server) stream(ctx context.Context, c net.Conn, from netip.AddrPort) {
 		}
 		switch s.line(ctx, b, cut, from, link) {
 		case pass:
+			if wait == firstLine {
+				s.heard(place)
+			}
 			lost, wait = 0, idle
 		case noStation:
 			return // makes room for a machine that is known

@@ -1,6 +1,7 @@
 package syslogd
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -193,20 +194,36 @@ func TestStrangersHoldNothing(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreBounded: the last place is the last.
+// TestConnectionsAreBounded: the last place is the last, unless somebody holds one who
+// has said nothing.
 func TestConnectionsAreBounded(t *testing.T) {
 	s := NewServer(nil, nil)
+	var places []*list.Element
 	for i := range maxConns {
-		if !s.enter(netip.AddrFrom4([4]byte{10, 0, byte(i / perSource), 1})) {
+		c, far := net.Pipe()
+		defer far.Close()
+		place := s.enter(netip.AddrFrom4([4]byte{10, 0, byte(i / perSource), 1}), c)
+		if place == nil {
 			t.Fatalf("connection %d found no room", i)
 		}
+		places = append(places, place)
 	}
-	one := netip.MustParseAddr("10.0.0.1")
-	if s.enter(netip.MustParseAddr("10.1.0.1")) {
+	for _, p := range places[1:] {
+		s.heard(p)
+	}
+	silent := places[0].Value.(net.Conn)
+	newcomer, _ := net.Pipe()
+	place := s.enter(netip.MustParseAddr("10.1.0.1"), newcomer)
+	if _, err := silent.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) || place == nil || s.Stats.GaveWay.Load() != 1 {
+		t.Errorf("the silent one does not give way: %v, %v", place, err)
+	}
+	s.leave(netip.MustParseAddr("10.0.0.1"), places[0])
+	s.heard(place)
+	if s.enter(netip.MustParseAddr("10.1.0.2"), newcomer) != nil {
 		t.Error("there is room beyond the bound")
 	}
-	s.leave(one)
-	if !s.enter(netip.MustParseAddr("10.1.0.1")) {
+	s.leave(netip.MustParseAddr("10.0.0.1"), places[1])
+	if s.enter(netip.MustParseAddr("10.1.0.2"), newcomer) == nil {
 		t.Error("a place that was given back is not free")
 	}
 }
