@@ -114,7 +114,7 @@ var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
 	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
 	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed,
-	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost,
+	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, FileSpoilt, StoreDamaged,
 }
 
 // Kinds are patterns of event kinds: a kind itself, all kinds with one beginning

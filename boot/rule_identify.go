@@ -12,7 +12,7 @@ import (
 
 // A MAC counts as booting if it asked for something this recently. A second machine
 // with a cloned UUID must not be taken for the first one.
-const bootingWindow = 10 * time.Minute
+const BootingWindow = 10 * time.Minute
 
 func ruleIdentify(t *turn) (bool, error) {
 	claim := t.in.ID
@@ -145,8 +145,14 @@ func ruleIdentify(t *turn) (bool, error) {
 				host, by = bySerial, "serial, on a shared adapter"
 			}
 		case byUUID != nil && bySerial != nil && byUUID.ID == bySerial.ID:
-			if m := t.otherBooting(byUUID); !m.IsZero() {
+			switch m, sure := t.otherBooting(byUUID); {
+			case m.IsZero():
+			case sure:
 				t.clashes(byUUID.Name, "clash.booting", t.id.MAC, byUUID.Name, m)
+				return false, nil
+			default:
+				t.clash = because("clash.restarted", t.id.MAC, byUUID.Name, m)
+				t.note(t.clash)
 				return false, nil
 			}
 			host, by, t.joins = byUUID, "UUID and serial", true
@@ -307,13 +313,20 @@ func (t *turn) clashes(about string, code Code, args ...any) {
 	t.notice(about, HostClash, "%s", t.clash.Text())
 }
 
-func (t *turn) otherBooting(h *Host) MAC {
+// otherBooting is another MAC of a host that asked within the window; not sure: it may
+// have asked before this process started. The clock may have been set since.
+func (t *turn) otherBooting(h *Host) (other MAC, sure bool) {
 	for _, m := range h.MACs {
-		if m != t.id.MAC && t.in.At.Sub(t.v.LastSeen(m)) < bootingWindow {
-			return m
+		if m == t.id.MAC {
+			continue
+		}
+		if at, known := t.v.LastSeen(m); t.in.At.Sub(at).Abs() < BootingWindow {
+			if other = m; known {
+				return m, true
+			}
 		}
 	}
-	return MAC{}
+	return other, false
 }
 
 // agrees reports that a look-up found h or no host.

@@ -71,6 +71,8 @@ func ruleScript(t *turn) (bool, error) {
 		h.Fresh, t.dirty = false, true
 	}
 	switch {
+	case t.clash != nil && t.clash.Code == "clash.restarted":
+		return t.hold(because("host.restarted"))
 	case t.clash != nil:
 		return t.hold(because(WhyUnclear))
 	case t.host == nil && t.unsure:

@@ -353,6 +353,11 @@ func (w *world) host(words []string, kv map[string]string) error {
 func (w *world) order(words []string) ([]string, error) {
 	var o boot.Order
 	switch words[0] {
+	case "restart": // what was in memory is gone
+		w.engine.Close()
+		w.engine = engine.New(w.store, engine.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+		w.engine.Now, w.engine.Started = func() time.Time { return w.now }, w.now
+		return nil, w.engine.SetPolicy(w.ctx, w.policy)
 	case "approve":
 		o = boot.Approve{Name: words[1]}
 	case "install":

@@ -32,6 +32,10 @@ type Engine struct {
 	// Now is the clock of orders and findings; requests bring their own.
 	Now func() time.Time
 
+	// Started is when this process did: what it has not seen since, it may have missed.
+	// Zero: it has seen everything. Set it before the first request.
+	Started time.Time
+
 	// Images says which images a version of a template boots, so that none of them
 	// is removed; nil where templates name none. It is asked once for each version.
 	Images func(*boot.Template) ([]string, error)

@@ -30,6 +30,8 @@ type memory struct {
 	others  recent[string, netip.Addr] // the DHCP server that was last noticed on a network
 	notices recent[string, struct{}]
 	rivals  recent[string, struct{}] // as others; kept apart, because anybody can make up many
+	seen    map[boot.MAC]time.Time   // when the machines on the roll last asked; no stranger is in it, so that none can push one out
+	stayed  int                      // of seen, when it was last thinned
 	leases  map[string]*bucket       // by network: new leases of machines that are not admitted
 	enrolls recent[string, *bucket]
 }
@@ -88,7 +90,7 @@ func (r *recent[K, V]) get(k K) (V, time.Time, bool) {
 }
 
 func newMemory() *memory {
-	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}}
+	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}, seen: map[boot.MAC]time.Time{}}
 	m.heard.max, m.notices.max, m.enrolls.max, m.rivals.max, m.others.max = maxHeard, maxNotices, maxLinks, maxRivals, maxRivals
 	return m
 }
@@ -101,7 +103,7 @@ func (m *memory) tell(once string, now time.Time) bool {
 func (m *memory) due(told *recent[string, struct{}], once string, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, at, ok := told.get(once); ok && now.Sub(at) < noticeGap {
+	if _, at, ok := told.get(once); ok && now.Sub(at).Abs() < noticeGap {
 		return false
 	}
 	told.set(once, struct{}{}, now)
@@ -138,10 +140,11 @@ func (m *memory) hear(a netip.Addr, mac boot.MAC, now time.Time) {
 // neither. What memory should keep of this run is noted here, for settle.
 type view struct {
 	boot.Reader
-	m     *memory
-	now   time.Time
-	log   *RequestLog
-	avoid map[string]map[netip.Addr]bool // by pool: addresses that are not free in a rehearsal
+	m       *memory
+	now     time.Time
+	log     *RequestLog
+	started time.Time                      // see Engine.Started
+	avoid   map[string]map[netip.Addr]bool // by pool: addresses that are not free in a rehearsal
 
 	exhausted []*pool // pools in which nothing was free
 }
@@ -235,7 +238,36 @@ func (v *view) Heard(a netip.Addr) boot.MAC {
 	return mac
 }
 
-func (v *view) LastSeen(m boot.MAC) time.Time { return v.log.LastSeen(m) }
+func (v *view) LastSeen(m boot.MAC) (at time.Time, sure bool) {
+	v.m.mu.Lock()
+	at = v.m.seen[m]
+	v.m.mu.Unlock()
+	if t := v.log.LastSeen(m); t.After(at) {
+		at = t
+	}
+	if at.IsZero() && !v.started.IsZero() {
+		return v.started, false
+	}
+	return at, true
+}
+
+// saw notes that a machine on the roll has asked. Times that are too old to matter are
+// forgotten, so that it holds no more than the roll has.
+func (m *memory) saw(mac boot.MAC, now time.Time) {
+	const many = 1024
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen[mac] = now
+	if len(m.seen) < max(many, 2*m.stayed) {
+		return
+	}
+	for k, at := range m.seen {
+		if now.Sub(at).Abs() > boot.BootingWindow {
+			delete(m.seen, k)
+		}
+	}
+	m.stayed = len(m.seen)
+}
 
 // hold takes a decision's hold. False means that another client has taken the
 // address meanwhile, and the decision must be made again.

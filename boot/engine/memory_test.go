@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -420,5 +421,40 @@ func TestMemoryIsBehind(t *testing.T) {
 	lease(last, 103) // what is on offer is leased to somebody else
 	if d := b.ask(b.sighting(boot.Discover, 1, netip.Addr{})); boot.Verb(d.Reply) != "ignore" || len(d.Holds) != 0 {
 		t.Errorf("%+v, want no answer", d.Reply)
+	}
+}
+
+// TestSeenIsTheRolls: when a machine on the roll last asked is known however many
+// strangers ask after it, and takes no more room than the roll. After a start it is
+// not known of what has not asked yet.
+func TestSeenIsTheRolls(t *testing.T) {
+	b := newBench(t)
+	mine, other := boot.MAC{2, 0, 0, 0, 0, 1}, boot.MAC{2, 0, 0, 0, 0, 2}
+	if err := b.e.store.Update(t.Context(), func(tx boot.Tx) error {
+		return errors.Join(tx.PutHost(&boot.Host{ID: 1, Name: "web1", State: boot.Approved, MACs: []boot.MAC{mine, other}}), tx.SetCounter(boot.LastHost, 1))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	discover := func(m boot.MAC) {
+		b.ask(boot.Sighting{At: b.at, Via: boot.DHCP4, Step: boot.Discover, ID: boot.Identity{MAC: m}, Link: boot.Link{Interface: "eth0"}, Firmware: boot.Firmware{Arch: boot.ArchNone}})
+	}
+	b.e.Started = b.at.Add(-time.Minute)
+	discover(mine)
+	for i := range 20_000 {
+		discover(boot.MAC{6, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)})
+	}
+	v := b.e.view(nil, b.at)
+	if at, sure := v.LastSeen(mine); !at.Equal(b.at) || !sure || len(b.e.mem.seen) != 1 {
+		t.Errorf("last seen %v, sure %v; %d machines remembered", at, sure, len(b.e.mem.seen))
+	}
+	if at, sure := v.LastSeen(other); !at.Equal(b.e.Started) || sure {
+		t.Errorf("what has not asked since the start: %v, sure %v", at, sure)
+	}
+	m := newMemory()
+	for i := range 5000 {
+		m.saw(boot.MAC{2, 0, 0, 1, byte(i >> 8), byte(i)}, clock.Add(time.Duration(i)*time.Second))
+	}
+	if len(m.seen) > 1024 {
+		t.Errorf("%d times are remembered of which 600 matter", len(m.seen))
 	}
 }

@@ -26,6 +26,9 @@ const attempts = 256
 func (e *Engine) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error) {
 	p := e.policy.Load()
 	d, err := e.decide(ctx, p, in)
+	if errors.Is(err, boot.ErrLost) && !e.mem.tell("lost "+in.ID.MAC.String(), in.At) {
+		return d, err // of one machine this is said once in a while
+	}
 	if err != nil {
 		e.log.Error("no decision", "via", in.Via, "step", in.Step, "mac", in.ID.MAC, "err", err)
 		return d, err
@@ -122,7 +125,7 @@ func (e *Engine) forget(ctx context.Context, d *boot.Decision, p *boot.Policy, n
 }
 
 func (e *Engine) view(r boot.Reader, now time.Time) *view {
-	return &view{Reader: r, m: e.mem, now: now, log: e.Log}
+	return &view{Reader: r, m: e.mem, now: now, log: e.Log, started: e.Started}
 }
 
 var errRehearsed = errors.New("rehearsed")
@@ -180,6 +183,9 @@ func (e *Engine) after(p *boot.Policy, in boot.Sighting, d *boot.Decision) {
 	}
 	if r := d.Rival; r != nil {
 		e.Rival(*r, in.At)
+	}
+	if d.Host != nil && d.Host.HasMAC(d.ID.MAC) {
+		e.mem.saw(d.ID.MAC, in.At)
 	}
 	for _, ev := range d.Notices {
 		if !e.mem.tell(ev.Once, in.At) {

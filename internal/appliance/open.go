@@ -85,7 +85,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	}
 	d.hooks = hook.New(d.store, d.log, id, d.now)
 	d.engine = engine.New(d.store, requests, d.log)
-	d.engine.Now, d.engine.Lines, d.engine.Images = d.now, lines, d.set.Images
+	d.engine.Now, d.engine.Lines, d.engine.Images, d.engine.Started = d.now, lines, d.set.Images, d.started
 	c := d.content()
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)
 	d.dhcp6 = dhcpd.NewServer6(d.engine, d.duid, d.log)
