@@ -154,11 +154,11 @@ func (c *contents) compare() {
 		}
 	}
 	want, err := decodeSums(c.log[string(keySums)])
-	if err != nil || len(want) == 0 {
+	if err != nil || c.log[string(keySums)] == nil {
 		c.lost = store.Tables()
 		return
 	}
-	for _, t := range slices.Sorted(maps.Keys(want)) {
+	for _, t := range store.Tables() {
 		have := c.sums[t]
 		if have == want[t] {
 			continue

@@ -75,6 +75,25 @@ func TestWithoutItsLog(t *testing.T) {
 	}
 }
 
+// TestKillIsNoDamage: whenever the process is killed, also before anything was folded,
+// nothing is lost and nothing is doubted.
+func TestKillIsNoDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "muster.db")
+	s := mustOpen(t, path)
+	for round := range 4 {
+		for i := range 3 {
+			killed := mustOpen(t, crashed(t, path))
+			if doubted, err := killed.Doubted(t.Context()); doubted || err != nil || len(killed.Damage()) > 0 {
+				t.Errorf("round %d, write %d: doubted %v, %v; damage %q", round, i, doubted, err, killed.Damage())
+			}
+			killed.Close()
+			update(t, s, func(tx boot.Tx) error { return fillForFlips(tx, 3*round+i, 3*round+i+1) })
+		}
+		s.Close()
+		s = mustOpen(t, path)
+	}
+}
+
 // TestLostHost: a machine whose record is damaged is not one that nobody knows, until
 // a person says so; its neighbours are served.
 func TestLostHost(t *testing.T) {
