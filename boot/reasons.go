@@ -227,6 +227,7 @@ var reasonTexts = map[Code]string{
 	"pi.loader":      "loader {file} of {template}",
 	"pi.no-file":     "template {template} has no file {file}",
 
+	"report.early":        "{host} says {stage} before any file of the installation was read",
 	"report.no-token":     "a report needs the URL that the boot script carried",
 	"report.probe":        "probe",
 	"report.not-approved": "{host} is {state} and boots nothing it could report",

@@ -29,8 +29,17 @@ func ruleReport(t *turn) (bool, error) {
 	if stage == "" {
 		stage = "running"
 	}
-	t.ran(t.token.Boot, "it reports")
-	t.closeTicket(stage)
+	// Who holds a boot token may be anybody with that MAC. What has not begun to leave
+	// does not run, and cannot have been installed.
+	k := t.host.Ticket
+	early := t.token.Kind == BootToken && k.open(t.token.Boot) && !k.Ran && len(k.Files) == 0
+	if early && endsInstall(stage) {
+		return t.refuse(false, "report.early", t.host.Name, stage)
+	}
+	if !early {
+		t.ran(t.token.Boot, "it reports")
+		t.closeTicket(stage)
+	}
 	if t.token.Boot != t.host.Boots {
 		// A report of an earlier boot must not count for the present one.
 		t.why("report.old", t.token.Boot, t.host.Boots)
