@@ -65,8 +65,9 @@ test: root go ## everything: check, what the quick tests leave out, real peers, 
 test-all: test long kills fuzz ## test, then the longest boots, fifty kills under load, and every fuzz target for FUZZTIME
 
 .PHONY: long
-long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one (root)
+long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one; 2,400 wrong bits in a store (root)
 	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 90m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual)$$' ./test
+	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 30m -run '^TestFlippedBit$$' ./store/bolt
 
 .PHONY: kills
 kills: root go ## kill -9 under load, fifty times by DHCPv4 and twenty by DHCPv6 (root)
@@ -76,7 +77,7 @@ kills: root go ## kill -9 under load, fifty times by DHCPv4 and twenty by DHCPv6
 fuzz: go ## run every fuzz target for FUZZTIME (20s)
 	@set -e; for p in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$p; \
 	  done; done
 
 .PHONY: mutate

@@ -301,3 +301,46 @@ func flipped(t *testing.T, where, damaged string, want map[string]string) bool {
 	}
 	return len(damage) > 0
 }
+
+// FuzzReadContents: whatever a file holds, reading it ends, and what is said of it is
+// bounded.
+func FuzzReadContents(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "m.db")
+	s, err := Open(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := s.Update(context.Background(), func(tx boot.Tx) error { return fillForFlips(tx, 0, 3) }); err != nil {
+		f.Fatal(err)
+	}
+	s.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint32(0), uint64(0), uint32(0), uint64(0))
+	for at := uint32(0); at < 8*4096; at += 1021 {
+		f.Add(at, uint64(0xffffffffffffffff), at+4096, uint64(1)<<63)
+	}
+	f.Fuzz(func(t *testing.T, at1 uint32, x1 uint64, at2 uint32, x2 uint64) {
+		b := bytes.Clone(whole)
+		for i := range 8 {
+			b[(int(at1)+i)%len(b)] ^= byte(x1 >> (8 * i))
+			b[(int(at2)+i)%len(b)] ^= byte(x2 >> (8 * i))
+		}
+		for keep := range 3 {
+			c, err := readContents(bytes.NewReader(b), int64(len(b)), keep)
+			if err != nil {
+				continue
+			}
+			if len(c.notes) > 2*maxNotes+2 {
+				t.Fatalf("%d notes", len(c.notes))
+			}
+			for _, l := range c.notes {
+				if len(l) > 400 || strings.Contains(l, "/dev/sda") {
+					t.Fatalf("a note says too much: %q", l)
+				}
+			}
+		}
+	})
+}
