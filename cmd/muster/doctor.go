@@ -196,6 +196,8 @@ func examineServers(n admin.NetworkStatus) (fs []finding) {
 		f := finding{OK: n.Mode == boot.Proxy, What: "server", Text: fmt.Sprintf("%s answers on network %s%s (last heard %s)", r.Server, n.Name, admin.Offered(r.Rival), ago(r.Last))}
 		switch {
 		case f.OK:
+		case r.Named:
+			f.OK, f.Text = true, fmt.Sprintf("a client on network %s named %s, which answers no question (last named %s)", n.Name, r.Server, ago(r.Last))
 		case r.Server.Is6():
 			f.Mend = "turn one of the two off: mode6 = \"off\" leaves the addresses to it"
 		default:

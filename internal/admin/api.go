@@ -72,6 +72,7 @@ type RouterStatus struct {
 // RivalStatus is another DHCP server and when it was noticed.
 type RivalStatus struct {
 	boot.Rival
+	Named bool      `json:"named,omitempty"` // by a client only: it has answered no question of ours
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
 }

@@ -19,7 +19,8 @@ const (
 	autoCarrier  = 10 * time.Second // with carrier before mode auto asks: a switch may block a new port for a while
 	autoTries    = 3                // after this many unanswered questions it is full
 	rivalEvery   = 5 * time.Minute  // a link is asked this often
-	rivalForgets = time.Hour        // a server that was silent for this long is news when it is heard again
+	rivalForgets = 10 * time.Minute // a server that was silent for this long, and for two questions, is gone
+	claimEvery   = 30 * time.Second // a link is asked this often because of what clients say
 	maxRivals    = 64               // of one network
 )
 
@@ -31,7 +32,9 @@ type lookout struct {
 	carrier time.Time           // since when the link has carrier; zero: it has none
 	asked   time.Time           // when the link was last asked; zero: not since it has carrier
 	asking  bool                // a question is under way
-	servers []admin.RivalStatus // those heard within the hour, by address
+	met     time.Time           // when a server was last heard itself; zero: none was
+	claimed bool                // a client named one: the link is to be asked
+	servers []admin.RivalStatus // those heard or named lately, by address
 }
 
 // An input is an observation.
@@ -62,9 +65,12 @@ func (beside) isInput()   {}
 type action interface{ isAction() }
 
 type (
-	ask    struct{ tries int }         // the link, as a client would
-	news   struct{ server boot.Rival } // of a server, to be told
-	become struct {                    // another mode
+	ask  struct{ tries int } // the link, as a client would
+	news struct {            // of a server, to be told
+		server boot.Rival
+		named  bool // by a client only
+	}
+	become struct { // another mode
 		mode boot.Mode
 		why  string
 	}
@@ -75,9 +81,9 @@ func (news) isAction()   {}
 func (become) isAction() {}
 
 // step handles an input. An auto network listens until its link has had carrier for a
-// while and no server answers; then it is full. Beside another server it is a proxy. It
-// stays one until the link loses carrier: a server that does not answer for a while
-// may come back, and its clients with it.
+// while and no server answers; then it is full. Beside another server it is a proxy,
+// until that server is gone or the link loses carrier. What a client says of a server
+// changes nothing but that the link is asked: anybody can say so.
 func (l lookout) step(now time.Time, in input) (lookout, []action) {
 	var do []action
 	be := func(m boot.Mode, format string, args ...any) {
@@ -86,73 +92,90 @@ func (l lookout) step(now time.Time, in input) (lookout, []action) {
 			do = append(do, become{m, fmt.Sprintf(format, args...)})
 		}
 	}
-	meet := func(r boot.Rival) {
-		if l.note(now, r) {
-			do = append(do, news{r})
-		}
-		be(boot.Proxy, "DHCP server %s gives the addresses", r.Server)
-	}
 	switch in := in.(type) {
 	case tick:
 		listens := l.auto && l.mode == boot.Listening
 		switch {
 		case !in.carries:
-			l.carrier, l.asked = time.Time{}, time.Time{}
+			l.carrier, l.asked, l.met, l.claimed = time.Time{}, time.Time{}, time.Time{}, false
 			be(boot.Listening, "the link is down")
 			return l, do
 		case l.carrier.IsZero():
 			l.carrier = now
 		}
 		tries := 1
+		age := now.Sub(l.asked).Abs() // the clock may have been set back
 		switch {
 		case l.asking || in.mute:
 			return l, do
-		case listens && now.Sub(l.carrier) < autoCarrier:
+		case listens && now.Sub(l.carrier).Abs() < autoCarrier:
 			return l, do
 		case listens:
 			tries = autoTries
-		case !l.asked.IsZero() && now.Sub(l.asked) <= rivalEvery:
+		case l.claimed && age >= claimEvery:
+			tries = autoTries
+		case !l.asked.IsZero() && age <= rivalEvery:
 			return l, do
 		}
-		l.asking, l.asked = true, now
+		l.asking, l.asked, l.claimed = true, now, false
 		do = append(do, ask{tries})
 	case answered:
 		l.asking = false
 		for _, r := range in.servers {
-			meet(r)
+			if l.met = now; l.note(now, r, false) {
+				do = append(do, news{server: r})
+			}
+			be(boot.Proxy, "DHCP server %s gives the addresses", r.Server)
 		}
 		// A question from before the loss of carrier says nothing of the present link.
 		silent := len(in.servers) == 0 && !in.failed && !l.asked.IsZero()
-		if silent && l.mode == boot.Listening {
+		switch {
+		case silent && l.mode == boot.Listening:
 			be(boot.Full, "no other DHCP server answered")
+		case silent && l.mode == boot.Proxy && now.Sub(l.met).Abs() >= rivalForgets:
+			be(boot.Listening, "no other DHCP server has answered for ten minutes")
 		}
 	case chosen:
-		meet(in.server)
+		l.claimed = true
+		if l.note(now, in.server, true) {
+			do = append(do, news{in.server, true})
+		}
 	case beside:
+		l.met = now
 		be(boot.Proxy, "DHCP server %s gives the addresses", in.server)
 	}
 	return l, do
 }
 
-// note records when a server was heard, and reports whether that is news.
-func (l *lookout) note(now time.Time, r boot.Rival) bool {
+// note records when a server was heard, or named by a client, and reports whether that
+// is news. Those that were only named make room for one that was heard.
+func (l *lookout) note(now time.Time, r boot.Rival, named bool) bool {
 	l.servers = l.present(now)
-	i, known := slices.BinarySearchFunc(l.servers, r.Server, func(s admin.RivalStatus, a netip.Addr) int { return strings.Compare(s.Server.String(), a.String()) })
-	switch s := (admin.RivalStatus{Rival: r, First: now.UTC(), Last: now.UTC()}); {
-	case known:
-		s.First = l.servers[i].First
+	by := func(s admin.RivalStatus, a netip.Addr) int { return strings.Compare(s.Server.String(), a.String()) }
+	i, known := slices.BinarySearchFunc(l.servers, r.Server, by)
+	s := admin.RivalStatus{Rival: r, First: now.UTC(), Last: now.UTC(), Named: named}
+	if known {
+		was := l.servers[i]
+		s.First, s.Named = was.First, named && was.Named
 		l.servers[i] = s
-	case len(l.servers) < maxRivals: // more than these must be made up
-		l.servers = slices.Insert(l.servers, i, s)
-		return true
+		return was.Named && !named
 	}
-	return false
+	if len(l.servers) >= maxRivals {
+		made := slices.IndexFunc(l.servers, func(s admin.RivalStatus) bool { return s.Named })
+		if named || made < 0 {
+			return false
+		}
+		l.servers = slices.Delete(l.servers, made, made+1)
+		i, _ = slices.BinarySearchFunc(l.servers, r.Server, by)
+	}
+	l.servers = slices.Insert(l.servers, i, s)
+	return true
 }
 
 // present are the servers that were heard lately.
 func (l *lookout) present(now time.Time) (out []admin.RivalStatus) {
 	for _, s := range l.servers {
-		if now.Sub(s.Last) <= rivalForgets {
+		if now.Sub(s.Last).Abs() <= rivalForgets {
 			out = append(out, s)
 		}
 	}

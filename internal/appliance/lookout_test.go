@@ -19,8 +19,10 @@ import (
 )
 
 // String is an action as a conversation shows it.
-func (a ask) String() string    { return fmt.Sprintf("ask, %d tries", a.tries) }
-func (a news) String() string   { return "news: " + a.server.Server.String() }
+func (a ask) String() string { return fmt.Sprintf("ask, %d tries", a.tries) }
+func (a news) String() string {
+	return "news: " + a.server.Server.String() + map[bool]string{true: ", says a client"}[a.named]
+}
 func (a become) String() string { return fmt.Sprintf("mode %s: %s", a.mode, a.why) }
 
 // converse plays a conversation and returns it with what the lookout does.
@@ -116,13 +118,15 @@ func TestLookout(t *testing.T) {
 }
 
 // TestLookoutHolds: whatever is seen, in whatever order, an auto network gives no
-// addresses before its link was asked and silent, nor after it met a server; one
-// question is open at most; and the memory of servers is bounded.
+// addresses before its link was asked and silent, nor within ten minutes of meeting a
+// server; what a client says changes no mode; one question is open at most; and the
+// memory of servers is bounded.
 func TestLookoutHolds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := lookout{auto: rapid.Bool().Draw(t, "auto"), mode: boot.Listening}
 		now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
-		open, met, up := 0, false, false
+		open, met, up := 0, time.Time{}, false
+		recent := func() bool { return !met.IsZero() && now.Sub(met) < rivalForgets }
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "seconds")) * time.Second)
 			server := boot.Rival{Server: netip.AddrFrom4([4]byte{10, 77, 0, rapid.Byte().Draw(t, "server")})}
@@ -146,12 +150,18 @@ func TestLookoutHolds(t *testing.T) {
 			switch x := in.(type) {
 			case answered:
 				open--
-				met = met || len(x.servers) > 0
-			case chosen, beside:
-				met = true
+				if len(x.servers) > 0 {
+					met = now
+				}
+			case chosen:
+				if next.mode != before.mode {
+					t.Fatal("a client's word changes the mode")
+				}
+			case beside:
+				met = now
 			case tick:
 				if up = x.carries; !up {
-					met = false
+					met = time.Time{}
 				}
 			}
 			for _, a := range do {
@@ -164,7 +174,7 @@ func TestLookoutHolds(t *testing.T) {
 					if !l.auto || a.mode == l.mode || a.mode != next.mode {
 						t.Fatalf("%+v becomes %s, and is %s", l, a.mode, next.mode)
 					}
-					if x, silent := in.(answered); a.mode == boot.Full && (!silent || x.failed || met) {
+					if x, silent := in.(answered); a.mode == boot.Full && (!silent || x.failed || recent()) {
 						t.Fatalf("full by %#v", in)
 					}
 				}
@@ -172,7 +182,7 @@ func TestLookoutHolds(t *testing.T) {
 			if open < 0 || open > 1 {
 				t.Fatalf("%d questions are open", open)
 			}
-			if next.mode == boot.Full && met {
+			if next.mode == boot.Full && recent() {
 				t.Fatal("it gives addresses beside another server")
 			}
 			if len(next.servers) > maxRivals {

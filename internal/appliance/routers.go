@@ -19,6 +19,10 @@ import (
 	"github.com/musterboot/muster/radv"
 )
 
+// routerForgets is how long a router is remembered: it advertises at least every half
+// an hour (RFC 4861 6.2.1).
+const routerForgets = time.Hour
+
 // routerChanges is how often at most a router is news whose advertisements keep
 // changing.
 const routerChanges = 10 * time.Minute
@@ -161,7 +165,7 @@ func (d *daemon) describeRA(ns *admin.NetworkStatus) {
 // advertisements is half an hour (RFC 4861 6.2.1).
 func (d *daemon) forgetRouters(iface string) {
 	now := d.now()
-	maps.DeleteFunc(d.routers[iface], func(_ netip.Addr, o otherRouter) bool { return now.Sub(o.last) > rivalForgets })
+	maps.DeleteFunc(d.routers[iface], func(_ netip.Addr, o otherRouter) bool { return now.Sub(o.last).Abs() > routerForgets })
 }
 
 func (d *daemon) routerList(iface string) []otherRouter {

@@ -198,7 +198,7 @@ func (w *watch) see(ctx context.Context, p *post, in input) {
 				}
 			})
 		case news:
-			text := tellServer(a.server, now)
+			text := tellServer(a.server, a.named, now)
 			w.log.Warn(text)
 			w.record(ctx, boot.RivalServer, a.server.Network, text)
 		case become:
@@ -207,9 +207,7 @@ func (w *watch) see(ctx context.Context, p *post, in input) {
 	}
 	var server netip.Addr
 	switch in := in.(type) {
-	case chosen:
-		server = in.server.Server
-	case answered:
+	case answered: // what a client says of a server is no proof, here either
 		if len(in.servers) > 0 {
 			server = in.servers[0].Server
 		}
@@ -257,10 +255,13 @@ func (d *daemon) own(r boot.Rival) bool {
 }
 
 // tellServer says, for people, what another server means.
-func tellServer(r boot.Rival, p post) string {
+func tellServer(r boot.Rival, named bool, p post) string {
 	protocol, mend := "DHCP", `mode = "proxy"`
 	if p.six {
 		protocol, mend = "DHCPv6", `mode6 = "off"` // DHCPv6 has no proxy mode
+	}
+	if named {
+		return fmt.Sprintf("a client on network %s has chosen another %s server, %s: the link is asked for it", r.Network, protocol, r.Server) + admin.Offered(r)
 	}
 	text := fmt.Sprintf("another %s server, %s, answers on network %s", protocol, r.Server, r.Network) + admin.Offered(r)
 	if !p.auto {

@@ -31,13 +31,18 @@ func (r *rig) mode(want boot.Mode) {
 }
 
 // TestAuto: not a word before the link was asked; then addresses; then none, when a
-// client took another server's; and the same again with the next link.
+// server is there that a client took an address of; and the same again with the next
+// link. That a client names a server is no proof of it.
 func TestAuto(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, auto)
 		var asked atomic.Int32
+		var there atomic.Bool
 		r.c.probe = func(iface string, tries int) ([]boot.Rival, error) {
 			asked.Add(int32(tries))
+			if there.Load() {
+				return []boot.Rival{server("10.77.0.2")}, nil
+			}
 			return nil, nil
 		}
 		r.run()
@@ -58,25 +63,36 @@ func TestAuto(t *testing.T) {
 			t.Errorf("it asked %d times", asked.Load())
 		}
 
-		// A client that takes another's offer gives that server away.
-		r.send("eth0", dhcpd.Query{MAC: boot.MAC{0x52, 0x54, 0, 0, 0, 9}, Arch: boot.ArchNone, Addr: netip.MustParseAddr("10.77.0.50"), Server: netip.MustParseAddr("10.77.0.2")})
+		// A client that takes another's offer has the link asked.
+		takes := func(of string) {
+			r.send("eth0", dhcpd.Query{MAC: boot.MAC{0x52, 0x54, 0, 0, 0, 9}, Arch: boot.ArchNone, Addr: netip.MustParseAddr("10.77.0.50"), Server: netip.MustParseAddr(of)})
+			r.after(45 * time.Second)
+		}
+		takes("10.77.0.9") // which is made up
+		r.mode(boot.Full)
+		if asked.Load() != 7 {
+			t.Errorf("it asked %d times", asked.Load())
+		}
+		there.Store(true)
+		takes("10.77.0.2")
 		r.mode(boot.Proxy)
-		r.must("level=WARN", "another DHCP server, 10.77.0.2, answers on network lab; it offered 10.77.0.50\"")
+		r.must("level=WARN", "another DHCP server, 10.77.0.2, answers on network lab; it offered 10.77.0.50 with router 10.77.0.254\"")
 		if a := r.lease("eth0", 2); a.IsValid() {
 			t.Errorf("beside another server it gives %s", a)
 		}
-		if n := r.network("lab"); len(n.Rivals) != 1 || n.Rivals[0].Server.String() != "10.77.0.2" {
+		if n := r.network("lab"); len(n.Rivals) != 2 || n.Rivals[0].Server.String() != "10.77.0.2" || n.Rivals[0].Named || !n.Rivals[1].Named {
 			t.Errorf("others: %+v", n.Rivals)
 		}
-		r.figure("muster_other_dhcp_server_seen_timestamp_seconds", "network=lab server=10.77.0.2", float64(time.Now().Unix()))
+		r.figure("muster_other_dhcp_server_seen_timestamp_seconds", "network=lab server=10.77.0.2", float64(time.Now().Add(-44*time.Second).Unix()))
 		if es := r.events(boot.ModeChanged); len(es) != 2 || !strings.HasSuffix(es[1], "mode proxy: DHCP server 10.77.0.2 gives the addresses") {
 			t.Errorf("%q", es)
 		}
-		if es := r.events(boot.RivalServer); len(es) != 1 {
+		if es := r.events(boot.RivalServer); len(es) != 3 {
 			t.Errorf("%q", es)
 		}
 
 		// The cable is in another switch.
+		there.Store(false)
 		r.c.cut("eth0")
 		r.after(2 * time.Second)
 		r.mode(boot.Listening)
