@@ -20,7 +20,7 @@ const (
 	autoTries    = 3                // after this many unanswered questions it is full
 	rivalEvery   = 5 * time.Minute  // a link is asked this often
 	rivalForgets = 10 * time.Minute // a server that was silent for this long, and for two questions, is gone
-	claimEvery   = 30 * time.Second // a link is asked this often because of what clients say
+	claimEvery   = 10 * time.Second // a link is asked this often because of what clients say
 	maxRivals    = 64               // of one network
 )
 
@@ -136,10 +136,11 @@ func (l lookout) step(now time.Time, in input) (lookout, []action) {
 			be(boot.Listening, "no other DHCP server has answered for ten minutes")
 		}
 	case chosen:
-		l.claimed = true
 		if l.note(now, in.server, true) {
 			do = append(do, news{in.server, true})
 		}
+		heard := func(s admin.RivalStatus) bool { return s.Server == in.server.Server && !s.Named }
+		l.claimed = l.claimed || !slices.ContainsFunc(l.servers, heard)
 	case beside:
 		l.met = now
 		be(boot.Proxy, "DHCP server %s gives the addresses", in.server)
