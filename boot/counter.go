@@ -16,6 +16,7 @@ var (
 	PendingHosts = Counter{"pending-hosts"}
 	AutoHosts    = Counter{"auto-hosts"}  // let in by a rule
 	LastEvent    = Counter{"last-event"}  // kept by the store
+	LastAudit    = Counter{"last-audit"}  // kept by the store
 	FirstEvent   = Counter{"first-event"} // kept by the store: the oldest event that is left; 0: not counted yet
 )
 

@@ -33,6 +33,7 @@ type Event struct {
 	Why     string  `json:"why,omitempty"`     // Reasons as text: made by Render, or stored by an older version
 	Hook    string  `json:"hook,omitempty"`    // the webhook or hook that this is about
 	Ref     uint64  `json:"ref,omitempty"`     // number of the event that this is about
+	Audit   uint64  `json:"audit,omitempty"`   // number in the audit trail, where it is read from there
 
 	// Once names the cause of a Notice. A notice that repeats (a full pool, a
 	// clash that asks again every five seconds) is told only once in a while.
@@ -44,6 +45,17 @@ func (e *Event) Render() {
 	if len(e.Reasons) > 0 {
 		e.Why = e.Reasons.String()
 	}
+}
+
+// Decides reports that an event is a decision of a person, or belongs to an
+// installation. Those are kept in the audit trail too: a machine can push everything
+// else out of the events within minutes.
+func (e *Event) Decides() bool {
+	switch e.Kind {
+	case TicketArm, TicketUsed, TicketBack, TicketDone:
+		return true
+	}
+	return e.By.Kind == Person
 }
 
 // about notes whom the event is about.

@@ -14,6 +14,10 @@ import (
 // fewer, or an age: see Tx.DropEvents.
 const MaxEvents = 1_000_000
 
+// MaxAudit is the most events that the audit trail keeps, beside and apart from the
+// others.
+const MaxAudit = 100_000
+
 // Store keeps hosts, leases, templates and events.
 //
 //  1. A function given to View or Update may run more than once, and only its
@@ -30,7 +34,8 @@ const MaxEvents = 1_000_000
 //     gone is ErrLost: the store was damaged, and that machine is no stranger.
 //  5. Times are UTC. Values handed out belong to the caller.
 //  6. Events have numbers without gaps. They stay until DropEvents removes the
-//     oldest; beyond MaxEvents the store removes the oldest by itself.
+//     oldest; beyond MaxEvents the store removes the oldest by itself. Those that
+//     decide are in the audit trail too, which nothing else pushes out.
 //  7. The schema has a version; an older program refuses a newer file.
 //  8. A function whose context has ended before it is run is not run.
 type Store interface {
@@ -70,6 +75,7 @@ type ReadTx interface {
 	Hosts(after HostID, n int) ([]*Host, error)
 	Leases(network string, after netip.Addr, n int) ([]Lease, error)
 	Events(after uint64, n int) ([]Event, error)
+	Audit(after uint64, n int) ([]Event, error) // by their number in the trail
 	Templates(after TemplateID, n int) ([]*Template, error)
 	Images(after string, n int) ([]*Image, error)
 	Inventory(HostID) (*Inventory, error) // nil if it never reported one

@@ -20,6 +20,7 @@
 //	image          name -> JSON
 //	inventory      big-endian ID of its host -> JSON; not kept in memory
 //	event          big-endian number -> JSON; not kept in memory
+//	audit          the same for the audit trail
 //	counter        name -> big-endian number; those of the hosts that name a template
 //	               are kept with the hosts
 //	secret         name -> bytes

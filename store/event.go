@@ -17,6 +17,42 @@ var events = declare(kind[uint64, boot.Event]{
 	},
 })
 
+// audit has the events that decide once more, numbered apart.
+var audit = declare(kind[uint64, boot.Event]{
+	what: "audit record", table: "audit", onDisk: true,
+	key: numbered[uint64](),
+	codec: codec[uint64, boot.Event]{
+		encode: func(e boot.Event) ([]byte, error) { return encodeJSON(e) },
+		decode: func(n uint64, b []byte) (e boot.Event, err error) {
+			err = decodeJSON(b, &e)
+			e.Audit = n
+			return e, err
+		},
+	},
+})
+
+func (r *readTx) Audit(after uint64, n int) ([]boot.Event, error) {
+	return audit.list(r.s, nil, audit.key.to(after), n)
+}
+
+// appendAudit adds an event to the audit trail.
+func (w *writeTx) appendAudit(e boot.Event) error {
+	n, err := w.Counter(boot.LastAudit)
+	if err != nil {
+		return err
+	}
+	n++
+	if err := audit.put(w, n, e); err != nil {
+		return err
+	}
+	if n > boot.MaxAudit {
+		if err := audit.delete(w, n-boot.MaxAudit); err != nil {
+			return err
+		}
+	}
+	return w.SetCounter(boot.LastAudit, n)
+}
+
 func (r *readTx) Events(after uint64, n int) ([]boot.Event, error) {
 	return events.list(r.s, nil, events.key.to(after), n)
 }
@@ -33,6 +69,11 @@ func (w *writeTx) Append(e boot.Event) (seq uint64, err error) {
 	}
 	if err := w.SetCounter(boot.LastEvent, n); err != nil {
 		return seq, err
+	}
+	if e.Decides() {
+		if err := w.appendAudit(e); err != nil {
+			return seq, err
+		}
 	}
 	if n > boot.MaxEvents {
 		if _, err := w.DropEvents(n-boot.MaxEvents, 1); err != nil {

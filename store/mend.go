@@ -148,7 +148,7 @@ func (s *Store) recount(w *writeTx, lost bool) error {
 	for _, x := range []struct {
 		counter boot.Counter
 		table   Table
-	}{{boot.LastHost, hosts.table}, {boot.LastTemplate, templates.table}, {boot.LastEvent, events.table}} {
+	}{{boot.LastHost, hosts.table}, {boot.LastTemplate, templates.table}, {boot.LastEvent, events.table}, {boot.LastAudit, audit.table}} {
 		n, err := w.Counter(x.counter)
 		if err != nil {
 			continue // whoever needs it is told

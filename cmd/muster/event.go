@@ -28,12 +28,13 @@ func (a *app) eventCmd() *cobra.Command {
 
 --follow goes on until interrupted, also over a restart of the daemon. With --json
 each event is one line.`,
-		Example: "  muster event list --follow\n  muster event list --all --host web1\n  muster event list --kind 'host.*' --kind boot.report --since 2h\n  muster event list --since 1200 --follow --json",
+		Example: "  muster event list --follow\n  muster event list --all --host web1\n  muster event list --kind 'host.*' --kind boot.report --since 2h\n  muster event list --since 1200 --follow --json\n  muster event list --audit --since 30d",
 		RunE:    func(c *cobra.Command, _ []string) error { return a.events(c.Context(), f) },
 	}
 	fl := l.Flags()
 	fl.BoolVarP(&f.follow, "follow", "f", false, "go on until interrupted")
 	fl.BoolVar(&f.all, "all", false, "show requests too, those that are still in memory")
+	fl.BoolVar(&f.audit, "audit", false, "only decisions of people, and installations: they are kept apart, so that nothing else pushes them out")
 	fl.BoolVar(&f.why, "why", false, "show the rules that fired")
 	fl.StringVar(&f.host, "host", "", "only of this machine, which may have left the roll")
 	fl.StringSliceVar(&f.kinds, "kind", nil, "only of this kind, like host.enrolled or 'host.*'; may be given again")
@@ -44,10 +45,10 @@ each event is one line.`,
 }
 
 type eventFlags struct {
-	follow, all, why bool
-	host, since      string
-	kinds            []string
-	after            uint64
+	follow, all, audit, why bool
+	host, since             string
+	kinds                   []string
+	after                   uint64
 }
 
 // events prints events. With --follow it goes on when the daemon restarts.
@@ -68,6 +69,12 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 	}
 	if f.all {
 		q.Set("all", "1")
+	}
+	if f.audit {
+		if f.all || f.follow {
+			return usagef("--audit goes with neither --all nor --follow")
+		}
+		q.Set("audit", "1")
 	}
 	p := printer{out: a.out, color: isTerminal(a.out)}
 	// Where to go on after a restart. Numbers of requests do not last over one, so

@@ -37,6 +37,22 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
+	if q.Get("audit") == "1" {
+		if follow || all {
+			s.fail(w, r, boot.NewFault(boot.Malformed, "audit=1 goes with neither follow=1 nor all=1"))
+			return
+		}
+		w.Header().Set("Content-Type", "application/jsonl")
+		enc := json.NewEncoder(w)
+		_ = each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, n uint64) ([]boot.Event, error) { return tx.Audit(n, page) },
+			func(e boot.Event) uint64 {
+				if e.Seq > after && !e.At.Before(since) && kinds.Match(e.Kind) && of.event(&e) {
+					_ = enc.Encode(EventEntry(e)) // a client that left is noticed by the context
+				}
+				return e.Audit
+			})
+		return
+	}
 	w.Header().Set("Content-Type", "application/jsonl")
 	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
 	if follow {

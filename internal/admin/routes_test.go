@@ -146,6 +146,8 @@ var calls = []call{
 	{"POST /api/v1/webhooks/{name}/resend", "/api/v1/webhooks/chat/resend", `{"dead":true}`, 200, `[]`},
 	{"POST /api/v1/webhooks/{name}/resend", "/api/v1/webhooks/chat/resend", `{"seqs":[` + strings.Repeat("1,", 1000) + `1]}`, 413, `"code":"too-large"`},
 
+	{"GET /api/v1/events", "/api/v1/events?audit=1", "", 200, `"audit":1`},
+	{"GET /api/v1/events", "/api/v1/events?audit=1&follow=1", "", 400, `"code":"malformed"`},
 	{"GET /api/v1/events", "/api/v1/events", "", 200, `"kind":"host.added"`},
 	{"GET /api/v1/events", "/api/v1/events?all=1&host=a", "", 200, `kernel: up`},
 	{"GET /api/v1/events", "/api/v1/events?kind=image.*&after=1", "", 200, `image spare imported`},

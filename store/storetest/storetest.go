@@ -34,6 +34,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"inventories", CheckInventories},
 		{"events", CheckEvents},
 		{"old events go", CheckRetention},
+		{"audit trail", CheckAudit},
 		{"counters and secrets", CheckSmall},
 		{"failed update undoes only itself", CheckIsolation},
 		{"concurrent grants are unique", CheckAllocation},
@@ -543,6 +544,50 @@ func CheckRetention(open Opener) error {
 			return err
 		}
 		return errors.Join(add(s, 2), kept(s, 9, boot.MaxEvents+7, boot.MaxEvents+8))
+	})
+}
+
+// CheckAudit: what people decide, and installations, are kept when nothing else of the
+// events is, and have a bound of their own.
+func CheckAudit(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		ctx := context.Background()
+		person := boot.Actor{Kind: boot.Person}
+		add := func(es ...boot.Event) error {
+			return s.Update(ctx, func(tx boot.Tx) error {
+				for _, e := range es {
+					if _, err := tx.Append(e); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		kept := func(want ...string) error {
+			return s.View(ctx, func(tx boot.ReadTx) error {
+				es, err := tx.Audit(0, 100)
+				var got []string
+				for _, e := range es {
+					got = append(got, fmt.Sprintf("%d:%d:%s", e.Audit, e.Seq, e.Kind))
+				}
+				if err != nil || !slices.Equal(got, want) {
+					return fmt.Errorf("the audit trail is %q, %v; want %q", got, err, want)
+				}
+				return nil
+			})
+		}
+		if err := errors.Join(
+			add(boot.Event{Kind: boot.LeaseGranted}, boot.Event{Kind: boot.HostApproved, By: person}, boot.Event{Kind: boot.HandshakeFailed},
+				boot.Event{Kind: boot.TicketUsed, By: boot.Actor{Kind: boot.AMachine}}, boot.Event{Kind: boot.HostEnrolled, By: boot.Actor{Kind: boot.AMachine}}),
+			s.Update(ctx, func(tx boot.Tx) error { _, err := tx.DropEvents(100, 100); return err }),
+			kept("1:2:host.approved", "2:4:ticket.spent")); err != nil {
+			return err
+		}
+		// As if as many as may be had been decided.
+		if err := s.Update(ctx, func(tx boot.Tx) error { return tx.SetCounter(boot.LastAudit, boot.MaxAudit) }); err != nil {
+			return err
+		}
+		return errors.Join(add(boot.Event{Kind: boot.HostDenied, By: person}), kept("2:4:ticket.spent", fmt.Sprintf("%d:6:host.denied", boot.MaxAudit+1)))
 	})
 }
 
