@@ -45,7 +45,13 @@ func (l *Lease) OfUnknown() bool { return l.Kind == Unknown || l.Kind == Decline
 func (l *Lease) Given() bool { return l.Kind != Declined && l.Kind != Occupied }
 
 // Active reports whether the address is taken at t.
-func (l *Lease) Active(t time.Time) bool { return l != nil && t.Before(l.Expires) }
+func (l *Lease) Active(t time.Time) bool {
+	return l != nil && t.Before(l.Expires) && l.Starts.Sub(t) < falseTime
+}
+
+// falseTime is how far in the future a lease may have begun: by more, it is of a time
+// in which the clock was wrong, and would keep its address until that comes.
+const falseTime = 24 * time.Hour
 
 // MaxPool bounds the addresses of one network's ranges, and with them memory:
 // twelve bytes an address.

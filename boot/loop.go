@@ -19,7 +19,7 @@ func (t *turn) loops(x *Template) *Reason {
 	if most <= 0 || x.ThisRun {
 		return nil // on a bench a person watches the machine
 	}
-	if h.Stage != "" || t.in.At.Sub(h.Window) >= loopWindow {
+	if h.Stage != "" || Age(t.in.At, h.Window) >= loopWindow {
 		h.Window, h.Silent = t.in.At.UTC(), 0
 	}
 	if h.Silent++; h.Silent <= most {

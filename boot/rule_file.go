@@ -52,7 +52,7 @@ func ruleFile(t *turn) (bool, error) {
 	}
 	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: t.token.Boot, Version: x.ID, Issued: t.token.Issued}))
 	m.Boot, m.Template, m.Version = int(t.token.Boot), x.Name, x.Version
-	if x.Direct != "" && !x.Install && refPath(x.Direct) == t.ask.name && !t.in.Want.Head && t.in.At.Sub(t.host.Booted) > bootGap {
+	if x.Direct != "" && !x.Install && refPath(x.Direct) == t.ask.name && !t.in.Want.Head && Age(t.in.At, t.host.Booted) > bootGap {
 		// Where firmware starts a file itself, no script numbers the boot.
 		t.beginBoot()
 		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)

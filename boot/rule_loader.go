@@ -265,7 +265,7 @@ func (t *turn) firstLoader(own *Template) string {
 		return plain
 	}
 	if h := t.host; h != nil && h.Secure == SecureOff && plain != "" {
-		if h.Tried.IsZero() || t.in.At.Sub(h.Tried) < triedLong {
+		if h.Tried.IsZero() || Age(t.in.At, h.Tried) < triedLong {
 			return plain
 		}
 		t.why("loader.lost", h.Name, plain, h.Tried.Format(time.TimeOnly))

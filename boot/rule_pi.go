@@ -38,7 +38,7 @@ func rulePi(t *turn) (bool, error) {
 	if h.Pin != x.ID && !x.ThisRun {
 		h.Template, h.Pin, t.dirty = x.Name, x.ID, true
 	}
-	if base(t.ask.name) == "config.txt" && t.in.At.Sub(h.Booted) > bootGap {
+	if base(t.ask.name) == "config.txt" && Age(t.in.At, h.Booted) > bootGap {
 		t.beginBoot()
 		t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
 	}

@@ -186,7 +186,7 @@ const lastByte = 90 * time.Second
 
 // arriving reports a spent ticket with a file that is still on its way.
 func (k *Ticket) arriving(now time.Time) bool {
-	if k == nil || k.State != TicketSpent || k.Ran || now.Sub(k.Spent) > lastByte {
+	if k == nil || k.State != TicketSpent || k.Ran || Age(now, k.Spent) > lastByte {
 		return false
 	}
 	for _, r := range k.Files {

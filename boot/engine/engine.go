@@ -164,7 +164,11 @@ func (e *Engine) fillPool(ctx context.Context, p *pool, network string) error {
 			return err
 		}
 		for _, l := range ls {
-			p.lease(l.Addr, l.Expires, l.OfUnknown() && l.Active(now))
+			until, active := l.Expires, l.Active(now)
+			if !active && until.After(now) {
+				until = now // of a time in which the clock was wrong
+			}
+			p.lease(l.Addr, until, l.OfUnknown() && active)
 		}
 		if len(ls) < page {
 			return nil

@@ -103,7 +103,7 @@ func (m *memory) tell(once string, now time.Time) bool {
 func (m *memory) due(told *recent[string, struct{}], once string, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, at, ok := told.get(once); ok && now.Sub(at).Abs() < noticeGap {
+	if _, at, ok := told.get(once); ok && boot.Age(now, at) < noticeGap {
 		return false
 	}
 	told.set(once, struct{}{}, now)
@@ -121,7 +121,7 @@ func (m *memory) noteRival(r boot.Rival, now time.Time) {
 func (m *memory) rivalOn(network string, family netip.Addr, now time.Time) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if a, at, ok := m.others.get(boot.PoolName(network, family)); ok && now.Sub(at) < rivalLong {
+	if a, at, ok := m.others.get(boot.PoolName(network, family)); ok && boot.Age(now, at) < rivalLong {
 		return a.String()
 	}
 	return ""
@@ -130,7 +130,7 @@ func (m *memory) rivalOn(network string, family netip.Addr, now time.Time) strin
 func (m *memory) hear(a netip.Addr, mac boot.MAC, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if old, at, ok := m.heard.get(a); ok && old == mac && now.Sub(at) < time.Minute {
+	if old, at, ok := m.heard.get(a); ok && old == mac && boot.Age(now, at) < time.Minute {
 		return
 	}
 	m.heard.set(a, mac, now)
@@ -186,7 +186,7 @@ func (v *view) Offered(network string, a netip.Addr, known bool) (h boot.Hold, f
 	if holder.IsZero() {
 		return boot.Hold{}, false
 	}
-	if h = p.holds[holder]; !v.now.Before(h.Until) {
+	if h = p.holds[holder]; ended(h, v.now) {
 		return boot.Hold{}, false
 	}
 	return h, p.firm(h, known, v.now)
@@ -232,7 +232,7 @@ func (v *view) Heard(a netip.Addr) boot.MAC {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	mac, at, ok := v.m.heard.get(a)
-	if !ok || v.now.Sub(at) > heardLife {
+	if !ok || boot.Age(v.now, at) > heardLife {
 		return boot.MAC{}
 	}
 	return mac

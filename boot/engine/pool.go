@@ -257,7 +257,7 @@ func (p *pool) candidates(holder boot.Holder, known bool, now time.Time, avoid m
 		}
 		if _, inPool := p.slot(h.Addr); inPool && !p.firm(h, known, now) {
 			out = append(out, h.Addr)
-		} else if !h.Admitted && !known && now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm {
+		} else if !h.Admitted && !known && boot.Age(now, h.Until.Add(-boot.HoldTime)) < holdFirm {
 			break // later ones are younger
 		}
 	}
@@ -385,7 +385,13 @@ func (p *pool) firm(h boot.Hold, known bool, now time.Time) bool {
 	case known && !h.Admitted, p.flooded(now):
 		return false
 	}
-	return now.Sub(h.Until.Add(-boot.HoldTime)) < holdFirm
+	return boot.Age(now, h.Until.Add(-boot.HoldTime)) < holdFirm
+}
+
+// ended reports a hold that is over. One that ends later than any can was made before
+// the clock was set back.
+func ended(h boot.Hold, now time.Time) bool {
+	return !now.Before(h.Until) || h.Until.Sub(now) > boot.HoldTime
 }
 
 // live reports a hold that was neither renewed nor ended since.
@@ -411,7 +417,7 @@ func (p *pool) restore(holder boot.Holder, now time.Time) {
 		if h.Holder != holder {
 			continue
 		}
-		if _, taken := p.byAddr[h.Addr]; taken || !now.Before(h.Until) {
+		if _, taken := p.byAddr[h.Addr]; taken || ended(h, now) {
 			return
 		}
 		p.holds[holder], p.byAddr[h.Addr] = h, holder
@@ -425,7 +431,7 @@ func (p *pool) expire(now time.Time) {
 	for len(p.order) > 0 {
 		h := p.order[0]
 		if p.live(h) {
-			if now.Before(h.Until) {
+			if !ended(h, now) {
 				return
 			}
 			p.drop(h.Holder)
