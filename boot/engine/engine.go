@@ -94,7 +94,8 @@ func (e *Engine) tellNotices(ctx context.Context) {
 // Policy returns the policy of the moment.
 func (e *Engine) Policy() *boot.Policy { return e.policy.Load() }
 
-// LostNotices counts notices that were dropped because their queue was full.
+// LostNotices counts notices that were dropped: their queue was full, or strangers caused
+// too many of their kind.
 func (e *Engine) LostNotices() uint64 { return e.lost.Load() }
 
 // SetPolicy swaps the policy. The templates are the store's newest, plus those

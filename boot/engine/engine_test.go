@@ -352,7 +352,7 @@ func TestNobodyWaits(t *testing.T) {
 		s := &stuck{b.s, make(chan struct{})}
 		b.e.store = s
 		notice := func(n int) boot.Decision {
-			return boot.Decision{Network: "lab", Reply: boot.Ignore{}, Notices: []boot.Event{{Kind: "note", Text: "x", Once: fmt.Sprint(n)}}}
+			return boot.Decision{Network: "lab", Host: &boot.Host{}, Reply: boot.Ignore{}, Notices: []boot.Event{{Kind: "note", Text: "x", Once: fmt.Sprint(n)}}}
 		}
 		p := b.e.Policy()
 		for n := range 300 {

@@ -34,6 +34,7 @@ type memory struct {
 	stayed  int                      // of seen, when it was last thinned
 	leases  map[string]*bucket       // by network: new leases of machines that are not admitted
 	enrolls recent[string, *bucket]
+	strange map[boot.EventKind]*bucket // events of strangers
 }
 
 // bucket is a token bucket: a rate that allows a burst.
@@ -90,7 +91,7 @@ func (r *recent[K, V]) get(k K) (V, time.Time, bool) {
 }
 
 func newMemory() *memory {
-	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}, seen: map[boot.MAC]time.Time{}}
+	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}, seen: map[boot.MAC]time.Time{}, strange: map[boot.EventKind]*bucket{}}
 	m.heard.max, m.notices.max, m.enrolls.max, m.rivals.max, m.others.max = maxHeard, maxNotices, maxLinks, maxRivals, maxRivals
 	return m
 }
@@ -107,6 +108,29 @@ func (m *memory) due(told *recent[string, struct{}], once string, now time.Time)
 		return false
 	}
 	told.set(once, struct{}{}, now)
+	return true
+}
+
+// Events that strangers cause, of each kind.
+const (
+	strangerRate  = 1.0 // a second
+	strangerBurst = 100
+)
+
+// mayTell is the rate of events of one kind that strangers cause: a cause can have as
+// many names as there are addresses.
+func (m *memory) mayTell(k boot.EventKind, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := m.strange[k]
+	if b == nil {
+		b = new(bucket)
+		m.strange[k] = b
+	}
+	if b.fill(strangerRate, strangerBurst, now); b.left < 1 {
+		return false
+	}
+	b.left--
 	return true
 }
 

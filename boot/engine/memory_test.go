@@ -458,3 +458,29 @@ func TestSeenIsTheRolls(t *testing.T) {
 		t.Errorf("%d times are remembered of which 600 matter", len(m.seen))
 	}
 }
+
+// TestStrangersEvents: what strangers cause has a rate for each kind, and is counted
+// beyond it; what a machine of the roll causes has none.
+func TestStrangersEvents(t *testing.T) {
+	m := newMemory()
+	told := 0
+	for i := range 6000 {
+		if m.mayTell(boot.HandshakeFailed, clock.Add(time.Duration(i)*15*time.Second/6000)) {
+			told++
+		}
+	}
+	if told < 100 || told > 120 {
+		t.Errorf("%d events in 15 s, want the first hundred and one a second", told)
+	}
+	if !m.mayTell(boot.PoolExhausted, clock) {
+		t.Error("another kind has no room")
+	}
+	b := newBench(t)
+	for i := range 300 {
+		b.ask(boot.Sighting{At: b.at, Via: boot.HTTP, Step: boot.Handshake, Source: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 77, 0, byte(i % 250)}), 1), Link: boot.Link{Interface: "eth0", Local: ourAddress},
+			Firmware: boot.Firmware{Arch: boot.ArchNone}, Fault: &boot.TLSFault{Cause: []boot.TLSCause{boot.Silent, boot.NotTLS}[i/250], Text: "x"}})
+	}
+	if b.e.LostNotices() < 100 {
+		t.Errorf("%d of 300 made-up causes are counted as not told", b.e.LostNotices())
+	}
+}

@@ -191,6 +191,10 @@ func (e *Engine) after(p *boot.Policy, in boot.Sighting, d *boot.Decision) {
 		if !e.mem.tell(ev.Once, in.At) {
 			continue
 		}
+		if d.Host == nil && !e.mem.mayTell(ev.Kind, in.At) {
+			e.lost.Add(1)
+			continue
+		}
 		e.untold.Add(1)
 		select {
 		case e.notices <- ev:

@@ -40,7 +40,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		"tftp requests, malformed":        d.tftp.Stats.Malformed.Load(),
 		"request log lines, over budget":  d.engine.Log.Dropped(),
 		"request log lines, not written":  d.journal.Lost() + d.lines.Lost(),
-		"events of causes, queue full":    d.engine.LostNotices(),
+		"events of causes, too many":      d.engine.LostNotices(),
 	}
 	if st := d.syslogStats(); st != nil {
 		s.Dropped["log lines, too many at once"] = st.TooFast.Load() + st.TooMany.Load() + d.syslog.Overflow()
