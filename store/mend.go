@@ -80,23 +80,6 @@ func (s *Store) Verify(ctx context.Context) (records int, damage []string, err e
 	return records, s.Damage(), nil
 }
 
-// Ahead sets all numbers ahead, after a state that may have given some of them was
-// lost.
-func (s *Store) Ahead(ctx context.Context) error {
-	return s.Update(ctx, func(tx boot.Tx) error {
-		for _, c := range []boot.Counter{boot.LastHost, boot.LastTemplate, boot.LastEvent} {
-			n, err := tx.Counter(c)
-			if err == nil {
-				err = tx.SetCounter(c, n+jump)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return meta.put(tx.(*writeTx), "doubt", 1)
-	})
-}
-
 // alone commits one function without the writer.
 func (s *Store) alone(fn func(*writeTx) error) error {
 	j := &job{ctx: context.Background(), done: make(chan error, 1), fn: func(boot.Tx) error { return fn(s.tx) }}
@@ -157,8 +140,8 @@ func (s *Store) recount(w *writeTx, lost bool) error {
 		if err != nil {
 			return err
 		}
-		if last > n || lost && n == 0 {
-			if err := w.SetCounter(x.counter, last+jump); err != nil {
+		if last > n || lost {
+			if err := w.SetCounter(x.counter, max(last, n)+jump); err != nil {
 				return err
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
@@ -26,10 +27,10 @@ type backend struct {
 	path     string
 	id       storeID
 	segments [2]*segment
-	cur      int    // segment that is written
-	gen      uint64 // of it
-	record   []byte // buffer
-	sums     sums   // of what is in bbolt; the fold under way has it
+	cur      int                   // segment that is written
+	gen      uint64                // of it
+	record   []byte                // buffer
+	broken   atomic.Pointer[error] // why nothing is written any more
 
 	folded     chan error // of the fold under way; nil if none is
 	foldingGen uint64
@@ -40,7 +41,7 @@ type backend struct {
 
 	damageMu sync.Mutex
 	damage   []string      // for a person, oldest first
-	untold   bool          // some of it is not in the file yet
+	untold   int           // not 0: the file has other notes than these
 	lost     []store.Table // that lack records, until Mended
 }
 
@@ -56,7 +57,7 @@ func (b *backend) tell(lines ...string) {
 			b.damage = append(b.damage, l)
 		}
 	}
-	b.untold = true
+	b.untold++
 }
 
 // Damage implements store.Backend.
@@ -69,8 +70,9 @@ func (b *backend) Damage() []string {
 // begin starts the next generation in the segment that is not in use.
 func (b *backend) begin() {
 	b.gen++
+	prev := b.segments[b.cur].end
 	b.cur = 1 - b.cur
-	b.segments[b.cur].begin(b.gen)
+	b.segments[b.cur].begin(b.gen, prev)
 }
 
 func (b *backend) View(fn func(store.Snapshot) error) (err error) {
@@ -198,30 +200,61 @@ func (b *backend) fold(p *pending, gen uint64, paced bool) error {
 	}
 }
 
-// write is one bbolt transaction; gen, if not 0, is noted as folded.
-func (b *backend) write(cs []store.Change, gen uint64) (err error) {
+// update is one bbolt transaction. What bbolt, or the mapping of its file, panics with
+// ends all writing: bbolt keeps its locks then.
+func (b *backend) update(fn func(*bbolt.Tx) error) (err error) {
+	if broken := b.broken.Load(); broken != nil {
+		return *broken
+	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer caught(b.path, &err)
-	now := maps.Clone(b.sums)
-	if err := b.db.Update(func(tx *bbolt.Tx) error {
+	defer func() {
+		if r := recover(); r != nil {
+			err = damaged(b.path, r)
+			b.broken.Store(&err)
+		}
+	}()
+	var notes bool
+	if err := b.db.Update(func(tx *bbolt.Tx) (err error) {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		notes, err = b.keepNotes(tx.Bucket([]byte(logTable)))
+		return err
+	}); err != nil {
+		return err
+	}
+	if notes {
+		b.damageMu.Lock()
+		b.untold--
+		b.damageMu.Unlock()
+	}
+	return nil
+}
+
+// write writes changes; gen, if not 0, is noted as folded.
+func (b *backend) write(cs []store.Change, gen uint64) error {
+	return b.update(func(tx *bbolt.Tx) error {
+		l := tx.Bucket([]byte(logTable))
+		// The sums are those of this very state: a transaction may be in the file
+		// although its end failed.
+		have, _ := unseal(logTable, keySums, l.Get(keySums))
+		now, err := decodeSums(have)
+		if err != nil {
+			return err
+		}
 		var table store.Table
 		var bucket *bbolt.Bucket
-		var s sum
 		for _, c := range cs {
 			if c.Table != table || bucket == nil {
-				if bucket != nil {
-					now[table] = s
-				}
 				table, bucket = c.Table, tx.Bucket([]byte(c.Table))
-				s = now[table]
 			}
 			if bucket == nil {
 				return fmt.Errorf("table %q is not known", c.Table)
 			}
+			s := now[table]
 			if old := bucket.Get(c.Key); old != nil {
 				s = s.without(sealOf(old))
 			}
-			var err error
 			if c.Value == nil {
 				err = bucket.Delete(c.Key)
 			} else {
@@ -232,34 +265,22 @@ func (b *backend) write(cs []store.Change, gen uint64) (err error) {
 			if err != nil {
 				return fmt.Errorf("table %s: %w", c.Table, err)
 			}
-		}
-		if bucket != nil {
 			now[table] = s
 		}
-		l := tx.Bucket([]byte(logTable))
-		if err := putSealed(l, keySums, now.encode()); err != nil {
+		if err := putSealed(l, keySums, now.encode()); err != nil || gen == 0 {
 			return err
-		}
-		if err := b.keepNotes(l); err != nil {
-			return err
-		}
-		if gen == 0 {
-			return nil
 		}
 		return putSealed(l, keyFolded, binary.BigEndian.AppendUint64(nil, gen))
-	}); err != nil {
-		return err
-	}
-	b.sums = now
-	return nil
+	})
 }
 
 // Seen implements store.Backend.
 func (b *backend) Seen() error {
 	b.damageMu.Lock()
-	b.damage, b.untold = nil, true
+	b.damage = nil
+	b.untold++
 	b.damageMu.Unlock()
-	return b.db.Update(func(tx *bbolt.Tx) error { return b.keepNotes(tx.Bucket([]byte(logTable))) })
+	return b.update(func(*bbolt.Tx) error { return nil })
 }
 
 // Lost implements store.Backend.
@@ -268,18 +289,22 @@ func (b *backend) Lost() []store.Table { return b.lost }
 // Mended implements store.Backend.
 func (b *backend) Mended() error {
 	b.lost = nil
-	return b.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(logTable)).Delete(keyLost) })
+	return b.update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(logTable)).Delete(keyLost) })
 }
 
-// keepNotes writes down what was found damaged and is not in the file yet.
-func (b *backend) keepNotes(l *bbolt.Bucket) error {
+// keepNotes writes down what was found damaged, and what lacks records since, if it is
+// not in the file yet.
+func (b *backend) keepNotes(l *bbolt.Bucket) (wrote bool, err error) {
 	b.damageMu.Lock()
 	defer b.damageMu.Unlock()
-	if !b.untold {
-		return nil
+	if b.untold == 0 {
+		return false, nil
 	}
-	b.untold = false
-	return putSealed(l, keyNotes, noteBytes(b.damage))
+	err = putSealed(l, keyNotes, noteBytes(b.damage))
+	if len(b.lost) > 0 {
+		err = errors.Join(err, putSealed(l, keyLost, lostBytes(b.lost)))
+	}
+	return true, err
 }
 
 // Close writes everything into the bbolt file. The log stays: by it the file knows at
@@ -290,7 +315,7 @@ func (b *backend) Close() error {
 
 func (b *backend) closeFiles() error {
 	var err error
-	if b.db != nil {
+	if b.db != nil && b.broken.Load() == nil { // else bbolt has locks that nobody gives back
 		err = b.db.Close()
 	}
 	for _, s := range b.segments {

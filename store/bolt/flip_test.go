@@ -81,6 +81,9 @@ func fillForFlips(tx boot.Tx, from, to int) error {
 // store opens again, says the same, and can be written.
 func TestFlippedBit(t *testing.T) {
 	flips := 40
+	if testing.Short() {
+		flips = 16
+	}
 	if os.Getenv("MUSTER_LONG") != "" {
 		flips = 2400
 	}
@@ -172,7 +175,7 @@ func TestFlippedBit(t *testing.T) {
 		os.RemoveAll(filepath.Dir(copied))
 	}
 	t.Logf("of %d bits %d were told, %d changed nothing", flips, told, silent)
-	if told < flips/8 {
+	if told < flips/8 && flips > 30 {
 		t.Errorf("only %d of %d bits were noticed: does this test reach what it should?", told, flips)
 	}
 }
@@ -319,7 +322,7 @@ func FuzzReadContents(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(uint32(0), uint64(0), uint32(0), uint64(0))
-	for at := uint32(0); at < 8*4096; at += 1021 {
+	for at := uint32(0); at < 8*4096; at += 4093 {
 		f.Add(at, uint64(0xffffffffffffffff), at+4096, uint64(1)<<63)
 	}
 	f.Fuzz(func(t *testing.T, at1 uint32, x1 uint64, at2 uint32, x2 uint64) {

@@ -84,8 +84,7 @@ func (b *backend) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", b.path, err)
 	}
-	// The files' own names must survive a power cut too.
-	return syncFolder(filepath.Dir(b.path))
+	return nil
 }
 
 func inUse(path string) error {
@@ -96,8 +95,12 @@ func inUse(path string) error {
 // it says is cut: it may show what the store holds.
 func caught(path string, err *error) {
 	if r := recover(); r != nil {
-		*err = fmt.Errorf("store %s is damaged (%.100v): stop muster and run muster store check", path, r)
+		*err = damaged(path, r)
 	}
+}
+
+func damaged(path string, r any) error {
+	return fmt.Errorf("store %s is damaged (%.100v): stop muster and run muster store check", path, r)
 }
 
 // look reads the whole file before bbolt does. If anything is wrong with it, a new one
@@ -113,7 +116,7 @@ func (b *backend) look() error {
 		c, err = read(b.path, c.format)
 	}
 	if err != nil {
-		return fmt.Errorf("store %s is damaged: %w: move it away and restore a backup; without one the appliance starts empty", b.path, err)
+		return fmt.Errorf("store %s is damaged: %w: move it away with its logs and restore a backup; without one the appliance starts empty", b.path, err)
 	}
 	if f := c.log[string(keyFormat)]; len(f) == 1 && f[0] > fileFormat {
 		return fmt.Errorf("store %s: %w: its file has format %d, this program knows %d; install the newer version again, or restore a backup from before it", b.path, boot.ErrTooNew, f[0], fileFormat)
@@ -152,7 +155,14 @@ func hold(path string) (release func(), err error) {
 	for deadline := time.Now().Add(time.Second); ; {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil
+			// Who had it may have put another file in its place.
+			if mine, err1 := f.Stat(); err1 == nil {
+				if now, err2 := os.Stat(path); err2 == nil && os.SameFile(mine, now) {
+					return func() { f.Close() }, nil
+				}
+			}
+			f.Close()
+			return hold(path)
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
 			f.Close()
@@ -165,7 +175,7 @@ func hold(path string) (release func(), err error) {
 // tables makes the tables that are missing, and returns the log's own records.
 func (b *backend) tables() (own map[string][]byte, err error) {
 	own = map[string][]byte{}
-	err = b.db.Update(func(tx *bbolt.Tx) error {
+	err = b.update(func(tx *bbolt.Tx) error {
 		for _, t := range append(store.Tables(), logTable) {
 			if _, err := tx.CreateBucketIfNotExists([]byte(t)); err != nil {
 				return err
@@ -179,7 +189,7 @@ func (b *backend) tables() (own map[string][]byte, err error) {
 		})
 	})
 	if err == nil {
-		b.sums, err = decodeSums(own[string(keySums)])
+		_, err = decodeSums(own[string(keySums)])
 	}
 	if id := own[string(keyID)]; len(id) == len(b.id) {
 		b.id = storeID(id)
@@ -195,11 +205,17 @@ func (b *backend) replay(own map[string][]byte) error {
 		at := segmentPath(b.path, i)
 		s, id, err := openSegment(at)
 		switch {
-		case !paired && (errors.Is(err, os.ErrNotExist) || errors.Is(err, io.EOF)):
-			// A new store, or one of a version that removed the log after a clean end.
+		case !paired && (errors.Is(err, os.ErrNotExist) || errors.Is(err, io.EOF) || err == nil && s.gen == 0):
+			// A new store, one of a version that removed the log after a clean end,
+			// or a start that was cut off while it made one.
+			if err == nil {
+				s.f.Close()
+			}
 			if s, err = makeSegment(at); err != nil {
 				return err
 			}
+		case err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, io.EOF) && !errors.Is(err, errNoLog):
+			return err
 		case errors.Is(err, os.ErrNotExist):
 			return fmt.Errorf("%w: %s is missing; was %s copied without it? Copy all files of the folder, restore a backup, or go on without what it held by muster store repair", ErrUnpaired, at, filepath.Base(b.path))
 		case err != nil:
@@ -214,18 +230,24 @@ func (b *backend) replay(own map[string][]byte) error {
 	first, last := b.segments[older].gen, b.segments[newer].gen
 	switch {
 	case b.id != (storeID{}):
-	case paired && last != 0:
-		b.id = ids[newer] // the file's own was damaged
+	case own[string(keyFormat)] != nil && last != 0:
+		b.id = ids[newer] // the file is not new: its own was damaged
+		if b.id == (storeID{}) {
+			b.id = ids[older]
+		}
 	default:
 		b.id = newStoreID()
 	}
 	for i, s := range b.segments {
+		if s.lame {
+			ids[i] = b.id
+		}
 		if s.gen != 0 && ids[i] != b.id {
 			return fmt.Errorf("%w: %s is of another store than %s; restore both together, or go on without what it holds by muster store repair", ErrUnpaired, s.f.Name(), b.path)
 		}
 	}
 	var folded uint64
-	if f := own[string(keyFolded)]; len(f) == 8 {
+	if f := own[string(keyFolded)]; len(f) == 8 && (paired || last != 0) {
 		folded = binary.BigEndian.Uint64(f)
 	} else if last != 0 {
 		// The file does not know any more what it folded. To fold all again changes
@@ -248,7 +270,11 @@ func (b *backend) replay(own map[string][]byte) error {
 			return fmt.Errorf("%w: %s goes on after something that is missing: was an older %s restored? Restore both together, or go on without what the log holds by muster store repair", ErrUnpaired, s.f.Name(), b.path)
 		}
 		p := newPending()
-		damage, err := s.replay(func(payload []byte) error {
+		var end int64
+		if next := b.segments[newer]; i == older && next.gen == s.gen+1 {
+			end = next.prev
+		}
+		damage, err := s.replay(end, func(payload []byte) error {
 			cs, err := readRecord(payload)
 			p.add(cs)
 			return err
@@ -256,20 +282,27 @@ func (b *backend) replay(own map[string][]byte) error {
 		if err != nil {
 			return err
 		}
-		if b.tell(damage...); len(damage) > 0 {
+		if len(damage) > 0 {
 			b.lost = store.Tables() // it may have been in any of them
+			b.tell(damage...)
 		}
 		if err := b.fold(p, s.gen, false); err != nil {
 			return err
 		}
 		b.gen = s.gen
 	}
-	if err := b.db.Update(func(tx *bbolt.Tx) error {
+	// The log's names must be on the disk before it is missed.
+	if err := syncFolder(filepath.Dir(b.path)); err != nil {
+		return err
+	}
+	if err := b.update(func(tx *bbolt.Tx) error {
 		l := tx.Bucket([]byte(logTable))
-		return errors.Join(b.keepNotes(l), putSealed(l, keyID, b.id[:]), putSealed(l, keyFolded, binary.BigEndian.AppendUint64(nil, b.gen)),
-			putSealed(l, keyLost, lostBytes(b.lost)),
-			// From now on the log is missed if it is not there.
-			putSealed(l, keyLogs, []byte{1}), putSealed(l, keyFormat, []byte{fileFormat}), putSealed(l, keySums, b.sums.encode()))
+		err := errors.Join(putSealed(l, keyID, b.id[:]), putSealed(l, keyFolded, binary.BigEndian.AppendUint64(nil, b.gen)),
+			putSealed(l, keyLogs, []byte{1}), putSealed(l, keyFormat, []byte{fileFormat}))
+		if l.Get(keySums) == nil {
+			err = errors.Join(err, putSealed(l, keySums, sums{}.encode()))
+		}
+		return err
 	}); err != nil {
 		return err
 	}
@@ -295,18 +328,31 @@ func Check(path string) (records int, damage []string, err error) {
 	if c.log[string(keyLogs)] == nil {
 		return c.n, damage, nil
 	}
+	var newest uint64
+	read := 0
+	defer func() {
+		if f := c.log[string(keyFolded)]; err == nil && read == 2 && len(f) == 8 && newest < binary.BigEndian.Uint64(f) {
+			damage = append(damage, fmt.Sprintf("%s is newer than its log", path))
+		}
+	}()
 	for i := range 2 {
 		s, id, err := openSegment(segmentPath(path, i))
+		if err == nil {
+			newest, read = max(newest, s.gen), read+1
+		}
 		if err != nil {
 			damage = append(damage, fmt.Sprintf("log %v", err))
 			continue
 		}
 		defer s.f.Close()
-		if own := c.log[string(keyID)]; s.gen != 0 && len(own) == len(id) && storeID(own) != id {
+		if f := c.log[string(keyFolded)]; len(f) == 8 && s.gen <= binary.BigEndian.Uint64(f) {
+			continue // nothing of it is needed any more
+		}
+		if own := c.log[string(keyID)]; s.gen != 0 && !s.lame && len(own) == len(id) && storeID(own) != id {
 			damage = append(damage, fmt.Sprintf("log %s: it is of another store", s.f.Name()))
 			continue
 		}
-		said, err := s.replay(func(payload []byte) error { _, err := readRecord(payload); return err })
+		said, err := s.replay(0, func(payload []byte) error { _, err := readRecord(payload); return err })
 		damage = append(damage, said...)
 		if err != nil {
 			damage = append(damage, fmt.Sprintf("log %s: %v", s.f.Name(), err))
@@ -325,8 +371,7 @@ func Repair(ctx context.Context, path string) (damage, forgotten []string, err e
 		return nil, nil, err // Open would make one
 	}
 	s, err := Open(path)
-	unpaired := errors.Is(err, ErrUnpaired)
-	if unpaired {
+	if errors.Is(err, ErrUnpaired) {
 		damage = append(damage, err.Error())
 		if err := detach(path); err != nil {
 			return damage, nil, err
@@ -337,11 +382,6 @@ func Repair(ctx context.Context, path string) (damage, forgotten []string, err e
 		return damage, nil, err
 	}
 	damage = append(damage, s.Damage()...)
-	if unpaired {
-		if err := s.Ahead(ctx); err != nil {
-			return damage, nil, errors.Join(err, s.Close())
-		}
-	}
 	forgotten, err = s.Forget(ctx)
 	return damage, forgotten, errors.Join(err, s.Close())
 }
@@ -367,5 +407,6 @@ func detach(path string) error {
 	for _, k := range [][]byte{keyID, keyFolded, keyLogs} {
 		delete(c.log, string(k))
 	}
+	c.log[string(keyLost)] = lostBytes(store.Tables()) // the log may have had records of any
 	return c.write(path, path+aside)
 }

@@ -5,6 +5,7 @@ package bolt
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -45,10 +46,11 @@ type contents struct {
 	tables map[store.Table]map[string][]byte
 
 	said   notes
-	sums   sums // of what is whole
-	sealed bool // a record of the log is
-	n      int  // records, whole or not
-	keep   int  // format of the records to keep; 0 keeps none
+	sums   sums                 // of what is whole
+	sealed bool                 // a record of the log is
+	n      int                  // records, whole or not
+	full   map[store.Table]bool // tables of which the tree has led to everything; nil until it was walked
+	keep   int                  // format of the records to keep; 0 keeps none
 }
 
 // read looks at everything in a file. keep is the format of the records to keep, 0 to
@@ -95,6 +97,9 @@ func readContents(f io.ReaderAt, size int64, keep int) (*contents, error) {
 func (c *contents) take(r raw, unsealed *notes) {
 	c.n++
 	t := store.Table(r.table)
+	if t == "" && c.full == nil {
+		c.full = c.complete()
+	}
 	if c.keep == 1 {
 		if t == logTable {
 			c.log[string(r.key)] = bytes.Clone(r.value)
@@ -104,6 +109,9 @@ func (c *contents) take(r raw, unsealed *notes) {
 		return
 	}
 	if v, ok := unseal(logTable, r.key, r.value); ok && c.tables[t] == nil {
+		if t == "" && c.log[string(r.key)] != nil {
+			return
+		}
 		c.sealed = true
 		c.misplaced(r, logTable)
 		if c.log[string(r.key)] == nil {
@@ -128,8 +136,17 @@ func (c *contents) take(r raw, unsealed *notes) {
 		}
 		return
 	}
+	c.sealed = true
 	c.misplaced(r, t)
+	// A page that was found alone may be old: it is of use only to a table that lacks
+	// records without it.
+	if r.table == "" && c.full[t] {
+		return
+	}
 	if c.keep == fileFormat {
+		if c.tables[t] == nil {
+			c.tables[t] = map[string][]byte{} // of another version
+		}
 		if _, twice := c.tables[t][string(r.key)]; twice {
 			return // the tree's own comes first
 		}
@@ -145,6 +162,19 @@ func (c *contents) misplaced(r raw, t store.Table) {
 	}
 }
 
+// complete are the tables that have what they should.
+func (c *contents) complete() map[store.Table]bool {
+	full := map[store.Table]bool{}
+	want, err := decodeSums(c.log[string(keySums)])
+	if err != nil || c.log[string(keySums)] == nil {
+		return full
+	}
+	for _, t := range store.Tables() {
+		full[t] = c.sums[t] == want[t]
+	}
+	return full
+}
+
 // compare finds what is missing.
 func (c *contents) compare() {
 	for _, k := range [][]byte{keyID, keyFolded, keyFormat, keySums} {
@@ -158,7 +188,11 @@ func (c *contents) compare() {
 		c.lost = store.Tables()
 		return
 	}
-	for _, t := range store.Tables() {
+	all := maps.Clone(c.sums)
+	for _, t := range append(slices.Collect(maps.Keys(want)), store.Tables()...) {
+		all[t] = all[t]
+	}
+	for _, t := range slices.Sorted(maps.Keys(all)) {
 		have := c.sums[t]
 		if have == want[t] {
 			continue
@@ -220,7 +254,7 @@ func (c *contents) write(path, aside string) (err error) {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Link(path, aside) // so that path leads to a whole file at every moment
+		err = keepAs(path, aside)
 	}
 	if err == nil {
 		err = os.Rename(made, path)
@@ -229,6 +263,36 @@ func (c *contents) write(path, aside string) (err error) {
 		err = syncFolder(filepath.Dir(path))
 	}
 	return err
+}
+
+// keepAs gives a file another name too, so that path leads to a whole file at every
+// moment. A name that is taken is another file's, from an earlier time.
+func keepAs(path, aside string) error {
+	err := os.Link(path, aside)
+	if errors.Is(err, os.ErrExist) {
+		old, err1 := os.Stat(path)
+		there, err2 := os.Stat(aside)
+		if err1 == nil && err2 == nil && os.SameFile(old, there) {
+			return nil // a start that was cut off had got as far
+		}
+		aside += "-" + time.Now().UTC().Format("20060102T150405.000000000")
+		err = os.Link(path, aside)
+	}
+	if err == nil {
+		return nil
+	}
+	// The file system has no links.
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
 }
 
 // putSealed writes one of the log's own records.

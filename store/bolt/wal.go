@@ -26,6 +26,8 @@ const (
 	segmentSize  = 8 << 20
 	headerSize   = 64
 	recordHeader = 16 // length, checksum, generation
+
+	maxSegment = 1 << 30 // that is read; a record that is larger than a segment makes that longer
 )
 
 var (
@@ -45,9 +47,11 @@ func newStoreID() (id storeID) {
 // segment is one file of the log, which is overwritten from its start for each
 // generation. Its size never changes, so that a sync has no metadata to write.
 type segment struct {
-	f   file
-	gen uint64 // generation of its records; 0 if it has none
-	end int64
+	f    file
+	gen  uint64 // generation of its records; 0 if it has none
+	end  int64
+	lame bool  // its header is lost
+	prev int64 // where the generation before ended, in the other segment; 0: not known
 }
 
 // file is what a segment needs of an open file.
@@ -111,26 +115,55 @@ func (s *segment) readHeader() (id storeID, err error) {
 		return id, fmt.Errorf("it was cut after %d bytes: %w", n, err)
 	}
 	if [headerSize]byte(h) == [headerSize]byte{} {
+		s.headless()
 		return id, nil
 	}
 	if crc32.Checksum(h[:40], castagnoli) != binary.BigEndian.Uint32(h[40:]) && !mend(h[:40], h[40:44]) || [16]byte(h[:16]) != magic {
 		return id, errNoLog
 	}
 	s.gen = binary.BigEndian.Uint64(h[32:])
+	if crc32.Checksum(h[:52], castagnoli) == binary.BigEndian.Uint32(h[52:]) {
+		s.prev = int64(binary.BigEndian.Uint64(h[44:]))
+	}
 	return storeID(h[16:32]), nil
+}
+
+// headless looks for records behind a header of zeros. It is written together with the
+// first of them: if there are any, it was lost, and they tell the generation.
+func (s *segment) headless() {
+	const near = 256 << 10
+	b := make([]byte, near)
+	n, _ := s.f.ReadAt(b, headerSize)
+	b = b[:n]
+	for at := 0; at+recordHeader < len(b); at++ {
+		size := int(binary.BigEndian.Uint32(b[at:]))
+		if size == 0 || size > len(b)-at-recordHeader {
+			continue
+		}
+		r := b[at : at+recordHeader+size]
+		if crc32.Checksum(r[8:], castagnoli) == binary.BigEndian.Uint32(r[4:]) && sensible(r[recordHeader:]) {
+			s.gen, s.lame = binary.BigEndian.Uint64(r[8:]), true
+			return
+		}
+	}
 }
 
 // begin makes the segment empty for a new generation. Nothing is written before
 // the first record.
-func (s *segment) begin(gen uint64) { s.gen, s.end = gen, headerSize }
+func (s *segment) begin(gen uint64, prev int64) {
+	s.gen, s.end, s.prev, s.lame = gen, headerSize, prev, false
+}
 
 // header is the first bytes of a segment.
-func header(id storeID, gen uint64) []byte {
+func header(id storeID, gen uint64, prev int64) []byte {
 	h := make([]byte, headerSize)
 	copy(h, magic[:])
 	copy(h[16:], id[:])
 	binary.BigEndian.PutUint64(h[32:], gen)
 	binary.BigEndian.PutUint32(h[40:], crc32.Checksum(h[:40], castagnoli))
+	// Older versions wrote zeros from here on.
+	binary.BigEndian.PutUint64(h[44:], uint64(prev))
+	binary.BigEndian.PutUint32(h[52:], crc32.Checksum(h[:52], castagnoli))
 	return h
 }
 
@@ -138,7 +171,7 @@ func header(id storeID, gen uint64) []byte {
 func (s *segment) append(id storeID, record []byte) error {
 	b, at := record, s.end
 	if at == headerSize {
-		b, at = append(header(id, s.gen), record...), 0
+		b, at = append(header(id, s.gen, s.prev), record...), 0
 	}
 	_, err := s.f.WriteAt(b, at)
 	if err == nil {
@@ -162,15 +195,21 @@ func (s *segment) append(id storeID, record []byte) error {
 // written when the machine stopped, and no Update has reported it as written. If
 // something is, it was whole once. Then the records behind it are given too: they were
 // reported as written, and each of them names all that it changes.
-func (s *segment) replay(fn func(payload []byte) error) (damage []string, err error) {
-	var all bytes.Buffer
-	if _, err := all.ReadFrom(io.NewSectionReader(s.f, headerSize, 1<<40)); err != nil {
+//
+// end, if not 0, is where the generation's last record ends: the next one has begun.
+func (s *segment) replay(end int64, fn func(payload []byte) error) (damage []string, err error) {
+	all := bytes.NewBuffer(make([]byte, 0, segmentSize))
+	if _, err := all.ReadFrom(io.NewSectionReader(s.f, headerSize, maxSegment)); err != nil {
 		return nil, err
+	}
+	if s.lame {
+		damage = append(damage, fmt.Sprintf("log %s: its beginning is lost", s.f.Name()))
 	}
 	if n := all.Len() + headerSize; n < segmentSize {
 		damage = append(damage, fmt.Sprintf("log %s: it was cut after %d bytes", s.f.Name(), n))
 	}
-	for b, at := all.Bytes(), headerSize; len(b) >= recordHeader; {
+	at := headerSize
+	for b := all.Bytes(); len(b) >= recordHeader; {
 		n, mended := s.valid(b)
 		if n == 0 {
 			skip := s.next(b)
@@ -188,6 +227,9 @@ func (s *segment) replay(fn func(payload []byte) error) (damage []string, err er
 			return damage, err
 		}
 		b, at = b[n:], at+n
+	}
+	if int64(at) < end {
+		damage = append(damage, fmt.Sprintf("log %s: %d bytes at %d are damaged; what was written there is lost, unless it was written again", s.f.Name(), end-int64(at), at))
 	}
 	return damage, nil
 }
