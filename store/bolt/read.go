@@ -190,7 +190,9 @@ func (c *contents) compare() {
 	}
 	all := maps.Clone(c.sums)
 	for _, t := range append(slices.Collect(maps.Keys(want)), store.Tables()...) {
-		all[t] = all[t]
+		if _, there := all[t]; !there {
+			all[t] = sum{}
+		}
 	}
 	for _, t := range slices.Sorted(maps.Keys(all)) {
 		have := c.sums[t]
