@@ -184,6 +184,9 @@ func TestKilledWhileInstalling(t *testing.T) {
 					break
 				}
 			}
+			if at == "kernel" && installed == 0 && strings.Contains(r.standing(mac), "install unconfirmed") {
+				return // it had asked for the initrd too when the daemon died: it may run
+			}
 			d := r.show(mac)
 			if !disk || installed != 1 {
 				t.Errorf("installed %d times, boots its disk: %t; it stands at %q\n%s", installed, disk, r.standing(mac), all)
