@@ -112,7 +112,7 @@ func TestAutoBeside(t *testing.T) {
 	r := newLab(t)
 	r.dnsmasq()
 	r.serveConfig(autoNetwork)
-	r.event("server.rival", 40*time.Second, "10.77.0.2", "10.77.0.5")
+	r.event("server.rival", 40*time.Second, "10.77.0.2", "it offered 10.77.0.") // of .50 to .60
 	r.event("network.mode", 20*time.Second, "proxy")
 	if ls := r.muster("lease", "list"); !strings.Contains(ls, "no leases") {
 		t.Errorf("it gave addresses:\n%s", ls)
