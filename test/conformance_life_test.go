@@ -189,7 +189,9 @@ func TestClientDeclines(t *testing.T) {
 	// Without networkd: that of systemd 252 sends its DECLINE from the address
 	// it declines and so does not have, and the kernel refuses it.
 	kinds := slices.DeleteFunc(slices.Clone(peerKinds), func(k string) bool { return k == "networkd" })
-	for i := range kinds {
+	// Two more than there are clients: one that is quick declines two before another
+	// has asked.
+	for i := range len(kinds) + 2 {
 		a := netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + i)})
 		must(t, squatter.Addr("eth0", a.String()+"/24"))
 		squatted[a] = true
