@@ -37,11 +37,16 @@ func (d *daemon) doubt(ctx context.Context) error {
 		}
 		for _, id := range hosts {
 			h, err := tx.Host(id)
-			if err != nil || h == nil || !h.Disarm(d.now()) {
+			if err != nil || h == nil || h.Ticket == nil || h.Ticket.State == boot.TicketClosed {
 				continue
 			}
+			// One that is spent must not become armed again either.
+			armed := h.Disarm(d.now())
 			if err := tx.PutHost(h); err != nil {
 				return err
+			}
+			if !armed {
+				continue
 			}
 			if _, err := tx.Append(boot.Event{At: d.now(), Kind: boot.TicketBack, By: by, Host: h.ID, Text: fmt.Sprintf("%s has no ticket any more: the store was damaged, and it may have been used since", h.Name)}); err != nil {
 				return err

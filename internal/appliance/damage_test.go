@@ -33,6 +33,9 @@ func TestDamagedStore(t *testing.T) {
 				if i == 7 {
 					h.Ticket = &boot.Ticket{Template: "debian", State: boot.TicketArmed}
 				}
+				if i == 9 {
+					h.Ticket = &boot.Ticket{Template: "debian", State: boot.TicketSpent, Boot: 1}
+				}
 				if err := tx.PutHost(h); err != nil {
 					return err
 				}
@@ -55,6 +58,9 @@ func TestDamagedStore(t *testing.T) {
 				h, err := tx.Host(8)
 				if err == nil && h.Ticket.State != boot.TicketClosed {
 					t.Errorf("start %d: the ticket is %s", start, h.Ticket.State)
+				}
+				if spent, err := tx.Host(10); err != nil || !spent.Ticket.Ran {
+					t.Errorf("start %d: a spent ticket may become armed again: %+v, %v", start, spent.Ticket, err)
 				}
 				es, eerr := tx.Events(0, 1000)
 				for _, e := range es {
