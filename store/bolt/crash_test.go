@@ -1,9 +1,11 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	bbolt "go.etcd.io/bbolt"
@@ -283,5 +285,71 @@ func TestOlderTail(t *testing.T) {
 	defer c.Close()
 	if got := all(t, c, "lease", "", ""); got != "a=first c=third" || len(c.Damage()) != 1 || len(c.Lost()) == 0 {
 		t.Errorf("%s; damage %q; lost %q", got, c.Damage(), c.Lost())
+	}
+}
+
+// TestNumbersAfterALostRecord: a host and its number that were lost together are not
+// given again.
+func TestNumbersAfterALostRecord(t *testing.T) {
+	path := made(t, 10)
+	s := mustOpen(t, path)
+	update(t, s, func(tx boot.Tx) error { return fillForFlips(tx, 10, 11) })
+	update(t, s, func(tx boot.Tx) error { return tx.SetSecret("after", []byte("x")) })
+	to := crashed(t, path)
+	for i := range 2 {
+		spoil(t, segmentPath(to, i), func(b []byte) {
+			if at := bytes.Index(b, []byte("host-10")); at > 0 {
+				clear(b[at : at+4])
+			}
+		})
+	}
+	state(t, "a lost record", to, 10, true, true)
+	s = mustOpen(t, to)
+	update(t, s, func(tx boot.Tx) error {
+		h, err := tx.Counter(boot.LastHost)
+		e, err2 := tx.Counter(boot.LastEvent)
+		if h < 1<<20 || e < 1<<20 || err != nil || err2 != nil {
+			t.Errorf("last host %d, %v; last event %d, %v", h, err, e, err2)
+		}
+		return nil
+	})
+}
+
+// TestCutOffWhileMade: what a start leaves that was cut off while it made the log is
+// made anew, and is no damage later.
+func TestCutOffWhileMade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "muster.db")
+	for i, size := range []int{segmentSize, 3 << 20} {
+		if err := os.WriteFile(segmentPath(path, i), make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := mustOpen(t, path)
+	update(t, s, func(tx boot.Tx) error { return fillForFlips(tx, 0, 10) })
+	state(t, "killed after that", crashed(t, path), 10, false, false)
+}
+
+// TestFaultOfTheMapping: a file that is cut while it is in use makes writing fail with
+// an error. Nothing hangs, and nothing ends the process.
+func TestFaultOfTheMapping(t *testing.T) {
+	path := made(t, flipHosts)
+	b, err := open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, set("k", "v"))
+	if err := os.Truncate(path, 2*4096); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := b.drain(); err == nil || !strings.Contains(err.Error(), "is damaged") {
+			t.Errorf("a fold into a file that was cut: %v", err)
+		}
+	}
+	if err := b.Seen(); err == nil {
+		t.Error("a note was written into a file that was cut")
+	}
+	if err := b.Close(); err == nil {
+		t.Error("it is closed without a word")
 	}
 }

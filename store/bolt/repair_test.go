@@ -34,10 +34,7 @@ func mustOpen(t *testing.T, path string) *store.Store {
 // goes on with it: numbers go on where nothing had one, what was there is kept, and it
 // is known that something may be missing.
 func TestWithoutItsLog(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "muster.db")
-	s := mustOpen(t, path)
-	update(t, s, func(tx boot.Tx) error { return fillForFlips(tx, 0, 10) })
-	s.Close()
+	path := made(t, 10)
 	for i := range 2 {
 		if err := os.Remove(segmentPath(path, i)); err != nil {
 			t.Fatal(err)
@@ -56,7 +53,7 @@ func TestWithoutItsLog(t *testing.T) {
 	if kept, _ := filepath.Glob(path + ".unpaired-*"); len(kept) != 1 {
 		t.Errorf("kept: %q", kept)
 	}
-	s = mustOpen(t, path)
+	s := mustOpen(t, path)
 	if doubted, err := s.Doubted(t.Context()); !doubted || err != nil || len(s.Damage()) > 0 {
 		t.Errorf("after a repair: doubted %v, %v; damage %q", doubted, err, s.Damage())
 	}
@@ -97,21 +94,10 @@ func TestKillIsNoDamage(t *testing.T) {
 // TestLostHost: a machine whose record is damaged is not one that nobody knows, until
 // a person says so; its neighbours are served.
 func TestLostHost(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "muster.db")
-	s := mustOpen(t, path)
-	update(t, s, func(tx boot.Tx) error { return fillForFlips(tx, 0, 10) })
-	s.Close()
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := bytes.LastIndex(raw, []byte(`"SN-3"`))
-	raw[at+1] ^= 1
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	path := made(t, 10)
+	spoil(t, path, func(raw []byte) { raw[bytes.LastIndex(raw, []byte(`"SN-3"`))+1] ^= 1 })
 	mac := boot.MAC{0x52, 0x54, 0, 0, 0, 3}
-	s = mustOpen(t, path)
+	s := mustOpen(t, path)
 	if d := strings.Join(s.Damage(), "\n"); !strings.Contains(d, "host 4: the record does not agree with its checksum") || !strings.Contains(d, "table host: 1 of 10 records are lost") {
 		t.Errorf("it is told as %s", d)
 	}
@@ -151,31 +137,26 @@ func TestLostHost(t *testing.T) {
 
 // TestLookupsAreMadeAgain: damage in a lookup costs nothing.
 func TestLookupsAreMadeAgain(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "muster.db")
-	s := mustOpen(t, path)
-	update(t, s, func(tx boot.Tx) error { return fillForFlips(tx, 0, 10) })
-	s.Close()
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := made(t, 10)
 	hit := 0
-	for _, key := range []string{"SN-3", "host-5"} {
-		for at := 0; ; at++ {
-			i := bytes.Index(raw[at:], []byte(key))
-			if i < 0 {
-				break
-			}
-			if at += i; raw[at-1] != '"' { // not the host's own
-				raw[at] ^= 0x20
-				hit++
+	spoil(t, path, func(raw []byte) {
+		for _, key := range []string{"SN-3", "host-5"} {
+			for at := 0; ; at++ {
+				i := bytes.Index(raw[at:], []byte(key))
+				if i < 0 {
+					break
+				}
+				if at += i; raw[at-1] != '"' { // not the host's own
+					raw[at] ^= 0x20
+					hit++
+				}
 			}
 		}
+	})
+	if hit < 2 {
+		t.Fatal(hit)
 	}
-	if err := os.WriteFile(path, raw, 0o600); err != nil || hit < 2 {
-		t.Fatal(hit, err)
-	}
-	s = mustOpen(t, path)
+	s := mustOpen(t, path)
 	if len(s.Damage()) == 0 {
 		t.Error("nothing is told")
 	}
