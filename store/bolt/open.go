@@ -87,6 +87,9 @@ func (b *backend) open() (err error) {
 	return nil
 }
 
+// stamp is the time in the names of files that are kept aside.
+func stamp() string { return time.Now().UTC().Format("20060102T150405") }
+
 func inUse(path string) error {
 	return fmt.Errorf("store %s: %w: is muster running already?", path, boot.ErrInUse)
 }
@@ -128,7 +131,7 @@ func (b *backend) look() error {
 	c.format = fileFormat
 	aside := b.path + ".older" // for the version that wrote it
 	if len(c.notes) > 0 {
-		now := time.Now().UTC().Format("20060102T150405")
+		now := stamp()
 		aside = b.path + ".damaged-" + now
 		b.tell(fmt.Sprintf("%s: %s was damaged and is kept as %s", now, filepath.Base(b.path), filepath.Base(aside)))
 		b.tell(c.notes...)
@@ -328,24 +331,20 @@ func Check(path string) (records int, damage []string, err error) {
 	if c.log[string(keyLogs)] == nil {
 		return c.n, damage, nil
 	}
-	var newest uint64
-	read := 0
-	defer func() {
-		if f := c.log[string(keyFolded)]; err == nil && read == 2 && len(f) == 8 && newest < binary.BigEndian.Uint64(f) {
-			damage = append(damage, fmt.Sprintf("%s is newer than its log", path))
-		}
-	}()
+	var folded, newest uint64
+	if f := c.log[string(keyFolded)]; len(f) == 8 {
+		folded = binary.BigEndian.Uint64(f)
+	}
+	opened := 0
 	for i := range 2 {
 		s, id, err := openSegment(segmentPath(path, i))
-		if err == nil {
-			newest, read = max(newest, s.gen), read+1
-		}
 		if err != nil {
 			damage = append(damage, fmt.Sprintf("log %v", err))
 			continue
 		}
 		defer s.f.Close()
-		if f := c.log[string(keyFolded)]; len(f) == 8 && s.gen <= binary.BigEndian.Uint64(f) {
+		opened, newest = opened+1, max(newest, s.gen)
+		if s.gen <= folded {
 			continue // nothing of it is needed any more
 		}
 		if own := c.log[string(keyID)]; s.gen != 0 && !s.lame && len(own) == len(id) && storeID(own) != id {
@@ -357,6 +356,9 @@ func Check(path string) (records int, damage []string, err error) {
 		if err != nil {
 			damage = append(damage, fmt.Sprintf("log %s: %v", s.f.Name(), err))
 		}
+	}
+	if opened == 2 && newest < folded {
+		damage = append(damage, fmt.Sprintf("%s is newer than its log", path))
 	}
 	return c.n, damage, nil
 }
@@ -397,7 +399,7 @@ func detach(path string) error {
 	if err != nil {
 		return err
 	}
-	aside := ".unpaired-" + time.Now().UTC().Format("20060102T150405")
+	aside := ".unpaired-" + stamp()
 	for i := range 2 {
 		at := segmentPath(path, i)
 		if err := os.Rename(at, at+aside); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -165,14 +165,21 @@ func (c *contents) misplaced(r raw, t store.Table) {
 // complete are the tables that have what they should.
 func (c *contents) complete() map[store.Table]bool {
 	full := map[store.Table]bool{}
-	want, err := decodeSums(c.log[string(keySums)])
-	if err != nil || c.log[string(keySums)] == nil {
+	want, ok := c.want()
+	if !ok {
 		return full
 	}
 	for _, t := range store.Tables() {
 		full[t] = c.sums[t] == want[t]
 	}
 	return full
+}
+
+// want is what each table should have; false if the file does not know it any more.
+func (c *contents) want() (sums, bool) {
+	b := c.log[string(keySums)]
+	s, err := decodeSums(b)
+	return s, err == nil && b != nil
 }
 
 // compare finds what is missing.
@@ -183,8 +190,8 @@ func (c *contents) compare() {
 			c.said.add("log %s: it is missing", quoted(k))
 		}
 	}
-	want, err := decodeSums(c.log[string(keySums)])
-	if err != nil || c.log[string(keySums)] == nil {
+	want, ok := c.want()
+	if !ok {
 		c.lost = store.Tables()
 		return
 	}

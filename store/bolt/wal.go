@@ -1,7 +1,7 @@
 // wal.go: the log in front of the bbolt file. A commit is one record appended
 // to a segment and one fdatasync, where bbolt alone writes every page it
 // touches and syncs twice. A segment is folded into bbolt while the other one is
-// written. At start and after a clean end everything is in bbolt.
+// written. At start and after a clean end everything is in bbolt, and the log stays.
 
 package bolt
 
@@ -45,7 +45,8 @@ func newStoreID() (id storeID) {
 }
 
 // segment is one file of the log, which is overwritten from its start for each
-// generation. Its size never changes, so that a sync has no metadata to write.
+// generation. Its size changes only by a record that is larger than it is, so that a
+// sync has no metadata to write.
 type segment struct {
 	f    file
 	gen  uint64 // generation of its records; 0 if it has none
@@ -63,7 +64,8 @@ type file interface {
 	Close() error
 }
 
-// diskFile is a file whose size does not change, so it is enough to sync its data.
+// diskFile is a file that needs no more than its data synced: a size that changes goes
+// with them (fdatasync).
 type diskFile struct{ *os.File }
 
 func (f diskFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
@@ -140,8 +142,7 @@ func (s *segment) headless() {
 		if size == 0 || size > len(b)-at-recordHeader {
 			continue
 		}
-		r := b[at : at+recordHeader+size]
-		if crc32.Checksum(r[8:], castagnoli) == binary.BigEndian.Uint32(r[4:]) && sensible(r[recordHeader:]) {
+		if r := b[at : at+recordHeader+size]; intact(r) && sensible(r[recordHeader:]) {
 			s.gen, s.lame = binary.BigEndian.Uint64(r[8:]), true
 			return
 		}
@@ -209,6 +210,9 @@ func (s *segment) replay(end int64, fn func(payload []byte) error) (damage []str
 		damage = append(damage, fmt.Sprintf("log %s: it was cut after %d bytes", s.f.Name(), n))
 	}
 	at := headerSize
+	gone := func(n int) {
+		damage = append(damage, fmt.Sprintf("log %s: %d bytes at %d are damaged; what was written there is lost, unless it was written again", s.f.Name(), n, at))
+	}
 	for b := all.Bytes(); len(b) >= recordHeader; {
 		n, mended := s.valid(b)
 		if n == 0 {
@@ -216,7 +220,7 @@ func (s *segment) replay(end int64, fn func(payload []byte) error) (damage []str
 			if skip == 0 {
 				break
 			}
-			damage = append(damage, fmt.Sprintf("log %s: %d bytes at %d are damaged; what was written there is lost, unless it was written again", s.f.Name(), skip, at))
+			gone(skip)
 			b, at = b[skip:], at+skip
 			continue
 		}
@@ -229,7 +233,7 @@ func (s *segment) replay(end int64, fn func(payload []byte) error) (damage []str
 		b, at = b[n:], at+n
 	}
 	if int64(at) < end {
-		damage = append(damage, fmt.Sprintf("log %s: %d bytes at %d are damaged; what was written there is lost, unless it was written again", s.f.Name(), end-int64(at), at))
+		gone(int(end) - at)
 	}
 	return damage, nil
 }
@@ -239,10 +243,10 @@ func (s *segment) replay(end int64, fn func(payload []byte) error) (damage []str
 // sectors missing. If one bit makes it valid, it was damaged afterwards: that bit is
 // mended.
 func (s *segment) valid(b []byte) (n int, mended bool) {
-	if n, ok := s.length(b); ok && crc32.Checksum(b[8:n], castagnoli) == binary.BigEndian.Uint32(b[4:]) {
-		return n, false
-	}
 	if n, ok := s.length(b); ok {
+		if intact(b[:n]) {
+			return n, false
+		}
 		was := bytes.Clone(b[4:n])
 		if mend(b[8:n], b[4:8]) && sensible(b[recordHeader:n]) {
 			return n, true
@@ -250,21 +254,22 @@ func (s *segment) valid(b []byte) (n int, mended bool) {
 		copy(b[4:n], was)
 	}
 	// One bit of the length, which no checksum covers, or of the generation.
-	for bit := range 32 {
+	for bit := range 8 * recordHeader {
+		if bit/8 >= 4 && bit/8 < 8 {
+			continue // of the checksum
+		}
 		b[bit/8] ^= 1 << (bit % 8)
-		if n, ok := s.length(b); ok && n > recordHeader && crc32.Checksum(b[8:n], castagnoli) == binary.BigEndian.Uint32(b[4:]) {
+		if n, ok := s.length(b); ok && n > recordHeader && intact(b[:n]) {
 			return n, true
 		}
 		b[bit/8] ^= 1 << (bit % 8)
-	}
-	for bit := range 64 {
-		b[8+bit/8] ^= 1 << (bit % 8)
-		if n, ok := s.length(b); ok && n > recordHeader && crc32.Checksum(b[8:n], castagnoli) == binary.BigEndian.Uint32(b[4:]) {
-			return n, true
-		}
-		b[8+bit/8] ^= 1 << (bit % 8)
 	}
 	return 0, false
+}
+
+// intact reports that a record is as its checksum says.
+func intact(r []byte) bool {
+	return crc32.Checksum(r[8:], castagnoli) == binary.BigEndian.Uint32(r[4:])
 }
 
 // sensible reports that a record can be read and names tables that there are.
@@ -288,7 +293,7 @@ func (s *segment) next(b []byte) int {
 			return 0
 		}
 		at += i
-		if n, ok := s.length(b[at:]); ok && n > recordHeader && crc32.Checksum(b[at+8:at+n], castagnoli) == binary.BigEndian.Uint32(b[at+4:]) {
+		if n, ok := s.length(b[at:]); ok && n > recordHeader && intact(b[at:at+n]) {
 			return at
 		}
 	}
