@@ -50,13 +50,21 @@ type Machine struct {
 	Known       bool
 	State       string
 	MAC         string // colon form
-	MACDash     string // 01-aa-bb-…, as BOOTIF wants it
+	MACDash     string // 01-aa-bb-…
 	UUID        string
-	Serial      string
+	Serial      string // as the machine says it, which may be anything: hostile until quoted
 	Platform    string
 	UEFI        bool
 	Network     string
 	Address     string // its own, where known
+	Prefix      int    // length of its network's prefix
+	Netmask     string // the same as a mask; IPv4 only
+	Gateway     string // the first router of its network
+	DNS         []string
+	Domain      string
+	NTP         []string
+	VLAN        int    // of its network, where the configuration knows it
+	BOOTIF      string // MACDash, as kernels and installers call it
 	Server      string // our address on its network
 	BaseURL     string // http://server/boot/<token>
 	ScriptURL   string // the script that asks again

@@ -52,6 +52,7 @@ type Network struct {
 	Routers   []netip.Addr
 	DNS       []netip.Addr
 	Domain    string
+	VLAN      int // 1 to 4094; 0 is not known
 	Lease     time.Duration
 	Relays    []netip.Addr // relay agents that may speak for this network
 	BINL      bool         // PXE firmware is sent to port 4011 instead of straight to the file

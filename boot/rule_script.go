@@ -4,6 +4,8 @@
 package boot
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -214,7 +216,9 @@ func (t *turn) machine(bootTok, reportTok string) Machine {
 		m.MAC = t.id.MAC.String()
 		b := t.id.MAC
 		m.MACDash = "01-" + dashes(b)
+		m.BOOTIF = m.MACDash
 	}
+	t.netFacts(&m)
 	root := t.p.baseURL(t.net.Server)
 	if bootTok == "" {
 		m.BaseURL, m.ScriptURL = root, root+"/"+scriptFile
@@ -238,6 +242,62 @@ func (t *turn) machine(bootTok, reportTok string) Machine {
 		}
 	}
 	return m
+}
+
+// netFacts are what a system needs to configure its address by hand: what a DHCP
+// client of the machine would be told.
+func (t *turn) netFacts(m *Machine) {
+	n := t.net
+	m.Domain, m.VLAN = n.Domain, n.VLAN
+	if p := n.Subnet; p.IsValid() {
+		m.Prefix = p.Bits()
+		if p.Addr().Is4() {
+			var mask [4]byte
+			binary.BigEndian.PutUint32(mask[:], ^uint32(0)<<(32-p.Bits()))
+			m.Netmask = netip.AddrFrom4(mask).String()
+		}
+	}
+	routers, dns := n.Routers, n.DNS
+	var ntp []netip.Addr
+	for _, o := range t.extra() {
+		switch o.Code {
+		case optRouters:
+			routers = addresses(o.Data)
+		case optDNS:
+			dns = addresses(o.Data)
+		case optNTP:
+			ntp = addresses(o.Data)
+		case optDomain:
+			m.Domain = string(o.Data)
+		}
+	}
+	if len(routers) > 0 {
+		m.Gateway = routers[0].String()
+	}
+	m.DNS, m.NTP = texts(dns), texts(ntp)
+}
+
+// DHCP options (RFC 2132) that a template sees as network facts.
+const (
+	optRouters = 3
+	optDNS     = 6
+	optDomain  = 15
+	optNTP     = 42
+)
+
+// addresses reads a list of IPv4 addresses.
+func addresses(b []byte) (out []netip.Addr) {
+	for ; len(b) >= 4; b = b[4:] {
+		out = append(out, netip.AddrFrom4([4]byte(b)))
+	}
+	return out
+}
+
+func texts(as []netip.Addr) (out []string) {
+	for _, a := range as {
+		out = append(out, a.String())
+	}
+	return out
 }
 
 func dashes(m MAC) string {

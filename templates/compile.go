@@ -76,7 +76,7 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.made[served], err = c.parse(f, string(data), c.language(served, files)); err != nil {
+		if c.made[served], err = c.parse(f, string(data), c.language(served, string(data), files)); err != nil {
 			return nil, err
 		}
 	}
@@ -121,36 +121,15 @@ func reserved(name string) bool {
 	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || name == "disk.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/") || strings.HasPrefix(name, "placed/")
 }
 
-// lang is a language whose values must be checked, even if the author of a file
-// did not think of it. It is also the name of the function that checks.
-type lang string
-
-const (
-	plainFile lang = ""
-	ipxeFile  lang = "ipxe"
-	grubFile  lang = "grub"
-)
-
 // language is the language of a file of a template. If the template has no
 // grub.cfg, a boot.cfg is ESXi's, which has no quoting.
-func (c *Compiled) language(name string, files map[string]boot.Blob) lang {
+func (c *Compiled) language(name, text string, files map[string]boot.Blob) lang {
 	_, plain := files["grub.cfg"]
 	_, made := files["grub.cfg.tmpl"]
 	if name == "boot.cfg" && !plain && !made {
 		return plainFile
 	}
-	return language(name)
-}
-
-// language is the language of a file, by its served name.
-func language(name string) lang {
-	switch {
-	case strings.HasSuffix(name, ".ipxe"):
-		return ipxeFile
-	case strings.HasSuffix(name, ".cfg") && name != "preseed.cfg" && name != "ks.cfg":
-		return grubFile
-	}
-	return plainFile
+	return language(name, text)
 }
 
 func readSmall(files map[string]boot.Blob, f string, read source) ([]byte, error) {
@@ -164,8 +143,8 @@ func readSmall(files map[string]boot.Blob, f string, read source) ([]byte, error
 	return data, nil
 }
 
-// parse compiles one file. For an iPXE script every value is checked, whether
-// or not its author thought of it.
+// parse compiles one file. Every value in it is checked, whether or not its author
+// thought of it.
 func (c *Compiled) parse(name, text string, l lang) (*template.Template, error) {
 	t := template.New(name).Funcs(funcs).Option("missingkey=error")
 	if len(c.spec.Delims) == 2 {
@@ -185,8 +164,8 @@ func (c *Compiled) parse(name, text string, l lang) (*template.Template, error) 
 }
 
 // walk refuses a template that could run without end: a range over a number
-// cannot be cancelled, and templates can call each other forever. In iPXE and
-// GRUB scripts it sends every value through its check.
+// cannot be cancelled, and templates can call each other forever. It sends every
+// value through the check of the file's language.
 func walk(n parse.Node, l lang) error {
 	var lists []*parse.ListNode
 	switch n := n.(type) {
@@ -201,8 +180,8 @@ func walk(n parse.Node, l lang) error {
 			}
 		}
 	case *parse.ActionNode:
-		if l != plainFile && len(n.Pipe.Decl) == 0 {
-			guard(n.Pipe, l)
+		if len(n.Pipe.Decl) == 0 {
+			return guard(n.Pipe, l)
 		}
 	case *parse.IfNode:
 		lists = []*parse.ListNode{n.List, n.ElseList}
@@ -210,7 +189,7 @@ func walk(n parse.Node, l lang) error {
 		lists = []*parse.ListNode{n.List, n.ElseList}
 	case *parse.RangeNode:
 		if !rangeOK(n.Pipe) {
-			return fmt.Errorf("line %d: range is allowed over .Params and over split, not over %s", n.Line, n.Pipe)
+			return fmt.Errorf("line %d: range is allowed over .Params, .DNS, .NTP and split, not over %s", n.Line, n.Pipe)
 		}
 		lists = []*parse.ListNode{n.List, n.ElseList}
 	case *parse.TemplateNode:
@@ -228,36 +207,29 @@ func rangeOK(p *parse.PipeNode) bool {
 	last := p.Cmds[len(p.Cmds)-1]
 	switch a := last.Args[0].(type) {
 	case *parse.FieldNode:
-		return len(p.Cmds) == 1 && slices.Equal(a.Ident, []string{"Params"})
+		return len(p.Cmds) == 1 && len(a.Ident) == 1 && slices.Contains([]string{"Params", "DNS", "NTP"}, a.Ident[0])
 	case *parse.IdentifierNode:
 		return a.Ident == "split"
 	}
 	return false
 }
 
-// checks are the functions that make a value safe, by language.
-var checks = map[lang][]string{
-	ipxeFile: {"ipxe", "ipxeurl", "ipxetext"},
-	grubFile: {"grub", "grubtext", "grubquote"},
-}
-
-// guard appends the check to a pipeline that does not end with one.
-func guard(p *parse.PipeNode, l lang) {
-	last := p.Cmds[len(p.Cmds)-1]
-	if id, ok := last.Args[0].(*parse.IdentifierNode); ok && slices.Contains(checks[l], id.Ident) {
-		return
-	}
-	p.Cmds = append(p.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: p.Pos, Args: []parse.Node{parse.NewIdentifier(string(l)).SetPos(p.Pos)}})
-}
-
-// seen is what a template may look at: the machine, with parameters typed.
+// seen is what a template may look at: the machine, with parameters typed, and with
+// what the machine says of itself reduced to letters and digits, or marked as said.
 type seen struct {
 	boot.Machine
-	Params map[string]any
+	SerialText said
+	Params     map[string]any
+}
+
+func see(m boot.Machine) seen {
+	s := seen{m, said{m.Serial}, map[string]any{}}
+	s.Serial = plain(m.Serial)
+	return s
 }
 
 func (c *Compiled) see(m boot.Machine) (seen, error) {
-	s := seen{m, map[string]any{}}
+	s := see(m)
 	for name, p := range c.spec.Params {
 		s.Params[name] = p.zero()
 		if p.Default != nil {
@@ -375,13 +347,17 @@ func refPath(ref string) string {
 	return ref
 }
 
+// hostileSerial is what no vendor writes and anybody can send.
+const hostileSerial = "SAMPLE-1;reboot&<'\"`$(id)`\"'>"
+
 // sample is the machine for which every template is rendered once before it is
 // stored.
 func sample(arch boot.Platform) boot.Machine {
 	return boot.Machine{
 		Name: "sample", Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56",
-		UUID: "4c4c4544-0042-3510-8052-b4c04f4a3132", Serial: "SAMPLE-1", Platform: string(arch), UEFI: arch.UEFI(), Network: "lab",
-		Address: "192.0.2.10", Server: "192.0.2.1", BaseURL: "http://192.0.2.1/boot/sample", ScriptURL: "http://192.0.2.1/boot/sample/boot.ipxe",
+		UUID: "4c4c4544-0042-3510-8052-b4c04f4a3132", Serial: hostileSerial, Platform: string(arch), UEFI: arch.UEFI(), Network: "lab",
+		Address: "192.0.2.10", Prefix: 24, Netmask: "255.255.255.0", Gateway: "192.0.2.1", DNS: []string{"192.0.2.1"}, Domain: "example.org", NTP: []string{"192.0.2.1"},
+		BOOTIF: "01-52-54-00-12-34-56", Server: "192.0.2.1", BaseURL: "http://192.0.2.1/boot/sample", ScriptURL: "http://192.0.2.1/boot/sample/boot.ipxe",
 		ReportURL: "http://192.0.2.1/boot/sample/report", LogHost: "192.0.2.1", LogPort: 514, GRUBBase: "(tftp,192.0.2.1)/boot/sample", Boot: 1, Template: "sample", Version: 1, Params: map[string]string{},
 	}
 }

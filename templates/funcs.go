@@ -1,5 +1,5 @@
-// funcs.go: the functions that a template may call, and the checks on every
-// value that reaches an iPXE script. iPXE has no quoting: a line is split at
+// funcs.go: the functions that a template may call, and the check on every value
+// that reaches an iPXE script. iPXE has no quoting: a line is split at
 // blanks, "||", "&&" and ";" end a command, "#" begins a comment and "${"
 // expands. So a value is checked, and never escaped.
 
@@ -7,8 +7,8 @@ package templates
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
 	"text/template"
@@ -34,11 +34,12 @@ var funcs = template.FuncMap{
 	"trim":     strings.TrimSpace,
 	"replace":  func(old, new, s string) string { return strings.ReplaceAll(s, old, new) },
 	"contains": func(sub, s string) bool { return strings.Contains(s, sub) },
-	"b64enc":   func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
-	"toJson": func(v any) (string, error) {
-		b, err := json.Marshal(v)
-		return string(b), err
-	},
+	"b64enc":   func(v any) string { return base64.StdEncoding.EncodeToString([]byte(text(v))) },
+	"toJson":   jsonText,
+	"yaml":     quoted,
+	"toml":     quoted,
+	"xml":      xmlText,
+	"raw":      rawText,
 	"indent": func(n int, s string) (string, error) {
 		if n < 0 || n > 64 {
 			return "", fmt.Errorf("indent %d: want 0 to 64", n)
@@ -47,7 +48,7 @@ var funcs = template.FuncMap{
 		return pad + strings.ReplaceAll(s, "\n", "\n"+pad), nil
 	},
 	// sh quotes for kickstart, preseed and shell scripts.
-	"sh":        func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" },
+	"sh":        func(v any) string { return "'" + strings.ReplaceAll(text(v), "'", `'\''`) + "'" },
 	"macDash":   func(s string) string { return strings.ReplaceAll(s, ":", "-") },
 	"macBare":   func(s string) string { return strings.ReplaceAll(s, ":", "") },
 	"grub":      grubWord,
@@ -58,10 +59,12 @@ var funcs = template.FuncMap{
 	"ipxetext":  ipxeText,
 }
 
+func init() { maps.Copy(funcs, bares) }
+
 // ipxeWord accepts a value that iPXE leaves unchanged: one token, or several
 // plain ones if line is true.
 func ipxeWord(v any) (string, error) {
-	s := fmt.Sprint(v)
+	s := text(v)
 	if strings.ContainsAny(s, " \t") {
 		return "", fmt.Errorf("value %q has a blank in it, which iPXE would split", s)
 	}
@@ -91,7 +94,7 @@ func checkIPXE(s string) error {
 
 // ipxeURL makes a value safe inside a URL.
 func ipxeURL(v any) string {
-	return strings.ReplaceAll(url.QueryEscape(fmt.Sprint(v)), "+", "%20")
+	return strings.ReplaceAll(url.QueryEscape(text(v)), "+", "%20")
 }
 
 // ipxeText makes a value safe to show; it removes characters that cannot be
@@ -102,7 +105,7 @@ func ipxeText(v any) string {
 			return -1
 		}
 		return r
-	}, fmt.Sprint(v))
+	}, text(v))
 	s = strings.ReplaceAll(s, "${", "$ {")
 	f := strings.Fields(s)
 	for i, tok := range f {

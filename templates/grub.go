@@ -14,7 +14,7 @@ import (
 
 // grubWord accepts a value that GRUB's shell leaves unchanged, quoted or not.
 func grubWord(v any) (string, error) {
-	s := fmt.Sprint(v)
+	s := text(v)
 	for _, r := range s {
 		if r <= 0x20 || r > 0x7e || strings.ContainsRune("'\"`$;{}|&<>\\#*?", r) {
 			return "", fmt.Errorf("value %q has %q in it, which GRUB does not read as itself: pass it through grubquote", s, r)
@@ -30,12 +30,12 @@ func grubText(v any) string {
 			return -1
 		}
 		return r
-	}, fmt.Sprint(v))
+	}, text(v))
 }
 
 // grubQuote makes any printable text one word.
 func grubQuote(v any) (string, error) {
-	s := fmt.Sprint(v)
+	s := text(v)
 	for _, r := range s {
 		if r < 0x20 || r > 0x7e {
 			return "", fmt.Errorf("value %q has %q in it, which is not plain text", s, r)

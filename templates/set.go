@@ -46,7 +46,7 @@ func NewSet(files Files) (*Set, error) {
 	}
 	for _, x := range t.Templates() {
 		if x.Tree != nil {
-			if err := walk(x.Tree.Root, language(x.Name())); err != nil {
+			if err := walk(x.Tree.Root, language(x.Name(), "")); err != nil {
 				return nil, fmt.Errorf("built-in script %s: %w", x.Name(), err)
 			}
 		}
@@ -114,7 +114,7 @@ func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 		if ref.Dialect == boot.GRUBScript {
 			name = ref.Name + ".cfg"
 		}
-		if err := s.builtins.ExecuteTemplate(w, name, seen{Machine: ref.Machine}); err != nil {
+		if err := s.builtins.ExecuteTemplate(w, name, see(ref.Machine)); err != nil {
 			return nil, fmt.Errorf("built-in script %s: %w", name, err)
 		}
 		return made(name, w.Bytes()), nil

@@ -184,13 +184,13 @@ func TestBuiltins(t *testing.T) {
 // TestHostileValues: what came over the wire cannot become a command.
 func TestHostileValues(t *testing.T) {
 	f := rescue()
-	f["boot.ipxe"] = "#!ipxe\nset x {{ .Serial }}\n"
+	f["boot.ipxe"] = "#!ipxe\nset x {{ .Params.disk }}\n"
 	s, tm := set(t, f)
 	for _, evil := range []string{"a || shell", "x${net0/mac}", "a\nshell", "#", "a;b ; c", "&&", "ends\\"} {
 		m := machine()
-		m.Serial = evil
+		m.Params = map[string]string{"disk": evil}
 		if got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, Template: tm, Machine: m}); err == nil {
-			t.Errorf("serial %q went into a script:\n%s", evil, got)
+			t.Errorf("parameter %q went into a script:\n%s", evil, got)
 		}
 		m.Note, m.Name = evil, "n"
 		got, err := s.text(t, boot.Ref{Kind: boot.RefBuiltin, Name: "hold", Machine: m})
@@ -208,7 +208,7 @@ func TestHostileValues(t *testing.T) {
 func TestRendered(t *testing.T) {
 	f := rescue()
 	f["preseed.cfg"] = "d-i hostname {{ .Name | sh }}\n"
-	f["post.sh.tmpl"] = "curl {{ .ReportURL }} # {{ toJson .Params.disk }}\n"
+	f["post.sh.tmpl"] = "curl {{ .ReportURL }} # {{ raw (toJson .Params.disk) }}\n"
 	f["raw.txt"] = "{{ not a template"
 	s, tm := set(t, f)
 	for name, want := range map[string]string{

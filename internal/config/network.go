@@ -22,6 +22,7 @@ type fileNetwork struct {
 	Routers   []string `toml:"routers"`
 	DNS       []string `toml:"dns"`
 	Domain    string   `toml:"domain"`
+	VLAN      *int     `toml:"vlan"`
 	Lease     string   `toml:"lease"`
 	Relays    []string `toml:"relays"`
 	PXE       string   `toml:"pxe"`
@@ -67,6 +68,21 @@ const (
 	defaultNewLeases    = 100
 )
 
+// vlan is the number of the VLAN: as it is said, or as the interface's name ends.
+func (r fileNetwork) vlan() (int, error) {
+	if r.VLAN != nil {
+		if n := *r.VLAN; n < 1 || n > 4094 {
+			return 0, fmt.Errorf("vlan %d: want 1 to 4094", n)
+		}
+		return *r.VLAN, nil
+	}
+	_, tag, _ := strings.Cut(r.Interface, ".")
+	if n, err := strconv.Atoi(tag); err == nil && n >= 1 && n <= 4094 {
+		return n, nil
+	}
+	return 0, nil
+}
+
 // check turns one [[network]] into its typed form.
 func (r fileNetwork) check(bad complain, interfaces []string) (boot.Network, error) {
 	n := boot.Network{Name: r.Name, Interface: r.Interface, Mode: boot.Mode(r.Mode), Domain: r.Domain, Lease: DefaultLease, Shared: r.Shared,
@@ -93,6 +109,10 @@ func (r fileNetwork) check(bad complain, interfaces []string) (boot.Network, err
 		return n, bad("mode", "network %q needs a mode: full (give addresses), reservations (known machines only), proxy (beside another DHCP server), auto (full if no other server answers, else proxy) or off", n.Name)
 	default:
 		return n, bad("mode", "mode %q: want full, reservations, proxy, auto or off", r.Mode)
+	}
+	var err error
+	if n.VLAN, err = r.vlan(); err != nil {
+		return n, bad("vlan", "%v", err)
 	}
 	if r.Subnet != "" {
 		p, err := netip.ParsePrefix(r.Subnet)
