@@ -56,6 +56,7 @@ var rules = []struct {
 	{"source", ruleSource},       // without a token, the source address names the machine
 	{"class", ruleClass},         // what kind of client
 	{"identify", ruleIdentify},   // which host
+	{"bound", ruleBound},         // a signed path, from where its machine is
 	{"handshake", ruleHandshake}, // a TLS handshake that failed before any request
 	{"log", ruleLog},             // a line of a machine's log
 	{"enroll", ruleEnroll},       // put an unknown boot client on the roll

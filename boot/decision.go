@@ -27,6 +27,7 @@ type Decision struct {
 	Enrolls  string     // link whose budget a new host is charged to
 	Heard    *Heard     // a machine whose address another server gave; nil is none
 	Rival    *Rival     // another DHCP server that the request gave away
+	Binds    *Binding   // a first use of a boot path
 	Spends   string     // file of an installation that leaves with this reply
 	Installs TemplateID // template of that installation
 	Ticket   uint32     // number of the boot that installs

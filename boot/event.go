@@ -111,6 +111,7 @@ const (
 	EnrollLimit      EventKind = "enroll.limit"
 	InstallLimit     EventKind = "install.limit" // of a network, in an hour
 	HandshakeFailed  EventKind = "tls.failed"
+	TokenRefused     EventKind = "token.refused"  // a boot path was used from an address that is not its machine's
 	WebhookDead      EventKind = "webhook.dead"   // an event was not delivered and is not tried again
 	WebhookResent    EventKind = "webhook.resent" // such an event was delivered after all
 	WebhookLost      EventKind = "webhook.lost"   // events were removed before they could be delivered
@@ -125,7 +126,7 @@ const (
 var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
 	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
-	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed,
+	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed, TokenRefused,
 	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, FileSpoilt, StoreDamaged,
 }
 

@@ -25,6 +25,7 @@ type Policy struct {
 	DUID      string // ours in DHCPv6, hexadecimal
 	HTTPPort  uint16 // of boot URLs; 80 is left out of them
 	HTTPSPort uint16 // 0: not served
+	Unbound   bool   // boot paths work from any address
 	LogPort   uint16 // where log lines are taken; 0: nowhere
 }
 

@@ -25,6 +25,9 @@ var reasonTexts = map[Code]string{
 	"token.good":      "{token}",
 	"token.host-gone": "token names a host that was removed",
 
+	"bound.other": "{address} uses a path that was made for {host}, and is leased to {holder} (wanted all the same: [boot] bind_tokens = false)",
+	"bound.moved": "{address} uses a path that was made for {host}, which has {other}: if it is a static address of that machine, muster host set {host} --address {address} (or [boot] bind_tokens = false)",
+
 	"source.leased":   "{address} is leased to {mac}",
 	"source.heard":    "{address} was given to {mac} by another server",
 	"source.offered":  "{address} was offered to {mac}",

@@ -180,7 +180,7 @@ func (t *turn) hold(why *Reason) (bool, error) {
 func (t *turn) builtin(name string, why *Reason) (bool, error) {
 	t.note(because(Code("script."+name), why))
 	tok := t.text
-	if t.hasToken && t.p.Enroll.Hold == 0 && t.in.At.Sub(t.token.Issued) > bootTokenLife/2 {
+	if t.hasToken && t.p.Enroll.Hold == 0 && t.in.At.Sub(t.token.Issued) > BootTokenLife/2 {
 		tok = "" // a machine that is held for ever gets a new token before the old one ends
 	}
 	if tok == "" && (t.host != nil || !t.id.MAC.IsZero()) {

@@ -25,9 +25,9 @@ const (
 	MaybeToken TokenKind = 3
 )
 
-// Token lifetimes.
+// Token lifetimes. A boot path is good for a day.
 const (
-	bootTokenLife   = 24 * time.Hour
+	BootTokenLife   = 24 * time.Hour
 	reportTokenLife = 7 * 24 * time.Hour
 )
 
@@ -115,11 +115,11 @@ func (k *Key) Open(s string, now time.Time) (Token, error) {
 	} else {
 		t.Host = HostID(binary.BigEndian.Uint64(body[1:9]))
 	}
-	life := bootTokenLife
+	life := BootTokenLife
 	if t.Kind == ReportToken {
 		life = reportTokenLife
 	}
-	if age := now.Sub(t.Issued); age > life || age < -bootTokenLife {
+	if age := now.Sub(t.Issued); age > life || age < -BootTokenLife {
 		return t, ErrExpiredToken
 	}
 	return t, nil

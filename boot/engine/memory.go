@@ -32,6 +32,8 @@ type memory struct {
 	rivals  recent[string, struct{}] // as others; kept apart, because anybody can make up many
 	seen    map[boot.MAC]time.Time   // when the machines on the roll last asked; no stranger is in it, so that none can push one out
 	stayed  int                      // of seen, when it was last thinned
+	users   int                      // of used, when it was last thinned
+	used    map[boot.HostID][]used   // from where the boot paths of machines on the roll were used first; no stranger is in it
 	leases  map[string]*bucket       // by network: new leases of machines that are not admitted
 	enrolls recent[string, *bucket]
 	strange map[boot.EventKind]*bucket // events of strangers
@@ -91,7 +93,7 @@ func (r *recent[K, V]) get(k K) (V, time.Time, bool) {
 }
 
 func newMemory() *memory {
-	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}, seen: map[boot.MAC]time.Time{}, strange: map[boot.EventKind]*bucket{}}
+	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}, seen: map[boot.MAC]time.Time{}, used: map[boot.HostID][]used{}, strange: map[boot.EventKind]*bucket{}}
 	m.heard.max, m.notices.max, m.enrolls.max, m.rivals.max, m.others.max = maxHeard, maxNotices, maxLinks, maxRivals, maxRivals
 	return m
 }
@@ -291,6 +293,51 @@ func (m *memory) saw(mac boot.MAC, now time.Time) {
 		}
 	}
 	m.stayed = len(m.seen)
+}
+
+// used is one first use.
+type used struct {
+	boot.Binding
+	at time.Time
+}
+
+const maxUses = 16 // of one host: more paths than one boot has, of each kind of address
+
+func (v *view) Used(u boot.Use) netip.Addr {
+	v.m.mu.Lock()
+	defer v.m.mu.Unlock()
+	for _, x := range v.m.used[u.Host] {
+		if x.Use == u {
+			return x.Addr
+		}
+	}
+	return netip.Addr{}
+}
+
+// bind takes a decision's first use of a path. False means that the path was used from
+// elsewhere meanwhile, and the decision must be made again.
+func (m *memory) bind(b boot.Binding, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.used[b.Host]
+	for _, x := range l {
+		if x.Use == b.Use {
+			return x.Addr == b.Addr
+		}
+	}
+	if l = append(l, used{b, now}); len(l) > maxUses {
+		l = append([]used{}, l[1:]...)
+	}
+	m.used[b.Host] = l
+	if len(m.used) > max(1024, 2*m.users) {
+		for id, l := range m.used {
+			if now.Sub(l[len(l)-1].at).Abs() > boot.BootTokenLife {
+				delete(m.used, id) // its paths have ended
+			}
+		}
+		m.users = len(m.used)
+	}
+	return true
 }
 
 // hold takes a decision's hold. False means that another client has taken the

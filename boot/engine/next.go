@@ -64,6 +64,9 @@ func (e *Engine) decide(ctx context.Context, p *boot.Policy, in boot.Sighting) (
 		if slices.ContainsFunc(d.Holds, func(h boot.Hold) bool { return !e.mem.hold(h, in.At) }) {
 			continue
 		}
+		if d.Binds != nil && !e.mem.bind(*d.Binds, in.At) {
+			continue
+		}
 		if d.Writes.Empty() {
 			e.mem.settle(&d, p, in.At)
 			return d, nil
@@ -90,6 +93,9 @@ func (e *Engine) commit(ctx context.Context, p *boot.Policy, in boot.Sighting) (
 			r.ahead = true
 			v.settle()
 			e.mem.settle(&r.Decision, p, in.At)
+			if b := r.Binds; b != nil {
+				e.mem.bind(*b, in.At)
+			}
 		})
 		return nil
 	})

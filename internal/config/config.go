@@ -28,6 +28,7 @@ type Config struct {
 	Networks    []boot.Network // Server comes from the interface, as does Subnet where it is not given
 	Networks6   []boot.Network // the IPv6 side of those that have one
 	Enroll      boot.Enroll
+	Unbound     bool // boot paths work from any address
 	Classes     []boot.ClientClass
 	RA          []radv.Config // one for each interface that has an IPv6 subnet
 	Hooks       []Hook        // including webhooks
@@ -88,10 +89,16 @@ type file struct {
 	TFTP     fileTFTP      `toml:"tftp"`
 	Syslog   fileListen    `toml:"syslog"`
 	Enroll   fileEnroll    `toml:"enroll"`
+	Boot     fileBoot      `toml:"boot"`
 	Classes  []fileClass   `toml:"class"`
 	Webhooks []fileWebhook `toml:"webhook"`
 	Hooks    []fileHook    `toml:"hook"`
 	Events   fileEvents    `toml:"events"`
+}
+
+// fileBoot is what holds of every boot.
+type fileBoot struct {
+	BindTokens *bool `toml:"bind_tokens"`
 }
 
 // Load reads the file at path. If it does not exist and nobody named it, the
@@ -118,6 +125,7 @@ func parse(name string, data []byte, interfaces []string) (*Config, error) {
 	}
 	c := Default()
 	c.file = f
+	c.Unbound = raw.Boot.BindTokens != nil && !*raw.Boot.BindTokens
 	if err := raw.listeners(c); err != nil {
 		return nil, err
 	}
