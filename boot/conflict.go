@@ -8,14 +8,34 @@ import (
 	"time"
 )
 
-// Occupy says what follows when a probe found the machine by on an address. The zero
-// MAC stands for a machine beyond a relay that answered a ping. A lease among the
-// changes takes the address out of use for a while.
-func Occupy(v Reader, n *Network, a netip.Addr, by MAC, now time.Time) (c Changes, err error) {
+// Occupy says what follows when a probe found the machine by on an address that was
+// to be given to another MAC. The zero MAC stands for a machine beyond a relay that
+// answered a ping. A lease among the changes takes the address out of use for a while.
+//
+// Machines are compared as hosts: the other port of a bond answers too. A reserved
+// address stays in use whoever answers on it, or any squatter could keep its host from
+// booting.
+func Occupy(v Reader, n *Network, a netip.Addr, by, wanted MAC, now time.Time) (c Changes, err error) {
 	who := HeldBy(by)
 	l, err := v.Lease(n.Name, a)
 	if err != nil || l.Active(now) && (!l.Given() || l.Holder == who) {
 		return c, err
+	}
+	h, err := v.HostByMAC(by)
+	if err != nil || h != nil && (h.HasMAC(wanted) || l.Active(now) && l.Host == h.ID) {
+		return c, err
+	}
+	owner, err := v.HostByAddress(a)
+	if err != nil || owner != nil && h != nil && owner.ID == h.ID {
+		return c, err
+	}
+	ev := Event{At: now.UTC(), Kind: LeaseConflict, Network: n.Name, MAC: by, By: Actor{Kind: Program, Name: "muster", Via: "probe"}}
+	ev.about(h)
+	if owner != nil {
+		ev.Kind, ev.Text = ReservationTaken, fmt.Sprintf("%s is reserved for %s, and %s answers on it: take the address off that machine; %s gets it all the same", a, owner.Name, called(h, who), owner.Name)
+		ev.about(owner)
+		c.Events = []Event{ev}
+		return c, nil
 	}
 	if l.Active(now) {
 		// Neither a ping nor a lease that is held by an identifier or a switch port
@@ -24,12 +44,6 @@ func Occupy(v Reader, n *Network, a netip.Addr, by MAC, now time.Time) (c Change
 			return c, nil
 		}
 	}
-	ev := Event{At: now.UTC(), Kind: LeaseConflict, Network: n.Name, MAC: by, By: Actor{Kind: Program, Name: "muster", Via: "probe"}}
-	h, err := v.HostByMAC(by)
-	if err != nil {
-		return c, err
-	}
-	ev.about(h)
 	leave := func() { c.Leases = []Lease{quarantine(n, a, Occupied, who, now)} }
 	switch {
 	case l.Active(now):
@@ -43,4 +57,12 @@ func Occupy(v Reader, n *Network, a netip.Addr, by MAC, now time.Time) (c Change
 	}
 	c.Events = []Event{ev}
 	return c, nil
+}
+
+// called is a machine as a person finds it.
+func called(h *Host, who Holder) string {
+	if h != nil {
+		return h.Name + " (" + who.String() + ")"
+	}
+	return who.String()
 }

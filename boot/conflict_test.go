@@ -10,11 +10,21 @@ import (
 // oneLease is a store of which a probe asks one lease.
 type oneLease struct {
 	Reader
-	l *Lease
+	l      *Lease
+	owner  *Host
+	answer *Host
 }
 
 func (r oneLease) Lease(string, netip.Addr) (*Lease, error) { return r.l, nil }
-func (r oneLease) HostByMAC(m MAC) (*Host, error)           { return nil, nil }
+func (r oneLease) HostByMAC(m MAC) (*Host, error) {
+	for _, h := range []*Host{r.owner, r.answer} {
+		if h != nil && h.HasMAC(m) {
+			return h, nil
+		}
+	}
+	return nil, nil
+}
+func (r oneLease) HostByAddress(netip.Addr) (*Host, error) { return r.owner, nil }
 
 // TestOccupy: what is told and done when somebody answers on an address, by whose
 // the address is.
@@ -41,7 +51,7 @@ func TestOccupy(t *testing.T) {
 		"a holder that is known by an ID":   {lease(ReadHolder("id:0102"), Dynamic, time.Hour), one, "", false},
 		"it was out of use, of the machine": {lease(HeldBy(one), Occupied, -time.Hour), one, "the lease of 10.0.0.9 has ended and its holder", true},
 	} {
-		got, err := Occupy(oneLease{l: c.l}, &Network{Name: "lab"}, a, c.by, now)
+		got, err := Occupy(oneLease{l: c.l}, &Network{Name: "lab"}, a, c.by, MAC{}, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,6 +64,39 @@ func TestOccupy(t *testing.T) {
 		}
 		if left := len(got.Leases) == 1; left != c.left || left && (got.Leases[0].Kind != Occupied || got.Leases[0].Holder != HeldBy(c.by) || !got.Leases[0].Expires.Equal(now.Add(10*time.Minute))) {
 			t.Errorf("%s: %+v", what, got.Leases)
+		}
+	}
+}
+
+// TestOccupyByHost: machines are compared as hosts. Neither its own other port nor a
+// squatter takes a reserved address out of use, and both machines are named.
+func TestOccupyByHost(t *testing.T) {
+	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	a, one, two, third := netip.MustParseAddr("10.0.0.9"), MAC{2, 0, 0, 0, 0, 1}, MAC{2, 0, 0, 0, 0, 2}, MAC{2, 0, 0, 0, 0, 3}
+	bond, other := &Host{ID: 1, Name: "web1", MACs: []MAC{one, two}}, &Host{ID: 2, Name: "web2", MACs: []MAC{third}}
+	held := &Lease{Network: "lab", Addr: a, Holder: HeldBy(one), MAC: one, Host: 1, Kind: Dynamic, Expires: now.Add(time.Hour)}
+	for what, c := range map[string]struct {
+		r      oneLease
+		by     MAC
+		wanted MAC
+		want   string
+	}{
+		"its own other port, reserved":        {oneLease{owner: bond}, two, one, ""},
+		"its own other port, leased":          {oneLease{l: held, answer: bond}, two, MAC{}, ""},
+		"its own other port, free":            {oneLease{answer: bond}, two, one, ""},
+		"a stranger on a reservation":         {oneLease{owner: bond}, MAC{2, 9}, one, "10.0.0.9 is reserved for web1, and 02:09:00:00:00:00 answers on it: take the address off that machine; web1 gets it all the same"},
+		"another host on a reservation":       {oneLease{owner: bond, answer: other}, third, one, "10.0.0.9 is reserved for web1, and web2 (02:00:00:00:00:03) answers on it: take the address off that machine; web1 gets it all the same"},
+		"a ping on a reservation":             {oneLease{owner: bond}, MAC{}, one, "10.0.0.9 is reserved for web1, and somebody who answers pings answers on it: take the address off that machine; web1 gets it all the same"},
+		"another host on a lease":             {oneLease{l: held, answer: other}, third, one, "10.0.0.9 is leased to 02:00:00:00:00:01, and 02:00:00:00:00:03 answers on it too: take the address off that machine, or exclude it from the range"},
+		"its other port on an address it had": {oneLease{l: &Lease{Network: "lab", Addr: a, Holder: HeldBy(one), MAC: one, Host: 1, Kind: Dynamic, Expires: now.Add(-time.Hour)}, answer: bond}, two, one, ""},
+	} {
+		got, err := Occupy(c.r, &Network{Name: "lab"}, a, c.by, c.wanted, now)
+		text := ""
+		for _, ev := range got.Events {
+			text += ev.Text
+		}
+		if err != nil || text != c.want || len(got.Leases) != 0 {
+			t.Errorf("%s: %q, %+v, %v; want %q", what, text, got.Leases, err, c.want)
 		}
 	}
 }

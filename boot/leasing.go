@@ -46,6 +46,9 @@ func (t *turn) mayHave(n *Network, a netip.Addr, h Holder, kept bool) (old *Leas
 		return nil, nil, err
 	}
 	if old.Active(t.in.At) {
+		if kept && !old.Given() {
+			return old, nil, nil // who was seen on it is told; a reservation is a person's word
+		}
 		return old, t.keeps(old, h), nil
 	}
 	if o, firm := t.v.Offered(n.Name, a, t.admitted()); !o.Holder.IsZero() && o.Holder != h {
@@ -73,7 +76,7 @@ func (t *turn) keeps(l *Lease, h Holder) *Reason {
 		// of ours whose lease was lost, or ended by a clock that jumped. Beyond a
 		// relay the probe does not tell the MAC; then a client that says it already
 		// has the address is believed.
-		if by, named := l.Holder.MAC(); named && by == t.id.MAC || !named && (t.in.Step == Renew || t.in.Step == InitReboot) {
+		if by, named := l.Holder.MAC(); named && (by == t.id.MAC || t.host != nil && t.host.HasMAC(by)) || !named && (t.in.Step == Renew || t.in.Step == InitReboot) {
 			return nil
 		}
 		return because("lease.occupied", l.Holder)
@@ -188,6 +191,13 @@ func (t *turn) giveBack(n *Network, a netip.Addr, h Holder, declined bool) (had 
 		t.d.Writes.Leases = append(t.d.Writes.Leases, *l)
 		return true, nil
 	}
+	if l.Kind == Reserved {
+		// Its other port may have answered. Out of use it would be nobody's.
+		l.Expires = t.in.At.UTC()
+		t.d.Writes.Leases = append(t.d.Writes.Leases, *l)
+		t.notice(n.Name+" "+a.String(), LeaseDeclined, "%s is reserved for %s, and declined by %s: it says that another machine answers on it; it gets it again", a, l.whose(t.host), h)
+		return true, nil
+	}
 	q := quarantine(n, a, Declined, h, t.in.At)
 	if t.admitted() {
 		q.Host = t.host.ID // else the quarantine would still count against the ration
@@ -200,4 +210,12 @@ func (t *turn) giveBack(n *Network, a netip.Addr, h Holder, declined bool) (had 
 // quarantine takes an address out of use for a while.
 func quarantine(n *Network, a netip.Addr, kind LeaseKind, by Holder, now time.Time) Lease {
 	return Lease{Network: n.Name, Addr: a, Holder: by, Kind: kind, Starts: now.UTC(), Expires: now.UTC().Add(DeclineTime)}
+}
+
+// whose names the machine of a lease.
+func (l *Lease) whose(h *Host) string {
+	if h != nil {
+		return h.Name
+	}
+	return l.Holder.String()
 }

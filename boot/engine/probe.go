@@ -6,6 +6,7 @@ package engine
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -50,10 +51,14 @@ func (e *Engine) Taken(ctx context.Context, c boot.Check, by boot.MAC) error {
 		return nil
 	}
 	var changes boot.Changes
+	told := sync.OnceValue(func() bool { return e.mem.tell("conflict "+c.Addr.String()+" "+by.String(), now) })
 	ahead := false // memory has what the disk may not have yet
 	err := e.store.Update(ctx, func(tx boot.Tx) (err error) {
-		if changes, err = boot.Occupy(tx, n, c.Addr, by, now); err != nil {
+		if changes, err = boot.Occupy(tx, n, c.Addr, by, c.For, now); err != nil {
 			return err
+		}
+		if len(changes.Leases) == 0 && len(changes.Events) > 0 && !told() {
+			changes.Events = nil // nothing takes the address out of use: each offer asks again
 		}
 		if len(changes.Leases) > 0 {
 			tx.After(func() {

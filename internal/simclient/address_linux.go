@@ -143,6 +143,16 @@ func (a *addresses) change(what uint16, ip netip.Addr) error {
 	b = binary.NativeEndian.AppendUint32(b, uint32(a.ifi.Index))
 	b = attribute(b, syscall.IFA_LOCAL, ip.AsSlice())
 	b = attribute(b, syscall.IFA_ADDRESS, ip.AsSlice())
+	if what == syscall.RTM_NEWADDR {
+		// A run that is killed cannot take it away, and to the server it would be
+		// somebody else's for ever.
+		const life = 3600 // seconds
+		var info []byte
+		for _, v := range []uint32{life, life, 0, 0} { // struct ifa_cacheinfo
+			info = binary.NativeEndian.AppendUint32(info, v)
+		}
+		b = attribute(b, syscall.IFA_CACHEINFO, info)
+	}
 	err := netlink(what, b)
 	if what == syscall.RTM_NEWADDR && errors.Is(err, syscall.EEXIST) {
 		return nil

@@ -193,6 +193,14 @@ func (h *Host) Boot(ctx context.Context, m *Machine, tell func(Step)) *Transcrip
 		}
 		r.t.Text = err.Error()
 	}
+	for _, w := range r.webs {
+		w.close()
+	}
+	// The address goes before it is given back: the server probes what it gives next,
+	// and would find this host on it.
+	for _, back := range r.backs {
+		back()
+	}
 	if !h.cfg.Keep {
 		r.release()
 	} else {
@@ -202,12 +210,6 @@ func (h *Host) Boot(ctx context.Context, m *Machine, tell func(Step)) *Transcrip
 				break
 			}
 		}
-	}
-	for _, w := range r.webs {
-		w.close()
-	}
-	for _, back := range r.backs {
-		back()
 	}
 	r.t.Took = time.Since(start)
 	return r.t
