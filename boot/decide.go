@@ -123,6 +123,7 @@ type holding struct {
 type standing struct {
 	later    *Reason // why it is not on the roll yet
 	barred   *Reason // why there is nothing to boot at all
+	limited  bool    // it is held for a limited time
 	choice   Choice
 	template *Template
 }

@@ -118,6 +118,7 @@ const (
 	HookDead         EventKind = "hook.dead"      // WebhookDead, for a command
 	HookResent       EventKind = "hook.resent"
 	HookLost         EventKind = "hook.lost"
+	FileMissing      EventKind = "file.missing"  // a template boots a file that is not there
 	FileSpoilt       EventKind = "file.spoilt"   // a boot file is not as it was stored
 	StoreDamaged     EventKind = "store.damaged" // at each start, until somebody repairs it
 )
@@ -127,7 +128,7 @@ var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
 	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
 	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed, TokenRefused,
-	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, FileSpoilt, StoreDamaged,
+	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, FileMissing, FileSpoilt, StoreDamaged,
 }
 
 // Kinds are patterns of event kinds: a kind itself, all kinds with one beginning

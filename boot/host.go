@@ -64,6 +64,7 @@ type Host struct {
 	Booted    time.Time  `json:"booted,omitzero"`      // when the present boot began
 	Window    time.Time  `json:"window,omitzero"`      // since when boots without a report are counted
 	Silent    int        `json:"silent,omitempty"`     // number of boots without a report since Window
+	Stuck     *Stuck     `json:"stuck,omitempty"`      // its boot could not start
 	Secure    SecureBoot `json:"secure_boot,omitempty"`
 	Once      string     `json:"once,omitempty"`      // template of its next boot only
 	Ticket    *Ticket    `json:"ticket,omitempty"`    // its latest leave to install
@@ -86,6 +87,10 @@ func (h *Host) Clone() *Host {
 	c.Params = maps.Clone(h.Params)
 	c.Options = slices.Clone(h.Options)
 	c.Ticket = h.Ticket.clone()
+	if h.Stuck != nil {
+		s := *h.Stuck
+		c.Stuck = &s
+	}
 	return &c
 }
 

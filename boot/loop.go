@@ -35,4 +35,4 @@ func (t *turn) loops(x *Template) *Reason {
 }
 
 // unpark lets a parked host boot again: a person has changed something.
-func (h *Host) unpark() { h.Window, h.Silent = time.Time{}, 0 }
+func (h *Host) unpark() { h.Window, h.Silent, h.Stuck = time.Time{}, 0, nil }

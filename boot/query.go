@@ -46,6 +46,15 @@ func (in *Sighting) ReadQuery(raw string) {
 				platform = v
 			case "stage":
 				q.Stage = v
+			case "at":
+				if v == "kernel" || v == "initrd" || v == "boot" {
+					q.Step = v
+				}
+			case "errno":
+				v = strings.TrimPrefix(v, "0x")
+				if len(v) <= 8 && strings.Trim(v, "0123456789abcdef") == "" {
+					q.Errno = v
+				}
 			case "text":
 				q.Text = v
 			}
@@ -53,6 +62,9 @@ func (in *Sighting) ReadQuery(raw string) {
 		if raw == "" {
 			break
 		}
+	}
+	if q.Step == "" || q.Errno == "" {
+		q.Step, q.Errno = "", "" // both, or it is no failure
 	}
 	if p := PlatformFromIPXE(arch, platform); p != "" {
 		in.Firmware.PlatformHint = p

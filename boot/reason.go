@@ -168,6 +168,8 @@ const (
 	WhyMaybe       Code = "host.maybe"
 	WhyIgnored     Code = "enroll.ignored"
 	WhyParked      Code = "boot.parked"
+	WhyMissing     Code = "boot.missing"
+	WhyStuck       Code = "boot.stuck-waits"
 	WhyQueued      Code = "install.queued"
 	WhyProtected   Code = "install.protected"
 	WhyNoTicket    Code = "install.no-ticket"

@@ -120,6 +120,7 @@ var reasonTexts = map[Code]string{
 	"lease.reserved-in-use":    "{address} is reserved, and {holder} of the same host has it",
 	"lease.has-reservation":    "the host has {address} reserved",
 	"lease.reservations-only":  "only reservations are served here",
+	"lease.leaving":            "{address} is no longer in the range: it keeps what is left of its lease",
 	"lease.out-of-range":       "it is in no range of this network",
 	"lease.reserved-for":       "it is reserved for {host}",
 	"lease.declined":           "somebody else was seen on it",
@@ -186,8 +187,12 @@ var reasonTexts = map[Code]string{
 	"install.other-boot":   "boot {boot} has no ticket for {template}",
 	"install.queued":       "network {network} has begun {count} installations in an hour, all it may: the next begins at {time} UTC",
 
-	"boot.loops":  "{count} boots in a row and not a word from it; it tries again in {minutes} minutes, or when something is changed on it (muster host update {host})",
-	"boot.parked": "parked",
+	"boot.stuck":       "{template} version {version} did not start in boot {boot}: {what}",
+	"boot.stuck-waits": "the next try is in {time}",
+	"boot.missing":     "{file}, which template {template} version {version} boots, is not there",
+	"script.again":     "boot {boot} once more: {template} version {version}",
+	"boot.loops":       "{count} boots in a row and not a word from it; it tries again in {minutes} minutes, or when something is changed on it (muster host update {host})",
+	"boot.parked":      "parked",
 
 	"script.locked-down": "is it locked down?",
 	"script.to-ipxe":     "going on to iPXE",

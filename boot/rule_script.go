@@ -63,6 +63,9 @@ func ruleScript(t *turn) (bool, error) {
 	if s == grubOpen && t.chains() {
 		return t.builtin("chain", because("script.to-ipxe"))
 	}
+	if grub || t.in.Want.Query.Asked || t.in.Want.Query.Errno != "" {
+		t.failed()
+	}
 	if !grub && !t.in.Want.Query.Asked {
 		return t.builtin("ask", because("script.who"))
 	}
@@ -114,6 +117,18 @@ func ruleScript(t *turn) (bool, error) {
 		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, Dialect: t.ask.dialect}}
 		return true, nil
 	}
+	if why, err := t.lacks(x); err != nil {
+		return false, err
+	} else if why != nil {
+		t.notice("missing "+why.Args[0], FileMissing, "%s; %s and all others that boot it wait until it is there", why.Text(), h.Name)
+		return t.builtin("hold", why)
+	}
+	if t.retries() && t.token.Version == x.ID {
+		if why := h.Stuck.waits(t.token.Boot, x, t.in.At); why != nil {
+			return t.builtin("hold", why)
+		}
+		return t.again(x)
+	}
 	if x.Install {
 		if why, err := t.queued(); err != nil {
 			return false, err
@@ -135,11 +150,35 @@ func ruleScript(t *turn) (bool, error) {
 	if !x.ThisRun && !once {
 		h.Template, h.Pin = x.Name, x.ID
 	}
-	m := t.machine(t.bootToken(BootToken, h.Boots, x.ID), t.bootToken(ReportToken, h.Boots, x.ID))
-	m.Template, m.Version = x.Name, x.Version
 	t.why("script.boot", h.Boots, x.Name, x.Version)
 	t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
-	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: s, Template: x, Machine: m, Dialect: t.ask.dialect}}
+	return t.script(x)
+}
+
+// again gives the script of the boot that runs once more: its loader could not start
+// it. That is no new boot, and begins no other installation.
+func (t *turn) again(x *Template) (bool, error) {
+	h := t.host
+	if x.Install && h.Ticket.Boot != h.Boots {
+		t.useTicket(x) // armed anew meanwhile
+	}
+	if h.Stuck != nil {
+		h.Stuck.Tried = t.in.At.UTC()
+		if !h.Stuck.Tried.After(h.Stuck.At) {
+			h.Stuck.Tried = h.Stuck.At.Add(1) // it failed and was given again in one moment
+		}
+		t.dirty = true
+	}
+	t.why("script.again", h.Boots, x.Name, x.Version)
+	return t.script(x)
+}
+
+// script answers with the script of the present boot.
+func (t *turn) script(x *Template) (bool, error) {
+	h := t.host
+	m := t.machine(t.bootToken(BootToken, h.Boots, x.ID), t.bootToken(ReportToken, h.Boots, x.ID))
+	m.Template, m.Version = x.Name, x.Version
+	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: t.ask.script(), Template: x, Machine: m, Dialect: t.ask.dialect}}
 	return true, nil
 }
 
@@ -174,6 +213,7 @@ func (t *turn) hold(why *Reason) (bool, error) {
 	if limit != 0 && waited >= limit {
 		return t.builtin("local", because("disk.held", limit))
 	}
+	t.limited = limit != 0
 	return t.builtin("hold", why)
 }
 
@@ -194,7 +234,7 @@ func (t *turn) builtin(name string, why *Reason) (bool, error) {
 		if waited := t.in.At.Sub(t.token.Issued); waited > 5*time.Minute {
 			m.WaitSeconds = 15
 		}
-		if limit := t.p.Enroll.Hold; limit != 0 {
+		if limit := t.p.Enroll.Hold; t.limited {
 			m.HoldSeconds = int((limit - t.in.At.Sub(t.token.Issued)).Seconds())
 		}
 	}

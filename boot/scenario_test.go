@@ -297,6 +297,7 @@ func (w *world) template(words []string, kv map[string]string) error {
 	for _, f := range list(kv["files"]) {
 		t.Files[f] = boot.Blob{}
 	}
+	t.Boots = list(kv["boots"])
 	at, ref, places := strings.Cut(kv["placed"], "=")
 	if places {
 		t.Placed = map[string]string{at: ref}
@@ -536,7 +537,7 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 				break
 			}
 		}
-		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"]}
+		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"], Step: kv["at"], Errno: kv["errno"]}
 		in.Firmware.PlatformHint = boot.Platform(kv["platform"])
 		in.Want.Head = slices.Contains(words, "head")
 		if in.Via == boot.Syslog { // > syslog SEVERITY TEXT … from= app= facility=

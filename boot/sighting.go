@@ -100,6 +100,8 @@ type Query struct {
 	Asked bool   `json:"asked,omitempty"` // identity parameters are present at all
 	MAC   MAC    `json:"mac,omitzero"`
 	Stage string `json:"stage,omitempty"`
+	Step  string `json:"step,omitempty"`  // that the loader could not do: kernel, initrd or boot
+	Errno string `json:"errno,omitempty"` // of iPXE, hexadecimal
 	Text  string `json:"text,omitempty"`
 }
 

@@ -26,6 +26,7 @@ type Template struct {
 	Install      bool     `json:"install,omitempty"`
 	FirstInstall bool     `json:"first_install,omitempty"` // a machine that a rule let in gets its first ticket, too
 	Media        []string `json:"media,omitempty"`         // kernel, initrds and placed files of an installation, file or image:NAME/FILE
+	Boots        []string `json:"boots,omitempty"`         // what the script starts, kernel first, as in Media
 	AutoApprove  bool     `json:"auto_approve,omitempty"`
 	Priority     int      `json:"priority,omitempty"`
 	Match        Selector `json:"match,omitzero"`

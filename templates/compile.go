@@ -295,7 +295,7 @@ func (c *Compiled) Script(m boot.Machine) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#!ipxe\n# %s, boot %d: %s version %d\n", m.Name, m.Boot, m.Template, m.Version)
 	fmt.Fprintf(&b, "echo Muster: %s boots %s version %d\n", ipxeText(m.Name), ipxeText(m.Template), m.Version)
-	b.WriteString("imgfree\n")
+	b.WriteString("imgfree\nset musterat kernel\n")
 	fmt.Fprintf(&b, "kernel %s", c.url(m, c.spec.Boot.Kernel))
 	if line != "" {
 		fmt.Fprintf(&b, " %s", line)
@@ -308,22 +308,29 @@ func (c *Compiled) Script(m boot.Machine) ([]byte, error) {
 	if !strings.Contains(line, "BOOTIF=") {
 		b.WriteString(" BOOTIF=01-${netX/mac:hexhyp}")
 	}
-	b.WriteString(" || goto failed\n")
+	b.WriteString(" || goto failed\nset musterat initrd\n")
 	for i, n := range names {
 		fmt.Fprintf(&b, "initrd --name %s %s/%s || goto failed\n", n, m.BaseURL, paths[i])
 	}
-	b.WriteString("boot || goto failed\n")
-	b.WriteString(":failed\n")
-	b.WriteString("echo Muster: could not start it (error ${errno}, see https://ipxe.org/${errno})\n")
-	b.WriteString("prompt --timeout 10000 Asking again in 10 s, any key asks now ||\n")
-	fmt.Fprintf(&b, "chain --replace --autofree %s\n", m.ScriptURL)
+	b.WriteString("set musterat boot\nboot || goto failed\n")
+	tail(&b, m)
 	return b.Bytes(), nil
+}
+
+// tail ends a script that could not start what it should: it says what failed to the
+// person at the screen, and to the server on its way back.
+func tail(b *bytes.Buffer, m boot.Machine) {
+	b.WriteString(":failed\nset musterwhy ${errno}\n") // at once: "isset" sets errno too
+	b.WriteString(":back\necho Muster: could not start it: ${musterat}, error ${musterwhy}, see https://ipxe.org/${musterwhy}\n")
+	b.WriteString("prompt --timeout 10000 Asking again in 10 s, any key asks now ||\n")
+	fmt.Fprintf(b, "chain --replace --autofree %s?at=${musterat}&errno=${musterwhy} || goto back\n", m.ScriptURL)
 }
 
 // directScript starts one file: a UEFI program or a disc image.
 func (c *Compiled) directScript(m boot.Machine) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#!ipxe\n# %s, boot %d: %s version %d\n", m.Name, m.Boot, m.Template, m.Version)
+	b.WriteString("set musterat boot\n")
 	f := c.spec.Boot.File
 	switch {
 	case f == "":
@@ -333,7 +340,7 @@ func (c *Compiled) directScript(m boot.Machine) ([]byte, error) {
 	default:
 		fmt.Fprintf(&b, "sanboot --no-describe %s || goto failed\n", c.url(m, f))
 	}
-	fmt.Fprintf(&b, ":failed\necho Muster: could not start it (error ${errno}, see https://ipxe.org/${errno})\nprompt --timeout 10000 Asking again in 10 s, any key asks now ||\nchain --replace --autofree %s\n", m.ScriptURL)
+	tail(&b, m)
 	return b.Bytes(), nil
 }
 

@@ -92,7 +92,9 @@ func (c *Compiled) grubScript(m boot.Machine) ([]byte, error) {
 		}
 		b.WriteString("; then boot; fi\n")
 	}
-	b.WriteString("fi\necho 'Muster: could not start it. Asking again in 10 s.'\nsleep --interruptible 10\n")
+	// It asks again by the path of this boot: that is no new one.
+	fmt.Fprintf(&b, "fi\nset muster=%s/direct.cfg\nif [ \"$lockdown\" = \"y\" ]; then set muster=%s/locked.cfg; fi\n", m.GRUBBase, m.GRUBBase)
+	b.WriteString("echo 'Muster: could not start it. Asking again in 10 s.'\nsleep --interruptible 10\n")
 	return b.Bytes(), nil
 }
 

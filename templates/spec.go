@@ -189,14 +189,22 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 // Template returns the part that is stored with a version: the conditions and
 // what boot needs to know.
 func (s *Spec) Template() boot.Template {
-	var media []string
+	var media, boots []string
+	for _, f := range append([]string{s.Boot.Kernel, s.Boot.File}, s.Boot.Initrd...) {
+		if f != "" {
+			boots = append(boots, f)
+		}
+	}
+	for _, at := range s.Boot.places() {
+		boots = append(boots, s.Boot.Files[at])
+	}
 	if s.Install && s.Boot.Kernel != "" {
 		media = append([]string{s.Boot.Kernel}, s.Boot.Initrd...)
 		for _, at := range s.Boot.places() {
 			media = append(media, boot.PlacedPath(at))
 		}
 	}
-	return boot.Template{Name: s.Name, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
+	return boot.Template{Name: s.Name, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
 		Generated: s.generated(), GRUBBoots: s.grub, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 

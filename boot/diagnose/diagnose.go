@@ -57,6 +57,7 @@ const (
 	Stranger     = "stranger"
 	AskUnheard   = "identity-unread"
 	FileMissing  = "file-missing"
+	NotStarted   = "not-started"
 	KernelUnread = "kernel-unread"
 	Silent       = "silent"
 	DiskDead     = "disk-dead"
@@ -219,8 +220,15 @@ func (d *diagnosis) standing() {
 	case h.State == boot.Pending && seen:
 		d.say(Pending, h.Created, h.Name+" waits for approval", "muster host approve "+h.Name)
 		d.order(boot.Approve{Name: h.Name})
+	case hold != nil && why.Is(boot.WhyMissing):
+		d.say(FileMissing, hold.At, h.Name+" waits: "+why.Text(), "muster image import brings it (muster image list shows what is there); every machine that waits for it goes on by itself")
+	case h.Stuck != nil && h.Stuck.Boot == h.Boots && h.Stage == "" && (k.State != boot.TicketSpent || !k.Ran):
+		s := h.Stuck
+		d.say(NotStarted, s.At, fmt.Sprintf("%s could not start boot %d (tried %s): %s", h.Name, s.Boot, often(s.Times), s.What()),
+			"mend what it names and push the template again, then muster host update "+h.Name+"; it tries again by itself, ever more seldom")
+		d.order(boot.Update{Name: h.Name})
 	case hold != nil && why.Is(boot.WhyParked):
-		d.say(Parked, hold.At, h.Name+" is "+why.Text(), "look at its console for what fails after the kernel; muster host update "+h.Name+" lets it try again")
+		d.say(Parked, hold.At, h.Name+" is "+why.Text()+d.lastRead(), "look at its console for what fails; muster host update "+h.Name+" lets it try again")
 		d.order(boot.Update{Name: h.Name})
 	case hold != nil && why.Is(boot.WhyQueued):
 		d.say(Queued, hold.At, h.Name+" waits: "+why.Text(), "nothing to do; installs_per_hour of the network is the limit")
@@ -237,6 +245,25 @@ func (d *diagnosis) standing() {
 		d.say(NeverSeen, h.Created, "nothing was ever heard of "+h.Name,
 			"is it on, is the network first in its boot order, is its port in this VLAN, and are these its addresses: "+boot.Describe(h, boot.Firmware{}))
 	}
+}
+
+// lastRead is how far the last boot came, for the end of a sentence.
+func (d *diagnosis) lastRead() string {
+	var files []string
+	for i := range d.Requests {
+		if r := &d.Requests[i]; r.Fetched() && r.Boot == d.Host.Boots && r.Boot != 0 {
+			if f := path.Base(r.Path); !slices.Contains(files, f) {
+				files = append(files, f)
+			}
+		}
+	}
+	switch len(files) {
+	case 0:
+		return "; it read no file of the last one"
+	case 1:
+		return "; of the last one it read " + files[0] + " and asked for nothing more"
+	}
+	return "; of the last one it read " + strings.Join(files, ", ")
 }
 
 // lastReport is what the machine said last, for the end of a sentence.
