@@ -33,7 +33,11 @@ func (t *turn) mayHave(n *Network, a netip.Addr, h Holder, kept bool) (old *Leas
 			return nil, because("lease.reservations-only"), nil
 		}
 		if !n.InRange(a) {
-			return nil, because("lease.out-of-range"), nil
+			old, err = t.v.Lease(n.Name, a)
+			if err == nil && t.leaving(n, old, h) {
+				return old, nil, nil
+			}
+			return nil, because("lease.out-of-range"), err
 		}
 		// The address is this host's, though another of its adapters may hold it.
 		if owner, err := t.v.HostByAddress(a); err != nil {
@@ -63,6 +67,13 @@ func (t *turn) mayHave(n *Network, a netip.Addr, h Holder, kept bool) (old *Leas
 		}
 	}
 	return old, nil, nil
+}
+
+// leaving reports a lease that the range no longer has, and that its holder keeps to
+// its end: what was given is not taken back by a change of the configuration.
+func (t *turn) leaving(n *Network, l *Lease, h Holder) bool {
+	return !n.NakLeaving && n.Mode == Full && t.in.Step != Discover && t.in.Step != Solicit &&
+		l.Active(t.in.At) && l.Given() && l.Holder == h && l.Expires.Sub(t.in.At) >= time.Minute
 }
 
 // keeps says why h may not have an address that is taken; nil if h may.
@@ -112,6 +123,16 @@ func (t *turn) leaseTime() time.Duration {
 	}
 	if w := t.in.Want.Lease; w > 0 && w < d {
 		d = max(w, time.Minute)
+	}
+	return d
+}
+
+// validFor is leaseTime or, of an address that left the range, what remains.
+func (t *turn) validFor(n *Network, p netip.Prefix, old *Lease, kept bool) time.Duration {
+	d := t.leaseTime()
+	if !kept && p.IsSingleIP() && !n.InRange(p.Addr()) && old.Active(t.in.At) {
+		d = min(d, old.Expires.Sub(t.in.At).Truncate(time.Second))
+		t.why("lease.leaving", p.Addr())
 	}
 	return d
 }

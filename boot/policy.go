@@ -44,19 +44,20 @@ const (
 
 // Network is one VLAN.
 type Network struct {
-	Name      string
-	Interface string
-	Mode      Mode
-	Server    netip.Addr // ours on this network
-	Subnet    netip.Prefix
-	Ranges    []Range
-	Routers   []netip.Addr
-	DNS       []netip.Addr
-	Domain    string
-	VLAN      int // 1 to 4094; 0 is not known
-	Lease     time.Duration
-	Relays    []netip.Addr // relay agents that may speak for this network
-	BINL      bool         // PXE firmware is sent to port 4011 instead of straight to the file
+	Name       string
+	Interface  string
+	Mode       Mode
+	Server     netip.Addr // ours on this network
+	Subnet     netip.Prefix
+	Ranges     []Range
+	Routers    []netip.Addr
+	DNS        []netip.Addr
+	Domain     string
+	NakLeaving bool // a client whose address left the range is refused at once, not at its lease's end
+	VLAN       int  // 1 to 4094; 0 is not known
+	Lease      time.Duration
+	Relays     []netip.Addr // relay agents that may speak for this network
+	BINL       bool         // PXE firmware is sent to port 4011 instead of straight to the file
 
 	Shared          string        // networks with the same word are one link (shared network)
 	UnknownLease    time.Duration // lease time of machines that are not admitted; 0 is Lease

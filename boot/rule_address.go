@@ -210,8 +210,9 @@ func (t *turn) discover() (bool, error) {
 
 // give leases an address that this client may have, and answers with an ACK.
 func (t *turn) give(n *Network, a netip.Addr, old *Lease) error {
-	d := t.leaseTime()
-	why, err := t.lease(n, netip.PrefixFrom(a, a.BitLen()), t.holder(), old, a == t.reserved, d)
+	p := netip.PrefixFrom(a, a.BitLen())
+	d := t.validFor(n, p, old, a == t.reserved)
+	why, err := t.lease(n, p, t.holder(), old, a == t.reserved, d)
 	switch {
 	case err != nil:
 	case why != nil:
@@ -263,6 +264,9 @@ func (t *turn) request() (bool, error) {
 // to us alone, or we have a record of it. A client of another server must get no
 // reply from us (RFC 2131 4.3.2).
 func (t *turn) mine(n *Network, a netip.Addr) (bool, error) {
+	if l, err := t.v.Lease(n.Name, a); err != nil || l != nil && l.Given() && l.Holder == t.holder() {
+		return true, err // of a range that was cut
+	}
 	switch {
 	case t.in.Step == Selecting, t.in.Step == InitReboot && t.reserved.IsValid():
 		return true, nil

@@ -145,7 +145,7 @@ func (t *turn) bind6(a Answer6) (bool, error) {
 			return false, err
 		}
 		b := Bound{ID: ia.ID, Prefix: ia.Prefix}
-		valid := t.leaseTime()
+		valid := t.validFor(t.net, c.prefix, c.old, c.kept)
 		if c.missed == nil && !a.Advertise {
 			if c.missed, err = t.lease(t.net, c.prefix, t.holder6(ia), c.old, c.kept, valid); err != nil {
 				return false, err
@@ -237,7 +237,7 @@ func (t *turn) address6For(ia IA, first bool) (c choice6, err error) {
 	if err != nil {
 		return c, err
 	}
-	if last.Active(t.in.At) && last.Given() && n.InRange(last.Addr) {
+	if last.Active(t.in.At) && last.Given() && (n.InRange(last.Addr) || t.leaving(n, last, h)) {
 		return choice6{prefix: single(last.Addr), old: last, code: "lease6.as-before"}, nil
 	}
 	if why := t.rationed(n); why != nil {

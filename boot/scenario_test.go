@@ -111,6 +111,24 @@ func (w *world) play(line string) (_ []string, err error) {
 			}
 		}
 		w.policy.Networks = append(w.policy.Networks, n)
+	case words[0] == "range": // range NETWORK FROM-TO [nak]: of one that is there, of the family of FROM
+		from, to, _ := strings.Cut(words[2], "-")
+		r := boot.Range{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}
+		ns := w.policy.Networks
+		if r.From.Is6() {
+			ns = w.policy.Networks6
+		}
+		ns = slices.Clone(ns) // a policy never changes
+		for i := range ns {
+			if ns[i].Name == words[1] {
+				ns[i].Ranges, ns[i].NakLeaving = []boot.Range{r}, slices.Contains(words, "nak")
+			}
+		}
+		if r.From.Is6() {
+			w.policy.Networks6 = ns
+		} else {
+			w.policy.Networks = ns
+		}
 	case words[0] == "network6": // network6 NAME IFACE MODE ADDRESS/LEN RANGE [delegate=PREFIX+LEN]
 		p := netip.MustParsePrefix(words[4])
 		n := boot.Network{Name: words[1], Interface: words[2], Mode: boot.Mode(words[3]), Server: p.Addr(), Subnet: p.Masked(), Lease: time.Hour, DNS: []netip.Addr{p.Addr()}, Domain: "lab.example",

@@ -23,6 +23,7 @@ type fileNetwork struct {
 	DNS       []string `toml:"dns"`
 	Domain    string   `toml:"domain"`
 	VLAN      *int     `toml:"vlan"`
+	Leaving   string   `toml:"out_of_range"`
 	Lease     string   `toml:"lease"`
 	Relays    []string `toml:"relays"`
 	PXE       string   `toml:"pxe"`
@@ -109,6 +110,13 @@ func (r fileNetwork) check(bad complain, interfaces []string) (boot.Network, err
 		return n, bad("mode", "network %q needs a mode: full (give addresses), reservations (known machines only), proxy (beside another DHCP server), auto (full if no other server answers, else proxy) or off", n.Name)
 	default:
 		return n, bad("mode", "mode %q: want full, reservations, proxy, auto or off", r.Mode)
+	}
+	switch r.Leaving {
+	case "", "keep":
+	case "nak":
+		n.NakLeaving = true
+	default:
+		return n, bad("out_of_range", "out_of_range %q: want keep (a client whose address left the range keeps it to the end of its lease) or nak (it is refused at once)", r.Leaving)
 	}
 	var err error
 	if n.VLAN, err = r.vlan(); err != nil {
