@@ -118,9 +118,11 @@ const (
 	HookDead         EventKind = "hook.dead"      // WebhookDead, for a command
 	HookResent       EventKind = "hook.resent"
 	HookLost         EventKind = "hook.lost"
-	FileMissing      EventKind = "file.missing"  // a template boots a file that is not there
-	FileSpoilt       EventKind = "file.spoilt"   // a boot file is not as it was stored
-	StoreDamaged     EventKind = "store.damaged" // at each start, until somebody repairs it
+	ConfigReloaded   EventKind = "config.reloaded"
+	ConfigRefused    EventKind = "config.refused" // and the old one stays
+	FileMissing      EventKind = "file.missing"   // a template boots a file that is not there
+	FileSpoilt       EventKind = "file.spoilt"    // a boot file is not as it was stored
+	StoreDamaged     EventKind = "store.damaged"  // at each start, until somebody repairs it
 )
 
 // eventKinds are all kinds, to check a kind that a file or a command names.
@@ -128,7 +130,7 @@ var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
 	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
 	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed, TokenRefused,
-	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, FileMissing, FileSpoilt, StoreDamaged,
+	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, ConfigReloaded, ConfigRefused, FileMissing, FileSpoilt, StoreDamaged,
 }
 
 // Kinds are patterns of event kinds: a kind itself, all kinds with one beginning

@@ -203,7 +203,7 @@ func TestUnit(t *testing.T) {
 	nettest.Need(t, "systemd-analyze")
 	unit, err := os.ReadFile("muster.service")
 	must(t, err)
-	text := strings.Replace(string(unit), "/usr/bin/muster ", binary(t)+" ", 1)
+	text := strings.ReplaceAll(string(unit), "/usr/bin/muster ", binary(t)+" ")
 	path := filepath.Join(t.TempDir(), "muster.service")
 	must(t, os.WriteFile(path, []byte(text), 0o644))
 	if out := output(t, "systemd-analyze", "verify", "--man=no", path); out != "" {

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,12 +85,10 @@ func (a *app) root() *cobra.Command {
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	dir := a.getenv("MUSTER_DATA_DIR")
-	if dir == "" {
-		dir = defaultDataDir
-	}
+	dir = cmp.Or(dir, config.DataDir(config.Path), defaultDataDir)
 	c.PersistentFlags().StringVar(&a.dataDir, "data-dir", dir, "data directory of the daemon (environment: MUSTER_DATA_DIR)")
 	c.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.caCmd(), a.eventCmd(), a.webhookCmd(), a.leaseCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.versionCmd())
+	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.caCmd(), a.eventCmd(), a.webhookCmd(), a.leaseCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.configCmd(), a.versionCmd())
 	return c
 }
 

@@ -27,6 +27,7 @@ type Failure struct {
 type Status struct {
 	Version  string          `json:"version"`
 	Started  time.Time       `json:"started"`
+	Config   string          `json:"config,omitempty"` // the file it runs by; "" for none
 	DataDir  string          `json:"data_dir"`
 	Networks []NetworkStatus `json:"networks"`
 	Loaders  []string        `json:"loaders"`

@@ -92,6 +92,15 @@ func newDesk(t testing.TB) *desk {
 	d.engine.Images = set.Images
 	d.server = &Server{Engine: d.engine, Files: files, Log: log, Hooks: hook.New(d.store, log, "test", d.engine.Now),
 		Status: func(context.Context) (Status, error) { return Status{Version: "test"}, nil },
+		Reload: func(context.Context) (ConfigPlan, error) {
+			return ConfigPlan{}, boot.NewFault(boot.Invalid, "muster.toml:7: no such key")
+		},
+		PlanConfig: func(_ context.Context, name string, text []byte) (ConfigPlan, error) {
+			if len(text) == 0 {
+				return ConfigPlan{}, boot.NewFault(boot.Invalid, "%s is empty", name)
+			}
+			return ConfigPlan{Changes: []string{string(text)}}, nil
+		},
 		Explain: func(_ context.Context, q ExplainRequest) (Explanation, error) {
 			return Explanation{Network: q.Network}, nil
 		},

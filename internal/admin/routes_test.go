@@ -139,6 +139,10 @@ var calls = []call{
 	{"GET /api/v1/diagnose", "/api/v1/diagnose?who=52:54:00:00:00:0f", "", 404, `"code":"unheard"`},
 	{"POST /api/v1/explain", "/api/v1/explain", `{"network":"lab"}`, 200, `"network":"lab"`},
 
+	{"POST /api/v1/config/plan", "/api/v1/config/plan", `{"name":"m.toml","text":"x"}`, 200, `"changes":["x"]`},
+	{"POST /api/v1/config/plan", "/api/v1/config/plan", `{"name":"m.toml"}`, 422, `m.toml is empty`},
+	{"POST /api/v1/config/reload", "/api/v1/config/reload", `{}`, 422, `muster.toml:7`},
+
 	{"GET /api/v1/webhooks", "/api/v1/webhooks", "", 200, `"name":"chat"`},
 	{"POST /api/v1/webhooks/{name}/test", "/api/v1/webhooks/chat/test", "", 200, `"ok":true`},
 	{"POST /api/v1/webhooks/{name}/test", "/api/v1/webhooks/nobody/test", "", 404, `"code":"unknown-hook"`},
@@ -228,7 +232,7 @@ var bodies = []struct{ method, path string }{
 	{"POST", "/api/v1/hosts"}, {"POST", "/api/v1/hosts/import"}, {"POST", "/api/v1/hosts/approve"}, {"POST", "/api/v1/hosts/deny"},
 	{"PATCH", "/api/v1/hosts/a"}, {"DELETE", "/api/v1/hosts/a"}, {"POST", "/api/v1/hosts/b/approve"}, {"POST", "/api/v1/hosts/a/deny"}, {"POST", "/api/v1/hosts/a/install"},
 	{"POST", "/api/v1/hosts/a/rescue"}, {"POST", "/api/v1/hosts/a/local"}, {"POST", "/api/v1/hosts/a/update"}, {"POST", "/api/v1/hosts/a/merge"}, {"POST", "/api/v1/hosts/c/split"},
-	{"POST", "/api/v1/templates"}, {"POST", "/api/v1/images"}, {"POST", "/api/v1/explain"}, {"POST", "/api/v1/webhooks/chat/resend"},
+	{"POST", "/api/v1/templates"}, {"POST", "/api/v1/images"}, {"POST", "/api/v1/explain"}, {"POST", "/api/v1/config/plan"}, {"POST", "/api/v1/config/reload"}, {"POST", "/api/v1/webhooks/chat/resend"},
 }
 
 // TestBadBodies: what is no JSON, or not the JSON that a route takes, is refused as

@@ -28,16 +28,18 @@ import (
 
 // Server is the API.
 type Server struct {
-	Engine  *engine.Engine
-	Files   *images.Store
-	Log     *slog.Logger
-	Status  func(context.Context) (Status, error)
-	Explain func(context.Context, ExplainRequest) (Explanation, error)
-	CA      func() (*authority.Authority, error)
-	Hooks   *hook.Hooks
-	Store   Keeper
-	Metrics http.Handler                      // answers GET /metrics; nil for none
-	Capture func(io.Writer, []boot.MAC) error // writes a pcap file
+	Engine     *engine.Engine
+	Files      *images.Store
+	Log        *slog.Logger
+	Status     func(context.Context) (Status, error)
+	Explain    func(context.Context, ExplainRequest) (Explanation, error)
+	CA         func() (*authority.Authority, error)
+	Hooks      *hook.Hooks
+	Store      Keeper
+	Reload     func(context.Context) (ConfigPlan, error)
+	PlanConfig func(ctx context.Context, name string, text []byte) (ConfigPlan, error)
+	Metrics    http.Handler                      // answers GET /metrics; nil for none
+	Capture    func(io.Writer, []boot.MAC) error // writes a pcap file
 
 	referring sync.RWMutex // held between looking for a file and storing what refers to it
 }
@@ -121,6 +123,19 @@ func (s *Server) Handler() http.Handler {
 		}
 		gone, err := s.Store.Forget(r.Context())
 		return StoreRepaired{damage, gone}, err
+	})
+	route("POST /api/v1/config/reload", func(r *http.Request) (any, error) {
+		if err := read(r, &struct{}{}); err != nil {
+			return nil, err
+		}
+		return s.Reload(r.Context())
+	})
+	route("POST /api/v1/config/plan", func(r *http.Request) (any, error) {
+		var q ConfigText
+		if err := read(r, &q); err != nil {
+			return nil, err
+		}
+		return s.PlanConfig(r.Context(), boot.CleanText(q.Name, 256), []byte(q.Text))
 	})
 	route("GET /api/v1/ca", func(*http.Request) (any, error) {
 		c, err := s.CA()

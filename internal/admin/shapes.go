@@ -5,7 +5,9 @@
 package admin
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -138,4 +140,68 @@ type ExplainRequest struct {
 type Resend struct {
 	Seqs []uint64 `json:"seqs,omitempty"`
 	Dead bool     `json:"dead,omitempty"` // all events whose delivery was given up
+}
+
+// ConfigText is a configuration that is to be compared with the one in force.
+type ConfigText struct {
+	Name string `json:"name"` // of the file, for errors
+	Text string `json:"text"`
+}
+
+// ConfigPlan is what a configuration changes.
+type ConfigPlan struct {
+	Changes []string      `json:"changes"` // key by key
+	Restart []string      `json:"restart"` // what changes only with a restart
+	Leases  Leaving       `json:"leases"`
+	Hosts   AffectedHosts `json:"hosts"`
+}
+
+// Leaving are leases that are in no range any more.
+type Leaving struct {
+	Count  int            `json:"count"`
+	Listed []LeavingLease `json:"listed"` // the first of them
+}
+
+// LeavingLease is one of them.
+type LeavingLease struct {
+	Network string     `json:"network"`
+	Addr    netip.Addr `json:"addr"`
+	Holder  string     `json:"holder"`
+	Host    string     `json:"host,omitempty"`
+	Expires time.Time  `json:"expires"`
+	Becomes string     `json:"becomes"`
+}
+
+// AffectedHosts are hosts that boot or get something else.
+type AffectedHosts struct {
+	Count  int            `json:"count"`
+	Listed []AffectedHost `json:"listed"`
+}
+
+// AffectedHost is one of them.
+type AffectedHost struct {
+	Name    string `json:"name"`
+	Becomes string `json:"becomes"`
+}
+
+// Summary is the plan in one line.
+func (p ConfigPlan) Summary() string {
+	if len(p.Changes) == 0 {
+		return "nothing changed"
+	}
+	const most = 10
+	out := strings.Join(p.Changes[:min(most, len(p.Changes))], "; ")
+	if more := len(p.Changes) - most; more > 0 {
+		out += fmt.Sprintf("; and %d more", more)
+	}
+	if p.Leases.Count > 0 {
+		out += fmt.Sprintf("; leases that leave the range: %d", p.Leases.Count)
+	}
+	if p.Hosts.Count > 0 {
+		out += fmt.Sprintf("; hosts that get something else: %d", p.Hosts.Count)
+	}
+	if len(p.Restart) > 0 {
+		out += "; only with a restart: " + strings.Join(p.Restart, ", ")
+	}
+	return boot.CleanText(out, 1000)
 }

@@ -76,6 +76,9 @@ type daemon struct {
 	key     boot.Key
 	duid    []byte // ours in DHCPv6
 
+	reloading sync.Mutex // one reload at a time
+	reloads   reloads
+
 	// Who decides, and who is told.
 	engine  *engine.Engine
 	hooks   *hook.Hooks

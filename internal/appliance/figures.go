@@ -69,6 +69,12 @@ func (d *daemon) figures() (out []metrics.Sample) {
 		add("muster_pool_unknown_leases", "Leases of machines that nobody let in.", false, float64(p.Unknown), n)
 		add("muster_pool_lost_offers_total", "Offers pushed out of memory by newer ones.", true, float64(p.Lost), n)
 	}
+	for _, x := range []struct {
+		result string
+		n      uint64
+	}{{"applied", d.reloads.applied.Load()}, {"refused", d.reloads.refused.Load()}} {
+		add("muster_config_reloads_total", "Reloads of the configuration by what became of them.", true, float64(x.n), label("result", x.result))
+	}
 	add("muster_store_damage", "Lines about what of the store was found damaged, until it is repaired.", false, float64(len(d.store.Damage())))
 	var pending, events uint64
 	if err := d.engine.View(context.Background(), func(tx boot.ReadTx) (err error) {

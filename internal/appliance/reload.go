@@ -6,7 +6,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
 )
 
@@ -23,43 +26,70 @@ func (d *daemon) watchHangup(ctx context.Context) error {
 				d.log.Info("nothing to reload: this run has no configuration file")
 				continue
 			}
-			if err := d.reload(ctx); err != nil {
-				d.log.Error("configuration was not reloaded; the old one stays", "err", err)
-			}
+			_, _ = d.reload(ctx) // it says what became of it
 		}
 	}
 }
 
-func (d *daemon) reload(ctx context.Context) error {
+// reload reads the configuration again and says what that changes. Whatever becomes of
+// it is an event: a refusal must not be a line in a log that nobody reads.
+func (d *daemon) reload(ctx context.Context) (admin.ConfigPlan, error) {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	p, err := d.takeOver(ctx)
+	ev := boot.Event{Kind: boot.ConfigReloaded, Text: "configuration reloaded: " + p.Summary()}
+	if err != nil {
+		d.reloads.refused.Add(1)
+		d.log.Error("configuration was not reloaded; the old one stays", "err", err)
+		ev = boot.Event{Kind: boot.ConfigRefused, Text: boot.CleanText("configuration was not reloaded, and the old one stays: "+err.Error(), 1000)}
+	} else {
+		d.reloads.applied.Add(1)
+		d.log.Info("configuration reloaded")
+		if len(p.Restart) > 0 {
+			d.log.Warn(fmt.Sprintf("%s: this changes only with a restart: sudo systemctl restart muster", strings.Join(p.Restart, "; ")))
+		}
+	}
+	if e := d.engine.Record(ctx, ev); e != nil && ctx.Err() == nil {
+		d.log.Error("the reload was not recorded", "err", e)
+	}
+	return p, err
+}
+
+// reloads counts what became of them.
+type reloads struct{ applied, refused atomic.Uint64 }
+
+func (d *daemon) takeOver(ctx context.Context) (p admin.ConfigPlan, err error) {
+	if d.opt.Bench.on() {
+		return p, boot.NewFault(boot.WrongState, "nothing to reload: this run has no configuration file")
+	}
 	c, err := d.opt.Read()
 	if err != nil {
-		return err
+		return p, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	// Every error that would prevent a start prevents a reload.
 	if err := d.prepareInterface(c); err != nil {
-		return err
+		return p, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	told, err := targets(c, d.now)
 	if err != nil {
-		return err
+		return p, boot.NewFault(boot.Invalid, "%v", err)
+	}
+	if p, err = d.plan(ctx, c, d.settings()); err != nil {
+		return p, err
 	}
 	d.mu.Lock()
 	old := d.config
-	restart := c.Keep(old)
+	c.Keep(old)
 	d.config, d.posts = c, station(c, d.posts)
 	d.mu.Unlock()
 	if err := d.apply(ctx); err != nil {
 		d.mu.Lock()
 		d.config, d.posts = old, station(old, d.posts)
 		d.mu.Unlock()
-		return err
+		return p, err
 	}
 	d.hooks.Set(told)
-	d.log.Info("configuration reloaded")
-	if len(restart) > 0 {
-		d.log.Warn(fmt.Sprintf("%s: this changes only with a restart: sudo systemctl restart muster", strings.Join(restart, "; ")))
-	}
-	return nil
+	return p, nil
 }
 
 // settings returns the present configuration.

@@ -3,6 +3,7 @@
 package appliance
 
 import (
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,4 +127,54 @@ func TestStation(t *testing.T) {
 	if after := station(c, before); after["lab"] != before["lab"] || after["lab"].mode != boot.Proxy {
 		t.Error("the same configuration dismissed a lookout")
 	}
+}
+
+// TestConfigPlan: what a file would change is said before it does, and a reload says
+// what it changed; a refusal is an event and a figure.
+func TestConfigPlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, lab)
+		r.run()
+		a := r.lease("eth0", 1)
+		_, err := r.engine.Do(t.Context(), boot.Actor{Kind: boot.Person}, boot.AddHost{Host: boot.NewHost{Name: "web1", MACs: []boot.MAC{{2, 0, 0, 0, 0, 7}}, Address: netip.MustParseAddr("10.77.0.50")}})
+		must(t, err)
+		cut := strings.Replace(lab, "10.77.0.100-10.77.0.109", "10.77.0.150-10.77.0.159", 1)
+		p, err := r.planConfig(t.Context(), "new.toml", []byte(cut+"[http]\nlisten = \":8080\"\n"))
+		must(t, err)
+		if len(p.Changes) != 2 || !strings.Contains(p.Changes[0], "network lab: range:") || len(p.Restart) != 1 || p.Restart[0] != "[http]" {
+			t.Errorf("%+v", p)
+		}
+		if p.Leases.Count != 1 || p.Leases.Listed[0].Addr != a || !strings.Contains(p.Leases.Listed[0].Becomes, "keeps what is left of its lease") {
+			t.Errorf("%+v", p.Leases)
+		}
+		if p, err := r.planConfig(t.Context(), "new.toml", []byte(strings.Replace(cut, "[[network]]", "[[network]]\nout_of_range = \"nak\"", 1))); err != nil || p.Leases.Count != 1 || !strings.Contains(p.Leases.Listed[0].Becomes, "refused") {
+			t.Errorf("%+v, %v", p.Leases, err)
+		}
+		if p, err := r.planConfig(t.Context(), "new.toml", []byte(quiet)); err != nil || p.Leases.Count != 1 || p.Hosts.Count != 1 || !strings.Contains(p.Hosts.Listed[0].Becomes, "in no network") {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if _, err := r.planConfig(t.Context(), "new.toml", []byte("rnage = 1\n")); boot.FaultOf(err) == nil || !strings.Contains(err.Error(), "new.toml:1") {
+			t.Errorf("a typing error: %v", err)
+		}
+		if s, _ := r.status(t.Context()); s.Networks[0].Ranges[0] != "10.77.0.100-10.77.0.109" || len(r.events(boot.ConfigReloaded)) != 0 {
+			t.Errorf("a plan changed something: %+v", s.Networks)
+		}
+
+		r.toml = cut
+		if p, err := r.reload(t.Context()); err != nil || p.Leases.Count != 1 {
+			t.Errorf("%+v, %v", p, err)
+		}
+		r.toml = cut + "x = 1\n"
+		if _, err := r.reload(t.Context()); boot.FaultOf(err) == nil {
+			t.Errorf("a mistake: %v", err)
+		}
+		if told := r.events(boot.ConfigReloaded); len(told) != 1 || !strings.Contains(told[0], "network lab: range:") || !strings.Contains(told[0], "leases that leave the range: 1") {
+			t.Errorf("%q", told)
+		}
+		if told := r.events(boot.ConfigRefused); len(told) != 1 || !strings.Contains(told[0], "the old one stays") {
+			t.Errorf("%q", told)
+		}
+		r.figure("muster_config_reloads_total", "result=refused", 1)
+		r.figure("muster_config_reloads_total", "result=applied", 1)
+	})
 }

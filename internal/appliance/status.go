@@ -13,7 +13,7 @@ import (
 func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 	p := d.engine.Policy()
 	d.mu.Lock()
-	s := admin.Status{Version: d.opt.Version, Started: d.started.UTC(), DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
+	s := admin.Status{Version: d.opt.Version, Started: d.started.UTC(), Config: d.opt.Path, DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
 	s.Spoilt = d.spoiltFiles()
 	four := map[string]bool{} // networks that have an IPv4 side
 	for _, n := range p.Networks {

@@ -35,6 +35,7 @@ type Config struct {
 	Events      Retention
 
 	file *tomlfile.File // nil: there is none
+	raw  file           // as it is written
 }
 
 // Default is the configuration without a file.
@@ -50,7 +51,7 @@ func Default() *Config {
 // of their files.
 func (c *Config) Equal(o *Config) bool {
 	x, y := *c, *o
-	x.file, y.file = nil, nil
+	x.file, y.file, x.raw, y.raw = nil, nil, file{}, file{}
 	return reflect.DeepEqual(x, y)
 }
 
@@ -114,6 +115,20 @@ func Load(path string, named bool, interfaces []string) (*Config, error) {
 	return parse(path, data, interfaces)
 }
 
+// DataDir is what the file at path says of the data directory, whatever else is in it;
+// "" where it says nothing. Commands look for the daemon's socket there.
+func DataDir(path string) string {
+	var raw struct {
+		DataDir string `toml:"data_dir"`
+	}
+	data, err := os.ReadFile(path)
+	if err != nil || len(data) > 1<<20 {
+		return ""
+	}
+	tomlfile.Loose(data, &raw)
+	return raw.DataDir
+}
+
 // Parse reads a file's text. name is the file, for errors.
 func Parse(name string, data []byte) (*Config, error) { return parse(name, data, nil) }
 
@@ -124,7 +139,7 @@ func parse(name string, data []byte, interfaces []string) (*Config, error) {
 		return nil, err
 	}
 	c := Default()
-	c.file = f
+	c.file, c.raw = f, raw
 	c.Unbound = raw.Boot.BindTokens != nil && !*raw.Boot.BindTokens
 	if err := raw.listeners(c); err != nil {
 		return nil, err

@@ -69,6 +69,9 @@ func Decode(name string, data []byte, v any) (*File, error) {
 	return f, nil
 }
 
+// Loose reads what it can of data into v, and overlooks everything else.
+func Loose(data []byte, v any) { _ = toml.Unmarshal(data, v) }
+
 // keysOf returns the keys of the table at a path; nothing for a table that
 // takes any key.
 func keysOf(t reflect.Type, path []string) (keys []string) {

@@ -1,0 +1,181 @@
+// configplan.go: what another configuration would change for machines that are served
+// now, before it does.
+
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/config"
+)
+
+// planConfig compares a file with the configuration in force.
+func (d *daemon) planConfig(ctx context.Context, name string, text []byte) (admin.ConfigPlan, error) {
+	c, err := config.Parse(name, text)
+	if err != nil {
+		return admin.ConfigPlan{}, boot.NewFault(boot.Invalid, "%v", err)
+	}
+	if c.DataDir == "" {
+		c.DataDir = d.dataDir
+	}
+	if err := d.prepareInterface(c); err != nil {
+		return admin.ConfigPlan{}, boot.NewFault(boot.Invalid, "%v", err)
+	}
+	return d.plan(ctx, c, d.settings())
+}
+
+func (d *daemon) plan(ctx context.Context, c, old *config.Config) (p admin.ConfigPlan, err error) {
+	p.Changes = append([]string{}, c.Changes(old)...)
+	p.Restart = append([]string{}, old.Differ(c.Listeners)...)
+	if p.Leases, err = d.leaving(ctx, c); err != nil {
+		return p, err
+	}
+	p.Hosts, err = d.affected(ctx, c, old)
+	return p, err
+}
+
+// maxListed bounds the leases and hosts that a plan lists by name.
+const maxListed = 1000
+
+// networksOf are the networks of a configuration as they would be served here.
+func (d *daemon) networksOf(c *config.Config) (out []boot.Network, err error) {
+	for _, n := range c.Networks {
+		l, err := d.sys.Link(n.Interface)
+		if err != nil {
+			return nil, err
+		}
+		r, _, err := config.Resolve(n, l.Found, l.Addrs)
+		if err != nil {
+			continue // apply says why
+		}
+		out = append(out, r)
+	}
+	return append(out, c.Networks6...), nil
+}
+
+// leaving lists leases of the present networks that no network would have any more.
+func (d *daemon) leaving(ctx context.Context, c *config.Config) (out admin.Leaving, err error) {
+	would, err := d.networksOf(c)
+	if err != nil {
+		return out, err
+	}
+	now := d.engine.Now()
+	out.Listed = []admin.LeavingLease{}
+	for n := range d.engine.Policy().All() {
+		i := slices.IndexFunc(would, func(w boot.Network) bool { return w.Name == n.Name && w.Subnet.Addr().Is4() == n.Subnet.Addr().Is4() })
+		for after := (netip.Addr{}); ; {
+			var ls []boot.Lease
+			if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { ls, err = tx.Leases(n.Name, after, pageLen); return err }); err != nil {
+				return out, err
+			}
+			for _, l := range ls {
+				after = l.Addr
+				if !l.Active(now) || !l.Given() || l.Addr.Is4() != n.Subnet.Addr().Is4() || n.Delegated.IsValid() && n.Delegated.Contains(l.Addr) {
+					continue
+				}
+				x := admin.LeavingLease{Network: n.Name, Addr: l.Addr, Holder: l.Holder.String(), Expires: l.Expires}
+				switch {
+				case i < 0 || !would[i].Addresses():
+					x.Becomes = "is no longer served"
+				case l.Kind == boot.Reserved && would[i].Subnet.Contains(l.Addr), would[i].InRange(l.Addr):
+					continue
+				case would[i].NakLeaving || !would[i].Subnet.Contains(l.Addr):
+					x.Becomes = "is refused at its next renewal"
+				default:
+					x.Becomes = "keeps what is left of its lease (" + l.Expires.Sub(now).Round(time.Minute).String() + ")"
+				}
+				if l.Host != 0 {
+					if err := d.engine.View(ctx, func(tx boot.ReadTx) error {
+						h, err := tx.Host(l.Host)
+						if h != nil {
+							x.Host = h.Name
+						}
+						return err
+					}); err != nil {
+						return out, err
+					}
+				}
+				if out.Count++; len(out.Listed) < maxListed {
+					out.Listed = append(out.Listed, x)
+				}
+			}
+			if len(ls) < pageLen {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+const pageLen = 500
+
+// affected lists hosts that would boot another template, because [match] names
+// networks, and those whose reservation no network would have.
+func (d *daemon) affected(ctx context.Context, c, old *config.Config) (out admin.AffectedHosts, err error) {
+	would, err := d.networksOf(c)
+	if err != nil {
+		return out, err
+	}
+	out.Listed = []admin.AffectedHost{}
+	templates := d.engine.Policy().Templates
+	for after := boot.HostID(0); ; {
+		var hs []*boot.Host
+		if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, pageLen); return err }); err != nil {
+			return out, err
+		}
+		for _, h := range hs {
+			after = h.ID
+			var what []string
+			if name := renamed(h.Network, old, c); h.Template == "" && name != h.Network {
+				f := h.Facts()
+				was := boot.Choose(templates, f).Template
+				f.Network = name
+				if is := boot.Choose(templates, f).Template; was != is {
+					what = append(what, fmt.Sprintf("boots %s in place of %s", templateName(is), templateName(was)))
+				}
+			}
+			for _, a := range h.Reserved() {
+				if !slices.ContainsFunc(would, func(n boot.Network) bool { return n.Subnet.Contains(a) }) {
+					what = append(what, fmt.Sprintf("has %s reserved, which would be in no network", a))
+				}
+			}
+			if len(what) > 0 {
+				if out.Count++; len(out.Listed) < maxListed {
+					out.Listed = append(out.Listed, admin.AffectedHost{Name: h.Name, Becomes: strings.Join(what, "; ")})
+				}
+			}
+		}
+		if len(hs) < pageLen {
+			return out, nil
+		}
+	}
+}
+
+func templateName(t *boot.Template) string {
+	if t == nil {
+		return "nothing"
+	}
+	return t.Name
+}
+
+// renamed is what a network would be called: the one on the same interface, if its
+// own name is gone.
+func renamed(name string, old, c *config.Config) string {
+	was := network(old.Networks, name)
+	if was == nil || network(c.Networks, name) != nil {
+		return name
+	}
+	for _, n := range c.Networks {
+		if n.Interface == was.Interface {
+			return n.Name
+		}
+	}
+	return ""
+}
