@@ -11,6 +11,7 @@ type Counter struct{ key string }
 
 // Counters of the whole appliance.
 var (
+	Checked      = Counter{"checked"} // when a write was last tried, in Unix seconds
 	LastHost     = Counter{"last-host"}
 	LastTemplate = Counter{"last-template"}
 	PendingHosts = Counter{"pending-hosts"}

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
@@ -27,6 +29,7 @@ import (
 // finding is one line of the doctor's output.
 type finding struct {
 	OK   bool   `json:"ok"`
+	Warn bool   `json:"warning,omitempty"` // it is not ok, and keeps nobody from booting today
 	What string `json:"what"`
 	Text string `json:"text"`
 	Mend string `json:"mend,omitempty"`
@@ -41,7 +44,7 @@ func (a *app) doctorCmd() *cobra.Command {
 			fs := a.examine(c.Context(), path, c.Flags().Changed("config"))
 			bad := 0
 			for _, f := range fs {
-				if !f.OK {
+				if !f.OK && !f.Warn {
 					bad++
 				}
 			}
@@ -53,7 +56,10 @@ func (a *app) doctorCmd() *cobra.Command {
 				p := printer{out: a.out, color: isTerminal(a.out)}
 				for _, f := range fs {
 					mark := p.paint(green, "ok ")
-					if !f.OK {
+					switch {
+					case f.Warn:
+						mark = p.paint(yellow, "!  ")
+					case !f.OK:
 						mark = p.paint(red, "BAD")
 					}
 					fmt.Fprintf(a.out, "%s  %-10s %s\n", mark, f.What, f.Text)
@@ -74,7 +80,9 @@ func (a *app) doctorCmd() *cobra.Command {
 
 func (a *app) examine(ctx context.Context, path string, explicit bool) []finding {
 	var fs []finding
-	add := func(ok bool, what, text, mend string) { fs = append(fs, finding{ok, what, text, mend}) }
+	add := func(ok bool, what, text, mend string) {
+		fs = append(fs, finding{OK: ok, What: what, Text: text, Mend: mend})
+	}
 
 	var s admin.Status
 	running := false
@@ -87,6 +95,10 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 			fs = append(fs, examineServers(n)...)
 			fs = append(fs, examineRA(n, a.now().Sub(s.Started))...)
 		}
+		if s.Disk != "" {
+			add(false, "disk", s.Disk, "make room in "+s.DataDir+": muster image list and muster template list show what is large")
+		}
+		fs = append(fs, examinePools(s.Pools)...)
 		for i, l := range s.Damage {
 			mend := ""
 			if i == len(s.Damage)-1 {
@@ -118,8 +130,16 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 		add(true, "system", "this is no Linux, and the appliance runs there only: nothing else was looked at", "")
 		return fs
 	}
-	cfg, err := config.Load(path, explicit, run.Interfaces())
-	if err != nil {
+	if running && !explicit {
+		path = s.Config // of the daemon that runs, which may run by flags alone
+	}
+	cfg, err := config.Default(), error(nil)
+	if path != "" {
+		cfg, err = config.Load(path, explicit || running, run.Interfaces())
+	}
+	if path == "" {
+		add(true, "config", "the daemon runs by flags, without a file", "")
+	} else if err != nil {
 		add(false, "config", err.Error(), "")
 		cfg = config.Default()
 	} else if len(cfg.Networks) == 0 && !running {
@@ -171,7 +191,8 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 			add(false, "privilege", "raw frames are not allowed to this user", "run as root, or by the systemd unit, which has CAP_NET_RAW")
 		}
 	}
-	l := images.FindLoaders(images.LoaderDirs(a.dataDir)...)
+	dir := cmp.Or(s.DataDir, cfg.DataDir, a.dataDir)
+	l := images.FindLoaders(images.LoaderDirs(dir)...)
 	have := l.ByPlatform()
 	for _, p := range boot.LoaderPlatforms() {
 		if have[p] != "" {
@@ -183,8 +204,32 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 			add(true, "loader", name+": "+p+" (signed; served to who asks)", "")
 		}
 	}
+	if running {
+		for _, m := range s.Missing {
+			add(!m.Expected, "loader", m.Text, map[bool]string{false: "no machine and no template of that kind is known"}[m.Expected])
+		}
+		return fs
+	}
 	for _, m := range l.Missing(boot.BIOS, boot.X64UEFI, boot.ARM64UEFI) {
-		add(false, "loader", m, "")
+		add(len(have) > 0, "loader", m, "")
+	}
+	return fs
+}
+
+// examinePools warns of ranges that are nearly used up.
+func examinePools(ps []engine.PoolStatus) (fs []finding) {
+	const mend = "a longer range, shorter leases, or muster lease list and muster lease release"
+	for _, p := range ps {
+		f := finding{What: "pool", Text: fmt.Sprintf("%s: %d of %d addresses are leased", p.Network, p.Leased, p.Size), Mend: mend}
+		switch used := p.Leased + p.Offered; {
+		case used >= p.Size:
+			f.Text += ": a machine without one gets none"
+		case used*10 >= p.Size*9:
+			f.Warn = true
+		default:
+			f.OK, f.Mend = true, ""
+		}
+		fs = append(fs, f)
 	}
 	return fs
 }
@@ -197,7 +242,7 @@ func examineServers(n admin.NetworkStatus) (fs []finding) {
 		switch {
 		case f.OK:
 		case r.Named:
-			f.OK, f.Text = true, fmt.Sprintf("a client on network %s named %s, which answers no question (last named %s)", n.Name, r.Server, ago(r.Last))
+			f.Warn, f.Text = true, fmt.Sprintf("a client on network %s named %s, which answers no question (last named %s)", n.Name, r.Server, ago(r.Last))
 		case r.Server.Is6():
 			f.Mend = "turn one of the two off: mode6 = \"off\" leaves the addresses to it"
 		default:
@@ -217,14 +262,14 @@ func examineRA(n admin.NetworkStatus, up time.Duration) (fs []finding) {
 	}
 	switch {
 	case r.State != "":
-		fs = append(fs, finding{false, "ra", n.Name + ": " + r.State, ""})
+		fs = append(fs, finding{OK: false, What: "ra", Text: n.Name + ": " + r.State, Mend: ""})
 	case r.Says != "off":
-		fs = append(fs, finding{true, "ra", fmt.Sprintf("%s advertises: %s", n.Name, r.Says), ""})
+		fs = append(fs, finding{OK: true, What: "ra", Text: fmt.Sprintf("%s advertises: %s", n.Name, r.Says), Mend: ""})
 	case len(r.Routers) == 0 && up > time.Minute:
-		fs = append(fs, finding{false, "ra", "no router advertises on network " + n.Name + ": iPXE and operating systems wait for one and then do not ask for DHCPv6", "set ra = \"managed\" for it"})
+		fs = append(fs, finding{What: "ra", Text: "no router advertises on network " + n.Name + ": iPXE and operating systems wait for one and then do not ask for DHCPv6", Mend: "set ra = \"managed\" for it"})
 	}
 	for _, o := range r.Routers {
-		fs = append(fs, finding{o.OK, "router", fmt.Sprintf("%s (last heard %s)", o.Text, ago(o.Last)), ""})
+		fs = append(fs, finding{OK: o.OK, What: "router", Text: fmt.Sprintf("%s (last heard %s)", o.Text, ago(o.Last)), Mend: ""})
 	}
 	return fs
 }

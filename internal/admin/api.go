@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot/diagnose"
+	"github.com/musterboot/muster/boot/engine"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -25,16 +26,19 @@ type Failure struct {
 
 // Status is the daemon at a glance.
 type Status struct {
-	Version  string          `json:"version"`
-	Started  time.Time       `json:"started"`
-	Config   string          `json:"config,omitempty"` // the file it runs by; "" for none
-	DataDir  string          `json:"data_dir"`
-	Networks []NetworkStatus `json:"networks"`
-	Loaders  []string        `json:"loaders"`
-	Warnings []string        `json:"warnings,omitempty"`
-	Damage   []string        `json:"damage,omitempty"` // of the store, until it is repaired
-	Spoilt   []string        `json:"spoilt,omitempty"` // boot files that are not as they were stored
-	Pending  uint64          `json:"pending"`
+	Version  string              `json:"version"`
+	Started  time.Time           `json:"started"`
+	Config   string              `json:"config,omitempty"` // the file it runs by; "" for none
+	DataDir  string              `json:"data_dir"`
+	Networks []NetworkStatus     `json:"networks"`
+	Loaders  []string            `json:"loaders"`
+	Warnings []string            `json:"warnings,omitempty"`
+	Damage   []string            `json:"damage,omitempty"` // of the store, until it is repaired
+	Spoilt   []string            `json:"spoilt,omitempty"` // boot files that are not as they were stored
+	Disk     string              `json:"disk,omitempty"`   // why writes fail, or soon will
+	Pools    []engine.PoolStatus `json:"pools"`
+	Missing  []MissingLoader     `json:"missing_loaders,omitempty"`
+	Pending  uint64              `json:"pending"`
 	// Dropped counts, for each bound, what it turned away since the start.
 	Dropped map[string]uint64 `json:"dropped"`
 }
@@ -189,4 +193,17 @@ type CA struct {
 	PEM         string    `json:"pem"`
 	DER         []byte    `json:"der"`
 	ESL         []byte    `json:"esl"` // EFI_SIGNATURE_LIST
+}
+
+// MissingLoader is a kind of machine that there is no loader for.
+type MissingLoader struct {
+	Platform boot.Platform `json:"platform"`
+	Text     string        `json:"text"`
+	Expected bool          `json:"expected"` // a template or a host is of that kind
+}
+
+// Ready says whether machines are served, and if not, why.
+type Ready struct {
+	Ready bool     `json:"ready"`
+	Why   []string `json:"why"`
 }

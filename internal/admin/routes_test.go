@@ -139,6 +139,7 @@ var calls = []call{
 	{"GET /api/v1/diagnose", "/api/v1/diagnose?who=52:54:00:00:00:0f", "", 404, `"code":"unheard"`},
 	{"POST /api/v1/explain", "/api/v1/explain", `{"network":"lab"}`, 200, `"network":"lab"`},
 
+	{"GET /readyz", "/readyz", "", 200, `"ready":true`},
 	{"POST /api/v1/config/plan", "/api/v1/config/plan", `{"name":"m.toml","text":"x"}`, 200, `"changes":["x"]`},
 	{"POST /api/v1/config/plan", "/api/v1/config/plan", `{"name":"m.toml"}`, 422, `m.toml is empty`},
 	{"POST /api/v1/config/reload", "/api/v1/config/reload", `{}`, 422, `muster.toml:7`},

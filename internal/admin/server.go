@@ -111,6 +111,7 @@ func (s *Server) Handler() http.Handler {
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.Metrics)
 	}
+	mux.HandleFunc("GET /readyz", s.ready)
 	route("GET /api/v1/status", func(r *http.Request) (any, error) { return s.Status(r.Context()) })
 	route("POST /api/v1/store/check", func(r *http.Request) (any, error) {
 		n, damage, err := s.Store.Verify(r.Context())
@@ -238,3 +239,26 @@ func decode(r io.Reader, v any, most int64) error {
 // actor is who asks. Only root and the socket's group can use the socket, so it is a
 // person; the socket does not tell the name.
 func (s *Server) actor(*http.Request) boot.Actor { return boot.Actor{Kind: boot.Person, Via: "socket"} }
+
+// ready says whether machines are served: with 503 and the reason where they are not.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	st, err := s.Status(r.Context())
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	out := Ready{Ready: true, Why: []string{}}
+	if st.Disk != "" {
+		out.Why = append(out.Why, st.Disk)
+	}
+	for _, n := range st.Networks {
+		if n.State != "serving" && n.Mode != boot.Off {
+			out.Why = append(out.Why, "network "+n.Name+": "+n.State)
+		}
+	}
+	code := http.StatusOK
+	if out.Ready = len(out.Why) == 0; !out.Ready {
+		code = http.StatusServiceUnavailable
+	}
+	write(w, code, out)
+}

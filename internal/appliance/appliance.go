@@ -76,6 +76,9 @@ type daemon struct {
 	key     boot.Key
 	duid    []byte // ours in DHCPv6
 
+	unwritable string // what is wrong with the disk; guarded by mu, as the next
+	writesFail bool
+
 	reloading sync.Mutex // one reload at a time
 	reloads   reloads
 

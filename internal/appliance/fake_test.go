@@ -37,6 +37,7 @@ import (
 // computer is a system made up.
 type computer struct {
 	mu       sync.Mutex
+	room     uint64 // see Room
 	ifaces   map[string]run.Link
 	changes  chan struct{}
 	hangups  chan os.Signal
@@ -95,6 +96,16 @@ func (c *computer) set(name string, l run.Link) {
 	case c.changes <- struct{}{}:
 	default:
 	}
+}
+
+// Room is what a test says is left; 0 is plenty.
+func (c *computer) Room(string) (uint64, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.room == 0 {
+		return 1 << 40, true
+	}
+	return c.room, true
 }
 
 func (c *computer) Interfaces() []string {

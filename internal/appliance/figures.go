@@ -100,6 +100,10 @@ func (d *daemon) figures() (out []metrics.Sample) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.figuresRA(add)
+	add("muster_writes_fail", "1 while the store cannot be written: a full or broken disk.", false, float64(map[bool]int{true: 1}[d.writesFail]))
+	if free, ok := d.sys.Room(d.dataDir); ok {
+		add("muster_data_free_bytes", "Room that is left on the disk of the data directory.", false, float64(free))
+	}
 	add("muster_spoilt_files", "Boot files that the disk does not give back as they were stored.", false, float64(len(d.spoilt)))
 	for _, n := range d.config.Networks {
 		for _, r := range slices.Concat(d.serversBeside(n, false), d.serversBeside(n, true)) {

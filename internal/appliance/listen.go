@@ -58,6 +58,7 @@ func (o *opener) listen(ctx context.Context) error {
 	o.task("silence", o.watchSilence)
 	o.task("files", o.tidyFiles)
 	o.task("verify", o.verifyFiles)
+	o.task("room", o.watchWrites)
 	o.task("events", o.tidyEvents)
 	o.task("hooks", o.hooks.Run)
 	o.tasks = append(o.tasks, run.Watchdog(func(ctx context.Context) error {

@@ -49,3 +49,34 @@ func loaderList(l *images.Loaders) []string {
 	}
 	return out
 }
+
+// expected are the kinds of machines that may boot here: those that a template or a
+// host is of. Where nothing is known yet, an ordinary server of either kind.
+func (d *daemon) expected(ctx context.Context) (map[boot.Platform]bool, error) {
+	out := map[boot.Platform]bool{}
+	for _, t := range d.engine.Policy().Templates {
+		for _, p := range t.Match.Arch {
+			out[p] = true
+		}
+	}
+	hosts := 0
+	for after := boot.HostID(0); ; {
+		var hs []*boot.Host
+		if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, pageLen); return err }); err != nil {
+			return out, err
+		}
+		for _, h := range hs {
+			after = h.ID
+			if h.Platform != "" {
+				out[h.Platform] = true
+			}
+		}
+		if hosts += len(hs); len(hs) < pageLen {
+			break
+		}
+	}
+	if len(out) == 0 {
+		out[boot.BIOS], out[boot.X64UEFI] = true, true
+	}
+	return out, nil
+}

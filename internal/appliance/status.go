@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
 	"github.com/musterboot/muster/internal/admin"
 )
 
@@ -48,8 +49,18 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		s.Dropped["log connections, too many at once"] = st.Refused.Load()
 		s.Dropped["log lines, not written down"] = d.engine.Lines.Dropped()
 	}
+	s.Disk = d.checkWrites(ctx)
+	s.Pools = append([]engine.PoolStatus{}, d.engine.Pools()...)
 	s.Damage = d.store.Damage()
-	err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err })
+	if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err }); err != nil {
+		return s, err
+	}
+	expected, err := d.expected(ctx)
+	for _, p := range []boot.Platform{boot.BIOS, boot.X64UEFI, boot.ARM64UEFI} {
+		for _, text := range d.loaders.Load().Missing(p) {
+			s.Missing = append(s.Missing, admin.MissingLoader{Platform: p, Text: text, Expected: expected[p]})
+		}
+	}
 	return s, err
 }
 

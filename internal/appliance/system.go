@@ -28,6 +28,7 @@ type system interface {
 	probes
 	// Hangups returns the signals that ask for a reload, until stop is called.
 	Hangups() (c <-chan os.Signal, stop func())
+	Room(dir string) (free uint64, ok bool) // bytes that this user may still write there
 }
 
 // links are the computer's interfaces, and what may keep them from serving.
@@ -78,6 +79,14 @@ func (kernel) Advice(ctx context.Context, iface string, udp, tcp []int) string {
 	return run.FirewallAdvice(ctx, iface, udp, tcp)
 }
 func (kernel) Container(iface string) string { return run.ContainerAdvice(iface) }
+
+func (kernel) Room(dir string) (uint64, bool) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, false
+	}
+	return st.Bavail * uint64(st.Bsize), true
+}
 
 func (kernel) Admin(dir string) (net.Listener, error) { return admin.Listen(dir) }
 func (kernel) DHCP(ctx context.Context, port int, now func() time.Time) (dhcpd.Conn, bool, error) {

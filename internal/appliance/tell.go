@@ -30,10 +30,11 @@ func (d *daemon) greet(ctx context.Context) {
 	if !d.config.Active {
 		return
 	}
-	// A bench may see any kind of machine. A missing loader for x86 is told at
-	// once, one for another platform when such a machine asks.
-	for _, m := range d.loaders.Load().Missing(boot.BIOS, boot.X64UEFI) {
-		d.warn(m)
+	// Of a kind that is not expected, it is told when such a machine asks.
+	for _, m := range s.Missing {
+		if m.Expected {
+			d.warn(m.Text)
+		}
 	}
 	run.Status("serving " + strings.Join(networkNames(s), ", "))
 }
