@@ -102,6 +102,18 @@ func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 	if err := h.Validate(); err != nil {
 		return nil, NewFault(Invalid, "%v", err)
 	}
+	if err := a.checkParams(h, h.Params); err != nil {
+		return nil, err
+	}
+	if h.State == Approved && h.Template != "" {
+		x, err := a.v.TemplateByName(h.Template)
+		if err == nil {
+			err = a.complete(h, x)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	var err error
 	if h.DUID, err = cleanDUID(h.DUID); err != nil {
 		return nil, NewFault(Invalid, "host %s: %v", h.Name, err)
@@ -266,6 +278,9 @@ func (a *applying) letIn(known *Host, as *NewHost, install bool, taken map[strin
 		h.Params = map[string]string{}
 	}
 	maps.Copy(h.Params, as.Params)
+	if err := a.checkParams(h, as.Params); err != nil {
+		return nil, err
+	}
 	if err := h.Validate(); err != nil {
 		return nil, NewFault(Invalid, "%v", err)
 	}

@@ -52,6 +52,11 @@ func (a *applying) apply(o Order) (err error) {
 				h.Pin = 0 // the version that it boots is chosen anew
 			}
 			first := h.State != Approved
+			if x, err := a.willBoot(h); err != nil {
+				return err
+			} else if err := a.complete(h, x); err != nil {
+				return err
+			}
 			h.State, h.Auto = Approved, false // a person has approved it now
 			a.event(HostApproved, h, "%s approved by %s", h.Name, a.by)
 			if first {
@@ -192,8 +197,23 @@ func (a *applying) assign(h *Host, name string) error {
 	if k := h.Ticket; k != nil && k.Template != name {
 		h.disarm(a.now)
 	}
+	if t, err := a.v.TemplateByName(name); err != nil {
+		return err
+	} else if t != nil {
+		a.mismatch(h, t)
+	}
 	h.Template, h.Pin = name, 0
 	return nil
+}
+
+// mismatch warns of a template whose [match] the host does not meet: named, it is used
+// all the same.
+func (a *applying) mismatch(h *Host, t *Template) {
+	if f := h.Facts(); f.Complete {
+		if why := t.Match.misses(f); why != "" {
+			a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("template %s is for machines with %s: host %s boots it because it is named there", t.Name, why, h.Name))
+		}
+	}
 }
 
 // checkAddress refuses a reservation that no network could ever give.
@@ -286,14 +306,19 @@ func (a *applying) setHost(o SetHost) error {
 		if h.Params == nil {
 			h.Params = map[string]string{}
 		}
+		given := map[string]string{}
 		for _, k := range slices.Sorted(maps.Keys(o.Params)) {
 			if v := o.Params[k]; v == nil {
 				delete(h.Params, k)
 				what = append(what, "no "+k)
 			} else {
-				h.Params[k] = *v
-				what = append(what, k+"="+*v)
+				// Its value may be a password: events go to logs and receivers.
+				given[k], h.Params[k] = *v, *v
+				what = append(what, "parameter "+k)
 			}
+		}
+		if err := a.checkParams(h, given); err != nil {
+			return err
 		}
 		if len(what) == 0 {
 			return NewFault(Invalid, "nothing to set on host %s: name a field", h.Name).Try("muster host set --help")

@@ -168,6 +168,8 @@ const (
 	WhyMaybe       Code = "host.maybe"
 	WhyIgnored     Code = "enroll.ignored"
 	WhyParked      Code = "boot.parked"
+	WhyParams      Code = "boot.params"
+	WhyMismatch    Code = "template.mismatch"
 	WhyMissing     Code = "boot.missing"
 	WhyStuck       Code = "boot.stuck-waits"
 	WhyQueued      Code = "install.queued"

@@ -117,6 +117,9 @@ func ruleScript(t *turn) (bool, error) {
 		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, Dialect: t.ask.dialect}}
 		return true, nil
 	}
+	if miss := h.needs(x); len(miss) > 0 {
+		return t.builtin("hold", because(WhyParams, x.Name, strings.Join(miss, ", "), h.Name, strings.Join(miss, "=… ")))
+	}
 	if why, err := t.lacks(x); err != nil {
 		return false, err
 	} else if why != nil {

@@ -33,6 +33,7 @@ func ruleTemplate(t *turn) (bool, error) {
 		if x != nil {
 			t.template = x
 			t.why("template.pinned", x.Name, x.Version)
+			t.mismatch(x)
 			return false, nil
 		}
 		t.why("template.pin-gone", h.Template)
@@ -48,6 +49,7 @@ func ruleTemplate(t *turn) (bool, error) {
 		}
 		t.template = x
 		t.why("template.named", x.Name, x.Version)
+		t.mismatch(x)
 		return false, nil
 	}
 	t.choice = Choose(t.p.Templates, t.facts())
@@ -65,6 +67,13 @@ func ruleTemplate(t *turn) (bool, error) {
 		t.why("template.none")
 	}
 	return false, nil
+}
+
+// mismatch says that the host is named for a template whose [match] it does not meet.
+func (t *turn) mismatch(x *Template) {
+	if why := x.Match.misses(t.facts()); why != "" {
+		t.why(WhyMismatch, x.Name, why)
+	}
 }
 
 // facts are what is known of the machine that asks, by now.

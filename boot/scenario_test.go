@@ -316,6 +316,14 @@ func (w *world) template(words []string, kv map[string]string) error {
 		t.Files[f] = boot.Blob{}
 	}
 	t.Boots = list(kv["boots"])
+	if _, says := kv["params"]; says { // NAME:TYPE, with ! where it is required
+		t.Params = map[string]boot.Param{}
+		for _, p := range list(kv["params"]) {
+			name, typ, _ := strings.Cut(p, ":")
+			typ, required := strings.CutSuffix(typ, "!")
+			t.Params[name] = boot.Param{Type: typ, Required: required}
+		}
+	}
 	at, ref, places := strings.Cut(kv["placed"], "=")
 	if places {
 		t.Placed = map[string]string{at: ref}
@@ -396,6 +404,13 @@ func (w *world) order(words []string) ([]string, error) {
 		o = boot.Update{Name: words[1]}
 	case "remove":
 		o = boot.RemoveHost{Name: words[1]}
+	case "set": // set NAME PARAM:VALUE …
+		x := boot.SetHost{Name: words[1], Params: map[string]*string{}}
+		for _, p := range words[2:] {
+			k, v, _ := strings.Cut(p, ":")
+			x.Params[k] = &v
+		}
+		o = x
 	case "serial":
 		o = boot.SetHost{Name: words[1], Serial: &words[2]}
 	case "merge":

@@ -23,20 +23,21 @@ type Template struct {
 	Pushed  time.Time       `json:"pushed"`
 	Files   map[string]Blob `json:"files"` // by name inside the folder, template.toml among them
 
-	Install      bool     `json:"install,omitempty"`
-	FirstInstall bool     `json:"first_install,omitempty"` // a machine that a rule let in gets its first ticket, too
-	Media        []string `json:"media,omitempty"`         // kernel, initrds and placed files of an installation, file or image:NAME/FILE
-	Boots        []string `json:"boots,omitempty"`         // what the script starts, kernel first, as in Media
-	AutoApprove  bool     `json:"auto_approve,omitempty"`
-	Priority     int      `json:"priority,omitempty"`
-	Match        Selector `json:"match,omitzero"`
-	Options      []Option `json:"options,omitempty"`    // DHCP options of the machines that boot it
-	Generated    []string `json:"generated,omitempty"`  // files that the server makes; the folder has none of that name
-	GRUBBoots    bool     `json:"grub_boots,omitempty"` // GRUB can start it: it names a kernel, or has a grub.cfg
-	Direct       string   `json:"direct,omitempty"`     // file or image:NAME/FILE that UEFI HTTP boot starts itself
-	Firmware     string   `json:"firmware,omitempty"`   // image beneath the template's own files: the firmware tree of a Raspberry Pi
-	Shim         string   `json:"shim,omitempty"`       // signed loaders of its own, file or image:NAME/FILE
-	GRUB         string   `json:"grub,omitempty"`
+	Install      bool             `json:"install,omitempty"`
+	FirstInstall bool             `json:"first_install,omitempty"` // a machine that a rule let in gets its first ticket, too
+	Media        []string         `json:"media,omitempty"`         // kernel, initrds and placed files of an installation, file or image:NAME/FILE
+	Boots        []string         `json:"boots,omitempty"`         // what the script starts, kernel first, as in Media
+	Params       map[string]Param `json:"params"`                  // what it takes; nil: pushed before this was kept
+	AutoApprove  bool             `json:"auto_approve,omitempty"`
+	Priority     int              `json:"priority,omitempty"`
+	Match        Selector         `json:"match,omitzero"`
+	Options      []Option         `json:"options,omitempty"`    // DHCP options of the machines that boot it
+	Generated    []string         `json:"generated,omitempty"`  // files that the server makes; the folder has none of that name
+	GRUBBoots    bool             `json:"grub_boots,omitempty"` // GRUB can start it: it names a kernel, or has a grub.cfg
+	Direct       string           `json:"direct,omitempty"`     // file or image:NAME/FILE that UEFI HTTP boot starts itself
+	Firmware     string           `json:"firmware,omitempty"`   // image beneath the template's own files: the firmware tree of a Raspberry Pi
+	Shim         string           `json:"shim,omitempty"`       // signed loaders of its own, file or image:NAME/FILE
+	GRUB         string           `json:"grub,omitempty"`
 
 	// Placed are files that lie in the initial file system, by their names there.
 	Placed map[string]string `json:"placed,omitempty"`
@@ -159,6 +160,37 @@ func (s *Selector) Match(f Facts) Verdict {
 	cond(len(s.SwitchPort) > 0, f.SwitchPort != "", f.SwitchPort != "" && anyGlob(s.SwitchPort, f.SwitchPort))
 	cond(len(s.Network) > 0, f.Network != "", slices.Contains(s.Network, f.Network))
 	return v
+}
+
+// misses names the first condition that a machine does not meet and what it has
+// instead; "" where all are met or may be.
+func (s *Selector) misses(f Facts) string {
+	if s.Match(f) != No {
+		return ""
+	}
+	list := func(l []string) string { return strings.Join(l[:min(len(l), 5)], " or ") }
+	var arch, uuid []string
+	for _, p := range s.Arch {
+		arch = append(arch, string(p))
+	}
+	for _, u := range s.UUID {
+		uuid = append(uuid, u.String())
+	}
+	for _, c := range []struct {
+		what string
+		one  Selector
+		want []string
+		has  string
+	}{
+		{"architecture", Selector{Arch: s.Arch}, arch, string(f.Platform)}, {"MAC", Selector{MAC: s.MAC}, s.MAC, f.ID.MAC.String()}, {"UUID", Selector{UUID: s.UUID}, uuid, f.ID.UUID.String()},
+		{"serial", Selector{Serial: s.Serial}, s.Serial, f.ID.Serial}, {"vendor class", Selector{VendorClass: s.VendorClass}, s.VendorClass, f.VendorClass},
+		{"switch port", Selector{SwitchPort: s.SwitchPort}, s.SwitchPort, f.SwitchPort}, {"network", Selector{Network: s.Network}, s.Network, f.Network},
+	} {
+		if c.one.Match(f) == No {
+			return c.what + " " + list(c.want) + ", and this one has " + orNone(CleanText(c.has, 64))
+		}
+	}
+	return ""
 }
 
 func literal(p string) bool { return !strings.ContainsAny(p, "*?[\\") }

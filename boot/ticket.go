@@ -6,6 +6,7 @@
 package boot
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,6 +32,7 @@ type Ticket struct {
 	State    TicketState `json:"state"`
 	By       string      `json:"by"` // who armed it
 	Armed    time.Time   `json:"armed"`
+	Expires  time.Time   `json:"expires,omitzero"` // unused until then, it installs no more
 
 	Boot    uint32          `json:"boot,omitempty"`    // number of the boot that uses it
 	Version TemplateID      `json:"version,omitempty"` // that this boot was given
@@ -72,6 +74,8 @@ func (k *Ticket) standing() *Reason {
 	switch {
 	case k == nil:
 		return nil
+	case k.State == TicketArmed && k.Boot == 0 && !k.Expires.IsZero():
+		return because("ticket.armed-until", k.Template, k.Expires.Format("2006-01-02 15:04 MST"))
 	case k.State == TicketArmed && k.Boot == 0:
 		return because("ticket.armed", k.Template)
 	case k.State == TicketArmed:
@@ -99,9 +103,29 @@ func endsInstall(stage string) bool {
 	return stage == stageInstalled || stage == stageDone || stage == StageFailed
 }
 
+// TicketLife is how long a ticket waits for its machine, unless a person says
+// otherwise: a ticket that is forgotten would wipe a disk at the next power cut.
+const TicketLife = 7 * 24 * time.Hour
+
 // arm gives a host one ticket.
-func (h *Host) arm(template, by string, now time.Time) {
+func (h *Host) arm(template, by string, now time.Time) { h.armFor(template, by, now, TicketLife) }
+
+// armFor gives a host a ticket that waits for a time; 0 is for ever.
+func (h *Host) armFor(template, by string, now time.Time, life time.Duration) {
 	h.Ticket = &Ticket{Template: template, State: TicketArmed, By: by, Armed: now.UTC()}
+	if life > 0 {
+		h.Ticket.Expires = now.UTC().Add(life)
+	}
+}
+
+// expired reports a ticket that no boot has begun to use in its time.
+func (k *Ticket) expired(now time.Time) bool {
+	return k != nil && k.State == TicketArmed && k.Boot == 0 && !k.Expires.IsZero() && !now.Before(k.Expires)
+}
+
+// Installs reports a host that its next boot would install.
+func (h *Host) Installs(now time.Time) bool {
+	return h.State == Approved && !h.Protected && h.Ticket.state() == TicketArmed && !h.Ticket.expired(now)
 }
 
 // close closes a ticket, at a stage.
@@ -127,6 +151,8 @@ func (t *turn) mayInstall(x *Template) *Reason {
 		return because("install.other-ticket", x.Name, k.Template)
 	case k.State != TicketArmed:
 		return k.standing()
+	case k.expired(t.in.At):
+		return because("ticket.expired", k.Template, k.Expires.Format("2006-01-02 15:04 MST"), t.host.Name)
 	}
 	return nil
 }
@@ -315,6 +341,7 @@ type Install struct {
 	Name     string
 	Template *string
 	Again    bool
+	Expires  time.Duration // how long the ticket waits; 0 is TicketLife, below 0 for ever
 }
 
 // Local takes a host's ticket away: it boots its disk.
@@ -363,15 +390,19 @@ func (a *applying) install(h *Host, o Install) error {
 	again := ""
 	if k := h.Ticket; k != nil {
 		switch {
-		case k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name:
+		case k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name && o.Expires == 0 && !k.expired(a.now):
 			return nil // the same order again
+		case k.State == TicketArmed && k.Boot == 0: // it expired, or is to wait for another time
 		case k.State != TicketClosed && !o.Again:
 			return NewFault(TicketOpen, "host %s: %s; to install it once more all the same: muster host install %s --again", h.Name, k.Standing(), h.Name)
 		}
 		again = "; before: " + k.Standing()
 	}
 	h.Pin = 0 // a new installation takes the newest version
-	h.arm(x.Name, a.by.String(), a.now)
+	if err := a.complete(h, x); err != nil {
+		return err
+	}
+	h.armFor(x.Name, a.by.String(), a.now, cmp.Or(o.Expires, TicketLife))
 	a.event(TicketArm, h, "%s: %s%s", h.Name, h.Ticket.Standing(), again)
 	return nil
 }
@@ -405,6 +436,9 @@ func (a *applying) expected(h *Host) error {
 	}
 	if !x.Install {
 		return NewFault(Invalid, "host %s: template %s does not install (install = true in its template.toml): it boots every time without a ticket", h.Name, x.Name)
+	}
+	if err := a.complete(h, x); err != nil {
+		return err
 	}
 	h.arm(x.Name, a.by.String(), a.now)
 	return nil

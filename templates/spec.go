@@ -9,7 +9,6 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/musterboot/muster/boot"
@@ -88,9 +87,10 @@ var placeRE = regexp.MustCompile(`^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$`)
 
 // Param is a typed value that a host may override.
 type Param struct {
-	Type    string `toml:"type"` // string, int or bool
-	Default any    `toml:"default"`
-	Help    string `toml:"help"`
+	Type     string `toml:"type"` // string, int or bool
+	Default  any    `toml:"default"`
+	Required bool   `toml:"required"` // a host without it is not approved and not installed
+	Help     string `toml:"help"`
 }
 
 // ParseSpec reads template.toml strictly. file names it in errors.
@@ -130,6 +130,9 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 			def = fmt.Sprint(d)
 		default:
 			return nil, f.Errorf(key, 0, "parameter %s: default must be a string, a whole number or true/false", name)
+		}
+		if p.Required && p.Default != nil {
+			return nil, f.Errorf(key, 0, "parameter %s: one that is required has no default", name)
 		}
 		if p.Default != nil {
 			if _, err := p.value(def); err != nil {
@@ -204,7 +207,11 @@ func (s *Spec) Template() boot.Template {
 			media = append(media, boot.PlacedPath(at))
 		}
 	}
-	return boot.Template{Name: s.Name, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
+	params := map[string]boot.Param{}
+	for name, p := range s.Params {
+		params[name] = boot.Param{Type: p.Type, Required: p.Required, Help: p.Help}
+	}
+	return boot.Template{Name: s.Name, Params: params, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
 		Generated: s.generated(), GRUBBoots: s.grub, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 
@@ -241,25 +248,7 @@ func (s *Spec) ImageFiles() []string {
 }
 
 // value reads a parameter from text, by its type.
-func (p Param) value(text string) (any, error) {
-	switch p.Type {
-	case "", "string":
-		return text, nil
-	case "int":
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%q is no whole number", text)
-		}
-		return n, nil
-	case "bool":
-		b, err := strconv.ParseBool(text)
-		if err != nil {
-			return nil, fmt.Errorf("%q is neither true nor false", text)
-		}
-		return b, nil
-	}
-	return nil, fmt.Errorf("type %q: want string, int or bool", p.Type)
-}
+func (p Param) value(text string) (any, error) { return boot.ReadParam(p.Type, text) }
 
 // zero is the value of a parameter without default and without override.
 func (p Param) zero() any {

@@ -58,6 +58,8 @@ const (
 	AskUnheard   = "identity-unread"
 	FileMissing  = "file-missing"
 	NotStarted   = "not-started"
+	Mismatch     = "template-mismatch"
+	NoParams     = "parameters-missing"
 	KernelUnread = "kernel-unread"
 	Silent       = "silent"
 	DiskDead     = "disk-dead"
@@ -220,6 +222,8 @@ func (d *diagnosis) standing() {
 	case h.State == boot.Pending && seen:
 		d.say(Pending, h.Created, h.Name+" waits for approval", "muster host approve "+h.Name)
 		d.order(boot.Approve{Name: h.Name})
+	case hold != nil && why.Is(boot.WhyParams):
+		d.say(NoParams, hold.At, h.Name+" waits: "+why.Text(), "set them; the machine goes on by itself")
 	case hold != nil && why.Is(boot.WhyMissing):
 		d.say(FileMissing, hold.At, h.Name+" waits: "+why.Text(), "muster image import brings it (muster image list shows what is there); every machine that waits for it goes on by itself")
 	case h.Stuck != nil && h.Stuck.Boot == h.Boots && h.Stage == "" && (k.State != boot.TicketSpent || !k.Ran):
@@ -227,6 +231,9 @@ func (d *diagnosis) standing() {
 		d.say(NotStarted, s.At, fmt.Sprintf("%s could not start boot %d (tried %s): %s", h.Name, s.Boot, often(s.Times), s.What()),
 			"mend what it names and push the template again, then muster host update "+h.Name+"; it tries again by itself, ever more seldom")
 		d.order(boot.Update{Name: h.Name})
+	case h.Stage == "" && d.mismatch() != nil:
+		r := d.mismatch()
+		d.say(Mismatch, r.At, h.Name+": "+r.Reasons.Find(boot.WhyMismatch).Text(), "muster host set "+h.Name+" --template NAME, of one for such machines, or widen its [match]")
 	case hold != nil && why.Is(boot.WhyParked):
 		d.say(Parked, hold.At, h.Name+" is "+why.Text()+d.lastRead(), "look at its console for what fails; muster host update "+h.Name+" lets it try again")
 		d.order(boot.Update{Name: h.Name})
@@ -245,6 +252,11 @@ func (d *diagnosis) standing() {
 		d.say(NeverSeen, h.Created, "nothing was ever heard of "+h.Name,
 			"is it on, is the network first in its boot order, is its port in this VLAN, and are these its addresses: "+boot.Describe(h, boot.Firmware{}))
 	}
+}
+
+// mismatch is the last request that was answered by a template for other machines.
+func (d *diagnosis) mismatch() *boot.Request {
+	return d.last(func(r *boot.Request) bool { return r.Reasons.Find(boot.WhyMismatch) != nil })
 }
 
 // lastRead is how far the last boot came, for the end of a sentence.

@@ -287,6 +287,13 @@ func (a *app) hostAddCmd() *cobra.Command {
 	return c
 }
 
+// warned prints what should be said about an order that was carried out.
+func (a *app) warned(ws []string) {
+	for _, w := range ws {
+		fmt.Fprintln(a.err, "muster: warning: "+w)
+	}
+}
+
 // said prints what a command did: a line for people, the record for programs.
 func (a *app) said(v any, format string, args ...any) error {
 	if a.json {
@@ -359,10 +366,11 @@ func (a *app) hostSetCmd() *cobra.Command {
 					p.Params[k] = nil
 				}
 			}
-			var out boot.Host
+			var out admin.HostAnswer
 			if err := a.client().Call(c.Context(), http.MethodPatch, hostPath(args[0]), p, &out); err != nil {
 				return err
 			}
+			a.warned(out.Warnings)
 			return a.said(out, "%s set", out.Name)
 		},
 	}
@@ -392,7 +400,7 @@ func (a *app) hostRescueCmd() *cobra.Command {
 }
 
 func (a *app) hostInstallCmd() *cobra.Command {
-	var template string
+	var template, expires string
 	var again bool
 	c := &cobra.Command{
 		Use: "install NAME|MAC", Short: "Arm one installation: the next boot installs, and no other", Args: exactly(1, "a host's name or MAC address"),
@@ -407,14 +415,16 @@ machine is not installed again until somebody arms it again.`,
 			if c.Flags().Changed("template") {
 				in.Template = &template
 			}
-			var out boot.Host
-			in.Again = again
+			var out admin.HostAnswer
+			in.Again, in.Expires = again, expires
 			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/install"), in, &out); err != nil {
 				return err
 			}
+			a.warned(out.Warnings)
 			return a.said(out, "%s: %s", out.Name, out.Ticket.Standing())
 		},
 	}
+	c.Flags().StringVar(&expires, "expires", "", "how long the ticket waits for the machine: 24h, 7d (default) or never")
 	c.Flags().StringVar(&template, "template", "", "give the machine this template first")
 	c.Flags().BoolVar(&again, "again", false, "arm it even where the last installation may be running")
 	return c

@@ -207,3 +207,9 @@ type Ready struct {
 	Ready bool     `json:"ready"`
 	Why   []string `json:"why"`
 }
+
+// HostAnswer is a host as it is after an order, and what should be said about that.
+type HostAnswer struct {
+	*boot.Host
+	Warnings []string `json:"warnings,omitempty"`
+}

@@ -151,7 +151,7 @@ func (d *desk) furnish() {
 	d.t.Helper()
 	d.image(200, "debian", "vmlinuz", "kernel", "initrd.gz", "initrd")
 	d.image(200, "spare", "x", "x")
-	d.push(200, "template.toml", "name = \"rescue\"\n[boot]\nkernel = \"k\"\n", "k", "kernel")
+	d.push(200, "template.toml", "name = \"rescue\"\n[boot]\nkernel = \"k\"\n[params.k]\n", "k", "kernel")
 	d.push(200, "template.toml", "name = \"free\"\n[boot]\nkernel = \"k\"\n", "k", "kernel")
 	d.push(200, "template.toml", "name = \"deb\"\ninstall = true\n[boot]\nkernel = \"image:debian/vmlinuz\"\n")
 	d.want(200, "POST", "/api/v1/hosts", `{"name":"a","state":"approved","macs":[`+macA+`],"template":"rescue","address":"10.0.0.7"}`)

@@ -36,7 +36,8 @@ var hostOrders = map[string]func(r *http.Request, name string) (boot.Order, erro
 	"POST /api/v1/hosts/{name}/install": func(r *http.Request, name string) (boot.Order, error) {
 		var a Installation
 		err := read(r, &a)
-		return boot.Install{Name: name, Template: a.Template, Again: a.Again}, err
+		life, lerr := ticketLife(a.Expires)
+		return boot.Install{Name: name, Template: a.Template, Again: a.Again, Expires: life}, errors.Join(err, lerr)
 	},
 	"POST /api/v1/hosts/{name}/rescue": func(r *http.Request, name string) (boot.Order, error) {
 		var x Rescue
@@ -91,8 +92,28 @@ func (s *Server) hostOrder(read func(*http.Request, string) (boot.Order, error))
 		if h != c.Remove {
 			setETag(w, h)
 		}
-		write(w, http.StatusOK, h)
+		write(w, http.StatusOK, HostAnswer{h, c.Warnings})
 	}
+}
+
+// ticketLife reads how long a ticket waits: "" is as usual, "never" or a time like 24h
+// or 7d.
+func ticketLife(s string) (time.Duration, error) {
+	switch s {
+	case "":
+		return 0, nil
+	case "never":
+		return -1, nil
+	}
+	d, err := time.ParseDuration(s)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, e := strconv.Atoi(days)
+		d, err = time.Duration(n)*24*time.Hour, e
+	}
+	if err != nil || d <= 0 || d > 10*365*24*time.Hour {
+		return 0, boot.NewFault(boot.Invalid, "expires %q: want a time like 24h or 7d, or never", boot.CleanText(s, 32))
+	}
+	return d, nil
 }
 
 // asSeen makes an order that is carried out only if the host is at the revision of

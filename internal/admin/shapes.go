@@ -64,7 +64,8 @@ type Approval struct {
 // Installation arms a ticket.
 type Installation struct {
 	Template *string `json:"template,omitempty"`
-	Again    bool    `json:"again,omitempty"` // even where the last installation may be running
+	Again    bool    `json:"again,omitempty"`   // even where the last installation may be running
+	Expires  string  `json:"expires,omitempty"` // how long it waits: "24h", "7d" or "never"; 7 days
 }
 
 // Rescue names the template of the next boot.

@@ -1,0 +1,119 @@
+// param.go: what a template takes of a host: typed values, some of which it cannot do
+// without.
+
+package boot
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Param is one parameter of a template.
+type Param struct {
+	Type     string `json:"type"` // string, int or bool
+	Required bool   `json:"required,omitempty"`
+	Help     string `json:"help,omitempty"`
+}
+
+// ReadParam reads a value of a type.
+func ReadParam(typ, text string) (any, error) {
+	switch typ {
+	case "", "string":
+		return text, nil
+	case "int":
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no whole number", CleanText(text, 64))
+		}
+		return n, nil
+	case "bool":
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither true nor false", CleanText(text, 64))
+		}
+		return b, nil
+	}
+	return nil, fmt.Errorf("type %q: want string, int or bool", typ)
+}
+
+// checkParams refuses parameters that the host's templates do not have, and values of
+// a wrong type. A host without a template may have those of any. A version from before
+// templates said what they take does not tell, and takes everything.
+func (a *applying) checkParams(h *Host, params map[string]string) error {
+	if len(params) == 0 {
+		return nil
+	}
+	var ts []*Template
+	for _, name := range h.Templates() {
+		t, err := a.v.TemplateByName(name)
+		if err != nil {
+			return err
+		}
+		if t != nil {
+			ts = append(ts, t)
+		}
+	}
+	if len(ts) == 0 {
+		if ts = a.p.Templates; len(ts) == 0 {
+			return nil
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		known := false
+		for _, t := range ts {
+			p, has := t.Params[k]
+			if known = known || has || t.Params == nil; !has {
+				continue
+			}
+			if _, err := ReadParam(p.Type, params[k]); err != nil {
+				return NewFault(Invalid, "host %s: parameter %s of template %s: %v", h.Name, k, t.Name, err)
+			}
+		}
+		if !known {
+			return NewFault(Invalid, "host %s: no parameter is called %s%s", h.Name, CleanText(k, 64), takes(ts))
+		}
+	}
+	return nil
+}
+
+// takes lists what templates take, for the end of a sentence.
+func takes(ts []*Template) string {
+	var l []string
+	for _, t := range ts {
+		if len(ts) <= 3 {
+			names := slices.Sorted(maps.Keys(t.Params))
+			if len(names) == 0 {
+				names = []string{"nothing"}
+			}
+			l = append(l, fmt.Sprintf("template %s takes %s", t.Name, strings.Join(names, ", ")))
+		}
+	}
+	if len(l) == 0 {
+		return " in any template"
+	}
+	return ": " + strings.Join(l, "; ")
+}
+
+// needs lists the parameters that the template cannot do without and the host has not.
+func (h *Host) needs(t *Template) (out []string) {
+	for _, k := range slices.Sorted(maps.Keys(t.Params)) {
+		if t.Params[k].Required && h.Params[k] == "" {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// complete refuses a host that its template could not be rendered for.
+func (a *applying) complete(h *Host, x *Template) error {
+	if x == nil {
+		return nil
+	}
+	if miss := h.needs(x); len(miss) > 0 {
+		return NewFault(Invalid, "host %s: template %s needs %s", h.Name, x.Name, strings.Join(miss, ", ")).Try("muster host set %s %s=…", h.Name, strings.Join(miss, "=… "))
+	}
+	return nil
+}
