@@ -3,6 +3,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -24,7 +25,7 @@ func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, erro
 func (a *applying) apply(o Order) (err error) {
 	switch o := o.(type) {
 	case AsSeen:
-		h, err := find(a.v, o.Name)
+		h, err := find(a.v, a.p, o.Name)
 		if err != nil {
 			return err
 		}
@@ -131,8 +132,8 @@ func (a *applying) event(kind EventKind, h *Host, format string, args ...any) {
 }
 
 // find accepts a name or a MAC address.
-func find(v Reader, name string) (*Host, error) {
-	h, err := FindHost(v, name)
+func find(v Reader, p *Policy, name string) (*Host, error) {
+	h, err := FindHost(v, p, name)
 	if err != nil {
 		return nil, err
 	}
@@ -142,20 +143,65 @@ func find(v Reader, name string) (*Host, error) {
 	return h, nil
 }
 
-// FindHost looks a host up by name, or by MAC address; nil if there is none.
-func FindHost(v Reader, name string) (*Host, error) {
+// FindHost looks a host up by anything that it is known by: its name, a MAC in any
+// spelling, UUID, serial number, DUID, switch port, reserved or leased address; nil if
+// there is none. Its name comes first. A word that names several hosts otherwise is an error
+// that lists them.
+func FindHost(v Reader, p *Policy, name string) (*Host, error) {
 	h, err := v.HostByName(name)
-	if h != nil || err != nil {
+	if h != nil || err != nil || name == "" {
 		return h, err
 	}
-	if m, err := ParseMAC(name); err == nil {
-		return v.HostByMAC(m)
+	var found []*Host
+	look := func(h *Host, err error) error {
+		if h != nil && !slices.ContainsFunc(found, func(o *Host) bool { return o.ID == h.ID }) {
+			found = append(found, h)
+		}
+		return err
 	}
-	return nil, nil
+	var errs []error
+	if m, err := ParseMAC(name); err == nil {
+		errs = append(errs, look(v.HostByMAC(m)))
+	}
+	if u, err := ParseUUID(name); err == nil {
+		errs = append(errs, look(lookupUUID(v, u)))
+	}
+	if s, ok := CleanSerial(name); ok {
+		errs = append(errs, look(v.HostBySerial(s)))
+	}
+	if d, err := cleanDUID(name); err == nil && d != "" {
+		errs = append(errs, look(v.HostByDUID(d)))
+	}
+	if a, err := netip.ParseAddr(name); err == nil {
+		errs = append(errs, look(v.HostByAddress(a)))
+		for net := range p.All() {
+			l, err := v.Lease(net.Name, a)
+			if errs = append(errs, err); l != nil && l.Host != 0 && l.Given() {
+				errs = append(errs, look(v.Host(l.Host)))
+			}
+		}
+	}
+	if len(name) <= 128 {
+		errs = append(errs, look(v.HostByPort(name)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	switch len(found) {
+	case 0:
+		return nil, nil
+	case 1:
+		return found[0], nil
+	}
+	var names []string
+	for _, h := range found {
+		names = append(names, h.Name)
+	}
+	return nil, NewFault(Ambiguous, "%s is %s: say which by its name", CleanText(name, 64), strings.Join(names, " and "))
 }
 
 func (a *applying) change(name string, fn func(*Host) error) error {
-	old, err := find(a.v, name)
+	old, err := find(a.v, a.p, name)
 	if err != nil {
 		return err
 	}
@@ -329,7 +375,7 @@ func (a *applying) setHost(o SetHost) error {
 }
 
 func (a *applying) removeHost(o RemoveHost) error {
-	h, err := find(a.v, o.Name)
+	h, err := find(a.v, a.p, o.Name)
 	if err != nil {
 		return err
 	}

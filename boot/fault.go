@@ -35,6 +35,9 @@ const (
 	UnknownLease    FaultCode = "unknown-lease"
 	UnknownNetwork  FaultCode = "unknown-network"
 	UnknownHook     FaultCode = "unknown-hook"
+	UnknownPlan     FaultCode = "unknown-plan"  // or it has ended
+	Unconfirmed     FaultCode = "unconfirmed"   // so much at once wants to be said twice
+	Ambiguous       FaultCode = "ambiguous"     // the name is that of several machines
 	Unheard         FaultCode = "unheard"       // nothing was ever heard of that machine
 	NotThere        FaultCode = "not-there"     // any other thing that does not exist
 	Taken           FaultCode = "taken"         // a name, MAC, address or the like is another's

@@ -23,6 +23,7 @@ var layers = map[string][]string{
 	"boot":                  {},
 	"boot/engine":           {"boot", "boot/diagnose"},
 	"boot/diagnose":         {"boot"},
+	"boot/match":            {"boot"},
 	"dhcpd":                 {"boot", "internal/socket"},
 	"radv":                  {}, // what it hears and says is no machine's
 	"tftpd":                 {"boot", "internal/socket"},
@@ -38,7 +39,8 @@ var layers = map[string][]string{
 	"store/mem":             {"boot", "store"},
 	"store/journal":         {"boot"},
 	"store/storetest":       {"boot"},
-	"internal/admin":        {"boot", "boot/engine", "boot/diagnose", "templates", "images", "trust/authority", "internal/hook"},
+	"internal/admin":        {"boot", "boot/engine", "boot/diagnose", "boot/match", "internal/plan", "templates", "images", "trust/authority", "internal/hook"},
+	"internal/plan":         {"boot", "boot/engine", "boot/match"},
 	"internal/hook":         {"boot"},
 	"internal/config":       {"boot", "radv", "internal/tomlfile"},
 	"internal/content":      {"boot", "templates", "images"},
@@ -63,8 +65,8 @@ var layers = map[string][]string{
 		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/hook", "internal/metrics", "internal/run"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
-	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "templates", "images", "images/distro", "store/bolt",
-		"internal/admin", "internal/appliance", "internal/capture", "internal/config", "internal/hook", "internal/reservation", "internal/run", "internal/simclient", "internal/tomlfile"},
+	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "images/distro", "store/bolt",
+		"internal/admin", "internal/appliance", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/run", "internal/simclient", "internal/tomlfile"},
 	"bench": {"*"},
 }
 

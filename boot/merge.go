@@ -29,7 +29,7 @@ func (Merge) order() {}
 func (Split) order() {}
 
 func (a *applying) merge(o Merge) error {
-	other, err := find(a.v, o.Other)
+	other, err := find(a.v, a.p, o.Other)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/match"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/plan"
 )
 
 func (a *app) client() *admin.Client { return admin.NewClient(a.dataDir) }
@@ -35,26 +37,49 @@ func (a *app) hostCmd() *cobra.Command {
 }
 
 func (a *app) hostListCmd() *cobra.Command {
-	var state string
+	var state, query string
+	var armed, wide bool
 	c := &cobra.Command{
-		Use: "list", Short: "List machines", Args: exactly(0, "no arguments"),
-		Example: "  muster host list\n  muster host list --state pending --json",
-		RunE: func(c *cobra.Command, _ []string) error {
+		Use: "list [WORD …]", Short: "List machines",
+		Long: `List machines. Words are a query: each is looked for in name, MAC address, serial number,
+UUID and addresses, or is KEY:VALUE. A blank is "and", a comma in a value is "or", "-"
+before a term negates it.
+
+  ` + strings.Join(match.Keys(), " ") + `
+
+Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolled:>2026-11-01.`,
+		Example: "  muster host list\n  muster host list state:pending net:lab\n  muster host list 'serial:RIG*' -finding:any --json\n  muster host list --armed",
+		RunE: func(c *cobra.Command, args []string) error {
 			if state != "" && !slices.Contains([]string{"pending", "approved", "denied"}, state) {
 				return usagef("--state %q: want pending, approved or denied", state)
 			}
+			q := strings.Join(append(args, query), " ")
+			if armed {
+				q += " ticket:armed state:approved protected:no"
+			}
 			var hs []admin.HostView
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/hosts?state="+state, nil, &hs); err != nil {
+			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/hosts?state="+state+"&q="+url.QueryEscape(strings.TrimSpace(q)), nil, &hs); err != nil {
 				return err
 			}
 			if a.json {
 				return a.printJSON(hs)
 			}
-			if len(hs) == 0 {
+			switch {
+			case len(hs) == 0 && armed:
+				fmt.Fprintln(a.out, "nothing would be installed by a power cut now")
+				return nil
+			case len(hs) == 0 && strings.TrimSpace(q)+state != "":
+				fmt.Fprintln(a.out, "no machine matches")
+				return nil
+			case len(hs) == 0:
 				fmt.Fprintln(a.out, "no machines yet; they appear here when they boot from the network")
 				return nil
 			}
-			rows := [][]string{{"NAME", "STATE", "MAC", "ADDRESS", "PLATFORM", "TEMPLATE", "STAGE", "SEEN"}}
+			head := []string{"NAME", "STATE", "MAC", "ADDRESS", "PLATFORM", "TEMPLATE", "STAGE", "TICKET", "SEEN"}
+			if wide {
+				head = append(head, "SERIAL", "NETWORK", "BOOTS", "PROTECTED")
+			}
+			rows := [][]string{head}
 			for _, h := range hs {
 				mac, addr := "", h.Lease
 				if len(h.MACs) > 0 {
@@ -68,14 +93,41 @@ func (a *app) hostListCmd() *cobra.Command {
 						addr = a
 					}
 				}
-				rows = append(rows, []string{h.Name, string(h.State), mac, addrText(addr), string(h.Platform), h.Template, h.Stage, ago(h.LastSeen)})
+				template := h.Template
+				if h.Version != 0 {
+					template += fmt.Sprintf(" v%d", h.Version)
+				}
+				row := []string{h.Name, string(h.State), mac, addrText(addr), string(h.Platform), template, h.Stage, ticketWord(h.Host, a.now()), ago(h.LastSeen)}
+				if wide {
+					row = append(row, h.Serial, h.Network, fmt.Sprint(h.Boots), map[bool]string{true: "yes"}[h.Protected])
+				}
+				rows = append(rows, row)
 			}
 			a.table(rows)
 			return nil
 		},
 	}
 	c.Flags().StringVar(&state, "state", "", "only pending, approved or denied machines")
+	c.Flags().StringVar(&query, "match", "", "only machines of this query")
+	c.Flags().BoolVar(&armed, "armed", false, "only machines that a power cut now would install")
+	c.Flags().BoolVar(&wide, "wide", false, "more columns: serial number, network, boots, protection")
 	return c
+}
+
+// ticketWord is where the installation of a machine is, in one word.
+func ticketWord(h boot.Host, now time.Time) string {
+	switch k := h.Ticket; {
+	case k == nil:
+		return ""
+	case k.State == boot.TicketArmed && k.Boot != 0:
+		return "under way"
+	case k.State == boot.TicketArmed && h.State == boot.Approved && !h.Protected && !h.Installs(now):
+		return "expired"
+	case k.State == boot.TicketClosed:
+		return k.Stage
+	default:
+		return string(k.State)
+	}
 }
 
 func addrText(a netip.Addr) string {
@@ -305,12 +357,13 @@ func (a *app) said(v any, format string, args ...any) error {
 
 func (a *app) hostSetCmd() *cobra.Command {
 	var f hostFlags
+	var many manyFlags
 	c := &cobra.Command{
 		Use: "set NAME [PARAM=VALUE …]", Short: "Change fields and template parameters of a machine",
 		Long:    "Change fields and template parameters of a machine. A parameter without a value (disk=) is removed.",
-		Example: "  muster host set web1 disk=/dev/nvme0n1 --template rescue\n  muster host set m-525400aabb01 --name web1 --address 10.77.0.50",
+		Example: "  muster host set web1 disk=/dev/nvme0n1 --template rescue\n  muster host set m-525400aabb01 --name web1 --address 10.77.0.50\n  muster host set --match 'net:lab serial:RIG*' disk=/dev/nvme0n1 --dry-run",
 		Args: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			if len(args) == 0 && many.match == "" {
 				return usagef("host set wants a host's name or MAC address; see: muster host set --help")
 			}
 			return nil
@@ -356,7 +409,11 @@ func (a *app) hostSetCmd() *cobra.Command {
 				p.Protected = &f.protected
 			}
 			p.NoOption = f.noOptions
-			for _, s := range append(args[1:], f.params...) {
+			given := args
+			if many.match == "" {
+				given = args[1:]
+			}
+			for _, s := range append(slices.Clone(given), f.params...) {
 				k, v, ok := strings.Cut(s, "=")
 				if !ok {
 					return usagef("%q: want PARAM=VALUE", s)
@@ -365,6 +422,13 @@ func (a *app) hostSetCmd() *cobra.Command {
 				if v == "" {
 					p.Params[k] = nil
 				}
+			}
+			if many.chosen() {
+				req := admin.PlanRequest{Action: plan.Set, Set: &p}
+				if many.match == "" {
+					req.Names = args[:1]
+				}
+				return a.plan(c.Context(), &many, req)
 			}
 			var out admin.HostAnswer
 			if err := a.client().Call(c.Context(), http.MethodPatch, hostPath(args[0]), p, &out); err != nil {
@@ -375,6 +439,7 @@ func (a *app) hostSetCmd() *cobra.Command {
 		},
 	}
 	f.add(c)
+	many.add(c)
 	c.Flags().StringVar(&f.name, "name", "", "rename the host")
 	c.Flags().BoolVar(&f.protected, "protected", false, "nothing installs on it, even if ordered; --protected=false ends that")
 	c.Flags().StringArrayVar(&f.noOptions, "drop-option", nil, "take a DHCP option away, by name or number; may be given again")
@@ -384,10 +449,14 @@ func (a *app) hostSetCmd() *cobra.Command {
 
 func (a *app) hostRescueCmd() *cobra.Command {
 	template := "rescue"
+	var many manyFlags
 	c := &cobra.Command{
-		Use: "rescue NAME|MAC", Short: "Boot another template once, at the next boot", Args: exactly(1, "a host's name or MAC address"),
+		Use: "rescue NAME …", Short: "Boot another template once, at the next boot", Args: many.names("rescue"),
 		Example: "  muster host rescue web1\n  muster host rescue web1 --template memtest",
 		RunE: func(c *cobra.Command, args []string) error {
+			if many.chosen() || len(args) > 1 {
+				return a.plan(c.Context(), &many, admin.PlanRequest{Action: plan.Rescue, Names: args, Template: &template})
+			}
 			var out boot.Host
 			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/rescue"), admin.Rescue{Template: template}, &out); err != nil {
 				return err
@@ -395,6 +464,7 @@ func (a *app) hostRescueCmd() *cobra.Command {
 			return a.said(out, "%s boots template %s next, and after that what it booted before", out.Name, out.Once)
 		},
 	}
+	many.add(c)
 	c.Flags().StringVar(&template, "template", template, "template of the next boot")
 	return c
 }
@@ -402,18 +472,22 @@ func (a *app) hostRescueCmd() *cobra.Command {
 func (a *app) hostInstallCmd() *cobra.Command {
 	var template, expires string
 	var again bool
+	var many manyFlags
 	c := &cobra.Command{
-		Use: "install NAME|MAC", Short: "Arm one installation: the next boot installs, and no other", Args: exactly(1, "a host's name or MAC address"),
+		Use: "install NAME …", Short: "Arm one installation: the next boot installs, and no other", Args: many.names("install"),
 		Long: `Arm one installation: the next boot of the machine gets its installing template,
 and no boot after that. It is spent when kernel and initrd have left, and ends
 when the machine reports "installed", "done" or "failed" to its report URL.
 Until then muster host show says "install unconfirmed". Whatever happens, the
 machine is not installed again until somebody arms it again.`,
-		Example: "  muster host install web1\n  muster host install web1 --template debian12",
+		Example: "  muster host install web1\n  muster host install web1 --template debian12 --expires 24h\n  muster host install --match 'net:lab template:debian12 -state:installing' --dry-run",
 		RunE: func(c *cobra.Command, args []string) error {
 			var in admin.Installation
 			if c.Flags().Changed("template") {
 				in.Template = &template
+			}
+			if many.chosen() || len(args) > 1 {
+				return a.plan(c.Context(), &many, admin.PlanRequest{Action: plan.Install, Names: args, Template: in.Template, Again: again, Expires: expires})
 			}
 			var out admin.HostAnswer
 			in.Again, in.Expires = again, expires
@@ -424,6 +498,7 @@ machine is not installed again until somebody arms it again.`,
 			return a.said(out, "%s: %s", out.Name, out.Ticket.Standing())
 		},
 	}
+	many.add(c)
 	c.Flags().StringVar(&expires, "expires", "", "how long the ticket waits for the machine: 24h, 7d (default) or never")
 	c.Flags().StringVar(&template, "template", "", "give the machine this template first")
 	c.Flags().BoolVar(&again, "again", false, "arm it even where the last installation may be running")
@@ -431,10 +506,14 @@ machine is not installed again until somebody arms it again.`,
 }
 
 func (a *app) hostActCmd(verb, short string) *cobra.Command {
-	return &cobra.Command{
-		Use: verb + " NAME|MAC", Short: short, Args: exactly(1, "a host's name or MAC address"),
-		Example: "  muster host " + verb + " m-525400aabb01",
+	var many manyFlags
+	c := &cobra.Command{
+		Use: verb + " NAME …", Short: short, Args: many.names(verb),
+		Example: "  muster host " + verb + " m-525400aabb01\n  muster host " + verb + " --match 'net:lab template:debian12' --dry-run",
 		RunE: func(c *cobra.Command, args []string) error {
+			if many.chosen() || len(args) > 1 {
+				return a.plan(c.Context(), &many, admin.PlanRequest{Action: verb, Names: args})
+			}
 			var out boot.Host
 			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/", verb), struct{}{}, &out); err != nil {
 				return err
@@ -442,13 +521,19 @@ func (a *app) hostActCmd(verb, short string) *cobra.Command {
 			return a.said(out, "%s: %s done", out.Name, verb)
 		},
 	}
+	many.add(c)
+	return c
 }
 
 func (a *app) hostRemoveCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "rm NAME|MAC", Short: "Take a machine off the roll; it is unknown afterwards", Args: exactly(1, "a host's name or MAC address"),
-		Example: "  muster host rm m-525400aabb01",
+	var many manyFlags
+	c := &cobra.Command{
+		Use: "rm NAME …", Short: "Take machines off the roll; they are unknown afterwards", Args: many.names("rm"),
+		Example: "  muster host rm m-525400aabb01\n  muster host rm --match 'state:pending seen:>30d' --dry-run",
 		RunE: func(c *cobra.Command, args []string) error {
+			if many.chosen() || len(args) > 1 {
+				return a.plan(c.Context(), &many, admin.PlanRequest{Action: plan.Remove, Names: args})
+			}
 			var out boot.Host
 			if err := a.client().Call(c.Context(), http.MethodDelete, hostPath(args[0]), nil, &out); err != nil {
 				return err
@@ -456,4 +541,6 @@ func (a *app) hostRemoveCmd() *cobra.Command {
 			return a.said(out, "%s removed", out.Name)
 		},
 	}
+	many.add(c)
+	return c
 }

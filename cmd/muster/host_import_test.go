@@ -29,6 +29,7 @@ type desk struct {
 	dir   string
 	store boot.Store
 	hooks *hook.Hooks
+	do    func(boot.Order)
 }
 
 func newDesk(t *testing.T) *desk {
@@ -43,6 +44,10 @@ func newDesk(t *testing.T) *desk {
 			Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/16")}},
 	}))
 	d := &desk{t: t, dir: t.TempDir(), store: s, hooks: hook.New(s, log, "0000", time.Now)}
+	d.do = func(o boot.Order) {
+		_, err := e.Do(t.Context(), boot.Actor{Kind: boot.Person}, o)
+		must(t, err)
+	}
 	l, err := admin.Listen(d.dir)
 	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/plan"
 )
 
 // inboxFlags choose among the pending hosts.
@@ -20,10 +21,12 @@ type inboxFlags struct {
 	all, dryRun                         bool
 	arch, mac, serial, class, port, net []string
 	seen                                time.Duration
+	match                               string
 }
 
 func (f *inboxFlags) add(c *cobra.Command) {
 	fl := c.Flags()
+	fl.StringVar(&f.match, "match", "", "the machines of a query, whatever their state; see: muster host list --help")
 	fl.BoolVar(&f.all, "all", false, "all pending machines")
 	fl.StringSliceVar(&f.arch, "arch", nil, "only those of this architecture, such as x64-uefi")
 	fl.StringSliceVar(&f.mac, "mac", nil, "only those whose MAC address matches, such as 52:54:00:*")
@@ -47,6 +50,12 @@ func (f *inboxFlags) request() admin.Inbox {
 // Either names are given or flags that choose, and not both.
 func (f *inboxFlags) check(verb string, args []string) error {
 	in := f.request()
+	if f.match != "" {
+		if len(args) > 0 || f.all || f.seen != 0 || !in.Empty() {
+			return usagef("host %s: --match stands alone", verb)
+		}
+		return nil
+	}
 	chosen := f.all || f.seen != 0 || !in.Empty()
 	switch {
 	case len(args) == 0 && !chosen:
@@ -125,6 +134,13 @@ func (a *app) hostApproveCmd() *cobra.Command {
   muster host approve --network lab --serial 'RIG-*' --dry-run
   muster host approve --mac 'b8:ce:f6:*' --seen 10m --template dpu`,
 		RunE: func(c *cobra.Command, args []string) error {
+			if f.match != "" {
+				req := admin.PlanRequest{Action: plan.Approve}
+				if c.Flags().Changed("template") {
+					req.Template = &template
+				}
+				return a.plan(c.Context(), &manyFlags{match: f.match, dryRun: f.dryRun}, req)
+			}
 			in, one := f.request(), admin.Approval{}
 			if c.Flags().Changed("template") {
 				in.Template, one.Template = &template, &template
@@ -152,6 +168,9 @@ func (a *app) hostDenyCmd() *cobra.Command {
 		Args:    func(_ *cobra.Command, args []string) error { return f.check("deny", args) },
 		Example: "  muster host deny m-525400aabb01\n  muster host deny --network guests --all",
 		RunE: func(c *cobra.Command, args []string) error {
+			if f.match != "" {
+				return a.plan(c.Context(), &manyFlags{match: f.match, dryRun: f.dryRun}, admin.PlanRequest{Action: plan.Deny})
+			}
 			return a.decide(c.Context(), "deny", "denied", args, f.request(), struct{}{}, func(boot.Host) string { return "" })
 		},
 	}

@@ -44,7 +44,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 // execute runs the program without ending the process, for tests.
 func execute(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	a := &app{getenv: getenv, out: stdout, err: stderr, now: clock}
+	a := &app{in: terminalInput(), getenv: getenv, out: stdout, err: stderr, now: clock}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -67,6 +67,7 @@ type app struct {
 	out     io.Writer
 	err     io.Writer
 	now     func() time.Time
+	in      io.Reader // a person's answers; nil where nobody can be asked
 	dataDir string
 	json    bool
 }

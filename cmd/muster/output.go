@@ -25,6 +25,14 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && st.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""
 }
 
+// terminalInput is the terminal that a person types at; nil where there is none.
+func terminalInput() io.Reader {
+	if st, err := os.Stdin.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 && isTerminal(os.Stdout) {
+		return os.Stdin
+	}
+	return nil
+}
+
 // printJSON prints a value for programs.
 func (a *app) printJSON(v any) error {
 	e := json.NewEncoder(a.out)

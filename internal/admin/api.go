@@ -98,7 +98,8 @@ type HostView struct {
 	boot.Host
 	LastSeen time.Time  `json:"last_seen,omitzero"`
 	Lease    netip.Addr `json:"lease,omitzero"`
-	Lease6   netip.Addr `json:"lease6,omitzero"` // the latest IPv6 address that it was given
+	Lease6   netip.Addr `json:"lease6,omitzero"`   // the latest IPv6 address that it was given
+	Version  int        `json:"version,omitempty"` // of its pinned template
 }
 
 // HostDetail is everything known of one host.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/internal/plan"
 )
 
 // hostOrders are the orders on one host.
@@ -202,6 +203,15 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 
 func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
 	v := HostView{Host: *h, LastSeen: s.lastSeen(h)}
+	if h.Pin != 0 {
+		x, err := tx.Template(h.Pin)
+		if err != nil {
+			return v, err
+		}
+		if x != nil {
+			v.Version = x.Version
+		}
+	}
 	for _, m := range h.MACs {
 		for _, n := range s.Engine.Policy().Networks {
 			l, err := tx.LeaseByHolder(n.Name, boot.HeldBy(m))
@@ -252,30 +262,18 @@ func each[K, T any](ctx context.Context, e *engine.Engine, after K, list func(bo
 }
 
 func (s *Server) hosts(r *http.Request) (any, error) {
-	state := boot.State(r.URL.Query().Get("state"))
-	switch state {
-	case "", boot.Pending, boot.Approved, boot.Denied:
-	default:
-		return nil, boot.NewFault(boot.Invalid, "state %q: want pending, approved or denied", boot.CleanText(string(state), 64))
+	q, err := query(r)
+	if err != nil {
+		return nil, err
 	}
 	out := []HostView{}
-	err := each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) (vs []HostView, err error) {
-		hs, err := tx.Hosts(after, page)
-		for _, h := range hs {
-			v := HostView{Host: *h}
-			if state == "" || h.State == state {
-				if v, err = s.view(h, tx); err != nil {
-					return nil, err
-				}
-			}
-			vs = append(vs, v)
+	err = plan.Select(r.Context(), s.Engine, q, func(h *boot.Host) error {
+		var v HostView
+		if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { v, err = s.view(h, tx); return err }); err != nil {
+			return err
 		}
-		return vs, err
-	}, func(v HostView) boot.HostID {
-		if state == "" || v.State == state {
-			out = append(out, v)
-		}
-		return v.ID
+		out = append(out, v)
+		return nil
 	})
 	return out, err
 }
@@ -288,7 +286,7 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 		return orEmpty(out), err
 	}
 	var h *boot.Host
-	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, who); return err })
+	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, s.Engine.Policy(), who); return err })
 	if err != nil {
 		return nil, err
 	}
@@ -304,19 +302,12 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 	return []engine.Stopped{x}, err
 }
 
-func (s *Server) lastSeen(h *boot.Host) (last time.Time) {
-	for _, m := range h.MACs {
-		if t := s.Engine.Log.LastSeen(m); t.After(last) {
-			last = t
-		}
-	}
-	return last
-}
+func (s *Server) lastSeen(h *boot.Host) time.Time { return plan.LastSeen(s.Engine, h) }
 
 func (s *Server) host(r *http.Request) (d HostDetail, err error) {
 	d.Timeline = []Entry{}
 	err = s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
-		h, err := boot.FindHost(tx, r.PathValue("name"))
+		h, err := boot.FindHost(tx, s.Engine.Policy(), r.PathValue("name"))
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -64,6 +65,8 @@ var calls = []call{
 	{"POST /api/v1/hosts/deny", "/api/v1/hosts/deny", `{"all":true,"dry_run":true}`, 200, `"state":"denied"`},
 	{"POST /api/v1/hosts/deny", "/api/v1/hosts/deny", `{"mac":["aa:*"]}`, 200, "[]\n"},
 
+	{"GET /api/v1/hosts", "/api/v1/hosts?q=" + url.QueryEscape("state:approved net:none"), "", 200, `"name":"a"`},
+	{"GET /api/v1/hosts", "/api/v1/hosts?q=nothing:x", "", 422, `no key is called`},
 	{"GET /api/v1/hosts/{name}", "/api/v1/hosts/a", "", 200, `"timeline":[{`},
 	{"GET /api/v1/hosts/{name}", "/api/v1/hosts/52:54:00:00:00:02", "", 200, `"name":"b"`},
 	{"GET /api/v1/hosts/{name}", "/api/v1/hosts/nobody", "", 404, `"code":"unknown-host"`},
@@ -139,6 +142,13 @@ var calls = []call{
 	{"GET /api/v1/diagnose", "/api/v1/diagnose?who=52:54:00:00:00:0f", "", 404, `"code":"unheard"`},
 	{"POST /api/v1/explain", "/api/v1/explain", `{"network":"lab"}`, 200, `"network":"lab"`},
 
+	{"POST /api/v1/plans", "/api/v1/plans", `{"action":"deny","q":"state:approved"}`, 200, `"action":"deny"`},
+	{"POST /api/v1/plans", "/api/v1/plans", `{"action":"install","names":["a"],"template":"deb","expires":"24h"}`, 200, `"count":1`},
+	{"POST /api/v1/plans", "/api/v1/plans", `{"action":"deny","q":"state:x"}`, 422, `want pending`},
+	{"POST /api/v1/plans", "/api/v1/plans", `{"action":"set","names":["a"],"set":{"name":"b"}}`, 422, `are one machine's`},
+	{"POST /api/v1/plans", "/api/v1/plans", `{"action":"install","all":true,"expires":"soon"}`, 422, `want a time`},
+	{"GET /api/v1/plans/{id}", "/api/v1/plans/7", "", 404, `"code":"unknown-plan"`},
+	{"POST /api/v1/plans/{id}/run", "/api/v1/plans/7/run", `{}`, 404, `"code":"unknown-plan"`},
 	{"GET /readyz", "/readyz", "", 200, `"ready":true`},
 	{"POST /api/v1/config/plan", "/api/v1/config/plan", `{"name":"m.toml","text":"x"}`, 200, `"changes":["x"]`},
 	{"POST /api/v1/config/plan", "/api/v1/config/plan", `{"name":"m.toml"}`, 422, `m.toml is empty`},
@@ -233,7 +243,7 @@ var bodies = []struct{ method, path string }{
 	{"POST", "/api/v1/hosts"}, {"POST", "/api/v1/hosts/import"}, {"POST", "/api/v1/hosts/approve"}, {"POST", "/api/v1/hosts/deny"},
 	{"PATCH", "/api/v1/hosts/a"}, {"DELETE", "/api/v1/hosts/a"}, {"POST", "/api/v1/hosts/b/approve"}, {"POST", "/api/v1/hosts/a/deny"}, {"POST", "/api/v1/hosts/a/install"},
 	{"POST", "/api/v1/hosts/a/rescue"}, {"POST", "/api/v1/hosts/a/local"}, {"POST", "/api/v1/hosts/a/update"}, {"POST", "/api/v1/hosts/a/merge"}, {"POST", "/api/v1/hosts/c/split"},
-	{"POST", "/api/v1/templates"}, {"POST", "/api/v1/images"}, {"POST", "/api/v1/explain"}, {"POST", "/api/v1/config/plan"}, {"POST", "/api/v1/config/reload"}, {"POST", "/api/v1/webhooks/chat/resend"},
+	{"POST", "/api/v1/templates"}, {"POST", "/api/v1/images"}, {"POST", "/api/v1/explain"}, {"POST", "/api/v1/config/plan"}, {"POST", "/api/v1/config/reload"}, {"POST", "/api/v1/plans"}, {"POST", "/api/v1/plans/1/run"}, {"POST", "/api/v1/webhooks/chat/resend"},
 }
 
 // TestBadBodies: what is no JSON, or not the JSON that a route takes, is refused as

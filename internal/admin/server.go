@@ -23,6 +23,7 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/hook"
+	"github.com/musterboot/muster/internal/plan"
 	"github.com/musterboot/muster/trust/authority"
 )
 
@@ -41,6 +42,7 @@ type Server struct {
 	Metrics    http.Handler                      // answers GET /metrics; nil for none
 	Capture    func(io.Writer, []boot.MAC) error // writes a pcap file
 
+	plans     plan.Plans
 	referring sync.RWMutex // held between looking for a file and storing what refers to it
 }
 
@@ -94,6 +96,7 @@ const (
 // Handler routes the API.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
+	s.plans.Engine = s.Engine
 	route := func(pattern string, fn func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("If-Match") != "" {
@@ -150,6 +153,9 @@ func (s *Server) Handler() http.Handler {
 	route("POST /api/v1/hosts/import", s.importHosts)
 	route("POST /api/v1/hosts/approve", s.approveMany)
 	route("POST /api/v1/hosts/deny", s.denyMany)
+	route("POST /api/v1/plans", s.makePlan)
+	route("GET /api/v1/plans/{id}", func(r *http.Request) (any, error) { return s.plans.Get(r.PathValue("id")) })
+	route("POST /api/v1/plans/{id}/run", s.runPlan)
 	mux.HandleFunc("GET /api/v1/hosts/{name}", func(w http.ResponseWriter, r *http.Request) {
 		d, err := s.host(r)
 		if err != nil {

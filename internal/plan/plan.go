@@ -1,0 +1,326 @@
+// Package plan carries out one order on many machines, in two steps. A plan names the
+// machines, says what is left out and why, and what it will do; it is run by its
+// number, and each machine is judged once more against the revision that the plan saw.
+// So what runs is what was shown, whatever a query would mean by then.
+//
+// It must not decide what an order does: boot.Apply does that.
+package plan
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/boot/match"
+)
+
+// Bounds.
+const (
+	life      = 5 * time.Minute // a plan that is older shows a roll that has changed
+	maxPlans  = 32
+	maxHosts  = 100_000
+	shown     = 20 // names
+	Surprises = 10 // installations that are run without being asked for by number
+)
+
+// Actions, by the words of the command line.
+const (
+	Approve = "approve"
+	Deny    = "deny"
+	Install = "install"
+	Local   = "local"
+	Update  = "update"
+	Rescue  = "rescue"
+	Set     = "set"
+	Remove  = "rm"
+)
+
+// Request says what is to be done with which machines: a query, or names.
+type Request struct {
+	Action string
+	Query  string
+	Names  []string
+	All    bool // an empty query means every machine
+
+	Template *string
+	Again    bool
+	Expires  time.Duration
+	Set      boot.SetHost // without a name
+}
+
+// order is the order for one host.
+func (r *Request) order(name string) (boot.Order, error) {
+	switch r.Action {
+	case Approve:
+		return boot.Approve{Name: name, Template: r.Template}, nil
+	case Deny:
+		return boot.Deny{Name: name}, nil
+	case Install:
+		return boot.Install{Name: name, Template: r.Template, Again: r.Again, Expires: r.Expires}, nil
+	case Local:
+		return boot.Local{Name: name}, nil
+	case Update:
+		return boot.Update{Name: name}, nil
+	case Rescue:
+		if r.Template == nil || *r.Template == "" {
+			return nil, boot.NewFault(boot.Invalid, "name the template of the next boot")
+		}
+		return boot.Rescue{Name: name, Template: *r.Template}, nil
+	case Set:
+		o := r.Set
+		o.Name = name
+		return o, nil
+	case Remove:
+		return boot.RemoveHost{Name: name}, nil
+	}
+	return nil, boot.NewFault(boot.Invalid, "no action is called %q: want approve, deny, install, local, update, rescue, set or rm", r.Action)
+}
+
+// will says what an action does to a machine.
+func (r *Request) will() string {
+	switch r.Action {
+	case Approve:
+		return "let it boot; one whose template installs gets one ticket, and its next boot writes to its disk"
+	case Deny:
+		return "give it nothing to boot"
+	case Install:
+		return "arm one ticket: its next boot installs and writes to its disk"
+	case Local:
+		return "take its ticket away: it boots its disk"
+	case Update:
+		return "move it to the newest version of its template, at its next boot"
+	case Rescue:
+		return "boot template " + *r.Template + " once, at its next boot"
+	case Set:
+		return "change its fields"
+	}
+	return "take it off the roll: it is unknown afterwards"
+}
+
+// Plan is what would be done.
+type Plan struct {
+	ID      string    `json:"id"`
+	Action  string    `json:"action"`
+	Query   string    `json:"query,omitempty"`
+	Will    string    `json:"will"`     // do with each machine
+	Count   int       `json:"count"`    // of machines
+	Names   []string  `json:"names"`    // of the first of them
+	LeftOut []LeftOut `json:"left_out"` // machines that were meant and are not in it
+	Expires time.Time `json:"expires"`
+}
+
+// LeftOut are machines that an order would not change, for one reason.
+type LeftOut struct {
+	Why   string   `json:"why"`
+	Count int      `json:"count"`
+	Names []string `json:"names"` // of the first of them
+}
+
+// Result is what a plan did.
+type Result struct {
+	ID       string    `json:"id"`
+	Done     int       `json:"done"`
+	Failed   []Failed  `json:"failed"`
+	Warnings []string  `json:"warnings,omitempty"`
+	Hosts    []Outcome `json:"hosts"` // the first of those that were done
+}
+
+// Outcome is one machine as it is afterwards.
+type Outcome struct {
+	Name  string `json:"name"`
+	State string `json:"state"`
+	Then  string `json:"then,omitempty"` // where its installation is
+}
+
+// Failed is one that was not done.
+type Failed struct {
+	Name string `json:"name"`
+	Why  string `json:"why"`
+}
+
+type entry struct {
+	name     string
+	revision uint64
+}
+
+type made struct {
+	Plan
+	req     Request
+	entries []entry
+}
+
+// Plans makes plans and runs them. It is safe for concurrent use.
+type Plans struct {
+	Engine *engine.Engine
+
+	mu   sync.Mutex
+	last int
+	kept []*made // oldest first
+}
+
+// Make finds the machines and judges the order on each, without changing anything.
+func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error) {
+	if _, err := r.order(""); err != nil {
+		return Plan{}, err
+	}
+	hosts, err := p.meant(ctx, &r)
+	if err != nil {
+		return Plan{}, err
+	}
+	m := &made{Plan: Plan{Action: r.Action, Query: r.Query, Will: r.will(), Names: []string{}, LeftOut: []LeftOut{}, Expires: p.Engine.Now().Add(life).UTC()}, req: r}
+	for _, h := range hosts {
+		o, _ := r.order(h.Name)
+		c, err := p.Engine.Try(ctx, by, boot.AsSeen{Name: h.Name, Revision: h.Revision, Order: o})
+		switch f := boot.FaultOf(err); {
+		case f != nil:
+			why := strings.TrimPrefix(strings.TrimPrefix(f.Text, "host "+h.Name), ":")
+			m.leave(h.Name, strings.ReplaceAll(strings.TrimSpace(why), h.Name, "NAME")) // one line for all of them
+		case err != nil:
+			return Plan{}, err
+		case c.Same != nil:
+			m.leave(h.Name, "nothing would change")
+		default:
+			m.entries = append(m.entries, entry{h.Name, h.Revision})
+		}
+	}
+	m.Count = len(m.entries)
+	for _, e := range m.entries[:min(shown, len(m.entries))] {
+		m.Names = append(m.Names, e.name)
+	}
+	slices.SortStableFunc(m.LeftOut, func(a, b LeftOut) int { return cmp.Compare(b.Count, a.Count) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last++
+	m.ID = strconv.Itoa(p.last)
+	if p.kept = append(p.kept, m); len(p.kept) > maxPlans {
+		p.kept = p.kept[1:]
+	}
+	return m.Plan, nil
+}
+
+func (m *made) leave(name, why string) {
+	i := slices.IndexFunc(m.LeftOut, func(l LeftOut) bool { return l.Why == why })
+	if i < 0 {
+		i = len(m.LeftOut)
+		m.LeftOut = append(m.LeftOut, LeftOut{Why: why})
+	}
+	l := &m.LeftOut[i]
+	if l.Count++; len(l.Names) < shown {
+		l.Names = append(l.Names, name)
+	}
+}
+
+// meant are the machines of a request.
+func (p *Plans) meant(ctx context.Context, r *Request) (out []*boot.Host, err error) {
+	switch {
+	case len(r.Names) > 0 && r.Query != "":
+		return nil, boot.NewFault(boot.Invalid, "names, or a query: not both")
+	case len(r.Names) > maxHosts:
+		return nil, boot.NewFault(boot.TooLarge, "%d names: at most %d", len(r.Names), maxHosts)
+	case len(r.Names) > 0:
+		seen := map[boot.HostID]bool{}
+		for _, name := range r.Names {
+			var h *boot.Host
+			if err := p.Engine.View(ctx, func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, p.Engine.Policy(), name); return err }); err != nil {
+				return nil, err
+			}
+			if h == nil {
+				return nil, boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(name, 64)).Try("muster host list")
+			}
+			if !seen[h.ID] {
+				seen[h.ID], out = true, append(out, h)
+			}
+		}
+		return out, nil
+	}
+	q, err := match.Parse(r.Query)
+	if err != nil {
+		return nil, boot.NewFault(boot.Invalid, "%v", err)
+	}
+	if q.Empty() && !r.All {
+		return nil, boot.NewFault(boot.Invalid, "say which machines are meant, by names or a query")
+	}
+	err = Select(ctx, p.Engine, q, func(h *boot.Host) error {
+		if out = append(out, h); len(out) > maxHosts {
+			return boot.NewFault(boot.TooLarge, "more than %d machines match: narrow the query", maxHosts)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// find returns a plan that has not ended.
+func (p *Plans) find(id string, take bool) (*made, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.Engine.Now()
+	i := slices.IndexFunc(p.kept, func(m *made) bool { return m.ID == id })
+	if i < 0 || now.After(p.kept[i].Expires) {
+		return nil, boot.NewFault(boot.UnknownPlan, "no plan %s: a plan is good for %s and for one run; make it again", boot.CleanText(id, 32), life)
+	}
+	m := p.kept[i]
+	if take {
+		p.kept = slices.Delete(p.kept, i, i+1)
+	}
+	return m, nil
+}
+
+// Get returns a plan.
+func (p *Plans) Get(id string) (Plan, error) {
+	m, err := p.find(id, false)
+	if err != nil {
+		return Plan{}, err
+	}
+	return m.Plan, nil
+}
+
+// Run carries a plan out. More than a few installations want their number said: count
+// is what a person typed, or 0.
+func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int) (Result, error) {
+	m, err := p.find(id, false)
+	if err != nil {
+		return Result{}, err
+	}
+	if m.Action == Install && m.Count > Surprises && count != m.Count {
+		return Result{}, boot.NewFault(boot.Unconfirmed, "plan %s installs %d machines: say that number to run it", id, m.Count)
+	}
+	if m, err = p.find(id, true); err != nil {
+		return Result{}, err // somebody else has run it meanwhile
+	}
+	out := Result{ID: id, Failed: []Failed{}, Hosts: []Outcome{}}
+	for _, e := range m.entries {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		o, _ := m.req.order(e.name)
+		c, err := p.Engine.Do(ctx, by, boot.AsSeen{Name: e.name, Revision: e.revision, Order: o})
+		var changed *boot.ChangedHost
+		switch {
+		case errors.As(err, &changed):
+			out.Failed = append(out.Failed, Failed{e.name, fmt.Sprintf("it was changed since the plan was made, and is at revision %d", changed.Host.Revision)})
+		case boot.FaultOf(err) != nil:
+			out.Failed = append(out.Failed, Failed{e.name, boot.FaultOf(err).Text})
+		case err != nil:
+			return out, err
+		default:
+			out.Done++
+			for _, w := range c.Warnings {
+				if len(out.Warnings) < shown {
+					out.Warnings = append(out.Warnings, w)
+				}
+			}
+			if h := c.Subject(); h != nil && len(out.Hosts) < shown {
+				out.Hosts = append(out.Hosts, Outcome{h.Name, string(h.State), h.Ticket.Standing()})
+			}
+		}
+	}
+	return out, nil
+}
