@@ -35,6 +35,7 @@ type Stats struct {
 	Requests, Files, NotFound, Refused, Errors, Bytes atomic.Uint64
 	ZeroCopy                                          atomic.Uint64 // bytes, out of Bytes, that the kernel sent directly from a file
 	Handshakes                                        atomic.Uint64 // TLS handshakes that failed
+	TurnedAway, GaveWay                               atomic.Uint64 // connections for which there was no room
 }
 
 // NewHandler returns a handler that asks ask and opens through content.

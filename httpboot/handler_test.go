@@ -425,7 +425,8 @@ func testFullIsNotShut(t *testing.T, host string) {
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	must(t, err)
 	asked, answer := make(chan struct{}), make(chan struct{})
-	ll := newLimited(l, 5)
+	stats := new(Stats)
+	ll := newLimited(l, 5, stats)
 	srv := &http.Server{
 		Handler: ll.watched(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/slow" {
@@ -488,6 +489,9 @@ func testFullIsNotShut(t *testing.T, host string) {
 		if i == 2 {
 			break
 		}
+	}
+	if n := stats.GaveWay.Load(); n < 3 {
+		t.Errorf("%d are counted as given way", n)
 	}
 	close(answer)
 	resp, err := http.ReadResponse(bufio.NewReader(slow), nil)

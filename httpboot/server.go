@@ -53,12 +53,12 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 }
 
 // Serve answers on l until ctx ends; running transfers get a moment to finish.
-func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+func Serve(ctx context.Context, l net.Listener, h *Handler) error {
 	return serve(ctx, l, h, func(ll *limited) net.Listener { return ll })
 }
 
 // serve answers on the bounded listener that wrap has wrapped.
-func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limited) net.Listener) error {
+func serve(ctx context.Context, l net.Listener, h *Handler, wrap func(*limited) net.Listener) error {
 	srv := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -77,7 +77,7 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limit
 			srv.Close()
 		}
 	})
-	ll := newLimited(l, MaxConns)
+	ll := newLimited(l, MaxConns, &h.Stats)
 	srv.Handler = ll.watched(h)
 	srv.ConnState = func(c net.Conn, st http.ConnState) {
 		if st == http.StateClosed || st == http.StateHijacked {
@@ -98,7 +98,8 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, wrap func(*limit
 // stranger nothing, so that they must not keep a machine out: no bound here shuts.
 type limited struct {
 	net.Listener
-	most int
+	most  int
+	stats *Stats
 
 	mu      sync.Mutex
 	guests  map[pair]*guest
@@ -126,8 +127,8 @@ func pairOf(c net.Conn) (e pair) {
 	return e
 }
 
-func newLimited(l net.Listener, most int) *limited {
-	return &limited{Listener: l, most: most, guests: map[pair]*guest{}, waiting: list.New(), from: map[netip.Addr]int{}}
+func newLimited(l net.Listener, most int, stats *Stats) *limited {
+	return &limited{Listener: l, most: most, stats: stats, guests: map[pair]*guest{}, waiting: list.New(), from: map[netip.Addr]int{}}
 }
 
 // addrOf keeps the zone: the same link-local address on two links means two
@@ -170,6 +171,7 @@ func (l *limited) enter(c net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.from[a] >= perClient || len(l.guests) >= l.most && !l.makeRoom(a) {
+		l.stats.TurnedAway.Add(1)
 		return false
 	}
 	g := &guest{conn: c, at: pairOf(c)}
@@ -205,8 +207,9 @@ func (l *limited) makeRoom(newcomer netip.Addr) bool {
 	return false
 }
 
-// end closes a connection and forgets it.
+// end closes a connection for another one.
 func (l *limited) end(g *guest) {
+	l.stats.GaveWay.Add(1)
 	_ = g.conn.Close()
 	l.forget(g)
 }

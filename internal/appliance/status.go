@@ -38,6 +38,8 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		"dhcpv6 replies, not sent":        d.dhcp6.Stats.SendErrors.Load(),
 		"tftp requests, too many at once": d.tftp.Stats.Dropped.Load(),
 		"tftp transfers, gave way":        d.tftp.Stats.GaveWay.Load(),
+		"http connections, no slot free":  d.http.Stats.TurnedAway.Load(),
+		"http connections, gave way":      d.http.Stats.GaveWay.Load(),
 		"tftp requests, malformed":        d.tftp.Stats.Malformed.Load(),
 		"request log lines, over budget":  d.engine.Log.Dropped(),
 		"request log lines, not written":  d.journal.Lost() + d.lines.Lost(),
