@@ -3,6 +3,11 @@
 
 package boot
 
+import (
+	"net/netip"
+	"time"
+)
+
 func ruleToken(t *turn) (bool, error) {
 	if t.dhcp() {
 		return false, nil
@@ -83,4 +88,21 @@ func (t *turn) bySource() error {
 	}
 	t.why("source.stranger", src)
 	return nil
+}
+
+// HostAt is the host that has an address, by our lease or, in proxy mode, by the overheard
+// exchange; nil is none.
+func HostAt(v View, n *Network, a netip.Addr, now time.Time) (*Host, error) {
+	l, err := v.Lease(n.Name, a)
+	switch {
+	case err != nil:
+		return nil, err
+	case l.Active(now) && l.Given() && l.Host != 0:
+		return v.Host(l.Host)
+	case l.Active(now) && l.Given():
+		return v.HostByMAC(l.MAC)
+	case n.Mode == Proxy:
+		return v.HostByMAC(v.Heard(a))
+	}
+	return nil, nil
 }

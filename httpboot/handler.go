@@ -23,6 +23,10 @@ import (
 
 // Handler answers boot requests.
 type Handler struct {
+	// Admitted, if not nil, reports the address of a machine that may boot: it finds room
+	// before strangers. Set it before serving.
+	Admitted func(netip.Addr) bool
+
 	ask     boot.Fetcher
 	content boot.Content
 	log     *slog.Logger

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -417,6 +418,65 @@ func testOneAddressCannotHaveAll(t *testing.T, host string) {
 	}
 }
 
+// from is a connection of an address.
+type from struct {
+	net.Conn
+	addr net.TCPAddr
+}
+
+func (c *from) RemoteAddr() net.Addr { return &c.addr }
+func (*from) LocalAddr() net.Addr    { return &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80} }
+
+// TestStrangersGiveWay: where all connections are taken, a machine that may boot finds
+// room in the place of a stranger's, busy or not, before one of its own kind. A stranger
+// does not find any in the place of such a machine.
+func TestStrangersGiveWay(t *testing.T) {
+	machine := func(a netip.Addr) bool { return a.As4()[2] == 1 }
+	for _, c := range []struct {
+		name   string
+		inside string // in the order in which they came: stranger, machine; capitals are busy
+		comes  string
+		leaves int // in inside; -1: the one that comes
+	}{
+		{name: "a machine, by a stranger that waits", inside: "mSs", comes: "m", leaves: 2},
+		{name: "a machine, by a stranger that is busy", inside: "mSM", comes: "m", leaves: 1},
+		{name: "a machine, by the machine that waits longest", inside: "Mmm", comes: "m", leaves: 1},
+		{name: "a machine, by none: all are busy", inside: "MMM", comes: "m", leaves: -1},
+		{name: "a stranger, by the stranger that waits longest", inside: "mss", comes: "s", leaves: 1},
+		{name: "a stranger, by none that is busy", inside: "SSS", comes: "s", leaves: -1},
+		{name: "a stranger, by no machine", inside: "mMS", comes: "s", leaves: -1},
+	} {
+		l := newLimited(nil, len(c.inside), machine, new(Stats))
+		arrive := func(kind string, n int) (net.Conn, bool) {
+			ours, far := net.Pipe()
+			t.Cleanup(func() { ours.Close(); far.Close() })
+			x := &from{ours, net.TCPAddr{IP: net.IPv4(10, 0, 0, byte(n)), Port: 1024}}
+			if strings.EqualFold(kind, "m") {
+				x.addr.IP[len(x.addr.IP)-2] = 1
+			}
+			ok := l.enter(x)
+			if g := l.guests[pairOf(x)]; ok && strings.ToUpper(kind) == kind {
+				l.waiting[g.rank].Remove(g.place)
+				g.place = nil
+			}
+			return x, ok
+		}
+		var inside []net.Conn
+		for i, kind := range strings.Split(c.inside, "") {
+			x, _ := arrive(kind, 10+i)
+			inside = append(inside, x)
+		}
+		if _, ok := arrive(c.comes, 99); ok != (c.leaves >= 0) {
+			t.Errorf("%s: it was let in: %v", c.name, ok)
+		}
+		for i, x := range inside {
+			if _, stays := l.guests[pairOf(x)]; stays != (i != c.leaves) {
+				t.Errorf("%s: number %d stays: %v", c.name, i, stays)
+			}
+		}
+	}
+}
+
 // TestFullIsNotShut: when all connections are taken by clients that ask for nothing, the
 // next one gets its answer, in the place of the one that has waited longest.
 func TestFullIsNotShut(t *testing.T) { families(t, testFullIsNotShut) }
@@ -426,7 +486,7 @@ func testFullIsNotShut(t *testing.T, host string) {
 	must(t, err)
 	asked, answer := make(chan struct{}), make(chan struct{})
 	stats := new(Stats)
-	ll := newLimited(l, 5, stats)
+	ll := newLimited(l, 5, nil, stats)
 	srv := &http.Server{
 		Handler: ll.watched(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/slow" {

@@ -22,7 +22,7 @@ import (
 )
 
 // MaxConns bounds open connections. One address may have perClient of them. When all
-// are taken, the one that has waited longest for a request gives way to the next.
+// are taken, a stranger's gives way to the next one: see makeRoom.
 const (
 	MaxConns  = 4096
 	perClient = 128
@@ -77,7 +77,7 @@ func serve(ctx context.Context, l net.Listener, h *Handler, wrap func(*limited) 
 			srv.Close()
 		}
 	})
-	ll := newLimited(l, MaxConns, &h.Stats)
+	ll := newLimited(l, MaxConns, h.Admitted, &h.Stats)
 	srv.Handler = ll.watched(h)
 	srv.ConnState = func(c net.Conn, st http.ConnState) {
 		if st == http.StateClosed || st == http.StateHijacked {
@@ -98,12 +98,13 @@ func serve(ctx context.Context, l net.Listener, h *Handler, wrap func(*limited) 
 // stranger nothing, so that they must not keep a machine out: no bound here shuts.
 type limited struct {
 	net.Listener
-	most  int
-	stats *Stats
+	most     int
+	admitted func(netip.Addr) bool // nil: nobody is known
+	stats    *Stats
 
 	mu      sync.Mutex
 	guests  map[pair]*guest
-	waiting *list.List // guests without a request, the longest first
+	waiting [2]*list.List // guests without a request, the longest first: strangers, and machines that may boot
 	from    map[netip.Addr]int
 }
 
@@ -111,6 +112,8 @@ type limited struct {
 type guest struct {
 	conn  net.Conn
 	at    pair
+	addr  netip.Addr
+	rank  int           // 1: of a machine that may boot, when it came
 	place *list.Element // nil while a request of it is answered
 }
 
@@ -127,8 +130,8 @@ func pairOf(c net.Conn) (e pair) {
 	return e
 }
 
-func newLimited(l net.Listener, most int, stats *Stats) *limited {
-	return &limited{Listener: l, most: most, stats: stats, guests: map[pair]*guest{}, waiting: list.New(), from: map[netip.Addr]int{}}
+func newLimited(l net.Listener, most int, admitted func(netip.Addr) bool, stats *Stats) *limited {
+	return &limited{Listener: l, most: most, admitted: admitted, stats: stats, guests: map[pair]*guest{}, waiting: [2]*list.List{list.New(), list.New()}, from: map[netip.Addr]int{}}
 }
 
 // addrOf keeps the zone: the same link-local address on two links means two
@@ -167,40 +170,40 @@ func (l *limited) Accept() (net.Conn, error) {
 
 // enter lets a connection in, if need be in the place of another one.
 func (l *limited) enter(c net.Conn) bool {
-	a := addrOf(c.RemoteAddr())
+	g := &guest{conn: c, at: pairOf(c), addr: addrOf(c.RemoteAddr())}
+	if l.admitted != nil && l.admitted(g.addr) {
+		g.rank = 1
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.from[a] >= perClient || len(l.guests) >= l.most && !l.makeRoom(a) {
+	if l.from[g.addr] >= perClient || len(l.guests) >= l.most && !l.makeRoom(g) {
 		l.stats.TurnedAway.Add(1)
 		return false
 	}
-	g := &guest{conn: c, at: pairOf(c)}
-	g.place = l.waiting.PushBack(g)
+	g.place = l.waiting[g.rank].PushBack(g)
 	l.guests[g.at] = g
-	l.from[a]++
+	l.from[g.addr]++
 	return true
 }
 
-// makeRoom closes the connection that has waited longest for a request. If all are
-// being answered, it closes one of the address that has most, unless the newcomer's has
-// nearly as many.
-func (l *limited) makeRoom(newcomer netip.Addr) bool {
-	if e := l.waiting.Front(); e != nil {
-		l.end(e.Value.(*guest))
-		return true
-	}
-	var most netip.Addr
-	for a, n := range l.from {
-		if n > l.from[most] {
-			most = a
+// makeRoom closes the connection that has waited longest for a request, of a stranger
+// before one of a machine that may boot, and never such a one for a stranger. If all are
+// being answered, it closes one of the address that has most. An equal of the newcomer
+// must have many for that, and the newcomer few.
+func (l *limited) makeRoom(newcomer *guest) bool {
+	for rank := range newcomer.rank + 1 {
+		if e := l.waiting[rank].Front(); e != nil {
+			l.end(e.Value.(*guest))
+			return true
 		}
-	}
-	if l.from[newcomer] >= fewConns || l.from[most] <= 2*fewConns {
-		return false
-	}
-	for _, g := range l.guests {
-		if addrOf(g.conn.RemoteAddr()) == most {
-			l.end(g)
+		var most *guest
+		for _, g := range l.guests {
+			if g.rank == rank && (most == nil || l.from[g.addr] > l.from[most.addr]) {
+				most = g
+			}
+		}
+		if most != nil && (rank < newcomer.rank || l.from[newcomer.addr] < fewConns && l.from[most.addr] > 2*fewConns) {
+			l.end(most)
 			return true
 		}
 	}
@@ -216,12 +219,11 @@ func (l *limited) end(g *guest) {
 
 func (l *limited) forget(g *guest) {
 	if g.place != nil {
-		l.waiting.Remove(g.place)
+		l.waiting[g.rank].Remove(g.place)
 	}
 	delete(l.guests, g.at)
-	a := addrOf(g.conn.RemoteAddr())
-	if l.from[a]--; l.from[a] <= 0 {
-		delete(l.from, a)
+	if l.from[g.addr]--; l.from[g.addr] <= 0 {
+		delete(l.from, g.addr)
 	}
 }
 
@@ -245,10 +247,10 @@ func (l *limited) watched(h http.Handler) http.Handler {
 		switch g := l.guests[pairOf(c)]; {
 		case g == nil:
 		case busy && g.place != nil:
-			l.waiting.Remove(g.place)
+			l.waiting[g.rank].Remove(g.place)
 			g.place = nil
 		case !busy && g.place == nil:
-			g.place = l.waiting.PushBack(g)
+			g.place = l.waiting[g.rank].PushBack(g)
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

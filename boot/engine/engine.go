@@ -247,6 +247,28 @@ func (e *Engine) Record(ctx context.Context, ev boot.Event) error {
 	return e.store.Update(ctx, func(tx boot.Tx) error { _, err := tx.Append(ev); return err })
 }
 
+// Admitted reports an address that a machine has which may boot. Where there is no room
+// for all, a front serves it before strangers. It proves nothing: whoever is on the link
+// can take an address.
+func (e *Engine) Admitted(a netip.Addr) (yes bool) {
+	a, now, p := a.Unmap().WithZone(""), e.Now(), e.policy.Load()
+	_ = e.store.View(context.Background(), func(tx boot.ReadTx) error {
+		yes = false
+		for n := range p.All() {
+			if yes || !n.Subnet.Contains(a) {
+				continue
+			}
+			h, err := boot.HostAt(e.view(tx, now), n, a, now)
+			if err != nil {
+				return err
+			}
+			yes = h != nil && h.State == boot.Approved
+		}
+		return nil
+	})
+	return yes
+}
+
 // View reads the store for the API.
 func (e *Engine) View(ctx context.Context, fn func(boot.ReadTx) error) error {
 	return e.store.View(ctx, fn)

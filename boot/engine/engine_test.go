@@ -1001,3 +1001,53 @@ func TestDiagnoseAllIsBounded(t *testing.T) {
 		t.Errorf("%d found, %v", len(all), err)
 	}
 }
+
+// Who may boot is known by a lease, by its machine where the lease is older than the
+// host, and by what was overheard beside another server.
+func TestAdmitted(t *testing.T) {
+	b := newBench(t)
+	p := *b.e.Policy()
+	beside := p.Networks[0]
+	beside.Name, beside.Mode, beside.Subnet, beside.Ranges = "beside", boot.Proxy, netip.MustParsePrefix("10.78.0.0/24"), nil
+	p.Networks = append(p.Networks, beside)
+	if err := b.e.SetPolicy(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	macOf := func(n byte) boot.MAC { return boot.MAC{2, 0, 0, 0, 0, n} }
+	if err := b.s.Update(t.Context(), func(tx boot.Tx) error {
+		for id, state := range map[boot.HostID]boot.State{1: boot.Approved, 2: boot.Pending, 3: boot.Denied} {
+			if err := tx.PutHost(&boot.Host{ID: id, Name: fmt.Sprint(id), State: state, MACs: []boot.MAC{macOf(byte(id))}}); err != nil {
+				return err
+			}
+		}
+		for _, l := range []struct {
+			at   string
+			mac  byte
+			host boot.HostID
+			kind boot.LeaseKind
+			ends time.Duration
+		}{
+			{"10.77.0.100", 1, 1, boot.Dynamic, time.Hour}, {"10.77.0.101", 1, 0, boot.Unknown, time.Hour}, {"10.77.0.102", 1, 1, boot.Declined, time.Hour}, {"10.77.0.103", 1, 1, boot.Dynamic, 0},
+			{"10.77.0.110", 2, 2, boot.Unknown, time.Hour}, {"10.77.0.111", 3, 3, boot.Reserved, time.Hour}, {"10.77.0.112", 9, 0, boot.Unknown, time.Hour}, {"10.77.0.113", 9, 1, boot.Reserved, time.Hour},
+		} {
+			if err := tx.PutLease(boot.Lease{Network: "lab", Addr: netip.MustParseAddr(l.at), Holder: boot.HeldBy(macOf(l.mac)), MAC: macOf(l.mac), Host: l.host, Kind: l.kind, Starts: b.at.Add(-time.Hour), Expires: b.at.Add(l.ends)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for a, m := range map[string]byte{"10.77.0.120": 1, "10.78.0.1": 1, "10.78.0.2": 2, "10.78.0.3": 9} {
+		b.e.mem.hear(netip.MustParseAddr(a), macOf(m), b.at)
+	}
+	for a, want := range map[string]bool{
+		"10.77.0.100": true, "::ffff:10.77.0.100": true, "10.77.0.101": true, "10.77.0.102": false, "10.77.0.103": false,
+		"10.77.0.110": false, "10.77.0.111": false, "10.77.0.112": false, "10.77.0.113": true,
+		"10.77.0.120": false, "10.77.0.121": false, "10.78.0.1": true, "10.78.0.2": false, "10.78.0.3": false, "10.78.0.4": false, "10.79.0.1": false,
+	} {
+		if got := b.e.Admitted(netip.MustParseAddr(a)); got != want {
+			t.Errorf("%s: %v", a, got)
+		}
+	}
+}
