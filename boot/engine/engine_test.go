@@ -584,6 +584,22 @@ func TestNoticeThatIsLost(t *testing.T) {
 	}
 }
 
+// A request that fails is in the daemon's own log; one whose client has gone is not.
+func TestNoDecision(t *testing.T) {
+	b := newBench(t)
+	var said strings.Builder
+	b.e.log = slog.New(slog.NewTextHandler(&said, nil))
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.e.Next(gone, b.sighting(boot.Discover, 1, netip.Addr{})); !errors.Is(err, context.Canceled) || said.Len() > 0 {
+		t.Errorf("%v, and it said %s", err, &said)
+	}
+	b.m.sick.Store(true)
+	if _, err := b.e.Next(t.Context(), b.sighting(boot.Selecting, 1, netip.MustParseAddr("10.77.0.100"))); !errors.Is(err, errSick) || !strings.Contains(said.String(), "no decision") {
+		t.Errorf("%v, and it said %s", err, &said)
+	}
+}
+
 // An event that is no decision's has a time and an author.
 func TestRecord(t *testing.T) {
 	b := newBench(t)

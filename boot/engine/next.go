@@ -29,6 +29,9 @@ func (e *Engine) Next(ctx context.Context, in boot.Sighting) (boot.Decision, err
 	if errors.Is(err, boot.ErrLost) && !e.mem.tell("lost "+in.ID.MAC.String(), in.At) {
 		return d, err // of one machine this is said once in a while
 	}
+	if errors.Is(err, context.Canceled) {
+		return d, err // who asked has gone: a stranger could fill the daemon's log with that
+	}
 	if err != nil {
 		e.log.Error("no decision", "via", in.Via, "step", in.Step, "mac", in.ID.MAC, "err", err)
 		return d, err
