@@ -49,6 +49,9 @@ type Server struct {
 	SinglePort bool
 	// Ports are the local ports of transfers. Set before Serve.
 	Ports PortRange
+	// Admitted, if not nil, reports the address of a machine that may boot: it finds room
+	// before strangers. Set it before Serve.
+	Admitted func(netip.Addr) bool
 	// Record, if not nil, sees the packets that show how a transfer went,
 	// without the blocks between the first and the last. Set it before Serve.
 	Record boot.Recorder
@@ -60,7 +63,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[netip.AddrPort]*session
-	unheard  *list.List // of sessions in order of their birth; those that were heard are among them
+	byAge    *list.List // of sessions, the oldest first
 	byClient map[netip.Addr]int
 	loops    []*loop
 	serving  int // running Serves that use the loops
@@ -75,7 +78,7 @@ type Stats struct {
 
 // NewServer returns a server that asks ask and opens through content.
 func NewServer(ask boot.Fetcher, content boot.Content, log *slog.Logger) *Server {
-	return &Server{ask: ask, content: content, log: log, sessions: map[netip.AddrPort]*session{}, unheard: list.New(), byClient: map[netip.Addr]int{},
+	return &Server{ask: ask, content: content, log: log, sessions: map[netip.AddrPort]*session{}, byAge: list.New(), byClient: map[netip.Addr]int{},
 		history: history{of: map[netip.Addr]limits{}}}
 }
 
@@ -292,6 +295,7 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 		s.Stats.Malformed.Add(1)
 		return // no error is sent: the packet may be a reflected one
 	}
+	admitted := s.Admitted != nil && s.Admitted(from.Addr())
 	s.mu.Lock()
 	if old := s.sessions[from]; old != nil {
 		if old.read == r && (!old.moved.Load() || time.Since(old.born) < time.Second) {
@@ -314,16 +318,19 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 	if len(s.sessions) > crowded {
 		share = perCrowded
 	}
-	if s.byClient[from.Addr()] >= share || len(s.sessions) >= MaxTransfers && !s.makeRoom() {
+	// Anybody can use up the share of a machine, in its name. Others are sent no more than
+	// their share, because it may be somebody else who asks.
+	own := func(ses *session) bool { return ses.from.Addr() == from.Addr() && !ses.heard.Load() }
+	if s.byClient[from.Addr()] >= share && !(admitted && s.giveWay(own)) || len(s.sessions) >= MaxTransfers && !s.makeRoom(admitted) {
 		s.mu.Unlock()
 		s.Stats.Dropped.Add(1)
 		return // the client asks again, and may find a slot then
 	}
 	sctx, cancel := context.WithCancel(ctx)
-	ses := &session{server: s, port: p, read: r, from: from, local: local, index: index, asked: b, cancel: cancel, born: time.Now()}
+	ses := &session{server: s, port: p, read: r, from: from, local: local, index: index, asked: b, cancel: cancel, born: time.Now(), admitted: admitted}
 	s.sessions[from] = ses
 	s.byClient[from.Addr()]++
-	ses.place = s.unheard.PushBack(ses)
+	ses.place = s.byAge.PushBack(ses)
 	s.mu.Unlock()
 	mine.Go(func() {
 		defer s.forget(ses)
@@ -335,18 +342,25 @@ func (s *Server) request(ctx context.Context, mine *sync.WaitGroup, p *port, b [
 func (s *Server) forget(ses *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unheard.Remove(ses.place)
+	s.byAge.Remove(ses.place)
 	s.drop(ses)
 }
 
-// makeRoom ends the oldest transfer that nobody has acknowledged. Requests with made-up
-// addresses take every slot otherwise, and are never heard of again; a machine answers
-// within moments. The caller holds the lock.
-func (s *Server) makeRoom() bool {
-	for e := s.unheard.Front(); e != nil; e = s.unheard.Front() {
+// makeRoom ends the oldest transfer of a stranger that nobody has acknowledged. Requests
+// with made-up addresses take every slot otherwise, and are never heard of again; a
+// machine answers within moments. For a machine that may boot, any transfer of a stranger
+// is ended, and then the oldest one without an answer. The caller holds the lock.
+func (s *Server) makeRoom(admitted bool) bool {
+	strange := func(ses *session) bool { return !ses.admitted }
+	unheard := func(ses *session) bool { return !ses.heard.Load() }
+	return s.giveWay(func(ses *session) bool { return strange(ses) && unheard(ses) }) || admitted && (s.giveWay(strange) || s.giveWay(unheard))
+}
+
+// giveWay ends the oldest transfer of a kind. The caller holds the lock.
+func (s *Server) giveWay(kind func(*session) bool) bool {
+	for e := s.byAge.Front(); e != nil; e = e.Next() {
 		ses := e.Value.(*session)
-		s.unheard.Remove(e)
-		if s.sessions[ses.from] == ses && !ses.heard.Load() {
+		if s.sessions[ses.from] == ses && kind(ses) {
 			ses.way.Store(true)
 			ses.cancel()
 			s.drop(ses)

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -405,7 +406,7 @@ func TestFullIsNotShut(t *testing.T) {
 		ses.heard.Store(i < 3)
 		ses.cancel = func() { gone = append(gone, i) }
 		srv.sessions[ses.from], srv.byClient[ses.from.Addr()] = ses, 1
-		ses.place = srv.unheard.PushBack(ses)
+		ses.place = srv.byAge.PushBack(ses)
 	}
 	srv.mu.Unlock()
 	for range 2 {
@@ -421,7 +422,7 @@ func TestFullIsNotShut(t *testing.T) {
 		srv.mu.Lock()
 		again := &session{from: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(len(gone))}), 1), cancel: func() {}}
 		srv.sessions[again.from], srv.byClient[again.from.Addr()] = again, 1
-		again.place = srv.unheard.PushBack(again)
+		again.place = srv.byAge.PushBack(again)
 		srv.mu.Unlock()
 	}
 	srv.mu.Lock()
@@ -431,6 +432,79 @@ func TestFullIsNotShut(t *testing.T) {
 	}
 	clear(srv.sessions)
 	clear(srv.byClient)
+}
+
+// TestStrangersGiveWay: a machine that may boot finds a slot in the place of a stranger's
+// transfer, and of one in its own name that nobody acknowledges; a stranger does not find
+// any in the place of such a machine's.
+func TestStrangersGiveWay(t *testing.T) {
+	s, srv, addr := start(t, "127.0.0.1")
+	us := netip.MustParseAddr("127.0.0.1")
+	var weAre atomic.Bool
+	srv.Admitted = func(a netip.Addr) bool { return a == us && weAre.Load() }
+	for _, c := range []struct {
+		name   string
+		inside string // the oldest first, and the last again and again: stranger, machine, one in our name; capitals were acknowledged
+		many   int
+		weAre  bool
+		leaves int // -1: we find no slot
+	}{
+		{"a machine, by a stranger that nobody has heard", "MmSs", MaxTransfers, true, 3},
+		{"a machine, by a stranger that was heard", "mMSS", MaxTransfers, true, 2},
+		{"a machine, by one that nobody has heard", "Mmmm", MaxTransfers, true, 1},
+		{"a machine, by none", "MMM", MaxTransfers, true, -1},
+		{"a stranger, by a stranger that nobody has heard", "mSs", MaxTransfers, false, 2},
+		{"a stranger, by none", "mSMS", MaxTransfers, false, -1},
+		{"a machine, by one in its name", "sMOoo", perClient + 2, true, 3},
+		{"a machine that has its share", "sMO", perClient + 2, true, -1},
+		{"a stranger that has its share", "sMOoo", perClient + 2, false, -1},
+	} {
+		var gone []int
+		var inside []*session
+		weAre.Store(c.weAre)
+		srv.mu.Lock()
+		for i := range c.many {
+			kind := c.inside[min(i, len(c.inside)-1)]
+			ses := &session{from: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1), cancel: func() { gone = append(gone, i) }}
+			if kind|' ' == 'o' {
+				ses.from = netip.AddrPortFrom(us, uint16(1+i))
+			}
+			ses.admitted = kind|' ' == 'm' || kind|' ' == 'o' && c.weAre
+			ses.heard.Store(kind < 'a')
+			srv.sessions[ses.from] = ses
+			srv.byClient[ses.from.Addr()]++
+			ses.place = srv.byAge.PushBack(ses)
+			inside = append(inside, ses)
+		}
+		srv.mu.Unlock()
+		dropped := srv.Stats.Dropped.Load()
+		r := newRaw(t, addr)
+		r.ask("block", "octet")
+		if c.leaves >= 0 {
+			if got := r.recv(); got[1] != opDATA {
+				t.Fatalf("%s: %q", c.name, got[:4])
+			}
+			r.send(0, 4, 0, 1)
+			r.recv()
+			r.send(0, 4, 0, 2)
+			<-s.end
+		} else {
+			for deadline := time.Now().Add(5 * time.Second); srv.Stats.Dropped.Load() == dropped; time.Sleep(time.Millisecond) { // polls a counter, for lack of an event
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: it was not dropped", c.name)
+				}
+			}
+		}
+		srv.mu.Lock()
+		if want := c.leaves; want >= 0 && !slices.Equal(gone, []int{want}) || want < 0 && len(gone) > 0 {
+			t.Errorf("%s: %v gave way, want %d", c.name, gone, want)
+		}
+		for _, ses := range inside {
+			srv.byAge.Remove(ses.place)
+			srv.drop(ses)
+		}
+		srv.mu.Unlock()
+	}
 }
 
 // TestMidTransferError: a client that gives up in the middle is no success.

@@ -38,7 +38,8 @@ type session struct {
 	way    atomic.Bool // it gave way to another one
 	past   atomic.Bool // the client has sent another request from the same port
 
-	place *list.Element // in the server's list
+	admitted bool          // its machine may boot
+	place    *list.Element // in the server's list
 
 	mu   sync.Mutex
 	loop *loop // set once the transfer has begun
@@ -264,7 +265,7 @@ func (s *session) transfer(ctx context.Context, f *flow) boot.Outcome {
 			return
 		}
 		if s.way.Load() {
-			l.stopFlow(f, "it gave way: too many transfers, and no answer to this one", false)
+			l.stopFlow(f, "it gave way: too many transfers", false)
 			return
 		}
 		l.stopFlow(f, "the server stops", true)
