@@ -37,6 +37,7 @@ type Ticket struct {
 	Boot    uint32          `json:"boot,omitempty"`    // number of the boot that uses it
 	Version TemplateID      `json:"version,omitempty"` // that this boot was given
 	Files   map[string]Read `json:"files,omitempty"`   // files that began to leave for this boot
+	Told    int             `json:"told,omitempty"`    // how often its files changed the state: see tells
 	Ran     bool            `json:"ran,omitempty"`     // the installer is known to have run, so the ticket cannot become armed again
 	Spent   time.Time       `json:"spent,omitzero"`
 	Closed  time.Time       `json:"closed,omitzero"`
@@ -200,6 +201,9 @@ func (t *turn) spend(x *Template, file string) (bool, error) {
 	t.d.Spends, t.d.Installs, t.d.Ticket = file, x.ID, k.Boot
 	if k.count(x, t.in.At) {
 		t.why("ticket.spent")
+		if !k.tells() {
+			return true, nil
+		}
 		t.record(TicketUsed, "%s has all of %s version %d on its way: no other boot gets it unless this is seen to end short", t.host.Name, x.Name, x.Version)
 	}
 	return true, nil
@@ -236,6 +240,17 @@ func (k *Ticket) count(x *Template, now time.Time) bool {
 		return false
 	}
 	return true
+}
+
+// maxTold is how many events the files of one ticket may cause.
+const maxTold = 16
+
+// tells notes that files changed the state, and says whether that is one more event. A
+// machine can break its transfer off and ask again as often as it likes, and each event
+// of a ticket is in the audit trail.
+func (k *Ticket) tells() bool {
+	k.Told++
+	return k.Told <= maxTold
 }
 
 // medium returns the path of the installation's file that file names, as Ticket.Files
@@ -289,7 +304,7 @@ func Deliver(v Reader, d *Decision, whole bool, now time.Time) (c Changes, err e
 		return c, nil
 	}
 	c.Host = h
-	if h.Ticket.State != was {
+	if h.Ticket.State != was && h.Ticket.tells() {
 		ev := Event{At: now.UTC(), Kind: TicketBack, Boot: d.Ticket, By: Actor{Kind: AMachine, Name: h.Name},
 			Text: fmt.Sprintf("%s of %s was seen to end short: %s may try again", d.Spends, x.Name, h.Name)}
 		ev.about(h)
