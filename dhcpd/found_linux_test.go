@@ -129,14 +129,14 @@ func TestProbing(t *testing.T) {
 	mac := boot.MAC{2, 0, 0, 0, 0, 1}
 	mine := parsed(t, client4(typeDiscover, func(p *packet) { copy(p.chaddr[:], mac[:]) }), Meta{})
 	end := s.probing(mac)
-	if s.slot(mine) {
+	if s.slot(mine, false) {
 		t.Error("our own DISCOVER takes a slot")
 	}
-	if !s.slot(parsed(t, client4(typeDiscover), Meta{})) {
+	if !s.slot(parsed(t, client4(typeDiscover), Meta{}), false) {
 		t.Error("another one does not")
 	}
 	end()
-	if !s.slot(mine) || len(s.probes) != 0 {
+	if !s.slot(mine, false) || len(s.probes) != 0 {
 		t.Error("it is left out for ever")
 	}
 }

@@ -1,7 +1,8 @@
 // front.go: what the DHCPv4 and DHCPv6 servers have in common: read packets in
-// batches, give each a slot, ask the engine, answer. A flood waits in the
-// socket's buffer, and the kernel drops what does not fit. A request that waits
-// for the disk never delays one that does not.
+// batches, give each a slot, ask the engine, answer. A burst waits in the
+// socket's buffer, and the kernel drops what does not fit. In a flood few
+// strangers are answered, so that those who may boot do not wait there behind
+// them. A request that waits for the disk never delays one that does not.
 
 package dhcpd
 
@@ -40,7 +41,8 @@ const (
 	slots        = 8192
 	requestSlots = slots / 2 // hold REQUESTs, which wait for a commit
 	crowded      = slots * 3 / 4
-	linkSlots    = slots / 4 // of one interface, once it is crowded
+	linkSlots    = slots / 4            // of one interface, once it is crowded
+	forStrangers = requestSlots * 3 / 4 // of REQUESTs
 	batch        = 64
 
 	readers    = 2 // for each port
@@ -59,6 +61,9 @@ type asked interface {
 
 // front is a server without its protocol.
 type front[R asked] struct {
+	// Admitted, if not nil, reports the MAC of a machine that may boot: in a flood it is
+	// answered before strangers. Set it before Serve.
+	Admitted func(boot.MAC) bool
 	// Record, if not nil, sees the packets that are answered, and the replies.
 	// Set it before Serve.
 	Record boot.Recorder
@@ -167,6 +172,7 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 		ps[i].Buf = f.fresh()
 	}
 	var patience socket.Patience
+	var flood flood
 	for {
 		n, err := c.Read(ps)
 		if err != nil {
@@ -176,6 +182,10 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 			continue
 		}
 		patience.Worked()
+		room := n // for strangers
+		if flood.on(n == len(ps), time.Now()) {
+			room = inFlood
+		}
 		for i := range n {
 			p := &ps[i]
 			f.Stats.Received.Add(1)
@@ -185,7 +195,11 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 				f.log.Debug("packet dropped", "from", p.Meta.Source, "interface", p.Meta.Interface, "err", err)
 				continue
 			}
-			if !f.slot(r) {
+			known := f.Admitted != nil && f.Admitted(r.facts().ID.MAC)
+			if !known {
+				room--
+			}
+			if !known && room < 0 || !f.slot(r, known) {
 				f.Stats.Dropped.Add(1)
 				continue
 			}
@@ -198,6 +212,33 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 			work.answer(ctx, j)
 		}
 	}
+}
+
+// Limits of a flood.
+const (
+	fullBatches = 32 // in a row are one: a rack that is switched on is less
+	inFlood     = 8  // strangers that are answered, of a full batch
+	floodLasts  = time.Second
+)
+
+// flood tells when more packets come than a reader can answer. It must not answer all
+// then: what it has no time for is dropped by the kernel, whoever sent it.
+type flood struct {
+	full  int // batches in a row
+	until time.Time
+}
+
+// on says whether a batch, full or not, is part of a flood.
+func (x *flood) on(full bool, now time.Time) bool {
+	if !full {
+		x.full = 0
+		return false
+	}
+	if x.full++; x.full < fullBatches && !now.Before(x.until) {
+		return false
+	}
+	x.until = now.Add(floodLasts)
+	return true
 }
 
 // fresh is a buffer for a packet.
@@ -219,12 +260,12 @@ func (f *front[R]) shielded(b []byte, m Meta) (r R, err error) {
 	return f.parse(b, m)
 }
 
-// slot finds a slot. Requests that commit get at most half of all slots. Once
-// many slots are taken, one of several interfaces gets at most a quarter. A
-// DISCOVER or Solicit, which does not commit, is refused while its interface's
-// REQUESTs hold half of the REQUEST slots: the REQUEST after its offer would
-// find none.
-func (f *front[R]) slot(r R) bool {
+// slot finds a slot. Requests that commit get at most half of all slots, and those of
+// strangers three quarters of these. Once many slots are taken, one of several
+// interfaces gets at most a quarter. A DISCOVER or Solicit of a stranger, which does not
+// commit, is refused while its interface's REQUESTs hold half of the REQUEST slots: the
+// REQUEST after its offer would find none.
+func (f *front[R]) slot(r R, known bool) bool {
 	commits := r.commits()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -236,15 +277,11 @@ func (f *front[R]) slot(r R) bool {
 		l = new(load)
 		f.byLink[r.index()] = l
 	}
-	// One of several interfaces may fill three quarters of the REQUEST slots;
-	// the rest is for the others.
-	share := requestSlots
-	if len(f.byLink) > 1 {
-		share = requestSlots * 3 / 4
-	}
 	switch {
-	case f.inFlight >= slots,
-		commits && (f.requests >= requestSlots || l.requests >= share),
+	case f.inFlight >= slots, commits && f.requests >= requestSlots:
+		return false
+	case known:
+	case commits && l.requests >= forStrangers,
 		!commits && l.requests >= requestSlots/2,
 		f.inFlight >= crowded && len(f.byLink) > 1 && l.all >= linkSlots:
 		return false

@@ -5,7 +5,10 @@ package dhcpd
 import (
 	"context"
 	"encoding/binary"
+	"log/slog"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -200,12 +203,13 @@ func TestSlots(t *testing.T) {
 	discover := func(link int) *slotOf { return &slotOf{link: link} }
 	request := func(link int) *slotOf { return &slotOf{link: link, waits: true} }
 	// fits tells how many more of a kind are taken, at most some.
-	fits := func(r *slotOf, most int) (n int) {
-		for n < most && f.slot(r) {
+	some := func(r *slotOf, most int, known bool) (n int) {
+		for n < most && f.slot(r, known) {
 			n++
 		}
 		return n
 	}
+	fits := func(r *slotOf, most int) int { return some(r, most, false) }
 	check := func(what string, got, want int) {
 		t.Helper()
 		if got != want {
@@ -219,8 +223,11 @@ func TestSlots(t *testing.T) {
 	check("a REQUEST when one is free again", fits(request(1), 2), 1)
 
 	fresh()
-	check("REQUESTs of the only link", fits(request(1), 9000), 4096)
+	check("REQUESTs of the only link", fits(request(1), 9000), 3072)
 	check("and DISCOVERs beside them", fits(discover(1), 1), 0)
+	check("DISCOVERs of machines that may boot", some(discover(1), 1, true), 1)
+	check("and their REQUESTs", some(request(1), 9000, true), 1024)
+	f.release(discover(1))
 	for range 2048 {
 		f.release(request(1))
 	}
@@ -244,6 +251,75 @@ func TestSlots(t *testing.T) {
 	check("DISCOVERs of the other: a quarter", fits(discover(2), 9000), 2047)
 	check("in all", f.inFlight, 8191)
 	check("a third link has room yet", fits(discover(3), 9000), 1)
+	check("nobody has any then", some(discover(3), 1, true), 0)
+}
+
+// Many full batches in a row are a flood, and so is each one within a second after.
+func TestFlood(t *testing.T) {
+	var f flood
+	for _, c := range []struct {
+		full bool
+		n    int
+		at   time.Duration
+		want bool // of the last one
+	}{
+		{true, 31, 0, false}, {false, 1, 0, false}, {true, 31, 0, false}, {true, 1, 0, true}, {true, 100, 0, true},
+		{false, 1, time.Second / 2, false}, {true, 1, time.Second - 1, true}, // from here another second
+		{false, 1, time.Second, false}, {true, 1, 2*time.Second - 2, true}, {false, 1, 2 * time.Second, false},
+		{true, 1, 3*time.Second - 2, false},
+	} {
+		var got bool
+		for range c.n {
+			got = f.on(c.full, at.Add(c.at))
+		}
+		if got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
+// hose gives batch after batch: of strangers, and of a machine that comes last.
+type hose struct {
+	Conn
+	batches []int
+}
+
+func (h *hose) Read(ps []Packet) (n int, err error) {
+	if len(h.batches) == 0 {
+		return 0, net.ErrClosed
+	}
+	n, h.batches = h.batches[0], h.batches[1:]
+	for i := range n {
+		ps[i].Buf[0], ps[i].N = 0, 1
+	}
+	ps[n-1].Buf[0] = 1
+	return n, nil
+}
+
+// TestFloodOfStrangers: in a flood only a few strangers are answered, and every machine
+// that may boot.
+func TestFloodOfStrangers(t *testing.T) {
+	answered := map[byte]int{}
+	f := &front[*slotOf]{byLink: map[int]*load{}, buffer: 10, log: slog.New(slog.DiscardHandler),
+		Admitted: func(m boot.MAC) bool { return m[5] == 1 },
+		parse: func(b []byte, _ Meta) (*slotOf, error) {
+			return &slotOf{request: request{in: boot.Sighting{ID: boot.Identity{MAC: boot.MAC{2, 5: b[0]}}}}}, nil
+		},
+		reply: func(_ context.Context, r *slotOf) outgoing { answered[r.in.ID.MAC[5]]++; return outgoing{} },
+	}
+	h := &hose{batches: append(slices.Repeat([]int{64}, 40), 10)}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	work := &workers[*slotOf]{f: f, c: h}
+	if err := f.read(ctx, h, work); err != nil {
+		t.Error(err)
+	}
+	if want := 31*63 + 9*8 + 9; answered[0] != want || answered[1] != 41 {
+		t.Errorf("%d strangers were answered, want %d; %d times the machine, want 41", answered[0], want, answered[1])
+	}
+	if n := f.Stats.Dropped.Load(); n != 9*(63-8) {
+		t.Errorf("%d are counted as dropped", n)
+	}
 }
 
 // Where a request went, as a capture shows it.
@@ -262,7 +338,7 @@ func TestSentTo(t *testing.T) {
 // Our own probes are left unanswered and take no slot.
 func TestPassed(t *testing.T) {
 	f := &front[*slotOf]{byLink: map[int]*load{}, pass: func(r *slotOf) bool { return r.link == 7 }}
-	if f.slot(&slotOf{link: 7}) || f.inFlight != 0 || !f.slot(&slotOf{link: 1}) || f.inFlight != 1 {
+	if f.slot(&slotOf{link: 7}, true) || f.inFlight != 0 || !f.slot(&slotOf{link: 1}, false) || f.inFlight != 1 {
 		t.Errorf("%d in flight", f.inFlight)
 	}
 }

@@ -269,6 +269,16 @@ func (e *Engine) Admitted(a netip.Addr) (yes bool) {
 	return yes
 }
 
+// AdmittedMAC is Admitted for who has no address yet. Anybody can send any MAC.
+func (e *Engine) AdmittedMAC(m boot.MAC) (yes bool) {
+	_ = e.store.View(context.Background(), func(tx boot.ReadTx) error {
+		h, err := tx.HostByMAC(m)
+		yes = err == nil && h != nil && h.State == boot.Approved
+		return err
+	})
+	return yes
+}
+
 // View reads the store for the API.
 func (e *Engine) View(ctx context.Context, fn func(boot.ReadTx) error) error {
 	return e.store.View(ctx, fn)

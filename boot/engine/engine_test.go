@@ -1066,4 +1066,9 @@ func TestAdmitted(t *testing.T) {
 			t.Errorf("%s: %v", a, got)
 		}
 	}
+	for n, want := range map[byte]bool{1: true, 2: false, 3: false, 9: false} {
+		if got := b.e.AdmittedMAC(macOf(n)); got != want {
+			t.Errorf("machine %d: %v", n, got)
+		}
+	}
 }

@@ -93,6 +93,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.radv = radv.NewServer(d.log, d.hear)
 	d.tftp = tftpd.NewServer(d.engine, c, d.log)
 	d.http = httpboot.NewHandler(d.engine, c, d.log)
+	d.dhcp.Admitted, d.dhcp6.Admitted = d.engine.AdmittedMAC, d.engine.AdmittedMAC
 	d.tftp.Admitted, d.http.Admitted = d.engine.Admitted, d.engine.Admitted
 	d.capture = capture.New(d.now)
 	d.dhcp.Record, d.dhcp6.Record, d.tftp.Record = d.capture, d.capture, d.capture
