@@ -39,6 +39,9 @@ const (
 type Server struct {
 	// Now is the clock for lease times. Set it before serving.
 	Now func() time.Time
+	// Admitted, if not nil, reports the address of a machine that may boot: its connections
+	// do not give way. Set it before serving.
+	Admitted func(netip.Addr) bool
 
 	ask  boot.Decider
 	log  *slog.Logger
@@ -47,7 +50,7 @@ type Server struct {
 	mu     sync.Mutex
 	conns  map[netip.Addr]int
 	open   int
-	silent *list.List // connections that have brought no line of a known machine, the oldest first
+	silent *list.List // connections of strangers that have brought no line of a known machine, the oldest first
 	udp    *net.UDPConn
 
 	Stats Stats
@@ -299,9 +302,10 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 }
 
 // enter finds a place for a connection; nil if there is none. When all are taken, the
-// connection gives way that has been longest without a line of a known machine: it
-// costs a stranger nothing to open one and be silent.
+// connection of a stranger gives way that has been longest without a line of a known
+// machine: it costs a stranger nothing to open one and be silent.
 func (s *Server) enter(a netip.Addr, c net.Conn) *list.Element {
+	admitted := s.Admitted != nil && s.Admitted(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns[a] >= perSource {
@@ -318,7 +322,11 @@ func (s *Server) enter(a netip.Addr, c net.Conn) *list.Element {
 	}
 	s.open++
 	s.conns[a]++
-	return s.silent.PushBack(c)
+	place := s.silent.PushBack(c)
+	if admitted {
+		s.silent.Remove(place)
+	}
+	return place
 }
 
 // heard notes that a connection brought a line of a known machine.

@@ -228,6 +228,33 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+// TestMachinesStay: the connection of a machine that may boot does not give way, although
+// it has said nothing yet.
+func TestMachinesStay(t *testing.T) {
+	s := NewServer(nil, nil)
+	machine := netip.AddrFrom4([4]byte{10, 0, 0, 1})
+	s.Admitted = func(a netip.Addr) bool { return a == machine }
+	var conns []net.Conn
+	for i := range maxConns + 1 {
+		c, far := net.Pipe()
+		defer far.Close()
+		conns = append(conns, c)
+		a := netip.AddrFrom4([4]byte{10, 0, 1, byte(i / perSource)})
+		if i == 0 {
+			a = machine
+		}
+		if s.enter(a, c) == nil {
+			t.Fatalf("connection %d found no room", i)
+		}
+	}
+	for i, c := range conns[:3] {
+		c.SetWriteDeadline(time.Now())
+		if _, err := c.Write([]byte("x")); errors.Is(err, io.ErrClosedPipe) != (i == 1) {
+			t.Errorf("connection %d: %v", i, err)
+		}
+	}
+}
+
 // TestFlood: one machine has its share, whatever it sends, and another is heard
 // beside it.
 func TestFlood(t *testing.T) {

@@ -167,7 +167,7 @@ func (o *opener) listenSyslog(ctx context.Context) error {
 		return nil
 	}
 	o.syslog = syslogd.NewServer(o.engine, o.log)
-	o.syslog.Now = o.now
+	o.syslog.Now, o.syslog.Admitted = o.now, o.engine.Admitted
 	o.holds(k, "syslog", func(ctx context.Context) error { return o.syslog.Serve(ctx, k) })
 	return nil
 }

@@ -49,6 +49,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		s.Dropped["log lines, too many at once"] = st.TooFast.Load() + st.TooMany.Load() + d.syslog.Overflow()
 		s.Dropped["log lines, of strangers"] = st.Strangers.Load()
 		s.Dropped["log connections, too many at once"] = st.Refused.Load()
+		s.Dropped["log connections, gave way"] = st.GaveWay.Load()
 		s.Dropped["log lines, not written down"] = d.engine.Lines.Dropped()
 	}
 	s.Disk = d.checkWrites(ctx)
