@@ -584,6 +584,47 @@ func TestNoticeThatIsLost(t *testing.T) {
 	}
 }
 
+// What strangers cause is told a hundred times at once and then once in a second, and does
+// not have a notice of a host be told anew.
+func TestNoticesOfStrangers(t *testing.T) {
+	b := newBench(t)
+	p := b.e.Policy()
+	told := func(d *boot.Decision, kind, once string) {
+		in := b.sighting(boot.Discover, 1, netip.Addr{})
+		d.Network, d.Reply, d.Notices = "lab", boot.Ignore{}, []boot.Event{{Kind: boot.EventKind(kind), Text: kind, Once: once}}
+		b.e.after(p, in, d)
+		b.e.Flush()
+	}
+	host := &boot.Host{ID: 1, Name: "web1"}
+	told(&boot.Decision{Host: host}, "host", "clash")
+	for i := range 2 * maxNotices {
+		told(&boot.Decision{}, "stranger", fmt.Sprint(i))
+	}
+	told(&boot.Decision{Host: host}, "host", "clash")
+	b.at = b.at.Add(3 * time.Second)
+	for i := range 10 {
+		told(&boot.Decision{}, "stranger", fmt.Sprint("later ", i))
+		told(&boot.Decision{}, "stranger", "later 0") // it was told
+	}
+	told(&boot.Decision{}, "another", "later 0 of it")
+	got := map[boot.EventKind]int{}
+	if err := b.s.View(t.Context(), func(tx boot.ReadTx) error {
+		es, err := tx.Events(0, 1000)
+		for _, e := range es {
+			got[e.Kind]++
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got["host"] != 1 || got["stranger"] != 103 || got["another"] != 1 || len(got) != 3 {
+		t.Errorf("%v", got)
+	}
+	if n := b.e.LostNotices(); n != 2*maxNotices-100+7 {
+		t.Errorf("%d are counted as lost", n)
+	}
+}
+
 // A request that fails is in the daemon's own log; one whose client has gone is not.
 func TestNoDecision(t *testing.T) {
 	b := newBench(t)

@@ -29,6 +29,7 @@ type memory struct {
 	heard   recent[netip.Addr, boot.MAC]
 	others  recent[string, netip.Addr] // the DHCP server that was last noticed on a network
 	notices recent[string, struct{}]
+	odd     recent[string, struct{}] // notices that strangers cause; kept apart, because anybody can make up causes
 	rivals  recent[string, struct{}] // as others; kept apart, because anybody can make up many
 	seen    map[boot.MAC]time.Time   // when the machines on the roll last asked; no stranger is in it, so that none can push one out
 	stayed  int                      // of seen, when it was last thinned
@@ -94,7 +95,7 @@ func (r *recent[K, V]) get(k K) (V, time.Time, bool) {
 
 func newMemory() *memory {
 	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}, seen: map[boot.MAC]time.Time{}, used: map[boot.HostID][]used{}, strange: map[boot.EventKind]*bucket{}}
-	m.heard.max, m.notices.max, m.enrolls.max, m.rivals.max, m.others.max = maxHeard, maxNotices, maxLinks, maxRivals, maxRivals
+	m.heard.max, m.notices.max, m.odd.max, m.enrolls.max, m.rivals.max, m.others.max = maxHeard, maxNotices, maxNotices, maxLinks, maxRivals, maxRivals
 	return m
 }
 

@@ -105,7 +105,7 @@ func TestRecentForgetsTheOldest(t *testing.T) {
 		t.Errorf("d is %d", v)
 	}
 	m := newMemory()
-	if got := []int{m.heard.max, m.notices.max, m.enrolls.max, m.rivals.max, m.others.max}; !slices.Equal(got, []int{16384, 4096, 4096, 256, 256}) {
+	if got := []int{m.heard.max, m.notices.max, m.odd.max, m.enrolls.max, m.rivals.max, m.others.max}; !slices.Equal(got, []int{16384, 4096, 4096, 4096, 256, 256}) {
 		t.Errorf("bounds %v", got)
 	}
 	// Of the bound for all, six times that in order at most, and the newest.

@@ -197,7 +197,11 @@ func (e *Engine) after(p *boot.Policy, in boot.Sighting, d *boot.Decision) {
 		e.mem.saw(d.ID.MAC, in.At)
 	}
 	for _, ev := range d.Notices {
-		if !e.mem.tell(ev.Once, in.At) {
+		told := &e.mem.notices
+		if d.Host == nil {
+			told = &e.mem.odd
+		}
+		if !e.mem.due(told, ev.Once, in.At) {
 			continue
 		}
 		if d.Host == nil && !e.mem.mayTell(ev.Kind, in.At) {
