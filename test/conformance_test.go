@@ -263,6 +263,11 @@ func send(t *testing.T, ns *nettest.NS, m *dhcpv4.DHCPv4, from, to netip.Addr) {
 	t.Helper()
 	fd, index := listen(t, ns, "eth0", unix.ETH_P_IP)
 	defer unix.Close(fd)
+	must(t, unix.Sendto(fd, frame(m, from, to), 0, &unix.SockaddrLinklayer{Ifindex: index}))
+}
+
+// frame is an Ethernet frame with a client's message. UDP has no checksum in it.
+func frame(m *dhcpv4.DHCPv4, from, to netip.Addr) []byte {
 	body := m.ToBytes()
 	b := make([]byte, 14+28, 14+28+len(body))
 	// A broadcast frame also for a unicast packet: whom it is for is in the
@@ -288,7 +293,7 @@ func send(t *testing.T, ns *nettest.NS, m *dhcpv4.DHCPv4, from, to netip.Addr) {
 	binary.BigEndian.PutUint16(b[34:], 68)
 	binary.BigEndian.PutUint16(b[36:], 67)
 	binary.BigEndian.PutUint16(b[38:], uint16(8+len(body)))
-	must(t, unix.Sendto(fd, append(b, body...), 0, &unix.SockaddrLinklayer{Ifindex: index}))
+	return append(b, body...)
 }
 
 // ---- the clients -----------------------------------------------------------
