@@ -183,7 +183,8 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 		}
 		patience.Worked()
 		room := n // for strangers
-		if flood.on(n == len(ps), time.Now()) {
+		flooded := flood.on(n == len(ps), time.Now())
+		if flooded {
 			room = inFlood
 		}
 		for i := range n {
@@ -195,11 +196,12 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 				f.log.Debug("packet dropped", "from", p.Meta.Source, "interface", p.Meta.Interface, "err", err)
 				continue
 			}
-			known := f.Admitted != nil && f.Admitted(r.facts().ID.MAC)
+			// Who asks is looked up only where it matters.
+			known := flooded && f.admitted(r)
 			if !known {
 				room--
 			}
-			if !known && room < 0 || !f.slot(r, known) {
+			if !known && room < 0 || !f.slot(r, known) && (known || !f.admitted(r) || !f.slot(r, true)) {
 				f.Stats.Dropped.Add(1)
 				continue
 			}
@@ -289,6 +291,9 @@ func (f *front[R]) slot(r R, known bool) bool {
 	f.count(l, commits, 1)
 	return true
 }
+
+// admitted reports the request of a machine that may boot.
+func (f *front[R]) admitted(r R) bool { return f.Admitted != nil && f.Admitted(r.facts().ID.MAC) }
 
 func (f *front[R]) release(r R) {
 	f.mu.Lock()
