@@ -26,6 +26,7 @@ var reasonTexts = map[Code]string{
 	"token.host-gone": "token names a host that was removed",
 
 	"bound.other": "{address} uses a path that was made for {host}, and is leased to {holder} (wanted all the same: [boot] bind_tokens = false)",
+	"bound.card":  "{address} uses a path that was made for {host}, and is leased to {holder}: if that is another card of the machine, muster host set {host} --mac {mac} (or [boot] bind_tokens = false)",
 	"bound.moved": "{address} uses a path that was made for {host}, which has {other}: if it is a static address of that machine, muster host set {host} --address {address} (or [boot] bind_tokens = false)",
 
 	"source.leased":   "{address} is leased to {mac}",

@@ -52,8 +52,9 @@ func (t *turn) bootInfo() *BootInfo {
 	tok := t.bootToken(BootToken, 0, 0)
 	own := t.ownLoaders()
 	if own != nil {
-		// The version says from which template shim, GRUB and files come.
-		tok = t.bootToken(BootToken, t.host.Boots, own.ID)
+		// The version says from which template shim, GRUB and files come. It is no
+		// boot's path: the first script begins one.
+		tok = t.bootToken(BootToken, 0, own.ID)
 	}
 	url := t.p.baseURL(t.net.Server) + "/boot/" + tok + "/"
 

@@ -126,7 +126,7 @@ func ruleScript(t *turn) (bool, error) {
 		t.notice("missing "+why.Args[0], FileMissing, "%s; %s and all others that boot it wait until it is there", why.Text(), h.Name)
 		return t.builtin("hold", why)
 	}
-	if t.retries() && t.token.Version == x.ID {
+	if t.retries() && t.token.Version == x.ID && h.Once == "" && (!x.Install || h.Ticket.Boot == h.Boots) {
 		if why := h.Stuck.waits(t.token.Boot, x, t.in.At); why != nil {
 			return t.builtin("hold", why)
 		}
@@ -159,12 +159,10 @@ func ruleScript(t *turn) (bool, error) {
 }
 
 // again gives the script of the boot that runs once more: its loader could not start
-// it. That is no new boot, and begins no other installation.
+// it. That is no new boot, and begins no other installation: a ticket that was armed
+// anew, or another template, is for a boot of its own.
 func (t *turn) again(x *Template) (bool, error) {
 	h := t.host
-	if x.Install && h.Ticket.Boot != h.Boots {
-		t.useTicket(x) // armed anew meanwhile
-	}
 	if h.Stuck != nil {
 		h.Stuck.Tried = t.in.At.UTC()
 		if !h.Stuck.Tried.After(h.Stuck.At) {
@@ -181,6 +179,10 @@ func (t *turn) script(x *Template) (bool, error) {
 	h := t.host
 	m := t.machine(t.bootToken(BootToken, h.Boots, x.ID), t.bootToken(ReportToken, h.Boots, x.ID))
 	m.Template, m.Version = x.Name, x.Version
+	// Who asks for the script is the machine: nobody comes before it to the new path.
+	if src := t.in.Source.Addr(); src.IsValid() {
+		t.bindTo(Use{Host: h.ID, Network: t.net.Name, Boot: h.Boots, Issued: t.in.At.UTC().Truncate(time.Minute).Unix(), Kind: addressKind(src)}, src)
+	}
 	t.d.Reply = Script{Ref{Kind: RefGenerated, Name: t.ask.script(), Template: x, Machine: m, Dialect: t.ask.dialect}}
 	return true, nil
 }

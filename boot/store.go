@@ -129,7 +129,7 @@ type View interface {
 	Ration(n *Network) Ration                                             // what a network has left for machines that are not admitted
 	MayEnroll(link string) bool                                           // whether a link may have one more new host now
 	Heard(a netip.Addr) MAC                                               // whose DHCP exchange with another server gave this address
-	Used(Use) netip.Addr                                                  // from where a boot path was used first; the zero address: not yet
+	Used(Use) []netip.Addr                                                // from where a boot path was used, the first first
 	LastSeen(m MAC) (at time.Time, sure bool)                             // when this MAC of a host last asked for anything; not sure: at is the start of the memory, which cannot know
 }
 

@@ -119,9 +119,10 @@ func (h *Host) armFor(template, by string, now time.Time, life time.Duration) {
 	}
 }
 
-// expired reports a ticket that no boot has begun to use in its time.
+// expired reports a ticket whose time is over, even if a boot began to use it and did
+// not get all of its files. A boot that is under way is not cut off.
 func (k *Ticket) expired(now time.Time) bool {
-	return k != nil && k.State == TicketArmed && k.Boot == 0 && !k.Expires.IsZero() && !now.Before(k.Expires)
+	return k != nil && k.State == TicketArmed && !k.Expires.IsZero() && !now.Before(k.Expires)
 }
 
 // Installs reports a host that its next boot would install.
@@ -152,7 +153,7 @@ func (t *turn) mayInstall(x *Template) *Reason {
 		return because("install.other-ticket", x.Name, k.Template)
 	case k.State != TicketArmed:
 		return k.standing()
-	case k.expired(t.in.At):
+	case k.expired(t.in.At) && !(t.retries() && t.token.Boot == k.Boot):
 		return because("ticket.expired", k.Template, k.Expires.Format("2006-01-02 15:04 MST"), t.host.Name)
 	}
 	return nil
@@ -405,7 +406,7 @@ func (a *applying) install(h *Host, o Install) error {
 	again := ""
 	if k := h.Ticket; k != nil {
 		switch {
-		case k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name && o.Expires == 0 && !k.expired(a.now):
+		case k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name && o.Expires == 0 && (k.Expires.IsZero() || k.Expires.Sub(a.now) > TicketLife/2):
 			return nil // the same order again
 		case k.State == TicketArmed && k.Boot == 0: // it expired, or is to wait for another time
 		case k.State != TicketClosed && !o.Again:

@@ -228,6 +228,12 @@ func (d *diagnosis) standing() {
 		d.say(FileMissing, hold.At, h.Name+" waits: "+why.Text(), "muster image import brings it (muster image list shows what is there); every machine that waits for it goes on by itself")
 	case h.Stuck != nil && h.Stuck.Boot == h.Boots && h.Stage == "" && (k.State != boot.TicketSpent || !k.Ran):
 		s := h.Stuck
+		if k.State == boot.TicketSpent {
+			d.say(NotStarted, s.At, fmt.Sprintf("%s could not start boot %d (tried %s): %s; all files of its installation had arrived, and the ticket is spent", h.Name, s.Boot, often(s.Times), s.What()),
+				"mend what it names, push the template again, then muster host install "+h.Name+" --again")
+			d.order(boot.Install{Name: h.Name, Again: true})
+			break
+		}
 		d.say(NotStarted, s.At, fmt.Sprintf("%s could not start boot %d (tried %s): %s", h.Name, s.Boot, often(s.Times), s.What()),
 			"mend what it names and push the template again, then muster host update "+h.Name+"; it tries again by itself, ever more seldom")
 		d.order(boot.Update{Name: h.Name})

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -302,29 +303,32 @@ type used struct {
 	at time.Time
 }
 
-const maxUses = 16 // of one host: more paths than one boot has, of each kind of address
+const maxUses = 32 // of one host: more paths than one boot has, of each kind of address
 
-func (v *view) Used(u boot.Use) netip.Addr {
+func (v *view) Used(u boot.Use) (out []netip.Addr) {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()
 	for _, x := range v.m.used[u.Host] {
 		if x.Use == u {
-			return x.Addr
+			out = append(out, x.Addr)
 		}
 	}
-	return netip.Addr{}
+	return out
 }
 
-// bind takes a decision's first use of a path. False means that the path was used from
+// bind takes a decision's use of a path. False means that the path was used from
 // elsewhere meanwhile, and the decision must be made again.
 func (m *memory) bind(b boot.Binding, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.used[b.Host]
 	for _, x := range l {
-		if x.Use == b.Use {
-			return x.Addr == b.Addr
+		if x.Use == b.Use && x.Addr == b.Addr {
+			return true
 		}
+	}
+	if b.Kind == boot.IPv4 && slices.ContainsFunc(l, func(x used) bool { return x.Use == b.Use }) {
+		return false
 	}
 	if l = append(l, used{b, now}); len(l) > maxUses {
 		l = append([]used{}, l[1:]...)

@@ -27,10 +27,12 @@ func (d *daemon) checkWrites(ctx context.Context) string {
 		text = fmt.Sprintf("writes fail, so that nothing is enrolled, leased or installed: %v", err)
 	}
 	d.mu.Lock()
-	was := d.unwritable
+	was, failed := d.unwritable, d.writesFail
 	d.unwritable, d.writesFail = text, err != nil && ctx.Err() == nil
+	fails := d.writesFail
 	d.mu.Unlock()
-	if text != was {
+	// Not each new number of bytes: the log may be on that disk.
+	if (text == "") != (was == "") || fails != failed {
 		if text == "" {
 			d.log.Info("the store can be written again, and there is room")
 		} else {
