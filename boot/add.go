@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"net/netip"
 	"strings"
 )
@@ -103,6 +102,9 @@ func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 		return nil, NewFault(Invalid, "%v", err)
 	}
 	if err := a.checkParams(h, h.Params); err != nil {
+		return nil, err
+	}
+	if err := a.takeParams(h, pointers(given.Params)); err != nil {
 		return nil, err
 	}
 	if h.State == Approved && h.Template != "" {
@@ -254,6 +256,14 @@ func (a *applying) addHosts(o AddHosts) error {
 	return nil
 }
 
+func pointers(m map[string]string) map[string]*string {
+	out := map[string]*string{}
+	for k, v := range m {
+		out[k] = &v
+	}
+	return out
+}
+
 // letIn approves a pending host by a list of expected machines. Name, template,
 // parameters and address come from the list, where the list has them.
 func (a *applying) letIn(known *Host, as *NewHost, install bool, taken map[string]*Host) (*Host, error) {
@@ -274,11 +284,10 @@ func (a *applying) letIn(known *Host, as *NewHost, install bool, taken map[strin
 	if err := a.checkAddress(h); err != nil {
 		return nil, err
 	}
-	if h.Params == nil {
-		h.Params = map[string]string{}
-	}
-	maps.Copy(h.Params, as.Params)
 	if err := a.checkParams(h, as.Params); err != nil {
+		return nil, err
+	}
+	if err := a.takeParams(h, pointers(as.Params)); err != nil {
 		return nil, err
 	}
 	if err := h.Validate(); err != nil {

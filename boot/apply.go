@@ -349,21 +349,26 @@ func (a *applying) setHost(o SetHost) error {
 			}
 			what = append(what, "no option "+name)
 		}
-		if h.Params == nil {
-			h.Params = map[string]string{}
-		}
 		given := map[string]string{}
 		for _, k := range slices.Sorted(maps.Keys(o.Params)) {
 			if v := o.Params[k]; v == nil {
-				delete(h.Params, k)
 				what = append(what, "no "+k)
 			} else {
-				// Its value may be a password: events go to logs and receivers.
-				given[k], h.Params[k] = *v, *v
-				what = append(what, "parameter "+k)
+				given[k] = *v
+				what = append(what, "parameter "+k) // its value may be a password
+			}
+		}
+		for _, k := range o.Typed {
+			if is, err := a.secret(h, k); err != nil {
+				return err
+			} else if is {
+				return NewFault(Invalid, "host %s: parameter %s is secret: what is typed on a command line is in the shell's history and seen by everybody on this machine", h.Name, k).Try("muster host set %s %s=@FILE, or %s=- and the value on standard input", h.Name, k, k)
 			}
 		}
 		if err := a.checkParams(h, given); err != nil {
+			return err
+		}
+		if err := a.takeParams(h, o.Params); err != nil {
 			return err
 		}
 		if len(what) == 0 {
@@ -380,6 +385,9 @@ func (a *applying) removeHost(o RemoveHost) error {
 		return err
 	}
 	a.c.Remove = h
+	for _, k := range h.Secrets {
+		a.seal(h.ID, k, nil)
+	}
 	if h.State == Pending {
 		a.c.Pending = -1
 	}

@@ -80,6 +80,8 @@ type Machine struct {
 	Template    string
 	Version     int
 	Params      map[string]string
+	Sealed      map[string][]byte // secret parameters; nil in a file that holds none
+	Host        HostID            // that they are sealed for
 }
 
 // Section is a part of an open file that others may be reading too. It has a

@@ -118,6 +118,7 @@ const (
 	HookDead         EventKind = "hook.dead"      // WebhookDead, for a command
 	HookResent       EventKind = "hook.resent"
 	HookLost         EventKind = "hook.lost"
+	SecretRefused    EventKind = "secret.refused" // a file with secret parameters was asked for in a way that its template does not allow
 	ConfigReloaded   EventKind = "config.reloaded"
 	ConfigRefused    EventKind = "config.refused" // and the old one stays
 	FileMissing      EventKind = "file.missing"   // a template boots a file that is not there
@@ -130,7 +131,7 @@ var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
 	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
 	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed, TokenRefused,
-	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, ConfigReloaded, ConfigRefused, FileMissing, FileSpoilt, StoreDamaged,
+	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, SecretRefused, ConfigReloaded, ConfigRefused, FileMissing, FileSpoilt, StoreDamaged,
 }
 
 // Kinds are patterns of event kinds: a kind itself, all kinds with one beginning

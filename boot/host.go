@@ -49,7 +49,8 @@ type Host struct {
 	Template string            `json:"template,omitempty"`
 	Pin      TemplateID        `json:"pin,omitempty"` // version fixed when the first script after approval was decided
 	Params   map[string]string `json:"params,omitempty"`
-	Auto     bool              `json:"auto,omitempty"` // let in by a rule, not by a person
+	Secrets  []string          `json:"secrets,omitempty"` // names of parameters that are sealed apart
+	Auto     bool              `json:"auto,omitempty"`    // let in by a rule, not by a person
 
 	Platform  Platform   `json:"platform,omitempty"`
 	Network   string     `json:"network,omitempty"`    // where it enrolled
@@ -84,7 +85,7 @@ func (h *Host) Clone() *Host {
 	}
 	c := *h
 	c.MACs = slices.Clone(h.MACs)
-	c.Params = maps.Clone(h.Params)
+	c.Params, c.Secrets = maps.Clone(h.Params), slices.Clone(h.Secrets)
 	c.Options = slices.Clone(h.Options)
 	c.Ticket = h.Ticket.clone()
 	if h.Stuck != nil {
@@ -200,6 +201,9 @@ func (h *Host) Validate() error {
 		if s, ok := CleanSerial(h.Serial); !ok || s != h.Serial {
 			return fmt.Errorf("host %s: serial %q is filler or not plain text; it cannot name one machine", h.Name, h.Serial)
 		}
+	}
+	if len(h.Secrets) > 64 {
+		return fmt.Errorf("host %s: %d secret parameters: at most 64", h.Name, len(h.Secrets))
 	}
 	for k, v := range h.Params {
 		if err := validName("parameter", k, 63); err != nil {

@@ -43,12 +43,13 @@ var layers = map[string][]string{
 	"internal/plan":         {"boot", "boot/engine", "boot/match"},
 	"internal/hook":         {"boot"},
 	"internal/config":       {"boot", "radv", "internal/tomlfile"},
-	"internal/content":      {"boot", "templates", "images"},
+	"internal/content":      {"boot", "templates", "images", "internal/seal"},
 	"internal/reservation":  {"boot"},
 	"internal/capture":      {"boot"},
 	"internal/metrics":      {},
 	"internal/mutate":       {}, // puts faults into the others' source; runs their tests
 	"internal/run":          {},
+	"internal/seal":         {},
 	"internal/socket":       {},
 	"internal/tomlfile":     {},
 	"internal/nettest":      {},
@@ -62,7 +63,7 @@ var layers = map[string][]string{
 	"test/progress": {},
 	// The daemon sees every part and hands each what it needs.
 	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store", "store/bolt", "store/journal",
-		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/hook", "internal/metrics", "internal/run"},
+		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/hook", "internal/metrics", "internal/run", "internal/seal"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
 	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "images/distro", "store/bolt",

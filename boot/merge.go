@@ -73,6 +73,9 @@ func (a *applying) merge(o Merge) error {
 		if h.BoundPort == "" {
 			h.BoundPort = other.BoundPort
 		}
+		for _, k := range other.Secrets {
+			a.seal(other.ID, k, nil) // sealed for the other host: it must be given again
+		}
 		for k, v := range other.Params {
 			if _, has := h.Params[k]; !has {
 				if h.Params == nil {

@@ -24,6 +24,7 @@ type SetHost struct {
 	Protected *bool
 	Port      *string            // switch port to bind to; "" unbinds
 	Params    map[string]*string // nil removes
+	Typed     []string           // of Params, those whose values were typed on a command line: no secret comes that way
 	Options   []Option           // set
 	NoOption  []string           // names or numbers of options to remove
 }

@@ -15,6 +15,7 @@ import (
 type Param struct {
 	Type     string `json:"type"` // string, int or bool
 	Required bool   `json:"required,omitempty"`
+	Secret   bool   `json:"secret,omitempty"` // sealed in the store, and rendered only into files that say so
 	Help     string `json:"help,omitempty"`
 }
 
@@ -79,6 +80,77 @@ func (a *applying) checkParams(h *Host, params map[string]string) error {
 	return nil
 }
 
+// Sealer closes a secret for one place. The same secret at the same place is sealed
+// alike, so that Apply stays pure.
+type Sealer interface {
+	Seal(place string, secret []byte) []byte
+}
+
+// secretName is where the store keeps a secret parameter of a host, sealed. It is the
+// place that it is sealed for, too.
+func secretName(id HostID, param string) string { return fmt.Sprintf("param/%d/%s", id, param) }
+
+// SecretPlace is the place that a host's parameter is sealed for.
+func SecretPlace(id HostID, param string) string { return secretName(id, param) }
+
+// secret reports a parameter that some template of the host takes as a secret.
+func (a *applying) secret(h *Host, param string) (bool, error) {
+	ts := a.p.Templates
+	for _, name := range h.Templates() {
+		t, err := a.v.TemplateByName(name)
+		if err != nil {
+			return false, err
+		}
+		if t != nil {
+			ts = append(slices.Clip(ts), t)
+		}
+	}
+	return slices.ContainsFunc(ts, func(t *Template) bool { return t.Params[param].Secret }), nil
+}
+
+// takeParams puts parameters on a host: secret ones sealed and apart, so that no copy
+// of the record has them. A nil value removes.
+func (a *applying) takeParams(h *Host, params map[string]*string) error {
+	if h.Params == nil {
+		h.Params = map[string]string{}
+	}
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		v := params[k]
+		is, err := a.secret(h, k)
+		if err != nil {
+			return err
+		}
+		if held := slices.Contains(h.Secrets, k); held && (v == nil || !is) {
+			h.Secrets = slices.DeleteFunc(slices.Clone(h.Secrets), func(s string) bool { return s == k })
+			a.seal(h.ID, k, nil)
+		}
+		delete(h.Params, k)
+		switch {
+		case v == nil:
+		case !is:
+			h.Params[k] = *v
+		case a.p.Sealer == nil:
+			return NewFault(WrongState, "host %s: parameter %s is secret, and there is no sealing key here", h.Name, k)
+		case len(*v) > 4096:
+			return NewFault(Invalid, "host %s: parameter %s: at most 4096 bytes", h.Name, k)
+		default:
+			if !slices.Contains(h.Secrets, k) {
+				h.Secrets = append(slices.Clip(h.Secrets), k)
+				slices.Sort(h.Secrets)
+			}
+			a.seal(h.ID, k, a.p.Sealer.Seal(secretName(h.ID, k), []byte(*v)))
+		}
+	}
+	return nil
+}
+
+func (a *applying) seal(id HostID, param string, sealed []byte) {
+	if a.c.Secrets == nil {
+		a.c.Secrets = map[string][]byte{}
+	}
+	a.c.Secrets[secretName(id, param)] = sealed
+}
+
 // takes lists what templates take, for the end of a sentence.
 func takes(ts []*Template) string {
 	var l []string
@@ -100,7 +172,7 @@ func takes(ts []*Template) string {
 // needs lists the parameters that the template cannot do without and the host has not.
 func (h *Host) needs(t *Template) (out []string) {
 	for _, k := range slices.Sorted(maps.Keys(t.Params)) {
-		if t.Params[k].Required && h.Params[k] == "" {
+		if t.Params[k].Required && h.Params[k] == "" && !slices.Contains(h.Secrets, k) {
 			out = append(out, k)
 		}
 	}

@@ -22,6 +22,7 @@ type Policy struct {
 	Loaders   map[Platform]string
 	Signed    map[Platform]SignedPair // signed pairs that are installed
 	Key       Key
+	Sealer    Sealer // of secret parameters; nil where there is no key
 	DUID      string // ours in DHCPv6, hexadecimal
 	HTTPPort  uint16 // of boot URLs; 80 is left out of them
 	HTTPSPort uint16 // 0: not served

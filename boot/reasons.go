@@ -190,6 +190,11 @@ var reasonTexts = map[Code]string{
 
 	"boot.stuck":         "{template} version {version} did not start in boot {boot}: {what}",
 	"boot.stuck-waits":   "the next try is in {time}",
+	"secret.proof":       "{file} of {template} holds secrets and needs the proof {needed}; it has {proof}",
+	"secret.https":       "{template} gives its secrets over HTTPS alone, and this came over HTTP",
+	"secret.over":        "the boot that its secrets were for has ended: it reported {stage}",
+	"secret.late":        "the boot that its secrets were for began more than {time} ago",
+	"secret.old":         "this is the path of boot {boot}, and {host} has begun boot {present}: its secrets are for that one",
 	"boot.params":        "template {template} needs {parameters}: muster host set {host} {settings}=…",
 	"template.mismatch":  "template {template} is for machines with {condition}; it is named on the host, and used all the same",
 	"ticket.armed-until": "install of {template} armed until {time}: its next boot installs",

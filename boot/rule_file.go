@@ -5,6 +5,7 @@ package boot
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -50,19 +51,23 @@ func ruleFile(t *turn) (bool, error) {
 			return t.refuseFor(false, why)
 		}
 	}
-	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: t.token.Boot, Version: x.ID, Issued: t.token.Issued}))
-	m.Boot, m.Template, m.Version = int(t.token.Boot), x.Name, x.Version
 	if x.Direct != "" && !x.Install && refPath(x.Direct) == t.ask.name && !t.in.Want.Head && Age(t.in.At, t.host.Booted) > bootGap {
 		// Where firmware starts a file itself, no script numbers the boot.
 		t.beginBoot()
 		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)
+		number := t.token.Boot
+		if number == 0 {
+			number = t.host.Boots // a path of DHCP, which is no boot's
+		}
+		m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: number, Version: x.ID, Issued: t.token.Issued}))
+		m.Boot, m.Template, m.Version = int(number), x.Name, x.Version
+	}
 	number := t.token.Boot
 	if number == 0 {
 		number = t.host.Boots // a path of DHCP, which is no boot's
 	}
 	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: number, Version: x.ID, Issued: t.token.Issued}))
 	m.Boot, m.Template, m.Version = int(number), x.Name, x.Version
-	}
 	if ref := x.Placed[t.ask.meant]; t.ask.kind == askPlaced && ref != "" {
 		done, err := t.templateFile(x, ref, m)
 		f, ok := t.d.Reply.(File)
@@ -91,6 +96,16 @@ func ruleFile(t *turn) (bool, error) {
 	f, ok := x.serves(t.ask.name)
 	if !ok {
 		return t.refuse(true, "file.none-in-template", x.Name, x.Version, t.ask.name)
+	}
+	if x.Secret != nil && slices.Contains(x.Secret.Files, f) {
+		why, err := t.secrets(x, &m)
+		if err != nil {
+			return false, err
+		}
+		if why != nil {
+			t.notice("secret "+t.host.Name+" "+string(why.Code), SecretRefused, "%s was refused %s: %s", t.host.Name, f, why.Text())
+			return t.refuseFor(false, why)
+		}
 	}
 	t.why("file.of-template", f, x.Name, x.Version)
 	t.d.Reply = File{Ref{Kind: RefTemplate, Name: f, Template: x, Machine: m}}

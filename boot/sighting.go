@@ -114,6 +114,7 @@ type Sighting struct {
 	Link     Link           `json:"link,omitzero"`
 	Source   netip.AddrPort `json:"source,omitzero"`
 	ID       Identity       `json:"id,omitzero"`
+	TLS      bool           `json:"tls,omitempty"`   // it came over HTTPS
 	Proof    Proof          `json:"proof,omitempty"` // of ID, as far as the front can tell; rules may raise it
 	Firmware Firmware       `json:"firmware,omitzero"`
 	Want     Want           `json:"want,omitzero"`

@@ -97,7 +97,7 @@ type Tx interface {
 	// returns the number of the oldest event left; if none is, that of the next one.
 	DropEvents(upto uint64, n int) (first uint64, err error)
 	SetCounter(Counter, uint64) error
-	SetSecret(name string, value []byte) error
+	SetSecret(name string, value []byte) error // nil removes it
 	// After has fn called once if this run of the Update's function counts, and
 	// never if the run fails or is thrown away. Several are called in the order in
 	// which they were given. They are called after the run has returned nil and

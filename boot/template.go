@@ -27,7 +27,8 @@ type Template struct {
 	FirstInstall bool             `json:"first_install,omitempty"` // a machine that a rule let in gets its first ticket, too
 	Media        []string         `json:"media,omitempty"`         // kernel, initrds and placed files of an installation, file or image:NAME/FILE
 	Boots        []string         `json:"boots,omitempty"`         // what the script starts, kernel first, as in Media
-	Params       map[string]Param `json:"params"`                  // what it takes; nil: pushed before this was kept
+	Secret       *SecretFiles     `json:"secret,omitempty"`        // files that hold secret parameters
+	Params       map[string]Param `json:"params,omitzero"`         // what it takes; nil: pushed before this was kept
 	AutoApprove  bool             `json:"auto_approve,omitempty"`
 	Priority     int              `json:"priority,omitempty"`
 	Match        Selector         `json:"match,omitzero"`
@@ -43,6 +44,14 @@ type Template struct {
 	Placed map[string]string `json:"placed,omitempty"`
 
 	ThisRun bool `json:"this_run,omitempty"` // made by "serve --kernel"; gone with the process
+}
+
+// SecretFiles are the rendered files of a template that secret parameters go into, and
+// what a machine must show to get one.
+type SecretFiles struct {
+	Files []string `json:"files"`
+	Needs Proof    `json:"needs"` // the least
+	HTTPS bool     `json:"https,omitempty"`
 }
 
 // serves returns the name by which a template serves what is asked for.

@@ -242,7 +242,7 @@ func text(w http.ResponseWriter, r *http.Request, code int, body string) {
 // parse reads a request. The path is cleaned, never redirected. Of a query
 // parameter that repeats, the first counts.
 func parse(r *http.Request, now time.Time) (boot.Sighting, bool) {
-	in := boot.Sighting{At: now, Via: boot.HTTP, Step: boot.Fetch, Proof: boot.ProofNone, Firmware: boot.Firmware{Arch: boot.ArchNone}}
+	in := boot.Sighting{At: now, Via: boot.HTTP, Step: boot.Fetch, TLS: r.TLS != nil, Proof: boot.ProofNone, Firmware: boot.Firmware{Arch: boot.ArchNone}}
 	p, ok := boot.CleanPath(r.URL.Path)
 	if !ok {
 		return in, false

@@ -49,7 +49,12 @@ func (r records) Secret(name string) ([]byte, error) {
 	return b, err
 }
 
-func (w *writeTx) SetSecret(name string, value []byte) error { return secrets.put(w, name, value) }
+func (w *writeTx) SetSecret(name string, value []byte) error {
+	if value == nil {
+		return secrets.delete(w, name)
+	}
+	return secrets.put(w, name, value)
+}
 
 // meta is what the store keeps about itself.
 var meta = declare(kind[string, uint64]{

@@ -90,6 +90,19 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 			return nil, fmt.Errorf("%s: [boot.files] %s: %s has %d bytes: a file in an initial file system has less than 4 GiB", SpecFile, at, f, files[f].Size)
 		}
 	}
+	for _, f := range spec.Secrets.Files {
+		switch {
+		case c.made[f] == nil:
+			return nil, fmt.Errorf("%s: [secrets] names %s, which is no rendered file of the folder", SpecFile, f)
+		case language(f, "") == ipxeFile || language(f, "") == grubFile || f == piCmdline:
+			return nil, fmt.Errorf("%s: [secrets] names %s: a boot script and a command line are readable by every user of the machine", SpecFile, f)
+		}
+	}
+	for served, t := range c.made {
+		if err := c.keeps(served, t); err != nil {
+			return nil, err
+		}
+	}
 	if c.made["boot.ipxe"] == nil && spec.Boot.Kernel == "" && spec.Boot.File == "" && spec.Boot.Firmware == "" {
 		return nil, fmt.Errorf("%s: nothing to boot: name a kernel, a file or a firmware tree in [boot], or write a boot.ipxe", SpecFile)
 	}
@@ -103,8 +116,43 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 		if c.boot, err = c.parse(SpecFile+" [boot] cmdline", spec.Boot.Cmdline, ipxeFile); err != nil {
 			return nil, err
 		}
+		if err := c.keeps("the kernel's command line", c.boot); err != nil {
+			return nil, err
+		}
 	}
 	return c, c.dryRun()
+}
+
+// keeps refuses a file that names a secret parameter and may not have it.
+func (c *Compiled) keeps(served string, t *template.Template) error {
+	if t == nil || t.Tree == nil || slices.Contains(c.spec.Secrets.Files, served) {
+		return nil
+	}
+	for name, p := range c.spec.Params {
+		if p.Secret && names(t.Tree.Root, name) {
+			return fmt.Errorf("%s: parameter %s is secret, and %s is not in files of [secrets]", served, name, served)
+		}
+	}
+	return nil
+}
+
+// names reports a template that names a parameter.
+func names(n parse.Node, param string) (found bool) {
+	switch n := n.(type) {
+	case *parse.ListNode:
+		if n != nil {
+			found = slices.ContainsFunc(n.Nodes, func(x parse.Node) bool { return names(x, param) })
+		}
+	case *parse.ActionNode:
+		found = mentions(n.Pipe, []string{param})
+	case *parse.IfNode:
+		found = mentions(n.Pipe, []string{param}) || names(n.List, param) || names(n.ElseList, param)
+	case *parse.WithNode:
+		found = mentions(n.Pipe, []string{param}) || names(n.List, param) || names(n.ElseList, param)
+	case *parse.RangeNode:
+		found = mentions(n.Pipe, []string{param}) || names(n.List, param) || names(n.ElseList, param)
+	}
+	return found
 }
 
 // piCmdline is the kernel command line of a Raspberry Pi.
@@ -231,12 +279,18 @@ func see(m boot.Machine) seen {
 func (c *Compiled) see(m boot.Machine) (seen, error) {
 	s := see(m)
 	for name, p := range c.spec.Params {
+		if p.Secret {
+			continue // it is among m.Params where the file may have it: else there is none
+		}
 		s.Params[name] = p.zero()
 		if p.Default != nil {
 			s.Params[name], _ = p.value(fmt.Sprint(p.Default))
 		}
 	}
 	for name, text := range m.Params {
+		if c.spec.Params[name].Secret && m.Sealed == nil {
+			continue // set before the template called it secret
+		}
 		p, ok := c.spec.Params[name]
 		if !ok {
 			s.Params[name] = text // a parameter that another template needs
@@ -389,6 +443,15 @@ func (c *Compiled) dryRun() error {
 		for _, name := range slices.Sorted(maps.Keys(c.made)) {
 			if name == "boot.ipxe" {
 				continue
+			}
+			m := m
+			if slices.Contains(c.spec.Secrets.Files, name) {
+				m.Sealed, m.Params = map[string][]byte{}, map[string]string{}
+				for p, x := range c.spec.Params {
+					if x.Secret {
+						m.Params[p] = "sample"
+					}
+				}
 			}
 			if _, err := c.render(name, m); err != nil {
 				return err

@@ -253,6 +253,8 @@ func mentions(n parse.Node, fields []string) bool {
 		return slices.ContainsFunc(n.Ident, func(f string) bool { return slices.Contains(fields, f) })
 	case *parse.VariableNode:
 		return slices.ContainsFunc(n.Ident, func(f string) bool { return slices.Contains(fields, f) })
+	case *parse.StringNode:
+		return slices.Contains(fields, n.Text) // index .Params "name"
 	case *parse.ChainNode:
 		return slices.ContainsFunc(n.Field, func(f string) bool { return slices.Contains(fields, f) }) || mentions(n.Node, fields)
 	}

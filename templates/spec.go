@@ -4,6 +4,7 @@
 package templates
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -29,6 +30,7 @@ type Spec struct {
 	Match        boot.Selector    `toml:"match"`
 	Boot         Boot             `toml:"boot"`
 	Params       map[string]Param `toml:"params"`
+	Secrets      Secrets          `toml:"secrets"`
 	Options      map[string]any   `toml:"options"` // DHCP options of the machines that boot it
 
 	dhcp []boot.Option
@@ -89,8 +91,17 @@ var placeRE = regexp.MustCompile(`^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$`)
 type Param struct {
 	Type     string `toml:"type"` // string, int or bool
 	Default  any    `toml:"default"`
+	Secret   bool   `toml:"secret"`   // sealed in the store, and rendered only into the files of [secrets]
 	Required bool   `toml:"required"` // a host without it is not approved and not installed
 	Help     string `toml:"help"`
+}
+
+// Secrets is [secrets]: which files secret parameters are rendered into, and what a
+// machine must show to get one of them.
+type Secrets struct {
+	Files []string `toml:"files"` // as they are served
+	Needs string   `toml:"needs"` // heard, token (the default), certificate or tpm
+	HTTPS bool     `toml:"https"`
 }
 
 // ParseSpec reads template.toml strictly. file names it in errors.
@@ -131,6 +142,9 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 		default:
 			return nil, f.Errorf(key, 0, "parameter %s: default must be a string, a whole number or true/false", name)
 		}
+		if p.Secret && (p.Default != nil || p.Type != "string") {
+			return nil, f.Errorf(key, 0, "parameter %s: one that is secret is a string without a default: a default would be in every copy of the template", name)
+		}
 		if p.Required && p.Default != nil {
 			return nil, f.Errorf(key, 0, "parameter %s: one that is required has no default", name)
 		}
@@ -142,6 +156,13 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 			return nil, f.Errorf(key, 0, "parameter %s: type %q: want string, int or bool", name, p.Type)
 		}
 		s.Params[name] = p
+	}
+	switch n := s.Secrets.Needs; boot.Proof(n) {
+	case "", boot.ProofHeard, boot.ProofToken:
+	case boot.ProofCertificate, boot.ProofTPM:
+		return nil, f.Errorf("secrets.needs", 0, "needs %q: no protocol here proves that yet, so that no machine would get its files; want heard or token", n)
+	default:
+		return nil, f.Errorf("secrets.needs", 0, "needs %q: want heard or token", n)
 	}
 	for _, n := range s.Boot.refs() {
 		if err := validRef(n); n != "" && err != nil {
@@ -209,9 +230,13 @@ func (s *Spec) Template() boot.Template {
 	}
 	params := map[string]boot.Param{}
 	for name, p := range s.Params {
-		params[name] = boot.Param{Type: p.Type, Required: p.Required, Help: p.Help}
+		params[name] = boot.Param{Type: p.Type, Required: p.Required, Secret: p.Secret, Help: p.Help}
 	}
-	return boot.Template{Name: s.Name, Params: params, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
+	var secret *boot.SecretFiles
+	if len(s.Secrets.Files) > 0 {
+		secret = &boot.SecretFiles{Files: s.Secrets.Files, Needs: boot.Proof(cmp.Or(s.Secrets.Needs, string(boot.ProofToken))), HTTPS: s.Secrets.HTTPS}
+	}
+	return boot.Template{Name: s.Name, Params: params, Secret: secret, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
 		Generated: s.generated(), GRUBBoots: s.grub, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 

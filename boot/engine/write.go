@@ -42,6 +42,11 @@ func apply(tx boot.Tx, c *boot.Changes) error {
 			return err
 		}
 	}
+	for name, sealed := range c.Secrets {
+		if err := tx.SetSecret(name, sealed); err != nil {
+			return err
+		}
+	}
 	for k, n := range c.Counters {
 		if err := tx.SetCounter(k, n); err != nil {
 			return err

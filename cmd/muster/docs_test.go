@@ -71,3 +71,37 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// TestSecurityPage: every test and conversation that the page names is there.
+func TestSecurityPage(t *testing.T) {
+	b, err := os.ReadFile("../../docs/security.md")
+	must(t, err)
+	all := ""
+	must(t, filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			b, err := os.ReadFile(path)
+			all += string(b)
+			return err
+		}
+		return err
+	}))
+	rows := 0
+	for line := range strings.Lines(string(b)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		rows++
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[3], -1) {
+			name := m[1]
+			talk, _ := filepath.Glob("../../*/testdata/*/" + name + ".txt")
+			inner, _ := filepath.Glob("../../internal/*/testdata/*/" + name + ".txt")
+			if !strings.Contains(all, "func "+name+"(") && len(talk)+len(inner) == 0 && name != "make fuzz" {
+				t.Errorf("it names %s, which is no test", name)
+			}
+		}
+	}
+	if rows < 15 {
+		t.Errorf("only %d attacks", rows)
+	}
+}

@@ -4,9 +4,12 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -189,8 +192,11 @@ func (a *app) showHost(d admin.HostDetail) {
 		field("template", d.Template+" ("+pin+")")
 	}
 	field("next boot", d.Once)
-	for k, v := range d.Params {
-		field("param", k+"="+v)
+	for _, k := range slices.Sorted(maps.Keys(d.Params)) {
+		field("param", k+"="+d.Params[k])
+	}
+	for _, k := range d.Secrets {
+		field("param", k+" is set, and secret")
 	}
 	field("boots", fmt.Sprint(d.Boots))
 	field("stage", d.Stage)
@@ -346,6 +352,27 @@ func (a *app) warned(ws []string) {
 	}
 }
 
+// paramValue reads a parameter's value: as it was typed, of a file (@FILE) or of standard
+// input (-); a file's last line end is not part of it.
+func (a *app) paramValue(v string) (typed bool, value string, err error) {
+	var b []byte
+	switch {
+	case strings.HasPrefix(v, "@@"):
+		return true, v[1:], nil
+	case strings.HasPrefix(v, "@"):
+		b, err = os.ReadFile(v[1:])
+	case v == "-":
+		b, err = io.ReadAll(io.LimitReader(os.Stdin, 1<<20))
+	default:
+		return true, v, nil
+	}
+	if err != nil {
+		return false, "", usagef("a parameter's value: %w", err)
+	}
+	value = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	return false, value, nil
+}
+
 // said prints what a command did: a line for people, the record for programs.
 func (a *app) said(v any, format string, args ...any) error {
 	if a.json {
@@ -360,7 +387,9 @@ func (a *app) hostSetCmd() *cobra.Command {
 	var many manyFlags
 	c := &cobra.Command{
 		Use: "set NAME [PARAM=VALUE …]", Short: "Change fields and template parameters of a machine",
-		Long:    "Change fields and template parameters of a machine. A parameter without a value (disk=) is removed.",
+		Long: `Change fields and template parameters of a machine. A parameter without a value (disk=) is
+removed. A value is read from a file by rootpw=@FILE, from standard input by rootpw=-; one
+that begins with @ itself is written @@. Secret parameters are given in these two ways only.`,
 		Example: "  muster host set web1 disk=/dev/nvme0n1 --template rescue\n  muster host set m-525400aabb01 --name web1 --address 10.77.0.50\n  muster host set --match 'net:lab serial:RIG*' disk=/dev/nvme0n1 --dry-run",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 && many.match == "" {
@@ -418,9 +447,16 @@ func (a *app) hostSetCmd() *cobra.Command {
 				if !ok {
 					return usagef("%q: want PARAM=VALUE", s)
 				}
+				typed, v, err := a.paramValue(v)
+				if err != nil {
+					return err
+				}
 				p.Params[k] = &v
-				if v == "" {
+				switch {
+				case v == "" && typed:
 					p.Params[k] = nil
+				case typed:
+					p.Typed = append(p.Typed, k)
 				}
 			}
 			if many.chosen() {

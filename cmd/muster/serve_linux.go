@@ -21,12 +21,13 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) error {
 		level = slog.LevelDebug
 	}
 	o := appliance.Options{
-		Read:    func() (*config.Config, error) { return f.read(a.dataDir, dirGiven) },
-		Path:    f.config,
-		Bench:   appliance.Bench{Interface: f.iface, Address: f.address, Kernel: f.kernel, Initrd: f.initrd, Cmdline: f.cmdline},
-		Version: version,
-		Log:     slog.New(newLogHandler(a.err, level, a.getenv("JOURNAL_STREAM") != "")),
-		Now:     a.now,
+		Read:        func() (*config.Config, error) { return f.read(a.dataDir, dirGiven) },
+		Credentials: a.getenv("CREDENTIALS_DIRECTORY"),
+		Path:        f.config,
+		Bench:       appliance.Bench{Interface: f.iface, Address: f.address, Kernel: f.kernel, Initrd: f.initrd, Cmdline: f.cmdline},
+		Version:     version,
+		Log:         slog.New(newLogHandler(a.err, level, a.getenv("JOURNAL_STREAM") != "")),
+		Now:         a.now,
 	}
 	if f.iface != "" {
 		p := printer{out: a.out, color: isTerminal(a.out)}

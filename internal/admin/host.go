@@ -23,7 +23,7 @@ var hostOrders = map[string]func(r *http.Request, name string) (boot.Order, erro
 		var p HostPatch
 		err := read(r, &p)
 		return boot.SetHost{Name: name, NewName: p.Name, AddMACs: p.AddMACs, DropMACs: p.DropMACs,
-			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Address6: p.Address6, Template: p.Template, Params: p.Params,
+			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Address6: p.Address6, Template: p.Template, Params: p.Params, Typed: p.Typed,
 			Port: p.Port, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption}, err
 	},
 	"DELETE /api/v1/hosts/{name}": func(r *http.Request, name string) (boot.Order, error) {

@@ -41,7 +41,7 @@ func (s *Server) makePlan(r *http.Request) (any, error) {
 		if p.Name != nil || len(p.AddMACs)+len(p.DropMACs) > 0 || p.UUID != nil || p.Serial != nil || p.Address != nil || p.Address6 != nil || p.Port != nil {
 			return nil, boot.NewFault(boot.Invalid, "name, MAC, UUID, serial number, address and switch port are one machine's: a plan sets template, parameters, options and protection")
 		}
-		req.Set = boot.SetHost{Template: p.Template, Params: p.Params, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption}
+		req.Set = boot.SetHost{Template: p.Template, Params: p.Params, Typed: p.Typed, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption}
 	}
 	return s.plans.Make(r.Context(), s.actor(r), req)
 }

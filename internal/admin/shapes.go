@@ -46,6 +46,7 @@ type HostPatch struct {
 	Params    map[string]*string `json:"params,omitempty"`
 	Options   []boot.Option      `json:"options,omitempty"`
 	NoOption  []string           `json:"drop_options,omitempty"`
+	Typed     []string           `json:"typed,omitempty"` // of Params, those that were typed on a command line: a secret is refused that way
 }
 
 // HostImport adds many hosts, all of them or none. One that is on the roll

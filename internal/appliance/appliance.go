@@ -28,6 +28,7 @@ import (
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/internal/run"
+	"github.com/musterboot/muster/internal/seal"
 	"github.com/musterboot/muster/radv"
 	"github.com/musterboot/muster/store"
 	"github.com/musterboot/muster/store/journal"
@@ -39,13 +40,14 @@ import (
 
 // Options is what the command line tells the appliance.
 type Options struct {
-	Read    func() (*config.Config, error) // reads the configuration, at the start and at each reload; it names a data directory
-	Path    string                         // file of the configuration, for people
-	Bench   Bench                          // zero for a service, which has a file
-	Version string
-	Log     *slog.Logger
-	Now     func() time.Time
-	Show    func(admin.Entry) // a bench's requests as they come, and its events
+	Read        func() (*config.Config, error) // reads the configuration, at the start and at each reload; it names a data directory
+	Credentials string                         // directory of systemd's credentials; "" for none
+	Path        string                         // file of the configuration, for people
+	Bench       Bench                          // zero for a service, which has a file
+	Version     string
+	Log         *slog.Logger
+	Now         func() time.Time
+	Show        func(admin.Entry) // a bench's requests as they come, and its events
 }
 
 // Bench is a run for one interface, without a file.
@@ -74,7 +76,8 @@ type daemon struct {
 	journal *journal.Journal // of requests
 	lines   *journal.Journal // of what machines log
 	key     boot.Key
-	duid    []byte // ours in DHCPv6
+	seal    *seal.Key // of secrets in the store; itself outside of it
+	duid    []byte    // ours in DHCPv6
 
 	unwritable string // what is wrong with the disk; guarded by mu, as the next
 	writesFail bool

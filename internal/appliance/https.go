@@ -13,16 +13,16 @@ import (
 	"github.com/musterboot/muster/trust/authority"
 )
 
-// vault keeps the CA's secrets in the store.
-type vault struct{ store boot.Store }
+// vault keeps the CA's secrets in the store, sealed.
+type vault struct{ d *daemon }
 
 func (v vault) Load(name string) (b []byte, err error) {
-	err = v.store.View(context.Background(), func(tx boot.ReadTx) error { b, err = tx.Secret(name); return err })
+	err = v.d.store.Update(context.Background(), func(tx boot.Tx) error { b, err = v.d.openSecret(tx, name); return err })
 	return b, err
 }
 
 func (v vault) Save(name string, value []byte) error {
-	return v.store.Update(context.Background(), func(tx boot.Tx) error { return tx.SetSecret(name, value) })
+	return v.d.store.Update(context.Background(), func(tx boot.Tx) error { return tx.SetSecret(name, v.d.seal.Seal(name, value)) })
 }
 
 // authority opens the built-in CA, or makes it, when it is first needed.
@@ -30,7 +30,7 @@ func (d *daemon) authority() (*authority.Authority, error) {
 	d.caOnce.Lock()
 	defer d.caOnce.Unlock()
 	if d.ca == nil {
-		a, err := authority.Open(vault{d.store}, d.now)
+		a, err := authority.Open(vault{d}, d.now)
 		if err != nil {
 			return nil, err
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/content"
 	"github.com/musterboot/muster/internal/hook"
+	"github.com/musterboot/muster/internal/seal"
 	"github.com/musterboot/muster/radv"
 	"github.com/musterboot/muster/store/bolt"
 	"github.com/musterboot/muster/store/journal"
@@ -50,7 +51,14 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.lines, err = journal.Open(linesPath, 16<<20); err != nil {
 		return err
 	}
-	if d.key, err = tokenKey(ctx, d.store); err != nil {
+	var made bool
+	if d.seal, made, err = seal.Open(d.dataDir, d.opt.Credentials); err != nil {
+		return err
+	}
+	if made {
+		d.log.Info("a sealing key was made: without it a copy of the store has no secret that can be read", "file", filepath.Join(d.dataDir, seal.FileName))
+	}
+	if d.key, err = d.tokenKey(ctx); err != nil {
 		return err
 	}
 	if d.duid, err = serverDUID(ctx, d.store); err != nil {
@@ -101,7 +109,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 }
 
 func (d *daemon) content() content.Content {
-	return content.Content{Set: d.set, Images: d.images, Loaders: d.loaders.Load}
+	return content.Content{Set: d.set, Images: d.images, Loaders: d.loaders.Load, Seal: d.seal}
 }
 
 // close may be called after open failed half-way. The store closes last.
@@ -129,9 +137,10 @@ func (d *daemon) close() {
 }
 
 // tokenKey returns the key that signs boot paths; it is made once.
-func tokenKey(ctx context.Context, s boot.Store) (k boot.Key, err error) {
-	err = s.Update(ctx, func(tx boot.Tx) error {
-		b, err := tx.Secret("token-key")
+func (d *daemon) tokenKey(ctx context.Context) (k boot.Key, err error) {
+	const name = "token-key"
+	err = d.store.Update(ctx, func(tx boot.Tx) error {
+		b, err := d.openSecret(tx, name)
 		if err != nil {
 			return err
 		}
@@ -140,9 +149,26 @@ func tokenKey(ctx context.Context, s boot.Store) (k boot.Key, err error) {
 			return nil
 		}
 		rand.Read(k[:])
-		return tx.SetSecret("token-key", k[:])
+		return tx.SetSecret(name, d.seal.Seal(name, k[:]))
 	})
 	return k, err
+}
+
+// openSecret opens one of the appliance's own secrets. One from before there was a
+// sealing key is sealed now. What another key has sealed is lost, and said.
+func (d *daemon) openSecret(tx boot.Tx, name string) ([]byte, error) {
+	b, err := tx.Secret(name)
+	if err != nil || len(b) == 0 {
+		return nil, err
+	}
+	if !seal.Sealed(b) {
+		return b, tx.SetSecret(name, d.seal.Seal(name, b))
+	}
+	out, err := d.seal.Open(name, b)
+	if err != nil {
+		return nil, fmt.Errorf("%s in the store: %w: put the %s that belongs to this store back, or its systemd credential %s", name, err, filepath.Join(d.dataDir, seal.FileName), seal.Credential)
+	}
+	return out, nil
 }
 
 // pcap writes the packets that are kept of a machine.

@@ -5,9 +5,11 @@ package content
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/seal"
 	"github.com/musterboot/muster/templates"
 )
 
@@ -16,6 +18,7 @@ type Content struct {
 	Set     *templates.Set
 	Images  *images.Store
 	Loaders func() *images.Loaders // the present ones
+	Seal    *seal.Key              // opens secret parameters; nil shows stars in their place
 }
 
 var _ boot.Content = Content{}
@@ -46,7 +49,36 @@ func (c Content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 		}
 		return &boot.Object{Body: f, Name: ref.Name, Size: f.Size, ETag: fmt.Sprintf(`"%s-%x-%x"`, ref.Blob.Digest[:32], f.Off, f.Size)}, nil
 	}
+	var err error
+	if ref.Machine, err = c.Unsealed(ref.Machine); err != nil {
+		return nil, err
+	}
 	return c.Set.Open(ctx, ref)
+}
+
+// Unsealed puts the machine's secret parameters beside the others, open, or as stars
+// where there is no key.
+func (c Content) Unsealed(m boot.Machine) (boot.Machine, error) {
+	if len(m.Sealed) == 0 {
+		return m, nil
+	}
+	ps := maps.Clone(m.Params)
+	if ps == nil {
+		ps = map[string]string{}
+	}
+	for k, b := range m.Sealed {
+		if c.Seal == nil {
+			ps[k] = "********"
+			continue
+		}
+		v, err := c.Seal.Open(boot.SecretPlace(m.Host, k), b)
+		if err != nil {
+			return m, fmt.Errorf("secret parameter %s of %s: %w (give it again: muster host set %s %s=@FILE)", k, m.Name, err, m.Name, k)
+		}
+		ps[k] = string(v)
+	}
+	m.Params = ps
+	return m, nil
 }
 
 // Files opens stored files, and those that this run was started with.

@@ -1,0 +1,39 @@
+// secret.go: when a file that holds secret parameters leaves.
+
+package boot
+
+import "time"
+
+// secretTime is how long after a boot began its files may still hold secrets: an
+// installer reads its answers in the first minutes.
+const secretTime = 2 * time.Hour
+
+// secrets puts the sealed parameters of the host into what a file may see, or says why
+// they stay here. A boot path is worth no more than the MAC that asked for it: so the
+// template says what it takes besides.
+func (t *turn) secrets(x *Template, m *Machine) (*Reason, error) {
+	h, s := t.host, x.Secret
+	switch {
+	case !t.d.Proof.AtLeast(s.Needs):
+		return because("secret.proof", t.ask.name, x.Name, string(s.Needs), string(t.d.Proof)), nil
+	case s.HTTPS && !t.in.TLS:
+		return because("secret.https", x.Name), nil
+	case t.token.Boot != h.Boots:
+		return because("secret.old", t.token.Boot, h.Name, h.Boots), nil
+	case endsInstall(h.Stage):
+		return because("secret.over", h.Stage), nil
+	case Age(t.in.At, h.Booted) > secretTime:
+		return because("secret.late", secretTime), nil
+	}
+	m.Host, m.Sealed = h.ID, map[string][]byte{}
+	for _, k := range h.Secrets {
+		b, err := t.v.Secret(secretName(h.ID, k))
+		if err != nil {
+			return nil, err
+		}
+		if len(b) > 0 {
+			m.Sealed[k] = b
+		}
+	}
+	return nil, nil
+}
