@@ -39,7 +39,7 @@ var layers = map[string][]string{
 	"store/mem":             {"boot", "store"},
 	"store/journal":         {"boot"},
 	"store/storetest":       {"boot"},
-	"internal/admin":        {"boot", "boot/engine", "boot/diagnose", "boot/match", "internal/plan", "templates", "images", "trust/authority", "internal/hook"},
+	"internal/admin":        {"boot", "boot/engine", "boot/diagnose", "boot/match", "internal/plan", "internal/backup", "templates", "images", "trust/authority", "internal/hook"},
 	"internal/plan":         {"boot", "boot/engine", "boot/match"},
 	"internal/hook":         {"boot"},
 	"internal/config":       {"boot", "radv", "internal/tomlfile"},
@@ -49,6 +49,7 @@ var layers = map[string][]string{
 	"internal/metrics":      {},
 	"internal/mutate":       {}, // puts faults into the others' source; runs their tests
 	"internal/run":          {},
+	"internal/backup":       {},
 	"internal/seal":         {},
 	"internal/socket":       {},
 	"internal/tomlfile":     {},
@@ -67,7 +68,7 @@ var layers = map[string][]string{
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
 	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "images/distro", "store/bolt",
-		"internal/admin", "internal/appliance", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/run", "internal/simclient", "internal/tomlfile"},
+		"internal/admin", "internal/appliance", "internal/backup", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/run", "internal/seal", "internal/simclient", "internal/tomlfile"},
 	"bench": {"*"},
 }
 
@@ -85,6 +86,7 @@ var confined = map[string][]string{
 	"github.com/BurntSushi/toml":     {"internal/tomlfile"},
 	"github.com/vishvananda/netlink": {"internal/run"},
 	"github.com/coreos/go-systemd":   {"internal/run"},
+	"filippo.io/age":                 {"internal/backup"},
 	"github.com/prometheus":          {"internal/metrics"},
 }
 

@@ -52,7 +52,10 @@ func (s *Store) Doubted(ctx context.Context) (doubted bool, err error) {
 }
 
 // Trust ends the doubt, in the transaction that did what had to be done.
-func Trust(tx boot.Tx) error { return meta.put(tx.(*writeTx), "doubt", 0) }
+func Trust(tx boot.Tx) error {
+	w := tx.(*writeTx)
+	return errors.Join(meta.put(w, "doubt", 0), meta.put(w, "restored", 0))
+}
 
 // Verify reads every record while the store is in use, and returns their number and
 // what Damage says after that.

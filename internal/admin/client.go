@@ -147,6 +147,17 @@ func (c *Client) HostLog(ctx context.Context, name string, follow bool, fn func(
 	return stream(ctx, resp.Body, false, fn)
 }
 
+// Backup writes a backup of the running appliance.
+func (c *Client) Backup(ctx context.Context, q url.Values, w io.Writer) error {
+	r, err := c.send(ctx, http.MethodGet, "/api/v1/backup?"+q.Encode(), nil, -1)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	_, err = io.Copy(w, r.Body)
+	return err
+}
+
 // HostCapture writes a machine's packets to w as a pcap file.
 func (c *Client) HostCapture(ctx context.Context, name string, w io.Writer) error {
 	resp, err := c.send(ctx, http.MethodGet, "/api/v1/hosts/"+url.PathEscape(name)+"/capture", nil, -1)

@@ -104,7 +104,9 @@ func newDesk(t testing.TB) *desk {
 		Explain: func(_ context.Context, q ExplainRequest) (Explanation, error) {
 			return Explanation{Network: q.Network}, nil
 		},
-		Store:   worn{},
+		Store: worn{},
+		Backup: BackupSource{Dump: func(w io.Writer) (int, error) { _, err := io.WriteString(w, "records"); return 1, err }, View: d.store.View, Files: files, Version: "test", Now: d.engine.Now, Scratch: t.TempDir(),
+			Key: func() ([]byte, error) { return nil, errors.New("no key") }},
 		CA:      func() (*authority.Authority, error) { return authority.Open(vault{}, d.engine.Now) },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "muster_up 1") }),
 		Capture: func(w io.Writer, _ []boot.MAC) error { _, err := io.WriteString(w, "pcap"); return err },

@@ -149,6 +149,7 @@ var calls = []call{
 	{"POST /api/v1/plans", "/api/v1/plans", `{"action":"install","all":true,"expires":"soon"}`, 422, `want a time`},
 	{"GET /api/v1/plans/{id}", "/api/v1/plans/7", "", 404, `"code":"unknown-plan"`},
 	{"POST /api/v1/plans/{id}/run", "/api/v1/plans/7/run", `{}`, 404, `"code":"unknown-plan"`},
+	{"GET /api/v1/backup", "/api/v1/backup", "", 200, `MANIFEST.json`},
 	{"GET /readyz", "/readyz", "", 200, `"ready":true`},
 	{"POST /api/v1/config/plan", "/api/v1/config/plan", `{"name":"m.toml","text":"x"}`, 200, `"changes":["x"]`},
 	{"POST /api/v1/config/plan", "/api/v1/config/plan", `{"name":"m.toml"}`, 422, `m.toml is empty`},

@@ -37,6 +37,7 @@ type Server struct {
 	CA         func() (*authority.Authority, error)
 	Hooks      *hook.Hooks
 	Store      Keeper
+	Backup     BackupSource
 	Reload     func(context.Context) (ConfigPlan, error)
 	PlanConfig func(ctx context.Context, name string, text []byte) (ConfigPlan, error)
 	Metrics    http.Handler                      // answers GET /metrics; nil for none
@@ -141,6 +142,7 @@ func (s *Server) Handler() http.Handler {
 		}
 		return s.PlanConfig(r.Context(), boot.CleanText(q.Name, 256), []byte(q.Text))
 	})
+	mux.HandleFunc("GET /api/v1/backup", s.backup)
 	route("GET /api/v1/ca", func(*http.Request) (any, error) {
 		c, err := s.CA()
 		if err != nil {

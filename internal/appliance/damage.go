@@ -23,8 +23,18 @@ func (d *daemon) doubt(ctx context.Context) error {
 		return err
 	}
 	text := "the store was damaged: " + strings.Join(damage[:min(len(damage), 3)], "; ")
+	lost := "the store was damaged, and it may have been used since"
 	if len(damage) == 0 {
 		text = "the store lost what was written last"
+	}
+	of, err := d.store.RestoredFrom(ctx)
+	if err != nil {
+		return err
+	}
+	if !of.IsZero() {
+		text = "the store was restored from a backup of " + of.Format("2006-01-02 15:04 MST") + ": what happened since is not in it, numbers of events go on far ahead, and every ticket that was open is taken away"
+		lost = "the store was restored from a backup, and it may have been used since"
+		d.log.Warn(text)
 	}
 	hosts, err := d.allHosts(ctx)
 	if err != nil {
@@ -48,7 +58,7 @@ func (d *daemon) doubt(ctx context.Context) error {
 			if !armed {
 				continue
 			}
-			if _, err := tx.Append(boot.Event{At: d.now(), Kind: boot.TicketBack, By: by, Host: h.ID, Text: fmt.Sprintf("%s has no ticket any more: the store was damaged, and it may have been used since", h.Name)}); err != nil {
+			if _, err := tx.Append(boot.Event{At: d.now(), Kind: boot.TicketBack, By: by, Host: h.ID, Text: fmt.Sprintf("%s has no ticket any more: %s", h.Name, lost)}); err != nil {
 				return err
 			}
 		}

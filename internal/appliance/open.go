@@ -15,6 +15,7 @@ import (
 	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/capture"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/content"
@@ -37,6 +38,10 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err // d.store stays nil: an interface with a nil *store.Store in it is not nil
 	}
 	d.store = st
+	of, err := d.store.RestoredFrom(ctx)
+	if err != nil {
+		return err
+	}
 	if err := d.doubt(ctx); err != nil {
 		return err
 	}
@@ -55,6 +60,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.seal, made, err = seal.Open(d.dataDir, d.opt.Credentials); err != nil {
 		return err
 	}
+	d.keyless = made && !of.IsZero()
 	if made {
 		d.log.Info("a sealing key was made: without it a copy of the store has no secret that can be read", "file", filepath.Join(d.dataDir, seal.FileName))
 	}
@@ -165,6 +171,10 @@ func (d *daemon) openSecret(tx boot.Tx, name string) ([]byte, error) {
 		return b, tx.SetSecret(name, d.seal.Seal(name, b))
 	}
 	out, err := d.seal.Open(name, b)
+	if err != nil && d.keyless {
+		d.log.Warn("what the backup's sealing key closed is made anew, because the key was not restored", "secret", name)
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s in the store: %w: put the %s that belongs to this store back, or its systemd credential %s", name, err, filepath.Join(d.dataDir, seal.FileName), seal.Credential)
 	}
@@ -174,4 +184,10 @@ func (d *daemon) openSecret(tx boot.Tx, name string) ([]byte, error) {
 // pcap writes the packets that are kept of a machine.
 func (d *daemon) pcap(w io.Writer, macs []boot.MAC) error {
 	return capture.Write(w, d.capture.Of(macs...))
+}
+
+// backupSource is what a backup of this appliance is made of.
+func (d *daemon) backupSource() admin.BackupSource {
+	return admin.BackupSource{Dump: d.store.Dump, View: d.store.View, Files: d.images, Config: d.opt.Path, Version: d.opt.Version, Now: d.now, Scratch: d.dataDir,
+		Key: func() ([]byte, error) { return seal.Read(d.dataDir, d.opt.Credentials) }}
 }

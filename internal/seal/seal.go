@@ -79,6 +79,17 @@ func Open(dir, credentials string) (k *Key, created bool, err error) {
 	return k, false, err
 }
 
+// Read returns the key itself, for a backup that is encrypted to a person.
+func Read(dir, credentials string) ([]byte, error) {
+	if credentials != "" {
+		b, err := os.ReadFile(filepath.Join(credentials, Credential))
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return b, err
+		}
+	}
+	return os.ReadFile(filepath.Join(dir, FileName))
+}
+
 // write makes the file whole, or not at all: a key that is half there would seal what
 // nobody can open.
 func write(dir, path string, b []byte) error {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -411,4 +412,26 @@ func detach(path string) error {
 	}
 	c.log[string(keyLost)] = lostBytes(store.Tables()) // the log may have had records of any
 	return c.write(path, path+aside)
+}
+
+// Restore makes a new store at path of a dump that was made at a time. A file that is
+// there is an error. One that was cut off leaves nothing that Open would take.
+func Restore(path string, dump io.Reader, of time.Time) (records int, err error) {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%s is there already", path)
+	}
+	b, err := open(path)
+	if err != nil {
+		return 0, err
+	}
+	if records, err = store.Load(b, dump); err != nil {
+		b.closeFiles()
+		return records, err
+	}
+	s, err := store.New(b)
+	if err != nil {
+		b.closeFiles()
+		return records, err
+	}
+	return records, errors.Join(s.Restored(of), s.Close())
 }
