@@ -874,7 +874,7 @@ func TestDiagnosisThatFails(t *testing.T) {
 		least int
 	}{
 		"of one":  {func() error { _, err := b.e.Diagnose(t.Context(), nil, macOf(1).String()); return err }, 3},
-		"of all":  {func() error { _, err := b.e.DiagnoseAll(t.Context()); return err }, 5},
+		"of all":  {func() error { _, err := b.e.DiagnoseAll(t.Context(), true); return err }, 5},
 		"a sweep": {func() error { return b.e.Sweep(t.Context(), b.at.Add(-time.Hour), b.at) }, 5},
 	} {
 		for look := 1; ; look++ {
@@ -1012,7 +1012,7 @@ func TestDiagnoseAll(t *testing.T) {
 	stop(5, 59*time.Minute)
 	stop(2, 12*time.Minute)
 	stop(1, 10*time.Minute)
-	all, err := b.e.DiagnoseAll(t.Context())
+	all, err := b.e.DiagnoseAll(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1053,7 +1053,7 @@ func TestDiagnoseAllIsBounded(t *testing.T) {
 	for i := range 1002 {
 		b.e.Log.Add(boot.Request{At: b.at.Add(time.Duration(i-2000) * time.Second), MAC: macOf(i), Network: "lab", Via: boot.DHCP4, Step: boot.Discover, Class: boot.PXE, Reply: "offer"})
 	}
-	all, err := b.e.DiagnoseAll(t.Context())
+	all, err := b.e.DiagnoseAll(t.Context(), true)
 	if err != nil || len(all) != 1000 || all[0].Who != macOf(1001).String() || all[999].Who != macOf(2).String() {
 		t.Errorf("%d found, %v", len(all), err)
 	}

@@ -87,8 +87,9 @@ type Stopped struct {
 const maxStrangers = 1000
 
 // DiagnoseAll looks at every host, and at strangers that asked in the last hour. It
-// returns those with a finding.
-func (e *Engine) DiagnoseAll(ctx context.Context) (out []Stopped, err error) {
+// returns those with a finding; with unseen also those of which nothing was ever heard:
+// a pallet that is still on its way stops nobody.
+func (e *Engine) DiagnoseAll(ctx context.Context, unseen bool) (out []Stopped, err error) {
 	events, err := e.recent(ctx)
 	if err != nil {
 		return nil, err
@@ -108,7 +109,7 @@ func (e *Engine) DiagnoseAll(ctx context.Context) (out []Stopped, err error) {
 					s.LastSeen = t
 				}
 			}
-			if len(s.Found) > 0 {
+			if len(s.Found) > 0 && (unseen || s.Found[0].Code != diagnose.NeverSeen) {
 				out = append(out, s)
 			}
 		}

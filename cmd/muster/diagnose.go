@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/musterboot/muster/boot/diagnose"
@@ -17,10 +18,12 @@ import (
 )
 
 func (a *app) diagnoseCmd() *cobra.Command {
-	return &cobra.Command{
+	var unseen bool
+	c := &cobra.Command{
 		Use: "diagnose [NAME|MAC|ADDRESS]", Short: "What stopped a machine, and what to do",
 		Long: `What stopped a machine or what it waits for, why that is likely, and what to do.
-Without a name, it lists every machine that is stopped. The word in front of each finding
+Without a name, it lists every machine that was seen and is stopped; those that stop at the
+same thing together. --never-seen lists those of which nothing was ever heard, too. The word in front of each finding
 is a section of docs/diagnose.md.`,
 		Example: "  muster diagnose\n  muster diagnose web1\n  muster diagnose 52:54:00:aa:bb:01 --json",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -34,6 +37,9 @@ is a section of docs/diagnose.md.`,
 			if len(args) == 1 {
 				path += "?who=" + url.QueryEscape(args[0])
 			}
+			if len(args) == 0 && unseen {
+				path += "?never_seen=1"
+			}
 			var out []engine.Stopped
 			if err := a.client().Call(c.Context(), http.MethodGet, path, nil, &out); err != nil {
 				return err
@@ -42,9 +48,15 @@ is a section of docs/diagnose.md.`,
 				return a.printJSON(out)
 			}
 			p := printer{out: a.out, color: isTerminal(a.out)}
+			out, more := together(out)
 			for i, s := range out {
 				if i > 0 {
 					fmt.Fprintln(a.out)
+				}
+				if len(more[i]) > 0 {
+					fmt.Fprintf(a.out, "%s stop at the same thing\n", p.paint(bold, list(append([]string{s.Who}, more[i]...), 8)))
+					p.found(s.Found)
+					continue
 				}
 				fmt.Fprintf(a.out, "%s  last heard %s\n", p.paint(bold, cmp.Or(s.Name, s.Who)), cmp.Or(ago(s.LastSeen), "never"))
 				p.found(s.Found)
@@ -58,6 +70,45 @@ is a section of docs/diagnose.md.`,
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&unseen, "never-seen", false, "also machines on the roll of which nothing was ever heard")
+	return c
+}
+
+// incident is how many machines that stop at one thing are shown as one.
+const incident = 4
+
+// together puts machines that stop at the same thing behind the first of them: more has,
+// for each that stays, the others.
+func together(in []engine.Stopped) (out []engine.Stopped, more [][]string) {
+	key := func(s engine.Stopped) string {
+		k := ""
+		for _, f := range s.Found {
+			k += f.Code + " " + strings.ReplaceAll(f.Text, s.Who, "") + "\n"
+		}
+		return k
+	}
+	count, at := map[string]int{}, map[string]int{}
+	for _, s := range in {
+		count[key(s)]++
+	}
+	for _, s := range in {
+		k := key(s)
+		if i, has := at[k]; has && count[k] >= incident {
+			more[i] = append(more[i], s.Who)
+			continue
+		}
+		at[k] = len(out)
+		out, more = append(out, s), append(more, nil)
+	}
+	return out, more
+}
+
+// list names the first of many.
+func list(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 func (p printer) found(fs []diagnose.Finding) {

@@ -282,7 +282,7 @@ func (s *Server) hosts(r *http.Request) (any, error) {
 func (s *Server) diagnose(r *http.Request) (any, error) {
 	who := r.URL.Query().Get("who")
 	if who == "" {
-		out, err := s.Engine.DiagnoseAll(r.Context())
+		out, err := s.Engine.DiagnoseAll(r.Context(), r.URL.Query().Get("never_seen") != "")
 		return orEmpty(out), err
 	}
 	var h *boot.Host

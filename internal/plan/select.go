@@ -20,7 +20,7 @@ func Select(ctx context.Context, e *engine.Engine, q match.Query, fn func(*boot.
 	p := e.Policy()
 	var stopped map[string][]string
 	if q.Asks("finding") {
-		all, err := e.DiagnoseAll(ctx)
+		all, err := e.DiagnoseAll(ctx, true)
 		if err != nil {
 			return err
 		}
