@@ -1,17 +1,24 @@
 // server6_test.go: the DHCPv6 server over channel-backed connections, in fake
-// time.
+// time; and whole, with the engine behind it, for whatever comes off the wire.
 
 package dhcpd
 
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv6"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -164,4 +171,178 @@ func TestQuery6(t *testing.T) {
 			t.Errorf("%s: %+v", name, in.Want.IAs)
 		}
 	}
+}
+
+// networks6 are those of the whole server: one on its own link, with DNS servers that
+// nearly fill a reply, and one behind a relay.
+var networks6 = []boot.Network{
+	{Name: "lab", Interface: "eth0", Mode: boot.Full, Server: netip.MustParseAddr("fd77::1"), Subnet: netip.MustParsePrefix("fd77::/64"), Lease: time.Hour,
+		Ranges: []boot.Range{{From: netip.MustParseAddr("fd77::1000"), To: netip.MustParseAddr("fd77::100f")}}, UnknownShare: 50, NewLeases: 100, RapidCommit: true,
+		DNS: slices.Repeat([]netip.Addr{netip.MustParseAddr("fd77::53")}, 70), Domain: "lab.example", Delegated: netip.MustParsePrefix("fd78::/48"), DelegatedLen: 56},
+	{Name: "far", Interface: "eth1", Mode: boot.Full, Server: netip.MustParseAddr("fd77::1"), Subnet: netip.MustParsePrefix("fd55::/64"), Lease: time.Hour,
+		Ranges: []boot.Range{{From: netip.MustParseAddr("fd55::1000"), To: netip.MustParseAddr("fd55::100f")}}, Relays: []netip.Addr{relay6.Source.Addr()}},
+}
+
+// outbox is a Conn that keeps what is sent.
+type outbox struct{ sent [][]byte }
+
+func (*outbox) Read([]Packet) (int, error)            { return 0, net.ErrClosed }
+func (o *outbox) Send(b []byte, _ Dest, _ Meta) error { o.sent = append(o.sent, b); return nil }
+func (*outbox) Close() error                          { return nil }
+
+// mute6 reports a message that no server may answer (RFC 8415 16), read by itself: an
+// identifier counts if it has the length of one.
+func mute6(b []byte, unicast bool) bool {
+	find := func(b []byte, code uint16, least, most int) []byte {
+		for len(b) >= 4 {
+			n := int(binary.BigEndian.Uint16(b[2:]))
+			if n > len(b)-4 {
+				break
+			}
+			if binary.BigEndian.Uint16(b) == code && n >= least && n <= most {
+				return b[4 : 4+n]
+			}
+			b = b[4+n:]
+		}
+		return nil
+	}
+	for len(b) >= 34 && b[0] == 12 {
+		b, unicast = find(b[34:], 9, 0, 1<<16), false
+	}
+	if len(b) < 4 {
+		return true
+	}
+	client, server := find(b[4:], 1, 3, 130), find(b[4:], 2, 3, 130)
+	switch b[0] {
+	case 1, 4, 6: // Solicit, Confirm, Rebind
+		return client == nil || server != nil || unicast
+	case 3, 5, 8, 9: // Request, Renew, Release, Decline
+		return client == nil || !bytes.Equal(server, duid6)
+	case 11: // Information-request
+		for _, ia := range []uint16{3, 4, 25} {
+			if find(b[4:], ia, 0, 1<<16) != nil {
+				return true
+			}
+		}
+		return server != nil && !bytes.Equal(server, duid6) || unicast
+	}
+	return true
+}
+
+// given6 checks that what a reply gives is ours to give.
+func given6(reply []byte) error {
+	m, err := dhcpv6.FromBytes(reply)
+	if err != nil {
+		return err
+	}
+	inner, err := m.GetInnerMessage()
+	if err != nil {
+		return err
+	}
+	for _, ia := range inner.Options.IANA() {
+		for _, x := range ia.Options.Addresses() {
+			a, _ := netip.AddrFromSlice(x.IPv6Addr)
+			if x.ValidLifetime > 0 && !networks6[0].InRange(a) && !networks6[1].InRange(a) {
+				return fmt.Errorf("%s is given", a)
+			}
+		}
+	}
+	for _, ia := range inner.Options.IAPD() {
+		for _, x := range ia.Options.Prefixes() {
+			if x.ValidLifetime == 0 {
+				continue // of any length, as it was asked for
+			}
+			if x.Prefix == nil {
+				return errors.New("all of IPv6 is given")
+			}
+			a, _ := netip.AddrFromSlice(x.Prefix.IP)
+			if n, _ := x.Prefix.Mask.Size(); n != networks6[0].DelegatedLen || !networks6[0].Delegated.Contains(a) {
+				return fmt.Errorf("%s is given", x.Prefix)
+			}
+		}
+	}
+	return nil
+}
+
+// FuzzServer6: three datagrams go through the whole server as from the wire, and each
+// finds what the ones before it left. Nothing panics, what must be discarded is, and
+// what leaves is well formed, of bounded size and ours to give.
+func FuzzServer6(f *testing.F) {
+	direct := meta6
+	direct.Local, direct.Source = networks6[0].Server, netip.MustParseAddrPort("[fd77::50]:546")
+	metas := []Meta{meta6, relay6, direct}
+	seeds := captured6(f)
+	for i := range seeds[2:] {
+		f.Add(seeds[i], seeds[i+1], seeds[i+2], byte(0), i%2 == 0)
+	}
+	ia, pd := "00000001 00000000 00000000", "00000002 00000000 00000000"
+	solicit := message(typeSolicit, 1, client6, 3, ia, 25, pd, 61, "0007")
+	request := message(typeRequest6, 1, client6, 2, duid6, 3, ia, 25, pd, 61, "0007")
+	renew := message(typeRenew, 1, client6, 2, duid6, 3, ia, 25, pd)
+	decline := message(typeDecline6, 1, client6, 2, duid6, 3, ia+"0005 0018 fd770000000000000000000000001000 00000e10 00001c20")
+	far := func(b []byte) []byte { return relayed(0, "fd55::1", "fe80::1", b, 18, []byte("e1"), 135, "0000") }
+	f.Add(solicit, request, renew, byte(0), true)
+	f.Add(message(typeSolicit, 1, client6, 14, "", 3, ia), message(typeRebind, 1, client6, 3, ia), decline, byte(0), false)
+	f.Add(far(solicit), far(request), far(far(message(typeInform6, 1, client6, 6, "0017 0020"))), byte(1), false)
+	f.Add(request, renew, message(typeConfirm, 1, client6, 3, ia), byte(2), false)
+	for _, b := range hostile() {
+		f.Add(b, b, b, byte(0), false)
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	f.Fuzz(func(t *testing.T, first, second, third []byte, by byte, letIn bool) {
+		e, done, err := newEngine(boot.Full, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer done()
+		if letIn { // and may have prefixes
+			p := *e.Policy()
+			p.Enroll.Policy = boot.EnrollAuto
+			if err := e.SetPolicy(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, c := NewServer6(e, duid6, log), &outbox{}
+		m := metas[int(by)%len(metas)]
+		for _, b := range [][]byte{first, second, third} {
+			m.At = m.At.Add(time.Second)
+			c.sent = nil
+			in := bytes.Clone(b)
+			r, err := s.shielded(b, m)
+			if err == nil && s.slot(r, false) {
+				if later := s.answer(t.Context(), c, job[*request6]{r, b}); later != nil {
+					t.Fatal("a reply that waits")
+				}
+				s.release(r)
+			}
+			if s.Stats.Panics.Load() != 0 || !bytes.Equal(in, b) {
+				t.Fatalf("%d panics, %x became %x", s.Stats.Panics.Load(), in, b)
+			}
+			if len(c.sent) == 0 {
+				continue
+			}
+			reply := c.sent[0]
+			if len(c.sent) > 1 || mute6(b, m.Local.IsValid()) {
+				t.Fatalf("%x is answered %d times", b, len(c.sent))
+			}
+			if err := strict6(r, reply, bytes.Contains(reply, []byte("tftp://"))); err != nil {
+				t.Fatalf("%v\n%x", err, reply)
+			}
+			if len(reply) > len(b)+maxReply6 {
+				t.Fatalf("%d bytes are answered with %d", len(b), len(reply))
+			}
+			// The library wants a DUID to be of its type's length; to a server it is
+			// a value like any other (RFC 8415 11).
+			if _, err := dhcpv6.DUIDFromBytes(r.clientID); err != nil && r.clientID != nil {
+				continue
+			}
+			agree6(t, reply)
+			if err := given6(reply); err != nil {
+				t.Fatalf("%v\n%x", err, reply)
+			}
+		}
+		if s.inFlight != 0 {
+			t.Fatalf("%d slots are lost", s.inFlight)
+		}
+	})
 }

@@ -41,7 +41,7 @@ func newEngine(mode boot.Mode, binl bool) (*engine.Engine, func(), error) {
 	if mode == boot.Full {
 		n.Ranges = []boot.Range{{From: netip.MustParseAddr("10.77.0.50"), To: netip.MustParseAddr("10.77.0.200")}}
 	}
-	err = e.SetPolicy(context.Background(), boot.Policy{Networks: []boot.Network{n}, Enroll: boot.Enroll{Policy: boot.EnrollApprove}, Key: boot.Key{9},
+	err = e.SetPolicy(context.Background(), boot.Policy{Networks: []boot.Network{n}, Networks6: networks6, DUID: hex.EncodeToString(duid6), Enroll: boot.Enroll{Policy: boot.EnrollApprove}, Key: boot.Key{9},
 		Loaders: map[boot.Platform]string{boot.X64UEFI: "snponly.efi", boot.BIOS: "undionly.kpxe", boot.ARM64UEFI: "ipxe-arm64.efi"}})
 	return e, func() { e.Close(); s.Close() }, err
 }
