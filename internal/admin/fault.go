@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -111,6 +112,11 @@ func (s *Server) guard(mux *http.ServeMux) http.Handler {
 			}
 			write(w, http.StatusInternalServerError, ours)
 		}()
+		none := boot.NewFault(boot.NotThere, "the API has no such path")
+		if asked := r.URL.EscapedPath(); asked != path.Clean(asked) {
+			s.fail(w, r, none) // the mux would send a browser to the path without empty and dotted parts
+			return
+		}
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
 			mux.ServeHTTP(w, r)
@@ -123,7 +129,7 @@ func (s *Server) guard(mux *http.ServeMux) http.Handler {
 			write(w, no.status, Failure{Error: r.Method + " is not for this path, which takes " + w.Header().Get("Allow"), Code: boot.Malformed})
 			return
 		}
-		s.fail(w, r, boot.NewFault(boot.NotThere, "the API has no such path"))
+		s.fail(w, r, none)
 	})
 }
 

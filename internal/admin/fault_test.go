@@ -154,8 +154,10 @@ func TestPanic(t *testing.T) {
 func TestNoSuchRoute(t *testing.T) {
 	d := newDesk(t)
 	var f Failure
-	if d.want(404, "GET", "/api/v2/hosts", "").into(&f); f.Code != boot.NotThere {
-		t.Errorf("%+v", f)
+	for _, path := range []string{"/api/v2/hosts", "/", "/api/v1/hosts/", "//api/v1/hosts", "/api/v1/./hosts", "/api/v1/hosts/../status"} {
+		if a := d.want(404, "GET", path, "").into(&f); f.Code != boot.NotThere || a.Header().Get("Location") != "" {
+			t.Errorf("%s: %+v", path, f)
+		}
 	}
 	a := d.want(405, "PUT", "/api/v1/hosts", "").into(&f)
 	if f.Code != boot.Malformed || a.Header().Get("Allow") != "GET, HEAD, POST" || !strings.Contains(f.Error, "GET, HEAD, POST") || a.Header().Get("Content-Type") != "application/json" {
