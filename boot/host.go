@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // HostID numbers hosts of one appliance from 1; it is never used again.
@@ -209,7 +210,7 @@ func (h *Host) Validate() error {
 		if err := validName("parameter", k, 63); err != nil {
 			return fmt.Errorf("host %s: %w", h.Name, err)
 		}
-		if len(v) > 1024 || strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		if len(v) > 1024 || strings.ContainsFunc(v, unicode.IsControl) {
 			return fmt.Errorf("host %s: parameter %s: at most 1024 bytes of text without control characters", h.Name, k)
 		}
 	}

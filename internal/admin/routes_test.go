@@ -75,6 +75,7 @@ var calls = []call{
 	{"PATCH /api/v1/hosts/{name}", "/api/v1/hosts/a", `{"name":"b"}`, 409, `"code":"taken"`},
 	{"PATCH /api/v1/hosts/{name}", "/api/v1/hosts/nobody", `{"name":"x"}`, 404, `"code":"unknown-host"`},
 	{"PATCH /api/v1/hosts/{name}", "/api/v1/hosts/a", `{"params":{"k":"a\nb"}}`, 422, `control characters`},
+	{"PATCH /api/v1/hosts/{name}", "/api/v1/hosts/a", `{"params":{"k":"\u009b2J"}}`, 422, `control characters`},
 	{"DELETE /api/v1/hosts/{name}", "/api/v1/hosts/a", "", 200, `"name":"a"`},
 	{"DELETE /api/v1/hosts/{name}", "/api/v1/hosts/nobody", "", 404, `"code":"unknown-host"`},
 	{"POST /api/v1/hosts/{name}/approve", "/api/v1/hosts/b/approve", `{"template":"deb"}`, 200, `"state":"approved"`},
