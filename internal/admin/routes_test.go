@@ -1,7 +1,12 @@
 package admin
 
 import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -16,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/musterboot/muster/boot"
@@ -467,8 +473,152 @@ func TestEveryFault(t *testing.T) {
 	}
 }
 
-// FuzzBodies: whatever is sent, the answer is JSON with a status of the table, nothing
-// panics, what is refused changes nothing and what is stored is valid.
+// lasting is a desk's testing.TB that outlives one input of a fuzz target: a desk is
+// furnished again only once something on it was changed.
+type lasting struct {
+	testing.TB
+	desk   *desk
+	before string
+	undo   []func()
+}
+
+func (l *lasting) Cleanup(fn func())        { l.undo = append(l.undo, fn) }
+func (l *lasting) Context() context.Context { return context.Background() }
+
+func (l *lasting) clear() {
+	for _, fn := range slices.Backward(l.undo) {
+		fn()
+	}
+	l.desk, l.undo = nil, nil
+}
+
+// try gives a request to the desk and checks what holds for every answer: it is in the
+// documented shape, text is no more than text, what was refused changed nothing, and
+// what is stored is valid.
+func (l *lasting) try(t *testing.T, r *http.Request) {
+	if l.TB = t; l.desk == nil {
+		l.desk = newDesk(l)
+		l.desk.furnish()
+		l.before = l.desk.everything()
+	}
+	defer func() {
+		if t.Failed() {
+			l.clear()
+		}
+	}()
+	d, w := l.desk, httptest.NewRecorder()
+	what := r.Method + " " + r.URL.String()
+	d.api.ServeHTTP(w, r)
+	a := answer{w, t}
+	if err := sound(a); err != nil && r.Context().Err() == nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	if d.log.Len() > 0 {
+		t.Fatalf("%s: the log says %s", what, d.log.String())
+	}
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if (a.Code >= 400 || reads) && d.everything() != l.before {
+		t.Fatalf("%s: %d, and something was changed", what, a.Code)
+	}
+	if a.Code >= 400 || reads {
+		return
+	}
+	pending := uint64(0)
+	for _, h := range d.hosts() {
+		if err := h.Validate(); err != nil || h.Boots != 0 || h.Auto || h.Stage != "" {
+			t.Fatalf("%s stored %+v: %v", what, h, err)
+		}
+		if h.State == boot.Pending {
+			pending++
+		}
+	}
+	d.view(func(tx boot.ReadTx) error {
+		n, err := tx.Counter(boot.PendingHosts)
+		if n != pending {
+			t.Errorf("%s: %d wait and %d are counted", what, pending, n)
+		}
+		return err
+	})
+	l.clear()
+}
+
+// sound checks the form of an answer.
+func sound(a answer) error {
+	if a.Code >= 400 {
+		if err := harmless(a); err != nil {
+			return err
+		}
+		var f Failure
+		d := json.NewDecoder(bytes.NewReader(a.Body.Bytes()))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&f); err != nil || f.Error == "" || statuses[f.Code] != a.Code && (f.Code != boot.Malformed || a.Code != http.StatusMethodNotAllowed) {
+			return fmt.Errorf("%d with %s: %w", a.Code, a.Body, err)
+		}
+		return nil
+	}
+	kind := a.Header().Get("Content-Type")
+	if a.Code != http.StatusOK || !strings.HasPrefix(kind, "application/json") {
+		if a.Code == http.StatusOK && (strings.HasPrefix(kind, "text/plain") || kind == "application/vnd.tcpdump.pcap") {
+			return nil // metrics and packets
+		}
+		return fmt.Errorf("%d and %s", a.Code, kind)
+	}
+	for d := json.NewDecoder(a.Body); ; {
+		var v any
+		if err := d.Decode(&v); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if s := control(v); s != "" {
+			return fmt.Errorf("it says %q", s)
+		}
+	}
+}
+
+// control finds a text with something in it that a terminal obeys; only the certificate
+// has lines.
+func control(v any) string {
+	switch v := v.(type) {
+	case string:
+		if strings.ContainsFunc(strings.ReplaceAll(v, "\n", ""), unicode.IsControl) {
+			return v
+		}
+	case []any:
+		for _, x := range v {
+			if s := control(x); s != "" {
+				return s
+			}
+		}
+	case map[string]any:
+		for k, x := range v {
+			if s := control(x); s != "" || control(k) != "" {
+				return k + " " + s
+			}
+		}
+	}
+	return ""
+}
+
+// tarOf is a stream of files, name, content, name, content.
+func tarOf(t testing.TB, named ...string) string {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := 0; i+1 < len(named); i += 2 {
+		if err := w.WriteHeader(&tar.Header{Name: named[i], Mode: 0o644, Size: int64(len(named[i+1]))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, named[i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// FuzzBodies: whatever is sent to the routes that read JSON.
 func FuzzBodies(f *testing.F) {
 	seen := map[string]bool{}
 	for _, c := range calls {
@@ -479,39 +629,48 @@ func FuzzBodies(f *testing.F) {
 			f.Add(uint8(i), c.body)
 		}
 	}
+	for _, body := range []string{`{"params":{"k":"\u009b2J"}}`, `{"options":["domain-name=\u001b[2J"]}`, `{"options":["224=a\u009bb"]}`, `{"bound_port":"\u0085"}`} {
+		f.Add(uint8(4), body) // to be set of a host
+	}
+	var l lasting
+	f.Cleanup(func() { l.clear() })
 	f.Fuzz(func(t *testing.T, route uint8, body string) {
-		d := newDesk(t)
-		d.furnish()
-		before := d.everything()
 		r := bodies[int(route)%len(bodies)]
-		w := httptest.NewRecorder()
-		d.api.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), r.method, r.path, strings.NewReader(body)))
-		if !json.Valid(w.Body.Bytes()) {
-			t.Fatalf("%s %s: %q", r.method, r.path, w.Body)
+		l.try(t, httptest.NewRequestWithContext(t.Context(), r.method, r.path, strings.NewReader(body)))
+	})
+}
+
+// FuzzRequests: any method, path, query, header and body, read off the wire.
+func FuzzRequests(f *testing.F) {
+	for _, c := range calls {
+		method, _, _ := strings.Cut(c.pattern, " ")
+		f.Add(method, c.path, "", c.body)
+	}
+	for _, path := range []string{"/api/v1/hosts/a", "/", "//api/v1/../v1/status", "*", "/api/v1/hosts/a%2f..%2fb", "/api/v1/events?follow=1&all=1", "/api/v1/hosts/a/log?follow=1", "/api/v1/hosts?state=%1b[2J", "/api/v1/templates/%1b[2J%c2%9b"} {
+		f.Add("GET", path, "", "")
+		f.Add("HEAD", path, "If-None-Match: *\r\n", "")
+	}
+	f.Add("PATCH", "/api/v1/hosts/a", "If-Match: \"1\"\r\n", `{"name":"x"}`)
+	f.Add("POST", "/api/v1/hosts", "Transfer-Encoding: chunked\r\n", "10\r\n{\"serial\":\"SN-9\"\r\n1\r\n}\r\n0\r\n\r\n")
+	f.Add("POST", "/api/v1/hosts", "Content-Length: 9999999999\r\n", "{}")
+	f.Add("OPTIONS", "/api/v1/hosts", "Expect: 100-continue\r\n", "")
+	f.Add("POST", "/api/v1/images/import", "", tarOf(f, imageHead, `{"name":"new"}`, "x", "x", "y", "yy"))
+	var l lasting
+	f.Cleanup(func() { l.clear() })
+	f.Fuzz(func(t *testing.T, method, target, header, body string) {
+		if !strings.Contains(strings.ToLower(header), "content-length") && !strings.Contains(strings.ToLower(header), "transfer-encoding") {
+			header += fmt.Sprintf("Content-Length: %d\r\n", len(body))
 		}
-		if w.Code != http.StatusOK {
-			if err := harmless(answer{w, t}); err != nil {
-				t.Fatalf("%s %s: %v", r.method, r.path, err)
-			}
-			if d.everything() != before {
-				t.Fatalf("%s %s was refused and changed something", r.method, r.path)
-			}
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(method + " " + target + " HTTP/1.1\r\nHost: muster\r\n" + header + "\r\n" + body)))
+		if err != nil {
+			return
 		}
-		pending := uint64(0)
-		for _, h := range d.hosts() {
-			if err := h.Validate(); err != nil || h.Boots != 0 || h.Auto || h.Stage != "" {
-				t.Fatalf("%s %s stored %+v: %v", r.method, r.path, h, err)
-			}
-			if h.State == boot.Pending {
-				pending++
-			}
+		ctx := t.Context()
+		if r.URL.Query().Get("follow") == "1" { // which ends with its client
+			var stop context.CancelFunc
+			ctx, stop = context.WithTimeout(ctx, 5*time.Millisecond)
+			defer stop()
 		}
-		d.view(func(tx boot.ReadTx) error {
-			n, err := tx.Counter(boot.PendingHosts)
-			if n != pending {
-				t.Errorf("%d wait and %d are counted", pending, n)
-			}
-			return err
-		})
+		l.try(t, r.WithContext(ctx))
 	})
 }
