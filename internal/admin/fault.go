@@ -126,7 +126,8 @@ func (s *Server) guard(mux *http.ServeMux) http.Handler {
 		h.ServeHTTP(no, r)
 		w.Header().Del("X-Content-Type-Options")
 		if no.status == http.StatusMethodNotAllowed {
-			write(w, no.status, Failure{Error: r.Method + " is not for this path, which takes " + w.Header().Get("Allow"), Code: boot.Malformed})
+			f := boot.NewFault(boot.Malformed, "%s is not for this path, which takes %s", boot.CleanText(r.Method, 20), w.Header().Get("Allow"))
+			write(w, no.status, s.failure(r, f))
 			return
 		}
 		s.fail(w, r, none)

@@ -163,4 +163,7 @@ func TestNoSuchRoute(t *testing.T) {
 	if f.Code != boot.Malformed || a.Header().Get("Allow") != "GET, HEAD, POST" || !strings.Contains(f.Error, "GET, HEAD, POST") || a.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("%+v %v", f, a.Header())
 	}
+	if d.want(405, strings.Repeat("G", 3000), "/api/v1/hosts", "").into(&f); len(f.Error) > 100 {
+		t.Errorf("%d bytes", len(f.Error))
+	}
 }
