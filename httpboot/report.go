@@ -200,7 +200,7 @@ func readSize(s string) int64 {
 		}
 	}
 	f, err := strconv.ParseFloat(strings.Replace(s, ",", ".", 1), 64)
-	if err != nil || f < 0 || f*unit > 1<<60 {
+	if err != nil || !(f >= 0 && f*unit <= 1<<60) { // "nan" is a number to ParseFloat
 		return 0
 	}
 	return int64(f * unit)

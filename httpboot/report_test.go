@@ -91,6 +91,15 @@ func TestReportFactsOfThisMachine(t *testing.T) {
 	}
 }
 
+// TestReportSizes: sizes as lsblk writes them, and what is none.
+func TestReportSizes(t *testing.T) {
+	for text, want := range map[string]int64{"480103981056": 480103981056, "1.8T": 1979120929996, "1,5K": 1536, "0": 0, "": 0, "T": 0, "-1": 0, "2E": 0, "1025P": 0, "1024P": 1 << 60, "inf": 0, "nan": 0, "nanT": 0} {
+		if got := readSize(text); got != want {
+			t.Errorf("%q is read as %d, want %d", text, got, want)
+		}
+	}
+}
+
 func TestReportForms(t *testing.T) {
 	for name, c := range map[string]struct{ kind, body, stage, text string }{
 		"cloud-init phone_home": {"application/x-www-form-urlencoded", "pub_key_rsa=ssh-rsa+AAAA&instance_id=i-1&hostname=web1&fqdn=web1.lab", "", "cloud-init of web1"},
