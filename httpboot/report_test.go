@@ -4,18 +4,27 @@ package httpboot
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"mime/multipart"
+	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os/exec"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
 	"github.com/musterboot/muster/internal/nettest"
+	"github.com/musterboot/muster/store/mem"
 )
 
 func post(kind, body string) boot.Sighting {
@@ -118,16 +127,132 @@ func TestReportForms(t *testing.T) {
 	}
 }
 
-func FuzzReport(f *testing.F) {
-	f.Add("application/json", `{"lsblk":`+lsblk+`,"ip":`+ipLink+`}`)
-	f.Add("application/x-www-form-urlencoded", "lscpu="+url.QueryEscape(lscpu))
-	f.Add("multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"lspci\"\r\n\r\n00:00.0\r\n--x--")
-	f.Fuzz(func(t *testing.T, kind, body string) {
-		if in := post(kind, body); in.Facts != nil {
-			in.Facts.Clean()
-			if n := len(in.Facts.String()); n > 1000 {
-				t.Errorf("%d bytes in a line", n)
+// reporter is a machine on the roll of a real engine, in its first boot, with a token
+// for its reports.
+type reporter struct {
+	store  boot.Store
+	engine *engine.Engine
+	api    *Handler
+	token  string
+}
+
+func newReporter(t *testing.T) *reporter {
+	t.Helper()
+	s, err := mem.Open()
+	must(t, err)
+	t.Cleanup(func() { s.Close() })
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	e := engine.New(s, engine.NewRequestLog(nil), log)
+	t.Cleanup(e.Close)
+	p := boot.Policy{Key: boot.Key{9}, Networks: []boot.Network{{Name: "lab", Interface: "eth1", Mode: boot.Proxy, Server: netip.MustParseAddr("10.0.0.1"), Subnet: netip.MustParsePrefix("10.0.0.0/24")}}}
+	must(t, e.SetPolicy(t.Context(), p))
+	now := time.Now()
+	must(t, s.Update(t.Context(), func(tx boot.Tx) error {
+		return tx.PutHost(&boot.Host{ID: 1, Name: "web1", State: boot.Approved, MACs: []boot.MAC{{0x52, 0x54, 0, 0xaa, 0xbb, 1}}, Boots: 1, Created: now, Changed: now})
+	}))
+	return &reporter{s, e, NewHandler(e, nil, log), p.Key.Sign(boot.Token{Kind: boot.ReportToken, Host: 1, Boot: 1, Issued: now})}
+}
+
+// stored is all that reports left behind.
+func (r *reporter) stored(t *testing.T) (h *boot.Host, v *boot.Inventory, es []boot.Event) {
+	t.Helper()
+	must(t, r.store.View(t.Context(), func(tx boot.ReadTx) (err error) {
+		if h, err = tx.Host(1); err == nil {
+			if v, err = tx.Inventory(1); err == nil {
+				es, err = tx.Events(0, 1000)
 			}
+		}
+		return err
+	}))
+	return h, v, es
+}
+
+// eachText calls fn for every text in a value as it is stored or sent.
+func eachText(t *testing.T, v any, fn func(string)) {
+	t.Helper()
+	b, err := json.Marshal(v)
+	must(t, err)
+	d := json.NewDecoder(bytes.NewReader(b))
+	for {
+		x, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		must(t, err)
+		if s, ok := x.(string); ok {
+			fn(s)
+		}
+	}
+}
+
+// FuzzReport: whatever a machine reports, in whatever form, the answer is a line, and
+// what is stored of it is text, within its bounds, that is read as it was written.
+func FuzzReport(f *testing.F) {
+	f.Add("stage=installed&text=done%20%1b[2J&serial=SN-1", "", "")
+	f.Add("", "application/x-www-form-urlencoded", "stage=failed&text=no%20disk&lspci="+strings.Repeat("00:00.0%0a", 300))
+	f.Add("", "application/json", `{"lsblk":`+lsblk+`,"ip":`+ipLink+`,"stage":"\u009b","meminfo":"MemTotal: 1 kB"}`)
+	f.Add("", "application/json", `{"lscpu":{"lscpu":[{"field":"Model name:","data":"a\u001bb\u202ec","children":[{"field":"CPU(s):","data":"4"}]}]}}`)
+	f.Add("", "application/json", `{"lsblk":{"blockdevices":[{"size":"nan"},{"size":"-infT"},{"size":"1e300"},{"size":"0x1p59P"}]},"lscpu":"CPU(s): 1048576\nCore(s) per socket: 1048576\nSocket(s): 1048576\n"}`)
+	f.Add("text=x", "application/x-www-form-urlencoded", "lscpu="+url.QueryEscape(lscpu))
+	f.Add("", "application/x-www-form-urlencoded", "lspci="+strings.Repeat("x", 300))
+	f.Add("stage", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"lspci\"\r\n\r\n00:00.0\r\n--x--")
+	f.Fuzz(func(t *testing.T, query, kind, body string) {
+		x := newReporter(t)
+		request := func() *http.Request {
+			r := httptest.NewRequestWithContext(t.Context(), "POST", "/boot/"+x.token+"/report", strings.NewReader(body))
+			r.URL.RawQuery, r.RemoteAddr = query, "10.0.0.9:40000"
+			r.Header.Set("Content-Type", kind)
+			return r
+		}
+		w := httptest.NewRecorder()
+		x.api.ServeHTTP(w, request())
+		printable := func(s string) {
+			if s != boot.CleanText(s, 1<<20) {
+				t.Errorf("%q is stored or sent", s)
+			}
+		}
+		if printable(strings.TrimSuffix(w.Body.String(), "\n")); w.Code != 200 || w.Body.Len() > 100 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		h, v, es := x.stored(t)
+		for _, all := range []any{h, v, es, x.engine.Log.Of(h)} {
+			eachText(t, all, printable)
+		}
+		if h.Stage == "" || len(h.Stage) > 64 || len(es) == 0 || len(es) > 2 {
+			t.Fatalf("stage %q, %d events", h.Stage, len(es))
+		}
+		for _, e := range es {
+			if len(e.Text) > 1000 {
+				t.Errorf("an event of %d bytes", len(e.Text))
+			}
+		}
+		told, _ := parse(request(), time.Now())
+		want := told.Facts
+		if v == nil && want == nil {
+			return
+		}
+		if v == nil || want == nil {
+			t.Fatalf("told %+v, stored %+v", want, v)
+		}
+		want.Clean()
+		want.At, want.Boot = v.At, v.Boot
+		if !reflect.DeepEqual(want, v) {
+			t.Errorf("told %+v, stored %+v", want, v)
+		}
+		if len(v.Disks) > 128 || len(v.NICs) > 128 || len(v.PCI) > 256 {
+			t.Errorf("%d disks, %d NICs, %d PCI devices", len(v.Disks), len(v.NICs), len(v.PCI))
+		}
+		eachText(t, v, func(s string) {
+			if len(s) > 160 {
+				t.Errorf("a text of %d bytes", len(s))
+			}
+		})
+		numbers := []int64{int64(v.Sockets), int64(v.Cores), int64(v.Threads), v.Memory}
+		for _, d := range v.Disks {
+			numbers = append(numbers, d.Size)
+		}
+		if slices.Min(numbers) < 0 || slices.Max(numbers) > 1<<60 {
+			t.Errorf("numbers %v", numbers)
 		}
 	})
 }
