@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -277,20 +280,27 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// check holds for whatever a file was: what comes out passes the rules of a
-// host, and nothing printed can steer a terminal.
+// named is how an error begins: with the file and the line.
+var named = regexp.MustCompile(`^f:([0-9]+): .`)
+
+// check holds for whatever a file was: what comes out passes the rules of a host, an
+// error names the line, and nothing printed can steer a terminal.
 func check(t *testing.T, f Format, b []byte) {
+	lines := strings.Count(string(b), "\n") + 1
 	r, err := Parse(f, "f", b)
 	if err != nil {
-		if err.Error() == "" || strings.ContainsAny(err.Error(), "\x00\x1b") {
+		at := named.FindStringSubmatch(err.Error())
+		if at == nil || !printable(err.Error()) {
 			t.Fatalf("error %q", err)
+		}
+		if n, _ := strconv.Atoi(at[1]); n < 1 || n > lines {
+			t.Fatalf("error %q in %d lines", err, lines)
 		}
 		return
 	}
 	if len(r.Entries) > MaxHosts || len(r.Notes) > maxNotes || r.Parts+r.Lost < len(r.Notes) {
 		t.Fatalf("%d hosts, %d notes of %d", len(r.Entries), len(r.Notes), r.Parts+r.Lost)
 	}
-	lines := strings.Count(string(b), "\n") + 1
 	for _, e := range r.Entries {
 		h := e.Host
 		if h.Name == "" {
@@ -310,15 +320,15 @@ func check(t *testing.T, f Format, b []byte) {
 		if n.Line < 1 || n.Line > lines || len(n.Text) > 1024 {
 			t.Fatalf("note %+v of %d lines", n, lines)
 		}
-		for _, c := range n.String() {
-			if c < ' ' || c == 0x7f {
-				t.Fatalf("note %q", n)
-			}
+		if !printable(n.String()) {
+			t.Fatalf("note %q", n)
 		}
 	}
 	Conflicts(r.Entries)
 	Detect("f", b)
 }
+
+func printable(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) }
 
 func seeds(f *testing.F, format Format) {
 	files, _ := filepath.Glob("testdata/*")
@@ -334,6 +344,8 @@ func seeds(f *testing.F, format Format) {
 	f.Add([]byte(strings.Repeat("0", 4000)))
 	f.Add([]byte("dhcp-host=,,[,*,id:,set:"))
 	f.Add([]byte("mac\n\"\n"))
+	f.Add([]byte("a\x1b[2J\u009b,mac\n"))
+	f.Add([]byte("host \u0085 {\nhost"))
 	f.Fuzz(func(t *testing.T, b []byte) { check(t, format, b) })
 }
 
