@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 const (
@@ -217,12 +218,12 @@ func (m *medium) found(d *Distro) (*Found, error) {
 		}
 		a, lacks := m.arch(s)
 		if lacks != "" {
-			missing = append(missing, lacks)
+			missing = append(missing, word(lacks))
 			continue
 		}
 		switch is := m.machine(a.Kernel); {
 		case is != "" && is != s.Platform:
-			others = append(others, a.Kernel+" is for "+is)
+			others = append(others, word(a.Kernel)+" is for "+is)
 		case slices.ContainsFunc(f.Arches, func(o Arch) bool { return o.Kernel == a.Kernel }):
 			// One file cannot be the kernel of two platforms: its header named
 			// none.
@@ -257,6 +258,16 @@ func (m *medium) found(d *Distro) (*Found, error) {
 		}
 	}
 	return f, nil
+}
+
+// word is a path of the medium for one line of a terminal.
+func word(p string) string {
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}, p[:min(len(p), 200)])
 }
 
 // arch looks for the files of one kernel; lacks is the first missing one.

@@ -316,6 +316,10 @@ func TestIncomplete(t *testing.T) {
 		{"", files{"debian-installer/amd64/linux": image, "debian-installer/amd64/initrd.gz": "i"}, "debian-installer/amd64/linux is for arm64, which debian-netboot.toml does not know"},
 		{"", files{"arch/boot/x86_64/vmlinuz-" + strings.Repeat("x", 200): bzImage, "arch/boot/x86_64/initramfs-" + strings.Repeat("x", 200) + ".img": "i", "arch/x86_64/airootfs.sfs": "s"}, "cannot stand in a boot script"},
 		{"", files{"arch/boot/x86_64/vmlinuz-$(reboot)": bzImage, "arch/boot/x86_64/initramfs-$(reboot).img": "i", "arch/x86_64/airootfs.sfs": "s"}, `"arch/boot/x86_64/vmlinuz-$(reboot)" cannot stand in a boot script`},
+		{"d-live 13.0.0 gn amd64", files{"live/vmlinuz-\x1b[2J-amd64": bzImage}, "no live/initrd.img-?[2J-amd64"},
+		{"d-live 13.0.0 gn amd64", files{"live/vmlinuz-" + strings.Repeat("x", 300) + "-amd64": bzImage}, "live/initrd.img-" + strings.Repeat("x", 184) + " and no"},
+		{"", files{"usr/lib/debian-installer/images/1\u009b/amd64/text/debian-installer/amd64/linux": image, "usr/lib/debian-installer/images/1\u009b/amd64/text/debian-installer/amd64/initrd.gz": "i"},
+			"images/1?/amd64/text/debian-installer/amd64/linux is for arm64"},
 	} {
 		f, err := Detect(mapFS(tc.files), tc.label)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || errors.Is(err, ErrUnknown) {
