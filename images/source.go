@@ -270,9 +270,17 @@ func (s *Source) archive(file string) error {
 		if err != nil {
 			return err
 		}
-		switch h.Typeflag {
-		case tar.TypeDir, tar.TypeXGlobalHeader:
+		if h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader {
 			return nil
+		}
+		if name == "." {
+			return fmt.Errorf("%q is no name of a file", h.Name)
+		}
+		_, has := sizes[name]
+		if _, link := links[name]; has || link {
+			return fmt.Errorf("%s is in it twice", name)
+		}
+		switch h.Typeflag {
 		case tar.TypeReg:
 		case tar.TypeSymlink, tar.TypeLink:
 			target := h.Linkname
@@ -290,9 +298,6 @@ func (s *Source) archive(file string) error {
 			return nil
 		default:
 			return fmt.Errorf("%s is a device or another thing that is no file", name)
-		}
-		if _, twice := sizes[name]; twice {
-			return fmt.Errorf("%s is in it twice", name)
 		}
 		if total += h.Size; total > maxBytes || h.Size < 0 {
 			return fmt.Errorf("it unpacks to more than %d GiB", maxBytes>>30)
@@ -349,7 +354,7 @@ func (s *Source) archive(file string) error {
 
 // tarName checks a name in an archive.
 func tarName(raw string) (string, error) {
-	name := path.Clean(strings.TrimPrefix(raw, "./"))
+	name := path.Clean(raw)
 	if path.IsAbs(raw) || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsAny(raw, "\x00\\") {
 		return "", fmt.Errorf("%q would lie outside the image", raw)
 	}
