@@ -6,12 +6,13 @@ import (
 	"compress/gzip"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// tarOf makes an archive of a text: entries of a type, a name,
+// tarOf makes an archive of a text, for a fuzzer to change: entries of a type, a name,
 // what it links to and its content.
 func tarOf(t *testing.T, text string, packed bool) []byte {
 	t.Helper()
@@ -90,4 +91,57 @@ func TestArchiveNames(t *testing.T) {
 			t.Errorf("%q: %s, want %s", c.text, all, c.want)
 		}
 	}
+}
+
+// FuzzInspect: an archive becomes files inside the image, each under one name and as
+// long as was said, or an error.
+func FuzzInspect(f *testing.F) {
+	netboot := file("./boot/vmlinuz-lts", strings.Repeat("\x00", 0x202)+"HdrS") + file("boot/initramfs-lts", "i") + file("boot/modloop-lts", "m")
+	f.Add(netboot+link("5", "boot/", ""), true, 1<<20)
+	f.Add(file("a/b", "data")+link("2", "a/l", "b")+link("1", "h", "a/l")+link("2", "d", "a"), false, 1<<20)
+	f.Add(file("../x", "out")+file("/abs", "out"), false, 1<<20)
+	f.Add(link("2", "a", "b")+link("2", "b", "a")+file("c", "c"), false, 1<<20)
+	f.Add(link("3", "dev", "")+link("g", "pax", ""), false, 700)
+	f.Add(file("long", strings.Repeat("x", 2000)), true, 100)
+	f.Add(file("long", strings.Repeat("x", 2000)), false, 1500)
+	f.Fuzz(func(t *testing.T, text string, packed bool, cut int) {
+		b := tarOf(t, text, packed)
+		if cut >= 0 && cut < len(b) {
+			b = b[:cut]
+		}
+		name := filepath.Join(t.TempDir(), "x.tar")
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Inspect("x", name)
+		if err != nil {
+			return
+		}
+		defer s.Close()
+		seen := map[string]bool{}
+		for _, e := range s.Entries {
+			if !filepath.IsLocal(e.Name) || path.Clean(e.Name) != e.Name || e.Name == "." || seen[e.Name] {
+				t.Fatalf("%q, of %d entries", e.Name, len(s.Entries))
+			}
+			if e.Link != "" {
+				if !seen[e.Link] {
+					t.Fatalf("%s links to %s, which is not before it", e.Name, e.Link)
+				}
+				seen[e.Name] = true
+				continue
+			}
+			seen[e.Name] = true
+			r, err := e.Open()
+			if err != nil {
+				t.Fatalf("%s: %v", e.Name, err)
+			}
+			if n, err := io.Copy(io.Discard, r); err != nil || n != e.Size {
+				t.Fatalf("%s: %d of %d bytes: %v", e.Name, n, e.Size, err)
+			}
+			r.Close()
+		}
+		if s.Image.Kind == "" || len(s.Entries) == 0 {
+			t.Fatalf("%+v", s.Image)
+		}
+	})
 }
