@@ -5,7 +5,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
 	"os"
 
@@ -55,11 +54,11 @@ func (a *app) caCmd() *cobra.Command {
 				if err := os.WriteFile(f.name, f.data, 0o644); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.err, "%s written, %s of SHA-256 %s\n", f.name, out.Name, out.Fingerprint)
+				a.note("%s written, %s of SHA-256 %s\n", f.name, out.Name, out.Fingerprint)
 				wrote = true
 			}
 			if !wrote {
-				fmt.Fprint(a.out, out.PEM)
+				a.print("%s\n", lines(out.PEM, ""))
 			}
 			return nil
 		},

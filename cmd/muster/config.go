@@ -106,18 +106,18 @@ func (a *app) showConfigPlan(p admin.ConfigPlan, did string) error {
 		return a.printJSON(p)
 	}
 	if len(p.Changes) == 0 {
-		fmt.Fprintln(a.out, "nothing "+did)
+		a.print("nothing %s\n", did)
 		return nil
 	}
-	fmt.Fprintln(a.out, did+":")
+	a.print("%s:\n", did)
 	for _, l := range p.Changes {
-		fmt.Fprintln(a.out, "  "+l)
+		a.print("  %s\n", l)
 	}
 	for _, l := range p.Restart {
-		fmt.Fprintln(a.out, "only with a restart (sudo systemctl restart muster): "+l)
+		a.print("only with a restart (sudo systemctl restart muster): %s\n", l)
 	}
 	if p.Leases.Count > 0 {
-		fmt.Fprintf(a.out, "leases that leave their range: %d\n", p.Leases.Count)
+		a.print("leases that leave their range: %d\n", p.Leases.Count)
 		rows := [][]string{{"ADDRESS", "NETWORK", "HOLDER", "UNTIL", ""}}
 		for _, l := range p.Leases.Listed {
 			who := l.Holder
@@ -129,7 +129,7 @@ func (a *app) showConfigPlan(p admin.ConfigPlan, did string) error {
 		a.table(rows)
 	}
 	if p.Hosts.Count > 0 {
-		fmt.Fprintf(a.out, "machines that get something else: %d\n", p.Hosts.Count)
+		a.print("machines that get something else: %d\n", p.Hosts.Count)
 		rows := [][]string{{"NAME", ""}}
 		for _, h := range p.Hosts.Listed {
 			rows = append(rows, []string{h.Name, h.Becomes})

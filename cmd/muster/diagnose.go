@@ -47,25 +47,25 @@ is a section of docs/diagnose.md.`,
 			if a.json {
 				return a.printJSON(out)
 			}
-			p := printer{out: a.out, color: isTerminal(a.out)}
+			p := a.printer()
 			out, more := together(out)
 			for i, s := range out {
 				if i > 0 {
-					fmt.Fprintln(a.out)
+					a.print("\n")
 				}
 				if len(more[i]) > 0 {
-					fmt.Fprintf(a.out, "%s stop at the same thing\n", p.paint(bold, list(append([]string{s.Who}, more[i]...), 8)))
+					a.print("%s stop at the same thing\n", p.paint(bold, list(append([]string{s.Who}, more[i]...), 8)))
 					p.found(s.Found)
 					continue
 				}
-				fmt.Fprintf(a.out, "%s  last heard %s\n", p.paint(bold, cmp.Or(s.Name, s.Who)), cmp.Or(ago(s.LastSeen), "never"))
+				a.print("%s  last heard %s\n", p.paint(bold, cmp.Or(s.Name, s.Who)), cmp.Or(ago(s.LastSeen), "never"))
 				p.found(s.Found)
 				if len(s.Found) == 0 {
-					fmt.Fprintln(a.out, "  nothing stops it")
+					a.print("  nothing stops it\n")
 				}
 			}
 			if len(out) == 0 {
-				fmt.Fprintln(a.out, "nothing stops any machine")
+				a.print("nothing stops any machine\n")
 			}
 			return nil
 		},
@@ -113,7 +113,7 @@ func list(names []string, most int) string {
 
 func (p printer) found(fs []diagnose.Finding) {
 	for _, f := range fs {
-		fmt.Fprintf(p.out, "  %s %s: %s\n", f.At.Local().Format(time.TimeOnly), p.paint(red, f.Code), f.Text)
-		fmt.Fprintf(p.out, "           %s\n", f.Remedy.Text)
+		p.print("  %s %s: %s\n", f.At.Local().Format(time.TimeOnly), p.paint(red, f.Code), f.Text)
+		p.print("           %s\n", f.Remedy.Text)
 	}
 }

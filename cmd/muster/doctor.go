@@ -53,7 +53,7 @@ func (a *app) doctorCmd() *cobra.Command {
 					return err
 				}
 			} else {
-				p := printer{out: a.out, color: isTerminal(a.out)}
+				p := a.printer()
 				for _, f := range fs {
 					mark := p.paint(green, "ok ")
 					switch {
@@ -62,9 +62,9 @@ func (a *app) doctorCmd() *cobra.Command {
 					case !f.OK:
 						mark = p.paint(red, "BAD")
 					}
-					fmt.Fprintf(a.out, "%s  %-10s %s\n", mark, f.What, f.Text)
+					a.print("%s  %-10s %s\n", mark, f.What, f.Text)
 					if f.Mend != "" {
-						fmt.Fprintf(a.out, "     %-10s %s\n", "", f.Mend)
+						a.print("     %-10s %s\n", "", f.Mend)
 					}
 				}
 			}

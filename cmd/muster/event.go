@@ -76,7 +76,7 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 		}
 		q.Set("audit", "1")
 	}
-	p := printer{out: a.out, color: isTerminal(a.out)}
+	p := a.printer()
 	// Where to go on after a restart. Numbers of requests do not last over one, so
 	// requests printed already are recognised by their time.
 	var asked time.Time
@@ -90,12 +90,11 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 			return nil
 		}
 		if a.json {
-			_, err := fmt.Fprintf(a.out, "%s\n", raw)
-			return err
+			return a.printRaw(raw)
 		}
 		p.entry(e, true)
 		if f.why && e.Event != nil {
-			fmt.Fprintf(a.out, "%18s%s\n", "", e.Event.Why)
+			a.print("%18s%s\n", "", e.Event.Why)
 		}
 		return nil
 	}
@@ -114,7 +113,7 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 			return err
 		}
 		if !told {
-			fmt.Fprintln(a.err, "muster is away; waiting for it")
+			a.note("muster is away; waiting for it\n")
 			told = true
 		}
 		resumed = asked
@@ -149,7 +148,7 @@ func (a *app) leaseCmd() *cobra.Command {
 				return a.printJSON(ls)
 			}
 			if len(ls) == 0 {
-				fmt.Fprintln(a.out, "no leases")
+				a.print("no leases\n")
 				return nil
 			}
 			rows := [][]string{{"ADDRESS", "HOLDER", "NETWORK", "KIND", "NAME", "EXPIRES"}}

@@ -66,31 +66,31 @@ func (a *app) explainCmd() *cobra.Command {
 			if a.json {
 				return a.printJSON(e)
 			}
-			p := printer{out: a.out, color: isTerminal(a.out)}
-			fmt.Fprintf(a.out, "on network %s\n", e.Network)
+			p := a.printer()
+			a.print("on network %s\n", e.Network)
 			for i, s := range e.Steps {
 				gets := s.Gets
 				if s.Size > 0 && s.Reply == "file" {
 					gets += ", " + size(s.Size)
 				}
-				fmt.Fprintf(a.out, "\n%s %s -> %s %s\n", p.paint(bold, fmt.Sprintf("%d.", i+1)), s.Step, p.paint(bold, s.Reply), gets)
+				a.print("\n%s %s -> %s %s\n", p.paint(bold, fmt.Sprintf("%d.", i+1)), s.Step, p.paint(bold, s.Reply), gets)
 				if s.Proof != "" {
-					fmt.Fprintf(a.out, "     %-9s %s\n", "proof", s.Proof)
+					a.print("     %-9s %s\n", "proof", s.Proof)
 				}
 				for _, w := range s.Why {
-					fmt.Fprintf(a.out, "     %-9s %s\n", w.Rule, w.Text())
+					a.print("     %-9s %s\n", w.Rule, w.Text())
 				}
 				if s.Way != "" {
-					fmt.Fprintf(a.out, "     %-9s %s\n", "sent", s.Way)
+					a.print("     %-9s %s\n", "sent", s.Way)
 				}
 				for _, f := range s.Fields {
-					fmt.Fprintf(a.out, "       %s\n", f)
+					a.print("       %s\n", f)
 				}
 				if packets && len(s.Packet) > 0 {
-					fmt.Fprintln(a.out, "       "+strings.ReplaceAll(strings.TrimSpace(hex.Dump(s.Packet)), "\n", "\n       "))
+					a.print("       %s\n", lines(hex.Dump(s.Packet), "       "))
 				}
 				if s.Script != "" {
-					fmt.Fprintln(a.out, "     "+strings.ReplaceAll(strings.TrimSpace(s.Script), "\n", "\n     "))
+					a.print("     %s\n", lines(s.Script, "     "))
 				}
 			}
 			return nil

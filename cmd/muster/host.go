@@ -69,13 +69,13 @@ Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolle
 			}
 			switch {
 			case len(hs) == 0 && armed:
-				fmt.Fprintln(a.out, "nothing would be installed by a power cut now")
+				a.print("nothing would be installed by a power cut now\n")
 				return nil
 			case len(hs) == 0 && strings.TrimSpace(q)+state != "":
-				fmt.Fprintln(a.out, "no machine matches")
+				a.print("no machine matches\n")
 				return nil
 			case len(hs) == 0:
-				fmt.Fprintln(a.out, "no machines yet; they appear here when they boot from the network")
+				a.print("no machines yet; they appear here when they boot from the network\n")
 				return nil
 			}
 			head := []string{"NAME", "STATE", "MAC", "ADDRESS", "PLATFORM", "TEMPLATE", "STAGE", "TICKET", "SEEN"}
@@ -159,11 +159,11 @@ func (a *app) hostShowCmd() *cobra.Command {
 }
 
 func (a *app) showHost(d admin.HostDetail) {
-	p := printer{out: a.out, color: isTerminal(a.out)}
-	fmt.Fprintln(a.out, p.paint(bold, d.Name)+"  "+string(d.State))
+	p := a.printer()
+	a.print("%s  %s\n", p.paint(bold, d.Name), d.State)
 	field := func(k, v string) {
 		if v != "" {
-			fmt.Fprintf(a.out, "  %-10s %s\n", k, v)
+			a.print("  %-10s %s\n", k, v)
 		}
 	}
 	for _, m := range d.MACs {
@@ -217,10 +217,10 @@ func (a *app) showHost(d admin.HostDetail) {
 	field("seen", ago(d.LastSeen))
 	p.strip(d.Timeline, d.Stage)
 	if len(d.Found) > 0 {
-		fmt.Fprintln(a.out)
+		a.print("\n")
 		p.found(d.Found)
 	}
-	fmt.Fprintln(a.out)
+	a.print("\n")
 	p.timeline(d.Timeline, d.Name)
 }
 
@@ -348,7 +348,7 @@ func (a *app) hostAddCmd() *cobra.Command {
 // warned prints what should be said about an order that was carried out.
 func (a *app) warned(ws []string) {
 	for _, w := range ws {
-		fmt.Fprintln(a.err, "muster: warning: "+w)
+		a.note("muster: warning: %s\n", w)
 	}
 }
 
@@ -378,7 +378,7 @@ func (a *app) said(v any, format string, args ...any) error {
 	if a.json {
 		return a.printJSON(v)
 	}
-	fmt.Fprintf(a.out, format+"\n", args...)
+	a.print(format+"\n", args...)
 	return nil
 }
 

@@ -338,19 +338,19 @@ const maxRows = 1000
 
 func (a *app) showImport(r *importReport) {
 	for _, n := range r.Notes {
-		fmt.Fprintln(a.out, n)
+		a.print("%s\n", n)
 	}
 	if more := r.Lost + r.Parts - len(r.Notes); more > 0 {
-		fmt.Fprintf(a.out, "and %d more like these\n", more)
+		a.print("and %d more like these\n", more)
 	}
 	rows := [][]string{{"NAME", "RESULT", "MAC", "ADDRESS", "TEMPLATE", "FROM"}}
 	for i := range r.Hosts {
 		h := &r.Hosts[i]
 		if h.Why != "" {
-			fmt.Fprintf(a.out, "%s:%d: %s: %s: %s\n", h.File, h.Line, hostLabel(&h.Host), h.Result, h.Why)
+			a.print("%s:%d: %s: %s: %s\n", h.File, h.Line, hostLabel(&h.Host), h.Result, h.Why)
 		}
 		for _, line := range h.Commands {
-			fmt.Fprintf(a.out, "    %s\n", line)
+			a.print("    %s\n", line)
 		}
 		if len(rows) > maxRows {
 			continue
@@ -369,24 +369,24 @@ func (a *app) showImport(r *importReport) {
 		rows = append(rows, []string{h.Host.Name, result, mac, addrText(h.Host.Address), h.Host.Template, fmt.Sprintf("%s:%d", h.File, h.Line)})
 	}
 	if len(rows) > 1 {
-		fmt.Fprintln(a.out)
+		a.print("\n")
 		a.table(rows)
 	}
 	if more := len(r.Hosts) - maxRows; more > 0 {
-		fmt.Fprintf(a.out, "and %d more (--json has all of them)\n", more)
+		a.print("and %d more (--json has all of them)\n", more)
 	}
 	for _, w := range r.Warnings {
-		fmt.Fprintf(a.out, "\nwarning: %s\n", w)
+		a.print("\nwarning: %s\n", w)
 	}
 	added := "added"
 	if r.DryRun {
 		added = "would be added"
 	}
-	fmt.Fprintln(a.out)
+	a.print("\n")
 	sum := [][]string{{added, fmt.Sprint(r.Added)}, {"let in", fmt.Sprint(r.LetIn)}, {"known already", fmt.Sprint(r.Known)}, {"known, but differ", fmt.Sprint(r.Differ)},
 		{"not carried over", fmt.Sprint(r.Lost + r.Conflicts + r.Refused + r.count(hostNotAdded))}, {"details not carried over", fmt.Sprint(r.Parts)}}
 	a.table(sum)
 	if n := r.Added; n > 0 && !r.DryRun && slices.ContainsFunc(r.Hosts, func(h importedHost) bool { return h.Result == hostAdded && h.Host.State == boot.Pending }) {
-		fmt.Fprintln(a.out, "\nthey wait for approval: muster host approve NAME")
+		a.print("\nthey wait for approval: muster host approve NAME\n")
 	}
 }

@@ -110,12 +110,12 @@ func (a *app) saidMany(past string, dry bool, out []admin.Inboxed, tell func(boo
 		}
 		for _, x := range out {
 			if x.Error != "" {
-				fmt.Fprintf(a.out, "%s: %s\n", x.Host.Name, x.Error)
+				a.print("%s: %s\n", x.Host.Name, x.Error)
 				continue
 			}
-			fmt.Fprintf(a.out, "%s %s%s\n", x.Host.Name, past, tell(x.Host))
+			a.print("%s %s%s\n", x.Host.Name, past, tell(x.Host))
 		}
-		fmt.Fprintf(a.out, "%d machines %s\n", len(out)-failed, past)
+		a.print("%d machines %s\n", len(out)-failed, past)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d could not be", failed, len(out))

@@ -4,7 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -20,13 +19,12 @@ they were sent here (see docs/operation.md for how a machine is told to) and as 
 memory holds them: the last 256 of each machine.`,
 		Example: "  muster host log web1\n  muster host log web1 --follow\n  muster host log 52:54:00:aa:bb:01 --json",
 		RunE: func(c *cobra.Command, args []string) error {
-			p := printer{out: a.out, color: isTerminal(a.out)}
+			p := a.printer()
 			any := false
 			err := a.client().HostLog(c.Context(), args[0], follow, func(r boot.Request, raw json.RawMessage) error {
 				any = true
 				if a.json {
-					_, err := fmt.Fprintf(a.out, "%s\n", raw)
-					return err
+					return a.printRaw(raw)
 				}
 				if r.Line != nil {
 					p.logged(&r, "")
@@ -34,7 +32,7 @@ memory holds them: the last 256 of each machine.`,
 				return nil
 			})
 			if err == nil && !any && !follow && !a.json {
-				fmt.Fprintln(a.err, "no lines of "+args[0]+" yet")
+				a.note("no lines of %s yet\n", args[0])
 			}
 			return err
 		},

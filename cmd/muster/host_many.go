@@ -89,15 +89,15 @@ func (a *app) plan(ctx context.Context, f *manyFlags, req admin.PlanRequest) err
 			if h.Then != "" {
 				line += "; " + h.Then
 			}
-			fmt.Fprintln(a.out, line)
+			a.print("%s\n", line)
 		}
 		if more := out.Done - len(out.Hosts); more > 0 {
-			fmt.Fprintf(a.out, "and %d more\n", more)
+			a.print("and %d more\n", more)
 		}
 		for _, x := range out.Failed {
-			fmt.Fprintf(a.out, "%s: not done: %s\n", x.Name, x.Why)
+			a.print("%s: not done: %s\n", x.Name, x.Why)
 		}
-		fmt.Fprintf(a.out, "%s: %d machines done\n", p.Action, out.Done)
+		a.print("%s: %d machines done\n", p.Action, out.Done)
 	}
 	if n := len(out.Failed); n > 0 {
 		return fmt.Errorf("%d of %d were not done", n, p.Count)
@@ -106,20 +106,20 @@ func (a *app) plan(ctx context.Context, f *manyFlags, req admin.PlanRequest) err
 }
 
 func (a *app) showPlan(p plan.Plan) {
-	fmt.Fprintf(a.out, "%s, %d machines: %s\n", p.Action, p.Count, p.Will)
+	a.print("%s, %d machines: %s\n", p.Action, p.Count, p.Will)
 	if len(p.Names) > 0 {
 		line := "  " + strings.Join(p.Names, ", ")
 		if more := p.Count - len(p.Names); more > 0 {
 			line += fmt.Sprintf(" and %d more", more)
 		}
-		fmt.Fprintln(a.out, line)
+		a.print("%s\n", line)
 	}
 	for _, l := range p.LeftOut {
 		line := strings.Join(l.Names, ", ")
 		if more := l.Count - len(l.Names); more > 0 {
 			line += fmt.Sprintf(" and %d more", more)
 		}
-		fmt.Fprintf(a.out, "left out, %d: %s\n  %s\n", l.Count, l.Why, line)
+		a.print("left out, %d: %s\n  %s\n", l.Count, l.Why, line)
 	}
 }
 
@@ -128,7 +128,7 @@ func (a *app) confirm(n int) error {
 	if a.in == nil {
 		return usagef("%d machines would be installed: --yes says that this is meant", n)
 	}
-	fmt.Fprintf(a.err, "Type %d to install %d machines: ", n, n)
+	a.note("Type %d to install %d machines: ", n, n)
 	line, _ := bufio.NewReader(a.in).ReadString('\n')
 	if got, err := strconv.Atoi(strings.TrimSpace(line)); err != nil || got != n {
 		return fmt.Errorf("nothing was done")

@@ -65,7 +65,7 @@ breaks off leaves nothing. A name never changes its bytes; new files want a new 
 			if a.json {
 				return a.printJSON(i)
 			}
-			fmt.Fprintf(a.out, "%s  %s\nimported %s\n\n", i.Name, i.Title, i.Imported.Local().Format(time.DateTime))
+			a.print("%s  %s\nimported %s\n\n", i.Name, i.Title, i.Imported.Local().Format(time.DateTime))
 			rows := [][]string{{"FILE", "SIZE", "SHA-256"}}
 			for _, n := range slices.Sorted(maps.Keys(i.Files)) {
 				if len(rows) > 40 {
@@ -76,10 +76,10 @@ breaks off leaves nothing. A name never changes its bytes; new files want a new 
 			}
 			a.table(rows)
 			if i.Tree != "" {
-				fmt.Fprintf(a.out, "\nthe files inside %s are served as images/%s/tree/…\n", i.Tree, i.Name)
+				a.print("\nthe files inside %s are served as images/%s/tree/…\n", i.Tree, i.Name)
 			}
 			if t := suggest(i); t != "" {
-				fmt.Fprintf(a.out, "\na template.toml that boots it (muster image template %s DIR writes it):\n\n%s", i.Name, t)
+				a.print("\na template.toml that boots it (muster image template %s DIR writes it):\n\n%s\n", i.Name, lines(t, ""))
 			}
 			return nil
 		},
@@ -113,7 +113,7 @@ kernel boots and how, but not for which machines, and not that it installs.`,
 				return a.printJSON(is)
 			}
 			if len(is) == 0 {
-				fmt.Fprintln(a.out, "no images yet; store one with: muster image import NAME DIR")
+				a.print("no images yet; store one with: muster image import NAME DIR\n")
 				return nil
 			}
 			rows := [][]string{{"NAME", "WHAT", "FILES", "SIZE", "PUBLIC", "IMPORTED"}}
@@ -180,7 +180,7 @@ func (a *app) importImage(ctx context.Context, name string, paths []string, publ
 	defer src.Close()
 	src.Image.Public = public
 	for _, w := range src.Warnings {
-		fmt.Fprintf(a.err, "note: %s\n", w)
+		a.note("note: %s\n", w)
 	}
 	p := a.progress("storing "+name, src.Bytes())
 	img, err := a.client().ImportImage(ctx, src, p.add)
@@ -252,10 +252,10 @@ func (a *app) verifyImages(ctx context.Context, names []string) error {
 			continue
 		}
 		for _, w := range v.Wrong {
-			fmt.Fprintf(a.out, "%s/%s: %s\n", n, w.File, w.Wrong)
+			a.print("%s/%s: %s\n", n, w.File, w.Wrong)
 		}
 		if len(v.Wrong) == 0 {
-			fmt.Fprintf(a.out, "%s: %d files are what they were\n", n, v.Files)
+			a.print("%s: %d files are what they were\n", n, v.Files)
 		}
 	}
 	if a.json {
@@ -424,16 +424,16 @@ func (m *meter) set(n int64) {
 	if isTerminal(m.a.err) {
 		if time.Since(m.told) > 100*time.Millisecond {
 			m.told = time.Now()
-			fmt.Fprintf(m.a.err, "\r%s  %3d %%  %s of %s ", m.what, 100*n/m.total, size(n), size(m.total))
+			m.a.note("\r%s  %3d %%  %s of %s ", m.what, 100*n/m.total, size(n), size(m.total))
 		}
 	} else if t := 10 * n / m.total; t > m.tenth {
 		m.tenth = t
-		fmt.Fprintf(m.a.err, "%s: %d %%\n", m.what, 10*t)
+		m.a.note("%s: %d %%\n", m.what, 10*t)
 	}
 }
 
 func (m *meter) end() {
 	if !m.quiet && m.total > 0 && isTerminal(m.a.err) {
-		fmt.Fprintf(m.a.err, "\r%s  done, %s%s\n", m.what, size(m.n), strings.Repeat(" ", 20))
+		m.a.note("\r%s  done, %s%s\n", m.what, size(m.n), strings.Repeat(" ", 20))
 	}
 }

@@ -45,7 +45,7 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	if r.Level != slog.LevelInfo {
 		b.WriteString(strings.ToLower(r.Level.String()) + ": ")
 	}
-	b.WriteString(r.Message)
+	b.WriteString(clean(r.Message))
 	fact := func(a slog.Attr) bool {
 		// Values may come from the network. One with a blank or with anything that
 		// is not plain text is quoted.

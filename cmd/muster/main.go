@@ -53,7 +53,7 @@ func execute(ctx context.Context, args []string, getenv func(string) string, std
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "muster: "+err.Error())
+	a.note("muster: %s\n", lines(err.Error(), "        "))
 	var te *tomlfile.Error
 	if errors.As(err, new(usageError)) || errors.As(err, new(config.Mistake)) || errors.As(err, &te) {
 		return exitUsage

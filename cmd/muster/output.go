@@ -1,16 +1,24 @@
-// output.go: how output looks: aligned tables, one line for each event, colour only on
-// a terminal, JSON where asked for.
+// output.go: how output looks, and the one place where it is written: aligned tables,
+// one line for each event, colour only on a terminal, JSON where asked for. What is
+// printed may come from anybody: from who writes to the API, from a machine, from
+// another server, from a file. No control character of it reaches a terminal.
 
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"reflect"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/admin"
@@ -22,7 +30,54 @@ func isTerminal(w io.Writer) bool {
 		return false
 	}
 	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}
+
+// fit is text that a terminal may have as it is: its lines and colours are ours.
+type fit string
+
+// clean makes text of anybody fit for a part of a line.
+func clean(s string) string { return boot.CleanText(blanks.Replace(s), math.MaxInt) }
+
+var blanks = strings.NewReplacer("\n", " ", "\t", " ")
+
+// phrase is Sprintf for a terminal: whatever of args is neither fit nor a number is
+// cleaned.
+func phrase(format string, args ...any) fit {
+	for i, x := range args {
+		switch x.(type) {
+		case fit:
+			continue
+		case error, fmt.Stringer:
+			args[i] = clean(fmt.Sprint(x))
+			continue
+		}
+		switch v := reflect.ValueOf(x); {
+		case v.CanInt(), v.CanUint(), v.CanFloat():
+		default:
+			args[i] = clean(fmt.Sprint(x))
+		}
+	}
+	return fit(fmt.Sprintf(format, args...))
+}
+
+// lines makes text of several lines fit; those after the first begin with indent.
+func lines(s, indent string) fit {
+	out := strings.Split(strings.TrimSpace(s), "\n")
+	for i, l := range out {
+		out[i] = clean(strings.ReplaceAll(l, "\t", "    "))
+	}
+	return fit(strings.Join(out, "\n"+indent))
+}
+
+// print prints for people.
+func (a *app) print(format string, args ...any) {
+	_, _ = io.WriteString(a.out, string(phrase(format, args...)))
+}
+
+// note prints beside the output.
+func (a *app) note(format string, args ...any) {
+	_, _ = io.WriteString(a.err, string(phrase(format, args...)))
 }
 
 // terminalInput is the terminal that a person types at; nil where there is none.
@@ -35,9 +90,44 @@ func terminalInput() io.Reader {
 
 // printJSON prints a value for programs.
 func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.out)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := a.out.Write(escaped(b.Bytes()))
+	return err
+}
+
+// printRaw prints a value of a stream on a line.
+func (a *app) printRaw(v json.RawMessage) error {
+	var b bytes.Buffer
+	if err := json.Compact(&b, v); err != nil {
+		return err
+	}
+	_, err := a.out.Write(append(escaped(b.Bytes()), '\n'))
+	return err
+}
+
+// escaped is the same JSON without what a terminal obeys and JSON lets through: DEL, the
+// second set of control characters, and what reorders or hides text.
+func escaped(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		switch {
+		case r < 0x7f, n > 1 && unicode.IsPrint(r):
+			out = append(out, b[:n]...)
+		case r > 0xffff:
+			r1, r2 := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, r1, r2)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+		b = b[n:]
+	}
+	return out
 }
 
 // table prints aligned columns; the first row is the heading.
@@ -45,7 +135,7 @@ func (a *app) table(rows [][]string) {
 	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
 	for _, r := range rows {
 		for i, c := range r {
-			if c == "" {
+			if r[i] = clean(c); r[i] == "" {
 				r[i] = "-"
 			}
 		}
@@ -109,11 +199,20 @@ const (
 	plain  = "\x1b[0m"
 )
 
-func (p printer) paint(c, s string) string {
-	if !p.color {
-		return s
+// printer is one on the output.
+func (a *app) printer() printer {
+	return printer{out: a.out, color: isTerminal(a.out) && a.getenv("NO_COLOR") == ""}
+}
+
+func (p printer) print(format string, args ...any) {
+	_, _ = io.WriteString(p.out, string(phrase(format, args...)))
+}
+
+func (p printer) paint(c, s string) fit {
+	if s = clean(s); p.color {
+		s = c + s + plain
 	}
-	return c + s + plain
+	return fit(s)
 }
 
 // entry prints one line; who says whether the machine is named on it.
@@ -121,11 +220,11 @@ func (p printer) entry(e admin.Entry, who bool) {
 	if e.Event != nil {
 		ev := e.Event
 		mark := p.paint(bold, fmt.Sprintf("%-15s", ev.Kind))
-		text := ev.Text
+		text := phrase("%s", ev.Text)
 		if ev.Kind == boot.BootReport {
-			text = p.paint(green, text)
+			text = p.paint(green, ev.Text)
 		}
-		fmt.Fprintf(p.out, "%s  * %s  %s\n", ev.At.Local().Format("15:04:05.000"), mark, text)
+		p.print("%s  * %s  %s\n", ev.At.Local().Format("15:04:05.000"), mark, text)
 		return
 	}
 	r := e.Request
@@ -139,33 +238,33 @@ func (p printer) entry(e admin.Entry, who bool) {
 		}
 		name = fmt.Sprintf("%-19s ", name)
 	}
-	reply := r.Reply
+	reply := phrase("%s", r.Reply)
 	switch r.Reply {
 	case "nak", "refuse", "not found":
-		reply = p.paint(red, reply)
+		reply = p.paint(red, r.Reply)
 	}
 	if r.Line != nil {
 		p.logged(r, name)
 		return
 	}
-	line := fmt.Sprintf("%s  . %s%-6s %-9s -> %s", r.At.Local().Format("15:04:05.000"), name, r.Via, r.Step, reply)
+	line := phrase("%s  . %s%-6s %-9s -> %s", r.At.Local().Format("15:04:05.000"), name, r.Via, r.Step, reply)
 	if r.Got != "" {
-		line += " " + r.Got
+		line += phrase(" %s", r.Got)
 	} else if r.Path != "" {
-		line += " " + r.Path
+		line += phrase(" %s", r.Path)
 	}
 	if e.Size > 0 {
-		line += fmt.Sprintf(" (%s: %s of %s, %d %%)", r.Outcome, size(r.Bytes), size(e.Size), 100*r.Bytes/e.Size)
+		line += phrase(" (%s: %s of %s, %d %%)", r.Outcome, size(r.Bytes), size(e.Size), 100*r.Bytes/e.Size)
 	} else if r.Outcome != "" {
-		line += fmt.Sprintf(" (%s, %s, %s)", r.Outcome, size(r.Bytes), r.Took.Round(time.Millisecond))
+		line += phrase(" (%s, %s, %s)", r.Outcome, size(r.Bytes), r.Took.Round(time.Millisecond))
 	}
 	if r.Repeated > 0 {
-		line += fmt.Sprintf(" (and %d times more until %s)", r.Repeated, r.Last.Local().Format("15:04:05"))
+		line += phrase(" (and %d times more until %s)", r.Repeated, r.Last.Local().Format("15:04:05"))
 	}
 	if r.Reply == "ignore" || r.Reply == "refuse" || r.Reply == "not found" || r.Reply == "nak" {
 		line += p.paint(dim, "  "+lastWhy(r.Why))
 	}
-	fmt.Fprintln(p.out, line)
+	p.print("%s\n", line)
 }
 
 // logged prints a line of a machine's own log.
@@ -175,18 +274,18 @@ func (p printer) logged(r *boot.Request, name string) {
 	if from == "" {
 		from = l.Facility
 	}
-	sev := fmt.Sprintf("%-7s", l.Severity)
+	sev := phrase("%-7s", l.Severity)
 	if l.Severity <= boot.Err {
-		sev = p.paint(red, sev)
+		sev = p.paint(red, string(sev))
 	}
-	line := fmt.Sprintf("%s  | %s%s %s: %s", r.At.Local().Format("15:04:05.000"), name, sev, from, l.Text)
+	line := phrase("%s  | %s%s %s: %s", r.At.Local().Format("15:04:05.000"), name, sev, from, l.Text)
 	if l.Cut > 0 {
 		line += p.paint(dim, fmt.Sprintf("  (%d bytes more)", l.Cut))
 	}
 	if r.Repeated > 0 {
 		line += p.paint(dim, fmt.Sprintf("  (and %d times more until %s)", r.Repeated, r.Last.Local().Format("15:04:05")))
 	}
-	fmt.Fprintln(p.out, line)
+	p.print("%s\n", line)
 }
 
 // A run of log lines without anything between is shown by its first and last lines.
@@ -212,7 +311,7 @@ func (p printer) timeline(es []admin.Entry, name string) {
 		hidden := 0
 		tell := func() {
 			if hidden > 0 {
-				fmt.Fprintln(p.out, p.paint(dim, fmt.Sprintf("              | … %d lines more: muster host log %s", hidden, name)))
+				p.print("%s\n", p.paint(dim, fmt.Sprintf("              | … %d lines more: muster host log %s", hidden, name)))
 			}
 			hidden = 0
 		}

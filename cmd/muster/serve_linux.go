@@ -30,7 +30,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) error {
 		Now:         a.now,
 	}
 	if f.iface != "" {
-		p := printer{out: a.out, color: isTerminal(a.out)}
+		p := a.printer()
 		o.Show = func(e admin.Entry) { p.entry(e, true) }
 	}
 	return appliance.Run(ctx, o)

@@ -192,14 +192,14 @@ func (a *app) simulate(c *cobra.Command, s *simulation) (err error) {
 	if s.count > 1 {
 		return a.storm(c, s, h, m)
 	}
-	p := printer{out: a.out, color: isTerminal(a.out)}
+	p := a.printer()
 	var tell func(simclient.Step)
 	if !a.json {
 		where := "on " + s.cfg.Interface
 		if s.relay != "" {
 			where = "behind relay " + s.relay
 		}
-		fmt.Fprintf(a.out, "%s %s, MAC %s, serial %s\n", p.paint(bold, m.Kind.What), where, m.MAC, m.Serial)
+		a.print("%s %s, MAC %s, serial %s\n", p.paint(bold, m.Kind.What), where, m.MAC, m.Serial)
 		tell = p.simStep
 	}
 	t := h.Boot(c.Context(), m, tell)
@@ -224,7 +224,7 @@ func (s *simulation) judge(t *simclient.Transcript) error {
 	return nil
 }
 
-func (p printer) verdict(v simclient.Verdict) string {
+func (p printer) verdict(v simclient.Verdict) fit {
 	color := map[simclient.Verdict]string{simclient.OK: green, simclient.Failed: red, simclient.Skipped: dim}[v]
 	return p.paint(color, fmt.Sprintf("%-7s", v))
 }
@@ -241,19 +241,19 @@ func took(d time.Duration) string {
 
 // simStep prints a step as it ends.
 func (p printer) simStep(s simclient.Step) {
-	text := s.Text
+	text := phrase("%s", s.Text)
 	if s.Bytes > 0 {
-		text += ", " + size(s.Bytes)
+		text += phrase(", %s", size(s.Bytes))
 	}
 	if s.SHA256 != "" && (s.Name == "kernel" || s.Name == "initrd" || s.Name == "loader") {
-		text += ", sha256 " + s.SHA256[:12] + "…"
+		text += phrase(", sha256 %s…", s.SHA256[:12])
 	}
 	if t := took(s.Took); t != "" {
 		text += p.paint(dim, " ("+t+")")
 	}
-	fmt.Fprintf(p.out, "  %-13s %s %s\n", s.Name, p.verdict(s.Verdict), text)
+	p.print("  %-13s %s %s\n", s.Name, p.verdict(s.Verdict), text)
 	if s.Hint != "" {
-		fmt.Fprintf(p.out, "  %-13s         -> %s\n", "", s.Hint)
+		p.print("  %-13s         -> %s\n", "", s.Hint)
 	}
 }
 
@@ -263,14 +263,14 @@ func (p printer) simEnd(t *simclient.Transcript) {
 	if t.End == simclient.Broken || t.End == simclient.Loaded {
 		color = red
 	}
-	fmt.Fprintf(p.out, "%s after %s: %s\n", p.paint(bold+color, name), t.Took.Round(10*time.Millisecond), t.Text)
+	p.print("%s after %s: %s\n", p.paint(bold+color, name), t.Took.Round(10*time.Millisecond), t.Text)
 	if t.Hint != "" {
 		for _, s := range t.Steps {
 			if s.Hint == t.Hint {
 				return // shown already
 			}
 		}
-		fmt.Fprintf(p.out, "  -> %s\n", t.Hint)
+		p.print("  -> %s\n", t.Hint)
 	}
 }
 
@@ -296,7 +296,7 @@ func (a *app) storm(c *cobra.Command, s *simulation, h *simclient.Host, first *s
 					end = "\n"
 				}
 			}
-			fmt.Fprintf(a.err, "%d of %d done, %d failed, %s%s", done, s.count, failed, time.Since(start).Round(time.Second), end)
+			a.note("%d of %d done, %d failed, %s%s", done, s.count, failed, time.Since(start).Round(time.Second), fit(end))
 		}
 	}
 	sum := h.Storm(c.Context(), first.After, s.count, s.rate, s.parallel, progress)
@@ -341,20 +341,20 @@ func (a *app) stormTable(s *simulation, sum *simclient.Sum) {
 			ends = append(ends, fmt.Sprintf("%d %s", n, e))
 		}
 	}
-	fmt.Fprintf(a.out, "%d %s in %s: %s; %s, %.1f MB/s; ", sum.Count, s.kind.Name, sum.Took.Round(10*time.Millisecond), strings.Join(ends, ", "), size(sum.Bytes), float64(sum.Bytes)/1e6/sum.Took.Seconds())
+	a.print("%d %s in %s: %s; %s, %.1f MB/s; ", sum.Count, s.kind.Name, sum.Took.Round(10*time.Millisecond), strings.Join(ends, ", "), size(sum.Bytes), float64(sum.Bytes)/1e6/sum.Took.Seconds())
 	if sum.Twice == 0 {
-		fmt.Fprintln(a.out, "no address twice")
+		a.print("no address twice\n")
 	} else {
-		fmt.Fprintf(a.out, "%d addresses leased TWICE\n", sum.Twice)
+		a.print("%d addresses leased TWICE\n", sum.Twice)
 	}
 	for i, r := range sum.Reasons {
 		if i == 10 {
-			fmt.Fprintf(a.out, "and %d kinds of failure more\n", len(sum.Reasons)-i)
+			a.print("and %d kinds of failure more\n", len(sum.Reasons)-i)
 			break
 		}
-		fmt.Fprintf(a.out, "%d times: %s\n", r.Count, r.Text)
+		a.print("%d times: %s\n", r.Count, r.Text)
 		if r.Hint != "" {
-			fmt.Fprintf(a.out, "  -> %s\n", r.Hint)
+			a.print("  -> %s\n", r.Hint)
 		}
 	}
 }

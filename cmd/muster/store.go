@@ -35,7 +35,7 @@ func (a *app) storeCmd() *cobra.Command {
 				}
 			} else {
 				for _, l := range out.Damage {
-					fmt.Fprintln(a.out, l)
+					a.print("%s\n", l)
 				}
 			}
 			if n := len(out.Damage); n > 0 {
@@ -61,7 +61,7 @@ func (a *app) storeCmd() *cobra.Command {
 				return a.printJSON(out)
 			}
 			for _, l := range append(out.Damage, out.Forgotten...) {
-				fmt.Fprintln(a.out, l)
+				a.print("%s\n", l)
 			}
 			if len(out.Damage)+len(out.Forgotten) == 0 {
 				return a.said(out, "nothing is damaged")

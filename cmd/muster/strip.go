@@ -83,19 +83,20 @@ func (p printer) strip(timeline []admin.Entry, stage string) {
 		s[6].name = stage
 	}
 	var parts []string
+	add := func(c, text string) { parts = append(parts, string(p.paint(c, text))) }
 	for i, x := range s {
 		switch {
 		case !x.at.IsZero() && x.at.Equal(begin):
-			parts = append(parts, p.paint(green, x.name+" "+x.at.Local().Format(time.TimeOnly)))
+			add(green, x.name+" "+x.at.Local().Format(time.TimeOnly))
 		case !x.at.IsZero():
 			text := fmt.Sprintf("%s +%s", x.name, x.at.Sub(begin).Round(100*time.Millisecond))
 			if x.bytes > 0 {
 				text += " " + size(x.bytes)
 			}
-			parts = append(parts, p.paint(green, text))
+			add(green, text)
 		case i > far:
-			parts = append(parts, p.paint(dim, x.name+" -"))
+			add(dim, x.name+" -")
 		}
 	}
-	fmt.Fprintf(p.out, "\n  %s\n", strings.Join(parts, " > "))
+	p.print("\n  %s\n", fit(strings.Join(parts, " > ")))
 }

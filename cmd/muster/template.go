@@ -90,7 +90,7 @@ func (a *app) upload(ctx context.Context, cl *admin.Client, fl map[string]boot.B
 			continue
 		}
 		if !a.json && b.Size > 1<<20 {
-			fmt.Fprintf(a.err, "uploading %s, %s\n", n, size(b.Size))
+			a.note("uploading %s, %s\n", n, size(b.Size))
 		}
 		f, err := os.Open(filepath.Join(dir, filepath.FromSlash(n)))
 		if err != nil {
@@ -141,7 +141,7 @@ func (a *app) push(ctx context.Context, dir string) error {
 		return err
 	}
 	for _, w := range out.Warnings {
-		fmt.Fprintln(a.err, "warning: "+w)
+		a.note("warning: %s\n", w)
 	}
 	return a.said(out, "%s version %d stored, %d files", s.Name, out.Template.Version, len(fl))
 }
@@ -159,7 +159,7 @@ func (a *app) templateListCmd() *cobra.Command {
 				return a.printJSON(ts)
 			}
 			if len(ts) == 0 {
-				fmt.Fprintln(a.out, "no templates yet; store one with: muster template push DIR")
+				a.print("no templates yet; store one with: muster template push DIR\n")
 				return nil
 			}
 			rows := [][]string{{"NAME", "VERSION", "PRIORITY", "MATCH", "AUTO", "PUSHED"}}
@@ -219,7 +219,7 @@ func (a *app) templateShowCmd() *cobra.Command {
 			if a.json {
 				return a.printJSON(t)
 			}
-			fmt.Fprintf(a.out, "%s version %d, pushed %s\n  match     %s\n  priority  %d\n", t.Name, t.Version, t.Pushed.Local().Format(time.DateTime), matchText(t.Match), t.Priority)
+			a.print("%s version %d, pushed %s\n  match     %s\n  priority  %d\n", t.Name, t.Version, t.Pushed.Local().Format(time.DateTime), matchText(t.Match), t.Priority)
 			rows := [][]string{{"FILE", "SIZE", "SHA-256"}}
 			for n, b := range t.Files {
 				rows = append(rows, []string{n, size(b.Size), b.Digest})

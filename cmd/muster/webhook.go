@@ -30,7 +30,7 @@ func (a *app) webhookCmd() *cobra.Command {
 				return a.printJSON(ss)
 			}
 			if len(ss) == 0 {
-				fmt.Fprintln(a.out, "no webhooks: write a [[webhook]] or [[hook]] into the configuration")
+				a.print("no webhooks: write a [[webhook]] or [[hook]] into the configuration\n")
 				return nil
 			}
 			rows := [][]string{{"NAME", "TO", "DONE UP TO", "BEHIND", "DEAD", "STATE", "LAST ERROR"}}
@@ -98,7 +98,7 @@ are in: muster event list --kind webhook.dead --json`,
 						sent++
 					}
 					if !a.json {
-						fmt.Fprintf(a.out, "%d  %s\n", s.Seq, s.Words)
+						a.print("%d  %s\n", s.Seq, s.Words)
 					}
 				}
 				all = append(all, ss...)
@@ -115,7 +115,7 @@ are in: muster event list --kind webhook.dead --json`,
 			case sent < most:
 				return fmt.Errorf("%d of %d events were delivered", sent, most)
 			case most == 0 && !a.json:
-				fmt.Fprintln(a.out, "none was given up")
+				a.print("none was given up\n")
 			}
 			return nil
 		},
