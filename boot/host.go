@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // HostID numbers hosts of one appliance from 1; it is never used again.
@@ -210,7 +211,7 @@ func (h *Host) Validate() error {
 		if err := validName("parameter", k, 63); err != nil {
 			return fmt.Errorf("host %s: %w", h.Name, err)
 		}
-		if len(v) > 1024 || strings.ContainsFunc(v, unicode.IsControl) {
+		if len(v) > 1024 || !utf8.ValidString(v) || strings.ContainsFunc(v, unicode.IsControl) {
 			return fmt.Errorf("host %s: parameter %s: at most 1024 bytes of text without control characters", h.Name, k)
 		}
 	}

@@ -259,6 +259,11 @@ func (r *reader) finish(d *draft) error {
 		}
 		return nil
 	}
+	if cleanName(h.Template) != h.Template {
+		// Without it the machine would boot something else.
+		r.lost(d.line, d.label, "no template can be called %s", show(h.Template))
+		return nil
+	}
 	for _, o := range d.other {
 		r.part(d.line, d.label, "%s is not carried over: the host is known by its MAC address", o)
 	}

@@ -140,6 +140,8 @@ func TestLines(t *testing.T) {
 		// CSV
 		{"tabs", CSV, "mac\tname\n52:54:00:aa:bb:01\tweb1\n", "2 host \"web1\" 52:54:00:aa:bb:01\n"},
 		{"Excel", CSV, "\ufeffName;MAC;Address\r\nweb1;\"52:54:00:aa:bb:01;52:54:00:aa:bb:02\";10.0.0.5\r\n\r\n;;\r\n", "2 host \"web1\" 52:54:00:aa:bb:01 52:54:00:aa:bb:02 10.0.0.5\n"},
+		{"template", CSV, "name,mac,template\nweb1,52:54:00:aa:bb:01,res cue\x1b\nweb2,52:54:00:aa:bb:02,\xff\n", "2 lost web1: not carried over: no template can be called \"res cue?\"\n3 lost web2: not carried over: no template can be called \"\ufffd\"\n"},
+		{"parameter of no text", CSV, "name,mac,param.k\nweb1,52:54:00:aa:bb:01,\xff\n", "2 lost web1: not carried over: parameter k: at most 1024 bytes of text without control characters\n"},
 		{"parameters", CSV, "# inventory\nname,uuid,serial,template,param.Disk\n\nweb1,4c4c4544-0034-3910-8056-b8c04f4d4e32,RIG-0007,rescue,/dev/sda\n", "4 host \"web1\" 4c4c4544-0034-3910-8056-b8c04f4d4e32 RIG-0007 rescue map[Disk:/dev/sda]\n"},
 		{"filler", CSV, "name,mac,uuid,serial\nweb1,52:54:00:aa:bb:01,00000000-0000-0000-0000-000000000000,To be filled by O.E.M.\n", "2 part web1: serial \"To be filled by O.E.M.\" is filler or not plain text\n2 host \"web1\" 52:54:00:aa:bb:01\n"},
 		{"bad parameter", CSV, "name,mac,param._x\nweb1,52:54:00:aa:bb:01,y\n", "2 lost web1: not carried over: parameter name \"_x\": only letters, digits, and '-', '_' or '.' inside are allowed\n"},
