@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/hook"
+	"github.com/musterboot/muster/internal/reservation"
 	"github.com/musterboot/muster/store/mem"
 )
 
@@ -215,4 +218,68 @@ func TestShellWord(t *testing.T) {
 			t.Errorf("%q: %s, want %s", in, got, want)
 		}
 	}
+}
+
+// FuzzHostImport: from a file to what is printed. An error names the file, and the line
+// if it is about one; what would be sent is valid; nothing printed steers a terminal, and
+// the JSON is read as it was written.
+func FuzzHostImport(f *testing.F) {
+	files, err := filepath.Glob("../../internal/reservation/testdata/*")
+	if err != nil || len(files) == 0 {
+		f.Fatal(files, err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if !strings.HasSuffix(name, ".golden") {
+			f.Add(b, uint8(0))
+		}
+	}
+	f.Add([]byte("name,mac,param.k,template\na\x1b,52:54:00:aa:bb:01,\"x\u009b\ny\",t\u202e\nb,52:54:00:aa:bb:01,,\n"), uint8(4))
+	f.Add([]byte("host \x1b {\n"), uint8(1))
+	formats := append([]reservation.Format{""}, reservation.Formats...)
+	at := regexp.MustCompile(`/hosts(:[0-9]+)?: .`)
+	name := filepath.Join(f.TempDir(), "hosts")
+	f.Fuzz(func(t *testing.T, data []byte, format uint8) {
+		must(t, os.WriteFile(name, data, 0o600))
+		from := formats[int(format)%len(formats)]
+		r, err := readReservations(from, []string{name, name})
+		if err != nil {
+			if s := string(lines(err.Error(), "")); !errors.As(err, new(usageError)) || !at.MatchString(s) || from != "" && !strings.Contains(s, "hosts:") {
+				t.Fatalf("%q", err)
+			}
+			return
+		}
+		r.conflicts()
+		half := len(r.Hosts) / 2 // the second time, all are there already
+		for i, h := range r.Hosts {
+			given := boot.NewHost(h.Host)
+			if given.Name == "" {
+				given.Name = "unnamed"
+			}
+			if err := given.Validate(); err != nil || h.Line < 1 {
+				t.Fatalf("%s:%d: %v", h.File, h.Line, err)
+			}
+			if i >= half && h.Result != hostConflict {
+				t.Fatalf("%+v is not in conflict with itself", h)
+			}
+		}
+		var out strings.Builder
+		a := &app{out: &out, err: &out, getenv: os.Getenv}
+		a.showImport(r)
+		if bad := steers(out.String()); bad != "" {
+			t.Fatalf("it prints %q", bad)
+		}
+		out.Reset()
+		must(t, a.printJSON(r))
+		if bad := steers(out.String()); bad != "" {
+			t.Fatalf("it prints %q", bad)
+		}
+		var again importReport
+		if err := json.Unmarshal([]byte(out.String()), &again); err != nil || !reflect.DeepEqual(again.Hosts, r.Hosts) || !reflect.DeepEqual(again.Notes, r.Notes) {
+			t.Fatalf("%s is not what it was: %v", out.String(), err)
+		}
+	})
 }
