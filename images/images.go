@@ -76,6 +76,14 @@ func ValidDigest(d string) bool {
 	return true
 }
 
+// CheckDigest is ValidDigest for who sent the digest.
+func CheckDigest(d string) error {
+	if ValidDigest(d) {
+		return nil
+	}
+	return boot.NewFault(boot.Invalid, "%q is no SHA-256 digest: want 64 digits in hexadecimal, in lower case", boot.CleanText(d, 70))
+}
+
 func place(digest string) string { return path.Join(digest[:2], digest) }
 
 // Has reports whether a file is stored, and its size. Its bytes may be damaged all the
@@ -116,8 +124,10 @@ func (s *Store) Put(ctx context.Context, r io.Reader, want string) (boot.Blob, e
 // digest before it acts on it.
 func (s *Store) put(ctx context.Context, r io.Reader, want string, found func(digest string)) (boot.Blob, bool, error) {
 	fail := func(err error) (boot.Blob, bool, error) { return boot.Blob{}, false, fmt.Errorf("store file: %w", err) }
-	if want != "" && !ValidDigest(want) {
-		return boot.Blob{}, false, boot.NewFault(boot.Invalid, "%q is no SHA-256 digest: want 64 digits in hexadecimal, in lower case", boot.CleanText(want, 70))
+	if want != "" {
+		if err := CheckDigest(want); err != nil {
+			return boot.Blob{}, false, err
+		}
 	}
 	name := path.Join(tmpDir, rand.Text())
 	f, err := s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)

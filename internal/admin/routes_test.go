@@ -294,6 +294,35 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
+// TestBadDigests: what is no digest is a value that cannot be, wherever one goes.
+func TestBadDigests(t *testing.T) {
+	d := newDesk(t)
+	d.furnish()
+	before := d.everything()
+	for _, bad := range []string{"", "0", digest[1:], digest + "0", digest[1:] + "g", digest[1:] + "A", strings.Repeat("Ab", 32), "sha256:" + digest, " " + digest, strings.Repeat("\x00", 64), digest[1:] + "\n",
+		strings.Repeat("\x1b", 64), strings.Repeat("é", 32), "../../" + digest[6:], ".", strings.Repeat("a/", 32)} {
+		quoted, err := json.Marshal(bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := `"files":{"x":{"digest":` + string(quoted) + `,"size":1}}`
+		all := []call{{"POST", "/api/v1/templates", `{` + files + `}`, 422, ""}, {"POST", "/api/v1/images", `{"name":"new",` + files + `}`, 422, ""}}
+		if bad != "" && bad != "." { // which are no part of a path
+			all = append(all, call{"PUT", "/api/v1/files/" + urlEscape(bad), "x", 422, ""}, call{"GET", "/api/v1/files/" + urlEscape(bad), "", 422, ""})
+		}
+		for _, c := range all {
+			var f Failure
+			a := d.want(c.status, c.pattern, c.path, c.body).into(&f)
+			if err := harmless(a); err != nil || f.Code != boot.Invalid || !strings.Contains(f.Error, "is no SHA-256 digest") {
+				t.Errorf("%s %s %q: %+v, %v", c.pattern, c.path, bad, f, err)
+			}
+		}
+	}
+	if d.everything() != before {
+		t.Error("something was changed")
+	}
+}
+
 // hostile is text that must come back as text, or not at all.
 var hostile = []string{"<script>alert(1)</script>", "a\x00b", "\x1b[2J\x1b]0;x\x07", "a\r\nSet-Cookie: x=1", "../../etc/passwd", "%00", "\u202etxt.exe", "'; drop table hosts; --", strings.Repeat("a", 5000), "\xff\xfe", "{{.}}", "a/b", "."}
 

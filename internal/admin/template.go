@@ -4,12 +4,14 @@
 package admin
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"slices"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/templates"
 )
 
@@ -54,6 +56,9 @@ func (s *Server) uploaded(files map[string]boot.Blob) error {
 			return boot.NewFault(boot.Invalid, "%v", err)
 		}
 		b := files[name]
+		if err := images.CheckDigest(b.Digest); err != nil {
+			return fmt.Errorf("file %s: %w", name, err)
+		}
 		if n, ok := s.Files.Has(b.Digest); !ok || n != b.Size {
 			return boot.NewFault(boot.Invalid, "file %s was not uploaded whole", name)
 		}
@@ -68,9 +73,12 @@ func (s *Server) drop(r *http.Request) (any, error) {
 
 func (s *Server) file(r *http.Request) (any, error) {
 	digest := r.PathValue("digest")
+	if err := images.CheckDigest(digest); err != nil {
+		return nil, err
+	}
 	n, ok := s.Files.Has(digest)
 	if !ok {
-		return nil, boot.NewFault(boot.NotThere, "no file has the digest %s", boot.CleanText(digest, 70))
+		return nil, boot.NewFault(boot.NotThere, "no file has the digest %s", digest)
 	}
 	b := boot.Blob{Digest: digest, Size: n}
 	// Who asks would not send it: so that a damaged file is replaced by the next push.
