@@ -7,6 +7,7 @@ package tomlfile
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -58,7 +59,7 @@ func Decode(name string, data []byte, v any) (*File, error) {
 			table = strings.Join(k[:len(k)-1], ".")
 		}
 		e := f.Errorf(k.String(), 0, "unknown key %q%s", last, in(table))
-		known := keysOf(reflect.TypeOf(v), k[:len(k)-1])
+		known := keysOf(v, table)
 		if best := nearest(last, known); best != "" {
 			e.Msg += fmt.Sprintf("; did you mean %q?", best)
 		} else if len(known) > 0 {
@@ -72,30 +73,56 @@ func Decode(name string, data []byte, v any) (*File, error) {
 // Loose reads what it can of data into v, and overlooks everything else.
 func Loose(data []byte, v any) { _ = toml.Unmarshal(data, v) }
 
-// keysOf returns the keys of the table at a path; nothing for a table that
-// takes any key.
-func keysOf(t reflect.Type, path []string) (keys []string) {
+// Keys lists the keys that Decode takes for v, such as "network" and "network.range",
+// in their order; "*" stands for a name that the file chooses.
+func Keys(v any) []string { return keys(nil, reflect.TypeOf(v), "") }
+
+func keys(out []string, t reflect.Type, table string) []string {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
-	if t.Kind() != reflect.Struct {
-		return nil
-	}
-	for i := range t.NumField() {
-		f := t.Field(i)
-		key, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
-		switch {
-		case f.Anonymous && key == "":
-			keys = append(keys, keysOf(f.Type, path)...)
-		case key == "" || key == "-":
-		case len(path) == 0:
-			keys = append(keys, key)
-		case key == path[0]:
-			return keysOf(f.Type, path[1:])
+	switch t.Kind() {
+	case reflect.Map:
+		return keys(append(out, table+"*"), t.Elem(), table+"*.")
+	case reflect.Struct:
+		for i := range t.NumField() {
+			f := t.Field(i)
+			key, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
+			switch {
+			case f.Anonymous && key == "":
+				out = keys(out, f.Type, table)
+			case key == "" || key == "-":
+			default:
+				out = keys(append(out, table+key), f.Type, table+key+".")
+			}
 		}
 	}
-	return keys
+	return out
 }
+
+// Match reports whether key is the one of Keys that pattern is; a "*" at its end takes
+// any rest, because a name may have dots.
+func Match(pattern, key string) bool {
+	want, have := strings.Split(pattern, "."), strings.Split(key, ".")
+	if n := len(want); want[n-1] == "*" && len(have) > n {
+		have = have[:n]
+	}
+	return slices.EqualFunc(want, have, func(w, h string) bool { return w == "*" || w == h })
+}
+
+// keysOf returns the keys that a table may have; none where it takes any.
+func keysOf(v any, table string) (out []string) {
+	for _, k := range Keys(v) {
+		at := strings.LastIndexByte(k, '.')
+		if last := k[at+1:]; last != "*" && (at < 0 && table == "" || at >= 0 && Match(k[:at], table)) {
+			out = append(out, last)
+		}
+	}
+	return out
+}
+
+// Keys lists the keys that the file has.
+func (f *File) Keys() []string { return slices.Sorted(maps.Keys(f.keys)) }
 
 func in(table string) string {
 	if table == "" {

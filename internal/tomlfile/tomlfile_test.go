@@ -1,6 +1,9 @@
 package tomlfile
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestTypes: what is of the wrong type is said in people's words, with its line,
 // and a value where a table belongs is not passed over.
@@ -58,5 +61,48 @@ func TestTypes(t *testing.T) {
 		if got != want {
 			t.Errorf("%q:\n got %s\nwant %s", text, got, want)
 		}
+	}
+}
+
+// TestKeys: which keys a value takes, and which table they are of.
+func TestKeys(t *testing.T) {
+	type param struct {
+		Type string `toml:"type"`
+	}
+	type embedded struct {
+		E int `toml:"e"`
+	}
+	type all struct {
+		A      int `toml:"a"`
+		None   int
+		Hidden int                 `toml:"-"`
+		List   []embedded          `toml:"list"`
+		Params map[string]param    `toml:"params"`
+		Free   map[string]any      `toml:"free"`
+		Far    *struct{ embedded } `toml:"far"`
+		embedded
+	}
+	if got, want := strings.Join(Keys(all{}), " "), "a list list.e params params.* params.*.type free free.* far far.e e"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for table, want := range map[string]string{"": "a list params free far e", "list": "e", "params": "", "params.x": "type", "free": "", "nowhere": ""} {
+		if got := strings.Join(keysOf(&all{}, table), " "); got != want {
+			t.Errorf("of %q: %s, want %s", table, got, want)
+		}
+	}
+	for _, c := range []struct {
+		pattern, key string
+		want         bool
+	}{{"a", "a", true}, {"a", "a.b", false}, {"a.b", "a", false}, {"free.*", "free.x.y", true}, {"free.*", "free", false}, {"params.*.type", "params.x.type", true}, {"params.*.type", "params.x.help", false}} {
+		if Match(c.pattern, c.key) != c.want {
+			t.Errorf("%s and %s: want %v", c.pattern, c.key, c.want)
+		}
+	}
+	f, err := Decode("f", []byte("a = 1\n[params.x]\ntype = \"int\"\n[free]\n\"b.c\" = 1\n"), new(all))
+	if got := strings.Join(f.Keys(), " "); err != nil || got != "a free free.b.c params.x params.x.type" {
+		t.Errorf("%s, %v", got, err)
+	}
+	if _, err := Decode("f", []byte("[params.x]\ntipe = \"int\"\n"), new(all)); err == nil || err.Error() != `f:2: unknown key "tipe" in [params.x]; did you mean "type"?` {
+		t.Error(err)
 	}
 }
