@@ -53,6 +53,7 @@ var layers = map[string][]string{
 	"internal/seal":         {},
 	"internal/socket":       {},
 	"internal/tomlfile":     {},
+	"internal/tomltest":     {"internal/tomlfile"},
 	"internal/nettest":      {},
 	"internal/nettest/demo": {"internal/nettest"},
 	// A machine in software shares nothing with the server it judges.
