@@ -172,6 +172,7 @@ type view struct {
 	now     time.Time
 	log     *RequestLog
 	started time.Time                      // see Engine.Started
+	bound   []boot.Binding                 // of a rehearsal: uses of paths that memory is not told
 	avoid   map[string]map[netip.Addr]bool // by pool: addresses that are not free in a rehearsal
 
 	exhausted []*pool // pools in which nothing was free
@@ -311,6 +312,11 @@ func (v *view) Used(u boot.Use) (out []netip.Addr) {
 	for _, x := range v.m.used[u.Host] {
 		if x.Use == u {
 			out = append(out, x.Addr)
+		}
+	}
+	for _, b := range v.bound {
+		if b.Use == u {
+			out = append(out, b.Addr)
 		}
 	}
 	return out

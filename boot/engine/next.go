@@ -147,10 +147,11 @@ func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(boot.Sighting
 	var failed error
 	err := e.store.Update(ctx, func(tx boot.Tx) error {
 		avoid := map[string]map[netip.Addr]bool{}
+		var bound []boot.Binding
 		failed = fn(func(in boot.Sighting) (d boot.Decision, err error) {
 			for range attempts {
 				v := e.view(tx, in.At)
-				v.avoid = avoid
+				v.avoid, v.bound = avoid, bound
 				if d, err = boot.Decide(v, p, in); err != nil {
 					return d, err
 				}
@@ -167,6 +168,9 @@ func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(boot.Sighting
 				if !news || len(d.Holds) > 0 || !d.Writes.Empty() {
 					break
 				}
+			}
+			if d.Binds != nil {
+				bound = append(bound, *d.Binds)
 			}
 			return d, apply(tx, &d.Writes)
 		})

@@ -34,10 +34,10 @@ age public key that it is encrypted to.`,
 			}
 			if !a.json {
 				for _, x := range m.Missing {
-					fmt.Fprintf(a.out, "not in it: %s (%s)\n", x.For, size(x.Size))
+					a.print("not in it: %s (%s)\n", x.For, size(x.Size))
 				}
 				if len(m.Secrets) > 0 && recipient == "" {
-					fmt.Fprintf(a.out, "without the sealing key these must be given again after a restore elsewhere: %d secret parameters\n", len(m.Secrets))
+					a.print("without the sealing key these must be given again after a restore elsewhere: %d secret parameters\n", len(m.Secrets))
 				}
 			}
 			return a.said(m, "%s written: %d records, %d files", args[0], m.Records, len(m.Entries))
@@ -108,7 +108,7 @@ taken away, and the first start says what it was restored from.`,
 			}
 			if !a.json {
 				for _, l := range out.Notes {
-					fmt.Fprintln(a.out, l)
+					a.print("%s\n", l)
 				}
 			}
 			return a.said(out, "%s restored: %d records of %s, %d boot files", a.dataDir, out.Records, out.Made.Local().Format("2006-01-02 15:04"), out.Files)

@@ -69,18 +69,18 @@ func TestProbes(t *testing.T) {
 				var mu sync.Mutex
 				quiet := true // what the daemon asks by itself
 				r.c.plug("eth0", x.addr)
-				r.c.occupied = func([]netip.Addr) (map[netip.Addr]boot.MAC, error) {
+				r.c.occupied = func(as []netip.Addr) (map[netip.Addr]boot.MAC, error) {
 					mu.Lock()
 					defer mu.Unlock()
-					if quiet {
+					if quiet || len(as) < len(many) { // the daemon's own, which may come late
 						return nil, nil
 					}
 					return x.occupied, x.err
 				}
-				r.c.answers = func([]netip.Addr) ([]netip.Addr, error) {
+				r.c.answers = func(as []netip.Addr) ([]netip.Addr, error) {
 					mu.Lock()
 					defer mu.Unlock()
-					if quiet {
+					if quiet || len(as) < len(many) {
 						return nil, nil
 					}
 					return x.answers, x.err
