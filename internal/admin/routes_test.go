@@ -587,7 +587,7 @@ func sound(a answer) error {
 	}
 	kind := a.Header().Get("Content-Type")
 	if a.Code != http.StatusOK || !strings.HasPrefix(kind, "application/json") {
-		if a.Code == http.StatusOK && (strings.HasPrefix(kind, "text/plain") || kind == "application/vnd.tcpdump.pcap") {
+		if a.Code == http.StatusOK && (strings.HasPrefix(kind, "text/plain") || kind == "application/vnd.tcpdump.pcap" || kind == "application/x-tar") {
 			return nil // metrics and packets
 		}
 		return fmt.Errorf("%d and %s", a.Code, kind)
