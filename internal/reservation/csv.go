@@ -4,9 +4,11 @@ package reservation
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -153,6 +155,11 @@ func (r *reader) csvRow(line int, header, row []string) error {
 		case "serial":
 			d.host.Serial = cell
 		case "address":
+			if _, err := netip.ParseAddr(cell); err != nil {
+				// A person wrote this list for this import: a machine at another address than
+				// it says is worse than no import.
+				return r.errorf(line, "%s of %s is no address: want one like 10.77.0.50; names are not looked up", show(cell), cmp.Or(d.label, "this line"))
+			}
 			r.addAddress(d, line, cell)
 		case "template":
 			d.host.Template = cell

@@ -355,3 +355,13 @@ func FuzzISC(f *testing.F)     { seeds(f, ISC) }
 func FuzzKea(f *testing.F)     { seeds(f, Kea) }
 func FuzzDnsmasq(f *testing.F) { seeds(f, Dnsmasq) }
 func FuzzCSV(f *testing.F)     { seeds(f, CSV) }
+
+// TestCSVAddress: a list that a person wrote is refused where an address in it is none.
+func TestCSVAddress(t *testing.T) {
+	for cell, bad := range map[string]bool{"10.50.0.3": false, "": false, "db3.example.com": true, "10.50.0": true, "10.50.0.300": true} {
+		_, err := Parse(CSV, "list.csv", []byte("name,mac,address\ndb3,52:54:00:dd:00:03,"+cell+"\n"))
+		if (err != nil) != bad || bad && !strings.Contains(err.Error(), "list.csv:2: ") {
+			t.Errorf("%q: %v", cell, err)
+		}
+	}
+}
