@@ -24,6 +24,7 @@ type NewHost struct {
 	Address6  netip.Addr
 	Template  string
 	Params    map[string]string
+	Typed     []string // of Params, as in SetHost
 	Options   []Option
 	Protected bool
 	BoundPort string
@@ -102,6 +103,9 @@ func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 		return nil, NewFault(Invalid, "%v", err)
 	}
 	if err := a.checkParams(h, h.Params); err != nil {
+		return nil, err
+	}
+	if err := a.typed(h, given.Typed); err != nil {
 		return nil, err
 	}
 	if err := a.takeParams(h, pointers(given.Params)); err != nil {

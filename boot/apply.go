@@ -25,11 +25,11 @@ func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, erro
 func (a *applying) apply(o Order) (err error) {
 	switch o := o.(type) {
 	case AsSeen:
-		h, err := find(a.v, a.p, o.Name)
+		h, err := find(a.v, a.p, a.now, o.Name)
 		if err != nil {
 			return err
 		}
-		if h.Revision != o.Revision {
+		if h.Revision != o.Revision || o.ID != 0 && h.ID != o.ID {
 			return &ChangedHost{h}
 		}
 		return a.apply(o.Order)
@@ -132,8 +132,8 @@ func (a *applying) event(kind EventKind, h *Host, format string, args ...any) {
 }
 
 // find accepts a name or a MAC address.
-func find(v Reader, p *Policy, name string) (*Host, error) {
-	h, err := FindHost(v, p, name)
+func find(v Reader, p *Policy, now time.Time, name string) (*Host, error) {
+	h, err := FindHost(v, p, now, name)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func find(v Reader, p *Policy, name string) (*Host, error) {
 // spelling, UUID, serial number, DUID, switch port, reserved or leased address; nil if
 // there is none. Its name comes first. A word that names several hosts otherwise is an error
 // that lists them.
-func FindHost(v Reader, p *Policy, name string) (*Host, error) {
+func FindHost(v Reader, p *Policy, now time.Time, name string) (*Host, error) {
 	h, err := v.HostByName(name)
 	if h != nil || err != nil || name == "" {
 		return h, err
@@ -176,7 +176,7 @@ func FindHost(v Reader, p *Policy, name string) (*Host, error) {
 		errs = append(errs, look(v.HostByAddress(a)))
 		for net := range p.All() {
 			l, err := v.Lease(net.Name, a)
-			if errs = append(errs, err); l != nil && l.Host != 0 && l.Given() {
+			if errs = append(errs, err); l.Active(now) && l.Host != 0 && l.Given() {
 				errs = append(errs, look(v.Host(l.Host)))
 			}
 		}
@@ -201,7 +201,7 @@ func FindHost(v Reader, p *Policy, name string) (*Host, error) {
 }
 
 func (a *applying) change(name string, fn func(*Host) error) error {
-	old, err := find(a.v, a.p, name)
+	old, err := find(a.v, a.p, a.now, name)
 	if err != nil {
 		return err
 	}
@@ -358,12 +358,8 @@ func (a *applying) setHost(o SetHost) error {
 				what = append(what, "parameter "+k) // its value may be a password
 			}
 		}
-		for _, k := range o.Typed {
-			if is, err := a.secret(h, k); err != nil {
-				return err
-			} else if is {
-				return NewFault(Invalid, "host %s: parameter %s is secret: what is typed on a command line is in the shell's history and seen by everybody on this machine", h.Name, k).Try("muster host set %s %s=@FILE, or %s=- and the value on standard input", h.Name, k, k)
-			}
+		if err := a.typed(h, o.Typed); err != nil {
+			return err
 		}
 		if err := a.checkParams(h, given); err != nil {
 			return err
@@ -380,7 +376,7 @@ func (a *applying) setHost(o SetHost) error {
 }
 
 func (a *applying) removeHost(o RemoveHost) error {
-	h, err := find(a.v, a.p, o.Name)
+	h, err := find(a.v, a.p, a.now, o.Name)
 	if err != nil {
 		return err
 	}

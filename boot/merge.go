@@ -29,7 +29,7 @@ func (Merge) order() {}
 func (Split) order() {}
 
 func (a *applying) merge(o Merge) error {
-	other, err := find(a.v, a.p, o.Other)
+	other, err := find(a.v, a.p, a.now, o.Other)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (a *applying) merge(o Merge) error {
 			a.seal(other.ID, k, nil) // sealed for the other host: it must be given again
 		}
 		for k, v := range other.Params {
-			if _, has := h.Params[k]; !has {
+			if _, has := h.Params[k]; !has && !slices.Contains(h.Secrets, k) {
 				if h.Params == nil {
 					h.Params = map[string]string{}
 				}

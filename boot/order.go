@@ -59,6 +59,7 @@ type DropTemplate struct{ Name string }
 // caller read it.
 type AsSeen struct {
 	Name     string
+	ID       HostID // 0: whoever has the name
 	Revision uint64
 	Order    Order
 }

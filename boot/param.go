@@ -95,17 +95,32 @@ func SecretPlace(id HostID, param string) string { return secretName(id, param) 
 
 // secret reports a parameter that some template of the host takes as a secret.
 func (a *applying) secret(h *Host, param string) (bool, error) {
-	ts := a.p.Templates
+	var ts []*Template
 	for _, name := range h.Templates() {
 		t, err := a.v.TemplateByName(name)
 		if err != nil {
 			return false, err
 		}
 		if t != nil {
-			ts = append(slices.Clip(ts), t)
+			ts = append(ts, t)
 		}
 	}
+	if len(ts) == 0 {
+		ts = a.p.Templates // whichever it will be
+	}
 	return slices.ContainsFunc(ts, func(t *Template) bool { return t.Params[param].Secret }), nil
+}
+
+// typed refuses secrets that were typed on a command line.
+func (a *applying) typed(h *Host, params []string) error {
+	for _, k := range params {
+		if is, err := a.secret(h, k); err != nil {
+			return err
+		} else if is {
+			return NewFault(Invalid, "host %s: parameter %s is secret: what is typed on a command line is in the shell's history and seen by everybody on this machine", h.Name, k).Try("muster host set %s %s=@FILE, or %s=- and the value on standard input", h.Name, k, k)
+		}
+	}
+	return nil
 }
 
 // takeParams puts parameters on a host: secret ones sealed and apart, so that no copy
@@ -172,7 +187,11 @@ func takes(ts []*Template) string {
 // needs lists the parameters that the template cannot do without and the host has not.
 func (h *Host) needs(t *Template) (out []string) {
 	for _, k := range slices.Sorted(maps.Keys(t.Params)) {
-		if t.Params[k].Required && h.Params[k] == "" && !slices.Contains(h.Secrets, k) {
+		has := h.Params[k] != ""
+		if t.Params[k].Secret {
+			has = slices.Contains(h.Secrets, k)
+		}
+		if t.Params[k].Required && !has {
 			out = append(out, k)
 		}
 	}

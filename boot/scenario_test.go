@@ -226,7 +226,10 @@ func (w *world) play(line string) (_ []string, err error) {
 		w.engine.Now = func() time.Time { return w.now }
 		w.engine.Flush()
 		var h *boot.Host
-		if err := w.engine.View(w.ctx, func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, &w.policy, words[1]); return err }); err != nil {
+		if err := w.engine.View(w.ctx, func(tx boot.ReadTx) (err error) {
+			h, err = boot.FindHost(tx, &w.policy, w.now, words[1])
+			return err
+		}); err != nil {
 			return nil, err
 		}
 		found, err := w.engine.Diagnose(w.ctx, h, words[1])

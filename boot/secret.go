@@ -18,7 +18,7 @@ func (t *turn) secrets(x *Template, m *Machine) (*Reason, error) {
 		return because("secret.proof", t.ask.name, x.Name, string(s.Needs), string(t.d.Proof)), nil
 	case s.HTTPS && !t.in.TLS:
 		return because("secret.https", x.Name), nil
-	case t.token.Boot != h.Boots:
+	case t.token.Boot != h.Boots && !(t.token.Boot == 0 && x.Direct != ""): // no script numbers a file that firmware starts
 		return because("secret.old", t.token.Boot, h.Name, h.Boots), nil
 	case endsInstall(h.Stage):
 		return because("secret.over", h.Stage), nil

@@ -149,6 +149,24 @@ func TestSecrets(t *testing.T) {
 	if got := given(ask(four+"/preseed.cfg", func(in *boot.Sighting) { in.TLS = true })); !strings.HasPrefix(got, "sealed") {
 		t.Errorf("over HTTPS: %q", got)
 	}
+	// Another template has a plain parameter of that name: it is no secret there, and a
+	// sealed value does not stand for it.
+	if err := do(boot.PushTemplate{Template: boot.Template{Name: "other", Files: map[string]boot.Blob{"template.toml": {}, "vmlinuz": {}}, Params: map[string]boot.Param{"rootpw": {Required: true}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := do(boot.AddHost{Host: boot.NewHost{Name: "web2", State: boot.Approved, MACs: []boot.MAC{{2, 2}}, Template: "other", Params: map[string]string{"rootpw": "plain"}}}); err != nil {
+		t.Fatal(err)
+	}
+	other := "other"
+	if err := do(boot.SetHost{Name: "web1", Template: &other}); err != nil {
+		t.Fatal(err)
+	}
+	if err := do(boot.Approve{Name: "web1", Template: &other}); err == nil || !strings.Contains(err.Error(), "needs rootpw") {
+		t.Errorf("a sealed value stands for a plain one: %v", err)
+	}
+	if err := do(boot.AddHost{Host: boot.NewHost{Name: "web3", MACs: []boot.MAC{{2, 3}}, Template: "deb", Params: map[string]string{"rootpw": "x"}, Typed: []string{"rootpw"}}}); err == nil {
+		t.Error("a secret was typed at host add")
+	}
 	if err := do(boot.RemoveHost{Name: "web1"}); err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,16 @@ type source func(file string) ([]byte, error)
 
 // compile reads a version. files lists the folder, with sizes.
 func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
+	c, err := compileStored(files, read)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.dryRun()
+}
+
+// compileStored is compile for a version that was pushed: it was judged then, perhaps
+// by milder rules, and boots what it booted.
+func compileStored(files map[string]boot.Blob, read source) (*Compiled, error) {
 	if len(files) > MaxFiles {
 		return nil, fmt.Errorf("%d files: at most %d; large trees belong into an image", len(files), MaxFiles)
 	}
@@ -92,6 +102,8 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 	}
 	for _, f := range spec.Secrets.Files {
 		switch {
+		case slices.Contains(slices.Collect(maps.Values(spec.Boot.Files)), f):
+			return nil, fmt.Errorf("%s: [secrets] and [boot.files] both name %s: what lies in the initial file system is read by every user of the machine", SpecFile, f)
 		case c.made[f] == nil:
 			return nil, fmt.Errorf("%s: [secrets] names %s, which is no rendered file of the folder", SpecFile, f)
 		case language(f, "") == ipxeFile || language(f, "") == grubFile || f == piCmdline:
@@ -120,7 +132,7 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 			return nil, err
 		}
 	}
-	return c, c.dryRun()
+	return c, nil
 }
 
 // keeps refuses a file that names a secret parameter and may not have it.
@@ -282,6 +294,9 @@ func (c *Compiled) see(m boot.Machine) (seen, error) {
 		if p.Secret {
 			continue // it is among m.Params where the file may have it: else there is none
 		}
+		if p.Required && m.Params[name] == "" {
+			return s, fmt.Errorf("parameter %s is required, and host %s has none (muster host set %s %s=…)", name, m.Name, m.Name, name)
+		}
 		s.Params[name] = p.zero()
 		if p.Default != nil {
 			s.Params[name], _ = p.value(fmt.Sprint(p.Default))
@@ -426,6 +441,14 @@ func sample(arch boot.Platform) boot.Machine {
 func (c *Compiled) dryRun() error {
 	for _, arch := range []boot.Platform{boot.BIOS, boot.X64UEFI} {
 		m := sample(arch)
+		for name, p := range c.spec.Params {
+			if p.Required && !p.Secret {
+				m.Params[name] = map[string]string{"int": "1", "bool": "true"}[p.Type]
+				if p.Type == "string" {
+					m.Params[name] = "sample"
+				}
+			}
+		}
 		script, err := c.Script(m)
 		if err != nil {
 			return err
@@ -446,7 +469,7 @@ func (c *Compiled) dryRun() error {
 			}
 			m := m
 			if slices.Contains(c.spec.Secrets.Files, name) {
-				m.Sealed, m.Params = map[string][]byte{}, map[string]string{}
+				m.Sealed, m.Params = map[string][]byte{}, maps.Clone(m.Params)
 				for p, x := range c.spec.Params {
 					if x.Secret {
 						m.Params[p] = "sample"

@@ -34,7 +34,7 @@ var funcs = template.FuncMap{
 	"trim":     strings.TrimSpace,
 	"replace":  func(old, new, s string) string { return strings.ReplaceAll(s, old, new) },
 	"contains": func(sub, s string) bool { return strings.Contains(s, sub) },
-	"b64enc":   func(v any) string { return base64.StdEncoding.EncodeToString([]byte(text(v))) },
+	"b64enc":   b64Text,
 	"toJson":   jsonText,
 	"yaml":     quoted,
 	"toml":     quoted,
@@ -48,7 +48,7 @@ var funcs = template.FuncMap{
 		return pad + strings.ReplaceAll(s, "\n", "\n"+pad), nil
 	},
 	// sh quotes for kickstart, preseed and shell scripts.
-	"sh":        func(v any) string { return "'" + strings.ReplaceAll(text(v), "'", `'\''`) + "'" },
+	"sh":        shText,
 	"macDash":   func(s string) string { return strings.ReplaceAll(s, ":", "-") },
 	"macBare":   func(s string) string { return strings.ReplaceAll(s, ":", "") },
 	"grub":      grubWord,
@@ -114,4 +114,19 @@ func ipxeText(v any) string {
 		}
 	}
 	return strings.TrimRight(strings.Join(f, " "), `\`)
+}
+
+// shText quotes for a shell.
+func shText(v any) (string, error) {
+	if v == nil {
+		return "", errNil
+	}
+	return "'" + strings.ReplaceAll(text(v), "'", `'\''`) + "'", nil
+}
+
+func b64Text(v any) (string, error) {
+	if v == nil {
+		return "", errNil
+	}
+	return base64.StdEncoding.EncodeToString([]byte(text(v))), nil
 }

@@ -114,8 +114,11 @@ func bare(special, function string, more func(string) string) func(any) (string,
 		}
 		s := fmt.Sprint(v)
 		bad := ""
+		if v == nil {
+			return "", errNil
+		}
 		for _, r := range s {
-			if r < 0x20 || r == 0x7f || strings.ContainsRune(special, r) {
+			if r < 0x20 && (function != "" || r != '\n' && r != '\t') || r == 0x7f || strings.ContainsRune(special, r) {
 				bad = string(r)
 				break
 			}
@@ -133,12 +136,14 @@ func bare(special, function string, more func(string) string) func(any) (string,
 	}
 }
 
+var errNil = fmt.Errorf("there is no such value: a parameter that this host or this file has not")
+
 var errSaid = fmt.Errorf("a text that the machine says of itself stands here as it came: quote it (sh, toJson, yaml, xml, toml, ipxetext, grubquote), or write .Serial, which has letters and digits only")
 
 // bares are the checks of the languages that have no file of their own.
 var bares = map[string]any{
 	string(plainFile): bare("", "", nil),
-	string(shellFile): bare("`$;&|<>()\"'\\*?[", "sh", func(s string) string {
+	string(shellFile): bare("`$;&|<>()\"'\\", "sh", func(s string) string {
 		return found(strings.HasPrefix(s, "#") || strings.Contains(s, " #"), "#")
 	}),
 	string(installFile): bare("`;&|<>\"'\\", "sh", func(s string) string {
@@ -186,6 +191,9 @@ func jsonText(v any) (string, error) {
 
 // quoted is jsonText of a text, even of a number or a word that YAML takes for one.
 func quoted(v any) (string, error) {
+	if v == nil {
+		return "", errNil
+	}
 	s, err := jsonText(text(v))
 	// JSON may hold DEL and what Unicode calls a line's end as they are.
 	return strings.NewReplacer("\x7f", `\u007f`, "\u0085", `\u0085`).Replace(s), err
@@ -193,6 +201,9 @@ func quoted(v any) (string, error) {
 
 // xmlText escapes a value for XML, as text and between quotation marks.
 func xmlText(v any) (string, error) {
+	if v == nil {
+		return "", errNil
+	}
 	s := text(v)
 	if i := strings.IndexFunc(s, func(r rune) bool {
 		return r == unicode.ReplacementChar || r < 0x20 && !strings.ContainsRune("\t\n\r", r)

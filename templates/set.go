@@ -62,7 +62,7 @@ func (s *Set) Compiled(t *boot.Template) (*Compiled, error) {
 	if c != nil {
 		return c, nil
 	}
-	c, err := compile(t.Files, func(f string) ([]byte, error) {
+	c, err := compileStored(t.Files, func(f string) ([]byte, error) {
 		r, err := s.files.Open(t.Files[f].Digest)
 		if err != nil {
 			return nil, err

@@ -39,7 +39,7 @@ func TestApprovalJourneys(t *testing.T) {
 	}
 	r.serveConfig(config("[[enroll.rule]]\nname=\"pallet\"\naction=\"approve\"\nserial=[\"PALLET-*\"]\nmax=1\n[[enroll.rule]]\nname=\"visitors\"\naction=\"deny\"\nmac=[\"02:*\"]\n"))
 	kernel, initrd := r.smallLinux()
-	r.pushLinux("linux", "[match]\narch = [\"x64-uefi\", \"bios\"]\n", kernel, initrd, "quiet muster.report={{ .ReportURL }}")
+	r.pushLinux("linux", "[params.role]\n[match]\narch = [\"x64-uefi\", \"bios\"]\n", kernel, initrd, "quiet muster.report={{ .ReportURL }}")
 
 	sim := func(kind, mac, serial, expect string) simclient.Transcript {
 		t.Helper()

@@ -679,7 +679,7 @@ func TestCommands(t *testing.T) {
 	r := newRig(t)
 	r.serveConfig(fullNetwork)
 	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte("name = \"rescue\"\n[match]\nserial = [\"RIG*\"]\n[boot]\nkernel = \"vmlinuz\"\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte("name = \"rescue\"\n[match]\nserial = [\"RIG*\"]\n[boot]\nkernel = \"vmlinuz\"\n[params.disk]\n"), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "vmlinuz"), []byte("kernel"), 0o644))
 	r.muster("template", "lint", dir)
 	if out := r.muster("template", "push", dir); !strings.Contains(out, "rescue version 1 stored") {

@@ -196,11 +196,12 @@ func TestSimulate(t *testing.T) {
 			}
 		}
 	})
-	// With an address of its own there the interface is left as it is; a Pi whose
-	// files nobody has is told so.
+	// With an address of its own there the interface is left as it is, and the server
+	// refuses files to another address than the machine's; a Pi whose files nobody has is
+	// told so.
 	t.Run("own address", func(t *testing.T) {
 		var tr simclient.Transcript
-		if code, said := r.simulate(addressed, &tr, "bios", "-i", "eth0", "--no-address", "--mac", "52:54:00:00:00:77", "--json"); code != 0 || !strings.Contains(said, "10.77.0.3, the interface's own") {
+		if code, said := r.simulate(addressed, &tr, "bios", "-i", "eth0", "--no-address", "--mac", "52:54:00:00:00:77", "--json"); code != exitFailed || !strings.Contains(said, "10.77.0.3, the interface's own") || !strings.Contains(said, "10.77.0.3 uses a path that was made for") {
 			t.Errorf("exit %d: %s", code, said)
 		}
 		if code, said := r.simulate(client, nil, "bios", "-i", "eth0", "--no-address", "--mac", "52:54:00:00:00:77"); code != exitFailed || !strings.Contains(said, "leave out --no-address") {

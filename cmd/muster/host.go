@@ -328,7 +328,13 @@ func (a *app) hostAddCmd() *cobra.Command {
 				if !ok {
 					return usagef("--param %q: want NAME=VALUE", p)
 				}
-				h.Params[k] = v
+				typed, v, err := a.paramValue(v)
+				if err != nil {
+					return err
+				}
+				if h.Params[k] = v; typed {
+					h.Typed = append(h.Typed, k)
+				}
 			}
 			if f.approved {
 				h.State = boot.Approved

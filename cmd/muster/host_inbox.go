@@ -22,11 +22,13 @@ type inboxFlags struct {
 	arch, mac, serial, class, port, net []string
 	seen                                time.Duration
 	match                               string
+	yes                                 bool
 }
 
 func (f *inboxFlags) add(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVar(&f.match, "match", "", "the machines of a query, whatever their state; see: muster host list --help")
+	fl.BoolVar(&f.yes, "yes", false, "do not ask, however many disks --match means")
 	fl.BoolVar(&f.all, "all", false, "all pending machines")
 	fl.StringSliceVar(&f.arch, "arch", nil, "only those of this architecture, such as x64-uefi")
 	fl.StringSliceVar(&f.mac, "mac", nil, "only those whose MAC address matches, such as 52:54:00:*")
@@ -139,7 +141,7 @@ func (a *app) hostApproveCmd() *cobra.Command {
 				if c.Flags().Changed("template") {
 					req.Template = &template
 				}
-				return a.plan(c.Context(), &manyFlags{match: f.match, dryRun: f.dryRun}, req)
+				return a.plan(c.Context(), &manyFlags{match: f.match, dryRun: f.dryRun, yes: f.yes}, req)
 			}
 			in, one := f.request(), admin.Approval{}
 			if c.Flags().Changed("template") {
@@ -169,7 +171,7 @@ func (a *app) hostDenyCmd() *cobra.Command {
 		Example: "  muster host deny m-525400aabb01\n  muster host deny --network guests --all",
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.match != "" {
-				return a.plan(c.Context(), &manyFlags{match: f.match, dryRun: f.dryRun}, admin.PlanRequest{Action: plan.Deny})
+				return a.plan(c.Context(), &manyFlags{match: f.match, dryRun: f.dryRun, yes: f.yes}, admin.PlanRequest{Action: plan.Deny})
 			}
 			return a.decide(c.Context(), "deny", "denied", args, f.request(), struct{}{}, func(boot.Host) string { return "" })
 		},

@@ -66,9 +66,9 @@ func (a *app) plan(ctx context.Context, f *manyFlags, req admin.PlanRequest) err
 		return fmt.Errorf("there is nothing to do")
 	}
 	count := 0
-	if p.Action == plan.Install && p.Count > plan.Surprises {
+	if p.Confirm {
 		if !f.yes {
-			if err := a.confirm(p.Count); err != nil {
+			if err := a.confirm(p.Action, p.Count); err != nil {
 				return err
 			}
 		}
@@ -124,11 +124,11 @@ func (a *app) showPlan(p plan.Plan) {
 }
 
 // confirm asks a person for the number of machines.
-func (a *app) confirm(n int) error {
+func (a *app) confirm(action string, n int) error {
 	if a.in == nil {
-		return usagef("%d machines would be installed: --yes says that this is meant", n)
+		return usagef("%s %d machines: --yes says that this is meant", action, n)
 	}
-	a.note("Type %d to install %d machines: ", n, n)
+	a.note("Type %d to %s %d machines: ", n, action, n)
 	line, _ := bufio.NewReader(a.in).ReadString('\n')
 	if got, err := strconv.Atoi(strings.TrimSpace(line)); err != nil || got != n {
 		return fmt.Errorf("nothing was done")

@@ -23,7 +23,7 @@ func TestPlans(t *testing.T) {
 
 	d.says(0, []string{"host", "install", "--match", "template:deb", "--dry-run"}, `install, 11 machines: arm one ticket`, `web01, web02`, `left out, 1: is protected from installation: muster host set NAME`, `  web00`)
 	d.says(0, []string{"host", "list", "--armed"}, "nothing would")
-	d.says(2, []string{"host", "install", "--match", "template:deb"}, `11 machines would be installed: --yes says that this is meant`)
+	d.says(2, []string{"host", "install", "--match", "template:deb"}, `install 11 machines: --yes says that this is meant`)
 	d.says(0, []string{"host", "install", "--match", "template:deb", "--yes"}, `web01: approved; install of deb armed until`, `install: 11 machines done`)
 	d.says(0, []string{"host", "list", "--armed", "--wide"}, "TICKET", "PROTECTED", "web01 .* armed .*RIG-1")
 	d.says(0, []string{"host", "local", "RIG-1", "52-54-00-00-00-02"}, `local: 2 machines done`)

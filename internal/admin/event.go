@@ -154,7 +154,10 @@ func (s *Server) whose(ctx context.Context, name string) (o whose, err error) {
 	if name == "" {
 		return o, nil
 	}
-	if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) { o.host, err = boot.FindHost(tx, s.Engine.Policy(), name); return err }); err != nil || o.host != nil {
+	if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) {
+		o.host, err = boot.FindHost(tx, s.Engine.Policy(), s.Engine.Now(), name)
+		return err
+	}); err != nil || o.host != nil {
 		return o, err
 	}
 	o.name = name

@@ -286,7 +286,10 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 		return orEmpty(out), err
 	}
 	var h *boot.Host
-	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, s.Engine.Policy(), who); return err })
+	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) {
+		h, err = boot.FindHost(tx, s.Engine.Policy(), s.Engine.Now(), who)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +310,7 @@ func (s *Server) lastSeen(h *boot.Host) time.Time { return plan.LastSeen(s.Engin
 func (s *Server) host(r *http.Request) (d HostDetail, err error) {
 	d.Timeline = []Entry{}
 	err = s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
-		h, err := boot.FindHost(tx, s.Engine.Policy(), r.PathValue("name"))
+		h, err := boot.FindHost(tx, s.Engine.Policy(), s.Engine.Now(), r.PathValue("name"))
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func (s *Server) lines(macs []boot.MAC) (out []boot.Request) {
 func (s *Server) macs(r *http.Request) (macs []boot.MAC, err error) {
 	name := r.PathValue("name")
 	err = s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
-		h, err := boot.FindHost(tx, s.Engine.Policy(), name)
+		h, err := boot.FindHost(tx, s.Engine.Policy(), s.Engine.Now(), name)
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,7 @@ type NewHost struct {
 	Address6  netip.Addr        `json:"address6,omitzero"`
 	Template  string            `json:"template,omitempty"`
 	Params    map[string]string `json:"params,omitempty"`
+	Typed     []string          `json:"typed,omitempty"` // of Params, those that were typed on a command line: a secret is refused that way
 	Options   []boot.Option     `json:"options,omitempty"`
 	Protected bool              `json:"protected,omitempty"`
 	BoundPort string            `json:"bound_port,omitempty"`

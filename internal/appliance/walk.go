@@ -45,7 +45,7 @@ func (w *walk) describe(tx boot.ReadTx) error {
 	var err error
 	switch {
 	case q.Host != "":
-		if host, err = boot.FindHost(tx, w.policy, q.Host); err == nil && host == nil {
+		if host, err = boot.FindHost(tx, w.policy, w.now, q.Host); err == nil && host == nil {
 			err = boot.NewFault(boot.UnknownHost, "no host is called %s", q.Host).Try("muster host list")
 		}
 	case !q.MAC.IsZero():

@@ -112,6 +112,7 @@ type Plan struct {
 	Query   string    `json:"query,omitempty"`
 	Will    string    `json:"will"`     // do with each machine
 	Count   int       `json:"count"`    // of machines
+	Confirm bool      `json:"confirm"`  // running it wants Count said: many disks, or many taken off the roll
 	Names   []string  `json:"names"`    // of the first of them
 	LeftOut []LeftOut `json:"left_out"` // machines that were meant and are not in it
 	Expires time.Time `json:"expires"`
@@ -147,6 +148,7 @@ type Failed struct {
 }
 
 type entry struct {
+	id       boot.HostID
 	name     string
 	revision uint64
 }
@@ -176,9 +178,10 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 		return Plan{}, err
 	}
 	m := &made{Plan: Plan{Action: r.Action, Query: r.Query, Will: r.will(), Names: []string{}, LeftOut: []LeftOut{}, Expires: p.Engine.Now().Add(life).UTC()}, req: r}
+	disks := 0 // that the next boot writes to
 	for _, h := range hosts {
 		o, _ := r.order(h.Name)
-		c, err := p.Engine.Try(ctx, by, boot.AsSeen{Name: h.Name, Revision: h.Revision, Order: o})
+		c, err := p.Engine.Try(ctx, by, boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: o})
 		switch f := boot.FaultOf(err); {
 		case f != nil:
 			why := strings.TrimPrefix(strings.TrimPrefix(f.Text, "host "+h.Name), ":")
@@ -188,10 +191,14 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 		case c.Same != nil:
 			m.leave(h.Name, "nothing would change")
 		default:
-			m.entries = append(m.entries, entry{h.Name, h.Revision})
+			if x := c.Subject(); x != nil && x.Installs(p.Engine.Now()) && !h.Installs(p.Engine.Now()) {
+				disks++
+			}
+			m.entries = append(m.entries, entry{h.ID, h.Name, h.Revision})
 		}
 	}
 	m.Count = len(m.entries)
+	m.Confirm = disks > Surprises || r.Action == Remove && m.Count > Surprises
 	for _, e := range m.entries[:min(shown, len(m.entries))] {
 		m.Names = append(m.Names, e.name)
 	}
@@ -229,7 +236,10 @@ func (p *Plans) meant(ctx context.Context, r *Request) (out []*boot.Host, err er
 		seen := map[boot.HostID]bool{}
 		for _, name := range r.Names {
 			var h *boot.Host
-			if err := p.Engine.View(ctx, func(tx boot.ReadTx) (err error) { h, err = boot.FindHost(tx, p.Engine.Policy(), name); return err }); err != nil {
+			if err := p.Engine.View(ctx, func(tx boot.ReadTx) (err error) {
+				h, err = boot.FindHost(tx, p.Engine.Policy(), p.Engine.Now(), name)
+				return err
+			}); err != nil {
 				return nil, err
 			}
 			if h == nil {
@@ -289,27 +299,25 @@ func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int) (R
 	if err != nil {
 		return Result{}, err
 	}
-	if m.Action == Install && m.Count > Surprises && count != m.Count {
-		return Result{}, boot.NewFault(boot.Unconfirmed, "plan %s installs %d machines: say that number to run it", id, m.Count)
+	if m.Confirm && count != m.Count {
+		return Result{}, boot.NewFault(boot.Unconfirmed, "plan %s is to %s %d machines: say that number to run it", id, m.Action, m.Count)
 	}
 	if m, err = p.find(id, true); err != nil {
 		return Result{}, err // somebody else has run it meanwhile
 	}
+	ctx = context.WithoutCancel(ctx) // half a plan would be told to nobody
 	out := Result{ID: id, Failed: []Failed{}, Hosts: []Outcome{}}
 	for _, e := range m.entries {
-		if err := ctx.Err(); err != nil {
-			return out, err
-		}
 		o, _ := m.req.order(e.name)
-		c, err := p.Engine.Do(ctx, by, boot.AsSeen{Name: e.name, Revision: e.revision, Order: o})
+		c, err := p.Engine.Do(ctx, by, boot.AsSeen{Name: e.name, ID: e.id, Revision: e.revision, Order: o})
 		var changed *boot.ChangedHost
 		switch {
 		case errors.As(err, &changed):
-			out.Failed = append(out.Failed, Failed{e.name, fmt.Sprintf("it was changed since the plan was made, and is at revision %d", changed.Host.Revision)})
+			out.Failed = append(out.Failed, Failed{e.name, fmt.Sprintf("it was changed since the plan was made, or is another machine by that name (%s, revision %d)", changed.Host.Name, changed.Host.Revision)})
 		case boot.FaultOf(err) != nil:
 			out.Failed = append(out.Failed, Failed{e.name, boot.FaultOf(err).Text})
 		case err != nil:
-			return out, err
+			out.Failed = append(out.Failed, Failed{e.name, "it could not be written; the log says why"})
 		default:
 			out.Done++
 			for _, w := range c.Warnings {

@@ -96,6 +96,28 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestAnother: a plan does not run on another machine that has the name by then, an
+// address that was leased once names nobody, and who takes many off the roll says how many.
+func TestAnother(t *testing.T) {
+	p, do := roll(t, 12)
+	m, err := p.Make(t.Context(), person, Request{Action: Install, Names: []string{"w01"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(boot.RemoveHost{Name: "w01"})
+	do(boot.AddHost{Host: boot.NewHost{Name: "w01", State: boot.Approved, Template: "deb", MACs: []boot.MAC{{2, 7}}}})
+	if r, err := p.Run(t.Context(), person, m.ID, 0); err != nil || r.Done != 0 || len(r.Failed) != 1 || p.host(t, "w01").Ticket != nil {
+		t.Errorf("%+v, %v", r, err)
+	}
+	m, err = p.Make(t.Context(), person, Request{Action: Remove, All: true})
+	if err != nil || !m.Confirm {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if _, err := p.Run(t.Context(), person, m.ID, 0); boot.FaultOf(err) == nil || boot.FaultOf(err).Code != boot.Unconfirmed {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestActions: each action, by name and by query.
 func TestActions(t *testing.T) {
 	p, do := roll(t, 4)

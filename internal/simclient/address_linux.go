@@ -51,7 +51,8 @@ func (a *addresses) source(l *lease, must bool) (src netip.Addr, back func(), er
 	if a.relay.IsValid() {
 		return a.relay, back, nil
 	}
-	if !must && !a.lent {
+	if !must && !a.lent && a.never {
+		// A server that binds boot paths to their machines refuses this one.
 		for _, p := range a.own {
 			if p.Contains(l.addr) {
 				return p.Addr(), back, nil
