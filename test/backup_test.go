@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestBackup: a backup of a running appliance becomes the same appliance in an empty
@@ -123,17 +122,44 @@ func TestBackup(t *testing.T) {
 		t.Error("the store that was there is gone")
 	}
 	r.data = t.TempDir()
-	if s := r.muster("restore", file); !strings.Contains(s, "sealing key is not here") || !strings.Contains(s, "web01 rootpw") || !strings.Contains(s, "bring again") {
+	if s := r.muster("restore", file); !strings.Contains(s, "the sealing key of the backup is not here") || !strings.Contains(s, "web01 rootpw") || !strings.Contains(s, "bring again") {
 		t.Errorf("without the key:\n%s", s)
 	}
 	r.serveConfig(fullNetwork)
 	if n := len(r.hosts()); n != len(before) {
 		t.Errorf("%d hosts", n)
 	}
-	r.wait("the start's own words", 10*time.Second, func() error {
-		if !strings.Contains(r.out.String(), "made anew, because the key was not restored") {
-			return fmt.Errorf("%s", r.out)
-		}
-		return nil
-	})
+	if s := r.fails("host", "install", "web00"); !strings.Contains(s, "needs rootpw") {
+		t.Errorf("a secret that is gone is not asked for: %s", s)
+	}
+	r.muster("ca", "show")
+	r.stop(false)
+
+	// Onto a machine that has another key: the usual way after a disaster. And a restore
+	// that was cut off in its last step leaves nothing that a daemon would start with.
+	own, err := os.ReadFile(filepath.Join(r.data, "seal.key"))
+	must(t, err)
+	r.data = t.TempDir()
+	r.serveConfig(fullNetwork)
+	r.stop(false)
+	if s := r.muster("restore", offline, "--replace"); !strings.Contains(s, "secret parameters must be given again") {
+		t.Errorf("another key is there:\n%s", s)
+	}
+	if b, _ := os.ReadFile(filepath.Join(r.data, "seal.key")); bytes.Equal(b, own) {
+		t.Error("one key for two stores")
+	}
+	r.serveConfig(fullNetwork)
+	r.muster("ca", "show")
+	r.stop(false)
+	r.serveConfig(fullNetwork) // and once more: nothing waits for the old key
+	r.stop(false)
+	must(t, os.WriteFile(filepath.Join(r.data, "muster.db.restoring"), nil, 0o600))
+	if s := r.fails("backup", filepath.Join(t.TempDir(), "x.tar")); !strings.Contains(s, "a restore was cut off") {
+		t.Errorf("half a restore is opened: %s", s)
+	}
+	r.muster("restore", offline, "--replace")
+	r.serveConfig(fullNetwork)
+	if n := len(r.hosts()); n != len(before) {
+		t.Errorf("%d hosts", n)
+	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/backup"
+	"github.com/musterboot/muster/internal/seal"
 )
 
 func (a *app) backupCmd() *cobra.Command {
@@ -88,7 +89,7 @@ func (a *app) writeBackup(ctx context.Context, path string, files bool, recipien
 	if err := f.Sync(); err != nil {
 		return m, err
 	}
-	return m, os.Link(f.Name(), path)
+	return m, seal.Place(f.Name(), path)
 }
 
 func (a *app) restoreCmd() *cobra.Command {

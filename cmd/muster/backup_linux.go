@@ -10,8 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
+	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/backup"
@@ -39,6 +41,7 @@ func backupStore(ctx context.Context, w io.Writer, dir string, files bool, recip
 		return err
 	}
 	defer fs.Close()
+	defer chownLike(dir, filepath.Join(dir, "files"), path, path+"-log0", path+"-log1")
 	src := admin.BackupSource{Dump: s.Dump, View: s.View, Files: fs, Config: config.Path, Version: version, Now: time.Now, Scratch: dir, Key: func() ([]byte, error) { return seal.Read(dir, "") }}
 	return src.Backup(ctx, w, files, recipient)
 }
@@ -51,32 +54,40 @@ type restored struct {
 	Notes   []string  `json:"notes"`
 }
 
-// restoreStore checks a backup whole before it changes anything. Boot files come first
-// and the store last, each by a rename: a restore that is cut off leaves the old store,
-// or the new one.
+// restoreStore checks a backup whole before it changes anything, and puts everything
+// else in place before the store. Only the swap itself cannot be undone half-way: it is
+// marked, and a store with the mark is not opened.
 func restoreStore(ctx context.Context, file, dir string, replace bool, identity, configTo string) (out restored, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return out, err
 	}
 	defer f.Close()
+	if configTo != "" {
+		if _, err := os.Lstat(configTo); !errors.Is(err, os.ErrNotExist) {
+			return out, fmt.Errorf("--config-to %s: it is there already", configTo)
+		}
+	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return out, err
 	}
 	path := filepath.Join(dir, "muster.db")
-	has := false
-	if _, err := os.Lstat(path); err == nil {
-		if has = true; !replace {
-			return out, fmt.Errorf("%s holds a store: --replace keeps it beside and puts the backup's in its place", dir)
-		}
-		old, err := bolt.Open(path) // refuses while a daemon uses it, and folds its log
+	_, e := os.Lstat(path)
+	_, cut := os.Lstat(bolt.Restoring(path))
+	has := e == nil
+	if (has || cut == nil) && !replace {
+		return out, fmt.Errorf("%s holds a store: --replace keeps it beside and puts the backup's in its place", dir)
+	}
+	unlock := func() error { return nil }
+	if has && cut != nil {
+		old, err := bolt.Open(path) // its lock keeps a daemon from starting meanwhile
 		if err != nil {
 			return out, fmt.Errorf("the store that is there: %w", err)
 		}
-		if err := old.Close(); err != nil {
-			return out, err
-		}
+		unlock = old.Close
 	}
+	defer func() { err = errors.Join(err, unlock()) }()
+
 	scratch, err := os.MkdirTemp(dir, ".restore-*")
 	if err != nil {
 		return out, err
@@ -87,19 +98,10 @@ func restoreStore(ctx context.Context, file, dir string, replace bool, identity,
 		return out, fmt.Errorf("%s: %w", file, err)
 	}
 	out = restored{Made: m.Made, Records: m.Records, Notes: []string{}}
-	dump, err := os.Open(filepath.Join(scratch, backup.StoreName))
-	if err != nil {
-		return out, err
-	}
-	defer dump.Close()
 	fresh := filepath.Join(scratch, "muster.db")
-	if n, err := bolt.Restore(fresh, dump, m.Made); err != nil {
+	key, err := restoreDump(ctx, m, scratch, dir, identity, fresh, &out)
+	if err != nil {
 		return out, fmt.Errorf("%s: %w", file, err)
-	} else if n != m.Records {
-		return out, fmt.Errorf("%s: %d records, and its list says %d", file, n, m.Records)
-	}
-	if err := restoreKey(m, scratch, dir, identity, &out); err != nil {
-		return out, err
 	}
 	fs, err := images.Open(filepath.Join(dir, "files"))
 	if err != nil {
@@ -119,79 +121,254 @@ func restoreStore(ctx context.Context, file, dir string, replace bool, identity,
 	}
 	if configTo != "" && m.Has(backup.ConfigName) {
 		b, err := os.ReadFile(filepath.Join(scratch, backup.ConfigName))
+		if err == nil {
+			err = writeNew(configTo, b, 0o644)
+		}
 		if err != nil {
 			return out, err
 		}
-		c, err := os.OpenFile(configTo, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if err != nil {
-			return out, err
-		}
-		_, err = c.Write(b)
-		if err := errors.Join(err, c.Close()); err != nil {
-			return out, err
-		}
 	}
-	if has {
-		aside := path + ".before-restore-" + time.Now().UTC().Format("20060102T150405")
-		for _, tail := range []string{"-log0", "-log1", ""} {
-			if err := os.Rename(path+tail, aside+tail); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return out, err
-			}
-		}
-		out.Notes = append(out.Notes, "the store that was there: "+aside)
-	}
-	// The logs first: a log without its store is nothing, a store without its log would be
-	// refused.
-	for _, tail := range []string{"-log0", "-log1", ""} {
-		if err := os.Rename(fresh+tail, path+tail); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return out, err
-		}
-	}
-	d, err := os.Open(dir)
-	if err != nil {
+	if err := chownLike(dir, scratch, filepath.Join(dir, "files")); err != nil {
 		return out, err
 	}
-	defer d.Close()
-	return out, d.Sync()
+	return out, swap(dir, path, fresh, scratch, key, &unlock, &out)
 }
 
-// restoreKey puts the sealing key back where it can be opened, and says what follows
-// where it cannot.
-func restoreKey(m backup.Manifest, scratch, dir, identity string, out *restored) error {
-	path := filepath.Join(dir, seal.FileName)
-	if !m.Has(backup.KeyName) || identity == "" {
-		if _, err := os.Lstat(path); err != nil {
-			out.Notes = append(out.Notes, "the sealing key is not here: put "+path+" back before the first start, or start without it and give again: the CA's certificate (muster ca export) and "+fmt.Sprint(len(m.Secrets))+" secret parameters")
-			for _, s := range m.Secrets[:min(len(m.Secrets), 20)] {
-				out.Notes = append(out.Notes, "  "+s)
-			}
-		}
-		return nil
-	}
-	locked, err := os.ReadFile(filepath.Join(scratch, backup.KeyName))
-	if err != nil {
-		return err
-	}
-	ids, err := os.Open(identity)
-	if err != nil {
-		return err
-	}
-	defer ids.Close()
-	key, err := backup.Unlock(locked, ids)
-	if err != nil {
-		return fmt.Errorf("the sealing key: %w", err)
-	}
-	if old, err := os.ReadFile(path); err == nil {
-		if slices.Equal(old, key) {
-			return nil
-		}
-		aside := path + ".before-restore-" + time.Now().UTC().Format("20060102T150405")
-		if err := os.Rename(path, aside); err != nil {
+// restoreDump makes the new store, and returns the sealing key that belongs to it where
+// the one that is in dir does not; nil where nothing is to be done about it.
+func restoreDump(ctx context.Context, m backup.Manifest, scratch, dir, identity, fresh string, out *restored) (key []byte, err error) {
+	load := func(keyless bool) error {
+		dump, err := os.Open(filepath.Join(scratch, backup.StoreName))
+		if err != nil {
 			return err
 		}
-		out.Notes = append(out.Notes, "the sealing key that was there: "+aside)
+		defer dump.Close()
+		n, err := bolt.Restore(fresh, dump, m.Made, keyless)
+		if err == nil && n != m.Records {
+			err = fmt.Errorf("%d records, and its list says %d", n, m.Records)
+		}
+		return err
 	}
-	return os.WriteFile(path, key, 0o600)
+	if err := load(false); err != nil {
+		return nil, err
+	}
+	have, _ := os.ReadFile(filepath.Join(dir, seal.FileName))
+	if m.Has(backup.KeyName) && identity != "" {
+		locked, err := os.ReadFile(filepath.Join(scratch, backup.KeyName))
+		if err != nil {
+			return nil, err
+		}
+		ids, err := os.Open(identity)
+		if err != nil {
+			return nil, err
+		}
+		defer ids.Close()
+		if key, err = backup.Unlock(locked, ids); err != nil {
+			return nil, fmt.Errorf("the sealing key: %w", err)
+		}
+	} else {
+		key = have
+	}
+	fits, err := opens(ctx, fresh, key)
+	if err != nil {
+		return nil, err
+	}
+	if fits {
+		if slices.Equal(key, have) {
+			return nil, nil
+		}
+		return key, nil
+	}
+	// Without its key the new appliance makes keys of its own, and asks for the rest.
+	for _, tail := range []string{"", "-log0", "-log1"} {
+		if err := os.Remove(fresh + tail); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	if err := load(true); err != nil {
+		return nil, err
+	}
+	out.Notes = append(out.Notes, fmt.Sprintf("the sealing key of the backup is not here: boot paths that are out and the CA's certificate are made anew (muster ca export), and %d secret parameters must be given again", len(m.Secrets)))
+	for _, s := range m.Secrets[:min(len(m.Secrets), 20)] {
+		out.Notes = append(out.Notes, "  "+s)
+	}
+	return nil, forgetSecrets(ctx, fresh)
+}
+
+// opens reports a key that opens what the store has sealed; a store that has sealed
+// nothing is opened by any.
+func opens(ctx context.Context, path string, key []byte) (ok bool, err error) {
+	s, err := bolt.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	err = s.View(ctx, func(tx boot.ReadTx) error {
+		b, err := tx.Secret("token-key")
+		if ok = !seal.Sealed(b); ok || err != nil {
+			return err
+		}
+		if k, e := seal.New(key); e == nil {
+			_, e = k.Open("token-key", b)
+			ok = e == nil
+		}
+		return nil
+	})
+	return ok, err
+}
+
+// forgetSecrets takes the names of secret parameters off hosts whose values are gone.
+func forgetSecrets(ctx context.Context, path string) error {
+	s, err := bolt.Open(path)
+	if err != nil {
+		return err
+	}
+	for after := boot.HostID(0); err == nil; {
+		var hs []*boot.Host
+		if err = s.View(ctx, func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, 500); return err }); err != nil || len(hs) == 0 {
+			break
+		}
+		err = s.Update(ctx, func(tx boot.Tx) error {
+			for _, h := range hs {
+				if len(h.Secrets) == 0 {
+					continue
+				}
+				c := h.Clone()
+				c.Secrets = nil
+				if err := tx.PutHost(c); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		after = hs[len(hs)-1].ID
+	}
+	return errors.Join(err, s.Close())
+}
+
+// swap puts the new store in the place of the old one, which is kept beside.
+func swap(dir, path, fresh, scratch string, key []byte, unlock *func() error, out *restored) (err error) {
+	mark := bolt.Restoring(path)
+	if err := os.WriteFile(mark, []byte("muster restore\n"), 0o600); err != nil {
+		return err
+	}
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	if err := (*unlock)(); err != nil { // from here on the mark keeps others out
+		return err
+	}
+	*unlock = func() error { return nil }
+	stamp := ".before-restore-" + time.Now().UTC().Format("20060102T150405")
+	type move struct{ from, to string }
+	var done []move
+	rename := func(from, to string) error {
+		err := os.Rename(from, to)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			done = append(done, move{from, to})
+		}
+		return err
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, m := range slices.Backward(done) {
+			if e := os.Rename(m.to, m.from); e != nil {
+				err = errors.Join(err, e)
+				return // the mark stays
+			}
+		}
+		os.Remove(mark)
+	}()
+	for _, tail := range []string{"-log0", "-log1", ""} {
+		if err := rename(path+tail, path+stamp+tail); err != nil {
+			return err
+		}
+	}
+	if len(done) > 0 {
+		out.Notes = append(out.Notes, "the store that was there: "+path+stamp)
+	}
+	if key != nil {
+		at := filepath.Join(dir, seal.FileName)
+		made := filepath.Join(scratch, seal.FileName)
+		if err := writeNew(made, key, 0o600); err != nil {
+			return err
+		}
+		if err := chownLike(dir, made); err != nil {
+			return err
+		}
+		if err := rename(at, at+stamp); err != nil {
+			return err
+		}
+		if err := rename(made, at); err != nil {
+			return err
+		}
+	} else if fits, e := opens(context.Background(), fresh, keyAt(dir)); e == nil && !fits {
+		if err := rename(filepath.Join(dir, seal.FileName), filepath.Join(dir, seal.FileName)+stamp); err != nil {
+			return err
+		}
+	}
+	for _, tail := range []string{"-log0", "-log1", ""} {
+		if err := rename(fresh+tail, path+tail); err != nil {
+			return err
+		}
+	}
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	return os.Remove(mark)
+}
+
+func keyAt(dir string) []byte {
+	b, _ := os.ReadFile(filepath.Join(dir, seal.FileName))
+	return b
+}
+
+// writeNew writes a file that is not there, to the disk.
+func writeNew(path string, b []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// chownLike gives files to the owner of the data directory: root restores, and the
+// service runs as a user of its own.
+func chownLike(dir string, trees ...string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	st, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner := st.Sys().(*syscall.Stat_t)
+	for _, t := range trees {
+		if err := filepath.WalkDir(t, func(p string, _ os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return os.Lchown(p, int(owner.Uid), int(owner.Gid))
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func putFile(ctx context.Context, fs *images.Store, digest, path string) error {

@@ -76,7 +76,6 @@ type daemon struct {
 	journal *journal.Journal // of requests
 	lines   *journal.Journal // of what machines log
 	key     boot.Key
-	keyless bool      // the store was restored without its sealing key
 	seal    *seal.Key // of secrets in the store; itself outside of it
 	duid    []byte    // ours in DHCPv6
 

@@ -38,10 +38,6 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err // d.store stays nil: an interface with a nil *store.Store in it is not nil
 	}
 	d.store = st
-	of, err := d.store.RestoredFrom(ctx)
-	if err != nil {
-		return err
-	}
 	if err := d.doubt(ctx); err != nil {
 		return err
 	}
@@ -56,11 +52,13 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.lines, err = journal.Open(linesPath, 16<<20); err != nil {
 		return err
 	}
+	if err := d.keyIsThere(ctx); err != nil {
+		return err
+	}
 	var made bool
 	if d.seal, made, err = seal.Open(d.dataDir, d.opt.Credentials); err != nil {
 		return err
 	}
-	d.keyless = made && !of.IsZero()
 	if made {
 		d.log.Info("a sealing key was made: without it a copy of the store has no secret that can be read", "file", filepath.Join(d.dataDir, seal.FileName))
 	}
@@ -160,6 +158,23 @@ func (d *daemon) tokenKey(ctx context.Context) (k boot.Key, err error) {
 	return k, err
 }
 
+// keyIsThere refuses to make a new key for a store that another one has sealed.
+func (d *daemon) keyIsThere(ctx context.Context) error {
+	if seal.Exists(d.dataDir, d.opt.Credentials) {
+		return nil
+	}
+	var b []byte
+	if err := d.store.View(ctx, func(tx boot.ReadTx) (err error) { b, err = tx.Secret("token-key"); return err }); err != nil || !seal.Sealed(b) {
+		return err
+	}
+	return fmt.Errorf("the store holds sealed secrets, and the sealing key is not there: %s", d.withoutKey())
+}
+
+// withoutKey says what to do about a sealing key that is lost.
+func (d *daemon) withoutKey() string {
+	return fmt.Sprintf("put the %s that belongs to this store back, or its systemd credential %s; if it is lost: muster backup x.tar, then muster restore x.tar --replace, which goes on without what it sealed", filepath.Join(d.dataDir, seal.FileName), seal.Credential)
+}
+
 // openSecret opens one of the appliance's own secrets. One from before there was a
 // sealing key is sealed now. What another key has sealed is lost, and said.
 func (d *daemon) openSecret(tx boot.Tx, name string) ([]byte, error) {
@@ -171,12 +186,8 @@ func (d *daemon) openSecret(tx boot.Tx, name string) ([]byte, error) {
 		return b, tx.SetSecret(name, d.seal.Seal(name, b))
 	}
 	out, err := d.seal.Open(name, b)
-	if err != nil && d.keyless {
-		d.log.Warn("what the backup's sealing key closed is made anew, because the key was not restored", "secret", name)
-		return nil, nil
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%s in the store: %w: put the %s that belongs to this store back, or its systemd credential %s", name, err, filepath.Join(d.dataDir, seal.FileName), seal.Credential)
+		return nil, fmt.Errorf("%s in the store: %w: %s", name, err, d.withoutKey())
 	}
 	return out, nil
 }

@@ -90,6 +90,30 @@ func Read(dir, credentials string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(dir, FileName))
 }
 
+// Exists reports a key that Open would read.
+func Exists(dir, credentials string) bool {
+	if credentials != "" {
+		if _, err := os.Stat(filepath.Join(credentials, Credential)); err == nil {
+			return true
+		}
+	}
+	_, err := os.Lstat(filepath.Join(dir, FileName))
+	return err == nil
+}
+
+// Place gives a finished file its name and replaces none: by a link or, on file systems
+// without links, by a rename.
+func Place(from, to string) error {
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if _, e := os.Lstat(to); !errors.Is(e, fs.ErrNotExist) {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
 // write makes the file whole, or not at all: a key that is half there would seal what
 // nobody can open.
 func write(dir, path string, b []byte) error {
@@ -102,7 +126,7 @@ func write(dir, path string, b []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil { // refuses to replace one that appeared meanwhile
+	if err := Place(f.Name(), path); err != nil {
 		return err
 	}
 	d, err := os.Open(dir)

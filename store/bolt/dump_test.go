@@ -41,7 +41,7 @@ func TestRestore(t *testing.T) {
 	}
 	of := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 	path := filepath.Join(dir, "b.db")
-	if got, err := Restore(path, bytes.NewReader(b.Bytes()), of); err != nil || got != n {
+	if got, err := Restore(path, bytes.NewReader(b.Bytes()), of, false); err != nil || got != n {
 		t.Fatal(got, err)
 	}
 	r, err := Open(path)
@@ -72,11 +72,11 @@ func TestRestore(t *testing.T) {
 	if yes, err := r.Doubted(t.Context()); err != nil || !yes || len(r.Damage()) > 0 {
 		t.Errorf("%t, %v, %q", yes, err, r.Damage())
 	}
-	if _, err := Restore(path, bytes.NewReader(b.Bytes()), of); err == nil || !strings.Contains(err.Error(), "there already") {
+	if _, err := Restore(path, bytes.NewReader(b.Bytes()), of, false); err == nil || !strings.Contains(err.Error(), "there already") {
 		t.Errorf("over another store: %v", err)
 	}
 	for i, bad := range [][]byte{nil, b.Bytes()[:10], b.Bytes()[:b.Len()-1], b.Bytes()[:b.Len()/2], append([]byte("x"), b.Bytes()...)} {
-		if _, err := Restore(filepath.Join(dir, "c", string(rune('a'+i)), "c.db"), bytes.NewReader(bad), of); err == nil {
+		if _, err := Restore(filepath.Join(dir, "c", string(rune('a'+i)), "c.db"), bytes.NewReader(bad), of, false); err == nil {
 			t.Errorf("%d bytes of it were taken", len(bad))
 		}
 	}

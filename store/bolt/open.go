@@ -58,8 +58,16 @@ func open(path string) (b *backend, err error) {
 	return b, nil
 }
 
+// Restoring names the marker beside a store that a restore is being put in place of.
+// While it is there the store is not opened: half of it may be the old one, and an empty
+// one in its place would take every machine for a new one.
+func Restoring(path string) string { return path + ".restoring" }
+
 func (b *backend) open() (err error) {
 	defer caught(b.path, &err)
+	if _, err := os.Lstat(Restoring(b.path)); err == nil {
+		return fmt.Errorf("store %s: a restore was cut off before it ended: run it again with --replace (muster restore), or put %s.before-restore-… and its logs back and remove %s", b.path, b.path, Restoring(b.path))
+	}
 	if err := b.look(); err != nil {
 		return err
 	}
@@ -416,7 +424,10 @@ func detach(path string) error {
 
 // Restore makes a new store at path of a dump that was made at a time. A file that is
 // there is an error. One that was cut off leaves nothing that Open would take.
-func Restore(path string, dump io.Reader, of time.Time) (records int, err error) {
+//
+// With keyless, what is sealed is left out: nobody could open it, and the appliance makes
+// new keys in place of its own.
+func Restore(path string, dump io.Reader, of time.Time, keyless bool) (records int, err error) {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("%s is there already", path)
 	}
@@ -424,7 +435,7 @@ func Restore(path string, dump io.Reader, of time.Time) (records int, err error)
 	if err != nil {
 		return 0, err
 	}
-	if records, err = store.Load(b, dump); err != nil {
+	if records, err = store.Load(b, dump, keyless); err != nil {
 		b.closeFiles()
 		return records, err
 	}
