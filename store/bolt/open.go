@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
@@ -273,6 +274,10 @@ func (b *backend) replay(own map[string][]byte) error {
 		return fmt.Errorf("%w: %s is newer than its log: was the log restored alone? Restore both together, or go on without what was written since by muster store repair", ErrUnpaired, b.path)
 	}
 	b.gen = folded
+	// On a full disk what cannot be folded stays in memory, as it does between two folds:
+	// the log has it, and has room that was reserved.
+	var waiting []*pending
+	var generations []uint64
 	for _, i := range []int{older, newer} {
 		s := b.segments[i]
 		if s.gen <= folded {
@@ -298,10 +303,24 @@ func (b *backend) replay(own map[string][]byte) error {
 			b.lost = store.Tables() // it may have been in any of them
 			b.tell(damage...)
 		}
-		if err := b.fold(p, s.gen, false); err != nil {
+		if len(waiting) == 0 {
+			err = b.fold(p, s.gen, false)
+		}
+		switch {
+		case len(waiting) > 0 || paired && len(damage) == 0 && errors.Is(err, syscall.ENOSPC):
+			waiting, generations = append(waiting, p), append(generations, s.gen)
+		case err != nil:
 			return err
 		}
 		b.gen = s.gen
+	}
+	if n := len(waiting); n > 0 {
+		b.cur, b.pending = newer, waiting[n-1]
+		if n > 1 {
+			b.folding, b.foldingGen = waiting[0], generations[0]
+			b.refold()
+		}
+		return nil
 	}
 	// The log's names must be on the disk before it is missed.
 	if err := syncFolder(filepath.Dir(b.path)); err != nil {
