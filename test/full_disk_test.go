@@ -56,8 +56,8 @@ func TestFullDisk(t *testing.T) {
 	r.muster("host", "add", "one-more", "--mac", "52:54:00:99:99:99")
 	r.stop(true)
 	r.serveConfig(fullNetwork)
-	if r.show("one-more").Name != "one-more" {
-		t.Error("what was acknowledged is gone")
+	if r.show("one-more").Name != "one-more" || len(r.hosts()) != 3001 {
+		t.Errorf("of 3001 hosts %d are there", len(r.hosts()))
 	}
 	must(t, os.Remove(filepath.Join(disk, "fill")))
 	for i := range 3 {

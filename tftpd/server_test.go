@@ -438,10 +438,11 @@ func TestFullIsNotShut(t *testing.T) {
 // transfer, and of one in its own name that nobody acknowledges; a stranger does not find
 // any in the place of such a machine's.
 func TestStrangersGiveWay(t *testing.T) {
-	s, srv, addr := start(t, "127.0.0.1")
 	us := netip.MustParseAddr("127.0.0.1")
 	var weAre atomic.Bool
-	srv.Admitted = func(a netip.Addr) bool { return a == us && weAre.Load() }
+	s, srv, addr := start(t, "127.0.0.1", func(s *Server) {
+		s.Admitted = func(a netip.Addr) bool { return a == us && weAre.Load() }
+	})
 	for _, c := range []struct {
 		name   string
 		inside string // the oldest first, and the last again and again: stranger, machine, one in our name; capitals were acknowledged

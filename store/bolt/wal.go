@@ -235,6 +235,7 @@ func (s *segment) replay(end int64, fn func(payload []byte) error) (damage []str
 	if int64(at) < end {
 		gone(int(end) - at)
 	}
+	s.end = int64(at) // where the next record goes, if this generation goes on
 	return damage, nil
 }
 
