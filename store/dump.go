@@ -120,8 +120,11 @@ func Load(b Backend, r io.Reader, keyless bool) (records int, err error) {
 			}
 		}
 	}
-	if n, err := binary.ReadUvarint(in); err != nil || n != uint64(records) {
+	switch n, err := binary.ReadUvarint(in); {
+	case err != nil:
 		return records, cutOff(err)
+	case n != uint64(records):
+		return records, fmt.Errorf("%d records, and its end says %d: the dump is damaged", records, n)
 	}
 	return records, flush()
 }
