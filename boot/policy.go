@@ -22,13 +22,19 @@ type Policy struct {
 	Loaders   map[Platform]string
 	Signed    map[Platform]SignedPair // signed pairs that are installed
 	Key       Key
-	Sealer    Sealer // of secret parameters; nil where there is no key
-	DUID      string // ours in DHCPv6, hexadecimal
-	HTTPPort  uint16 // of boot URLs; 80 is left out of them
-	HTTPSPort uint16 // 0: not served
-	Unbound   bool   // boot paths work from any address
-	LogPort   uint16 // where log lines are taken; 0: nowhere
+	Sealer    Sealer  // of secret parameters; nil where there is no key
+	Renders   Renders // nil: nobody tried
+	DUID      string  // ours in DHCPv6, hexadecimal
+	HTTPPort  uint16  // of boot URLs; 80 is left out of them
+	HTTPSPort uint16  // 0: not served
+	Unbound   bool    // boot paths work from any address
+	LogPort   uint16  // where log lines are taken; 0: nowhere
 }
+
+// Renders says what of a version cannot be made for a machine: its script, or a file
+// that the machine asks for when its kernel has left and its ticket is used. The error
+// holds no secret.
+type Renders func(t *Template, d Dialect, m Machine) error
 
 // Mode is how a network gives addresses.
 type Mode string

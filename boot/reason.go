@@ -171,6 +171,7 @@ const (
 	WhyParams      Code = "boot.params"
 	WhyMismatch    Code = "template.mismatch"
 	WhyMissing     Code = "boot.missing"
+	WhyUnmade      Code = "boot.unmade"
 	WhyStuck       Code = "boot.stuck-waits"
 	WhyQueued      Code = "install.queued"
 	WhyProtected   Code = "install.protected"

@@ -200,6 +200,7 @@ var reasonTexts = map[Code]string{
 	"ticket.armed-until": "install of {template} armed until {time}: its next boot installs",
 	"ticket.expired":     "the ticket for {template} expired unused at {time} (muster host install {host})",
 	"boot.missing":       "{file}, which template {template} version {version} boots, is not there",
+	"boot.unmade":        "template {template} version {version} cannot be rendered for {host}: {error}",
 	"script.again":       "boot {boot} once more: {template} version {version}",
 	"boot.loops":         "{count} boots in a row and not a word from it; it tries again in {minutes} minutes, or when something is changed on it (muster host update {host})",
 	"boot.parked":        "parked",

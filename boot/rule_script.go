@@ -126,6 +126,12 @@ func ruleScript(t *turn) (bool, error) {
 		t.notice("missing "+why.Args[0], FileMissing, "%s; %s and all others that boot it wait until it is there", why.Text(), h.Name)
 		return t.builtin("hold", why)
 	}
+	if why, err := t.unmade(x); err != nil {
+		return false, err
+	} else if why != nil {
+		t.notice("unmade "+h.Name+" "+x.Name, BootStopped, "%s", why.Text())
+		return t.builtin("hold", why)
+	}
 	if t.retries() && t.token.Version == x.ID && h.Once == "" && (!x.Install || h.Ticket.Boot == h.Boots) {
 		if why := h.Stuck.waits(t.token.Boot, x, t.in.At); why != nil {
 			return t.builtin("hold", why)

@@ -176,6 +176,13 @@ func (w *world) play(line string) (_ []string, err error) {
 		n, err := strconv.ParseUint(words[1], 10, 16)
 		w.policy.LogPort = uint16(n)
 		return nil, err
+	case words[0] == "unmade": // unmade TEMPLATE [parameter that mends it]: rendering it fails
+		w.policy.Renders = func(t *boot.Template, _ boot.Dialect, m boot.Machine) error {
+			if t.Name == words[1] && (len(words) < 3 || m.Params[words[2]] == "") {
+				return fmt.Errorf("user-data of boot %d: no", m.Boot)
+			}
+			return nil
+		}
 	case words[0] == "loader":
 		w.policy.Loaders[boot.Platform(words[1])] = words[2]
 	case words[0] == "then": // then OUTCOME: of every file and script from here on

@@ -25,15 +25,21 @@ func (t *turn) secrets(x *Template, m *Machine) (*Reason, error) {
 	case Age(t.in.At, h.Booted) > secretTime:
 		return because("secret.late", secretTime), nil
 	}
+	return nil, t.sealed(m)
+}
+
+// sealed puts the sealed parameters of the host into what a file may see.
+func (t *turn) sealed(m *Machine) error {
+	h := t.host
 	m.Host, m.Sealed = h.ID, map[string][]byte{}
 	for _, k := range h.Secrets {
 		b, err := t.v.Secret(secretName(h.ID, k))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(b) > 0 {
 			m.Sealed[k] = b
 		}
 	}
-	return nil, nil
+	return nil
 }

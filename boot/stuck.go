@@ -123,6 +123,23 @@ func (t *turn) lacks(x *Template) (*Reason, error) {
 	return nil, nil
 }
 
+// unmade says what of the version cannot be rendered for this machine. Found later, the
+// kernel has left and the ticket is used.
+func (t *turn) unmade(x *Template) (*Reason, error) {
+	if t.p.Renders == nil {
+		return nil, nil
+	}
+	m := t.machine(t.text, t.text)
+	m.Boot, m.Template, m.Version = int(t.host.Boots)+1, x.Name, x.Version
+	if err := t.sealed(&m); err != nil {
+		return nil, err
+	}
+	if err := t.p.Renders(x, t.ask.dialect, m); err != nil {
+		return because(WhyUnmade, x.Name, x.Version, t.host.Name, CleanText(err.Error(), 400)), nil
+	}
+	return nil, nil
+}
+
 // has reports a file that the image serves under a name.
 func (img *Image) has(file string) bool {
 	if inside, ok := strings.CutPrefix(file, treePrefix); ok && img.Tree != "" {

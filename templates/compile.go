@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"text/template/parse"
@@ -489,7 +490,24 @@ func (c *Compiled) render(name string, m boot.Machine) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return execute(c.made[name], s)
+	b, err := execute(c.made[name], s)
+	if err != nil {
+		return nil, hide(err, m)
+	}
+	return b, nil
+}
+
+// hide takes the values of secret parameters out of an error: a function shows what it
+// refuses.
+func hide(err error, m boot.Machine) error {
+	text := err.Error()
+	for k := range m.Sealed {
+		if v := m.Params[k]; v != "" && (strings.Contains(text, v) || strings.Contains(text, strings.Trim(strconv.Quote(v), `"`))) {
+			where, _, _ := strings.Cut(text, ": error calling")
+			return fmt.Errorf("%s: what a secret parameter holds cannot stand here as it is: quote it (sh, toJson, yaml, xml, toml, b64)", strings.ReplaceAll(where, v, "********"))
+		}
+	}
+	return err
 }
 
 // Lint reads a folder and says what is wrong with it; nil if nothing is. open

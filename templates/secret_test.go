@@ -61,3 +61,33 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestRenders: everything that a boot asks for is rendered before it begins, each file
+// with what it may have, and what is refused does not show a secret.
+func TestRenders(t *testing.T) {
+	f := folder{SpecFile: secretSpec + "[params.disk]\n", "k": "K",
+		"preseed.cfg": "root {{ .Params.rootpw }}\n", "user-data.tmpl": "disk: {{ .Params.disk }}\n"}
+	f[SpecFile] = strings.Replace(f[SpecFile], "cmdline = \"quiet\"", "cmdline = \"quiet {{ .Params.disk }}\"", 1)
+	s, tm := set(t, f)
+	for what, c := range map[string]struct {
+		disk, pw string
+		dialect  boot.Dialect
+		want     string
+	}{
+		"all is well":          {disk: "/dev/sda", pw: "$6$abc"},
+		"in the command line":  {disk: "a\nb", pw: "x", want: "control character"},
+		"in a file":            {disk: "[x]", pw: "x", want: "user-data.tmpl:1"},
+		"in GRUB's script":     {disk: "${x}", pw: "x", dialect: boot.GRUBScript, want: "cmdline"},
+		"a secret in its file": {disk: "x", pw: "open;sesame", want: "preseed.cfg:1"},
+	} {
+		m := machine()
+		m.Sealed, m.Params = map[string][]byte{"rootpw": {1}}, map[string]string{"rootpw": c.pw, "disk": c.disk}
+		err := s.Renders(pad(tm), c.dialect, m)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "sesame") {
+			t.Errorf("%s: it shows the secret: %v", what, err)
+		}
+	}
+}

@@ -11,6 +11,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"text/template"
 
@@ -156,6 +158,40 @@ func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 		return &boot.Object{Body: f, Name: ref.Name, Size: blob.Size, ETag: `"` + blob.Digest[:32] + `"`}, nil
 	}
 	return nil, fmt.Errorf("reference of kind %q is not a template's", ref.Kind)
+}
+
+// Renders renders the script and every file of a version for a machine with its secret
+// parameters, and returns the first error. Each file sees what it may have.
+func (s *Set) Renders(t *boot.Template, d boot.Dialect, m boot.Machine) error {
+	c, err := s.Compiled(t)
+	if err != nil {
+		return err
+	}
+	bare := m
+	bare.Sealed, bare.Params = nil, maps.Clone(m.Params)
+	for k := range m.Sealed {
+		delete(bare.Params, k)
+	}
+	script := c.Script
+	if d == boot.GRUBScript {
+		script = c.grubScript
+	}
+	if _, err := script(bare); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.made)) {
+		if name == "boot.ipxe" || name == "grub.cfg" {
+			continue
+		}
+		x := bare
+		if slices.Contains(c.spec.Secrets.Files, name) {
+			x = m
+		}
+		if _, err := c.render(name, x); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // made wraps rendered bytes.

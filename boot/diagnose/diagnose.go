@@ -60,6 +60,7 @@ const (
 	NotStarted   = "not-started"
 	Mismatch     = "template-mismatch"
 	NoParams     = "parameters-missing"
+	NotRendered  = "not-rendered"
 	KernelUnread = "kernel-unread"
 	Silent       = "silent"
 	DiskDead     = "disk-dead"
@@ -224,6 +225,8 @@ func (d *diagnosis) standing() {
 		d.order(boot.Approve{Name: h.Name})
 	case hold != nil && why.Is(boot.WhyParams):
 		d.say(NoParams, hold.At, h.Name+" waits: "+why.Text(), "set them; the machine goes on by itself")
+	case hold != nil && why.Is(boot.WhyUnmade):
+		d.say(NotRendered, hold.At, h.Name+" waits, and no ticket was used: "+why.Text(), "set the parameter that it names, or mend the template, push it, and muster host update "+h.Name+"; the machine goes on by itself")
 	case hold != nil && why.Is(boot.WhyMissing):
 		d.say(FileMissing, hold.At, h.Name+" waits: "+why.Text(), "muster image import brings it (muster image list shows what is there); every machine that waits for it goes on by itself")
 	case h.Stuck != nil && h.Stuck.Boot == h.Boots && h.Stage == "" && (k.State != boot.TicketSpent || !k.Ran):

@@ -17,7 +17,7 @@ import (
 func (d *daemon) apply(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := boot.Policy{Enroll: d.config.Enroll, Unbound: d.config.Unbound, Sealer: d.seal, Classes: d.config.Classes, Loaders: d.loaders.Load().ByPlatform(), Signed: d.loaders.Load().Signed(), Key: d.key, HTTPPort: uint16(config.Port(d.config.HTTP)), LogPort: d.logPort()}
+	p := boot.Policy{Enroll: d.config.Enroll, Unbound: d.config.Unbound, Sealer: d.seal, Renders: d.content().Renders, Classes: d.config.Classes, Loaders: d.loaders.Load().ByPlatform(), Signed: d.loaders.Load().Signed(), Key: d.key, HTTPPort: uint16(config.Port(d.config.HTTP)), LogPort: d.logPort()}
 	if d.config.HTTPS.Listen != "" {
 		p.HTTPSPort = uint16(config.Port(d.config.HTTPS.Listen))
 	}

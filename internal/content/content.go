@@ -81,6 +81,16 @@ func (c Content) Unsealed(m boot.Machine) (boot.Machine, error) {
 	return m, nil
 }
 
+// Renders renders everything that a boot of the version asks for, once, and says what
+// cannot be.
+func (c Content) Renders(t *boot.Template, d boot.Dialect, m boot.Machine) error {
+	open, err := c.Unsealed(m)
+	if err != nil {
+		return err
+	}
+	return c.Set.Renders(t, d, open)
+}
+
 // Files opens stored files, and those that this run was started with.
 type Files struct {
 	Store  *images.Store
