@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
@@ -45,7 +46,61 @@ func (s *Server) push(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Pushed{Template: *c.Template, Warnings: c.Warnings}, nil
+	warnings := append(c.Warnings, s.sealOld(r, c.Template)...)
+	return Pushed{Template: *c.Template, Warnings: warnings}, nil
+}
+
+// sealOld seals what hosts still have in plain text of parameters that are secret in
+// the version just pushed, and says so. It is an order for each host: what somebody
+// else changes meanwhile stays, and the next push finds it.
+func (s *Server) sealOld(r *http.Request, t *boot.Template) (warnings []string) {
+	type old struct {
+		host   *boot.Host
+		params map[string]*string
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Values(t.Params)), func(p boot.Param) bool { return p.Secret }) || s.Engine.Policy().Sealer == nil {
+		return nil
+	}
+	var found []old
+	err := each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) }, func(h *boot.Host) boot.HostID {
+		o := old{h, map[string]*string{}}
+		for k, v := range h.Params {
+			if t.Params[k].Secret {
+				o.params[k] = &v
+			}
+		}
+		if named := h.Templates(); len(o.params) > 0 && (len(named) == 0 || slices.Contains(named, t.Name)) {
+			found = append(found, o)
+		}
+		return h.ID
+	})
+	done := 0
+	var names []string
+	for _, o := range found {
+		_, e := s.Engine.Do(r.Context(), s.actor(r), boot.AsSeen{Name: o.host.Name, ID: o.host.ID, Revision: o.host.Revision, Order: boot.SetHost{Name: o.host.Name, Params: o.params}})
+		if e != nil {
+			err = e
+			continue
+		}
+		done++
+		for k := range o.params {
+			if !slices.Contains(names, k) {
+				names = append(names, k)
+			}
+		}
+	}
+	if done > 0 {
+		slices.Sort(names)
+		hosts := fmt.Sprintf("%d hosts", done)
+		if done == 1 {
+			hosts = "one host"
+		}
+		warnings = append(warnings, fmt.Sprintf("%s is secret now: sealed on %s. It was in plain text until now, and still is in older backups: change it where that matters", strings.Join(names, " and "), hosts))
+	}
+	if err != nil {
+		warnings = append(warnings, fmt.Sprintf("a secret parameter is in plain text still: %v; push the template again", err))
+	}
+	return warnings
 }
 
 // uploaded refuses a list of files of which one is not here whole, or has a

@@ -1,0 +1,53 @@
+package admin
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/musterboot/muster/boot"
+)
+
+type box struct{}
+
+func (box) Seal(place string, secret []byte) []byte { return []byte(place + " " + string(secret[:2])) }
+
+// TestBecomesSecret: what hosts have in plain text of a parameter that a new version
+// calls secret is sealed when that version is pushed, on the hosts that boot it.
+func TestBecomesSecret(t *testing.T) {
+	d := newDesk(t)
+	d.policy.Sealer = box{}
+	if err := d.engine.SetPolicy(t.Context(), d.policy); err != nil {
+		t.Fatal(err)
+	}
+	push := func(name, params string) (p Pushed) {
+		d.push(200, "template.toml", "name = \""+name+"\"\n[boot]\nkernel = \"k\"\n[params.pw]\n"+params, "k", "kernel", "preseed.cfg.tmpl", "{{ sh .Params.pw }}").into(&p)
+		return p
+	}
+	push("deb", "")
+	push("other", "")
+	for _, h := range []string{`"web1","macs":["02:00:00:00:00:01"],"template":"deb"`, `"web2","macs":["02:00:00:00:00:02"],"template":"other"`} {
+		d.want(200, "POST", "/api/v1/hosts", `{"name":`+h+`,"params":{"pw":"in plain text"}}`)
+	}
+	if p := push("deb", "secret = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"); len(p.Warnings) != 1 || !strings.HasPrefix(p.Warnings[0], "pw is secret now: sealed on one host.") {
+		t.Errorf("%q", p.Warnings)
+	}
+	if p := push("deb", "secret = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"); len(p.Warnings) != 0 {
+		t.Errorf("again: %q", p.Warnings)
+	}
+	d.view(func(tx boot.ReadTx) error {
+		for name, want := range map[string]string{"web1": `null, ["pw"]`, "web2": `{"pw":"in plain text"}, null`} {
+			h, err := tx.HostByName(name)
+			if err != nil {
+				return err
+			}
+			params, _ := json.Marshal(h.Params)
+			secrets, _ := json.Marshal(h.Secrets)
+			sealed, err := tx.Secret(boot.SecretPlace(h.ID, "pw"))
+			if got := string(params) + ", " + string(secrets); got != want || err != nil || (len(sealed) > 0) != (name == "web1") {
+				t.Errorf("%s: %s, sealed %q, %v", name, got, sealed, err)
+			}
+		}
+		return nil
+	})
+}
