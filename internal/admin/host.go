@@ -126,17 +126,19 @@ func asSeen(header http.Header, name string, o boot.Order) (boot.Order, error) {
 	}
 	text, ok := strings.CutPrefix(tags, `"`)
 	text, ok2 := strings.CutSuffix(text, `"`)
-	n, err := strconv.ParseUint(text, 10, 64)
-	if !ok || !ok2 || err != nil {
-		return nil, boot.NewFault(boot.Malformed, "If-Match wants one revision as ETag says it, like \"7\", in its quotation marks")
+	number, revision, ok3 := strings.Cut(text, ".")
+	id, err := strconv.ParseUint(number, 10, 64)
+	n, err2 := strconv.ParseUint(revision, 10, 64)
+	if !ok || !ok2 || !ok3 || err != nil || err2 != nil || id == 0 {
+		return nil, boot.NewFault(boot.Malformed, "If-Match wants one ETag as a host's answer has it, like \"12.7\", in its quotation marks")
 	}
-	return boot.AsSeen{Name: name, Revision: n, Order: o}, nil
+	return boot.AsSeen{Name: name, ID: boot.HostID(id), Revision: n, Order: o}, nil
 }
 
-// setETag sends a host's revision. It changes with the record, and not with the
-// timeline in the same answer.
+// setETag sends a host's number and revision: another machine may have had the name
+// since. It changes with the record, and not with the timeline in the same answer.
 func setETag(w http.ResponseWriter, h *boot.Host) {
-	w.Header().Set("ETag", `"`+strconv.FormatUint(h.Revision, 10)+`"`)
+	w.Header().Set("ETag", fmt.Sprintf(`"%d.%d"`, h.ID, h.Revision))
 }
 
 // addHost puts a host on the roll.

@@ -21,11 +21,11 @@ func TestIfMatch(t *testing.T) {
 	d.want(200, "POST", "/api/v1/hosts", `{"name":"a","macs":[`+macA+`]}`)
 	var h HostDetail
 	tag := func() string { return d.want(200, "GET", "/api/v1/hosts/a", "").into(&h).Header().Get("ETag") }
-	if got := tag(); got != `"1"` || h.Revision != 1 {
+	if got := tag(); got != `"1.1"` || h.Revision != 1 {
 		t.Fatalf("ETag %s, revision %d", got, h.Revision)
 	}
-	a := d.want(200, "PATCH", "/api/v1/hosts/a", `{"params":{"k":"v"}}`, "If-Match", `"1"`)
-	if got := a.Header().Get("ETag"); got != `"2"` || got != tag() {
+	a := d.want(200, "PATCH", "/api/v1/hosts/a", `{"params":{"k":"v"}}`, "If-Match", `"1.1"`)
+	if got := a.Header().Get("ETag"); got != `"1.2"` || got != tag() {
 		t.Errorf("after it was set: ETag %s, then %s", got, tag())
 	}
 	for _, x := range []struct{ method, path, body string }{
@@ -41,25 +41,31 @@ func TestIfMatch(t *testing.T) {
 		{"POST", "/split", `{"macs":[` + macA + `]}`},
 	} {
 		var f Failure
-		a := d.want(412, x.method, "/api/v1/hosts/a"+x.path, x.body, "If-Match", `"1"`).into(&f)
-		if f.Code != boot.Changed || f.Host == nil || f.Host.Revision != 2 || f.Host.Params["k"] != "v" || a.Header().Get("ETag") != `"2"` {
+		a := d.want(412, x.method, "/api/v1/hosts/a"+x.path, x.body, "If-Match", `"1.1"`).into(&f)
+		if f.Code != boot.Changed || f.Host == nil || f.Host.Revision != 2 || f.Host.Params["k"] != "v" || a.Header().Get("ETag") != `"1.2"` {
 			t.Errorf("%s %s: %+v, ETag %s", x.method, x.path, f, a.Header().Get("ETag"))
 		}
 	}
 	// What finds things as it wants them is no error, and raises nothing.
-	d.want(200, "POST", "/api/v1/hosts/a/approve", "", "If-Match", `"2"`)
-	if a := d.want(200, "POST", "/api/v1/hosts/a/approve", "", "If-Match", `"3"`); a.Header().Get("ETag") != `"3"` {
+	d.want(200, "POST", "/api/v1/hosts/a/approve", "", "If-Match", `"1.2"`)
+	if a := d.want(200, "POST", "/api/v1/hosts/a/approve", "", "If-Match", `"1.3"`); a.Header().Get("ETag") != `"1.3"` {
 		t.Errorf("ETag %s", a.Header().Get("ETag"))
 	}
 	d.want(200, "POST", "/api/v1/hosts/a/deny", "", "If-Match", "*")
-	for _, bad := range []string{"4", `"4`, `4"`, `"x"`, `W/"4"`, `"3", "4"`, `"-1"`, `"`, `""`} {
+	for _, bad := range []string{"1.4", `"1.4`, `1.4"`, `"x"`, `"4"`, `"0.4"`, `"1."`, `"1.x"`, `W/"1.4"`, `"1.3", "1.4"`, `"1.-1"`, `"`, `""`} {
 		d.want(400, "DELETE", "/api/v1/hosts/a", "", "If-Match", bad)
 	}
-	d.want(400, "DELETE", "/api/v1/hosts/a", "", "If-Match", `"3"`, "If-Match", "4")
-	d.want(404, "DELETE", "/api/v1/hosts/b", "", "If-Match", `"1"`)
-	d.want(400, "POST", "/api/v1/hosts", `{"name":"b","macs":[`+macB+`]}`, "If-Match", `"1"`)
-	if a := d.want(200, "DELETE", "/api/v1/hosts/a", "", "If-Match", `"4"`); a.Header().Get("ETag") != "" {
+	d.want(400, "DELETE", "/api/v1/hosts/a", "", "If-Match", `"1.3"`, "If-Match", "1.4")
+	d.want(404, "DELETE", "/api/v1/hosts/b", "", "If-Match", `"1.1"`)
+	d.want(400, "POST", "/api/v1/hosts", `{"name":"b","macs":[`+macB+`]}`, "If-Match", `"1.1"`)
+	if a := d.want(200, "DELETE", "/api/v1/hosts/a", "", "If-Match", `"1.4"`); a.Header().Get("ETag") != "" {
 		t.Errorf("a host that is gone has ETag %s", a.Header().Get("ETag"))
+	}
+	// Another machine of the same name and revision is not the one that was seen.
+	d.want(200, "POST", "/api/v1/hosts", `{"name":"a","macs":[`+macB+`]}`)
+	var f Failure
+	if d.want(412, "DELETE", "/api/v1/hosts/a", "", "If-Match", `"1.1"`).into(&f); f.Host == nil || f.Host.ID != 2 || f.Host.Revision != 1 {
+		t.Errorf("%+v", f)
 	}
 }
 
@@ -71,7 +77,7 @@ func TestIfMatchOfMany(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range codes {
 		wg.Go(func() {
-			codes[i] = d.ask("PATCH", "/api/v1/hosts/a", `{"params":{"n":"`+strings.Repeat("x", i+1)+`"}}`, "If-Match", `"1"`).Code
+			codes[i] = d.ask("PATCH", "/api/v1/hosts/a", `{"params":{"n":"`+strings.Repeat("x", i+1)+`"}}`, "If-Match", `"1.1"`).Code
 		})
 	}
 	wg.Wait()

@@ -49,7 +49,7 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 	for _, h := range hosts {
 		var c boot.Changes
 		for range 3 {
-			c, err = act(r.Context(), s.actor(r), boot.AsSeen{Name: h.Name, Revision: h.Revision, Order: order(&in, h.Name)})
+			c, err = act(r.Context(), s.actor(r), boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: order(&in, h.Name)})
 			var changed *boot.ChangedHost
 			if !errors.As(err, &changed) {
 				break
