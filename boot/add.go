@@ -72,7 +72,6 @@ func (a *applying) addHost(o AddHost) error {
 		return err
 	}
 	a.c.Host = h
-	a.waits(h)
 	a.event(HostAdded, h, "%s added by %s: %s", h.Name, a.by, Describe(h, Firmware{}))
 	return nil
 }
@@ -130,13 +129,6 @@ func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 		}
 	}
 	return h, nil
-}
-
-// waits counts a new host if it is pending.
-func (a *applying) waits(h *Host) {
-	if h.State == Pending {
-		a.c.Pending++
-	}
 }
 
 // cleanDUID reads a DUID as people write it: hexadecimal, with colons or without.
@@ -218,7 +210,6 @@ func (a *applying) addHosts(o AddHosts) error {
 			}
 			if err == nil {
 				added = append(added, x.Host)
-				a.waits(x.Host)
 			}
 		case known.State != Pending || given.State != Approved:
 			x.Host, x.Known = known, known
@@ -309,7 +300,6 @@ func (a *applying) letIn(known *Host, as *NewHost, install bool, taken map[strin
 			return nil, err
 		}
 	}
-	a.c.Pending--
 	a.event(HostApproved, h, "%s%s approved: it was expected", h.Name, was)
 	if install {
 		a.event(TicketArm, h, "%s: %s", h.Name, h.Ticket.Standing())

@@ -209,9 +209,6 @@ func (a *applying) change(name string, fn func(*Host) error) error {
 	if err := fn(h); err != nil {
 		return err
 	}
-	if old.Auto && (h.State == Denied || h.State == Approved && !h.Auto) {
-		a.c.Auto = -1
-	}
 	h.unpark()
 	if len(a.c.Events) == 0 && reflect.DeepEqual(old, h) {
 		a.c.Same = old
@@ -222,9 +219,6 @@ func (a *applying) change(name string, fn func(*Host) error) error {
 		return NewFault(Invalid, "%v", err)
 	}
 	a.c.Host = h
-	if old.State == Pending && h.State != Pending {
-		a.c.Pending = -1
-	}
 	return nil
 }
 
@@ -383,12 +377,6 @@ func (a *applying) removeHost(o RemoveHost) error {
 	a.c.Remove = h
 	for _, k := range h.Secrets {
 		a.seal(h.ID, k, nil)
-	}
-	if h.State == Pending {
-		a.c.Pending = -1
-	}
-	if h.Auto {
-		a.c.Auto = -1
 	}
 	a.event(HostRemoved, h, "%s removed by %s", h.Name, a.by)
 	return nil

@@ -2,7 +2,10 @@
 
 package boot
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Counter names a number that is kept under a key, so that checking a limit never
 // means counting records. Only this file makes counters, and a store refuses the
@@ -14,19 +17,25 @@ var (
 	Checked      = Counter{"checked"} // when a write was last tried, in Unix seconds
 	LastHost     = Counter{"last-host"}
 	LastTemplate = Counter{"last-template"}
-	PendingHosts = Counter{"pending-hosts"}
-	AutoHosts    = Counter{"auto-hosts"}  // let in by a rule
-	LastEvent    = Counter{"last-event"}  // kept by the store
-	LastAudit    = Counter{"last-audit"}  // kept by the store
-	FirstEvent   = Counter{"first-event"} // kept by the store: the oldest event that is left; 0: not counted yet
+	PendingHosts = Counter{"pending-hosts"} // kept by the store, with every host that is put or deleted
+	AutoHosts    = Counter{"auto-hosts"}    // likewise: a rule decided about them, and no person yet
+	LastEvent    = Counter{"last-event"}    // kept by the store
+	LastAudit    = Counter{"last-audit"}    // kept by the store
+	FirstEvent   = Counter{"first-event"}   // kept by the store: the oldest event that is left; 0: not counted yet
 )
 
 // ApprovedBy counts the machines that a rule let in.
 func ApprovedBy(rule string) Counter { return Counter{"rule " + rule} }
 
-// NamedBy counts the hosts that name a template. The store keeps it, with every host
-// that is put or deleted.
-func NamedBy(template string) Counter { return Counter{"hosts of template " + template} }
+// NamedBy counts the hosts that name a template. The store keeps it.
+func NamedBy(template string) Counter { return Counter{namedBy + template} }
+
+const namedBy = "hosts of template "
+
+// Tally reports the key of a counter that the store can make anew from its hosts.
+func Tally(key string) bool {
+	return key == PendingHosts.key || key == AutoHosts.key || strings.HasPrefix(key, namedBy)
+}
 
 // InstallSlot is when the installation that took slot i of a network's ring
 // began, in Unix seconds.

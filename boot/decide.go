@@ -229,12 +229,6 @@ func (t *turn) finish() {
 		if t.dirty && t.writes() {
 			t.host.Changed = t.in.At.UTC()
 			t.d.Writes.Host = t.host
-			if t.before == nil && t.host.State == Pending {
-				t.d.Writes.Pending++
-			}
-			if t.before != nil && t.before.State == Pending && t.host.State != Pending {
-				t.d.Writes.Pending--
-			}
 		}
 		t.d.Host = t.host
 		if t.before == nil && !t.writes() {
@@ -254,7 +248,7 @@ func (t *turn) finish() {
 
 func (t *turn) forgetHost() {
 	t.host, t.d.Enrolls = nil, ""
-	t.d.Writes.Events, t.d.Writes.Auto, t.d.Writes.Counters = nil, 0, nil
+	t.d.Writes.Events, t.d.Writes.Counters = nil, nil
 }
 
 // bootToken is the token that the next reply carries: for the host where there

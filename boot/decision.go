@@ -186,8 +186,6 @@ type Changes struct {
 	Image     *Image             // put
 	NoImage   *Image             // to remove
 	Events    []Event            // appended with the rest
-	Pending   int                // change of the count of pending hosts
-	Auto      int                // change of the count of hosts that a rule let in
 	Counters  map[Counter]uint64 // set
 	Secrets   map[string][]byte  // set, sealed; nil removes
 	Inventory *Inventory         // of Host, put

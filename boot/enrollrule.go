@@ -56,7 +56,6 @@ func (t *turn) byRule() (settled bool, err error) {
 		if r.Deny {
 			h := t.host
 			h.State, h.Auto, t.dirty = Denied, true, true
-			t.d.Writes.Auto = 1
 			t.barred = because("host.denied")
 			t.why("rule.denies", r.Name)
 			t.recordBy(r.Name, HostDenied, "%s denied by rule %s", h.Name, r.Name)

@@ -98,12 +98,6 @@ func (a *applying) merge(o Merge) error {
 		return err
 	}
 	a.c.Remove = other
-	if other.State == Pending {
-		a.c.Pending--
-	}
-	if other.Auto {
-		a.c.Auto--
-	}
 	return nil
 }
 
@@ -145,7 +139,6 @@ func (a *applying) split(o Split) error {
 		return NewFault(Taken, "name %s belongs to another host already; choose one", h.Name)
 	}
 	a.c.Hosts = []*Host{h}
-	a.waits(h)
 	a.event(HostAdded, h, "%s split off %s by %s: %s", h.Name, a.c.Host.Name, a.by, Describe(h, Firmware{}))
 	return nil
 }

@@ -104,7 +104,6 @@ func ruleEnroll(t *turn) (bool, error) {
 
 func (t *turn) approve(rule string, why *Reason) {
 	t.host.State, t.host.Auto, t.host.Fresh, t.dirty = Approved, true, true, true
-	t.d.Writes.Auto = 1
 	t.note(because("enroll.approved", why))
 	t.recordBy(rule, HostApproved, "%s approved: %s", t.host.Name, why.Text())
 }
@@ -171,12 +170,6 @@ func ruleLearn(t *turn) (bool, error) {
 	var learned []string
 	if t.stub != nil {
 		t.d.Writes.Remove = t.stub
-		if t.stub.State == Pending {
-			t.d.Writes.Pending--
-		}
-		if t.stub.Auto {
-			t.d.Writes.Auto--
-		}
 		t.dirty = true
 		learned = append(learned, "what "+t.stub.Name+" was")
 	}

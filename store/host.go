@@ -53,14 +53,20 @@ var hosts = declare(kind[boot.HostID, *boot.Host]{
 	title:    func(h *boot.Host) string { return h.Name },
 	revision: func(h *boot.Host) *uint64 { return &h.Revision },
 	lookups:  []*hostLookup{hostByName, hostByMAC, hostByUUID, hostBySerial, hostByDUID, hostByPort, hostByAddr},
-	tallies:  namedBy,
+	tallies:  hostTallies,
 })
 
-// namedBy counts the hosts that name a template. So a template in use can be refused
-// to be dropped without reading all hosts.
-func namedBy(h *boot.Host) (out []boot.Counter) {
+// hostTallies are what a host counts in: so a limit is looked at, and a template in use
+// refused to be dropped, without reading all hosts.
+func hostTallies(h *boot.Host) (out []boot.Counter) {
 	for _, t := range h.Templates() {
 		out = append(out, boot.NamedBy(t))
+	}
+	if h.State == boot.Pending {
+		out = append(out, boot.PendingHosts)
+	}
+	if h.Auto {
+		out = append(out, boot.AutoHosts)
 	}
 	return out
 }

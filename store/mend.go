@@ -5,6 +5,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -30,6 +31,11 @@ func (s *Store) mend() error {
 	if err := s.alone(func(w *writeTx) error {
 		for _, relink := range relinks {
 			if err := relink(s, w, lost); err != nil {
+				return err
+			}
+		}
+		if slices.Contains(lost, hosts.table) || slices.Contains(lost, counters.table) {
+			if err := hosts.count(s, w); err != nil {
 				return err
 			}
 		}
@@ -118,6 +124,38 @@ func (k *kind[K, T]) relink(s *Store, w *writeTx, lost []Table) error {
 			})
 			return nil
 		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count makes the tallies anew, of the records that are there.
+func (k *kind[K, T]) count(s *Store, w *writeTx) error {
+	tallies := map[boot.Counter]uint64{}
+	if err := s.b.View(func(snap Snapshot) error {
+		snap.Range(counters.table, nil, nil, func(key, _ []byte) bool {
+			if boot.Tally(string(key)) {
+				w.put(counters.table, bytes.Clone(key), nil)
+			}
+			return true
+		})
+		snap.Range(k.table, nil, nil, func(key, b []byte) bool {
+			if id, ok := k.key.from(key); ok {
+				if v, err := k.codec.decode(id, b); err == nil {
+					for _, c := range k.tallies(v) {
+						tallies[c]++
+					}
+				}
+			}
+			return true
+		})
+		return nil
+	}); err != nil {
+		return err
+	}
+	for c, n := range tallies {
+		if err := w.SetCounter(c, n); err != nil {
 			return err
 		}
 	}

@@ -114,41 +114,14 @@ func (s *Store) migrate() error {
 	case have > Schema:
 		return fmt.Errorf("%w: it has schema %d, this program knows %d; install the newer version again, or restore a backup from before it", boot.ErrTooNew, have, Schema)
 	}
-	var named map[boot.Counter]uint64
-	if have == 1 {
-		if named, err = s.countNamed(); err != nil {
-			return err
-		}
-	}
 	return s.alone(func(w *writeTx) error {
-		for c, n := range named {
-			if err := w.SetCounter(c, n); err != nil {
+		if have == 1 { // which did not count the hosts of a template
+			if err := hosts.count(s, w); err != nil {
 				return err
 			}
 		}
 		return meta.put(w, "schema", Schema)
 	})
-}
-
-// countNamed makes the counts of NamedBy, which schema 1 did not have.
-func (s *Store) countNamed() (map[boot.Counter]uint64, error) {
-	named := map[boot.Counter]uint64{}
-	const page = 1000
-	for after := boot.HostID(0); ; {
-		var hs []*boot.Host
-		if err := s.View(context.Background(), func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
-			return nil, err
-		}
-		for _, h := range hs {
-			after = h.ID
-			for _, c := range namedBy(h) {
-				named[c]++
-			}
-		}
-		if len(hs) < page {
-			return named, nil
-		}
-	}
 }
 
 // apply makes the changes of a commit in the tables in memory.

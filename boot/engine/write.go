@@ -22,21 +22,6 @@ func apply(tx boot.Tx, c *boot.Changes) error {
 			return err
 		}
 	}
-	for _, k := range []struct {
-		counter boot.Counter
-		change  int
-	}{{boot.PendingHosts, c.Pending}, {boot.AutoHosts, c.Auto}} {
-		if k.change == 0 {
-			continue
-		}
-		n, err := tx.Counter(k.counter)
-		if err != nil {
-			return err
-		}
-		if err := tx.SetCounter(k.counter, uint64(max(0, int64(n)+int64(k.change)))); err != nil {
-			return err
-		}
-	}
 	if c.Inventory != nil {
 		if err := tx.PutInventory(c.Host.ID, c.Inventory); err != nil {
 			return err

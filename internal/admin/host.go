@@ -196,8 +196,17 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 	for _, f := range refused {
 		out.Results[f.Index] = ImportResult{Name: f.Name, Refused: f.Why}
 	}
-	waiting = uint64(max(0, int64(waiting)+int64(c.Pending)))
-	if limit := s.Engine.Policy().Enroll.Limit; limit > 0 && c.Pending > 0 && waiting >= uint64(limit) {
+	more := 0
+	for _, x := range c.Listed {
+		switch {
+		case x.LetIn:
+			more--
+		case x.Known == nil && x.Host != nil && x.Host.State == boot.Pending:
+			more++
+		}
+	}
+	waiting = uint64(max(0, int64(waiting)+int64(more)))
+	if limit := s.Engine.Policy().Enroll.Limit; limit > 0 && more > 0 && waiting >= uint64(limit) {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("%d machines wait for approval or were let in by a rule with these, and [enroll] limit is %d: a machine that nobody knows is not enrolled until some are approved", waiting, limit))
 	}
 	return out, nil

@@ -39,7 +39,7 @@ func answers(s *store.Store) (map[string]string, error) {
 			l, err := tx.Lease("lab", addr(i))
 			add(fmt.Sprintf("lease %d", i), l, err)
 		}
-		for _, c := range []boot.Counter{boot.LastHost, boot.LastEvent, boot.PendingHosts} {
+		for _, c := range []boot.Counter{boot.LastHost, boot.LastEvent, boot.Checked} {
 			n, err := tx.Counter(c)
 			add("counter "+c.Key(), n, err)
 		}
@@ -72,7 +72,7 @@ func fillForFlips(tx boot.Tx, from, to int) error {
 		_, err := tx.Append(boot.Event{At: at, Kind: boot.HostAdded, Host: boot.HostID(i + 1), Text: "added"})
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, tx.SetCounter(boot.LastHost, uint64(to)), tx.SetCounter(boot.PendingHosts, 7), tx.SetSecret("key", []byte("secret")))...)
+	return errors.Join(append(errs, tx.SetCounter(boot.LastHost, uint64(to)), tx.SetCounter(boot.Checked, 7), tx.SetSecret("key", []byte("secret")))...)
 }
 
 // TestFlippedBit: whatever bit of the file or of the log is wrong, no answer changes

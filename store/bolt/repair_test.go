@@ -190,3 +190,42 @@ func TestNumbersAreNotGivenTwice(t *testing.T) {
 		return nil
 	})
 }
+
+// TestTalliesAreMadeAgain: what was lost with a host does not count any more: neither
+// against the limit of machines that wait, nor for a template that nobody could remove.
+func TestTalliesAreMadeAgain(t *testing.T) {
+	for what, at := range map[string]string{"a host": `"SN-3"`, "a counter": boot.PendingHosts.Key()} {
+		path := filepath.Join(t.TempDir(), "muster.db")
+		s := mustOpen(t, path)
+		update(t, s, func(tx boot.Tx) error {
+			err := fillForFlips(tx, 0, 10)
+			for i, h := range []*boot.Host{{State: boot.Pending, Template: "gone"}, {State: boot.Pending, Template: "kept"}, {State: boot.Approved, Template: "kept", Auto: true}} {
+				h.ID, h.Name, h.Serial = boot.HostID(i+4), "host-"+string(rune('3'+i)), "SN-"+string(rune('3'+i))
+				h.MACs = []boot.MAC{{0x52, 0x54, 0, 0, 0, byte(i + 3)}}
+				err = errors.Join(err, tx.PutHost(h))
+			}
+			return err
+		})
+		s.Close()
+		spoil(t, path, func(raw []byte) { raw[bytes.LastIndex(raw, []byte(at))+1] ^= 1 })
+		s = mustOpen(t, path)
+		if len(s.Damage()) == 0 {
+			t.Fatalf("%s: nothing is damaged", what)
+		}
+		want := map[boot.Counter]uint64{boot.PendingHosts: 1, boot.AutoHosts: 1, boot.NamedBy("gone"): 0, boot.NamedBy("kept"): 2}
+		if what == "a counter" {
+			want[boot.PendingHosts], want[boot.NamedBy("gone")] = 2, 1
+		}
+		if err := s.View(t.Context(), func(tx boot.ReadTx) error {
+			for c, want := range want {
+				if n, err := tx.Counter(c); n != want || err != nil {
+					t.Errorf("%s is lost: %s is %d, want %d, %v", what, c.Key(), n, want, err)
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+		s.Close()
+	}
+}
