@@ -46,12 +46,12 @@ func (l *Lease) Given() bool { return l.Kind != Declined && l.Kind != Occupied }
 
 // Active reports whether the address is taken at t.
 func (l *Lease) Active(t time.Time) bool {
-	return l != nil && t.Before(l.Expires) && l.Starts.Sub(t) < falseTime
+	return l != nil && t.Before(l.Expires) && l.Starts.Sub(t) < FalseTime
 }
 
-// falseTime is how far in the future a lease may have begun: by more, it is of a time
+// FalseTime is how far in the future a lease may have begun: by more, it is of a time
 // in which the clock was wrong, and would keep its address until that comes.
-const falseTime = 24 * time.Hour
+const FalseTime = 24 * time.Hour
 
 // MaxPool bounds the addresses of one network's ranges, and with them memory:
 // twelve bytes an address.

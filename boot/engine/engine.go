@@ -47,6 +47,7 @@ type Engine struct {
 	stop     context.CancelFunc
 	done     chan struct{}
 	lost     atomic.Uint64
+	latest   atomic.Int64 // the latest time of a request, in Unix seconds
 	untold   atomic.Int64 // notices that are not stored yet
 	unlooked atomic.Uint64
 	running  transfers
@@ -136,7 +137,7 @@ func (e *Engine) setPolicy(ctx context.Context, p boot.Policy) error {
 			continue
 		}
 		fresh := newPool(n.Ranges)
-		if err := e.fillPool(ctx, fresh, n.Name); err != nil {
+		if err := e.fill(ctx, n.Name, e.Now(), func(l boot.Lease, until time.Time, unknown bool) { fresh.lease(l.Addr, until, unknown) }); err != nil {
 			return err
 		}
 		pools[n.Pool()] = fresh
@@ -156,9 +157,41 @@ func (e *Engine) setPolicy(ctx context.Context, p boot.Policy) error {
 // the store's writer.
 const page = 1000
 
-func (e *Engine) fillPool(ctx context.Context, p *pool, network string) error {
+// setBack reports, once, that the clock is further behind than a lease may begin ahead.
+func (e *Engine) setBack(now time.Time) bool {
+	for {
+		was := e.latest.Load()
+		back := was != 0 && now.Unix() < was-int64(boot.FalseTime/time.Second)
+		if !back && now.Unix() <= was {
+			return false
+		}
+		if e.latest.CompareAndSwap(was, now.Unix()) {
+			return back
+		}
+	}
+}
+
+// refill frees what leases of a time keep in which the clock was wrong. A lease that is
+// granted meanwhile is in the store, and found taken there.
+func (e *Engine) refill(ctx context.Context, p *boot.Policy, now time.Time) error {
+	e.log.Warn("the clock was set back by more than a day: leases of the time before that count no more", "now", now)
+	for n := range p.All() {
+		if err := e.fill(ctx, n.Name, now, func(l boot.Lease, until time.Time, unknown bool) {
+			e.mem.mu.Lock()
+			defer e.mem.mu.Unlock()
+			if p := e.mem.pools[boot.PoolName(n.Name, l.Addr)]; p != nil {
+				p.lease(l.Addr, until, unknown)
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill gives fn the leases of a network, each with its end as it counts now.
+func (e *Engine) fill(ctx context.Context, network string, now time.Time, fn func(l boot.Lease, until time.Time, unknown bool)) error {
 	var after netip.Addr
-	now := e.Now()
 	for {
 		var ls []boot.Lease
 		if err := e.store.View(ctx, func(tx boot.ReadTx) (err error) { ls, err = tx.Leases(network, after, page); return err }); err != nil {
@@ -169,7 +202,7 @@ func (e *Engine) fillPool(ctx context.Context, p *pool, network string) error {
 			if !active && until.After(now) {
 				until = now // of a time in which the clock was wrong
 			}
-			p.lease(l.Addr, until, l.OfUnknown() && active)
+			fn(l, until, l.OfUnknown() && active)
 		}
 		if len(ls) < page {
 			return nil

@@ -25,6 +25,11 @@ const attempts = 256
 // ended; a front then sends nothing (DHCP) or a server error.
 func (e *Engine) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error) {
 	p := e.policy.Load()
+	if e.setBack(in.At) {
+		if err := e.refill(context.WithoutCancel(ctx), p, in.At); err != nil {
+			return boot.Decision{}, err
+		}
+	}
 	d, err := e.decide(ctx, p, in)
 	if errors.Is(err, boot.ErrLost) && !e.mem.tell("lost "+in.ID.MAC.String(), in.At) {
 		return d, err // of one machine this is said once in a while
