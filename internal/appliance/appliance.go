@@ -79,7 +79,8 @@ type daemon struct {
 	seal    *seal.Key // of secrets in the store; itself outside of it
 	duid    []byte    // ours in DHCPv6
 
-	unwritable string // what is wrong with the disk; guarded by mu, as the next
+	unwritable string    // what is wrong with the disk; guarded by mu, as the next
+	wrote      time.Time // when checkWrites last did
 	writesFail bool
 
 	reloading sync.Mutex // one reload at a time

@@ -16,8 +16,18 @@ import (
 const lowRoom = 64 << 20 // bytes
 
 // checkWrites writes one number and looks at the room that is left. It returns what is
-// wrong, for a person; "" if nothing is.
+// wrong, for a person; "" if nothing is. Who asks again within a second gets the same
+// answer: a load balancer must not wear the disk out.
 func (d *daemon) checkWrites(ctx context.Context) string {
+	d.mu.Lock()
+	now, was, fresh := d.now(), d.unwritable, false
+	if fresh = boot.Age(now, d.wrote) < time.Second; !fresh {
+		d.wrote = now
+	}
+	d.mu.Unlock()
+	if fresh {
+		return was
+	}
 	err := d.store.Update(ctx, func(tx boot.Tx) error { return tx.SetCounter(boot.Checked, uint64(d.now().Unix())) })
 	text := ""
 	if free, ok := d.sys.Room(d.dataDir); ok && free < lowRoom {
@@ -27,7 +37,7 @@ func (d *daemon) checkWrites(ctx context.Context) string {
 		text = fmt.Sprintf("writes fail, so that nothing is enrolled, leased or installed: %v", err)
 	}
 	d.mu.Lock()
-	was, failed := d.unwritable, d.writesFail
+	failed := d.writesFail
 	d.unwritable, d.writesFail = text, err != nil && ctx.Err() == nil
 	fails := d.writesFail
 	d.mu.Unlock()

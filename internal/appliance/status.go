@@ -58,11 +58,17 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 	if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err }); err != nil {
 		return s, err
 	}
-	expected, err := d.expected(ctx)
 	for _, p := range []boot.Platform{boot.BIOS, boot.X64UEFI, boot.ARM64UEFI} {
 		for _, text := range d.loaders.Load().Missing(p) {
-			s.Missing = append(s.Missing, admin.MissingLoader{Platform: p, Text: text, Expected: expected[p]})
+			s.Missing = append(s.Missing, admin.MissingLoader{Platform: p, Text: text})
 		}
+	}
+	if len(s.Missing) == 0 {
+		return s, nil // and the roll need not be read
+	}
+	expected, err := d.expected(ctx)
+	for i, m := range s.Missing {
+		s.Missing[i].Expected = expected[m.Platform]
 	}
 	return s, err
 }
