@@ -15,6 +15,7 @@ const (
 	machineRate  = 200
 	machineBurst = 1000
 	totalRate    = 20000
+	newRate      = 2000 // of all sources that the engine has not named yet
 	maxSources   = 4096
 	strangerTime = time.Second // until the engine is asked about a stranger again
 	sweepGap     = 100 * time.Millisecond
@@ -36,6 +37,7 @@ type gate struct {
 	mu      sync.Mutex
 	sources map[netip.Addr]*source
 	all     source
+	fresh   source // of those that are not known yet
 	swept   time.Time
 }
 
@@ -43,6 +45,7 @@ type source struct {
 	left     float64
 	at       time.Time
 	stranger time.Time // until when it counts as one
+	known    bool      // the engine knew it last
 }
 
 // take uses up one line of a source's rate.
@@ -62,13 +65,18 @@ func (s *source) take(rate, burst float64, now time.Time) bool {
 
 func newGate() *gate { return &gate{sources: map[netip.Addr]*source{}} }
 
-func (g *gate) ask(a netip.Addr, now time.Time) verdict {
+// ask uses up a line of a source. Made-up sources can fill the table and the rate of new
+// ones: a machine that may boot is looked up then, and goes first.
+func (g *gate) ask(a netip.Addr, now time.Time, admitted func(netip.Addr) bool) verdict {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := g.sources[a]
 	if s == nil {
 		if len(g.sources) >= maxSources && !g.sweep(now) {
-			return noRoom
+			if !admitted(a) {
+				return noRoom
+			}
+			g.evict()
 		}
 		s = new(source)
 		g.sources[a] = s
@@ -78,10 +86,21 @@ func (g *gate) ask(a netip.Addr, now time.Time) verdict {
 		return noStation
 	case !s.take(machineRate, machineBurst, now):
 		return tooFast
-	case !g.all.take(totalRate, totalRate, now):
+	case !s.known && !g.fresh.take(newRate, newRate, now) && !admitted(a), !g.all.take(totalRate, totalRate, now):
 		return tooMany
 	}
 	return pass
+}
+
+// evict forgets one source: one that nobody knows, where there is one.
+func (g *gate) evict() {
+	var any netip.Addr
+	for a, s := range g.sources {
+		if any = a; !s.known {
+			break
+		}
+	}
+	delete(g.sources, any)
 }
 
 // sweep forgets sources to make room: strangers, and sources whose rate has had
@@ -107,7 +126,7 @@ func (g *gate) known(a netip.Addr, yes bool, now time.Time) {
 	if s == nil {
 		return
 	}
-	s.stranger = time.Time{}
+	s.stranger, s.known = time.Time{}, yes
 	if !yes {
 		s.stranger = now.Add(strangerTime)
 	}

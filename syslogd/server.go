@@ -208,6 +208,8 @@ func sentTo(oob []byte, v4 bool) (to netip.Addr, index int) {
 
 var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
+func (s *Server) admitted(a netip.Addr) bool { return s.Admitted != nil && s.Admitted(a) }
+
 // line passes one line on, if its sender may send one more.
 func (s *Server) line(ctx context.Context, b []byte, cut int, from netip.AddrPort, link boot.Link) verdict {
 	s.Stats.Received.Add(1)
@@ -216,7 +218,7 @@ func (s *Server) line(ctx context.Context, b []byte, cut int, from netip.AddrPor
 		return nothing
 	}
 	now := time.Now()
-	v := s.gate.ask(from.Addr(), now)
+	v := s.gate.ask(from.Addr(), now, s.admitted)
 	switch v {
 	case tooFast:
 		s.Stats.TooFast.Add(1)
@@ -305,7 +307,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 // connection of a stranger gives way that has been longest without a line of a known
 // machine: it costs a stranger nothing to open one and be silent.
 func (s *Server) enter(a netip.Addr, c net.Conn) *list.Element {
-	admitted := s.Admitted != nil && s.Admitted(a)
+	admitted := s.admitted(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns[a] >= perSource {

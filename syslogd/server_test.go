@@ -286,9 +286,10 @@ func TestGate(t *testing.T) {
 	now := time.Unix(1000, 0)
 	one, two := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	g := newGate()
+	friend := netip.MustParseAddr("10.0.0.9")
 	count := func(a netip.Addr, n int) (out [noRoom + 1]int) {
 		for range n {
-			out[g.ask(a, now)]++
+			out[g.ask(a, now, func(a netip.Addr) bool { return a == friend })]++
 		}
 		return out
 	}
@@ -318,12 +319,33 @@ func TestGate(t *testing.T) {
 			total[v] += n
 		}
 	}
-	if total[pass] != totalRate || total[noRoom] == 0 || len(g.sources) > maxSources {
+	if total[pass] != newRate || total[noRoom] == 0 || len(g.sources) > maxSources {
 		t.Errorf("all together: %v, %d sources", total, len(g.sources))
+	}
+	// A machine that may boot goes before them.
+	if got := count(friend, 10); got[pass] != 10 || len(g.sources) > maxSources {
+		t.Errorf("a machine beside made-up sources: %v, %d sources", got, len(g.sources))
 	}
 	now = now.Add(time.Minute)
 	if got := count(one, 1); got[pass] != 1 || len(g.sources) != 1 {
 		t.Errorf("who was silent is not forgotten: %v, %d sources", got, len(g.sources))
+	}
+	// Many that are known.
+	g = newGate()
+	total = [noRoom + 1]int{}
+	for i := range 3000 {
+		a := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		if i%newRate == 0 {
+			now = now.Add(time.Second)
+		}
+		total[g.ask(a, now, func(netip.Addr) bool { return true })]++
+		g.known(a, true, now)
+		for v, n := range count(a, 19) {
+			total[v] += n
+		}
+	}
+	if total[pass] != 2*totalRate || total[tooMany] != 20000 {
+		t.Errorf("all that are known together: %v", total)
 	}
 }
 
