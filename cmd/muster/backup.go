@@ -69,7 +69,7 @@ func (a *app) writeBackup(ctx context.Context, path string, files bool, recipien
 	}
 	err = a.client().Backup(ctx, q, f)
 	if errors.Is(err, admin.ErrNoDaemon) {
-		err = backupStore(ctx, f, a.dataDir, files, recipient)
+		err = backupStore(ctx, f, a.dataDir, a.getenv("CREDENTIALS_DIRECTORY"), files, recipient)
 	}
 	if err != nil {
 		return m, err
@@ -103,7 +103,7 @@ another name. Afterwards numbers of events go on far ahead, every ticket that wa
 taken away, and the first start says what it was restored from.`,
 		Example: "  sudo systemctl stop muster && sudo muster restore muster.tar --replace && sudo systemctl start muster",
 		RunE: func(c *cobra.Command, args []string) error {
-			out, err := restoreStore(c.Context(), args[0], a.dataDir, replace, identity, configTo)
+			out, err := restoreStore(c.Context(), args[0], a.dataDir, a.getenv("CREDENTIALS_DIRECTORY"), replace, identity, configTo)
 			if err != nil {
 				return err
 			}

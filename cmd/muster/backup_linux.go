@@ -23,7 +23,7 @@ import (
 )
 
 // backupStore makes a backup of a store that nobody uses.
-func backupStore(ctx context.Context, w io.Writer, dir string, files bool, recipient string) error {
+func backupStore(ctx context.Context, w io.Writer, dir, credentials string, files bool, recipient string) error {
 	path := filepath.Join(dir, "muster.db")
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("no daemon runs, and there is no store: %w", err)
@@ -42,7 +42,7 @@ func backupStore(ctx context.Context, w io.Writer, dir string, files bool, recip
 	}
 	defer fs.Close()
 	defer chownLike(dir, filepath.Join(dir, "files"), path, path+"-log0", path+"-log1")
-	src := admin.BackupSource{Dump: s.Dump, View: s.View, Files: fs, Config: config.Path, Version: version, Now: time.Now, Scratch: dir, Key: func() ([]byte, error) { return seal.Read(dir, "") }}
+	src := admin.BackupSource{Dump: s.Dump, View: s.View, Files: fs, Config: config.Path, Version: version, Now: time.Now, Scratch: dir, Key: func() ([]byte, error) { return seal.Read(dir, credentials) }}
 	return src.Backup(ctx, w, files, recipient)
 }
 
@@ -56,8 +56,9 @@ type restored struct {
 
 // restoreStore checks a backup whole before it changes anything, and puts everything
 // else in place before the store. Only the swap itself cannot be undone half-way: it is
-// marked, and a store with the mark is not opened.
-func restoreStore(ctx context.Context, file, dir string, replace bool, identity, configTo string) (out restored, err error) {
+// marked, and a store with the mark is not opened. credentials is where systemd's are,
+// "" where there are none.
+func restoreStore(ctx context.Context, file, dir, credentials string, replace bool, identity, configTo string) (out restored, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return out, err
@@ -99,7 +100,7 @@ func restoreStore(ctx context.Context, file, dir string, replace bool, identity,
 	}
 	out = restored{Made: m.Made, Records: m.Records, Notes: []string{}}
 	fresh := filepath.Join(scratch, "muster.db")
-	key, err := restoreDump(ctx, m, scratch, dir, identity, fresh, &out)
+	key, err := restoreDump(ctx, m, scratch, dir, credentials, identity, fresh, &out)
 	if err != nil {
 		return out, fmt.Errorf("%s: %w", file, err)
 	}
@@ -136,7 +137,7 @@ func restoreStore(ctx context.Context, file, dir string, replace bool, identity,
 
 // restoreDump makes the new store, and returns the sealing key that belongs to it where
 // the one that is in dir does not; nil where nothing is to be done about it.
-func restoreDump(ctx context.Context, m backup.Manifest, scratch, dir, identity, fresh string, out *restored) (key []byte, err error) {
+func restoreDump(ctx context.Context, m backup.Manifest, scratch, dir, credentials, identity, fresh string, out *restored) (key []byte, err error) {
 	load := func(keyless bool) error {
 		dump, err := os.Open(filepath.Join(scratch, backup.StoreName))
 		if err != nil {
@@ -152,7 +153,7 @@ func restoreDump(ctx context.Context, m backup.Manifest, scratch, dir, identity,
 	if err := load(false); err != nil {
 		return nil, err
 	}
-	have, _ := os.ReadFile(filepath.Join(dir, seal.FileName))
+	have := keyOf(dir, credentials)
 	if m.Has(backup.KeyName) && identity != "" {
 		locked, err := os.ReadFile(filepath.Join(scratch, backup.KeyName))
 		if err != nil {
@@ -307,10 +308,6 @@ func swap(dir, path, fresh, scratch string, key []byte, unlock *func() error, ou
 		if err := rename(made, at); err != nil {
 			return err
 		}
-	} else if fits, e := opens(context.Background(), fresh, keyAt(dir)); e == nil && !fits {
-		if err := rename(filepath.Join(dir, seal.FileName), filepath.Join(dir, seal.FileName)+stamp); err != nil {
-			return err
-		}
 	}
 	for _, tail := range []string{"-log0", "-log1", ""} {
 		if err := rename(fresh+tail, path+tail); err != nil {
@@ -323,8 +320,9 @@ func swap(dir, path, fresh, scratch string, key []byte, unlock *func() error, ou
 	return os.Remove(mark)
 }
 
-func keyAt(dir string) []byte {
-	b, _ := os.ReadFile(filepath.Join(dir, seal.FileName))
+// keyOf is the sealing key that the service would read; nil is none.
+func keyOf(dir, credentials string) []byte {
+	b, _ := seal.Read(dir, credentials)
 	return b
 }
 

@@ -17,8 +17,8 @@ type restored struct {
 	Notes   []string  `json:"notes"`
 }
 
-func backupStore(context.Context, io.Writer, string, bool, string) error { return errElsewhere }
+func backupStore(context.Context, io.Writer, string, string, bool, string) error { return errElsewhere }
 
-func restoreStore(context.Context, string, string, bool, string, string) (out restored, err error) {
+func restoreStore(context.Context, string, string, string, bool, string, string) (out restored, err error) {
 	return out, errElsewhere
 }
