@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/musterboot/muster/boot"
@@ -253,10 +254,14 @@ func (s *Store) commit(group []*job) {
 		s.apply(s.txs[:n])
 		clear(s.txs)
 	}
-	news := false
+	if slices.ContainsFunc(s.passed[:n], func(j *job) bool { return j.news }) {
+		s.mu.Lock()
+		close(s.changed)
+		s.changed = make(chan struct{})
+		s.mu.Unlock()
+	}
 	for i, j := range s.passed {
 		if i < n {
-			news = news || j.news
 			j.done <- nil
 		} else {
 			j.done <- err
@@ -265,12 +270,6 @@ func (s *Store) commit(group []*job) {
 	tx.changes.reset()
 	clear(s.passed)
 	s.passed = s.passed[:0]
-	if news {
-		s.mu.Lock()
-		close(s.changed)
-		s.changed = make(chan struct{})
-		s.mu.Unlock()
-	}
 }
 
 // call runs one function, and then the functions that it gave to After. It recovers a
