@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -22,11 +21,10 @@ import (
 // headersIP6UDP is an IPv6 header without extensions, and UDP's.
 const headersIP6UDP = 40 + 8
 
-// Probe6 sends a Solicit tries times, wait apart, and returns the servers that
-// advertised. from is the interface's link-local address; ownDUID is the
+// Probe6 is Probe for DHCPv6. from is the interface's link-local address; ownDUID is the
 // identifier of the server that probes. Probe6 needs CAP_NET_RAW, because this
 // host's own DHCPv6 client may hold the client port.
-func Probe6(ctx context.Context, iface string, from netip.Addr, ownDUID []byte, tries int, wait time.Duration) ([]boot.Rival, error) {
+func Probe6(ctx context.Context, iface string, from netip.Addr, ownDUID []byte) ([]boot.Rival, error) {
 	i, err := net.InterfaceByName(iface)
 	if err != nil {
 		return nil, err
@@ -36,18 +34,29 @@ func Probe6(ctx context.Context, iface string, from netip.Addr, ownDUID []byte, 
 		return nil, err
 	}
 	defer unix.Close(fd)
-	var random [3 + 6]byte
-	rand.Read(random[:])
-	duid := append([]byte{0, duidLL, 0, ethernet}, random[3:]...)
-	duid[4] = duid[4]&^1 | 2 // locally administered: the MAC of no real machine
-	msg := append([]byte{typeSolicit}, random[:3]...)
-	msg = append6(msg, opt6ClientID, duid...)
-	msg = append6(msg, opt6Elapsed, 0, 0)
-	msg = append6(msg, opt6Asked, 0, opt6DNS, 0, opt6BootURL)
-	msg = append6(msg, opt6IANA, make([]byte, 12)...)
-	frame := udpFrame6(netip.AddrPortFrom(from, client6Port), netip.AddrPortFrom(groups6[0], server6Port), msg)
+	var frames, msgs, duids [askRounds][]byte
+	for n := range frames {
+		var random [3 + 6]byte
+		rand.Read(random[:])
+		duid := append([]byte{0, duidLL, 0, ethernet}, random[3:]...)
+		duid[4] = duid[4]&^1 | 2 // locally administered: the MAC of no real machine
+		msg := append([]byte{typeSolicit}, random[:3]...)
+		msg = append6(msg, opt6ClientID, duid...)
+		msg = append6(msg, opt6Elapsed, 0, 0)
+		msg = append6(msg, opt6Asked, 0, opt6DNS, 0, opt6BootURL)
+		msg = append6(msg, opt6IANA, make([]byte, 12)...)
+		duids[n], msgs[n] = duid, msg
+		frames[n] = udpFrame6(netip.AddrPortFrom(from, client6Port), netip.AddrPortFrom(groups6[0], server6Port), msg)
+	}
 	to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IPV6), Ifindex: i.Index, Halen: 6, Addr: [8]byte{0x33, 0x33, 0, 1, 0, 2}}
-	return ask(ctx, fd, i, to, frame, tries, wait, func(ip []byte) (boot.Rival, bool) { return advertised(ip, msg[1:4], duid, ownDUID) })
+	return ask(ctx, fd, i, to, frames, func(ip []byte) (r boot.Rival, ok bool) {
+		for n, msg := range msgs {
+			if r, ok = advertised(ip, msg[1:4], duids[n], ownDUID); ok {
+				break
+			}
+		}
+		return r, ok
+	})
 }
 
 // toClient6 lets in what goes to a DHCPv6 client, without extension headers.

@@ -27,11 +27,23 @@ import (
 // maxFound bounds the servers that one probe finds: somebody may make them up.
 const maxFound = 64
 
-// Probe sends a DISCOVER tries times, wait apart, and returns the servers that
-// offered. This server leaves those DISCOVERs unanswered. Probe needs
-// CAP_NET_RAW, because a client has no address yet that a reply could be sent
-// to.
-func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.Duration) ([]boot.Rival, error) {
+// A link is asked in rounds, each by a client of its own, and silence counts only after
+// all. A server may think for a while before it offers an address that it has not offered
+// yet: dnsmasq pings it for three seconds, ISC's dhcpd and Kea for one.
+const (
+	askRounds = 2
+	askListen = 5 * time.Second
+	askAgain  = 2 * time.Second // packets get lost
+)
+
+// ProbeTime is how long a probe takes where nobody answers.
+const ProbeTime = askRounds * askListen
+
+// Probe asks a link for its DHCP servers, as clients would, and returns those that
+// offered an address: as soon as one did, or none after ProbeTime. This server leaves
+// those DISCOVERs unanswered. Probe needs CAP_NET_RAW, because a client has no address
+// yet that a reply could be sent to.
+func (s *Server) Probe(ctx context.Context, iface string) ([]boot.Rival, error) {
 	i, err := net.InterfaceByName(iface)
 	if err != nil {
 		return nil, err
@@ -41,38 +53,61 @@ func (s *Server) Probe(ctx context.Context, iface string, tries int, wait time.D
 		return nil, err
 	}
 	defer unix.Close(fd)
-	mac := make(net.HardwareAddr, 6)
-	rand.Read(mac)
-	mac[0] = mac[0]&^1 | 2 // locally administered: the MAC of no real machine
-	defer s.probing(boot.MAC(mac))()
-	msg, err := dhcpv4.NewDiscovery(mac)
-	if err != nil {
-		return nil, err
+	var frames [askRounds][]byte
+	var ids [askRounds]dhcpv4.TransactionID
+	for n := range frames {
+		mac := make(net.HardwareAddr, 6)
+		rand.Read(mac)
+		mac[0] = mac[0]&^1 | 2 // locally administered: the MAC of no real machine
+		defer s.probing(boot.MAC(mac))()
+		msg, err := dhcpv4.NewDiscovery(mac)
+		if err != nil {
+			return nil, err
+		}
+		msg.SetBroadcast()
+		ids[n] = msg.TransactionID
+		frames[n] = udpFrame(netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.AddrPortFrom(everybody.Addr(), serverPort), msg.ToBytes())
 	}
-	msg.SetBroadcast()
-	frame := udpFrame(netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.AddrPortFrom(everybody.Addr(), serverPort), msg.ToBytes())
 	to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: i.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
-	return ask(ctx, fd, i, to, frame, tries, wait, func(ip []byte) (boot.Rival, bool) { return offerFor(ip, msg.TransactionID) })
+	return ask(ctx, fd, i, to, frames, func(ip []byte) (r boot.Rival, ok bool) {
+		for _, id := range ids { // also one that comes a round late
+			if r, ok = offerFor(ip, id); ok {
+				break
+			}
+		}
+		return r, ok
+	})
 }
 
-// ask sends a frame up to tries times, wait apart, and returns the servers that
-// read finds in what comes back.
-func ask(ctx context.Context, fd int, i *net.Interface, to unix.Sockaddr, frame []byte, tries int, wait time.Duration, read func(ip []byte) (boot.Rival, bool)) (found []boot.Rival, err error) {
+// ask sends the frame of each round, and returns the servers that read finds in what
+// comes back. Who else answers is waited for a moment after the first.
+func ask(ctx context.Context, fd int, i *net.Interface, to unix.Sockaddr, frames [askRounds][]byte, read func(ip []byte) (boot.Rival, bool)) (found []boot.Rival, err error) {
 	buf := make([]byte, bufferSize)
-	for range tries {
-		if err := unix.Sendto(fd, frame, 0, to); err != nil {
-			return found, fmt.Errorf("send on %s: %w", i.Name, err)
-		}
-		for end := time.Now().Add(wait); ; {
-			n, err := receive(ctx, fd, buf, end)
+	for _, frame := range frames {
+		for at, next := time.Now(), time.Now(); ; {
+			if !next.After(time.Now()) && len(found) == 0 {
+				if err := unix.Sendto(fd, frame, 0, to); err != nil {
+					return found, fmt.Errorf("send on %s: %w", i.Name, err)
+				}
+				if next = at.Add(askAgain); !next.After(time.Now()) {
+					next = at.Add(askListen)
+				}
+			}
+			n, err := receive(ctx, fd, buf, next)
 			if err != nil {
 				return found, fmt.Errorf("receive on %s: %w", i.Name, err)
 			}
-			if n == 0 || len(found) == maxFound {
+			if len(found) == maxFound || ctx.Err() != nil || n == 0 && (len(found) > 0 || time.Since(at) >= askListen) {
 				break
+			}
+			if n == 0 {
+				continue
 			}
 			r, ok := read(buf[:n])
 			if ok && !slices.ContainsFunc(found, func(o boot.Rival) bool { return o.Server == r.Server }) {
+				if len(found) == 0 {
+					next = time.Now().Add(time.Second)
+				}
 				found = append(found, r)
 			}
 		}

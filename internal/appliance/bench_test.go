@@ -239,6 +239,7 @@ func TestBenchWaits(t *testing.T) {
 		r.after(10 * time.Second)
 		r.must("network is served again", "10.77.0.1")
 		// Nobody gives addresses there, and it is said what that means.
+		r.after(2 * time.Second)
 		r.must("no DHCP server answers on usb0", "muster serve -i usb0 --range 10.77.0.100-10.77.0.200")
 	})
 }
@@ -247,7 +248,7 @@ func TestBenchWaits(t *testing.T) {
 func TestBenchBeside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, "")
-		r.c.probe = func(string, int) ([]boot.Rival, error) {
+		r.c.probe = func(string) ([]boot.Rival, error) {
 			return []boot.Rival{{Server: netip.MustParseAddr("10.77.0.2")}}, nil
 		}
 		r.bench(Bench{Interface: "eth0"}, "")

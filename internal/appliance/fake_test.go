@@ -54,7 +54,7 @@ type computer struct {
 	at       []string // where those are: a name, an address, …
 	loopback bool     // files and log lines have sockets of the kernel
 
-	probe    func(iface string, tries int) ([]boot.Rival, error)
+	probe    func(iface string) ([]boot.Rival, error)
 	probe6   func(iface string) ([]boot.Rival, error)
 	occupied func(addrs []netip.Addr) (map[netip.Addr]boot.MAC, error)
 	answers  func(addrs []netip.Addr) ([]netip.Addr, error)
@@ -62,7 +62,7 @@ type computer struct {
 
 func newComputer() *computer {
 	return &computer{ifaces: map[string]run.Link{}, changes: make(chan struct{}, 1), hangups: make(chan os.Signal, 1), refuse: map[string]error{}, open: map[string]int{}, dhcp: map[int]*wire{}, web: map[string]*pipes{},
-		probe:    func(string, int) ([]boot.Rival, error) { return nil, nil },
+		probe:    func(string) ([]boot.Rival, error) { return nil, nil },
 		probe6:   func(string) ([]boot.Rival, error) { return nil, nil },
 		occupied: func([]netip.Addr) (map[netip.Addr]boot.MAC, error) { return nil, nil },
 		answers:  func([]netip.Addr) ([]netip.Addr, error) { return nil, nil }}
@@ -267,16 +267,16 @@ func (c *computer) Advertise(ctx context.Context, _ *radv.Server) error {
 	return nil
 }
 
-func (c *computer) Probe(_ context.Context, _ *dhcpd.Server, iface string, tries int, wait time.Duration) ([]boot.Rival, error) {
-	found, err := c.probe(iface, tries)
+func (c *computer) Probe(_ context.Context, _ *dhcpd.Server, iface string) ([]boot.Rival, error) {
+	found, err := c.probe(iface)
 	if len(found) == 0 {
-		time.Sleep(time.Duration(tries) * wait)
+		time.Sleep(dhcpd.ProbeTime)
 	}
 	return found, err
 }
 
-func (c *computer) Probe6(_ context.Context, iface string, _ netip.Addr, _ []byte, _ int, wait time.Duration) ([]boot.Rival, error) {
-	time.Sleep(wait)
+func (c *computer) Probe6(_ context.Context, iface string, _ netip.Addr, _ []byte) ([]boot.Rival, error) {
+	time.Sleep(dhcpd.ProbeTime)
 	return c.probe6(iface)
 }
 

@@ -16,8 +16,7 @@ import (
 )
 
 const (
-	autoCarrier  = 10 * time.Second // with carrier before mode auto asks: a switch may block a new port for a while
-	autoTries    = 3                // after this many unanswered questions it is full
+	autoCarrier  = 5 * time.Second  // with carrier before mode auto asks: a switch may block a new port for a while
 	rivalEvery   = 5 * time.Minute  // a link is asked this often
 	rivalForgets = 10 * time.Minute // a server that was silent for this long, and for two questions, is gone
 	claimEvery   = 10 * time.Second // a link is asked this often because of what clients say
@@ -65,8 +64,8 @@ func (beside) isInput()   {}
 type action interface{ isAction() }
 
 type (
-	ask  struct{ tries int } // the link, as a client would
-	news struct {            // of a server, to be told
+	ask  struct{} // the link, as clients would
+	news struct { // of a server, to be told
 		server boot.Rival
 		named  bool // by a client only
 	}
@@ -103,22 +102,18 @@ func (l lookout) step(now time.Time, in input) (lookout, []action) {
 		case l.carrier.IsZero():
 			l.carrier = now
 		}
-		tries := 1
 		age := now.Sub(l.asked).Abs() // the clock may have been set back
 		switch {
 		case l.asking || in.mute:
 			return l, do
 		case listens && now.Sub(l.carrier).Abs() < autoCarrier:
 			return l, do
-		case listens:
-			tries = autoTries
-		case l.claimed && age >= claimEvery:
-			tries = autoTries
+		case listens, l.claimed && age >= claimEvery:
 		case !l.asked.IsZero() && age <= rivalEvery:
 			return l, do
 		}
 		l.asking, l.asked, l.claimed = true, now, false
-		do = append(do, ask{tries})
+		do = append(do, ask{})
 	case answered:
 		l.asking = false
 		for _, r := range in.servers {

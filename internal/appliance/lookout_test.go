@@ -19,7 +19,7 @@ import (
 )
 
 // String is an action as a conversation shows it.
-func (a ask) String() string { return fmt.Sprintf("ask, %d tries", a.tries) }
+func (a ask) String() string { return "ask" }
 func (a news) String() string {
 	return "news: " + a.server.Server.String() + map[bool]string{true: ", says a client"}[a.named]
 }

@@ -191,7 +191,7 @@ func (w *watch) see(ctx context.Context, p *post, in input) {
 		switch a := a.(type) {
 		case ask:
 			w.asking.Go(func() {
-				in := w.ask(ctx, now, a.tries)
+				in := w.ask(ctx, now)
 				select {
 				case w.answers <- answer{p, in}:
 				case <-ctx.Done():
@@ -220,7 +220,7 @@ func (w *watch) see(ctx context.Context, p *post, in input) {
 }
 
 // ask asks a link for its servers.
-func (w *watch) ask(ctx context.Context, p post, tries int) (in answered) {
+func (w *watch) ask(ctx context.Context, p post) (in answered) {
 	var found []boot.Rival
 	var err error
 	n, protocol := p.networks[0], "DHCP"
@@ -232,9 +232,9 @@ func (w *watch) ask(ctx context.Context, p post, tries int) (in answered) {
 			return answered{failed: true}
 		}
 		protocol = "DHCPv6"
-		found, err = w.sys.Probe6(ctx, p.iface, from, w.duid, 2, time.Second)
+		found, err = w.sys.Probe6(ctx, p.iface, from, w.duid)
 	} else {
-		found, err = w.sys.Probe(ctx, w.dhcp, p.iface, tries, time.Second)
+		found, err = w.sys.Probe(ctx, w.dhcp, p.iface)
 	}
 	if err != nil && ctx.Err() == nil {
 		w.warn(fmt.Sprintf("network %s: cannot look for other %s servers: %v", n.Name, protocol, err))

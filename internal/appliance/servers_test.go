@@ -38,8 +38,8 @@ func TestAuto(t *testing.T) {
 		r := newRig(t, auto)
 		var asked atomic.Int32
 		var there atomic.Bool
-		r.c.probe = func(iface string, tries int) ([]boot.Rival, error) {
-			asked.Add(int32(tries))
+		r.c.probe = func(iface string) ([]boot.Rival, error) {
+			asked.Add(1)
 			if there.Load() {
 				return []boot.Rival{server("10.77.0.2")}, nil
 			}
@@ -47,19 +47,19 @@ func TestAuto(t *testing.T) {
 		}
 		r.run()
 		r.mode(boot.Listening)
-		r.after(9 * time.Second)
+		r.after(4 * time.Second)
 		if a := r.lease("eth0", 1); a.IsValid() || asked.Load() != 0 {
 			t.Errorf("while it listens it gives %s, and asked %d times", a, asked.Load())
 		}
-		r.after(6 * time.Second)
+		r.after(13 * time.Second)
 		r.mode(boot.Full)
 		r.must("network lab is now in mode full: no other DHCP server answered")
 		a := r.lease("eth0", 1)
-		if !a.IsValid() || asked.Load() != 3 {
+		if !a.IsValid() || asked.Load() != 1 {
 			t.Errorf("it gives %v, and asked %d times", a, asked.Load())
 		}
 		r.after(6 * time.Minute)
-		if asked.Load() != 4 {
+		if asked.Load() != 2 {
 			t.Errorf("it asked %d times", asked.Load())
 		}
 
@@ -70,7 +70,7 @@ func TestAuto(t *testing.T) {
 		}
 		takes("10.77.0.9") // which is made up
 		r.mode(boot.Full)
-		if asked.Load() != 7 {
+		if asked.Load() != 3 {
 			t.Errorf("it asked %d times", asked.Load())
 		}
 		there.Store(true)
@@ -97,7 +97,7 @@ func TestAuto(t *testing.T) {
 		r.after(2 * time.Second)
 		r.mode(boot.Listening)
 		r.c.plug("eth0", "10.77.0.1/24")
-		r.after(15 * time.Second)
+		r.after(17 * time.Second)
 		r.mode(boot.Full)
 		if b := r.lease("eth0", 1); b != a {
 			t.Errorf("the client had %s, and gets %s", a, b)
@@ -115,7 +115,7 @@ func TestAutoBeside(t *testing.T) {
 		r.c.plug("eth0", "10.77.0.1/24", "10.78.0.1/24")
 		r.c.plug("eth1", "10.79.0.1/24")
 		var first atomic.Bool
-		r.c.probe = func(iface string, _ int) ([]boot.Rival, error) {
+		r.c.probe = func(iface string) ([]boot.Rival, error) {
 			if iface == "eth1" {
 				return []boot.Rival{server("10.77.0.1")}, nil // ours
 			}
@@ -143,7 +143,7 @@ func TestAutoBeside(t *testing.T) {
 func TestFullBeside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, lab)
-		r.c.probe = func(string, int) ([]boot.Rival, error) { return []boot.Rival{server("10.77.0.2")}, nil }
+		r.c.probe = func(string) ([]boot.Rival, error) { return []boot.Rival{server("10.77.0.2")}, nil }
 		r.run()
 		r.after(time.Hour)
 		r.mode(boot.Full)
@@ -158,7 +158,7 @@ func TestFullBeside(t *testing.T) {
 func TestProxyAsksNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, quiet+"[[network]]\nname = \"lab\"\ninterface = \"eth0\"\nmode = \"proxy\"\n")
-		r.c.probe = func(string, int) ([]boot.Rival, error) {
+		r.c.probe = func(string) ([]boot.Rival, error) {
 			t.Error("it asked")
 			return nil, nil
 		}
@@ -171,7 +171,7 @@ func TestProxyAsksNobody(t *testing.T) {
 func TestUnasked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, auto)
-		r.c.probe = func(string, int) ([]boot.Rival, error) { return nil, errors.New("no privilege") }
+		r.c.probe = func(string) ([]boot.Rival, error) { return nil, errors.New("no privilege") }
 		r.run()
 		r.after(time.Minute)
 		r.mode(boot.Listening)
@@ -217,9 +217,9 @@ func TestDismissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, auto)
 		answer := make(chan []boot.Rival)
-		r.c.probe = func(string, int) ([]boot.Rival, error) { return <-answer, nil }
+		r.c.probe = func(string) ([]boot.Rival, error) { return <-answer, nil }
 		r.run()
-		r.after(15 * time.Second)
+		r.after(17 * time.Second)
 		r.reread(quiet)
 		answer <- []boot.Rival{server("10.77.0.2")}
 		r.settle()

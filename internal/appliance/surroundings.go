@@ -114,7 +114,7 @@ func (d *daemon) probe(ctx context.Context) {
 			own = p.Addr()
 		}
 	}
-	others, err := d.sys.Probe(ctx, d.dhcp, n.Interface, 3, time.Second)
+	others, err := d.sys.Probe(ctx, d.dhcp, n.Interface)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

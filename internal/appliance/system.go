@@ -60,8 +60,8 @@ type conn6 interface {
 
 // probes ask a link as a client or a neighbour would.
 type probes interface {
-	Probe(ctx context.Context, s *dhcpd.Server, iface string, tries int, wait time.Duration) ([]boot.Rival, error)
-	Probe6(ctx context.Context, iface string, from netip.Addr, duid []byte, tries int, wait time.Duration) ([]boot.Rival, error)
+	Probe(ctx context.Context, s *dhcpd.Server, iface string) ([]boot.Rival, error)
+	Probe6(ctx context.Context, iface string, from netip.Addr, duid []byte) ([]boot.Rival, error)
 	Occupied(ctx context.Context, iface string, own netip.Addr, addrs []netip.Addr, wait time.Duration) (map[netip.Addr]boot.MAC, error)
 	Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error)
 }
@@ -124,11 +124,11 @@ func (c kernel6) Join(iface string) error {
 	return c.Conn6.Join(i.Index)
 }
 
-func (kernel) Probe(ctx context.Context, s *dhcpd.Server, iface string, tries int, wait time.Duration) ([]boot.Rival, error) {
-	return s.Probe(ctx, iface, tries, wait)
+func (kernel) Probe(ctx context.Context, s *dhcpd.Server, iface string) ([]boot.Rival, error) {
+	return s.Probe(ctx, iface)
 }
-func (kernel) Probe6(ctx context.Context, iface string, from netip.Addr, duid []byte, tries int, wait time.Duration) ([]boot.Rival, error) {
-	return dhcpd.Probe6(ctx, iface, from, duid, tries, wait)
+func (kernel) Probe6(ctx context.Context, iface string, from netip.Addr, duid []byte) ([]boot.Rival, error) {
+	return dhcpd.Probe6(ctx, iface, from, duid)
 }
 func (kernel) Occupied(ctx context.Context, iface string, own netip.Addr, addrs []netip.Addr, wait time.Duration) (map[netip.Addr]boot.MAC, error) {
 	return dhcpd.Occupied(ctx, iface, own, addrs, wait)
