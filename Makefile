@@ -65,8 +65,8 @@ test: root go ## everything: check, what the quick tests leave out, real peers, 
 test-all: test long kills fuzz ## test, then the longest boots, fifty kills under load, and every fuzz target for FUZZTIME
 
 .PHONY: long
-long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one; 2,400 wrong bits in a store (root)
-	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 90m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual)$$' ./test
+long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one; other DHCP servers beside, twenty starts each; 2,400 wrong bits in a store (root)
+	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 90m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual|TestBesideServers)$$' ./test
 	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 30m -run '^TestFlippedBit$$' ./store/bolt
 
 .PHONY: kills

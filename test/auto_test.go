@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -116,6 +118,75 @@ func TestAutoBeside(t *testing.T) {
 	r.event("network.mode", 20*time.Second, "proxy")
 	if ls := r.muster("lease", "list"); !strings.Contains(ls, "no leases") {
 		t.Errorf("it gave addresses:\n%s", ls)
+	}
+}
+
+// beside starts a DHCP server on a host of its own, at 10.77.0.2.
+func (r *rig) beside(kind string) {
+	r.t.Helper()
+	ns, dir := r.host("dhcp", "10.77.0.2/24"), r.t.TempDir()
+	file := func(name, text string) string {
+		p := filepath.Join(dir, name)
+		must(r.t, os.WriteFile(p, []byte(text), 0o644))
+		return p
+	}
+	switch kind {
+	case "dnsmasq":
+		r.slowDnsmasqAt(ns, dnsmasqRange)
+	case "dnsmasq --no-ping":
+		r.dnsmasqAt(ns, dnsmasqRange)
+	case "dhcpd":
+		conf := file("dhcpd.conf", "authoritative;\nsubnet 10.77.0.0 netmask 255.255.255.0 { range 10.77.0.50 10.77.0.60; }\n")
+		r.daemon(ns, nettest.Cached(r.t, "dhcpservers/usr/sbin/dhcpd"), "-4", "-f", "-d", "--no-pid", "-user", "root", "-group", "root", "-cf", conf, "-lf", file("leases", ""), "eth0")
+	case "kea":
+		conf := file("kea.conf", `{"Dhcp4": {"interfaces-config": {"interfaces": ["eth0"]}, "lease-database": {"type": "memfile", "persist": false}, "valid-lifetime": 3600,
+			"subnet4": [{"id": 1, "subnet": "10.77.0.0/24", "pools": [{"pool": "10.77.0.50-10.77.0.60"}]}], "loggers": [{"name": "kea-dhcp4", "severity": "WARN", "output_options": [{"output": "stderr"}]}]}}`)
+		r.daemon(ns, "env", "KEA_LOCKFILE_DIR="+dir, "KEA_PIDFILE_DIR="+dir, nettest.Cached(r.t, "dhcpservers/usr/sbin/kea-dhcp4"), "-c", conf)
+	}
+}
+
+// TestBesideServers: whichever server is there, and however long it thinks, auto is a
+// proxy beside it, full and reservations say that it is there, and a proxy never advises
+// to give addresses too. MUSTER_LONG makes it twenty starts of each.
+func TestBesideServers(t *testing.T) {
+	starts := 1
+	if os.Getenv("MUSTER_LONG") != "" {
+		starts = 20
+	}
+	for _, kind := range []string{"dnsmasq", "dnsmasq --no-ping", "dhcpd", "kea"} {
+		for _, mode := range []string{"auto", "full", "proxy"} {
+			for n := range starts {
+				t.Run(fmt.Sprintf("%s/%s/%d", kind, mode, n), func(t *testing.T) {
+					r := newLab(t)
+					r.beside(kind)
+					switch mode {
+					case "proxy":
+						r.serve("-i", "eth0")
+						r.wait("the other server to be named", time.Minute, func() error {
+							if s := r.out.String(); strings.Contains(s, "another DHCP server gives the addresses") == strings.Contains(s, "no DHCP server answers") {
+								return errors.New(s)
+							}
+							return nil
+						})
+						if s := r.out.String(); strings.Contains(s, "no DHCP server answers") {
+							t.Errorf("it advises to be a second server:\n%s", s)
+						}
+						return
+					case "auto":
+						r.serveConfig(autoNetwork)
+						r.event("network.mode", time.Minute, "is now in mode ")
+					default:
+						r.serveConfig(strings.Replace(autoNetwork, "auto", mode, 1))
+					}
+					r.event("server.rival", time.Minute, "10.77.0.2", "it offered 10.77.0.")
+					for _, e := range r.events() {
+						if e.Kind == "network.mode" && !strings.Contains(e.Text, "proxy") {
+							t.Errorf("%s", e.Text)
+						}
+					}
+				})
+			}
+		}
 	}
 }
 

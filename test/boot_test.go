@@ -186,13 +186,21 @@ func (r *rig) dnsmasq() {
 
 const dnsmasqRange = "--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,1h"
 
-// dnsmasqAt starts dnsmasq on a host; stop ends it before the test does.
+// dnsmasqAt starts dnsmasq on a host, one that offers at once; stop ends it before the
+// test does.
 func (r *rig) dnsmasqAt(ns *nettest.NS, args ...string) (said *lockedBuffer, stop func()) {
+	r.t.Helper()
+	return r.slowDnsmasqAt(ns, append(args, "--no-ping")...)
+}
+
+// slowDnsmasqAt is dnsmasqAt, as a default dnsmasq is: it pings an address for three
+// seconds before it offers it.
+func (r *rig) slowDnsmasqAt(ns *nettest.NS, args ...string) (said *lockedBuffer, stop func()) {
 	r.t.Helper()
 	nettest.Need(r.t, "dnsmasq")
 	ctx, cancel := context.WithCancel(r.ctx)
 	cmd, said := ns.Command(ctx, "dnsmasq", append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-facility=-", "--user=root",
-		"--dhcp-authoritative", "--no-ping", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(r.t.TempDir(), "leases")}, args...)...), &lockedBuffer{}
+		"--dhcp-authoritative", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(r.t.TempDir(), "leases")}, args...)...), &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = said, said
 	must(r.t, cmd.Start())
 	return said, func() { cancel(); cmd.Wait() }

@@ -29,8 +29,9 @@ if [ "$level" != demo ]; then
 		udhcpc dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
 		xorriso openssl libfl2 python3 util-linux gcc libc6-dev)
 	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
-	# would start them at the next boot; they are only unpacked.
-	parts+=(kernel-arm64 busybox-arm64 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c)
+	# would start them at the next boot, as those of DHCP servers would; they are only
+	# unpacked.
+	parts+=(kernel-arm64 busybox-arm64 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
@@ -170,6 +171,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	ovmf-13) unpack "$tree" ovmf ;;
 	secureboot*) unpack "$tree" shim-signed shim-helpers-$arch-signed grub-efi-$arch-signed ;;
 	di-*) unpack "$tree" debian-installer-12-netboot-$arch ;;
+	dhcpservers) unpack "$tree" isc-dhcp-server kea-dhcp4-server ;;
 	dhcrelay) unpack "$tree" isc-dhcp-relay ;;
 	dhcp6c) unpack "$tree" wide-dhcpv6-client ;;
 	tftpd) unpack "$tree" tftpd-hpa atftpd ;;
