@@ -63,7 +63,8 @@ type Network struct {
 	NakLeaving bool // a client whose address left the range is refused at once, not at its lease's end
 	VLAN       int  // 1 to 4094; 0 is not known
 	Lease      time.Duration
-	Relays     []netip.Addr // relay agents that may speak for this network
+	Relays     []netip.Addr // relay agents whose word is taken for it: for its link, and for switch ports
+	RelaysOnly bool         // other relay agents get no answer
 	BINL       bool         // PXE firmware is sent to port 4011 instead of straight to the file
 
 	Shared          string        // networks with the same word are one link (shared network)
@@ -198,32 +199,54 @@ func (e *Enroll) roams(m MAC) bool {
 	return slices.ContainsFunc(junk().shared, is) || slices.ContainsFunc(e.Shared, is)
 }
 
-// Find returns the network a request belongs to: by its relay's subnet, else by the
-// interface it arrived on. For a relayed request from an address that is no
-// configured relay it returns nil.
-func (p *Policy) Find(l Link) *Network { return networkFor(p.Networks, l) }
+// Find returns the network a request belongs to: of a relayed one that of its link, else
+// that of the interface it arrived on; nil if there is none, or more than one.
+func (p *Policy) Find(l Link) *Network {
+	n, _ := networkFor(p.Networks, l, netip.Addr{})
+	return n
+}
 
 // Find6 is Find for DHCPv6.
-func (p *Policy) Find6(l Link) *Network { return networkFor(p.Networks6, l) }
+func (p *Policy) Find6(l Link) *Network {
+	n, _ := networkFor(p.Networks6, l, netip.Addr{})
+	return n
+}
 
-func networkFor(networks []Network, l Link) *Network {
-	if l.Relay.IsValid() && !l.Relay.IsUnspecified() {
-		at := l.Subnet
-		if !at.IsValid() {
-			at = l.Relay
+// Relayed reports a request that a relay agent passed on.
+func (l *Link) Relayed() bool { return l.Relay.IsValid() && !l.Relay.IsUnspecified() }
+
+// relayed finds the network of a relayed request. The relay's word for the link goes
+// first (RFC 3527, RFC 3011), then giaddr, or the link-address of IPv6, where it is an
+// address of the link (RFC 2131 4.3.1), then the one network that lists the agent, by
+// giaddr or by the address that it sends from. listed are those that list it, where that
+// decides nothing.
+func relayed(networks []Network, l Link, src netip.Addr) (n *Network, listed []string) {
+	at := l.Subnet
+	if !at.IsValid() {
+		at = l.Relay
+	}
+	for i := range networks {
+		if n := &networks[i]; n.Subnet.IsValid() && n.Subnet.Contains(at) {
+			return n, nil
 		}
-		for i := range networks {
-			n := &networks[i]
-			if !n.Subnet.IsValid() || !n.Subnet.Contains(at) {
-				continue
-			}
-			// Anybody can write giaddr into a packet. It is believed on the network's
-			// own interface, or from a relay agent that the configuration lists.
-			if containsAddr(n.Relays, l.Relay) || n.Interface == l.Interface && n.Subnet.Contains(l.Relay) {
-				return n
-			}
+	}
+	if l.Subnet.IsValid() && l.Subnet != l.Relay {
+		return nil, nil // it said which link, and that is none of ours
+	}
+	for i := range networks {
+		if o := &networks[i]; containsAddr(o.Relays, l.Relay) || containsAddr(o.Relays, src) {
+			n, listed = o, append(listed, o.Name)
 		}
-		return nil
+	}
+	if len(listed) > 1 {
+		return nil, listed
+	}
+	return n, nil
+}
+
+func networkFor(networks []Network, l Link, src netip.Addr) (_ *Network, listed []string) {
+	if l.Relayed() {
+		return relayed(networks, l, src)
 	}
 	// Several subnets on one interface: the one in which the client has an
 	// address, else the one of the address that the request was sent to, else the
@@ -248,7 +271,7 @@ func networkFor(networks []Network, l Link) *Network {
 			found, best = n, rank
 		}
 	}
-	return found
+	return found, nil
 }
 
 // Unusable says why an address of the subnet must not be leased to anybody; nil if

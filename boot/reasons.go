@@ -8,6 +8,7 @@ var reasonTexts = map[Code]string{
 	"end.unanswered": "no rule answers a {protocol} {step}",
 
 	"relay.unserved":     "no configured network serves relay {relay}",
+	"relay.unlisted":     "relay agent {relay} sends from {address}, which network {network} does not list, and relays_only is set there",
 	"relay.from-nowhere": "it claims to come by relay {relay}, and from no address: a client wrote that",
 	"relay.from-client":  "it claims to come by relay {relay}, and from {address}, which is leased to clients of {network}",
 

@@ -2,22 +2,30 @@
 
 package boot
 
+import "strings"
+
 func ruleNetwork(t *turn) (bool, error) {
 	if t.dhcp() {
 		networks := t.p.Networks
 		if t.six() {
 			networks = t.p.Networks6
 		}
-		t.net = networkFor(networks, t.in.Link)
+		var listed []string
+		t.net, listed = networkFor(networks, t.in.Link, t.in.Source.Addr())
 		if t.net == nil {
-			if t.in.Link.Relay.IsValid() && !t.in.Link.Relay.IsUnspecified() {
-				t.unservedRelay()
+			if t.in.Link.Relayed() {
+				t.unservedRelay(listed)
 				return t.ignore("relay.unserved", t.in.Link.Relay)
 			}
 			return t.ignore("network.none", t.in.Link.Interface)
 		}
 		if why := t.noRelay(); why != nil {
 			return t.ignoreFor(why)
+		}
+		if t.in.Link.Relayed() && t.net.RelaysOnly && !containsAddr(t.net.Relays, t.in.Source.Addr()) {
+			src := t.in.Source.Addr()
+			t.notice(t.in.Link.Interface, RelayUnknown, "relay agent %s, which sends from %s, is not listed on network %s, and relays_only is set there: %s = [%q] on it lets it ask", t.in.Link.Relay, src, t.net.Name, t.relaysKey(), src)
+			return t.ignore("relay.unlisted", t.in.Link.Relay, src, t.net.Name)
 		}
 		switch t.net.Mode {
 		case Off:
@@ -64,16 +72,26 @@ func (t *turn) overhear() {
 
 // unservedRelay tells once in a while of a relay agent that is not served. The
 // machines behind it get no answer and have no timeline, so nothing else shows it.
-func (t *turn) unservedRelay() {
-	key, agent, at := "relays", t.in.Link.Relay, t.in.Link.Subnet
+func (t *turn) unservedRelay(listed []string) {
+	agent, at := t.in.Link.Relay, t.in.Link.Subnet
+	switch {
+	case len(listed) > 0:
+		t.notice(t.in.Link.Interface, RelayUnknown, "relay agent %s does not say for which link it asks, and the networks %s list it: list it on one of them, or have it say so (link selection, RFC 3527)",
+			agent, strings.Join(listed, " and "))
+	case at.IsValid() && at != agent:
+		t.notice(t.in.Link.Interface, RelayUnknown, "relay agent %s asks for the link of %s, and no network is configured for that: a [[network]] whose %s has %s, with %s = [%q]",
+			agent, at, map[bool]string{false: "subnet", true: "subnet6"}[t.six()], at, t.relaysKey(), agent)
+	default:
+		t.notice(t.in.Link.Interface, RelayUnknown, "relay agent %s is in no network's subnet, and none lists it: %s = [%q] on the network that it asks for", agent, t.relaysKey(), agent)
+	}
+}
+
+// relaysKey is the key of the configuration that lists relay agents.
+func (t *turn) relaysKey() string {
 	if t.six() {
-		key = "relays6"
+		return "relays6"
 	}
-	if !at.IsValid() {
-		at = agent
-	}
-	t.notice(t.in.Link.Interface, RelayUnknown, "relay agent %s asks for the link of %s, and no network is configured for that: %s = [%q] on the network whose subnet has %s",
-		agent, at, key, agent, at)
+	return "relays"
 }
 
 // noRelay says why a relayed request is not believed. A client of another VLAN can

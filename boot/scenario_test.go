@@ -93,6 +93,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		}
 		n.Loader, n.HTTPS = kv["loader"], slices.Contains(words, "https")
 		n.Shared, n.RapidCommit, n.ClientID, n.TrustPorts = kv["shared"], slices.Contains(words, "rapid"), slices.Contains(words, "clientid"), slices.Contains(words, "trust_ports")
+		n.RelaysOnly = slices.Contains(words, "relays_only")
 		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
 		n.UnknownShare, _ = strconv.Atoi(kv["share"])
 		n.NewLeases, _ = strconv.Atoi(kv["new"])
@@ -480,6 +481,9 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 	in.Link.Interface, in.Link.Relay, in.Link.Subnet, in.Link.Port = "eth0", addr("relay"), addr("relay"), kv["port"]
 	if kv["iface"] != "" {
 		in.Link.Interface = kv["iface"]
+	}
+	if kv["select"] != "" { // link selection
+		in.Link.Subnet = addr("select")
 	}
 	switch in.Via {
 	case boot.DHCP6:

@@ -97,7 +97,7 @@ func TestFind(t *testing.T) {
 	}
 	for l, want := range map[Link]string{
 		{Interface: "eth1"}: "lab six", {Interface: "eth2"}: "yard ", {Interface: "eth3"}: " ",
-		{Interface: "eth1", Relay: netip.MustParseAddr("10.77.0.9")}: "lab ", {Interface: "eth1", Relay: netip.MustParseAddr("10.78.0.9")}: " ",
+		{Interface: "eth1", Relay: netip.MustParseAddr("10.77.0.9")}: "lab ", {Interface: "eth1", Relay: netip.MustParseAddr("10.78.0.9")}: "yard ", {Interface: "eth1", Relay: netip.MustParseAddr("10.79.0.9")}: " ",
 		{Interface: "eth1", Relay: netip.MustParseAddr("fd77::9")}: " six", {Interface: "eth2", Relay: netip.IPv4Unspecified()}: "yard ",
 	} {
 		if got := name(p.Find(l)) + " " + name(p.Find6(l)); got != want {

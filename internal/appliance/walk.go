@@ -101,7 +101,7 @@ func (w *walk) describe(tx boot.ReadTx) error {
 	}
 	if q.Relay.IsValid() && q.Network == "" {
 		if w.net = find(boot.Link{Relay: q.Relay, Subnet: q.Relay}); w.net == nil {
-			return boot.NewFault(boot.UnknownNetwork, "no network serves relay %s: its address must be in the network's subnet and in its list of relays", q.Relay)
+			return boot.NewFault(boot.UnknownNetwork, "no network serves relay %s: it is in no network's subnet, and not in the relays of exactly one", q.Relay)
 		}
 	}
 	switch {

@@ -14,19 +14,20 @@ import (
 )
 
 type fileNetwork struct {
-	Name      string   `toml:"name"`
-	Interface string   `toml:"interface"`
-	Mode      string   `toml:"mode"`
-	Subnet    string   `toml:"subnet"`
-	Range     string   `toml:"range"`
-	Routers   []string `toml:"routers"`
-	DNS       []string `toml:"dns"`
-	Domain    string   `toml:"domain"`
-	VLAN      *int     `toml:"vlan"`
-	Leaving   string   `toml:"out_of_range"`
-	Lease     string   `toml:"lease"`
-	Relays    []string `toml:"relays"`
-	PXE       string   `toml:"pxe"`
+	Name       string   `toml:"name"`
+	Interface  string   `toml:"interface"`
+	Mode       string   `toml:"mode"`
+	Subnet     string   `toml:"subnet"`
+	Range      string   `toml:"range"`
+	Routers    []string `toml:"routers"`
+	DNS        []string `toml:"dns"`
+	Domain     string   `toml:"domain"`
+	VLAN       *int     `toml:"vlan"`
+	Leaving    string   `toml:"out_of_range"`
+	Lease      string   `toml:"lease"`
+	Relays     []string `toml:"relays"`
+	RelaysOnly bool     `toml:"relays_only"`
+	PXE        string   `toml:"pxe"`
 
 	Exclude      string `toml:"exclude"`
 	Shared       string `toml:"shared"`
@@ -87,7 +88,7 @@ func (r fileNetwork) vlan() (int, error) {
 // check turns one [[network]] into its typed form.
 func (r fileNetwork) check(bad complain, interfaces []string) (boot.Network, error) {
 	n := boot.Network{Name: r.Name, Interface: r.Interface, Mode: boot.Mode(r.Mode), Domain: r.Domain, Lease: DefaultLease, Shared: r.Shared,
-		UnknownLease: defaultUnknownLease, UnknownShare: defaultUnknownShare, NewLeases: defaultNewLeases, Probe: true, RapidCommit: r.RapidCommit, TrustPorts: r.TrustPorts}
+		UnknownLease: defaultUnknownLease, UnknownShare: defaultUnknownShare, NewLeases: defaultNewLeases, Probe: true, RapidCommit: r.RapidCommit, TrustPorts: r.TrustPorts, RelaysOnly: r.RelaysOnly}
 	if r.Interface == "" {
 		has := ""
 		if len(interfaces) > 0 {

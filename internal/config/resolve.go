@@ -42,7 +42,7 @@ func Resolve(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network, 
 	}
 	if !n.Server.IsValid() {
 		if n.Subnet.IsValid() {
-			return n, fmt.Sprintf("interface %s has no address in %s", n.Interface, n.Subnet), nil
+			return n, fmt.Sprintf("interface %s has no address in %s; where that is behind a relay agent, list it: relays = [\"ADDRESS\"]", n.Interface, n.Subnet), nil
 		}
 		return n, fmt.Sprintf("interface %s has no IPv4 address", n.Interface), nil
 	}

@@ -30,7 +30,7 @@ func (r fileNetwork) six(n boot.Network, bad complain) (*boot.Network, error) {
 		return nil, bad("subnet6", "%v", err)
 	}
 	x := boot.Network{Name: n.Name, Interface: n.Interface, Subnet: p, Domain: n.Domain, Lease: n.Lease, UnknownLease: n.UnknownLease, UnknownShare: n.UnknownShare, NewLeases: n.NewLeases,
-		RapidCommit: n.RapidCommit, TrustPorts: n.TrustPorts, HTTPS: n.HTTPS, Loader: n.Loader, Bandwidth: n.Bandwidth, InstallsPerHour: n.InstallsPerHour}
+		RapidCommit: n.RapidCommit, TrustPorts: n.TrustPorts, RelaysOnly: n.RelaysOnly, HTTPS: n.HTTPS, Loader: n.Loader, Bandwidth: n.Bandwidth, InstallsPerHour: n.InstallsPerHour}
 	if x.DNS, err = parseDNS6(r.DNS6); err != nil {
 		return nil, bad("dns6", "%v", err)
 	}
