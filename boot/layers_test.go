@@ -49,6 +49,7 @@ var layers = map[string][]string{
 	"internal/metrics":      {},
 	"internal/mutate":       {}, // puts faults into the others' source; runs their tests
 	"internal/run":          {},
+	"internal/spell":        {},
 	"internal/backup":       {},
 	"internal/seal":         {},
 	"internal/socket":       {},
@@ -65,11 +66,11 @@ var layers = map[string][]string{
 	"test/progress": {},
 	// The daemon sees every part and hands each what it needs.
 	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store", "store/bolt", "store/journal",
-		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/hook", "internal/metrics", "internal/run", "internal/seal"},
+		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
 	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "images/distro", "store/bolt",
-		"internal/admin", "internal/appliance", "internal/backup", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/run", "internal/seal", "internal/simclient", "internal/tomlfile"},
+		"internal/admin", "internal/appliance", "internal/backup", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/run", "internal/seal", "internal/simclient", "internal/spell", "internal/tomlfile"},
 	"bench": {"*"},
 }
 

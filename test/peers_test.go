@@ -534,9 +534,7 @@ func TestFirstHour(t *testing.T) {
 	if out, code := run(r.srv, "-i", "eth0", "--range", "10.99.0.100-10.99.0.110"); code != 2 || !strings.Contains(out, "outside subnet 10.77.0.0/24") {
 		t.Errorf("a range elsewhere: exit %d\n%s", code, out)
 	}
-	conf := filepath.Join(t.TempDir(), "muster.toml")
-	must(t, os.WriteFile(conf, []byte("[[network]]\ninterface = \"eth7\"\nmode = \"proxy\"\n"), 0o644))
-	if out, code := run(r.srv, "--config", conf); code != 2 || !strings.Contains(out, `muster.toml:2: interface "eth7" does not exist; this machine has eth0`) {
+	if out, code := run(r.srv, "-i", "eth7"); code != 2 || !strings.Contains(out, "-i eth7: there is no such interface; this machine has eth0; did you mean eth0? (with --wait it is waited for)") {
 		t.Errorf("an interface that is not there: exit %d\n%s", code, out)
 	}
 	// A port that somebody has.
@@ -621,7 +619,7 @@ func TestBroadcastWithoutRaw(t *testing.T) {
 func TestInterfaceComesAndGoes(t *testing.T) {
 	nettest.Need(t, "udhcpc")
 	r := newRig(t)
-	r.serve("-i", "usb0", "--address", "10.88.0.1/24", "--range", "10.88.0.10-10.88.0.20")
+	r.serve("-i", "usb0", "--wait", "--address", "10.88.0.1/24", "--range", "10.88.0.10-10.88.0.20")
 	if !strings.Contains(r.out.String(), "interface usb0 is not there; waiting for it") {
 		t.Errorf("it does not say that it waits:\n%s", r.out)
 	}

@@ -155,11 +155,18 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 		}
 		if _, waits, err := config.Resolve(n, l.Found, l.Addrs); err != nil {
 			add(false, "network", fmt.Sprintf("%s: %v", n.Name, err), "")
+		} else if w := l.Wants(); w != "" {
+			add(false, "network", n.Name+": "+w, "")
 		} else if waits != "" {
-			add(false, "network", n.Name+": "+waits, "")
-		}
-		if l.Found && !l.Carry {
-			add(false, "interface", n.Interface+" has no carrier", "is the cable in?")
+			mend := ""
+			switch {
+			case !l.Found || n.Server.IsValid():
+			case n.Mode == boot.Proxy || n.Mode == boot.Auto:
+				mend = "let it take one of the DHCP server there (sudo dhclient " + n.Interface + "), or give it one (sudo ip address add ADDRESS/24 dev " + n.Interface + ")"
+			default:
+				mend = "sudo ip address add ADDRESS/24 dev " + n.Interface + ", and for good where this system keeps addresses"
+			}
+			add(false, "network", n.Name+": "+waits, mend)
 		}
 		if c := run.ContainerAdvice(n.Interface); c != "" {
 			add(false, "container", c, "")

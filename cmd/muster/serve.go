@@ -15,6 +15,7 @@ import (
 type serveFlags struct {
 	config    string
 	iface     string
+	wait      bool
 	ranges    string
 	address   string
 	lease     time.Duration
@@ -49,6 +50,7 @@ With --kernel every machine on that interface boots it, approved, for this run.`
 	fl := c.Flags()
 	fl.StringVar(&f.config, "config", config.Path, "configuration file")
 	fl.StringVarP(&f.iface, "interface", "i", "", "serve this interface now, without a configuration file")
+	fl.BoolVar(&f.wait, "wait", false, "wait for the interface of -i, if it is not there yet")
 	fl.StringVar(&f.ranges, "range", "", "addresses to give, FIRST-LAST; without it, proxy mode")
 	fl.StringVar(&f.address, "address", "", "give the interface this address for this run, like 10.77.0.1/24")
 	fl.DurationVar(&f.lease, "lease", config.DefaultLease, "lease time")
@@ -62,8 +64,8 @@ With --kernel every machine on that interface boots it, approved, for this run.`
 
 func (f serveFlags) check() error {
 	switch {
-	case f.iface == "" && (f.ranges != "" || f.address != "" || f.kernel != ""):
-		return usagef("--range, --address and --kernel belong to -i INTERFACE")
+	case f.iface == "" && (f.wait || f.ranges != "" || f.address != "" || f.kernel != ""):
+		return usagef("--wait, --range, --address and --kernel belong to -i INTERFACE")
 	case f.iface != "" && f.hasConfig:
 		return usagef("-i serves one interface without a configuration file: give -i or --config, not both")
 	case f.kernel == "" && (len(f.initrd) > 0 || f.cmdline != ""):

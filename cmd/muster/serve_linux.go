@@ -24,7 +24,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) error {
 		Read:        func() (*config.Config, error) { return f.read(a.dataDir, dirGiven) },
 		Credentials: a.getenv("CREDENTIALS_DIRECTORY"),
 		Path:        f.config,
-		Bench:       appliance.Bench{Interface: f.iface, Address: f.address, Kernel: f.kernel, Initrd: f.initrd, Cmdline: f.cmdline},
+		Bench:       appliance.Bench{Interface: f.iface, Wait: f.wait, Address: f.address, Kernel: f.kernel, Initrd: f.initrd, Cmdline: f.cmdline},
 		Version:     version,
 		Log:         slog.New(newLogHandler(a.err, level, a.getenv("JOURNAL_STREAM") != "")),
 		Now:         a.now,

@@ -53,6 +53,7 @@ type Options struct {
 // Bench is a run for one interface, without a file.
 type Bench struct {
 	Interface string
+	Wait      bool     // for the interface, if it is not there
 	Address   string   // given to the interface for this run, like 10.77.0.1/24
 	Kernel    string   // booted by every machine in this run; "" leaves that to the templates
 	Initrd    []string // with it
@@ -148,7 +149,7 @@ func (d *daemon) start(ctx context.Context) (tasks []run.Task, err error) {
 		return nil, err
 	}
 	d.dataDir, d.posts = d.config.DataDir, station(d.config, nil)
-	if err := d.prepareInterface(d.config); err != nil {
+	if err := d.prepareInterface(d.config, true); err != nil {
 		return nil, err
 	}
 	told, err := targets(d.config, d.now)

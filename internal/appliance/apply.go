@@ -34,6 +34,9 @@ func (d *daemon) apply(ctx context.Context) error {
 			waits = err.Error()
 			r.Server = netip.Addr{}
 		}
+		if w := l.Wants(); w != "" {
+			waits = w
+		}
 		if n.Mode == boot.Off {
 			waits = ""
 		}

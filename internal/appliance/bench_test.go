@@ -228,11 +228,29 @@ func TestBenchAddress(t *testing.T) {
 	})
 }
 
+// TestBenchMistyped: an interface that is not there is a mistake, and it is said which
+// one was meant. In a service it may come.
+func TestBenchMistyped(t *testing.T) {
+	r := newRig(t, "")
+	r.bench(Bench{Interface: "eht0"}, "")
+	if err := r.daemon.run(t.Context()); err == nil || err.Error() != "-i eht0: there is no such interface; this machine has eth0; did you mean eth0? (with --wait it is waited for)" {
+		t.Error(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, strings.Replace(lab, "eth0", "eth7", 1))
+		r.run()
+		r.must("interface eth7 is not there; waiting for it (this machine has eth0; did you mean eth0?)")
+		r.c.plug("eth7", "10.77.0.1/24")
+		r.after(2 * time.Second)
+		r.must("network is served again")
+	})
+}
+
 // TestBenchWaits: an interface that is not there yet is waited for.
 func TestBenchWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, "")
-		r.bench(Bench{Interface: "usb0"}, "")
+		r.bench(Bench{Interface: "usb0", Wait: true}, "")
 		r.run()
 		r.must("interface usb0 is not there; waiting for it (this machine has eth0)")
 		r.c.plug("usb0", "10.77.0.1/24")

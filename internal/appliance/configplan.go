@@ -25,7 +25,7 @@ func (d *daemon) planConfig(ctx context.Context, name string, text []byte) (admi
 	if c.DataDir == "" {
 		c.DataDir = d.dataDir
 	}
-	if err := d.prepareInterface(c); err != nil {
+	if err := d.prepareInterface(c, false); err != nil {
 		return admin.ConfigPlan{}, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	return d.plan(ctx, c, d.settings())

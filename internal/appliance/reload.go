@@ -67,7 +67,7 @@ func (d *daemon) takeOver(ctx context.Context) (p admin.ConfigPlan, err error) {
 		return p, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	// Every error that would prevent a start prevents a reload.
-	if err := d.prepareInterface(c); err != nil {
+	if err := d.prepareInterface(c, false); err != nil {
 		return p, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	told, err := targets(c, d.now)

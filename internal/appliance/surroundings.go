@@ -11,22 +11,33 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/config"
+	"github.com/musterboot/muster/internal/spell"
 )
 
 // prepareInterface checks the interfaces before anything is opened. It names the usual
 // obstacles of a first start, with the command that removes each.
-func (d *daemon) prepareInterface(c *config.Config) error {
+// A reload is refused where an interface is missing: a person is there to mend the name.
+func (d *daemon) prepareInterface(c *config.Config, starting bool) error {
 	b := d.opt.Bench
 	for i, n := range c.Networks {
 		l, err := d.sys.Link(n.Interface)
 		if err != nil {
 			return err
 		}
-		if !l.Found && !b.on() {
-			return c.NetworkError(i, "interface", "interface %q does not exist; this machine has %s", n.Interface, strings.Join(d.sys.Interfaces(), ", "))
-		}
 		if !l.Found {
-			d.warn("interface " + n.Interface + " is not there; waiting for it (this machine has " + strings.Join(d.sys.Interfaces(), ", ") + ")")
+			there := d.sys.Interfaces()
+			has := "this machine has " + strings.Join(there, ", ")
+			if near := spell.Nearest(n.Interface, there); near != "" {
+				has += "; did you mean " + near + "?"
+			}
+			if b.on() && !b.Wait {
+				return config.Mistakef("-i %s: there is no such interface; %s (with --wait it is waited for)", n.Interface, has)
+			}
+			if !starting {
+				return c.NetworkError(i, "interface", "interface %q does not exist; %s", n.Interface, has)
+			}
+			// A card may be found late, or be gone: the other networks are served.
+			d.warn("interface " + n.Interface + " is not there; waiting for it (" + has + ")")
 			continue
 		}
 		if b.Address != "" {
@@ -46,6 +57,9 @@ func (d *daemon) prepareInterface(c *config.Config) error {
 			if len(n.Ranges) > 0 {
 				a := n.Ranges[0].From.As4()
 				sub = fmt.Sprintf("%d.%d.%d", a[0], a[1], a[2])
+			}
+			if n.Mode == boot.Proxy {
+				return config.Mistakef("%s. Where a DHCP server gives addresses, take one: sudo dhclient %s; on a bench, give it one for this run: muster serve -i %s --address %s.1/24 …", waits, n.Interface, n.Interface, sub)
 			}
 			return config.Mistakef("%s; on a bench, give it one for this run: muster serve -i %s --address %s.1/24 …", waits, n.Interface, sub)
 		}

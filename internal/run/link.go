@@ -41,6 +41,20 @@ func Look(name string) (Link, error) {
 	return l, nil
 }
 
+// Wants says what keeps an interface that is there from passing packets, with what mends
+// it; "" if nothing does.
+func (l Link) Wants() string {
+	switch {
+	case !l.Found:
+		return ""
+	case !l.Up:
+		return "interface " + l.Name + " is down: sudo ip link set " + l.Name + " up"
+	case !l.Carry:
+		return "interface " + l.Name + " has no carrier: is the cable in, and the other end on?"
+	}
+	return ""
+}
+
 // V4 returns the first IPv4 address that others can reach, or false.
 func (l Link) V4() (netip.Prefix, bool) {
 	for _, a := range l.Addrs {
