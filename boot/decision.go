@@ -25,6 +25,7 @@ type Decision struct {
 	Skip     []Spot     // candidates that turned out not to be free
 	New      bool       // a new lease of a machine that is not admitted
 	Enrolls  string     // link whose budget a new host is charged to
+	Opening  *Opening   // what the exchange that begins must know to its end
 	Heard    *Heard     // a machine whose address another server gave; nil is none
 	Rival    *Rival     // another DHCP server that the request gave away
 	Binds    *Binding   // a first use of a boot path

@@ -35,6 +35,7 @@ var reasonTexts = map[Code]string{
 	"source.offered":  "{address} was offered to {mac}",
 	"source.stranger": "{address} is a stranger",
 
+	"class.recalled":     "as it said when it began",
 	"class.bootp":        "BOOTP",
 	"class.plain":        "not a boot client",
 	"class.plain-kind":   "{class}, not a boot client",

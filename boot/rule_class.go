@@ -15,9 +15,13 @@ func ruleClass(t *turn) (bool, error) {
 		}
 		return false, nil
 	}
+	t.recall()
 	t.kind = t.p.classify(&t.in)
 	t.class = t.kind.As
 	t.d.Kind, t.d.Delay = t.kind.Name, t.kind.Delay
+	if t.in.Step == Discover || t.in.Step == Solicit {
+		t.d.Opening = &Opening{t.in.XID, Identity{MAC: t.in.ID.MAC, UUID: t.in.ID.UUID, DUID: t.in.ID.DUID}, t.in.Firmware}
+	}
 	if t.kind.Added != "" {
 		t.d.Kind += " + " + t.kind.Added
 	}
@@ -53,4 +57,24 @@ func ruleClass(t *turn) (bool, error) {
 		t.why("class.platform", what, string(t.plat))
 	}
 	return false, nil
+}
+
+// recall has a client be one kind from the first packet of an exchange to the last: some
+// firmware says less in its REQUEST than in its DISCOVER (a Raspberry Pi 4 leaves option
+// 60 out).
+func (t *turn) recall() {
+	if t.in.Step != Selecting {
+		return
+	}
+	s, ok := t.v.Opening(t.in.ID.key())
+	if !ok || s.XID != t.in.XID {
+		return
+	}
+	more := t.in.Firmware.recall(&s.Firmware)
+	if t.in.ID.UUID.IsZero() && !s.ID.UUID.IsZero() {
+		t.in.ID.UUID, more = s.ID.UUID, true
+	}
+	if more {
+		t.why("class.recalled")
+	}
 }

@@ -482,6 +482,9 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 	if kv["iface"] != "" {
 		in.Link.Interface = kv["iface"]
 	}
+	if n, err := strconv.ParseUint(kv["xid"], 10, 32); err == nil {
+		in.XID = uint32(n)
+	}
 	if kv["select"] != "" { // link selection
 		in.Link.Subnet = addr("select")
 	}

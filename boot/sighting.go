@@ -62,6 +62,44 @@ type Link struct {
 	ServerID  netip.Addr `json:"server_id,omitzero"` // the server identifier that the relay wants in place of ours (82.11, RFC 5107)
 }
 
+// Opening is what a client said in the first packet of an exchange.
+type Opening struct {
+	XID      uint32
+	ID       Identity
+	Firmware Firmware
+}
+
+// key is how a client is known within an exchange.
+func (id *Identity) key() string {
+	if !id.MAC.IsZero() {
+		return id.MAC.String()
+	}
+	return id.DUID
+}
+
+// Key is how a client is known within an exchange.
+func (o *Opening) Key() string { return o.ID.key() }
+
+// recall adds what the client said before and leaves out now.
+func (f *Firmware) recall(was *Firmware) (more bool) {
+	old := *f
+	if f.VendorClass == "" {
+		f.VendorClass = was.VendorClass
+	}
+	if f.UserClass == "" {
+		f.UserClass = was.UserClass
+	}
+	if f.Arch == ArchNone {
+		f.Arch = was.Arch
+	}
+	if f.Enterprise == 0 {
+		f.Enterprise = was.Enterprise
+	}
+	f.IPXE, f.NoHTTP = f.IPXE || was.IPXE, f.NoHTTP || was.NoHTTP
+	f.PiROM, f.PiBoard = f.PiROM || was.PiROM, f.PiBoard || was.PiBoard
+	return *f != old
+}
+
 // Firmware is what the client says of its own software.
 type Firmware struct {
 	Arch         Arch     `json:"arch"`
@@ -113,6 +151,7 @@ type Sighting struct {
 	Step     Step           `json:"step"`
 	Link     Link           `json:"link,omitzero"`
 	Source   netip.AddrPort `json:"source,omitzero"`
+	XID      uint32         `json:"-"` // of DHCPv4: one exchange has one (RFC 2131 4.4.1); 0 of other protocols
 	ID       Identity       `json:"id,omitzero"`
 	TLS      bool           `json:"tls,omitempty"`   // it came over HTTPS
 	Proof    Proof          `json:"proof,omitempty"` // of ID, as far as the front can tell; rules may raise it

@@ -128,6 +128,7 @@ type View interface {
 	Offered(network string, a netip.Addr, known bool) (h Hold, firm bool) // who was offered this address and has not answered yet; firm if it may not be given to another
 	Ration(n *Network) Ration                                             // what a network has left for machines that are not admitted
 	MayEnroll(link string) bool                                           // whether a link may have one more new host now
+	Opening(key string) (o Opening, ok bool)                              // what a client said in the first packet of the exchange that it is in
 	Heard(a netip.Addr) MAC                                               // whose DHCP exchange with another server gave this address
 	Used(Use) []netip.Addr                                                // from where a boot path was used, the first first
 	LastSeen(m MAC) (at time.Time, sure bool)                             // when this MAC of a host last asked for anything; not sure: at is the start of the memory, which cannot know

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -204,5 +205,71 @@ func TestClientClasses(t *testing.T) {
 		if !seen[c.Name] {
 			t.Errorf("no golden for class %s", c.Name)
 		}
+	}
+}
+
+// TestLeftOut: a client is one kind through one exchange, whichever of its options its
+// REQUEST leaves out.
+func TestLeftOut(t *testing.T) {
+	files, err := filepath.Glob("testdata/class/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			words := strings.Fields(line)
+			if len(words) < 2 || words[0] != "ask" || words[1] != "discover" {
+				continue
+			}
+			// exchange returns the class of the REQUEST and of what is booted.
+			exchange := func(request []string) string {
+				e, done, err := newEngine(boot.Full, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer done()
+				var d boot.Decision
+				for _, ask := range [][]string{append([]string{"discover"}, words[2:]...), append([]string{"request"}, request...)} {
+					p, m := client(t, ask, d)
+					r, err := parse4(p, m)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if d, err = e.Next(context.Background(), r.in); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if d.Host == nil {
+					return d.Kind + ", no host"
+				}
+				return d.Kind + ", " + string(d.Host.Platform) + ", " + d.Host.UUID.String()
+			}
+			want := exchange(words[2:])
+			for i, w := range words[2:] {
+				if k, _, _ := strings.Cut(w, "="); k == "mac" || k == "giaddr" || k == "82" || k == "broadcast" || k == "ciaddr" || k == "61" {
+					continue // these say where it is, and not what
+				}
+				less := slices.Delete(slices.Clone(words[2:]), i, i+1)
+				tried++
+				if got := exchange(less); got != want {
+					t.Errorf("%s without %s: %s, want %s", filepath.Base(f), w, got, want)
+				}
+			}
+			bare := slices.DeleteFunc(slices.Clone(words[2:]), func(w string) bool {
+				k, _, _ := strings.Cut(w, "=")
+				return !slices.Contains([]string{"mac", "giaddr", "82", "broadcast", "61"}, k)
+			})
+			if got := exchange(bare); got != want {
+				t.Errorf("%s with none of them: %s, want %s", filepath.Base(f), got, want)
+			}
+		}
+	}
+	if tried < 50 {
+		t.Errorf("only %d were tried", tried)
 	}
 }

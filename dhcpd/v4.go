@@ -78,6 +78,7 @@ func parse4(b []byte, m Meta) (*request, error) {
 		in.Link.Relay, in.Link.Subnet = ga, ga
 		in.Proof = boot.ProofNone // a relay agent forwarded it, so it proves nothing
 	}
+	in.XID = binary.BigEndian.Uint32(msg.xid[:])
 	copy(in.ID.MAC[:], msg.chaddr[:])
 
 	ciaddr := addr4(msg.ciaddr[:])

@@ -14,6 +14,7 @@ import (
 
 const (
 	maxHeard   = 16384
+	maxSaid    = 4096 // exchanges that are under way
 	maxNotices = 4096
 	noticeGap  = 10 * time.Minute // a repeating cause is told this often
 	heardLife  = 24 * time.Hour
@@ -28,7 +29,8 @@ type memory struct {
 	mu      sync.Mutex
 	pools   map[string]*pool
 	heard   recent[netip.Addr, boot.MAC]
-	others  recent[string, netip.Addr] // the DHCP server that was last noticed on a network
+	said    recent[string, boot.Opening] // by clients in the first packet of an exchange
+	others  recent[string, netip.Addr]   // the DHCP server that was last noticed on a network
 	notices recent[string, struct{}]
 	odd     recent[string, struct{}] // notices that strangers cause; kept apart, because anybody can make up causes
 	rivals  recent[string, struct{}] // as others; kept apart, because anybody can make up many
@@ -96,7 +98,7 @@ func (r *recent[K, V]) get(k K) (V, time.Time, bool) {
 
 func newMemory() *memory {
 	m := &memory{pools: map[string]*pool{}, leases: map[string]*bucket{}, seen: map[boot.MAC]time.Time{}, used: map[boot.HostID][]used{}, strange: map[boot.EventKind]*bucket{}}
-	m.heard.max, m.notices.max, m.odd.max, m.enrolls.max, m.rivals.max, m.others.max = maxHeard, maxNotices, maxNotices, maxLinks, maxRivals, maxRivals
+	m.said.max, m.heard.max, m.notices.max, m.odd.max, m.enrolls.max, m.rivals.max, m.others.max = maxSaid, maxHeard, maxNotices, maxNotices, maxLinks, maxRivals, maxRivals
 	return m
 }
 
@@ -255,6 +257,29 @@ func (v *view) MayEnroll(link string) bool {
 	}
 	b.fill(boot.EnrollRate, enrollBurst, v.now)
 	return b.left >= 1
+}
+
+// told notes what a client said as it began an exchange. What an operating system says
+// takes the place of its firmware's, and is itself nothing to remember.
+func (m *memory) told(s *boot.Opening, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := s.Key()
+	if (s.Firmware == boot.Firmware{Arch: boot.ArchNone}) {
+		delete(m.said.m, k)
+		return
+	}
+	if old, at, ok := m.said.get(k); ok && old == *s && boot.Age(now, at) < boot.HoldTime/2 {
+		return
+	}
+	m.said.set(k, *s, now)
+}
+
+func (v *view) Opening(key string) (boot.Opening, bool) {
+	v.m.mu.Lock()
+	defer v.m.mu.Unlock()
+	s, at, ok := v.m.said.get(key)
+	return s, ok && boot.Age(v.now, at) <= boot.HoldTime
 }
 
 func (v *view) Heard(a netip.Addr) boot.MAC {

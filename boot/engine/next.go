@@ -190,6 +190,9 @@ func (e *Engine) Rehearse(ctx context.Context, fn func(decide func(boot.Sighting
 // after does what follows a decision and must not delay its reply: the request log,
 // the notices, what was overheard of other servers.
 func (e *Engine) after(p *boot.Policy, in boot.Sighting, d *boot.Decision) {
+	if s := d.Opening; s != nil {
+		e.mem.told(s, in.At)
+	}
 	if h := d.Heard; h != nil {
 		e.mem.hear(h.Addr, h.MAC, in.At)
 	}
