@@ -53,6 +53,7 @@ type Prefix struct {
 type Config struct {
 	Interface  string
 	Advertise  bool // false: it only listens
+	Alone      bool // it advertises only while it hears no other router: that there is none, so that nobody waits for one
 	Managed    bool // M: addresses by DHCPv6
 	Other      bool // O: other configuration by DHCPv6
 	Router     bool // this box is a default router, while it forwards
@@ -66,7 +67,7 @@ type Config struct {
 
 // Equal reports that both configurations are the same.
 func (c Config) Equal(o Config) bool {
-	return c.Interface == o.Interface && c.Advertise == o.Advertise && c.Managed == o.Managed && c.Other == o.Other &&
+	return c.Interface == o.Interface && c.Advertise == o.Advertise && c.Alone == o.Alone && c.Managed == o.Managed && c.Other == o.Other &&
 		c.Router == o.Router && c.Preference == o.Preference && c.HopLimit == o.HopLimit && c.MTU == o.MTU &&
 		slices.Equal(c.Prefixes, o.Prefixes) && slices.Equal(c.DNS, o.DNS) && slices.Equal(c.Search, o.Search)
 }

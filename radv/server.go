@@ -87,11 +87,11 @@ func (s *Server) State(name string) string {
 
 func (s *Server) setState(name, state string) {
 	s.mu.Lock()
-	old := s.states[name]
+	old, quiet := s.states[name], s.want[name].Alone
 	s.states[name] = state
 	s.mu.Unlock()
 	switch {
-	case old == state:
+	case old == state, quiet:
 	case state != "":
 		s.log.Warn("router advertisements: " + state)
 	default:
@@ -153,6 +153,7 @@ type worker struct {
 	stop    func()
 	done    chan struct{}
 	plan    schedule
+	since   time.Time                // when this session began to listen
 	routers map[netip.Addr]time.Time // when each was reported
 }
 
@@ -199,6 +200,7 @@ func (w *worker) session(ctx context.Context, l link, c conn) error {
 
 	forwarding := w.fwd(w.name)
 	w.judge(forwarding)
+	w.since = time.Now()
 	w.plan.start(time.Now())
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -209,7 +211,7 @@ func (w *worker) session(ctx context.Context, l link, c conn) error {
 	asked := 0
 	for {
 		due := timer.C
-		if w.config.Advertise {
+		if w.advertises() {
 			timer.Reset(time.Until(w.plan.due()))
 		} else {
 			due = nil
@@ -223,7 +225,7 @@ func (w *worker) session(ctx context.Context, l link, c conn) error {
 		case p := <-heard:
 			if p.router == nil {
 				w.Stats.Solicitations.Add(1)
-				if w.config.Advertise {
+				if w.advertises() {
 					// The answer must stay on this link, whatever zone the
 					// sender's address names.
 					if !p.from.IsLinkLocalUnicast() {
@@ -297,6 +299,24 @@ func (w *worker) listen(c conn, heard chan<- packet, failed chan<- error, over <
 			return
 		}
 	}
+}
+
+// advertises reports a link on which this box speaks. One that may only speak alone
+// listens for a moment first, and gives way to any router for as long as that may be there
+// (RFC 4861 6.2.1: half an hour between two advertisements).
+func (w *worker) advertises() bool {
+	if !w.config.Advertise || !w.config.Alone {
+		return w.config.Advertise
+	}
+	if time.Since(w.since) < askEvery/2 {
+		return false
+	}
+	for _, at := range w.routers {
+		if time.Since(at) < time.Hour {
+			return false
+		}
+	}
+	return true
 }
 
 // judge says what keeps the interface from being served as configured.
@@ -374,6 +394,8 @@ func (w *worker) report(r *Router, l link) {
 	}
 	w.routers[r.Addr] = now
 	r.Interface, r.Own = w.name, r.Addr == l.addr
-	r.Differs = w.config.differs(r)
+	if !w.config.Alone {
+		r.Differs = w.config.differs(r)
+	}
 	w.heard(*r)
 }

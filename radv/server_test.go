@@ -495,3 +495,47 @@ func TestAsks(t *testing.T) {
 		}
 	})
 }
+
+// TestAlone: that nobody routes here is said only while nobody does: lifetime 0, neither
+// M nor O, no prefix.
+func TestAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heard := 0
+		_, w, end := serve(t, func(r Router) {
+			heard++
+			if len(r.Differs) > 0 {
+				t.Errorf("it compares itself: %q", r.Differs)
+			}
+		}, Config{Interface: "eth0", Advertise: true, Alone: true})
+		defer end()
+		time.Sleep(time.Second)
+		if sent := w.take(); len(sent) > 0 || w.asked == 0 {
+			t.Errorf("before it has listened: %d advertisements, and it asked %d times", len(sent), w.asked)
+		}
+		time.Sleep(4 * time.Second)
+		sent := w.take()
+		if len(sent) == 0 || len(sent[0].b) > 24 || sent[0].b[5] != 0 || lifetime(sent[0].b) != 0 {
+			t.Fatalf("alone: %v", sent)
+		}
+		w.solicit(netip.MustParseAddr("fe80::9"))
+		time.Sleep(time.Second)
+		if sent := w.take(); len(sent) == 0 {
+			t.Error("who asks is not answered")
+		}
+		b, err := Config{Interface: "eth0", Advertise: true, Router: true}.Message(net.HardwareAddr(mac), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.in <- heardRaw{b: b, from: netip.MustParseAddr("fe80::1")}
+		w.take()
+		w.solicit(netip.MustParseAddr("fe80::9"))
+		time.Sleep(30 * time.Minute)
+		if sent := w.take(); len(sent) > 0 || heard != 1 {
+			t.Errorf("beside a router: %d advertisements; %d were heard", len(sent), heard)
+		}
+		time.Sleep(2 * time.Hour)
+		if sent := w.take(); len(sent) == 0 {
+			t.Error("the router is gone, and nothing is said")
+		}
+	})
+}

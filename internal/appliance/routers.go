@@ -62,7 +62,7 @@ func (d *daemon) router(ctx context.Context, r radv.Router) {
 		d.mu.Unlock()
 		return
 	}
-	advertise, network := d.config.RA[i].Advertise, served[j].Name
+	advertise, network := d.config.RA[i].Advertise && !d.config.RA[i].Alone, served[j].Name
 	if d.routers[r.Interface] == nil {
 		d.routers[r.Interface] = map[netip.Addr]otherRouter{}
 	}
@@ -156,7 +156,7 @@ func (d *daemon) describeRA(ns *admin.NetworkStatus) {
 	}
 	ns.RA = &admin.RAStatus{Says: config.RAWord(d.config.RA[i]), State: d.radv.State(ns.Interface)}
 	for _, r := range d.routerList(ns.Interface) {
-		text, bad := tellRouter(r.Router, ns.Name, d.config.RA[i].Advertise)
+		text, bad := tellRouter(r.Router, ns.Name, d.config.RA[i].Advertise && !d.config.RA[i].Alone)
 		ns.RA.Routers = append(ns.RA.Routers, admin.RouterStatus{Router: r.Addr, Text: text, OK: !bad, First: r.first.UTC(), Last: r.last.UTC()})
 	}
 }

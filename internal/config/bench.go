@@ -29,6 +29,9 @@ func (b Bench) Config() (*Config, error) {
 	n.UnknownShare = 100
 	c := Default()
 	c.Networks = []boot.Network{n}
+	if n.Mode == boot.Full {
+		c.RA, _ = alone(nil, n.Interface, nil)
+	}
 	c.settle()
 	return c, nil
 }

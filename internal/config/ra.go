@@ -51,8 +51,29 @@ func parseDNS6(list []string) (out []netip.Addr, err error) {
 	return out, nil
 }
 
+// alone adds an interface that says, while it hears no router, that there is none: iPXE
+// waits for a router for a quarter of a minute otherwise.
+func alone(all []radv.Config, iface string, bad complain) ([]radv.Config, error) {
+	c := radv.Config{Interface: iface, Advertise: true, Alone: true}
+	i := slices.IndexFunc(all, func(o radv.Config) bool { return o.Interface == iface })
+	switch {
+	case i < 0:
+		return append(all, c), nil
+	case all[i].Advertise && !all[i].Alone:
+		return nil, bad("ra", "interface %s advertises %q for another network already", iface, RAWord(all[i]))
+	}
+	all[i] = c
+	return all, nil
+}
+
 // ra adds what a network advertises to what its interface does.
 func (r fileNetwork) ra(all []radv.Config, n boot.Network, bad complain) ([]radv.Config, error) {
+	if r.RA == "none" {
+		if r.Subnet6 != "" || r.RARouter {
+			return nil, bad("ra", "ra = \"none\" says that nobody routes IPv6 here, so it has no subnet6 and no ra_router beside it")
+		}
+		return alone(all, n.Interface, bad)
+	}
 	if r.Subnet6 == "" {
 		for _, k := range []struct {
 			key string
@@ -83,7 +104,7 @@ func (r fileNetwork) ra(all []radv.Config, n boot.Network, bad complain) ([]radv
 	case "slaac":
 		c.Other, prefix.Autonomous = true, true
 	default:
-		return nil, bad("ra", "ra %q: want off, managed (addresses by DHCPv6), assisted (by DHCPv6, and hosts make their own too) or slaac (hosts make their own, the rest by DHCPv6)", r.RA)
+		return nil, bad("ra", "ra %q: want off, none (nobody routes IPv6 here), managed (addresses by DHCPv6), assisted (by DHCPv6, and hosts make their own too) or slaac (hosts make their own, the rest by DHCPv6)", r.RA)
 	}
 	switch r.RAPreference {
 	case "", "medium":
@@ -129,6 +150,8 @@ func (r fileNetwork) ra(all []radv.Config, n boot.Network, bad complain) ([]radv
 	case !all[i].Advertise:
 		all[i] = c
 		return all, nil
+	case all[i].Alone:
+		return nil, bad("ra", "interface %s says for another network that there is no router (ra = \"none\")", c.Interface)
 	}
 	o := &all[i]
 	if RAWord(*o) != RAWord(c) || o.Preference != c.Preference || o.MTU != c.MTU {
@@ -158,6 +181,8 @@ func RAWord(c radv.Config) string {
 	switch {
 	case !c.Advertise:
 		return "off"
+	case c.Alone:
+		return "none"
 	case c.Managed && auto:
 		word = "assisted"
 	case c.Managed:
