@@ -64,7 +64,7 @@ func newStages() *stages {
 		{"the firmware loads iPXE by TFTP", "the loader, by TFTP",
 			func(e entry) bool { return e.file("tftp", "snponly.efi") },
 			"the machine has an address but did not fetch its loader: the answer named none, or TFTP did not get through"},
-		{"iPXE starts and asks for an address", "iPXE runs and asks for an address itself; then it waits some 15 s for an IPv6 router",
+		{"iPXE starts and asks for an address", "iPXE runs and asks for an address itself",
 			func(e entry) bool {
 				return e.Request != nil && e.Request.Step == "discover" && e.Request.Class == "ipxe"
 			},
