@@ -7,11 +7,18 @@ import (
 	"time"
 )
 
+// Skew is how far in the future something may lie because packets are not decided in the
+// order in which they came.
+const Skew = time.Minute
+
 // Age is how long ago something was. What lies in the future is as old as can be: the
 // clock was set back since, and nothing may wait until it has caught up.
 func Age(now, then time.Time) time.Duration {
-	if d := now.Sub(then); d >= 0 {
+	switch d := now.Sub(then); {
+	case d >= 0:
 		return d
+	case d > -Skew:
+		return 0
 	}
 	return math.MaxInt64
 }

@@ -22,7 +22,7 @@ func (t *turn) queued() (*Reason, error) {
 		return nil, err
 	}
 	began := time.Unix(int64(oldest), 0)
-	if oldest == 0 || t.in.At.Sub(began) >= installsHour || began.After(t.in.At) {
+	if oldest == 0 || Age(t.in.At, began) >= installsHour {
 		return nil, nil
 	}
 	most, free := t.net.InstallsPerHour, began.Add(installsHour).UTC()

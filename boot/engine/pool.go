@@ -391,7 +391,7 @@ func (p *pool) firm(h boot.Hold, known bool, now time.Time) bool {
 // ended reports a hold that is over. One that ends later than any can was made before
 // the clock was set back.
 func ended(h boot.Hold, now time.Time) bool {
-	return !now.Before(h.Until) || h.Until.Sub(now) > boot.HoldTime
+	return !now.Before(h.Until) || h.Until.Sub(now) > boot.HoldTime+boot.Skew
 }
 
 // live reports a hold that was neither renewed nor ended since.

@@ -461,3 +461,22 @@ func TestSlotsOfRanges(t *testing.T) {
 		t.Error("a range behind a full pool has a slot")
 	}
 }
+
+// Packets are not decided in the order in which they came. One that came before an offer
+// was made takes no offer back; a clock that was set back does.
+func TestOutOfOrder(t *testing.T) {
+	p := poolOf(20)
+	promise(p, 1, "first", false, after(time.Second))
+	for _, early := range []time.Duration{0, -5 * time.Second, -30 * time.Second} {
+		if out, _ := p.candidates(boot.ReadHolder("second"), false, after(early), nil); slices.Contains(out, host(1)) {
+			t.Errorf("%s early it is offered %v", early, out)
+		}
+		if !p.promised(boot.ReadHolder("first")) || p.hold(boot.Hold{Addr: host(1), Holder: boot.ReadHolder("second"), Until: after(early).Add(boot.HoldTime)}, after(early)) {
+			t.Errorf("%s early an offer is taken back", early)
+		}
+	}
+	p.expire(after(-time.Hour))
+	if p.promised(boot.ReadHolder("first")) {
+		t.Error("an offer of a false hour stands")
+	}
+}
