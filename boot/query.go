@@ -21,7 +21,8 @@ func (in *Sighting) ReadQuery(raw string) {
 		var part string
 		part, raw, _ = strings.Cut(raw, "&")
 		k, v, _ := strings.Cut(part, "=")
-		if u, err := url.PathUnescape(v); err == nil {
+		// GRUB, which puts them into a name of TFTP, encodes nothing.
+		if u, err := url.PathUnescape(v); err == nil && in.Via != TFTP {
 			v = u
 		}
 		if k != "" && !seen[k] && len(v) <= 1024 {

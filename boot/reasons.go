@@ -117,6 +117,7 @@ var reasonTexts = map[Code]string{
 
 	"lease.not-ours":           "{step} on port 67 belongs to the server that gives addresses",
 	"lease.no-mac":             "no usable hardware address",
+	"lease.inform-nowhere":     "it asks for options alone (INFORM), and does not say its address",
 	"lease.foreign":            "{address} is no address of this network",
 	"lease.inform":             "inform",
 	"lease.no-answer":          "a server does not answer {step}",

@@ -45,6 +45,9 @@ func ruleAddress(t *turn) (bool, error) {
 		return t.decline()
 	case Inform:
 		// The client has an address already and asks for options only.
+		if !in.Want.Addr.IsValid() {
+			return t.ignore("lease.inform-nowhere")
+		}
 		if !n.Subnet.Contains(in.Want.Addr) {
 			return t.ignore("lease.foreign", in.Want.Addr)
 		}
@@ -331,7 +334,9 @@ func (t *turn) release() (bool, error) {
 	case !had:
 		return t.ignore("lease.release-unheld", a)
 	}
-	return t.ignore("lease.released", a)
+	t.why("lease.released", a)
+	t.d.Reply = Done{Text: "released"} // which nobody is told (RFC 2131 4.3.4)
+	return true, nil
 }
 
 func (t *turn) decline() (bool, error) {

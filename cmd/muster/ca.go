@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) caCmd() *cobra.Command {
-	c := &cobra.Command{Use: "ca", Short: "The built-in certificate authority of HTTPS boot", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := group("ca", "The built-in certificate authority of HTTPS boot")
 	show := &cobra.Command{
 		Use: "show", Short: "Show the CA and its fingerprint", Args: exactly(0, "no arguments"),
 		Long:    "Show the CA that signs the certificates of HTTPS boot, with the fingerprint to compare on\nthe machine's screen. The CA is made when it is first needed, and kept in the store.",

@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) configCmd() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Check, plan and reload the configuration", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := group("config", "Check, plan and reload the configuration")
 	c.AddCommand(a.configCheckCmd(), a.configPlanCmd(), a.configReloadCmd())
 	return c
 }

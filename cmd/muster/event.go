@@ -20,7 +20,7 @@ import (
 )
 
 func (a *app) eventCmd() *cobra.Command {
-	c := &cobra.Command{Use: "event", Short: "What changed, and why", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := group("event", "What changed, and why")
 	var f eventFlags
 	l := &cobra.Command{
 		Use: "list", Short: "List events; with --all every request too", Args: exactly(0, "no arguments"),
@@ -129,7 +129,7 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 const followAgain = 500 * time.Millisecond
 
 func (a *app) leaseCmd() *cobra.Command {
-	c := &cobra.Command{Use: "lease", Short: "Who holds which address", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := group("lease", "Who holds which address")
 	var network string
 	var all bool
 	l := &cobra.Command{

@@ -29,7 +29,7 @@ func hostPath(name string, rest ...string) string {
 }
 
 func (a *app) hostCmd() *cobra.Command {
-	c := &cobra.Command{Use: "host", Short: "The roll of machines", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := group("host", "The roll of machines")
 	c.AddCommand(a.hostListCmd(), a.hostShowCmd(), a.hostLogCmd(), a.hostCaptureCmd(), a.hostAddCmd(), a.hostSetCmd(),
 		a.hostApproveCmd(), a.hostInstallCmd(), a.hostRescueCmd(), a.hostActCmd("local", "Take a machine's installation away: it boots its disk"),
 		a.hostDenyCmd(), a.hostMergeCmd(), a.hostSplitCmd(),

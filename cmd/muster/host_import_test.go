@@ -172,7 +172,7 @@ func TestHostImport(t *testing.T) {
 	// Programs read the same.
 	out, code := d.run("host", "import", "--json", "--dry-run", one)
 	var r importReport
-	if err := json.Unmarshal([]byte(out[:strings.LastIndexByte(out, '}')+1]), &r); err != nil || code != 1 || !r.DryRun || r.Known != 1 || r.Conflicts != 1 || r.Hosts[0].Result != hostKnown {
+	if err := json.NewDecoder(strings.NewReader(out)).Decode(&r); err != nil || code != 1 || !r.DryRun || r.Known != 1 || r.Conflicts != 1 || r.Hosts[0].Result != hostKnown {
 		t.Errorf("exit %d, %v\n%s", code, err, out)
 	}
 

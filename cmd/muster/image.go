@@ -27,7 +27,7 @@ import (
 )
 
 func (a *app) imageCmd() *cobra.Command {
-	c := &cobra.Command{Use: "image", Short: "Files that templates share", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := group("image", "Files that templates share")
 	var public bool
 	var sum string
 	imp := &cobra.Command{

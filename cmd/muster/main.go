@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -53,7 +54,11 @@ func execute(ctx context.Context, args []string, getenv func(string) string, std
 	if err == nil {
 		return 0
 	}
-	a.note("muster: %s\n", lines(err.Error(), "        "))
+	if a.json || slices.Contains(args, "--json") {
+		a.note("%s\n", failure(err))
+	} else {
+		a.note("muster: %s\n", lines(err.Error(), "        "))
+	}
 	var te *tomlfile.Error
 	if errors.As(err, new(usageError)) || errors.As(err, new(config.Mistake)) || errors.As(err, &te) {
 		return exitUsage
@@ -84,7 +89,9 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       version,
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	c.Args, c.RunE = known, func(c *cobra.Command, _ []string) error { return c.Help() }
+	c.SetHelpCommand(helpCmd())
+	c.SetFlagErrorFunc(flagError)
 	dir := a.getenv("MUSTER_DATA_DIR")
 	dir = cmp.Or(dir, config.DataDir(config.Path), defaultDataDir)
 	c.PersistentFlags().StringVar(&a.dataDir, "data-dir", dir, "data directory of the daemon (environment: MUSTER_DATA_DIR)")

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) storeCmd() *cobra.Command {
-	c := &cobra.Command{Use: "store", Short: "Check and repair the store", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := group("store", "Check and repair the store")
 	check := &cobra.Command{
 		Use: "check", Short: "Read everything in the store and say what is damaged", Args: exactly(0, "no arguments"),
 		Long:    "Read every record of the store and compare it with its checksum: by the daemon if it runs,\nelse the files themselves. Nothing is changed. It ends with 1 if anything is damaged.",

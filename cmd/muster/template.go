@@ -25,7 +25,7 @@ import (
 )
 
 func (a *app) templateCmd() *cobra.Command {
-	c := &cobra.Command{Use: "template", Short: "What machines boot", Args: exactly(0, "a subcommand"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := group("template", "What machines boot")
 	c.AddCommand(a.templatePushCmd(), a.templateLintCmd(), a.templateListCmd(), a.templateShowCmd(), a.templateRemoveCmd(), a.templateImportDirCmd())
 	return c
 }

@@ -16,8 +16,7 @@ import (
 )
 
 func (a *app) webhookCmd() *cobra.Command {
-	c := &cobra.Command{Use: "webhook", Short: "Receivers of events: [[webhook]] and [[hook]] of the configuration", Args: exactly(0, "a subcommand"),
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := group("webhook", "Receivers of events: [[webhook]] and [[hook]] of the configuration")
 	list := &cobra.Command{
 		Use: "list", Short: "List webhooks and hooks, and how far each is", Args: exactly(0, "no arguments"),
 		Example: "  muster webhook list\n  muster webhook list --json",

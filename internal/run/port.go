@@ -27,8 +27,10 @@ func BindError(network string, port int, err error) error {
 		case strings.HasPrefix(who, "muster"):
 			hint = "Muster is running already: sudo systemctl stop muster"
 		default:
-			unit, _, _ := strings.Cut(who, " ")
-			hint = "stop it, for example: sudo systemctl stop " + unit
+			_, pid, _ := strings.Cut(strings.TrimSuffix(who, ")"), "(pid ")
+			if hint = "stop it: sudo kill " + pid; unitOf(pid) != "" {
+				hint = "stop it: sudo systemctl stop " + unitOf(pid)
+			}
 		}
 		return fmt.Errorf("port %d/%s is taken by %s; %s: %w", port, network, who, hint, err)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
@@ -36,6 +38,26 @@ func BindError(network string, port int, err error) error {
 		return fmt.Errorf("no permission to open port %d/%s; run with sudo, or once: sudo setcap cap_net_bind_service,cap_net_raw+ep %s: %w", port, network, exe, err)
 	}
 	return fmt.Errorf("open port %d/%s: %w", port, network, err)
+}
+
+// unitOf is the system service that a process belongs to; "" if it is none's.
+func unitOf(pid string) string {
+	b, err := os.ReadFile("/proc/" + pid + "/cgroup")
+	if err != nil {
+		return ""
+	}
+	return unitIn(string(b))
+}
+
+// unitIn reads /proc/PID/cgroup: 0::/system.slice/dnsmasq.service.
+func unitIn(cgroup string) string {
+	for line := range strings.Lines(cgroup) {
+		_, path, ok := strings.Cut(strings.TrimSpace(line), "/system.slice/")
+		if unit, _, _ := strings.Cut(path, "/"); ok && strings.HasSuffix(unit, ".service") {
+			return unit
+		}
+	}
+	return ""
 }
 
 // PortHolder names the process that holds a port, as "name (pid 7)"; "" if it

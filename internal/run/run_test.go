@@ -80,3 +80,18 @@ func TestFirewall(t *testing.T) {
 		}
 	}
 }
+
+func TestUnit(t *testing.T) {
+	for cgroup, want := range map[string]string{
+		"0::/system.slice/isc-dhcp-server.service\n":                           "isc-dhcp-server.service",
+		"0::/system.slice/docker-abc.scope\n":                                  "",
+		"0::/user.slice/user-1000.slice/session-3.scope\n":                     "",
+		"12:pids:/system.slice/tftpd-hpa.service\n0::/\n":                      "tftpd-hpa.service",
+		"0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope\n": "",
+		"": "",
+	} {
+		if got := unitIn(cgroup); got != want {
+			t.Errorf("%q: %q, want %q", cgroup, got, want)
+		}
+	}
+}
