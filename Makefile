@@ -1,15 +1,29 @@
 # Muster: build, prove, try. "make help" lists the targets.
 
-GO          ?= go
 GO_MIN      := 1.26
+GO_INSTALL  := 1.26.8
 VERSION     ?= $(shell git describe --tags --dirty 2>/dev/null || echo 0.1.0-g$$(git rev-parse --short HEAD 2>/dev/null || echo unknown))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 OUT         := out
 INSTALL     := internal/nettest/install.sh
-PROGRESS    := $(GO) run ./test/progress
 
 export GOTOOLCHAIN := local
+
+# sudo's PATH rarely has Go, so it is searched for; and whatever is started from here
+# must find the same one.
+ifeq ($(origin GO),undefined)
+GO := $(shell internal/nettest/go.sh $(GO_MIN) $(GO_INSTALL) 2>/dev/null || echo go)
+else
+GO_GIVEN := $(GO)
+endif
+ifneq ($(shell { command -v go; } 2>/dev/null),$(GO))
+ifneq ($(findstring /,$(GO)),)
+export PATH := $(patsubst %/,%,$(dir $(GO))):$(PATH)
+endif
+endif
+
+PROGRESS := $(GO) run ./test/progress
 
 .DEFAULT_GOAL := help
 
@@ -19,9 +33,7 @@ help: ## list the targets
 
 .PHONY: go
 go: # says what to do where Go is missing or old
-	@command -v $(GO) >/dev/null 2>&1 || { echo "Go is missing: install Go $(GO_MIN) or newer from https://go.dev/dl/ (Debian 12's golang package is too old), then run this again"; exit 1; }
-	@v=$$($(GO) env GOVERSION | sed 's/^go//'); \
-	 [ "$$(printf '%s\n%s\n' $(GO_MIN) "$$v" | sort -V | head -n1)" = $(GO_MIN) ] || { echo "Go $$v is too old: install Go $(GO_MIN) or newer from https://go.dev/dl/"; exit 1; }
+	@internal/nettest/go.sh $(GO_MIN) $(GO_INSTALL) $(GO_GIVEN) >/dev/null
 
 .PHONY: root
 root:
