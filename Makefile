@@ -7,6 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 OUT         := out
 INSTALL     := internal/nettest/install.sh
+PATIENT     := internal/nettest/patient.sh
 
 export GOTOOLCHAIN := local
 
@@ -42,24 +43,25 @@ root:
 .PHONY: build
 build: go ## build out/muster, static
 	@mkdir -p $(OUT)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT)/muster ./cmd/muster
+	CGO_ENABLED=0 $(PATIENT) "compiling muster" $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT)/muster ./cmd/muster
 
 .PHONY: demo
 demo: root go ## boot a machine that nobody has seen, here and now (root)
 	@$(INSTALL) demo
 	@$(MAKE) --no-print-directory build
-	@$(GO) run ./internal/nettest/demo -muster $(OUT)/muster
+	@$(PATIENT) "compiling the demo" $(GO) build -o $(OUT)/demo ./internal/nettest/demo
+	@$(OUT)/demo -muster $(OUT)/muster
 
 .PHONY: lint
 lint: go ## vet, staticcheck, gofmt, shell syntax
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
-	$(GO) vet ./...
-	$(GO) run $(STATICCHECK) ./...
+	$(PATIENT) "go vet" $(GO) vet ./...
+	$(PATIENT) staticcheck $(GO) run $(STATICCHECK) ./...
 	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f || exit 1; done
 
 .PHONY: cross
 cross: go ## the commands build for macOS and Windows
-	@for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/muster || exit 1; done
+	@for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(PATIENT) "compiling for $$os" $(GO) build -o /dev/null ./cmd/muster || exit 1; done
 
 .PHONY: check
 check: lint ## lint, then every quick test with the race detector

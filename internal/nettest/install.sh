@@ -85,7 +85,11 @@ trap 'exit 130' INT TERM
 release_services
 
 log=$work/log
-quietly() { "$@" >"$log" 2>&1 || { cat "$log" >&2; die "failed: $*"; }; }
+patient=$(cd "$(dirname "$0")" && pwd)/patient.sh
+quietly() {
+	# Its lines go past the log; the lock is not for what a package may start.
+	"$patient" install.sh bash -c 'exec "$@" >"$0" 2>&1' "$log" "$@" 9>&- || { cat "$log" >&2; die "failed: $*"; }
+}
 
 echo "install.sh: refreshing the package lists" >&2
 quietly apt-get update
