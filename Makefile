@@ -2,7 +2,7 @@
 
 GO_MIN      := 1.26
 GO_INSTALL  := 1.26.8
-VERSION     ?= $(shell git describe --tags --dirty 2>/dev/null || echo 0.1.0-g$$(git rev-parse --short HEAD 2>/dev/null || echo unknown))
+VERSION     ?= $(shell $(AS_USER) git describe --tags --dirty 2>/dev/null || echo 0.1.0-g$$(git rev-parse --short HEAD 2>/dev/null || echo unknown))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 OUT         := out
@@ -10,6 +10,8 @@ INSTALL     := internal/nettest/install.sh
 PATIENT     := internal/nettest/patient.sh
 
 export GOTOOLCHAIN := local
+# Nothing that only looks at the checkout writes in it.
+export GIT_OPTIONAL_LOCKS := 0
 
 # sudo's PATH rarely has Go, so it is searched for; and whatever is started from here
 # must find the same one.
@@ -25,6 +27,11 @@ endif
 endif
 
 PROGRESS := $(GO) run ./test/progress
+
+# Under sudo the checkout is still its owner's, and so is what is built in it and the
+# compiler's cache.
+AS_USER := $(shell if [ "$$(id -u)" = 0 ] && [ "$${SUDO_UID:-0}" != 0 ] && [ "$$(stat -c %u .)" = "$$SUDO_UID" ]; then \
+	echo "setpriv --reuid=$$SUDO_UID --regid=$$SUDO_GID --init-groups env HOME=$$(getent passwd "$$SUDO_UID" | cut -d: -f6)"; fi)
 
 .DEFAULT_GOAL := help
 
@@ -42,14 +49,15 @@ root:
 
 .PHONY: build
 build: go ## build out/muster, static
-	@mkdir -p $(OUT)
-	CGO_ENABLED=0 $(PATIENT) "compiling muster" $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT)/muster ./cmd/muster
+	@if [ -n "$(AS_USER)" ] && [ -e $(OUT) ]; then chown -Rh $(SUDO_UID):$(SUDO_GID) $(OUT); fi
+	@$(AS_USER) mkdir -p $(OUT)
+	CGO_ENABLED=0 $(PATIENT) "compiling muster" $(AS_USER) $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT)/muster ./cmd/muster
 
 .PHONY: demo
 demo: root go ## boot a machine that nobody has seen, here and now (root)
 	@$(INSTALL) demo
 	@$(MAKE) --no-print-directory build
-	@$(PATIENT) "compiling the demo" $(GO) build -o $(OUT)/demo ./internal/nettest/demo
+	@$(PATIENT) "compiling the demo" $(AS_USER) $(GO) build -o $(OUT)/demo ./internal/nettest/demo
 	@$(OUT)/demo -muster $(OUT)/muster
 
 .PHONY: lint
