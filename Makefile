@@ -62,10 +62,12 @@ demo: root go ## boot a machine that nobody has seen, here and now (root)
 
 .PHONY: lint
 lint: go ## vet, staticcheck, gofmt, shell syntax
-	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
+	@gofmt=$$($(GO) env GOROOT)/bin/gofmt; files=$$("$$gofmt" -l .) || exit 1; \
+	 [ -z "$$files" ] || { echo "gofmt these:"; echo "$$files"; exit 1; }
 	$(PATIENT) "go vet" $(GO) vet ./...
 	$(PATIENT) staticcheck $(GO) run $(STATICCHECK) ./...
-	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f || exit 1; done
+	@files=$$(git ls-files '*.sh' .ci/run) && [ -n "$$files" ] || { echo "git lists no scripts to check"; exit 1; }; \
+	 for f in $$files; do bash -n $$f || exit 1; done
 
 .PHONY: cross
 cross: go ## the commands build for macOS and Windows
