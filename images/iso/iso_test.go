@@ -45,7 +45,9 @@ func makeISO(t testing.TB, dir string, args ...string) (*Image, *os.File) {
 	nettest.Need(t, "xorriso")
 	out := filepath.Join(t.TempDir(), "x.iso")
 	args = append(append([]string{"-as", "mkisofs", "-quiet", "-o", out}, args...), dir)
-	if msg, err := exec.Command("xorriso", args...).CombinedOutput(); err != nil {
+	cmd := exec.Command("xorriso", args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8") // how it reads the names
+	if msg, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("xorriso: %v\n%s", err, msg)
 	}
 	f, err := os.Open(out)
