@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what the lab in this directory needs, on Debian 12.
+# Installs what the lab in this directory needs, on Debian 12 or 13.
 #
 #   install.sh demo    x86 guests: QEMU, firmware, iPXE, a guest kernel
 #   install.sh test    demo, plus arm64 guests and the clients the tests drive
@@ -26,8 +26,8 @@ parts=(kernel-amd64 busybox-amd64)
 case $level in demo|test|bench) ;; *) die "say which level to install: demo, test or bench" ;; esac
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
-		udhcpc dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
-		xorriso openssl libfl2 python3 util-linux gcc libc6-dev)
+		udhcpc busybox dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
+		xorriso openssl libfl2 python3 util-linux gcc libc6-dev procps netbase mount)
 	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
 	# would start them at the next boot, as those of DHCP servers would; they are only
 	# unpacked.
@@ -60,7 +60,8 @@ mapfile -t need_parts < <(missing_parts)
 
 [ "$(id -u)" = 0 ] || die "run as root: it installs packages (${need_packages[*]}) and fills $cache"
 . /etc/os-release
-[ "${VERSION_CODENAME:-}" = bookworm ] || die "made for Debian 12 (bookworm), this is ${PRETTY_NAME:-unknown}"
+release=${VERSION_CODENAME:-}
+case $release in bookworm | trixie) ;; *) die "made for Debian 12 (bookworm) and 13 (trixie), this is ${PRETTY_NAME:-unknown}" ;; esac
 
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
@@ -117,10 +118,10 @@ fi
 
 # ---- packages only unpacked in the cache -----------------------------------
 
-# use_apt ARCH RELEASE: sets $apt to options for a package database of its own,
+# use_apt ARCH WANTED: sets $apt to options for a package database of its own,
 # whose sources are this machine's Debian sources at another release.
 use_apt() {
-	local arch=$1 release=$2 dir=$work/apt-$1-$2
+	local arch=$1 wanted=$2 dir=$work/apt-$1-$2
 	apt=(-o APT::Architecture="$arch" -o APT::Architectures="$arch" -o Acquire::Languages=none
 		-o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts="$dir/none"
 		-o Dir::State="$dir" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir"
@@ -131,7 +132,7 @@ use_apt() {
 	apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' \
 		'Identifier: Packages' 'Origin: Debian' | sort -u |
 		sed -e 's|^|deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] |' \
-			-e "s/ bookworm/ $release/" >"$dir/sources.list"
+			-e "s/ $release/ $wanted/" >"$dir/sources.list"
 	[ -s "$dir/sources.list" ] || die "no Debian package source is set up on this machine: add one to /etc/apt/sources.list"
 	quietly apt-get "${apt[@]}" update
 }
@@ -162,7 +163,13 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	echo "install.sh: unpacking $part in $cache" >&2
 	tree=$work/$part
 	case $part in *-arm64) arch=arm64 ;; *) arch=amd64 ;; esac
-	case $part in *-13) use_apt $arch trixie ;; *) use_apt $arch bookworm ;; esac
+	# What a guest boots is the same on every machine; what runs on this one is of its
+	# own release, like the libraries.
+	case $part in
+	*-13) use_apt $arch trixie ;;
+	dhcrelay | dhcp6c | tftpd) use_apt $arch "$release" ;;
+	*) use_apt $arch bookworm ;;
+	esac
 	case $part in
 	kernel-*)
 		kernel $arch
