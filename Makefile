@@ -77,6 +77,9 @@ cross: go ## the commands build for macOS and Windows
 check: lint ## lint, then every quick test with the race detector
 	CGO_ENABLED=1 $(PROGRESS) -race -short -vet=off ./...
 
+# A test whose tool is missing is skipped, but not after everything was installed.
+test long kills: export MUSTER_INSTALLED := true
+
 .PHONY: test
 test: root go ## everything: check, what the quick tests leave out, real peers, whole boots (root, about 25 minutes)
 	@$(INSTALL) test
