@@ -7,6 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 OUT         := out
 INSTALL     := internal/nettest/install.sh
+PREFIX      ?= /usr/local
 PATIENT     := internal/nettest/patient.sh
 
 export GOTOOLCHAIN := local
@@ -126,6 +127,18 @@ bench: root go ## side by side with Kea, dnsmasq, tftpd-hpa, atftpd, nginx (root
 .PHONY: deb
 deb: build ## build a Debian package in out/
 	packaging/build-deb.sh $(VERSION) $(OUT)/muster $(OUT)
+
+# A configuration that is there stays. The service is not started: it answers nobody
+# until it is configured.
+.PHONY: install
+install: build ## build, and install in PREFIX (/usr/local) with the service's unit (root)
+	install -D -m 755 $(OUT)/muster $(DESTDIR)$(PREFIX)/bin/muster
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/bin/muster|$(PREFIX)/bin/muster|' packaging/muster.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/muster.service
+	install -D -m 644 packaging/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/muster.conf
+	[ -e $(DESTDIR)/etc/muster/muster.toml ] || install -D -m 644 packaging/muster.toml $(DESTDIR)/etc/muster/muster.toml
+	@[ -n "$(DESTDIR)" ] || ! command -v systemd-sysusers >/dev/null || systemd-sysusers $(PREFIX)/lib/sysusers.d/muster.conf
+	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
 
 .PHONY: clean
 clean: ## remove what was built
