@@ -7,8 +7,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 OUT         := out
 INSTALL     := internal/nettest/install.sh
-PREFIX      ?= /usr/local
 PATIENT     := internal/nettest/patient.sh
+PREFIX      ?= /usr/local
 
 export GOTOOLCHAIN := local
 # Nothing that only looks at the checkout writes in it.
@@ -78,7 +78,7 @@ cross: go ## the commands build for macOS and Windows
 check: lint ## lint, then every quick test with the race detector
 	CGO_ENABLED=1 $(PROGRESS) -race -short -vet=off ./...
 
-# A test whose tool is missing is skipped, but not after everything was installed.
+# go test skips a test whose tool is missing; here it fails.
 test long kills: export MUSTER_INSTALLED := true
 
 .PHONY: test
@@ -90,7 +90,11 @@ test: root go ## everything: check, what the quick tests leave out, real peers, 
 	$(PROGRESS) -count=1 -timeout 40m ./test
 
 .PHONY: test-all
-test-all: test long kills fuzz ## test, then the longest boots, fifty kills under load, and every fuzz target for FUZZTIME
+test-all: test long kills fuzz fresh ## test, then the longest boots, fifty kills under load, every fuzz target for FUZZTIME, and fresh (hours)
+
+.PHONY: fresh
+fresh: root go ## demo, install and test on Debian 12 and 13 from nothing (root, more than an hour; FRESH_RELEASES, FRESH_COMMANDS)
+	@GO=$(GO) internal/nettest/fresh.sh
 
 .PHONY: long
 long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one; other DHCP servers beside, twenty starts each; 2,400 wrong bits in a store (root)
