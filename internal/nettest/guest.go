@@ -50,8 +50,17 @@ const (
 	aavmfVars       = "/usr/share/AAVMF/AAVMF_VARS.fd"
 	secureAAVMFCode = "/usr/share/AAVMF/AAVMF_CODE.ms.fd"
 	secureAAVMFVars = "/usr/share/AAVMF/AAVMF_VARS.ms.fd"
-	biosROM         = "/usr/lib/ipxe/qemu/efi-virtio.rom" // holds BIOS code too
 )
+
+// biosROM is the ROM of QEMU's virtio card, which holds BIOS code too: where
+// Debian 13 puts it, or Debian 12.
+var biosROM = func() string {
+	const rom = "/usr/share/qemu/efi-virtio.rom"
+	if _, err := os.Stat(rom); err == nil {
+		return rom
+	}
+	return "/usr/lib/ipxe/qemu/efi-virtio.rom"
+}()
 
 // Needs lists the programs and files a machine with this firmware needs, for
 // the function Need.
