@@ -18,6 +18,7 @@ import (
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/musterboot/muster/store"
 )
@@ -220,7 +221,9 @@ func (b *backend) update(fn func(*bbolt.Tx) error) (err error) {
 		}
 		notes, err = b.keepNotes(tx.Bucket([]byte(logTable)))
 		return err
-	}); err != nil {
+	}); errors.Is(err, berrors.ErrMaxSizeReached) {
+		return errFull
+	} else if err != nil {
 		return err
 	}
 	if notes {

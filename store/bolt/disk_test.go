@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	bbolt "go.etcd.io/bbolt"
@@ -210,5 +211,59 @@ func TestFoldIsInSlices(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFullFile: a file that may not grow any more keeps what was acknowledged, also
+// over a kill, says what is wrong, and goes on when it may.
+func TestFullFile(t *testing.T) {
+	defer func(n int) { maxFile = n }(maxFile)
+	maxFile = 18 << 20 // bbolt takes 16 MiB at a time
+	path := filepath.Join(t.TempDir(), "m.db")
+	b, err := open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { b.Close() }()
+	watch(b, func() error { return nil })
+	big, n := strings.Repeat("x", 1<<16), 0
+	for ; err == nil && n < 1000; n++ {
+		_, err = b.Commit([][]store.Change{{set(fmt.Sprintf("%04d", n), big)}})
+	}
+	if !errors.Is(err, errFull) {
+		t.Fatalf("after %d commits: %v", n, err)
+	}
+	n-- // the last was refused
+	whole := func(b *backend) {
+		t.Helper()
+		got := 0
+		if err := b.View(func(s store.Snapshot) error {
+			s.Range(set("", "").Table, nil, nil, func(_, v []byte) bool { got++; return string(v) == big })
+			return nil
+		}); err != nil || got != n {
+			t.Errorf("%d records of %d: %v", got, n, err)
+		}
+	}
+	whole(b)
+	after, err := open(crashed(t, path))
+	if err != nil {
+		t.Fatalf("after a kill: %v", err)
+	}
+	whole(after)
+	if err := after.Close(); !errors.Is(err, errFull) {
+		t.Errorf("closed with %v and nothing was folded", err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Size() > int64(maxFile) {
+		t.Errorf("%v, %d bytes", err, st.Size())
+	}
+
+	maxFile = 0
+	again, err := open(crashed(t, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole(again)
+	if err := again.Close(); err != nil {
+		t.Error(err)
 	}
 }

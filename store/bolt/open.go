@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -73,14 +74,11 @@ func (b *backend) open() (err error) {
 		return err
 	}
 	opts := &bbolt.Options{
-		Timeout:      time.Second,
-		FreelistType: bbolt.FreelistMapType,
-		NoStatistics: true,
-	}
-	if strconv.IntSize == 64 {
-		// This reserves address space, not memory. Without it a growing file is
-		// mapped again, which waits for every reader.
-		opts.InitialMmapSize = 4 << 30
+		Timeout:         time.Second,
+		FreelistType:    bbolt.FreelistMapType,
+		NoStatistics:    true,
+		InitialMmapSize: mapSize,
+		MaxSize:         maxFile,
 	}
 	if b.db, err = bbolt.Open(b.path, 0o600, opts); errors.Is(err, berrors.ErrTimeout) {
 		return inUse(b.path)
@@ -96,6 +94,27 @@ func (b *backend) open() (err error) {
 	}
 	return nil
 }
+
+// mapSize is how much of the file's mapping is there from the start. It is address
+// space, not memory: a file that outgrows its mapping is mapped again, which waits for
+// every reader. 4 GiB, or 512 MiB where an int has 32 bits.
+const mapSize = min(4<<30, math.MaxInt/4+1)
+
+// maxFile bounds the file; 0 is no bound. On 386 and arm bbolt maps 2 GiB less a byte at
+// most, and takes the old mapping away before it asks for a larger one. Of the 2 or 3 GiB
+// that a kernel leaves a process there, 1 or 2 in one piece are hardly to be had, and then
+// nothing could be read any more. So there a file never outgrows its first mapping: what
+// is too much is refused with errFull, like a write to a full disk. A larger file, made on
+// a 64-bit machine, is opened if its mapping can be had, and grows no further.
+var maxFile = func() int {
+	if strconv.IntSize == 32 {
+		return mapSize
+	}
+	return 0
+}()
+
+var errFull = boot.NewFault(boot.NoSpace, "muster.db has reached %d MiB, the most that a 32-bit machine maps at once", mapSize>>20).
+	Try("keep fewer events, max under [events], or move to a 64-bit machine: muster backup")
 
 // stamp is the time in the names of files that are kept aside.
 func stamp() string { return time.Now().UTC().Format("20060102T150405") }
@@ -274,7 +293,7 @@ func (b *backend) replay(own map[string][]byte) error {
 		return fmt.Errorf("%w: %s is newer than its log: was the log restored alone? Restore both together, or go on without what was written since by muster store repair", ErrUnpaired, b.path)
 	}
 	b.gen = folded
-	// On a full disk what cannot be folded stays in memory, as it does between two folds:
+	// On a full disk, or in a full file, what cannot be folded stays in memory, as it does between two folds:
 	// the log has it, and has room that was reserved.
 	var waiting []*pending
 	var generations []uint64
@@ -307,7 +326,7 @@ func (b *backend) replay(own map[string][]byte) error {
 			err = b.fold(p, s.gen, false)
 		}
 		switch {
-		case len(waiting) > 0 || paired && len(damage) == 0 && errors.Is(err, syscall.ENOSPC):
+		case len(waiting) > 0 || paired && len(damage) == 0 && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, errFull)):
 			waiting, generations = append(waiting, p), append(generations, s.gen)
 		case err != nil:
 			return err

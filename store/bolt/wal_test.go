@@ -167,7 +167,6 @@ func TestCrashKeepsWhatWasCommitted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
 		want, told := "a=4 c=4 d=last e="+strings.Repeat("torn", 1000), 1
 		if what == "torn" || what == "half gone" {
 			want, told = "a=4 c=4 d=last", 0
@@ -175,6 +174,7 @@ func TestCrashKeepsWhatWasCommitted(t *testing.T) {
 		if got := all(t, c, "lease", "", ""); got != want || len(c.Damage()) != told {
 			t.Errorf("%s: %.100s, want %.100s; told: %q", what, got, want, c.Damage())
 		}
+		c.Close() // a 32-bit process has room for few mappings
 	}
 }
 
