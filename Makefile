@@ -6,6 +6,8 @@ VERSION     ?= $(shell $(AS_USER) git describe --tags --dirty 2>/dev/null || ech
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 OUT         := out
+LINUX       := amd64 arm64 arm 386 riscv64
+GOARM       := 6# runs on the first Raspberry Pi too
 INSTALL     := internal/nettest/install.sh
 PATIENT     := internal/nettest/patient.sh
 PREFIX      ?= /usr/local
@@ -71,8 +73,10 @@ lint: go ## vet, staticcheck, gofmt, shell syntax
 	 for f in $$files; do bash -n $$f || exit 1; done
 
 .PHONY: cross
-cross: go ## the commands build for macOS and Windows
+cross: go ## the commands build for macOS, Windows and every Linux that has a package; 32-bit ones are vetted with their tests
 	@for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(PATIENT) "compiling for $$os" $(GO) build -o /dev/null ./cmd/muster || exit 1; done
+	@for arch in $(LINUX); do GOOS=linux GOARCH=$$arch GOARM=$(GOARM) CGO_ENABLED=0 $(PATIENT) "compiling for $$arch" $(GO) build -o /dev/null ./cmd/muster || exit 1; done
+	@for arch in 386 arm; do GOOS=linux GOARCH=$$arch GOARM=$(GOARM) CGO_ENABLED=0 $(PATIENT) "go vet for $$arch" $(GO) vet ./... || exit 1; done
 
 .PHONY: check
 check: lint ## lint, then every quick test with the race detector
@@ -143,6 +147,14 @@ install: build ## build, and install in PREFIX (/usr/local) with the service's u
 	[ -e $(DESTDIR)/etc/muster/muster.toml ] || install -D -m 644 packaging/muster.toml $(DESTDIR)/etc/muster/muster.toml
 	@[ -n "$(DESTDIR)" ] || ! command -v systemd-sysusers >/dev/null || systemd-sysusers $(PREFIX)/lib/sysusers.d/muster.conf
 	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+
+.PHONY: debs
+debs: build ## build the Debian package of every architecture in out/debs/
+	@set -e; for arch in $(LINUX); do \
+	  case $$arch in arm) deb=armhf ;; 386) deb=i386 ;; *) deb=$$arch ;; esac; \
+	  GOOS=linux GOARCH=$$arch GOARM=$(GOARM) CGO_ENABLED=0 $(AS_USER) $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT)/muster-$$deb ./cmd/muster; \
+	  DEB_ARCH=$$deb COMPLETER=$(OUT)/muster packaging/build-deb.sh $(VERSION) $(OUT)/muster-$$deb $(OUT)/debs; \
+	done
 
 .PHONY: clean
 clean: ## remove what was built

@@ -27,7 +27,7 @@ case $level in demo|test|bench) ;; *) die "say which level to install: demo, tes
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
 		udhcpc busybox dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
-		xorriso openssl libfl2 python3 util-linux gcc libc6-dev procps netbase mount)
+		xorriso openssl libfl2 python3 util-linux gcc libc6-dev procps netbase mount lintian)
 	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
 	# would start them at the next boot, as those of DHCP servers would; they are only
 	# unpacked.
@@ -167,7 +167,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	# own release, like the libraries.
 	case $part in
 	*-13) use_apt $arch trixie ;;
-	dhcrelay | dhcp6c | tftpd) use_apt $arch "$release" ;;
+	dhcrelay | dhcp6c | dhcpservers | tftpd) use_apt $arch "$release" ;;
 	*) use_apt $arch bookworm ;;
 	esac
 	case $part in
