@@ -41,7 +41,7 @@ age public key that it is encrypted to.`,
 					a.print("without the sealing key these must be given again after a restore elsewhere: %d secret parameters\n", len(m.Secrets))
 				}
 			}
-			return a.said(m, "%s written: %d records, %d files", args[0], m.Records, len(m.Entries))
+			return a.said(m, "%s written: %s, %s", args[0], counted(m.Records, "record"), counted(len(m.Entries), "file"))
 		},
 	}
 	c.Flags().BoolVar(&files, "files", false, "with every boot file, however large")
@@ -112,7 +112,7 @@ taken away, and the first start says what it was restored from.`,
 					a.print("%s\n", l)
 				}
 			}
-			return a.said(out, "%s restored: %d records of %s, %d boot files", a.dataDir, out.Records, out.Made.Local().Format("2006-01-02 15:04"), out.Files)
+			return a.said(out, "%s restored: %s of %s, %s", a.dataDir, counted(out.Records, "record"), out.Made.Local().Format("2006-01-02 15:04"), counted(out.Files, "boot file"))
 		},
 	}
 	c.Flags().BoolVar(&replace, "replace", false, "keep the store that is there beside, and put the backup's in its place")

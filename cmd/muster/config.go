@@ -53,7 +53,7 @@ func (a *app) configCheckCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.said(map[string]any{"file": file, "networks": len(cfg.Networks)}, "%s is right: %d networks", file, len(cfg.Networks))
+			return a.said(map[string]any{"file": file, "networks": len(cfg.Networks)}, "%s is right: %s", file, counted(len(cfg.Networks), "network"))
 		},
 	}
 }

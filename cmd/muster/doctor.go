@@ -69,7 +69,7 @@ func (a *app) doctorCmd() *cobra.Command {
 				}
 			}
 			if bad > 0 {
-				return fmt.Errorf("%d findings", bad)
+				return errors.New(counted(bad, "finding"))
 			}
 			return nil
 		},
@@ -91,6 +91,10 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 		running = true
 		add(true, "daemon", fmt.Sprintf("version %s, up since %s", s.Version, ago(s.Started)), "")
 		for _, n := range s.Networks {
+			if n.Mode == boot.Off {
+				fs = append(fs, finding{Warn: true, What: "network", Text: fmt.Sprintf("%s on %s is off: it answers nobody there", n.Name, n.Interface)})
+				continue
+			}
 			add(n.State == "serving", "network", fmt.Sprintf("%s on %s, %s: %s", n.Name, n.Interface, n.Mode, n.State), "")
 			fs = append(fs, examineServers(n)...)
 			fs = append(fs, examineRA(n, a.now().Sub(s.Started))...)
@@ -118,10 +122,10 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 			}
 		}
 		if s.Pending > 0 {
-			add(true, "roll", fmt.Sprintf("%d machines wait for approval", s.Pending), "muster host list --state pending")
+			add(true, "roll", counted(s.Pending, "machine")+map[bool]string{true: " waits", false: " wait"}[s.Pending == 1]+" for approval", "muster host list --state pending")
 		}
 	case errors.Is(err, admin.ErrNoDaemon):
-		add(true, "daemon", "not running", "")
+		fs = append(fs, finding{Warn: true, What: "daemon", Text: "it does not run: no machine is answered", Mend: "sudo systemctl start muster; or, for one interface now: sudo muster serve -i " + strings.Join(run.Interfaces(), " or ")})
 	default:
 		add(false, "daemon", err.Error(), "")
 	}
@@ -145,7 +149,7 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 	} else if len(cfg.Networks) == 0 && !running {
 		add(false, "config", "no network is configured, so nothing is answered", "write "+path+", or: muster serve -i "+strings.Join(run.Interfaces(), " or "))
 	} else {
-		add(true, "config", fmt.Sprintf("%d networks in %s", len(cfg.Networks), path), "")
+		add(true, "config", counted(len(cfg.Networks), "network")+" in "+path, "")
 	}
 	for _, n := range cfg.Networks {
 		l, err := run.Look(n.Interface)

@@ -44,7 +44,7 @@ kind are kept, in memory.`,
 			if err := os.WriteFile(to, b.Bytes(), 0o644); err != nil {
 				return fmt.Errorf("write the capture: %w", err)
 			}
-			return a.said(map[string]any{"file": to, "packets": n}, "%d packets of %s in %s", n, args[0], to)
+			return a.said(map[string]any{"file": to, "packets": n}, "%s of %s in %s", counted(n, "packet"), args[0], to)
 		},
 	}
 	c.Flags().StringVarP(&to, "output", "o", "", "file to write, or - for the output; default: NAME.pcap")

@@ -117,7 +117,7 @@ func (a *app) saidMany(past string, dry bool, out []admin.Inboxed, tell func(boo
 			}
 			a.print("%s %s%s\n", x.Host.Name, past, tell(x.Host))
 		}
-		a.print("%d machines %s\n", len(out)-failed, past)
+		a.print("%s %s\n", counted(len(out)-failed, "machine"), past)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d could not be", failed, len(out))

@@ -97,7 +97,7 @@ func (a *app) plan(ctx context.Context, f *manyFlags, req admin.PlanRequest) err
 		for _, x := range out.Failed {
 			a.print("%s: not done: %s\n", x.Name, x.Why)
 		}
-		a.print("%s: %d machines done\n", p.Action, out.Done)
+		a.print("%s: %s done\n", p.Action, counted(out.Done, "machine"))
 	}
 	if n := len(out.Failed); n > 0 {
 		return fmt.Errorf("%d of %d were not done", n, p.Count)
@@ -106,7 +106,7 @@ func (a *app) plan(ctx context.Context, f *manyFlags, req admin.PlanRequest) err
 }
 
 func (a *app) showPlan(p plan.Plan) {
-	a.print("%s, %d machines: %s\n", p.Action, p.Count, p.Will)
+	a.print("%s, %s: %s\n", p.Action, counted(p.Count, "machine"), p.Will)
 	if len(p.Names) > 0 {
 		line := "  " + strings.Join(p.Names, ", ")
 		if more := p.Count - len(p.Names); more > 0 {

@@ -188,7 +188,7 @@ func (a *app) importImage(ctx context.Context, name string, paths []string, publ
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("%s imported, %d files", img.Name, len(img.Files))
+	what := fmt.Sprintf("%s imported, %s", img.Name, counted(len(img.Files), "file"))
 	if img.Title != "" {
 		what += ": " + img.Title
 	}

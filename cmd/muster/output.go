@@ -332,3 +332,12 @@ func lastWhy(why string) string {
 	parts := strings.Split(why, "; ")
 	return parts[len(parts)-1]
 }
+
+// counted is a number with its word, which ends in "s" where they are several. "address"
+// and its like are not among what is counted so.
+func counted[N int | int64 | uint64](n N, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}

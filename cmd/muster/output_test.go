@@ -253,11 +253,12 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"backup":   {{filepath.Join(work, "b.tar")}, {hostile}, {filepath.Join(work, "c.tar"), "--recipient", hostile}},
 		"restore":  {{hostile}, {bad, "--identity", hostile}},
 		"version":  {{}},
+		"man":      {{filepath.Join(work, hostile)}},
 		"simulate": {{hostile}, {"bios", "-i", hostile}, {"bios", "-i", "lo", "--mac", hostile}},
 		"serve":    {{"--config", filepath.Join(work, hostile)}, {"-i", "lo", "--range", hostile}},
 	}
 	// These say nothing of the daemon's when all is well.
-	silent := []string{"backup", "restore", "version", "config check", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "image template"}
+	silent := []string{"backup", "restore", "version", "man", "config check", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "image template"}
 	root := (&app{getenv: os.Getenv}).root()
 	var leaves func(c *cobra.Command)
 	leaves = func(c *cobra.Command) {

@@ -41,7 +41,7 @@ func (a *app) storeCmd() *cobra.Command {
 			if n := len(out.Damage); n > 0 {
 				return fmt.Errorf("%s is damaged; what is whole is served; muster store repair goes on without the rest", a.storePath())
 			}
-			return a.said(out, "%d records, all whole", out.Records)
+			return a.said(out, "%s, all whole", counted(out.Records, "record"))
 		},
 	}
 	repair := &cobra.Command{

@@ -114,7 +114,7 @@ func (a *app) templateLintCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.said(s, "%s is in order: %d files", s.Name, len(fl))
+			return a.said(s, "%s is in order: %s", s.Name, counted(len(fl), "file"))
 		},
 	}
 }
@@ -143,7 +143,7 @@ func (a *app) push(ctx context.Context, dir string) error {
 	for _, w := range out.Warnings {
 		a.note("warning: %s\n", w)
 	}
-	return a.said(out, "%s version %d stored, %d files", s.Name, out.Template.Version, len(fl))
+	return a.said(out, "%s version %d stored, %s", s.Name, out.Template.Version, counted(len(fl), "file"))
 }
 
 func (a *app) templateListCmd() *cobra.Command {
