@@ -38,7 +38,7 @@ func (s *Store) OpenInside(digest, name string) (*boot.Section, error) {
 	off, size, err := img.Locate(name)
 	if err != nil {
 		f.Close()
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, iso.ErrNoFile) {
 			return nil, fmt.Errorf("%w: %s is not in the disc image", boot.ErrNoFile, name)
 		}
 		return nil, err

@@ -21,6 +21,10 @@ const (
 	maxSteps = 256 // path elements of one name with all links in it followed
 )
 
+// ErrNoFile says that a name leads to no regular file: to a directory, or round in a
+// circle. It is a client's mistake to ask for one, or the medium's maker's.
+var ErrNoFile = errors.New("not a regular file")
+
 // ErrPieces says that a file's pieces are not adjacent. Open can read such a
 // file, but Locate cannot return one range.
 var ErrPieces = errors.New("the file lies in pieces that do not adjoin; it must be read through Open")
@@ -57,7 +61,7 @@ func (m *Image) resolve(name string, follow bool) (node, error) {
 	rest := strings.Split(name, "/")
 	for links, steps := 0, 0; len(rest) > 0; steps++ {
 		if steps == maxSteps {
-			return node{}, fmt.Errorf("its links make a way of more than %d steps", maxSteps)
+			return node{}, fmt.Errorf("its links make a way of more than %d steps: %w", maxSteps, ErrNoFile)
 		}
 		part := rest[0]
 		rest = rest[1:]
@@ -85,7 +89,7 @@ func (m *Image) resolve(name string, follow bool) (node, error) {
 		}
 		if e.mode&fs.ModeSymlink != 0 && (follow || len(rest) > 0) {
 			if links++; links > maxLinks {
-				return node{}, fmt.Errorf("more than %d symbolic links, the last %q", maxLinks, e.name)
+				return node{}, fmt.Errorf("more than %d symbolic links, the last %q: %w", maxLinks, e.name, ErrNoFile)
 			}
 			if strings.HasPrefix(e.target, "/") || e.target == "" {
 				return node{}, fmt.Errorf("symbolic link %q leads to %.200q, outside the image: %w", e.name, e.target, fs.ErrNotExist)
@@ -107,7 +111,7 @@ func (m *Image) resolve(name string, follow bool) (node, error) {
 // enter finds where a directory lies, and refuses a loop.
 func (m *Image) enter(way []node, e *entry) (extent, error) {
 	if len(way) > maxDepth {
-		return extent{}, fmt.Errorf("directory %q is more than %d levels deep", e.name, maxDepth)
+		return extent{}, fmt.Errorf("directory %q is more than %d levels deep: %w", e.name, maxDepth, ErrNoFile)
 	}
 	x := e.first
 	if e.moved {
@@ -126,7 +130,7 @@ func (m *Image) enter(way []node, e *entry) (extent, error) {
 		return extent{}, fmt.Errorf("directory %q %w", e.name, err)
 	}
 	if slices.ContainsFunc(way, func(a node) bool { return a.x.off == x.off && x.size > 0 }) {
-		return extent{}, fmt.Errorf("directory %q is inside itself (sector %d): the image is damaged or made to mislead", e.name, x.off/sectorSize)
+		return extent{}, fmt.Errorf("directory %q is inside itself (sector %d): the image is damaged or made to mislead: %w", e.name, x.off/sectorSize, ErrNoFile)
 	}
 	return x, nil
 }
@@ -146,7 +150,7 @@ func lookup(entries []entry, name string) *entry {
 // pieces finds where a regular file lies; adjacent pieces are joined.
 func (m *Image) pieces(e *entry) ([]extent, error) {
 	if !e.mode.IsRegular() {
-		return nil, errors.New("is not a regular file")
+		return nil, ErrNoFile
 	}
 	// A file cannot be longer than its image. Without this check a small image
 	// could list one piece a hundred thousand times, and fill the disk of

@@ -217,6 +217,11 @@ func TestFileRefuses(t *testing.T) {
 	}
 	_, err = iso.Open("pipe")
 	says(t, err, "not a regular file")
+	for _, name := range []string{"pipe", "dir", "."} {
+		if _, _, err := iso.Locate(name); name != "dir" && !errors.Is(err, ErrNoFile) {
+			t.Errorf("%s: %v", name, err) // who asks for it is told that there is no such file
+		}
+	}
 	_, err = iso.ReadDir("dir")
 	says(t, err, "lies at sector 49")
 	if off, size, err := iso.Locate("empty"); off != 0 || size != 0 || err != nil {
