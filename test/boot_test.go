@@ -301,7 +301,7 @@ func TestIgnored(t *testing.T) {
 	r.wait("both ways of asking", 2*time.Minute, func() error {
 		clear(asked)
 		requests = requests[:0]
-		for line := range strings.Lines(r.muster("event", "list", "--all", "--json")) {
+		for line := range strings.Lines(r.muster("event", "list", "--all", "--json", "--lines")) {
 			var e entry
 			must(t, json.Unmarshal([]byte(line), &e))
 			if e.Request != nil {

@@ -205,7 +205,7 @@ func filesOverIPv6(t *testing.T, config string, from, to uint16) {
 // requests are those from an address that the log has.
 func (r *rig) requests(from string) (out []request) {
 	r.t.Helper()
-	for line := range strings.Lines(r.muster("event", "list", "--all", "--json")) {
+	for line := range strings.Lines(r.muster("event", "list", "--all", "--json", "--lines")) {
 		var e entry
 		must(r.t, json.Unmarshal([]byte(line), &e))
 		if e.Request != nil && e.Request.Source.WithZone("").String() == from {

@@ -344,7 +344,7 @@ func (r *rig) hosts() []host {
 func (r *rig) events() []event {
 	r.t.Helper()
 	var es []event
-	for line := range strings.Lines(r.muster("event", "list", "--json")) {
+	for line := range strings.Lines(r.muster("event", "list", "--json", "--lines")) {
 		var e entry
 		must(r.t, json.Unmarshal([]byte(line), &e))
 		es = append(es, *e.Event)

@@ -26,8 +26,8 @@ func (a *app) eventCmd() *cobra.Command {
 		Use: "list", Short: "List events; with --all every request too", Args: exactly(0, "no arguments"),
 		Long: `List events, oldest first; with --all every request too.
 
---follow goes on until interrupted, also over a restart of the daemon. With --json
-each event is one line.`,
+--follow goes on until interrupted, also over a restart of the daemon. --json prints an
+array, as everywhere; --lines, and --follow, one JSON object a line.`,
 		Example: "  muster event list --follow\n  muster event list --all --host web1\n  muster event list --kind 'host.*' --kind boot.report --since 2h\n  muster event list --since 1200 --follow --json\n  muster event list --audit --since 30d",
 		RunE:    func(c *cobra.Command, _ []string) error { return a.events(c.Context(), f) },
 	}
@@ -35,6 +35,7 @@ each event is one line.`,
 	fl.BoolVarP(&f.follow, "follow", "f", false, "go on until interrupted")
 	fl.BoolVar(&f.all, "all", false, "show requests too, those that are still in memory")
 	fl.BoolVar(&f.audit, "audit", false, "only decisions of people, and installations: they are kept apart, so that nothing else pushes them out")
+	fl.BoolVar(&f.lines, "lines", false, "with --json: one object a line, and no array")
 	fl.BoolVar(&f.why, "why", false, "show the rules that fired")
 	fl.StringVar(&f.host, "host", "", "only of this machine, which may have left the roll")
 	fl.StringSliceVar(&f.kinds, "kind", nil, "only of this kind, like host.enrolled or 'host.*'; may be given again")
@@ -45,10 +46,10 @@ each event is one line.`,
 }
 
 type eventFlags struct {
-	follow, all, audit, why bool
-	host, since             string
-	kinds                   []string
-	after                   uint64
+	follow, all, audit, why, lines bool
+	host, since                    string
+	kinds                          []string
+	after                          uint64
 }
 
 // events prints events. With --follow it goes on when the daemon restarts.
@@ -81,6 +82,7 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 	// requests printed already are recognised by their time.
 	var asked time.Time
 	resumed := time.Time{}
+	whole := []json.RawMessage{}
 	show := func(e admin.Entry, raw json.RawMessage) error {
 		if e.Event != nil {
 			after = e.Event.Seq
@@ -89,8 +91,12 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 		} else if !resumed.IsZero() && !e.Request.At.After(resumed) {
 			return nil
 		}
-		if a.json {
+		if a.json && (f.lines || f.follow) {
 			return a.printRaw(raw)
+		}
+		if a.json {
+			whole = append(whole, raw)
+			return nil
 		}
 		p.entry(e, true)
 		if f.why && e.Event != nil {
@@ -108,6 +114,9 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 		began = began || cut
 		if ctx.Err() != nil {
 			return nil
+		}
+		if !f.follow && err == nil && a.json && !f.lines {
+			return a.printJSON(whole)
 		}
 		if !f.follow || !cut && !(began && errors.Is(err, admin.ErrNoDaemon)) {
 			return err

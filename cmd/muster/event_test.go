@@ -26,9 +26,14 @@ func TestEventList(t *testing.T) {
 	}
 	d.says(0, []string{"host", "approve", "web1"})
 	d.says(0, []string{"host", "rm", "web2"})
+	array, _ := d.run("event", "list", "--json", "--kind", "host.*")
+	var all []struct{ Event boot.Event }
+	if err := json.Unmarshal([]byte(array), &all); err != nil || len(all) < 3 || all[0].Event.Seq == 0 {
+		t.Errorf("%v: %s", err, array)
+	}
 	list := func(args ...string) (out []uint64) {
 		t.Helper()
-		text, code := d.run(append([]string{"event", "list", "--json"}, args...)...)
+		text, code := d.run(append([]string{"event", "list", "--json", "--lines"}, args...)...)
 		if code != 0 {
 			t.Errorf("%q: exit %d, %s", args, code, text)
 		}

@@ -100,7 +100,7 @@ func (d *desk) hosts() map[string]admin.HostView {
 }
 
 func (d *desk) events() int {
-	out, _ := d.run("event", "list", "--json")
+	out, _ := d.run("event", "list", "--json", "--lines")
 	return strings.Count(out, "\n")
 }
 
