@@ -145,6 +145,9 @@ func (p *Policy) classify(in *Sighting) *ClientClass {
 		both := *x
 		both.Added = added.Name
 		both.Options = mergeOptions(x.Options, added.Options)
+		if added.Platform != "" {
+			both.Platform = added.Platform
+		}
 		both.Echo = x.Echo || added.Echo
 		both.HTTPS = x.HTTPS || added.HTTPS
 		both.Delay = max(x.Delay, added.Delay)

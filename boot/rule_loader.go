@@ -5,6 +5,7 @@ package boot
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -94,7 +95,12 @@ func (t *turn) bootInfo() *BootInfo {
 			what, cause = "architecture "+t.in.Firmware.Arch.String(), "unknown"
 		}
 		t.why(WhyNoLoader, what)
-		t.notice(cause, LoaderMissing, "%s asked for a loader and there is none for %s: run \"muster doctor\" to see where one is looked for", t.id.MAC, what)
+		mend := "run \"muster doctor\" to see where one is looked for"
+		if !slices.Contains(LoaderPlatforms(), t.plat) {
+			// Some firmware has a number of its own, or one of a list that was corrected later.
+			mend = fmt.Sprintf("no loader is made for that; if it is another kind of machine, a [[class]] with arch = [%d] and platform = \"%s\" says so", uint16(t.in.Firmware.Arch), X64UEFI)
+		}
+		t.notice(cause, LoaderMissing, "%s asked for a loader and there is none for %s: %s", t.id.MAC, what, mend)
 		return nil
 	}
 	switch t.class {

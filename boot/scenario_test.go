@@ -150,6 +150,10 @@ func (w *world) play(line string) (_ []string, err error) {
 		if len(words) > 2 && words[2] != "echo" {
 			c.As = boot.Class(words[2])
 		}
+		c.Platform = boot.Platform(kv["platform"])
+		if n, err := strconv.Atoi(kv["arch"]); err == nil {
+			c.Match.Arch = []boot.Arch{boot.Arch(n)}
+		}
 		if c.Options, err = options(kv["option"]); err != nil {
 			return nil, err
 		}

@@ -22,6 +22,7 @@ type fileClass struct {
 	Delay       string         `toml:"delay"`
 	Options     map[string]any `toml:"options"`
 	HTTPS       bool           `toml:"https"`
+	Platform    string         `toml:"platform"`
 }
 
 // check turns a [[class]] into its typed form.
@@ -40,6 +41,9 @@ func (r fileClass) check(bad complain) (boot.ClientClass, error) {
 			return c, bad("delay", "delay %q: want a duration up to \"10s\"", r.Delay)
 		}
 		c.Delay = d
+	}
+	if c.Platform = boot.Platform(r.Platform); r.Platform != "" && !boot.KnownPlatform(c.Platform) {
+		return c, bad("platform", "platform %q: want one like x64-uefi, arm64-uefi or bios (docs/templates.md)", r.Platform)
 	}
 	var err error
 	if c.Options, err = options(r.Options, "options", bad); err != nil {
