@@ -86,7 +86,7 @@ complete zsh usr/share/zsh/vendor-completions/_muster
 complete fish usr/share/fish/vendor_completions.d/muster.fish
 
 mkdir -p "$tree/usr/share/man/man1"
-"$completer" man "$tree/usr/share/man/man1" ||
+"$completer" man "$tree/usr/share/man/man1" >/dev/null ||
 	die "$completer does not run here: set COMPLETER to a muster that does"
 gzip -9n "$tree"/usr/share/man/man1/*.1
 

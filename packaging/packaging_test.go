@@ -177,20 +177,6 @@ func TestLintian(t *testing.T) {
 	}
 }
 
-// TestLintianSees: what TestLintian would say of a package with a fault.
-func TestLintianSees(t *testing.T) {
-	nettest.Need(t, "lintian", "dpkg-deb")
-	root := t.TempDir()
-	output(t, "dpkg-deb", "-R", deb(t, "1.2.0", stub(t)), root)
-	must(t, os.Remove(filepath.Join(root, "usr/share/doc/muster/changelog.gz")))
-	p := filepath.Join(t.TempDir(), "muster_1.2.0_all.deb")
-	output(t, "dpkg-deb", "--root-owner-group", "-b", root, p)
-	out, err := exec.Command("lintian", "--fail-on=error,warning", "--allow-root", p).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "no-changelog") {
-		t.Errorf("%v:\n%s", err, out)
-	}
-}
-
 // TestDebArchitectures: a package for each, of a binary for it and of no other.
 func TestDebArchitectures(t *testing.T) {
 	head, err := os.ReadFile(stub(t))

@@ -28,21 +28,27 @@ func (a *app) manCmd() *cobra.Command {
 			if n, err := strconv.ParseInt(a.getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
 				day = time.Unix(n, 0).UTC().Format(time.DateOnly)
 			}
-			return manPages(root, args[0], day)
+			n, err := manPages(root, args[0], day)
+			if err != nil {
+				return err
+			}
+			return a.said(map[string]any{"folder": args[0], "pages": n}, "%s has %d manual pages", args[0], n)
 		},
 	}
 }
 
-func manPages(c *cobra.Command, dir, day string) error {
+func manPages(c *cobra.Command, dir, day string) (pages int, err error) {
 	if err := os.WriteFile(filepath.Join(dir, manName(c)+".1"), []byte(manPage(c, day)), 0o644); err != nil {
-		return err
+		return 0, err
 	}
 	for _, s := range inManual(c) {
-		if err := manPages(s, dir, day); err != nil {
-			return err
+		n, err := manPages(s, dir, day)
+		if err != nil {
+			return 0, err
 		}
+		pages += n
 	}
-	return nil
+	return pages + 1, nil
 }
 
 func manName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }

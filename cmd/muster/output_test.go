@@ -253,7 +253,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"backup":   {{filepath.Join(work, "b.tar")}, {hostile}, {filepath.Join(work, "c.tar"), "--recipient", hostile}},
 		"restore":  {{hostile}, {bad, "--identity", hostile}},
 		"version":  {{}},
-		"man":      {{filepath.Join(work, hostile)}},
+		"man":      {{work}, {filepath.Join(work, hostile)}},
 		"simulate": {{hostile}, {"bios", "-i", hostile}, {"bios", "-i", "lo", "--mac", hostile}},
 		"serve":    {{"--config", filepath.Join(work, hostile)}, {"-i", "lo", "--range", hostile}},
 	}

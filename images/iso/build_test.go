@@ -40,7 +40,7 @@ func (m *img) dir(n int, records ...[]byte) {
 	if n == rootSector {
 		su = append(sp(), px(0o040755)...)
 	}
-	b := rec("\x00", n, sectorSize, flagDirectory, su)
+	b := rec("\x00", int64(n), sectorSize, flagDirectory, su)
 	b = append(b, rec("\x01", rootSector, sectorSize, flagDirectory, nil)...)
 	for _, r := range records {
 		b = append(b, r...)
@@ -56,7 +56,7 @@ func (m *img) dir(n int, records ...[]byte) {
 // file writes a file's bytes and returns its record.
 func (m *img) file(name string, n int, data string) []byte {
 	copy(m.b[n*sectorSize:], data)
-	return rec(strings.ToUpper(name)+";1", n, len(data), 0, nm(name))
+	return rec(strings.ToUpper(name)+";1", int64(n), int64(len(data)), 0, nm(name))
 }
 
 func (m *img) open() (*Image, error) {
@@ -69,7 +69,7 @@ func both32(b []byte, v uint32) {
 }
 
 // rec is a directory record with the system use area su.
-func rec(id string, sector, size int, flags byte, su []byte) []byte {
+func rec(id string, sector, size int64, flags byte, su []byte) []byte {
 	n := 33 + len(id)
 	if n%2 == 1 {
 		n++
@@ -94,7 +94,7 @@ func rec(id string, sector, size int, flags byte, su []byte) []byte {
 
 // subdir is the record of a directory.
 func subdir(name string, sector int) []byte {
-	return rec(strings.ToUpper(name), sector, sectorSize, flagDirectory, nm(name))
+	return rec(strings.ToUpper(name), int64(sector), sectorSize, flagDirectory, nm(name))
 }
 
 func susp(sig string, body ...byte) []byte {
@@ -133,11 +133,11 @@ func link(name string, parts ...string) []byte {
 	return rec(strings.ToUpper(name)+";1", 0, 0, 0, append(nm(name), sl(parts...)...))
 }
 
-func ce(sector, off, size int) []byte {
+func ce(sector, off int, size uint32) []byte {
 	b := susp("CE", make([]byte, 24)...)
 	both32(b[4:], uint32(sector))
 	both32(b[12:], uint32(off))
-	both32(b[20:], uint32(size))
+	both32(b[20:], size)
 	return b
 }
 

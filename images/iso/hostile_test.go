@@ -119,7 +119,7 @@ func TestOpenReads(t *testing.T) {
 
 // A directory that lies is refused whole, and says where.
 func TestDirectoryRefuses(t *testing.T) {
-	area := func(sector, off, size int) []byte { return rec("F", 0, 0, 0, ce(sector, off, size)) }
+	area := func(sector, off int, size uint32) []byte { return rec("F", 0, 0, 0, ce(sector, off, size)) }
 	for _, tc := range []struct {
 		name string
 		rec  []byte
@@ -550,7 +550,7 @@ func TestTooMuchInOneDirectory(t *testing.T) {
 				copy(m.sector(n), ce(n+1, 0, 28))
 			}
 			m.many(50, tc.sectors, tc.rec)
-			m.dir(rootSector, rec("D", 50, tc.sectors*sectorSize, flagDirectory, nm("d")))
+			m.dir(rootSector, rec("D", 50, int64(tc.sectors*sectorSize), flagDirectory, nm("d")))
 			iso, err := m.open()
 			if err != nil {
 				t.Fatal(err)
@@ -582,7 +582,7 @@ func TestCacheIsBounded(t *testing.T) {
 	for d := range dirs {
 		at := 60 + d*sectors
 		m.many(at, sectors, func(i int) []byte { return rec(fmt.Sprint(i), 0, 0, 0, nil) })
-		root = append(root, rec(fmt.Sprint("D", d), at, sectors*sectorSize, flagDirectory, nil))
+		root = append(root, rec(fmt.Sprint("D", d), int64(at), sectors*sectorSize, flagDirectory, nil))
 	}
 	m.dir(rootSector, root...)
 	iso, err := m.open()
