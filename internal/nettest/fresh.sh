@@ -186,7 +186,7 @@ for release in "${releases[@]}"; do
 	make_system "$root" "$release"
 	log=$cache/$release.log
 	say "$release: ${commands[*]}; the log is $log"
-	exec {out}> >(tee "$log")
+	exec {out}> >(tee "$log" 9>&-)
 	tee=$!
 	result=passed
 	apart "$self" inside "$root" "$release" >&"$out" 2>&1 || { result=FAILED; failed=1; }

@@ -188,7 +188,8 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 		if g.Secure {
 			code, vars = secureAAVMFCode, secureAAVMFVars
 		}
-		args = append(args, "-M", "virt", "-cpu", "cortex-a57")
+		// Debian 13's firmware has no network without random numbers from the CPU.
+		args = append(args, "-M", "virt", "-cpu", "max,pauth-impdef=on")
 	default:
 		code, vars = ovmfCode, ovmfVars
 		args = append(args, "-M", "q35,smm="+map[bool]string{true: "on", false: "off"}[g.Secure])
