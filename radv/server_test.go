@@ -509,8 +509,10 @@ func TestAlone(t *testing.T) {
 		}, Config{Interface: "eth0", Advertise: true, Alone: true})
 		defer end()
 		time.Sleep(time.Second)
-		if sent := w.take(); len(sent) > 0 || w.asked == 0 {
-			t.Errorf("before it has listened: %d advertisements, and it asked %d times", len(sent), w.asked)
+		asked := 0
+		w.set(func() { asked = w.asked })
+		if sent := w.take(); len(sent) > 0 || asked == 0 {
+			t.Errorf("before it has listened: %d advertisements, and it asked %d times", len(sent), asked)
 		}
 		time.Sleep(4 * time.Second)
 		sent := w.take()
