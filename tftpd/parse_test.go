@@ -92,7 +92,7 @@ func FuzzParseRead(f *testing.F) {
 			if !bytes.Contains(bytes.ToLower(b), []byte(fields[i])) {
 				t.Fatalf("OACK has %s, which was not asked", fields[i])
 			}
-			if _, err := strconv.Atoi(fields[i+1]); err != nil {
+			if _, err := strconv.ParseInt(fields[i+1], 10, 64); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -100,11 +100,17 @@ func portOf(fd int) uint16 {
 	return 0
 }
 
-// putControl writes one control message and returns its length.
+// putControl writes one control message and returns its length. The length in the
+// message has the size of a pointer.
 func putControl(b []byte, level, kind int, data []byte) int {
-	binary.NativeEndian.PutUint64(b, uint64(unix.CmsgLen(len(data))))
-	binary.NativeEndian.PutUint32(b[8:], uint32(level))
-	binary.NativeEndian.PutUint32(b[12:], uint32(kind))
+	n := uint64(unix.CmsgLen(len(data)))
+	if unix.SizeofPtr == 8 {
+		binary.NativeEndian.PutUint64(b, n)
+	} else {
+		binary.NativeEndian.PutUint32(b, uint32(n))
+	}
+	binary.NativeEndian.PutUint32(b[unix.SizeofPtr:], uint32(level))
+	binary.NativeEndian.PutUint32(b[unix.SizeofPtr+4:], uint32(kind))
 	copy(b[unix.CmsgLen(0):], data)
 	return unix.CmsgSpace(len(data))
 }
