@@ -34,14 +34,37 @@ func delimiter(header string) rune {
 	return best
 }
 
+// excelSep reads the line "sep=;", by which Excel tells itself the delimiter; 0 is none.
+func excelSep(line string) rune {
+	rest, ok := strings.CutPrefix(strings.ToLower(strings.Trim(line, `"`)), "sep=")
+	if rest = strings.Trim(rest, `"`); !ok || len(rest) != 1 {
+		return 0
+	}
+	return rune(rest[0])
+}
+
 // column is the normalised name of a header cell; a parameter keeps its case.
 func column(cell string) string {
 	cell = strings.Trim(strings.TrimSpace(cell), `"`)
 	if len(cell) > len(csvParam) && strings.EqualFold(cell[:len(csvParam)], csvParam) {
 		return csvParam + cell[len(csvParam):]
 	}
-	return strings.ToLower(cell)
+	cell = strings.ToLower(cell)
+	if same := csvSame[strings.Map(func(r rune) rune {
+		if strings.ContainsRune(" _-.", r) {
+			return -1
+		}
+		return r
+	}, cell)]; same != "" {
+		return same
+	}
+	return cell
 }
+
+// csvSame are what other programs call the same columns, without what stands between
+// their words.
+var csvSame = map[string]string{"hostname": "name", "host": "name", "computername": "name", "ip": "address", "ipaddress": "address", "ipv4": "address", "ipv4address": "address",
+	"macaddress": "mac", "macaddr": "mac", "hwaddr": "mac", "hwaddress": "mac", "ethernet": "mac", "sn": "serial", "serialnumber": "serial", "servicetag": "serial"}
 
 // isHeader distinguishes a header row from the first line of other formats.
 func isHeader(line string) bool {
@@ -59,7 +82,13 @@ func isHeader(line string) bool {
 func (r *reader) csv(data []byte) error {
 	d := ','
 	for line := range bytes.Lines(data) {
-		if t := bytes.TrimSpace(line); len(t) > 0 && t[0] != '#' {
+		t := bytes.TrimSpace(line)
+		if given := excelSep(string(t)); given != 0 {
+			d = given
+			data = append([]byte("#"), data[bytes.Index(data, t):]...) // lines keep their numbers
+			break
+		}
+		if len(t) > 0 && t[0] != '#' {
 			d = delimiter(string(line))
 			break
 		}

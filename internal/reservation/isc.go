@@ -5,6 +5,7 @@ package reservation
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -63,6 +64,11 @@ func (l *iscLexer) quoted() iscToken {
 	for ; i < len(l.data) && l.data[i] != '"'; i++ {
 		if l.data[i] == '\\' && i+1 < len(l.data) {
 			i++
+			if n, c := escape(l.data[i:]); n > 0 {
+				b = append(b, c)
+				i += n - 1
+				continue
+			}
 		}
 		if l.data[i] == '\n' {
 			l.line++
@@ -72,6 +78,26 @@ func (l *iscLexer) quoted() iscToken {
 	l.data = l.data[min(i+1, len(l.data)):]
 	t.text = string(b)
 	return t
+}
+
+// escape reads what stands behind a backslash where it is a byte: three octal digits at
+// most, or x and two hexadecimal ones, as dhcpd's leases have them. n is its length; 0
+// means the character itself.
+func escape(b []byte) (n int, c byte) {
+	if len(b) > 2 && b[0] == 'x' {
+		if v, err := strconv.ParseUint(string(b[1:3]), 16, 8); err == nil {
+			return 3, byte(v)
+		}
+	}
+	v := 0
+	for n < len(b) && n < 3 && b[n] >= '0' && b[n] <= '7' {
+		v = v*8 + int(b[n]-'0')
+		n++
+	}
+	if v > 255 {
+		return 0, 0
+	}
+	return n, byte(v)
 }
 
 // iscBlock is one level of braces.
@@ -105,6 +131,12 @@ func (r *reader) isc(data []byte) error {
 				r.iscStatement(open, in, stmt)
 			}
 		case "{":
+			if len(stmt) > 1 && (stmt[len(stmt)-1].is("=") || stmt[len(stmt)-1].is("of")) {
+				// A record type: option x code 200 = { ip-address, text };
+				for t = l.next(); t.quoted || t.text != "" && t.text != "}"; t = l.next() {
+				}
+				continue
+			}
 			if len(open) >= maxDepth {
 				return r.errorf(t.line, "more than %d blocks in one another", maxDepth)
 			}

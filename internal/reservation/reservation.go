@@ -128,7 +128,7 @@ func Detect(name string, data []byte) Format {
 	switch {
 	case bytes.HasPrefix(first, []byte("{")), bytes.HasPrefix(first, []byte("[")):
 		return Kea
-	case isHeader(string(header)):
+	case isHeader(string(header)), excelSep(string(bytes.TrimSpace(header))) != 0:
 		return CSV
 	case dnsmasqWords.Match(head):
 		return Dnsmasq
@@ -351,6 +351,9 @@ func plain(s string, most int) string {
 // clientID describes a DHCP client identifier for people; most are the MAC
 // address with the hardware type in front.
 func clientID(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 { // bytes, written as dhcpd does: "\001\122T…"
+		s = strings.TrimSuffix(strings.ReplaceAll(fmt.Sprintf("% x:", s), " ", ":"), ":")
+	}
 	t := "client-id " + show(s)
 	if rest, ok := strings.CutPrefix(strings.ReplaceAll(s, "-", ":"), "01:"); ok {
 		if m, err := parseMAC(rest); err == nil {

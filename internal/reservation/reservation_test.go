@@ -365,3 +365,39 @@ func TestCSVAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestAsPeopleHaveThem: files as other programs write them.
+func TestAsPeopleHaveThem(t *testing.T) {
+	for what, c := range map[string]struct {
+		name, text string
+		format     Format
+		notes      string // of the whole file
+	}{
+		"Excel's first line":          {"a.csv", "sep=;\nHostname;MAC Address;IP\nweb1;5254.00aa.0001;10.77.0.5\n", CSV, ""},
+		"and in quotation marks":      {"a.csv", "\"sep=;\"\r\n\"Host Name\";\"mac\";\"IP-Address\"\r\nweb1;52-54-00-AA-00-01;10.77.0.5\r\n", CSV, ""},
+		"a table with tabs":           {"a.txt", "Computer Name\tHW Addr\tIPv4\nweb1\t525400aa0001\t10.77.0.5\n", CSV, ""},
+		"a record type of dhcpd":      {"dhcpd.conf", "option rfc3442 code 121 = array of { integer 8, ip-address };\noption pair code 200 = { ip-address, text };\nhost web1 { hardware ethernet 52:54:00:aa:00:01; fixed-address 10.77.0.5; }\n", ISC, ""},
+		"an octal client identifier":  {"dhcpd.conf", "host web1 { hardware ethernet 52:54:00:aa:00:01; fixed-address 10.77.0.5; uid \"\\001\\122T\\000\\252\\000\\001\"; }\n", ISC, "client-id"},
+		"a quotation mark in a value": {"dhcpd.conf", "host web1 { hardware ethernet 52:54:00:aa:00:01; fixed-address 10.77.0.5; option host-name \"web1\"; option x \"say \\\"}\\\"\"; }\n", ISC, "option x"},
+	} {
+		if f := Detect(c.name, []byte(c.text)); f != c.format {
+			t.Errorf("%s is taken for %q", what, f)
+		}
+		r, err := Parse(c.format, c.name, []byte(c.text))
+		if err != nil || len(r.Entries) != 1 {
+			t.Errorf("%s: %+v, %v", what, r, err)
+			continue
+		}
+		h := r.Entries[0].Host
+		if h.Name != "web1" || len(h.MACs) != 1 || h.MACs[0].String() != "52:54:00:aa:00:01" || h.Address.String() != "10.77.0.5" {
+			t.Errorf("%s: %+v", what, h)
+		}
+		said := ""
+		for _, n := range r.Notes {
+			said += n.Text + "\n"
+		}
+		if (said == "") != (c.notes == "") || !strings.Contains(said, c.notes) || strings.ContainsAny(said, "\x00\x01") {
+			t.Errorf("%s: it says %q", what, said)
+		}
+	}
+}
