@@ -31,6 +31,9 @@ func (r *reader) dnsmasq(data []byte) error {
 				}
 			case "dhcp-hostsfile", "dhcp-hostsdir", "conf-file", "conf-dir":
 				r.part(n, "", "%s is another place: give its files to the import too", show(m[2]))
+			case "dhcp-range", "dhcp-option", "dhcp-option-force", "dhcp-boot", "pxe-service", "pxe-prompt", "dhcp-lease-max", "dhcp-relay", "dhcp-proxy", "shared-network",
+				"dhcp-match", "dhcp-vendorclass", "dhcp-userclass", "dhcp-mac", "dhcp-circuitid", "dhcp-remoteid", "dhcp-subscrid", "tag-if", "dhcp-ignore":
+				r.ofNetwork(n, text)
 			case "read-ethers":
 				r.part(n, "", "read-ethers: give /etc/ethers to the import too")
 			}

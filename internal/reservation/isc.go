@@ -147,6 +147,8 @@ func (r *reader) isc(data []byte) error {
 			switch {
 			case in != nil && b.kind == "host":
 				return r.errorf(b.line, "host inside host %s of line %d: a '}' is missing before it", in.host.label, in.line)
+			case in == nil && (b.kind == "class" || b.kind == "subclass" || b.kind == "failover"):
+				r.ofNetwork(b.line, iscText(stmt))
 			case in != nil:
 				r.part(b.line, in.host.label, "the block %s is not carried over", show(iscText(stmt)))
 			case b.kind == "host":
@@ -234,6 +236,9 @@ func (r *reader) iscStatement(open []iscBlock, in *iscBlock, s []iscToken) {
 		switch {
 		case is("filename"), is("next-server"), is("server-name"):
 			r.part(line, "", "%s is not carried over: a template says what boots", show(iscText(s)))
+		case is("option") && slices.ContainsFunc(s, func(t iscToken) bool { return t.is("code") }): // says of which type an option is
+		case !group && is("option"), is("range"), is("pool"), is("default-lease-time"), is("max-lease-time"), is("min-lease-time"), is("subclass"):
+			r.ofNetwork(line, iscText(s))
 		case group && is("option"):
 			r.part(line, "", "%s of a group is not carried over: say it again in muster.toml if it is needed", show(iscText(s)))
 		}

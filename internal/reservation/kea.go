@@ -194,6 +194,13 @@ func (k *keaReader) member(key string, depth int) error {
 			k.part(k.line, "", "%s holds more reservations: ask Kea for them (reservation-get-all) and give its answer to the import too", key)
 		}
 		return k.object(depth + 1)
+	case keaNetwork[key] && t == json.Delim('['):
+		if k.dec.More() {
+			k.ofNetwork(k.line, key)
+		}
+		return k.skip()
+	case keaNetwork[key] && t != nil && t != "":
+		k.ofNetwork(k.line, fmt.Sprintf("%s %v", key, t))
 	case t == json.Delim('[') && (key == "reservations" || key == "hosts"):
 		return k.list(depth + 1)
 	case t == json.Delim('['):
@@ -210,6 +217,10 @@ func (k *keaReader) member(key string, depth int) error {
 	}
 	return nil
 }
+
+// keaNetwork are settings of subnets and servers.
+var keaNetwork = map[string]bool{"pools": true, "option-data": true, "option-def": true, "client-classes": true, "valid-lifetime": true, "min-valid-lifetime": true, "max-valid-lifetime": true,
+	"renew-timer": true, "rebind-timer": true, "boot-file-name": true, "next-server": true, "server-hostname": true}
 
 // skip reads to the end of a block and ignores its contents.
 func (k *keaReader) skip() error {

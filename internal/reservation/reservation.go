@@ -363,6 +363,11 @@ func clientID(s string) string {
 	return t
 }
 
+// ofNetwork notes a setting of a whole network or server, which a host list does not have.
+func (r *reader) ofNetwork(line int, text string) {
+	r.part(line, "", "%s is not carried over: it belongs to a [[network]] of muster.toml", show(text))
+}
+
 // Conflict is an entry that claims what an earlier one claims.
 type Conflict struct {
 	Entry int    // index of the later

@@ -120,7 +120,7 @@ func TestLines(t *testing.T) {
 		{"underscore", Dnsmasq, "dhcp-host=52:54:00:aa:bb:01,_web 1_", "1 part _web 1_: name \"_web 1_\" becomes web-1: letters, digits, and '-', '_' or '.' inside, 63 at most\n1 host \"web-1\" 52:54:00:aa:bb:01\n"},
 		{"terminal", Dnsmasq, "dhcp-host=52:54:00:aa:bb:01,\x1b[2Jweb", "1 part ?[2Jweb: name \"?[2Jweb\" becomes 2Jweb: letters, digits, and '-', '_' or '.' inside, 63 at most\n1 host \"2Jweb\" 52:54:00:aa:bb:01\n"},
 		{"ethers", Dnsmasq, "52:54:00:aa:bb:01 web1\n52:54:00:aa:bb:02\t10.0.0.6\n", "1 host \"web1\" 52:54:00:aa:bb:01\n2 host \"\" 52:54:00:aa:bb:02 10.0.0.6\n"},
-		{"other options", Dnsmasq, "domain-needed\ndhcp-range=10.0.0.1,10.0.0.9,12h\nserver=/local/10.0.0.1\n", ""},
+		{"other options", Dnsmasq, "domain-needed\ndhcp-range=10.0.0.1,10.0.0.9,12h\nserver=/local/10.0.0.1\n", "2 part : \"dhcp-range=10.0.0.1,10.0.0.9,12h\" is not carried over: it belongs to a [[network]] of muster.toml\n"},
 
 		// dhcpd
 		{"one line", ISC, "host web1{hardware ethernet 52:54:00:aa:bb:01;fixed-address 10.0.0.5;}", "1 host \"web1\" 52:54:00:aa:bb:01 10.0.0.5\n"},
