@@ -75,9 +75,25 @@ func TestRestore(t *testing.T) {
 	if _, err := Restore(path, bytes.NewReader(b.Bytes()), of, false); err == nil || !strings.Contains(err.Error(), "there already") {
 		t.Errorf("over another store: %v", err)
 	}
-	for i, bad := range [][]byte{nil, b.Bytes()[:10], b.Bytes()[:b.Len()-1], b.Bytes()[:b.Len()/2], append([]byte("x"), b.Bytes()...)} {
-		if _, err := Restore(filepath.Join(dir, "c", string(rune('a'+i)), "c.db"), bytes.NewReader(bad), of, false); err == nil {
-			t.Errorf("%d bytes of it were taken", len(bad))
+	miscounted := bytes.Clone(b.Bytes())
+	miscounted[len(miscounted)-1] ^= 1
+	path = filepath.Join(dir, "c.db")
+	for _, c := range []struct {
+		dump []byte
+		want string
+	}{
+		{nil, "no dump"},
+		{b.Bytes()[:10], "no dump"},
+		{append([]byte("x"), b.Bytes()...), "no dump"},
+		{b.Bytes()[:b.Len()/2], "cut off"},
+		{b.Bytes()[:b.Len()-1], "cut off"},
+		{miscounted, "its end says"},
+	} {
+		if _, err := Restore(path, bytes.NewReader(c.dump), of, false); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d bytes of it: %v, want %q", len(c.dump), err, c.want)
+		}
+		if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
 		}
 	}
 }

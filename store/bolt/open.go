@@ -461,7 +461,7 @@ func detach(path string) error {
 }
 
 // Restore makes a new store at path of a dump that was made at a time. A file that is
-// there is an error. One that was cut off leaves nothing that Open would take.
+// there is an error, and after an error nothing of the new one is left.
 //
 // With keyless, what is sealed is left out: nobody could open it, and the appliance makes
 // new keys in place of its own.
@@ -473,6 +473,13 @@ func Restore(path string, dump io.Reader, of time.Time, keyless bool) (records i
 	if err != nil {
 		return 0, err
 	}
+	defer func() {
+		if err != nil {
+			for _, p := range []string{path, segmentPath(path, 0), segmentPath(path, 1)} {
+				os.Remove(p)
+			}
+		}
+	}()
 	if records, err = store.Load(b, dump, keyless); err != nil {
 		b.closeFiles()
 		return records, err
