@@ -215,6 +215,12 @@ func (p *Policy) Find6(l Link) *Network {
 // Relayed reports a request that a relay agent passed on.
 func (l *Link) Relayed() bool { return l.Relay.IsValid() && !l.Relay.IsUnspecified() }
 
+// lists reports a relay agent whose word the network takes, by giaddr or by the address
+// that it sends from.
+func (n *Network) lists(l Link, src netip.Addr) bool {
+	return l.Relayed() && (containsAddr(n.Relays, l.Relay) || containsAddr(n.Relays, src))
+}
+
 // relayed finds the network of a relayed request. The relay's word for the link goes
 // first (RFC 3527, RFC 3011), then giaddr, or the link-address of IPv6, where it is an
 // address of the link (RFC 2131 4.3.1), then the one network that lists the agent, by
@@ -234,7 +240,7 @@ func relayed(networks []Network, l Link, src netip.Addr) (n *Network, listed []s
 		return nil, nil // it said which link, and that is none of ours
 	}
 	for i := range networks {
-		if o := &networks[i]; containsAddr(o.Relays, l.Relay) || containsAddr(o.Relays, src) {
+		if o := &networks[i]; o.lists(l, src) {
 			n, listed = o, append(listed, o.Name)
 		}
 	}

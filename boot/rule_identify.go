@@ -287,7 +287,7 @@ func (t *turn) differs(h *Host) {
 // 82 too. A renewal does not pass the relay; then the lease tells the port.
 func (t *turn) port() string {
 	in := &t.in
-	if in.Link.Port != "" && (t.net.TrustPorts || in.Link.Relayed() && (containsAddr(t.net.Relays, in.Link.Relay) || containsAddr(t.net.Relays, in.Source.Addr()))) {
+	if in.Link.Port != "" && (t.net.TrustPorts || t.net.lists(in.Link, in.Source.Addr())) {
 		return in.Link.Port
 	}
 	n := t.within(in.Want.Addr)

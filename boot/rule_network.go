@@ -22,8 +22,7 @@ func ruleNetwork(t *turn) (bool, error) {
 		if why := t.noRelay(); why != nil {
 			return t.ignoreFor(why)
 		}
-		if t.in.Link.Relayed() && t.net.RelaysOnly && !containsAddr(t.net.Relays, t.in.Source.Addr()) {
-			src := t.in.Source.Addr()
+		if src := t.in.Source.Addr(); t.in.Link.Relayed() && t.net.RelaysOnly && !containsAddr(t.net.Relays, src) {
 			t.notice(t.in.Link.Interface, RelayUnknown, "relay agent %s, which sends from %s, is not listed on network %s, and relays_only is set there: %s = [%q] on it lets it ask", t.in.Link.Relay, src, t.net.Name, t.relaysKey(), src)
 			return t.ignore("relay.unlisted", t.in.Link.Relay, src, t.net.Name)
 		}
@@ -99,7 +98,7 @@ func (t *turn) relaysKey() string {
 // which we do not lease.
 func (t *turn) noRelay() *Reason {
 	src := t.in.Source.Addr()
-	if !t.in.Link.Relay.IsValid() || t.in.Link.Relay.IsUnspecified() || !src.IsValid() {
+	if !t.in.Link.Relayed() || !src.IsValid() {
 		return nil
 	}
 	if src.IsUnspecified() {

@@ -21,6 +21,16 @@ func group(use, short string) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: known, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 }
 
+// shown are the commands below one that help and manual have.
+func shown(c *cobra.Command) (out []*cobra.Command) {
+	for _, s := range c.Commands() {
+		if s.IsAvailableCommand() {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // others are words that other programs have for ours.
 var others = map[string][]string{"ls": {"list"}, "get": {"show", "list"}, "describe": {"show"}, "info": {"show"}, "delete": {"rm"}, "del": {"rm"}, "remove": {"rm"}, "create": {"add", "push"},
 	"new": {"add"}, "edit": {"set"}, "change": {"set"}, "start": {"serve"}, "run": {"serve"}, "logs": {"log", "event"}, "status": {"doctor"}, "accept": {"approve"}, "reject": {"deny"}}
@@ -31,10 +41,8 @@ func known(c *cobra.Command, args []string) error {
 		return nil
 	}
 	var names []string
-	for _, s := range c.Commands() {
-		if s.IsAvailableCommand() {
-			names = append(names, s.Name())
-		}
+	for _, s := range shown(c) {
+		names = append(names, s.Name())
 	}
 	near := ""
 	for _, o := range others[args[0]] {

@@ -41,7 +41,7 @@ func manPages(c *cobra.Command, dir, day string) (pages int, err error) {
 	if err := os.WriteFile(filepath.Join(dir, manName(c)+".1"), []byte(manPage(c, day)), 0o644); err != nil {
 		return 0, err
 	}
-	for _, s := range inManual(c) {
+	for _, s := range shown(c) {
 		n, err := manPages(s, dir, day)
 		if err != nil {
 			return 0, err
@@ -52,16 +52,6 @@ func manPages(c *cobra.Command, dir, day string) (pages int, err error) {
 }
 
 func manName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
-
-// inManual are the commands below one that have a page.
-func inManual(c *cobra.Command) (out []*cobra.Command) {
-	for _, s := range c.Commands() {
-		if s.IsAvailableCommand() {
-			out = append(out, s)
-		}
-	}
-	return out
-}
 
 // roff writes text that is no request, with the hyphens that can be copied from a terminal.
 var roff = strings.NewReplacer(`\`, `\e`, "-", `\-`, "\n.", "\n\\&.", "\n'", "\n\\&'", "…", `\[u2026]`, "·", `\[u00B7]`)
@@ -74,7 +64,7 @@ func manPage(c *cobra.Command, day string) string {
 	asIs := func(text string) { p(".nf\n%s\n.fi\n", inRoff(strings.Trim(text, "\n"))) }
 	p(".TH %s 1 %q %q Muster\n", inRoff(strings.ToUpper(manName(c))), day, "Muster "+c.Root().Version)
 	p(".SH NAME\n%s \\- %s\n", inRoff(manName(c)), inRoff(c.Short))
-	subs := inManual(c)
+	subs := shown(c)
 	line := c.UseLine()
 	if len(subs) > 0 {
 		line = c.CommandPath() + " COMMAND [flags]"
