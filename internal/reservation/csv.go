@@ -80,14 +80,15 @@ func isHeader(line string) bool {
 }
 
 func (r *reader) csv(data []byte) error {
-	d := ','
+	d, at := ',', 0
 	for line := range bytes.Lines(data) {
 		t := bytes.TrimSpace(line)
 		if given := excelSep(string(t)); given != 0 {
 			d = given
-			data = append([]byte("#"), data[bytes.Index(data, t):]...) // lines keep their numbers
+			data = slices.Insert(bytes.Clone(data), at, '#') // a comment, so that lines keep their numbers
 			break
 		}
+		at += len(line)
 		if len(t) > 0 && t[0] != '#' {
 			d = delimiter(string(line))
 			break

@@ -374,6 +374,7 @@ func TestAsPeopleHaveThem(t *testing.T) {
 		notes      string // of the whole file
 	}{
 		"Excel's first line":          {"a.csv", "sep=;\nHostname;MAC Address;IP\nweb1;5254.00aa.0001;10.77.0.5\n", CSV, ""},
+		"behind other lines":          {"a.csv", "# of the rack\n\nsep=;\nhostname;mac;ip\nweb1;5254.00aa.0001;10.77.0.5;x\n", CSV, `5 "x" stands beyond`},
 		"and in quotation marks":      {"a.csv", "\"sep=;\"\r\n\"Host Name\";\"mac\";\"IP-Address\"\r\nweb1;52-54-00-AA-00-01;10.77.0.5\r\n", CSV, ""},
 		"a table with tabs":           {"a.txt", "Computer Name\tHW Addr\tIPv4\nweb1\t525400aa0001\t10.77.0.5\n", CSV, ""},
 		"a record type of dhcpd":      {"dhcpd.conf", "option rfc3442 code 121 = array of { integer 8, ip-address };\noption pair code 200 = { ip-address, text };\nhost web1 { hardware ethernet 52:54:00:aa:00:01; fixed-address 10.77.0.5; }\n", ISC, ""},
@@ -394,7 +395,7 @@ func TestAsPeopleHaveThem(t *testing.T) {
 		}
 		said := ""
 		for _, n := range r.Notes {
-			said += n.Text + "\n"
+			said += fmt.Sprintf("%d %s\n", n.Line, n.Text)
 		}
 		if (said == "") != (c.notes == "") || !strings.Contains(said, c.notes) || strings.ContainsAny(said, "\x00\x01") {
 			t.Errorf("%s: it says %q", what, said)
