@@ -221,8 +221,9 @@ func (p *pi) read(name string, look bool) ([]byte, error) {
 				n = 0
 				break
 			}
-			// What another transfer still sends is not for this one.
-			if n >= 4 && (peer == nil && from.String() != p.before || peer != nil && from.String() == peer.String()) {
+			// What another transfer still sends is not for this one. Once nothing came for a
+			// while it is at an end, and its port may have been given to this one.
+			if n >= 4 && (peer == nil && (from.String() != p.before || try > 0) || peer != nil && from.String() == peer.String()) {
 				peer, to = from, from
 				p.before = from.String()
 				break
