@@ -31,6 +31,12 @@ const (
 	RISCV64UEFI Platform = "riscv64-uefi"
 	LOONG64UEFI Platform = "loong64-uefi"
 	PiPlatform  Platform = "raspberry-pi"
+
+	// U-Boot without its EFI: it reads a script of its own.
+	ARM32UBoot   Platform = "arm32-uboot"
+	ARM64UBoot   Platform = "arm64-uboot"
+	RISCV64UBoot Platform = "riscv64-uboot" // it has no number, and says so in its first script's request only
+	SomeUBoot    Platform = "uboot"         // a build that names no architecture in DHCP
 )
 
 // archs is the table of architecture types. A type that is not in it is "unknown",
@@ -46,7 +52,7 @@ var archs = map[Arch]struct {
 	27: {RISCV64UEFI, false}, 28: {RISCV64UEFI, true}, 39: {LOONG64UEFI, false}, 40: {LOONG64UEFI, true},
 	1: {"pc98", false}, 2: {"ia64-uefi", false}, 3: {"alpha", false}, 4: {"arc-x86", false}, 5: {"intel-lean", false},
 	8: {"xscale", false}, 12: {"ppc-openfirmware", false}, 13: {"ppc-epapr", false}, 14: {"power-opal", false},
-	21: {"arm32-uboot", false}, 22: {"arm64-uboot", false}, 23: {"arm32-uboot", true}, 24: {"arm64-uboot", true},
+	21: {ARM32UBoot, false}, 22: {ARM64UBoot, false}, 23: {ARM32UBoot, true}, 24: {ARM64UBoot, true},
 	25: {"riscv32-uefi", false}, 26: {"riscv32-uefi", true}, 29: {"riscv128-uefi", false}, 30: {"riscv128-uefi", true},
 	31: {"s390-basic", false}, 32: {"s390-extended", false}, 33: {"mips32-uefi", false}, 34: {"mips64-uefi", false},
 	35: {"sunway32-uefi", false}, 36: {"sunway64-uefi", false}, 37: {"loong32-uefi", false}, 38: {"loong32-uefi", true},
@@ -76,8 +82,30 @@ func (a Arch) String() string {
 // error", not "read the first disk".
 func (p Platform) UEFI() bool { return strings.HasSuffix(string(p), "-uefi") }
 
+// UBoot reports a platform that reads U-Boot's script.
+func (p Platform) UBoot() bool { return strings.HasSuffix(string(p), "uboot") }
+
+// x86 reports a PC, of any firmware.
+func (p Platform) x86() bool { return p == BIOS || p == X64UEFI || p == IA32UEFI }
+
+// uboot is the platform whose U-Boot also is this UEFI.
+func (p Platform) uboot() Platform {
+	switch p {
+	case ARM32UEFI:
+		return ARM32UBoot
+	case ARM64UEFI:
+		return ARM64UBoot
+	case RISCV64UEFI:
+		return RISCV64UBoot
+	}
+	return p
+}
+
 // KnownPlatform reports a name that a selector may use.
 func KnownPlatform(p Platform) bool {
+	if p == RISCV64UBoot {
+		return true
+	}
 	for _, a := range archs {
 		if a.platform == p {
 			return true
@@ -88,10 +116,20 @@ func KnownPlatform(p Platform) bool {
 
 // PlatformFromIPXE maps ${buildarch} and ${platform} to a platform. iPXE names
 // the build, which on x86 may be 32-bit code on a 64-bit machine; for BIOS
-// both are BIOS.
+// both are BIOS. U-Boot's script puts its arch and cpu there, "arm-armv8".
 func PlatformFromIPXE(buildarch, platform string) Platform {
-	if platform == "pcbios" {
+	switch {
+	case platform == "pcbios":
 		return BIOS
+	case platform != string(SomeUBoot):
+	case strings.HasPrefix(buildarch, "riscv"):
+		return RISCV64UBoot
+	case buildarch == "arm-armv8":
+		return ARM64UBoot
+	case strings.HasPrefix(buildarch, "arm"):
+		return ARM32UBoot
+	default:
+		return ""
 	}
 	switch buildarch {
 	case "x86_64":

@@ -1,5 +1,5 @@
 // asked.go: what a file request asks for. The path is parsed once, here, for loaders,
-// scripts, a Raspberry Pi's files, GRUB's names and placed files. A new dialect is
+// scripts, a Raspberry Pi's files, GRUB's names, U-Boot's and placed files. A new dialect is
 // added here.
 
 package boot
@@ -11,9 +11,11 @@ type Dialect string
 
 // Dialects. A file that anybody may read has none.
 const (
-	IPXEScript Dialect = "ipxe"
-	GRUBScript Dialect = "grub"
-	PiFiles    Dialect = "pi" // the firmware of a Raspberry Pi: no script, one file after the other
+	IPXEScript  Dialect = "ipxe"
+	GRUBScript  Dialect = "grub"
+	UBootScript Dialect = "uboot"
+	Extlinux    Dialect = "extlinux" // what U-Boot's PXE command reads, which is a list and no script
+	PiFiles     Dialect = "pi"       // the firmware of a Raspberry Pi: no script, one file after the other
 )
 
 // asking is the kind of thing that is asked for.
@@ -57,10 +59,7 @@ func readAsked(path string) asked {
 	if a.name == ReportFile {
 		a.kind = askReport
 	} else if s := scriptName(a.name); s != "" {
-		a.kind, a.meant, a.dialect = askScript, s, GRUBScript
-		if s == scriptFile {
-			a.dialect = IPXEScript
-		}
+		a.kind, a.meant, a.dialect = askScript, s, dialectOf(s)
 	} else if l := asLoader(a.name); l != "" {
 		a.kind, a.meant = askLoader, l
 	} else if at, ok := placedName(a.name); ok {
@@ -102,6 +101,19 @@ func (a *asked) script() string {
 	return a.meant
 }
 
+// dialectOf is the language of a script.
+func dialectOf(script string) Dialect {
+	switch script {
+	case scriptFile:
+		return IPXEScript
+	case ubootScript:
+		return UBootScript
+	case ubootPXE, extlinuxFile:
+		return Extlinux
+	}
+	return GRUBScript
+}
+
 // scriptName says which script a file is, or "".
 func scriptName(file string) string {
 	b := base(file)
@@ -110,7 +122,9 @@ func scriptName(file string) string {
 		return scriptFile
 	case b == grubConfig, strings.HasPrefix(b, grubConfig+"-"):
 		return grubConfig
-	case file == grubLocked, file == grubOpen, file == grubDirect, file == grubDisk:
+	case isPXEName(file):
+		return ubootPXE
+	case file == ubootScript, file == extlinuxFile, file == grubLocked, file == grubOpen, file == grubDirect, file == grubDisk:
 		return file
 	}
 	return ""

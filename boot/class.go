@@ -20,6 +20,7 @@ type ClientClass struct {
 	Platform Platform      // in place of option 93, where that is wrong; "" believes option 93
 	Echo     bool          // option 60 comes back as the client wrote it, not as the bare standard word
 	Delay    time.Duration // before the OFFER leaves
+	Simple   bool          // UEFI that runs only loaders which use its own network driver
 	HTTPS    bool          // UEFI HTTP boot gets an https URL: this firmware refuses plain http
 	Options  []Option
 	Note     string // which client made this class necessary
@@ -38,6 +39,7 @@ type ClassMatch struct {
 	Enterprise  []uint32 // of option 124 or 125
 	PiROM       bool     // option 97 is the filler of a Raspberry Pi 3
 	PiBoard     bool     // option 97 begins with RPi
+	UBoot       bool     // option 94 is U-Boot's, or the request has its shape
 }
 
 func (m *ClassMatch) holds(in *Sighting) bool {
@@ -53,7 +55,8 @@ func (m *ClassMatch) holds(in *Sighting) bool {
 			return strings.HasPrefix(in.ID.MAC.Bare(), strings.ToLower(separators.Replace(p)))
 		}),
 		m.PiROM && !f.PiROM,
-		m.PiBoard && !f.PiBoard:
+		m.PiBoard && !f.PiBoard,
+		m.UBoot && !f.UBoot:
 		return false
 	}
 	return true
@@ -100,11 +103,13 @@ var standardClasses = []ClientClass{
 	{Name: "bluefield-http", Match: ClassMatch{VendorClass: []string{"NVIDIA/BF/PXE*", "BF2Client*"}, Arch: httpArchs}, As: HTTPClient, Note: "DPU by URL"},
 	{Name: "bluefield", Match: ClassMatch{VendorClass: []string{"NVIDIA/BF/PXE*", "BF2Client*"}}, As: PXE, Echo: true, Note: "DPU: wants its own word back in option 60"},
 	{Name: "uefi-http-as-pxe", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Arch: httpArchs}, As: HTTPClient, Note: "says PXEClient and an HTTP architecture"},
+	{Name: "u-boot-efi", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Arch: []Arch{6, 7, 10, 11, 27}, UBoot: true}, As: PXE, Simple: true, Note: "U-Boot as UEFI: iPXE with drivers of its own hangs there, so it gets a build that uses the firmware's, or GRUB"},
 	{Name: "pxe", Match: ClassMatch{VendorClass: []string{"PXEClient*"}}, As: PXE, Note: "UEFI PXE, BIOS ROMs; an old ROM names no architecture and is BIOS"},
 	{Name: "onie", Match: ClassMatch{VendorClass: []string{"onie_vendor:*"}}, As: Plain, Note: "switch: takes an installer's URL in 114 or 125, from the network's, a class's or its host's options"},
 	{Name: "u-boot", Match: ClassMatch{VendorClass: []string{"U-Boot*"}, AnyArch: true}, As: PXE, Note: "reads the header's file and siaddr, and no option 66"},
 	{Name: "grub", Match: ClassMatch{VendorClass: []string{"GRUB*"}}, As: PXE, Note: "compares 60 with the bare word; before 2.04 it reads only the header"},
 	{Name: "arch-only", Match: ClassMatch{AnyArch: true}, As: PXE, Note: "names an architecture, or asks on port 4011"},
+	{Name: "u-boot-bare", Match: ClassMatch{UBoot: true}, As: PXE, Platform: SomeUBoot, Note: "says neither 60 nor 93; known by what it asks for"},
 	{Name: "plain", As: Plain, Note: "an operating system: an address and nothing to boot"},
 }
 

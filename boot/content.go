@@ -77,6 +77,7 @@ type Machine struct {
 	Note        string
 	Loader      string // iPXE for it, beneath BaseURL
 	GRUBBase    string // BaseURL as GRUB reads it: over TFTP
+	TFTPPath    string // boot/<token>, the same as U-Boot reads it
 	Template    string
 	Version     int
 	Params      map[string]string

@@ -204,7 +204,7 @@ func ruleLearn(t *turn) (bool, error) {
 		}
 	}
 	// The name of a file tells little of who asks for it.
-	if told := t.dhcp() || t.in.Want.Query.Asked || t.pi() || h.Platform == ""; told && t.plat != "" && h.Platform != t.plat {
+	if told := t.dhcp() || t.in.Want.Query.Asked || t.pi() || t.ask.dialect == Extlinux || h.Platform == ""; told && t.plat != "" && h.Platform != t.plat {
 		h.Platform, t.dirty = t.plat, true
 	}
 	// A script's request does not repeat what DHCP said; templates may match it.

@@ -97,9 +97,7 @@ func ruleIdentify(t *turn) (bool, error) {
 		if host != nil {
 			t.before, t.host = host, host.Clone()
 			t.why("host.by-port", host.Name, host.BoundPort, host.State)
-			if t.plat == "" {
-				t.plat = host.Platform
-			}
+			t.platformOf(host)
 			return false, nil
 		}
 	}
@@ -209,9 +207,7 @@ func ruleIdentify(t *turn) (bool, error) {
 	t.before = host
 	t.host = host.Clone()
 	t.why("host.by", host.Name, by, string(host.State))
-	if t.plat == "" {
-		t.plat = host.Platform
-	}
+	t.platformOf(host)
 	return false, nil
 }
 
@@ -393,4 +389,14 @@ func (h *Host) byOneName() bool {
 // anything but its MAC.
 func (t *turn) isStub(h *Host) bool {
 	return (h.State == Pending || h.Auto) && h.Ticket == nil && len(h.MACs) == 1 && h.Serial == "" && h.Boots == 0 && h.Template == "" && h.Name == defaultName(h.Identity(), h.ID)
+}
+
+// platformOf takes the platform from the host, where the request names none.
+func (t *turn) platformOf(h *Host) {
+	switch {
+	case t.ask.dialect == Extlinux:
+		t.plat = h.Platform.uboot() // it may have asked as UEFI before
+	case t.plat == "", t.plat == SomeUBoot && h.Platform.UBoot():
+		t.plat = h.Platform
+	}
 }

@@ -77,6 +77,13 @@ func (t *turn) bootInfo() *BootInfo {
 		t.why("loader.pi")
 		return info
 	}
+	if t.plat.UBoot() && !t.six() {
+		// It asks for this name whatever it is told, and takes the folder of what it is
+		// told for the folder of all that its PXE command asks for.
+		info.Class, info.File = PXE, ubootScript
+		t.why("loader.uboot", info.File)
+		return info
+	}
 	loader := t.firstLoader(own)
 	if it, ok := t.net.Menu.Item(t.in.Want.Item); ok && t.class == PXE && it.Loader != "default" {
 		if it.Loader == "" {
@@ -96,7 +103,9 @@ func (t *turn) bootInfo() *BootInfo {
 		}
 		t.why(WhyNoLoader, what)
 		mend := "run \"muster doctor\" to see where one is looked for"
-		if !slices.Contains(LoaderPlatforms(), t.plat) {
+		if plain := t.p.Loaders[t.plat]; t.kind.Simple && plain != "" {
+			mend = fmt.Sprintf("%s hangs in U-Boot's UEFI; put %s or a signed GRUB among the loaders", plain, loaderNames[t.plat][0])
+		} else if !slices.Contains(LoaderPlatforms(), t.plat) {
 			// Some firmware has a number of its own, or one of a list that was corrected later.
 			mend = fmt.Sprintf("no loader is made for that; if it is another kind of machine, a [[class]] with arch = [%d] and platform = \"%s\" says so", uint16(t.in.Firmware.Arch), X64UEFI)
 		}
@@ -253,6 +262,13 @@ const triedLong = 30 * time.Second
 // faster. If that iPXE asks for nothing, the machine gets the signed pair again.
 func (t *turn) firstLoader(own *Template) string {
 	pair, signed := t.p.Signed[t.plat]
+	if plain := t.p.Loaders[t.plat]; t.kind.Simple && !strings.HasPrefix(plain, "snponly") {
+		if signed && !strings.Contains(pair.Next, "-sb/") {
+			t.why("loader.simple", pair.Next)
+			return pair.Next // its shim wants more of UEFI's PXE than there is
+		}
+		return ""
+	}
 	if t.class == HTTPClient && signed && !strings.Contains(pair.Next, "-sb/") {
 		signed = false // the distribution's GRUB, when started by HTTP, sends no requests at all
 	}

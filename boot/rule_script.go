@@ -6,6 +6,7 @@ package boot
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -27,6 +28,26 @@ const (
 	grubDisk   = "disk.cfg"   // a person asked for the local disk
 )
 
+// Files that U-Boot reads. It asks for the first, or with its PXE command for the
+// second by its MAC address, in the root: a server cannot name it another place. Both
+// only lead to a path of the machine's own.
+const (
+	ubootScript  = "boot.scr.uimg"
+	ubootPXE     = "pxelinux.cfg/"
+	extlinuxFile = "extlinux.conf"
+)
+
+// isPXEName reports the one name of U-Boot's PXE command that says who asks: hardware
+// type 1 and its MAC address. It tries a UUID before and its address afterwards.
+func isPXEName(file string) bool {
+	m, ok := strings.CutPrefix(file, ubootPXE+"01-")
+	if !ok || len(m) != 17 {
+		return false
+	}
+	_, err := ParseMAC(m)
+	return err == nil
+}
+
 func ruleScript(t *turn) (bool, error) {
 	if t.dhcp() {
 		return false, nil
@@ -35,7 +56,14 @@ func ruleScript(t *turn) (bool, error) {
 	if s == "" {
 		return false, nil
 	}
-	grub := t.ask.dialect == GRUBScript
+	if (s == ubootScript || s == ubootPXE) && !t.hasToken {
+		if t.id.MAC.IsZero() && t.host == nil || s == ubootPXE && t.plat.x86() { // PXELINUX, whose names these were
+			return t.refuse(true, "file.no-path", strconv.Quote(t.ask.name))
+		}
+		return t.builtin("stub", because("script.own-path"))
+	}
+	// Only iPXE is asked who it is; the others cannot tell, and had a stub before.
+	grub, ipxe := t.ask.dialect == GRUBScript, t.ask.dialect == IPXEScript
 	if s == grubConfig {
 		// Never refused: without this file GRUB stays at its prompt for ever.
 		return t.builtin("stub", because("script.locked-down"))
@@ -43,12 +71,12 @@ func ruleScript(t *turn) (bool, error) {
 	if s == grubDisk {
 		return t.builtin("local", because("disk.asked"))
 	}
-	if grub && !t.hasToken {
+	if !ipxe && !t.hasToken {
 		// A known machine gets these names beneath a token. Without a token, any
 		// packet with its source address would begin a boot.
 		return t.builtin("stranger", because("script.nobody"))
 	}
-	if t.host == nil && t.barred != nil && !grub {
+	if t.host == nil && t.barred != nil && ipxe {
 		return t.refuseFor(false, t.barred)
 	}
 	if t.id.MAC.IsZero() && t.host == nil {
@@ -63,13 +91,13 @@ func ruleScript(t *turn) (bool, error) {
 	if s == grubOpen && t.chains() {
 		return t.builtin("chain", because("script.to-ipxe"))
 	}
-	if grub || t.in.Want.Query.Asked || t.in.Want.Query.Errno != "" {
+	if !ipxe || t.in.Want.Query.Asked || t.in.Want.Query.Errno != "" {
 		t.failed()
 	}
-	if !grub && !t.in.Want.Query.Asked {
+	if ipxe && !t.in.Want.Query.Asked {
 		return t.builtin("ask", because("script.who"))
 	}
-	if t.host != nil && !grub && !t.host.Tried.IsZero() {
+	if t.host != nil && ipxe && !t.host.Tried.IsZero() {
 		t.host.Tried, t.dirty = time.Time{}, true // the unsigned loader runs: firmware did not refuse it
 	}
 	if h := t.host; h != nil && h.Fresh && h.State == Approved && !t.in.Want.Head {
@@ -108,6 +136,9 @@ func ruleScript(t *turn) (bool, error) {
 			return t.builtin("local", because("disk.instead", because("template.no-kernel", x.Name)))
 		}
 		return t.builtin("restart", because("template.for-ipxe", x.Name))
+	}
+	if !grub && !ipxe && !x.UBootBoots {
+		return t.builtin("local", because("disk.instead", because("template.not-for-uboot", x.Name)))
 	}
 	if t.in.Want.Head {
 		// A request for the size begins no boot.
@@ -229,6 +260,10 @@ func (t *turn) hold(why *Reason) (bool, error) {
 }
 
 func (t *turn) builtin(name string, why *Reason) (bool, error) {
+	if t.ask.dialect == Extlinux && name != "stub" {
+		// A list can neither wait nor ask again. Without it U-Boot goes on as EFI.
+		return t.refuseFor(true, why)
+	}
 	t.note(because(Code("script."+name), why))
 	tok := t.text
 	if t.hasToken && t.p.Enroll.Hold == 0 && t.in.At.Sub(t.token.Issued) > BootTokenLife/2 {
@@ -276,7 +311,8 @@ func (t *turn) machine(bootTok, reportTok string) Machine {
 		m.GRUBBase = "(tftp," + m.Server + ")"
 	} else {
 		m.BaseURL = root + "/boot/" + bootTok
-		m.GRUBBase = "(tftp," + m.Server + ")/boot/" + bootTok
+		m.TFTPPath = bootPrefix + bootTok
+		m.GRUBBase = "(tftp," + m.Server + ")/" + m.TFTPPath
 		m.ScriptURL = m.BaseURL + "/" + scriptFile
 		m.ReportURL = root + "/boot/" + reportTok + "/report"
 	}

@@ -82,6 +82,9 @@ func (t *turn) facts() Facts {
 	if s := t.ask.script(); !t.dhcp() && (s == grubLocked || s == grubDirect || s == grubOpen && !t.chains()) {
 		f.Complete = true // GRUB will tell no more facts
 	}
+	if t.hasToken && (t.ask.dialect == UBootScript || t.ask.dialect == Extlinux) {
+		f.Complete = true // nor will U-Boot
+	}
 	if t.pi() && (t.id.Serial != "" || !t.in.Want.Query.MAC.IsZero()) {
 		f.Complete = true // a Pi whose folder is its MAC will not tell its serial number
 	}

@@ -326,6 +326,7 @@ func (w *world) template(words []string, kv map[string]string) error {
 	t.Match.MAC, t.Match.Serial, t.Match.Network = list(kv["mac"]), list(kv["serial"]), list(kv["network"])
 	t.Match.VendorClass, t.Match.SwitchPort = list(kv["class"]), list(kv["port"])
 	t.GRUBBoots, t.Firmware, t.Direct = !slices.Contains(words, "ipxe_only"), kv["firmware"], kv["direct"]
+	t.UBootBoots = t.GRUBBoots
 	t.Shim, t.GRUB, _ = strings.Cut(kv["shim"], "+")
 	for _, f := range list(kv["files"]) {
 		t.Files[f] = boot.Blob{}
@@ -564,6 +565,7 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		}
 		f := &in.Firmware
 		f.UserClass = kv["user"]
+		f.UBoot = slices.Contains(words, "uboot")
 		f.VendorClass, f.IPXE, f.Proxied, f.NoHTTP = kv["class"], slices.Contains(words, "ipxe"), in.Via == boot.Proxy4, slices.Contains(words, "nohttp")
 		if kv["arch"] != "" {
 			n, err := strconv.Atoi(kv["arch"])

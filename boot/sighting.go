@@ -96,7 +96,7 @@ func (f *Firmware) recall(was *Firmware) (more bool) {
 		f.Enterprise = was.Enterprise
 	}
 	f.IPXE, f.NoHTTP = f.IPXE || was.IPXE, f.NoHTTP || was.NoHTTP
-	f.PiROM, f.PiBoard = f.PiROM || was.PiROM, f.PiBoard || was.PiBoard
+	f.PiROM, f.PiBoard, f.UBoot = f.PiROM || was.PiROM, f.PiBoard || was.PiBoard, f.UBoot || was.UBoot
 	return *f != old
 }
 
@@ -111,6 +111,7 @@ type Firmware struct {
 	Enterprise   uint32   `json:"enterprise,omitempty"` // of option 124 or 125
 	PiROM        bool     `json:"pi_rom,omitempty"`     // option 97 is the filler of a Raspberry Pi 3
 	PiBoard      bool     `json:"pi_board,omitempty"`   // option 97 begins with RPi, as a Pi 4 or later has it
+	UBoot        bool     `json:"uboot,omitempty"`      // option 94 is U-Boot's, or the request has its shape
 	PlatformHint Platform `json:"platform,omitempty"`   // from a script's query, where 93 is not
 }
 

@@ -32,12 +32,13 @@ type Template struct {
 	AutoApprove  bool             `json:"auto_approve,omitempty"`
 	Priority     int              `json:"priority,omitempty"`
 	Match        Selector         `json:"match,omitzero"`
-	Options      []Option         `json:"options,omitempty"`    // DHCP options of the machines that boot it
-	Generated    []string         `json:"generated,omitempty"`  // files that the server makes; the folder has none of that name
-	GRUBBoots    bool             `json:"grub_boots,omitempty"` // GRUB can start it: it names a kernel, or has a grub.cfg
-	Direct       string           `json:"direct,omitempty"`     // file or image:NAME/FILE that UEFI HTTP boot starts itself
-	Firmware     string           `json:"firmware,omitempty"`   // image beneath the template's own files: the firmware tree of a Raspberry Pi
-	Shim         string           `json:"shim,omitempty"`       // signed loaders of its own, file or image:NAME/FILE
+	Options      []Option         `json:"options,omitempty"`     // DHCP options of the machines that boot it
+	Generated    []string         `json:"generated,omitempty"`   // files that the server makes; the folder has none of that name
+	GRUBBoots    bool             `json:"grub_boots,omitempty"`  // GRUB can start it: it names a kernel, or has a grub.cfg
+	UBootBoots   bool             `json:"uboot_boots,omitempty"` // U-Boot can: it names a kernel that is no program of UEFI
+	Direct       string           `json:"direct,omitempty"`      // file or image:NAME/FILE that UEFI HTTP boot starts itself
+	Firmware     string           `json:"firmware,omitempty"`    // image beneath the template's own files: the firmware tree of a Raspberry Pi
+	Shim         string           `json:"shim,omitempty"`        // signed loaders of its own, file or image:NAME/FILE
 	GRUB         string           `json:"grub,omitempty"`
 
 	// Placed are files that lie in the initial file system, by their names there.

@@ -23,6 +23,7 @@ type Query struct {
 	Arch        boot.Arch // ArchNone leaves option 93 out
 	VendorClass string
 	UserClass   string
+	UBoot       bool // option 94 is U-Boot's
 	Relay       netip.Addr
 	Port        string     // remote-id:circuit-id
 	Addr        netip.Addr // in a REQUEST: the address that was offered
@@ -50,6 +51,9 @@ func (q Query) Packet() []byte {
 	set(77, []byte(q.UserClass))
 	if q.Arch != boot.ArchNone {
 		set(optArch, binary.BigEndian.AppendUint16(nil, uint16(q.Arch)))
+	}
+	if q.UBoot {
+		set(optUNDI, []byte{1, 0, 0})
 	}
 	if !q.UUID.IsZero() {
 		u := q.UUID.Swapped()

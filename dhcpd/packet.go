@@ -37,6 +37,7 @@ const (
 	optRapidCommit   = 80
 	optRelayInfo     = 82
 	optArch          = 93
+	optUNDI          = 94
 	optMachineID     = 97
 	optSubnet        = 118
 	optVendorClasses = 124

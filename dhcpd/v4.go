@@ -140,6 +140,7 @@ func parse4(b []byte, m Meta) (*request, error) {
 	}
 	f.VendorClass = text(msg.get(optVendorClass))
 	f.UserClass = userClass(msg.get(optUserClass))
+	f.UBoot = isUBoot(msg)
 	feat := msg.get(optIPXE)
 	f.IPXE = f.UserClass == "iPXE" || feat != nil
 	f.NoHTTP = lacksHTTP(feat)
@@ -492,4 +493,18 @@ func addrs(l []netip.Addr) []byte {
 		}
 	}
 	return b
+}
+
+// isUBoot reports a request of U-Boot. It sends 1.0.0 in option 94, as no other
+// firmware does; a build without its PXE options is known by the few things it asks
+// for, the root path among them, and by what it leaves out.
+func isUBoot(m *packet) bool {
+	if v := m.get(optUNDI); v != nil {
+		return bytes.Equal(v, []byte{1, 0, 0})
+	}
+	size, asks := m.get(optMaxSize), m.get(optAsked)
+	if m.has(optVendorClass) || m.has(optUserClass) || m.has(optClientID) || m.has(optMachineID) || len(size) != 2 || binary.BigEndian.Uint16(size) != 576 {
+		return false
+	}
+	return bytes.IndexByte(asks, 17) >= 0 && len(bytes.Trim(asks, "\x01\x02\x03\x06\x0c\x0f\x11\x2a\xd1")) == 0
 }

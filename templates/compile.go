@@ -96,6 +96,11 @@ func compileStored(files map[string]boot.Blob, read source) (*Compiled, error) {
 			return nil, fmt.Errorf("%s: [boot] names %s, which is not in the folder", SpecFile, f)
 		}
 	}
+	if dt := spec.Boot.DeviceTree; dt != "" && !strings.HasPrefix(dt, imagePrefix) && c.files[dt] == "" {
+		if strings.HasSuffix(dt, ".dtb") || !slices.ContainsFunc(slices.Collect(maps.Keys(c.files)), func(f string) bool { return strings.HasPrefix(f, dt+"/") }) {
+			return nil, fmt.Errorf("%s: [boot] device_tree: there is no %s in the folder: name a .dtb file, or a folder of them", SpecFile, dt)
+		}
+	}
 	for at, f := range spec.Boot.Files {
 		if files[f].Size > math.MaxUint32 {
 			return nil, fmt.Errorf("%s: [boot.files] %s: %s has %d bytes: a file in an initial file system has less than 4 GiB", SpecFile, at, f, files[f].Size)
@@ -172,14 +177,16 @@ func names(n parse.Node, param string) (found bool) {
 const piCmdline = "cmdline.txt"
 
 // grubBoots reports that GRUB can start it.
-func (c *Compiled) grubBoots() bool {
+func (c *Compiled) grubBoots() bool { return c.linux() || c.made["grub.cfg"] != nil }
+
+// linux reports that it names a kernel, and no program of UEFI; for example ESXi's loader.
+func (c *Compiled) linux() bool {
 	b := &c.spec.Boot
-	program := len(b.Initrd) == 0 && strings.HasSuffix(strings.ToLower(b.Kernel), ".efi") // no Linux kernel; for example ESXi's loader
-	return c.boot != nil && !program || c.made["grub.cfg"] != nil
+	return c.boot != nil && !(len(b.Initrd) == 0 && strings.HasSuffix(strings.ToLower(b.Kernel), ".efi"))
 }
 
 func reserved(name string) bool {
-	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || name == "disk.cfg" || boot.IsLoader(name) || strings.HasPrefix(name, "images/") || strings.HasPrefix(name, "placed/")
+	return name == "report" || name == "locked.cfg" || name == "open.cfg" || name == "direct.cfg" || name == "disk.cfg" || name == "boot.scr.uimg" || name == "extlinux.conf" || boot.IsLoader(name) || strings.HasPrefix(name, "images/") || strings.HasPrefix(name, "placed/")
 }
 
 // language is the language of a file of a template. If the template has no
@@ -435,7 +442,7 @@ func sample(arch boot.Platform) boot.Machine {
 		UUID: "4c4c4544-0042-3510-8052-b4c04f4a3132", Serial: hostileSerial, Platform: string(arch), UEFI: arch.UEFI(), Network: "lab",
 		Address: "192.0.2.10", Prefix: 24, Netmask: "255.255.255.0", Gateway: "192.0.2.1", DNS: []string{"192.0.2.1"}, Domain: "example.org", NTP: []string{"192.0.2.1"},
 		BOOTIF: "01-52-54-00-12-34-56", Server: "192.0.2.1", BaseURL: "http://192.0.2.1/boot/sample", ScriptURL: "http://192.0.2.1/boot/sample/boot.ipxe",
-		ReportURL: "http://192.0.2.1/boot/sample/report", LogHost: "192.0.2.1", LogPort: 514, GRUBBase: "(tftp,192.0.2.1)/boot/sample", Boot: 1, Template: "sample", Version: 1, Params: map[string]string{},
+		ReportURL: "http://192.0.2.1/boot/sample/report", LogHost: "192.0.2.1", LogPort: 514, GRUBBase: "(tftp,192.0.2.1)/boot/sample", TFTPPath: "boot/sample", Boot: 1, Template: "sample", Version: 1, Params: map[string]string{},
 	}
 }
 
@@ -524,6 +531,6 @@ func Lint(files map[string]boot.Blob, open func(string) (io.ReadCloser, error)) 
 	if err != nil {
 		return nil, err
 	}
-	c.spec.grub = c.grubBoots()
+	c.spec.grub, c.spec.uboot = c.grubBoots(), c.linux()
 	return c.spec, nil
 }

@@ -54,6 +54,7 @@ var funcs = template.FuncMap{
 	"grub":      grubWord,
 	"grubtext":  grubText,
 	"grubquote": grubQuote,
+	"uboottext": ubootText,
 	"ipxe":      ipxeWord,
 	"ipxeurl":   ipxeURL,
 	"ipxetext":  ipxeText,

@@ -5,6 +5,7 @@ package templates
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -19,7 +20,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-//go:embed builtin/*.ipxe builtin/*.cfg
+//go:embed builtin/*
 var builtinFiles embed.FS
 
 // Files opens stored files by digest.
@@ -112,28 +113,21 @@ func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 	switch ref.Kind {
 	case boot.RefBuiltin:
 		w := &capped{max: maxRendered}
-		name := ref.Name + ".ipxe"
-		if ref.Dialect == boot.GRUBScript {
-			name = ref.Name + ".cfg"
-		}
+		name := ref.Name + cmp.Or(endings[ref.Dialect], endings[boot.IPXEScript])
 		if err := s.builtins.ExecuteTemplate(w, name, see(ref.Machine)); err != nil {
 			return nil, fmt.Errorf("built-in script %s: %w", name, err)
 		}
-		return made(name, w.Bytes()), nil
+		return made(name, ref.Dialect, w.Bytes()), nil
 	case boot.RefGenerated:
 		c, err := s.Compiled(ref.Template)
 		if err != nil {
 			return nil, err
 		}
-		script := c.Script
-		if ref.Dialect == boot.GRUBScript {
-			script = c.grubScript
-		}
-		b, err := script(ref.Machine)
+		b, err := c.script(ref.Dialect)(ref.Machine)
 		if err != nil {
 			return nil, fmt.Errorf("template %s version %d: %w", ref.Template.Name, ref.Template.Version, err)
 		}
-		return made(ref.Name, b), nil
+		return made(ref.Name, ref.Dialect, b), nil
 	case boot.RefTemplate:
 		c, err := s.Compiled(ref.Template)
 		if err != nil {
@@ -148,7 +142,7 @@ func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 			if err != nil {
 				return nil, fmt.Errorf("template %s version %d: %w", ref.Template.Name, ref.Template.Version, err)
 			}
-			return made(ref.Name, b), nil
+			return made(ref.Name, "", b), nil
 		}
 		blob := ref.Template.Files[file]
 		f, err := s.files.Open(blob.Digest)
@@ -172,11 +166,7 @@ func (s *Set) Renders(t *boot.Template, d boot.Dialect, m boot.Machine) error {
 	for k := range m.Sealed {
 		delete(bare.Params, k)
 	}
-	script := c.Script
-	if d == boot.GRUBScript {
-		script = c.grubScript
-	}
-	if _, err := script(bare); err != nil {
+	if _, err := c.script(d)(bare); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.made)) {
@@ -194,8 +184,27 @@ func (s *Set) Renders(t *boot.Template, d boot.Dialect, m boot.Machine) error {
 	return nil
 }
 
+// endings are those of the scripts that ship, by the language.
+var endings = map[boot.Dialect]string{boot.IPXEScript: ".ipxe", boot.GRUBScript: ".cfg", boot.UBootScript: ".scr", boot.Extlinux: ".extlinux"}
+
+// script is what renders the boot script of a language.
+func (c *Compiled) script(d boot.Dialect) func(boot.Machine) ([]byte, error) {
+	switch d {
+	case boot.GRUBScript:
+		return c.grubScript
+	case boot.UBootScript:
+		return c.ubootScript
+	case boot.Extlinux:
+		return c.extlinux
+	}
+	return c.Script
+}
+
 // made wraps rendered bytes.
-func made(name string, b []byte) *boot.Object {
+func made(name string, d boot.Dialect, b []byte) *boot.Object {
+	if d == boot.UBootScript {
+		b = ubootImage(b)
+	}
 	sum := sha256.Sum256(b)
 	return &boot.Object{Body: nopCloser{bytes.NewReader(b)}, Name: name, Size: int64(len(b)), ETag: `"` + hex.EncodeToString(sum[:16]) + `"`}
 }

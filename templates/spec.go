@@ -33,8 +33,9 @@ type Spec struct {
 	Secrets      Secrets          `toml:"secrets"`
 	Options      map[string]any   `toml:"options"` // DHCP options of the machines that boot it
 
-	dhcp []boot.Option
-	grub bool // GRUB can start it
+	dhcp  []boot.Option
+	grub  bool // GRUB can start it
+	uboot bool // U-Boot can
 }
 
 // Boot is what the generated script starts.
@@ -42,6 +43,10 @@ type Boot struct {
 	Kernel  string   `toml:"kernel"`
 	Initrd  []string `toml:"initrd"`
 	Cmdline string   `toml:"cmdline"`
+
+	// DeviceTree is for U-Boot: a file that ends in .dtb, or a folder of them, in
+	// which a board finds its own by the name that it gives it.
+	DeviceTree string `toml:"device_tree"`
 
 	// Files are put into the initial file system under these names:
 	// "/proxmox.iso".
@@ -183,6 +188,14 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 	if (s.Boot.Shim == "") != (s.Boot.GRUB == "") {
 		return nil, f.Errorf("boot.shim", 0, "shim and grub go together: the shim starts that GRUB")
 	}
+	if dt := s.Boot.DeviceTree; dt != "" {
+		if err := validRef(dt); err != nil {
+			return nil, f.Errorf("boot.device_tree", 0, "%v", err)
+		}
+		if s.Boot.Kernel == "" {
+			return nil, f.Errorf("boot.device_tree", 0, "a device tree goes with a kernel")
+		}
+	}
 	if s.Boot.Kernel == "" && len(s.Boot.Initrd) > 0 {
 		return nil, f.Errorf("boot", 0, "initrd without a kernel boots nothing")
 	}
@@ -237,7 +250,7 @@ func (s *Spec) Template() boot.Template {
 		secret = &boot.SecretFiles{Files: s.Secrets.Files, Needs: boot.Proof(cmp.Or(s.Secrets.Needs, string(boot.ProofToken))), HTTPS: s.Secrets.HTTPS}
 	}
 	return boot.Template{Name: s.Name, Params: params, Secret: secret, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
-		Generated: s.generated(), GRUBBoots: s.grub, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
+		Generated: s.generated(), GRUBBoots: s.grub, UBootBoots: s.uboot, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 
 // generated lists files that are served although the folder has none of that

@@ -119,6 +119,54 @@ func TestGeneratedScript(t *testing.T) {
 	}
 }
 
+// TestUBoot: its script, wrapped as it reads one, and the list of its PXE command. What
+// its shell cannot be told is an error, and what is shown cannot leave its quotes.
+func TestUBoot(t *testing.T) {
+	f := rescue()
+	s, tm := set(t, f)
+	for name, d := range map[string]boot.Dialect{"generated.scr": boot.UBootScript, "generated.extlinux": boot.Extlinux} {
+		got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, Dialect: d, Template: tm, Machine: machine()})
+		if d == boot.Extlinux {
+			if err == nil || !strings.Contains(err.Error(), "takes one initrd") {
+				t.Errorf("two initrds in a list that has room for one: %v\n%s", err, got)
+			}
+			one := rescue()
+			one[SpecFile] = strings.Replace(minimal, ", \"more/extra.img\"", "", 1)
+			one[SpecFile] = strings.Replace(one[SpecFile], "[params.disk]", "device_tree = \"dtbs\"\n[params.disk]", 1)
+			one["dtbs/acme/board.dtb"] = "D"
+			s, tm := set(t, one)
+			got, err = s.text(t, boot.Ref{Kind: boot.RefGenerated, Dialect: d, Template: tm, Machine: machine()})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, got)
+	}
+	for _, name := range []string{"stub", "hold", "local"} {
+		m := machine()
+		m.Note, m.WaitSeconds, m.HoldSeconds, m.TFTPPath = "it's held; reset\\' && reset", 5, 600, "boot/sample"
+		got, err := s.text(t, boot.Ref{Kind: boot.RefBuiltin, Name: name, Dialect: boot.UBootScript, Machine: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name+".scr", got)
+	}
+	for _, evil := range []string{"a'b", "a\\", "${ethaddr}"} {
+		m := machine()
+		m.Params = map[string]string{"disk": evil}
+		if got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, Dialect: boot.UBootScript, Template: tm, Machine: m}); err == nil {
+			t.Errorf("%q became a command line:\n%s", evil, got)
+		}
+	}
+	f["board.dtb"] = "D"
+	for dt, ok := range map[string]bool{"board.dtb": true, "other.dtb": false, "dtbs": false, "image:sbc/dtbs": true, "../x.dtb": false} {
+		f[SpecFile] = strings.Replace(minimal, "[params.disk]", "device_tree = \""+dt+"\"\n[params.disk]", 1)
+		if spec, err := f.lint(); (err == nil) != ok || ok && !spec.Template().UBootBoots {
+			t.Errorf("device_tree %s: %v", dt, err)
+		}
+	}
+}
+
 // TestPlaced: the script, iPXE's and GRUB's, names the archives of placed files before
 // the initrds, where they begin aligned, and an installation counts them.
 func TestPlaced(t *testing.T) {

@@ -25,7 +25,7 @@ import (
 const thisRunBit = 1 << 31
 
 func thisRun(ctx context.Context, b Bench, network string, fs content.Files) (*boot.Template, error) {
-	t := &boot.Template{Name: "this-run", Version: 1, Files: map[string]boot.Blob{}, AutoApprove: true, ThisRun: true, GRUBBoots: true,
+	t := &boot.Template{Name: "this-run", Version: 1, Files: map[string]boot.Blob{}, AutoApprove: true, ThisRun: true, GRUBBoots: true, UBootBoots: true,
 		Match: boot.Selector{Network: []string{network}}, Priority: 1000}
 	add := func(flag, path string) (string, error) {
 		file, err := os.Open(path)

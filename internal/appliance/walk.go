@@ -83,8 +83,13 @@ func (w *walk) describe(tx boot.ReadTx) error {
 	if q.Arch != nil {
 		w.arch = *q.Arch
 	} else if q.Platform != "" {
+		if q.Platform.UBoot() && q.VendorClass == "" {
+			q.VendorClass = "U-Boot"
+		}
 		var ok bool
-		if w.arch, ok = boot.ArchFor(q.Platform, q.HTTP); !ok {
+		if q.Platform == boot.RISCV64UBoot || q.Platform == boot.SomeUBoot {
+			q.VendorClass = "" // it says neither
+		} else if w.arch, ok = boot.ArchFor(q.Platform, q.HTTP); !ok {
 			return boot.NewFault(boot.Invalid, "%s has no HTTP boot of its own", q.Platform)
 		}
 	}
@@ -187,7 +192,7 @@ func (w *walk) through(name string, describe func([]byte) []string, dry func(dec
 
 func (w *walk) dhcp(what string, fw boot.Firmware) (boot.Decision, error) {
 	q := &w.q
-	ask := dhcpd.Query{MAC: q.MAC, UUID: q.UUID, Arch: fw.Arch, VendorClass: fw.VendorClass, UserClass: fw.UserClass, Relay: q.Relay, Port: q.Port}
+	ask := dhcpd.Query{MAC: q.MAC, UUID: q.UUID, Arch: fw.Arch, VendorClass: fw.VendorClass, UserClass: fw.UserClass, UBoot: q.Platform.UBoot(), Relay: q.Relay, Port: q.Port}
 	if w.six {
 		return w.dhcp6(what, fw)
 	}
@@ -226,7 +231,7 @@ func (w *walk) boot() error {
 		class = "HTTPClient"
 	}
 	fw := boot.Firmware{Arch: w.arch, VendorClass: fmt.Sprintf("%s:Arch:%05d:UNDI:003000", class, uint16(w.arch)), UserClass: w.q.UserClass}
-	if w.q.VendorClass != "" {
+	if w.q.VendorClass != "" || w.q.Platform.UBoot() {
 		fw.VendorClass = w.q.VendorClass
 	}
 	dec, err := w.dhcp("firmware", fw)
@@ -243,6 +248,9 @@ func (w *walk) boot() error {
 	w.src = netip.AddrPortFrom(addr, 4096)
 	if w.q.Platform == boot.PiPlatform {
 		return w.pi()
+	}
+	if w.q.Platform.UBoot() {
+		return w.uboot(info.File)
 	}
 	if info.Class != boot.IPXE {
 		if dec, err = w.fetch("loader", info.File, boot.Query{}); err != nil {
@@ -309,6 +317,19 @@ func (w *walk) files(dec boot.Decision) error {
 		}
 	}
 	return nil
+}
+
+// uboot asks for U-Boot's script, which leads to one of the machine's own.
+func (w *walk) uboot(name string) error {
+	dec, err := w.fetch("first script", name, boot.Query{})
+	x, ok := dec.Reply.(boot.Script)
+	if err != nil || !ok {
+		return err
+	}
+	if dec, err = w.fetch("script with identity", x.Ref.Machine.TFTPPath+"/"+name, boot.Query{Asked: true}); err != nil {
+		return err
+	}
+	return w.files(dec)
 }
 
 // pi asks for the first files of a Raspberry Pi.
