@@ -74,7 +74,7 @@ func (r *rig) reports(vm *nettest.VM, stage string) host {
 		}
 		return fmt.Errorf("no report yet")
 	})
-	return r.show(guestMAC)
+	return r.show(vm.MAC)
 }
 
 // timeline turns a host's timeline into one word a step.

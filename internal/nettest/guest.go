@@ -21,21 +21,26 @@ import (
 type Firmware int
 
 const (
-	UEFI      Firmware = iota // x64 UEFI, PXE over IPv4
-	UEFIHTTP                  // x64 UEFI, HTTP boot
-	BIOS                      // SeaBIOS with iPXE as the network card's ROM
-	ARM64                     // arm64 UEFI, PXE over IPv4
-	ARM64HTTP                 // arm64 UEFI, HTTP boot
+	UEFI         Firmware = iota // x64 UEFI, PXE over IPv4
+	UEFIHTTP                     // x64 UEFI, HTTP boot
+	BIOS                         // SeaBIOS with iPXE as the network card's ROM
+	ARM64                        // arm64 UEFI, PXE over IPv4
+	ARM64HTTP                    // arm64 UEFI, HTTP boot
+	ARM64UBoot                   // U-Boot on an arm64 board
+	RISCV64UBoot                 // U-Boot on a riscv64 board
 )
 
 func (f Firmware) String() string {
-	return [...]string{"uefi", "uefi-http", "bios", "arm64", "arm64-http"}[f]
+	return [...]string{"uefi", "uefi-http", "bios", "arm64", "arm64-http", "arm64-uboot", "riscv64-uboot"}[f]
 }
 
 // Arch is the architecture by the name Kernel and Initrd know it.
 func (f Firmware) Arch() string {
-	if f == ARM64 || f == ARM64HTTP {
+	switch f {
+	case ARM64, ARM64HTTP, ARM64UBoot:
 		return "arm64"
+	case RISCV64UBoot:
+		return "riscv64"
 	}
 	return "amd64"
 }
@@ -62,6 +67,15 @@ var biosROM = func() string {
 	return "/usr/lib/ipxe/qemu/efi-virtio.rom"
 }()
 
+// uboot is U-Boot of Debian 12 or 13.
+func uboot(f Firmware, debian13 bool) string {
+	part, build := "uboot", map[Firmware]string{ARM64UBoot: "qemu_arm64", RISCV64UBoot: "qemu-riscv64_smode"}[f]
+	if debian13 {
+		part = "uboot-13"
+	}
+	return cachePath(part + "/usr/lib/u-boot/" + build + "/u-boot.bin")
+}
+
 // Needs lists the programs and files a machine with this firmware needs, for
 // the function Need.
 func (f Firmware) Needs() []string {
@@ -71,6 +85,10 @@ func (f Firmware) Needs() []string {
 		return append(needs, "qemu-system-x86_64", biosROM)
 	case ARM64, ARM64HTTP:
 		return append(needs, "qemu-system-aarch64", aavmfCode, aavmfVars)
+	case ARM64UBoot:
+		return append(needs, "qemu-system-aarch64", uboot(f, false), uboot(f, true))
+	case RISCV64UBoot:
+		return append(needs, "qemu-system-riscv64", uboot(f, false), uboot(f, true))
 	default:
 		return append(needs, "qemu-system-x86_64", ovmfCode, ovmfVars)
 	}
@@ -86,7 +104,7 @@ type Guest struct {
 	MemoryMB  int      // default 512
 	Disk      string   // raw disk image, tried after the network; default none
 	Secure    bool     // UEFI with Secure Boot on and Microsoft's keys
-	Debian13  bool     // x64 UEFI of Debian 13; install.sh's part is ovmf-13
+	Debian13  bool     // x64 UEFI of Debian 13, install.sh's part ovmf-13; or its U-Boot
 	IPv6      bool     // UEFI that boots by IPv6 and not by IPv4
 	DualStack bool     // UEFI that tries IPv4 first and then IPv6
 	CACerts   string   // EFI signature list of the CAs that its HTTPS trusts
@@ -190,6 +208,15 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 		}
 		// Debian 13's firmware has no network without random numbers from the CPU.
 		args = append(args, "-M", "virt", "-cpu", "max,pauth-impdef=on")
+	case ARM64UBoot:
+		program = "qemu-system-aarch64"
+		args = append(args, "-M", "virt", "-cpu", "cortex-a57", "-bios", uboot(g.Firmware, g.Debian13))
+		nic += ",romfile="
+	case RISCV64UBoot:
+		// OpenSBI, which QEMU brings, starts it in supervisor mode.
+		program = "qemu-system-riscv64"
+		args = append(args, "-M", "virt", "-kernel", uboot(g.Firmware, g.Debian13))
+		nic += ",romfile="
 	default:
 		code, vars = ovmfCode, ovmfVars
 		args = append(args, "-M", "q35,smm="+map[bool]string{true: "on", false: "off"}[g.Secure])
@@ -224,7 +251,7 @@ func (g Guest) qemu(dir string) (program string, args []string, err error) {
 	if g.UUID != "" {
 		args = append(args, "-uuid", g.UUID)
 	}
-	if g.Serial != "" {
+	if g.Serial != "" && g.Firmware != RISCV64UBoot { // which has no SMBIOS
 		args = append(args, "-smbios", "type=1,serial="+g.Serial)
 	}
 	if g.Disk != "" {

@@ -40,12 +40,12 @@ func cachePath(name string) string {
 func CachePath(name string) (string, error) {
 	path := cachePath(name)
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("%w: run internal/nettest/install.sh (demo, or test for arm64 guests) first", err)
+		return "", fmt.Errorf("%w: run internal/nettest/install.sh (demo, or test for arm64 and riscv64 guests) first", err)
 	}
 	return path, nil
 }
 
-// Kernel returns the path of a guest kernel for "amd64" or "arm64".
+// Kernel returns the path of a guest kernel for "amd64", "arm64" or "riscv64".
 func Kernel(arch string) (string, error) { return CachePath("kernel-" + arch) }
 
 // ConsoleArg returns the kernel argument for a guest's serial console.

@@ -27,11 +27,11 @@ case $level in demo|test|bench) ;; *) die "say which level to install: demo, tes
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
 		udhcpc busybox dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
-		xorriso openssl libfl2 python3 util-linux gcc libc6-dev procps netbase mount lintian)
+		qemu-system-misc xz-utils xorriso openssl libfl2 python3 util-linux gcc libc6-dev procps netbase mount lintian)
 	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
 	# would start them at the next boot, as those of DHCP servers would; they are only
 	# unpacked.
-	parts+=(kernel-arm64 busybox-arm64 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers)
+	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
@@ -147,26 +147,30 @@ unpack() {
 	for deb in "$debs"/*.deb; do dpkg-deb -x "$deb" "$tree"; done
 }
 
-# kernel ARCH: the cloud kernel is small and has what a virtual guest needs.
+# kernel ARCH: the cloud kernel is small and has what a virtual guest needs; riscv64
+# has the general one only, whose modules are compressed.
 kernel() {
-	local arch=$1 tree=$work/kernel-$1 image
-	image=$(apt-cache "${apt[@]}" depends "linux-image-cloud-$arch" |
+	local arch=$1 tree=$work/kernel-$1 image meta=linux-image-cloud-$1
+	[ "$arch" != riscv64 ] || meta=linux-image-riscv64
+	image=$(apt-cache "${apt[@]}" depends "$meta" |
 		sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1)
-	[ -n "$image" ] || die "linux-image-cloud-$arch names no kernel package"
+	[ -n "$image" ] || die "$meta names no kernel package"
 	unpack "$tree" "$image"
+	[ ! -d "$tree/usr/lib/modules" ] || mv "$tree/usr/lib" "$tree/lib"
+	find "$tree/lib/modules" \( -name 'virtio*.ko.xz' -o -name '*failover.ko.xz' \) -exec xz -d {} +
 	rm -rf "$cache/modules-$arch"
 	mv "$tree"/lib/modules/* "$cache/modules-$arch"
-	mv "$tree"/boot/vmlinuz-* "$cache/kernel-$arch"   # last: it says that both are there
+	mv "$tree"/boot/vmlinu[xz]-* "$cache/kernel-$arch"   # last: it says that both are there
 }
 
 for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	echo "install.sh: unpacking $part in $cache" >&2
 	tree=$work/$part
-	case $part in *-arm64) arch=arm64 ;; *) arch=amd64 ;; esac
+	case $part in *-arm64) arch=arm64 ;; *-riscv64) arch=riscv64 ;; *) arch=amd64 ;; esac
 	# What a guest boots is the same on every machine; what runs on this one is of its
 	# own release, like the libraries.
 	case $part in
-	*-13) use_apt $arch trixie ;;
+	*-13 | *-riscv64) use_apt $arch trixie ;; # Debian 12 has no riscv64
 	dhcrelay | dhcp6c | dhcpservers | tftpd) use_apt $arch "$release" ;;
 	*) use_apt $arch bookworm ;;
 	esac
@@ -176,8 +180,9 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 		continue ;;
 	busybox-*)
 		unpack "$tree-tree" busybox-static
-		mv "$tree-tree/bin/busybox" "$cache/$part"
+		mv "$(find "$tree-tree" -path '*bin/busybox')" "$cache/$part"
 		continue ;;
+	uboot*) unpack "$tree" u-boot-qemu ;;
 	ipxe-13) unpack "$tree" ipxe ;;
 	ovmf-13) unpack "$tree" ovmf ;;
 	secureboot*) unpack "$tree" shim-signed shim-helpers-$arch-signed grub-efi-$arch-signed ;;
