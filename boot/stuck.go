@@ -36,6 +36,9 @@ func (t *turn) failed() {
 		return
 	}
 	h, q, s := t.host, t.in.Want.Query, t.host.Stuck
+	if q.Step == "kernel" || q.Step == "initrd" {
+		t.brokeOff(q.Step)
+	}
 	if s == nil || s.Boot != h.Boots {
 		s = &Stuck{Boot: h.Boots}
 	} else if !s.Tried.After(s.At) && (q.Errno == "" || Age(t.in.At, s.At) < time.Minute) {

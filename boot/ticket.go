@@ -314,6 +314,29 @@ func Deliver(v Reader, d *Decision, whole bool, now time.Time) (c Changes, err e
 	return c, nil
 }
 
+// brokeOff takes the loader's word that a file of this boot did not load: none of those
+// that were not seen to arrive did, and nothing ran. A server that was killed while it
+// sent them cannot know otherwise.
+func (t *turn) brokeOff(step string) {
+	k := t.host.Ticket
+	if !k.open(t.token.Boot) || k.Ran || k.Version != t.token.Version {
+		return
+	}
+	x, err := t.findTemplate(k.Version)
+	if err != nil || x == nil {
+		return
+	}
+	for f, r := range k.Files {
+		if !r.Whole {
+			delete(k.Files, f)
+			t.dirty = true
+		}
+	}
+	if k.count(x, t.in.At) && k.tells() {
+		t.record(TicketBack, "%s could not load the %s of %s: it may try again", t.host.Name, step, x.Name)
+	}
+}
+
 // ran notes that the boot of a ticket runs. It may have begun to write to the disk,
 // whatever its transfers looked like.
 func (t *turn) ran(boot uint32, as string) {
