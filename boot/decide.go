@@ -96,21 +96,22 @@ type asker struct {
 	hasToken bool   // a valid one
 	text     string // its text
 
-	id      Identity // token or link first, then what it says of itself
-	plat    Platform
-	class   Class
-	kind    *ClientClass
-	host    *Host   // a copy; changes to it are written by finish
-	before  *Host   // as the store has it; nil for a new host
-	maybe   *Host   // a known host whose UUID an unknown MAC claims, not yet confirmed
-	unsure  bool    // the token says that maybe is not confirmed
-	joins   bool    // the unknown MAC was confirmed as host's
-	lessee  HostID  // whose lease the source address is
-	roaming bool    // the adapter goes from machine to machine: its MAC names none
-	doubt   bool    // it may be another machine than its MAC says
-	changed bool    // what the host says of itself replaces what is known of it
-	stub    *Host   // an entry made by DHCP that turned out to be a host that a person wrote down by its serial
-	clash   *Reason // why it is not clear who this is
+	id       Identity // token or link first, then what it says of itself
+	plat     Platform
+	class    Class
+	kind     *ClientClass
+	host     *Host   // a copy; changes to it are written by finish
+	before   *Host   // as the store has it; nil for a new host
+	maybe    *Host   // a known host whose UUID an unknown MAC claims, not yet confirmed
+	unsure   bool    // the token says that maybe is not confirmed
+	joins    bool    // the unknown MAC was confirmed as host's
+	lessee   HostID  // whose lease the source address is
+	roaming  bool    // the adapter goes from machine to machine: its MAC names none
+	believed bool    // its MAC is its own word
+	doubt    bool    // it may be another machine than its MAC says
+	changed  bool    // what the host says of itself replaces what is known of it
+	stub     *Host   // an entry made by DHCP that turned out to be a host that a person wrote down by its serial
+	clash    *Reason // why it is not clear who this is
 }
 
 // holding is the lease that a DHCP client has or may have.

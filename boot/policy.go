@@ -66,6 +66,7 @@ type Network struct {
 	Relays     []netip.Addr // relay agents whose word is taken for it: for its link, and for switch ports
 	RelaysOnly bool         // other relay agents get no answer
 	BINL       bool         // PXE firmware is sent to port 4011 instead of straight to the file
+	NextServer bool         // another server, whose clients we do not hear, names us to them: their scripts' word for the MAC counts
 
 	Shared          string        // networks with the same word are one link (shared network)
 	UnknownLease    time.Duration // lease time of machines that are not admitted; 0 is Lease

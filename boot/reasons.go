@@ -31,6 +31,7 @@ var reasonTexts = map[Code]string{
 	"bound.moved": "{address} uses a path that was made for {host}, which has {other}: if it is a static address of that machine, muster host set {host} --address {address} (or [boot] bind_tokens = false)",
 
 	"source.leased":   "{address} is leased to {mac}",
+	"source.says":     "{address} says that it is {mac}, as network {network} allows",
 	"source.heard":    "{address} was given to {mac} by another server",
 	"source.offered":  "{address} was offered to {mac}",
 	"source.stranger": "{address} is a stranger",
@@ -212,6 +213,7 @@ var reasonTexts = map[Code]string{
 	"boot.parked":        "parked",
 
 	"script.locked-down": "is it locked down?",
+	"script.round":       "iPXE asks for {file}, which it is: its script instead",
 	"script.own-path":    "a path of its own",
 	"script.to-ipxe":     "going on to iPXE",
 	"script.who":         "who are you",

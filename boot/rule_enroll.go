@@ -21,7 +21,7 @@ func (t *turn) proves() bool {
 		if t.pi() { // its firmware asks for the first file by itself
 			return !t.id.MAC.IsZero() || t.id.Serial != ""
 		}
-		return t.hasToken && !t.id.MAC.IsZero()
+		return (t.hasToken || t.believed) && !t.id.MAC.IsZero()
 	}
 }
 

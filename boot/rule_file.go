@@ -138,6 +138,11 @@ func (t *turn) loader(name string) (bool, error) {
 		// If the loader asks for nothing afterwards, Secure Boot is on: see bootInfo.
 		h.Tried, t.dirty = t.in.At.UTC(), true
 	}
+	if t.in.Firmware.IPXE && !t.hasToken && slices.Contains(slices.Concat(slices.Collect(maps.Values(loaderNames))...), name) {
+		// Another DHCP server tells one file name to everybody, and to iPXE its own:
+		// it would go round for ever. It runs a script by whatever name that comes.
+		return t.builtin("ask", because("script.round", name))
+	}
 	t.why("file.loader", name)
 	t.d.Reply = File{Ref{Kind: RefLoader, Name: name}}
 	return true, nil

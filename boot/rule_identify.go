@@ -64,6 +64,10 @@ func ruleIdentify(t *turn) (bool, error) {
 			return t.bySerial()
 		}
 	}
+	if q := &t.in.Want.Query; t.id.MAC.IsZero() && host == nil && t.net != nil && t.net.NextServer && !t.dhcp() && t.in.Via != TFTP && q.Asked && q.MAC.Usable() {
+		t.id.MAC, t.believed = q.MAC, true
+		t.why("source.says", t.in.Source.Addr(), q.MAC, t.net.Name)
+	}
 	if t.id.MAC.IsZero() && host == nil {
 		return false, nil // a stranger: names alone select nobody
 	}

@@ -84,7 +84,7 @@ func (w *world) play(line string) (_ []string, err error) {
 	case words[0] == "network": // network NAME IFACE MODE ADDRESS/LEN [RANGE]
 		p := netip.MustParsePrefix(words[4])
 		n := boot.Network{Name: words[1], Interface: words[2], Mode: boot.Mode(words[3]), Server: p.Addr(), Subnet: p.Masked(), Lease: time.Hour, BINL: kv["pxe"] == "binl"}
-		if len(words) > 5 {
+		if len(words) > 5 && strings.Contains(words[5], "-") {
 			from, to, _ := strings.Cut(words[5], "-")
 			n.Ranges = []boot.Range{{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}}
 		}
@@ -93,7 +93,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		}
 		n.Loader, n.HTTPS = kv["loader"], slices.Contains(words, "https")
 		n.Shared, n.RapidCommit, n.ClientID, n.TrustPorts = kv["shared"], slices.Contains(words, "rapid"), slices.Contains(words, "clientid"), slices.Contains(words, "trust_ports")
-		n.RelaysOnly = slices.Contains(words, "relays_only")
+		n.RelaysOnly, n.NextServer = slices.Contains(words, "relays_only"), slices.Contains(words, "next_server")
 		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
 		n.UnknownShare, _ = strconv.Atoi(kv["share"])
 		n.NewLeases, _ = strconv.Atoi(kv["new"])
@@ -595,6 +595,7 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 		}
 		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"], Step: kv["at"], Errno: kv["errno"]}
 		in.Firmware.PlatformHint = boot.Platform(kv["platform"])
+		in.Firmware.IPXE = in.Via == boot.TFTP && slices.Contains(words, "ipxe")
 		in.Want.Head = slices.Contains(words, "head")
 		if in.Via == boot.Syslog { // > syslog SEVERITY TEXT … from= app= facility=
 			in.Step, in.Want, in.Line = boot.LogLine, boot.Want{}, &boot.Line{Facility: kv["facility"], App: kv["app"], Text: strings.Join(words[2:], " ")}

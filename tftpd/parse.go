@@ -107,6 +107,12 @@ func parseRead(b []byte) (read, error) {
 	return r, nil
 }
 
+// byIPXE reports the options that iPXE sends, and nothing else does: blocks of 1432
+// bytes, the size, and no more.
+func (r read) byIPXE() bool {
+	return r.blksize == 1432 && r.tsize && r.window == 0 && r.timeout == 0 && !r.netascii
+}
+
 // settle lowers the requested values to those that this server and link allow.
 // edk2 refuses an OACK that raises a value or adds an option.
 func (r read) settle(maxBlk, maxWindow int) read {

@@ -98,3 +98,21 @@ func FuzzParseRead(f *testing.F) {
 		}
 	})
 }
+
+// TestByIPXE: iPXE is told from the other clients by its options.
+func TestByIPXE(t *testing.T) {
+	for options, want := range map[string]bool{
+		"blksize\x001432\x00tsize\x000\x00":                    true,
+		"tsize\x000\x00blksize\x001468\x00windowsize\x004\x00": false, // edk2
+		"tsize\x000\x00blksize\x001432\x00windowsize\x004\x00": false,
+		"timeout\x005\x00blksize\x001432\x00tsize\x000\x00":    false,
+		"blksize\x001456\x00tsize\x000\x00":                    false, // a ROM
+		"blksize\x001024\x00tsize\x000\x00":                    false, // GRUB
+		"blksize\x001432\x00":                                  false,
+	} {
+		r, err := parseRead([]byte("\x00\x01snponly.efi\x00octet\x00" + options))
+		if err != nil || r.byIPXE() != want {
+			t.Errorf("%q: iPXE %t, %v", options, r.byIPXE(), err)
+		}
+	}
+}

@@ -113,7 +113,7 @@ func (s *session) run(ctx context.Context) {
 	in := boot.Sighting{
 		At: time.Now(), Via: boot.TFTP, Step: boot.Fetch, Proof: boot.ProofNone, Source: netip.AddrPortFrom(s.from.Addr().WithZone(""), s.from.Port()),
 		Link: boot.Link{Interface: iface, Local: s.local}, Want: boot.Want{Path: path},
-		Firmware: boot.Firmware{Arch: boot.ArchNone},
+		Firmware: boot.Firmware{Arch: boot.ArchNone, IPXE: s.read.byIPXE()},
 	}
 	in.ReadQuery(query)
 	actx, cancel := context.WithTimeout(ctx, askTimeout)

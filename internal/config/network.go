@@ -28,6 +28,7 @@ type fileNetwork struct {
 	Relays     []string `toml:"relays"`
 	RelaysOnly bool     `toml:"relays_only"`
 	PXE        string   `toml:"pxe"`
+	NextServer bool     `toml:"next_server"`
 
 	Exclude      string `toml:"exclude"`
 	Shared       string `toml:"shared"`
@@ -190,6 +191,9 @@ func (r fileNetwork) check(bad complain, interfaces []string) (boot.Network, err
 		if n.Subnet.IsValid() && !n.Subnet.Contains(a) {
 			return n, bad("routers", "router %s is outside subnet %s", a, n.Subnet)
 		}
+	}
+	if n.NextServer = r.NextServer; n.NextServer && r.Mode != string(boot.Proxy) {
+		return n, bad("next_server", "next_server is for mode \"proxy\": it is about machines whose addresses another server gives, out of our hearing")
 	}
 	switch r.PXE {
 	case "", "direct":

@@ -31,8 +31,8 @@ func Resolve(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network, 
 			break
 		}
 	}
-	if !n.Server.IsValid() && len(n.Relays) > 0 {
-		// Behind a relay the subnet is on another link; any address of ours will do.
+	if !n.Server.IsValid() && (len(n.Relays) > 0 || n.NextServer) {
+		// Behind a relay, or a router, the subnet is on another link; any address of ours will do.
 		for _, a := range addrs {
 			if a.Addr().Is4() && !a.Addr().IsLinkLocalUnicast() {
 				n.Server = a.Addr()
@@ -42,7 +42,7 @@ func Resolve(n boot.Network, there bool, addrs []netip.Prefix) (_ boot.Network, 
 	}
 	if !n.Server.IsValid() {
 		if n.Subnet.IsValid() {
-			return n, fmt.Sprintf("interface %s has no address in %s; where that is behind a relay agent, list it: relays = [\"ADDRESS\"]", n.Interface, n.Subnet), nil
+			return n, fmt.Sprintf("interface %s has no address in %s; where that is behind a relay agent, list it: relays = [\"ADDRESS\"]; behind a router that names us as next-server: next_server = true", n.Interface, n.Subnet), nil
 		}
 		return n, fmt.Sprintf("interface %s has no IPv4 address", n.Interface), nil
 	}

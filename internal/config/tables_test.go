@@ -263,7 +263,7 @@ func TestResolveSix(t *testing.T) {
 	// The same for IPv4.
 	v4 := boot.Network{Name: "lab", Interface: "eth1", Subnet: netip.MustParsePrefix("10.99.0.0/24")}
 	addrs := []netip.Prefix{netip.MustParsePrefix("169.254.0.1/16"), netip.MustParsePrefix("10.77.0.1/24")}
-	if _, waits, err := Resolve(v4, true, addrs); waits != "interface eth1 has no address in 10.99.0.0/24; where that is behind a relay agent, list it: relays = [\"ADDRESS\"]" || err != nil {
+	if _, waits, err := Resolve(v4, true, addrs); waits != "interface eth1 has no address in 10.99.0.0/24; where that is behind a relay agent, list it: relays = [\"ADDRESS\"]; behind a router that names us as next-server: next_server = true" || err != nil {
 		t.Errorf("%q, %v", waits, err)
 	}
 	v4.Relays = []netip.Addr{netip.MustParseAddr("10.99.0.1")}
