@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -108,11 +109,28 @@ func (a *app) upload(ctx context.Context, cl *admin.Client, fl map[string]boot.B
 func (a *app) templateLintCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "lint DIR", Short: "Check a template's folder without storing it", Args: exactly(1, "a folder"),
+		Long: `Check a template's folder without storing it. Where the daemon runs, it is also asked
+for what a push would say: images that are not there, and templates that this one
+competes with.`,
 		Example: "  muster template lint ./rescue",
 		RunE: func(c *cobra.Command, args []string) error {
 			fl, s, err := lint(args[0])
 			if err != nil {
 				return err
+			}
+			text, err := os.ReadFile(filepath.Join(args[0], templates.SpecFile))
+			if err != nil {
+				return err
+			}
+			var would admin.Pushed
+			switch err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/templates", admin.Push{Files: fl, DryRun: true, Spec: string(text)}, &would); {
+			case errors.As(err, new(*boot.Fault)):
+				return fmt.Errorf("it is in order by itself, and would not be stored: %w", err)
+			case err != nil && !errors.Is(err, admin.ErrNoDaemon):
+				a.note("what a push would say was not asked: %v\n", err)
+			}
+			for _, w := range would.Warnings {
+				a.note("warning: %s\n", w)
 			}
 			return a.said(s, "%s is in order: %s", s.Name, counted(len(fl), "file"))
 		},

@@ -100,7 +100,9 @@ type Split struct {
 // Push is a template's folder: every file by digest. The files themselves are
 // put beforehand.
 type Push struct {
-	Files map[string]boot.Blob `json:"files"`
+	Files  map[string]boot.Blob `json:"files"`
+	DryRun bool                 `json:"dry_run,omitempty"` // says what a push would, and stores nothing; the files need not be there
+	Spec   string               `json:"spec,omitempty"`    // template.toml, for a dry run
 }
 
 // NewImage describes an image. Its files were put beforehand. In an import as one

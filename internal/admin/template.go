@@ -31,6 +31,19 @@ func (s *Server) push(r *http.Request) (any, error) {
 	if err := read(r, &p); err != nil {
 		return nil, err
 	}
+	if p.DryRun {
+		spec, err := templates.ParseSpec(templates.SpecFile, []byte(p.Spec))
+		if err != nil {
+			return nil, boot.NewFault(boot.Invalid, "%v", err)
+		}
+		t := spec.Template()
+		t.Files = p.Files
+		c, err := s.Engine.Try(r.Context(), s.actor(r), boot.PushTemplate{Template: t, Images: spec.ImageFiles()})
+		if err != nil {
+			return nil, err
+		}
+		return Pushed{Template: *c.Template, Warnings: c.Warnings}, nil
+	}
 	s.referring.RLock()
 	defer s.referring.RUnlock()
 	if err := s.uploaded(p.Files); err != nil {
