@@ -120,6 +120,16 @@ func (r *reader) keaPlain(data []byte) ([]byte, error) {
 				out[comma] = ' '
 			}
 			comma, before = -1, c
+		case '.':
+			// Kea takes .5 for a half; JSON wants a digit before the point. No fraction is
+			// carried over, so that its digits will do.
+			if (i == 0 || data[i-1] < '0' || data[i-1] > '9') && i+1 < len(data) && data[i+1] >= '0' && data[i+1] <= '9' {
+				out[i] = ' '
+				if i > 0 && data[i-1] == '-' {
+					out[i-1] = ' '
+				}
+			}
+			comma, before = -1, c
 		default:
 			comma, before = -1, c
 		}

@@ -135,6 +135,7 @@ func TestLines(t *testing.T) {
 		{"answer", Kea, `[{"result":0,"arguments":{"hosts":[{"hw-address":"52:54:00:aa:bb:01","hostname":"a","subnet-id":1,"next-server":"0.0.0.0","option-data":[],"boot-file-name":""}]}}]`, "1 host \"a\" 52:54:00:aa:bb:01\n"},
 		{"comment in a string", Kea, `{"Dhcp4":{"a":"// no # comment /* here","b":"\"#","reservations":[{"hw-address":"52:54:00:aa:bb:01"}]}}`, "1 host \"\" 52:54:00:aa:bb:01\n"},
 		{"version 6", Kea, `{"Dhcp6":{"reservations":[{"duid":"01"}]},"Dhcp4":{}}`, "1 part : Dhcp6 is not carried over: only IPv4 is reserved\n"},
+		{"half", Kea, "{\"Dhcp4\":{\"t1-percent\": .5, \"t2-percent\": -.25e1, \"reservations\":[{\"hw-address\":\"52:54:00:00:00:01\",\"ip-address\":\"10.0.0.5\"}]}}", "1 host \"\" 52:54:00:00:00:01 10.0.0.5\n"},
 		{"include", Kea, "{\"Dhcp4\":{\"reservations\":<?include \"hosts.json\"?>,\n}}", "1 part : \"hosts.json\" is another file: give it to the import too\n"},
 
 		// CSV
