@@ -8,6 +8,7 @@ package dhcpd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -69,7 +70,8 @@ type front[R asked] struct {
 	Record boot.Recorder
 
 	log    *slog.Logger
-	buffer int // bytes of a packet
+	told   [256]time.Time // when a hardware type was last told of
+	buffer int            // bytes of a packet
 	parse  func([]byte, Meta) (R, error)
 	reply  func(context.Context, R) outgoing
 	pass   func(R) bool // requests that get no answer; nil: all get one
@@ -105,6 +107,7 @@ type load struct{ all, requests int }
 // Stats counts packets; all of it only grows.
 type Stats struct {
 	Received, Malformed, Dropped, Answered, SendErrors, Panics atomic.Uint64
+	Hardware                                                   atomic.Uint64 // of a link layer that is not served
 }
 
 // Serve reads c until ctx ends or reading fails, then waits for the packets in
@@ -191,6 +194,11 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 			p := &ps[i]
 			f.Stats.Received.Add(1)
 			r, err := f.shielded(p.Buf[:p.N], p.Meta)
+			if h := hardware(0); errors.As(err, &h) {
+				f.Stats.Hardware.Add(1)
+				f.strange(h, p.Meta)
+				continue
+			}
 			if err != nil {
 				f.Stats.Malformed.Add(1)
 				f.log.Debug("packet dropped", "from", p.Meta.Source, "interface", p.Meta.Interface, "err", err)
@@ -213,6 +221,16 @@ func (f *front[R]) read(ctx context.Context, c Conn, work *workers[R]) error {
 			}
 			work.answer(ctx, j)
 		}
+	}
+}
+
+// strange says, once an hour for each type, that somebody asks who is not served.
+func (f *front[R]) strange(h hardware, m Meta) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := time.Now(); f.told[h].IsZero() || now.Sub(f.told[h]) > time.Hour {
+		f.told[h] = now
+		f.log.Warn("a client that is not on Ethernet asks by DHCP and gets no answer", "hardware", h.String(), "from", m.Source, "interface", m.Interface)
 	}
 }
 

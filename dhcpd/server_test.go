@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -252,4 +253,33 @@ func TestRecorded(t *testing.T) {
 	if len(requests) < 4 {
 		t.Errorf("only %d requests", len(requests))
 	}
+}
+
+// TestInfiniBand: who is not on Ethernet is counted apart and named once an hour, however
+// often it asks.
+func TestInfiniBand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		s := NewServer(nil, slog.New(slog.NewTextHandler(&said, nil)))
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newPipe()
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(ctx, p) }()
+		b := client4(typeDiscover)
+		b[1], b[2] = 32, 0 // RFC 4390: no address in chaddr
+		for range 3 {
+			p.in <- b
+		}
+		synctest.Wait()
+		time.Sleep(2 * time.Hour)
+		p.in <- b
+		synctest.Wait()
+		if s.Stats.Hardware.Load() != 4 || s.Stats.Malformed.Load() != 0 || strings.Count(said.String(), `hardware="32, InfiniBand"`) != 2 {
+			t.Errorf("%d of other hardware, %d malformed\n%s", s.Stats.Hardware.Load(), s.Stats.Malformed.Load(), said.String())
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

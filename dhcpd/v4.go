@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,19 @@ var (
 	ErrHardware  = errors.New("hardware address is not Ethernet")
 	ErrType      = errors.New("message type is not a client's")
 )
+
+// hardware is the type of a link layer (RFC 1700) that is not served, as an error.
+type hardware uint8
+
+func (h hardware) Error() string     { return ErrHardware.Error() + ": type " + h.String() }
+func (h hardware) Is(err error) bool { return err == ErrHardware }
+
+func (h hardware) String() string {
+	if name, ok := map[hardware]string{6: "IEEE 802", 7: "ARCNET", 24: "FireWire", 27: "EUI-64", 32: "InfiniBand"}[h]; ok {
+		return fmt.Sprintf("%d, %s", uint8(h), name)
+	}
+	return strconv.Itoa(int(h))
+}
 
 // request is a parsed packet with the facts drawn from it.
 type request struct {
@@ -64,7 +78,7 @@ func parse4(b []byte, m Meta) (*request, error) {
 		return nil, ErrNotAsked
 	}
 	if msg.htype != 1 || msg.hlen != 6 {
-		return nil, ErrHardware
+		return nil, hardware(msg.htype)
 	}
 	in := &r.in
 	in.At, in.Source = m.At, m.Source

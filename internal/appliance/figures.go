@@ -30,7 +30,7 @@ func (d *daemon) figures() (out []metrics.Sample) {
 		for _, x := range []struct {
 			result string
 			n      uint64
-		}{{"received", s.Received.Load()}, {"answered", s.Answered.Load()}, {"malformed", s.Malformed.Load()}, {"dropped", s.Dropped.Load()}, {"send-error", s.SendErrors.Load()}, {"panic", s.Panics.Load()}} {
+		}{{"received", s.Received.Load()}, {"answered", s.Answered.Load()}, {"malformed", s.Malformed.Load()}, {"hardware", s.Hardware.Load()}, {"dropped", s.Dropped.Load()}, {"send-error", s.SendErrors.Load()}, {"panic", s.Panics.Load()}} {
 			add(name, help, true, float64(x.n), label("result", x.result))
 		}
 	}

@@ -32,6 +32,7 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 	s.Dropped = map[string]uint64{
 		"dhcp packets, no slot free":      d.dhcp.Stats.Dropped.Load(),
 		"dhcp packets, malformed":         d.dhcp.Stats.Malformed.Load(),
+		"dhcp packets, not of Ethernet":   d.dhcp.Stats.Hardware.Load(),
 		"dhcp replies, not sent":          d.dhcp.Stats.SendErrors.Load(),
 		"dhcpv6 packets, no slot free":    d.dhcp6.Stats.Dropped.Load(),
 		"dhcpv6 packets, malformed":       d.dhcp6.Stats.Malformed.Load(),
