@@ -109,6 +109,9 @@ func TestAdvertise(t *testing.T) {
 	})
 
 	r.serveConfig(raNetwork + "ra = \"assisted\"\nra_router = true\nra_preference = \"high\"\nmtu6 = 1400\n")
+	if s := r.muster("explain", "--mac", guestMAC, "--arch", "x64-uefi"); !strings.Contains(s, "\nrouter advertisements: assisted, router\n") {
+		t.Errorf("explain does not say what is advertised:\n%s", s)
+	}
 	r.wait("the host to configure itself", 5*time.Second, func() error {
 		addr, err := host.Run(r.ctx, "ip", "-6", "addr", "show", "dev", "eth0", "scope", "global")
 		must(t, err)

@@ -68,6 +68,16 @@ func (a *app) explainCmd() *cobra.Command {
 			}
 			p := a.printer()
 			a.print("on network %s\n", e.Network)
+			if e.RA != nil {
+				says := e.RA.Says
+				if says == "none" {
+					says += ", nobody routes IPv6 here and nobody is to wait for a router"
+				}
+				if e.RA.State != "" {
+					says += "; not sent: " + e.RA.State
+				}
+				a.print("router advertisements: %s\n", says)
+			}
 			for i, s := range e.Steps {
 				gets := s.Gets
 				if s.Size > 0 && s.Reply == "file" {

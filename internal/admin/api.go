@@ -156,6 +156,7 @@ type Pushed struct {
 // Explanation is how the machine boots, step by step.
 type Explanation struct {
 	Network string        `json:"network"`
+	RA      *RAStatus     `json:"ra,omitempty"` // what is advertised on its link
 	Steps   []ExplainStep `json:"steps"`
 }
 

@@ -27,6 +27,15 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 		return err
 	})
 	out := admin.Explanation{Network: w.net.Name}
+	if !q.Relay.IsValid() {
+		ns := admin.NetworkStatus{Name: w.net.Name, Interface: w.net.Interface}
+		d.mu.Lock()
+		d.describeRA(&ns)
+		d.mu.Unlock()
+		if out.RA = ns.RA; out.RA != nil && out.RA.Says == "off" {
+			out.RA = nil
+		}
+	}
 	for _, s := range steps {
 		out.Steps = append(out.Steps, d.shown(ctx, s))
 	}
