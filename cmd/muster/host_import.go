@@ -68,7 +68,7 @@ once.`,
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.from, "from", "", "format of the files: isc, kea, dnsmasq or csv (default: found out for each file)")
+	fl.StringVar(&f.from, "from", "", "format of the files: isc, kea, dnsmasq, csv or log (default: found out for each file)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done, and change nothing")
 	fl.BoolVar(&f.approved, "approved", false, "let them boot at once; without it they wait for approval")
 	fl.BoolVar(&f.install, "install", false, "arm one installation for each; needs --approved and a template with install = true")
@@ -169,7 +169,7 @@ func (a *app) hostImport(c *cobra.Command, f importFlags, files []string) error 
 // readReservations reads all files before anything is checked.
 func readReservations(from reservation.Format, files []string) (*importReport, error) {
 	if from != "" && !slices.Contains(reservation.Formats, from) {
-		return nil, usagef("--from %q: want isc, kea, dnsmasq or csv", from)
+		return nil, usagef("--from %q: want isc, kea, dnsmasq, csv or log", from)
 	}
 	r := &importReport{Hosts: []importedHost{}, Notes: []reservation.Note{}}
 	left := reservation.MaxBytes
@@ -181,7 +181,7 @@ func readReservations(from reservation.Format, files []string) (*importReport, e
 		left -= len(data)
 		format := cmp.Or(from, reservation.Detect(name, data))
 		if format == "" {
-			return nil, usagef("%s: cannot tell whose file this is: say --from isc, kea, dnsmasq or csv", name)
+			return nil, usagef("%s: cannot tell whose file this is: say --from isc, kea, dnsmasq, csv or log", name)
 		}
 		res, err := reservation.Parse(format, name, data)
 		if err != nil {

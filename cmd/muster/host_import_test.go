@@ -198,7 +198,7 @@ func TestHostImportMistakes(t *testing.T) {
 		{nil, "wants a file"},
 		{[]string{"/nowhere"}, "no such file"},
 		{[]string{t.TempDir()}, "is a directory"},
-		{[]string{"--from", "bind", "/nowhere"}, `--from "bind": want isc, kea, dnsmasq or csv`},
+		{[]string{"--from", "bind", "/nowhere"}, `--from "bind": want isc, kea, dnsmasq, csv or log`},
 		{[]string{d.file("notes", "hello\n")}, "cannot tell whose file this is"},
 		{[]string{d.file("m.csv", "name,mac,colour\n")}, `m.csv:1: unknown column "colour"`},
 		{[]string{d.file("kea.conf", "{\n\"Dhcp4\": {\n")}, "kea.conf:3: the file ends too early"},

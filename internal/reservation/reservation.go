@@ -37,10 +37,11 @@ const (
 	Kea     Format = "kea"
 	Dnsmasq Format = "dnsmasq"
 	CSV     Format = "csv"
+	Log     Format = "log" // of requests
 )
 
 // Formats lists them all.
-var Formats = []Format{ISC, Kea, Dnsmasq, CSV}
+var Formats = []Format{ISC, Kea, Dnsmasq, CSV, Log}
 
 // Entry is one machine and the line that it was read from.
 type Entry struct {
@@ -91,8 +92,10 @@ func Parse(f Format, name string, data []byte) (*Result, error) {
 		err = r.dnsmasq(data)
 	case CSV:
 		err = r.csv(data)
+	case Log:
+		err = r.log(data)
 	default:
-		err = fmt.Errorf("format %q: want isc, kea, dnsmasq or csv", f)
+		err = fmt.Errorf("format %q: want isc, kea, dnsmasq, csv or log", f)
 	}
 	if err != nil {
 		return nil, err
@@ -126,6 +129,8 @@ func Detect(name string, data []byte) Format {
 	header, _, _ := bytes.Cut(first, []byte("\n"))
 	base := strings.ToLower(filepath.Base(name))
 	switch {
+	case logWords.Match(head):
+		return Log
 	case bytes.HasPrefix(first, []byte("{")), bytes.HasPrefix(first, []byte("[")):
 		return Kea
 	case isHeader(string(header)), excelSep(string(bytes.TrimSpace(header))) != 0:

@@ -138,6 +138,24 @@ func TestLines(t *testing.T) {
 		{"half", Kea, "{\"Dhcp4\":{\"t1-percent\": .5, \"t2-percent\": -.25e1, \"reservations\":[{\"hw-address\":\"52:54:00:00:00:01\",\"ip-address\":\"10.0.0.5\"}]}}", "1 host \"\" 52:54:00:00:00:01 10.0.0.5\n"},
 		{"include", Kea, "{\"Dhcp4\":{\"reservations\":<?include \"hosts.json\"?>,\n}}", "1 part : \"hosts.json\" is another file: give it to the import too\n"},
 
+		// Logs
+		{"dnsmasq's", Log, `Dec  2 01:51:30 gw dnsmasq-dhcp[29596]: 221 vendor class: PXEClient:Arch:00000:UNDI:002001
+Dec  2 01:51:30 gw dnsmasq-dhcp[29596]: 221 DHCPDISCOVER(eth0) b8:27:eb:01:02:03
+Dec  2 01:51:30 gw dnsmasq-dhcp[29596]: 221 DHCPACK(eth0) 10.66.0.59 b8:27:eb:01:02:03 kiosk7
+Dec  2 01:51:30 gw dnsmasq-tftp[29596]: sent /srv/tftp/a1b2c3d4/start4.elf to 10.66.0.59
+Dec  2 01:51:31 gw dnsmasq-tftp[29596]: file /srv/tftp/a1b2c3d4/none.elf not found for 10.66.0.59
+Dec  2 01:51:31 gw dnsmasq-dhcp[29596]: 300 vendor class: android-dhcp-13
+Dec  2 01:51:31 gw dnsmasq-dhcp[29596]: 300 DHCPACK(eth0) 10.66.0.60 02:00:00:00:00:09 phone
+`, "2 host \"kiosk7\" b8:27:eb:01:02:03 a1b2c3d4\n7 part : 1 of the machines in it asked for an address and not to boot: they are not carried over\n"},
+		{"dnsmasq's, short", Log, "dnsmasq-dhcp: DHCPACK(eth0) 10.66.0.59 52:54:00:aa:bb:01\ndnsmasq-tftp: sent /srv/snponly.efi to 10.66.0.59\ndnsmasq-dhcp: PXE(eth0) 10.66.0.61 52:54:00:aa:bb:02 snponly.efi\n", "1 host \"\" 52:54:00:aa:bb:01\n3 host \"\" 52:54:00:aa:bb:02\n"},
+		{"tftpd's", Log, "Dec  2 in.tftpd[7]: RRQ from 10.0.0.5 filename a1b2c3d4/start4.elf\nDec  2 in.tftpd[8]: RRQ from ::ffff:10.0.0.5 filename a1b2c3d4/config.txt\nDec  2 atftpd[9.14]: Serving a1b2c3d5/start4.elf to 10.0.0.6:4000\nDec  2 in.tftpd[8]: RRQ from 10.0.0.7 filename pxelinux.0\n", "1 host \"\" a1b2c3d4\n3 host \"\" a1b2c3d5\n"},
+		{"requests.log", Log, `{"seq":1,"at":"2026-12-02T01:00:00Z","mac":"52:54:00:aa:bb:01","network":"lab","via":"dhcp4","step":"discover","class":"pxe","reply":"offer"}
+{"seq":2,"at":"2026-12-02T01:00:00Z","name":"web1","mac":"52:54:00:aa:bb:01","source":"10.77.0.50","via":"http","step":"fetch","reply":"script"}
+{"seq":3,"at":"2026-12-02T01:00:00Z","mac":"02:00:00:00:00:09","via":"dhcp4","step":"selecting","class":"plain","reply":"ack"}
+{"seq":4,"at":"2026-12-02T01:00:00Z","source":"10.77.0.51","via":"tftp","step":"fetch","path":"a1b2c3d4/start4.elf","reply":"not found"}
+{"seq":5,"at":"20
+`, "1 host \"web1\" 52:54:00:aa:bb:01\n4 host \"\" a1b2c3d4\n5 part : 1 of the machines in it asked for an address and not to boot: they are not carried over\n"},
+
 		// CSV
 		{"tabs", CSV, "mac\tname\n52:54:00:aa:bb:01\tweb1\n", "2 host \"web1\" 52:54:00:aa:bb:01\n"},
 		{"Excel", CSV, "\ufeffName;MAC;Address\r\nweb1;\"52:54:00:aa:bb:01;52:54:00:aa:bb:02\";10.0.0.5\r\n\r\n;;\r\n", "2 host \"web1\" 52:54:00:aa:bb:01 52:54:00:aa:bb:02 10.0.0.5\n"},
@@ -185,7 +203,7 @@ func TestErrors(t *testing.T) {
 		{CSV, "mac,MAC\n", `f:1: column "MAC" is there twice`},
 		{CSV, "", "f:1: want a header row"},
 		{CSV, "mac,name\n52:54:00:aa:bb:01,\"web\n", "f:2: extraneous or missing \" in quoted-field"},
-		{"bind", "", `format "bind": want isc, kea, dnsmasq or csv`},
+		{"bind", "", `format "bind": want isc, kea, dnsmasq, csv or log`},
 	} {
 		if _, err := Parse(c.format, "f", []byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %q:\n got %v\nwant %s", c.format, clip(c.text), err, c.want)
@@ -356,6 +374,7 @@ func FuzzISC(f *testing.F)     { seeds(f, ISC) }
 func FuzzKea(f *testing.F)     { seeds(f, Kea) }
 func FuzzDnsmasq(f *testing.F) { seeds(f, Dnsmasq) }
 func FuzzCSV(f *testing.F)     { seeds(f, CSV) }
+func FuzzLog(f *testing.F)     { seeds(f, Log) }
 
 // TestCSVAddress: a list that a person wrote is refused where an address in it is none.
 func TestCSVAddress(t *testing.T) {
