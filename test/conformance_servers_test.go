@@ -30,24 +30,9 @@ func TestRelay(t *testing.T) {
 	}
 	nettest.Need(t, dhcrelay)
 	r := newLab(t)
-	far, err := r.lab.Switch()
-	must(t, err)
+	far, router := r.behindRouter()
 	near := watch(t, r.sw.NS, nettest.BridgeName, nil)
 	w := watch(t, far.NS, nettest.BridgeName, nil)
-
-	router, err := r.lab.Host("router")
-	must(t, err)
-	must(t, r.lab.Plug(router, "far0", far))
-	must(t, r.lab.Plug(router, "near0", r.sw))
-	must(t, router.Addr("far0", "10.88.0.1/24"))
-	must(t, router.Addr("near0", "10.77.0.254/24"))
-	for ns, args := range map[*nettest.NS][]string{
-		router: {"sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"},
-		r.srv:  {"ip", "route", "add", "10.88.0.0/24", "via", "10.77.0.254"},
-	} {
-		_, err := ns.Run(r.ctx, args[0], args[1:]...)
-		must(t, err)
-	}
 	r.serveConfig(serves("near", "10.77.0.100-10.77.0.110", append(shortLease, `subnet = "10.77.0.0/24"`)...) +
 		serves("far", "10.88.0.100-10.88.0.110", append(shortLease, `subnet = "10.88.0.0/24"`, `routers = ["10.88.0.1"]`, `relays = ["10.88.0.1"]`)...))
 	said := r.daemon(router, dhcrelay, "-4", "-d", "--no-pid", "-a", "-m", "append", "-id", "far0", "-iu", "near0", serverAddr)

@@ -10,6 +10,28 @@ import (
 	"github.com/musterboot/muster/internal/nettest"
 )
 
+// behindRouter is another link, 10.88.0.0/24, with a router between it and ours that
+// forwards: far0 is 10.88.0.1, near0 10.77.0.254.
+func (r *rig) behindRouter() (far *nettest.Switch, router *nettest.NS) {
+	r.t.Helper()
+	far, err := r.lab.Switch()
+	must(r.t, err)
+	router, err = r.lab.Host("router")
+	must(r.t, err)
+	must(r.t, r.lab.Plug(router, "far0", far))
+	must(r.t, r.lab.Plug(router, "near0", r.sw))
+	must(r.t, router.Addr("far0", "10.88.0.1/24"))
+	must(r.t, router.Addr("near0", "10.77.0.254/24"))
+	for ns, args := range map[*nettest.NS][]string{
+		router: {"sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"},
+		r.srv:  {"ip", "route", "add", "10.88.0.0/24", "via", "10.77.0.254"},
+	} {
+		_, err := ns.Run(r.ctx, args[0], args[1:]...)
+		must(r.t, err)
+	}
+	return far, router
+}
+
 // TestRouter: a machine behind such a router, on our link and on another, reaches its
 // script. iPXE, which is told its own name as the file to boot, does not go round.
 func TestRouter(t *testing.T) {
@@ -28,18 +50,7 @@ func TestRouter(t *testing.T) {
 			r := newRig(t)
 			sw, config := r.sw, "[[network]]\nname=\"lab\"\ninterface=\"eth0\"\nmode=\"proxy\"\n"
 			if c.far {
-				far, err := r.lab.Switch()
-				must(t, err)
-				router, err := r.lab.Host("router")
-				must(t, err)
-				must(t, r.lab.Plug(router, "far0", far))
-				must(t, r.lab.Plug(router, "near0", r.sw))
-				must(t, router.Addr("far0", "10.88.0.1/24"))
-				must(t, router.Addr("near0", "10.77.0.254/24"))
-				_, err = router.Run(r.ctx, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
-				must(t, err)
-				_, err = r.srv.Run(r.ctx, "ip", "route", "add", "10.88.0.0/24", "via", "10.77.0.254")
-				must(t, err)
+				far, router := r.behindRouter()
 				r.dnsmasqAt(router, "--interface=far0", "--dhcp-range=10.88.0.50,10.88.0.60,255.255.255.0,1h", "--dhcp-boot="+c.file+",,"+serverAddr)
 				sw, config = far, config+"[[network]]\nname=\"far\"\ninterface=\"eth0\"\nmode=\"proxy\"\nsubnet=\"10.88.0.0/24\"\nnext_server=true\n"
 			} else {
