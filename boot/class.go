@@ -103,7 +103,7 @@ var standardClasses = []ClientClass{
 	{Name: "bluefield-http", Match: ClassMatch{VendorClass: []string{"NVIDIA/BF/PXE*", "BF2Client*"}, Arch: httpArchs}, As: HTTPClient, Note: "DPU by URL"},
 	{Name: "bluefield", Match: ClassMatch{VendorClass: []string{"NVIDIA/BF/PXE*", "BF2Client*"}}, As: PXE, Echo: true, Note: "DPU: wants its own word back in option 60"},
 	{Name: "uefi-http-as-pxe", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Arch: httpArchs}, As: HTTPClient, Note: "says PXEClient and an HTTP architecture"},
-	{Name: "u-boot-efi", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Arch: []Arch{6, 7, 10, 11, 27}, UBoot: true}, As: PXE, Simple: true, Note: "U-Boot as UEFI: iPXE with drivers of its own hangs there, so it gets a build that uses the firmware's, or GRUB"},
+	{Name: "u-boot-efi", Match: ClassMatch{VendorClass: []string{"PXEClient*"}, Arch: []Arch{10, 11, 27}, UBoot: true}, As: PXE, Simple: true, Note: "U-Boot as UEFI: iPXE with drivers of its own hangs there, so it gets a build that uses the firmware's, or GRUB"},
 	{Name: "pxe", Match: ClassMatch{VendorClass: []string{"PXEClient*"}}, As: PXE, Note: "UEFI PXE, BIOS ROMs; an old ROM names no architecture and is BIOS"},
 	{Name: "onie", Match: ClassMatch{VendorClass: []string{"onie_vendor:*"}}, As: Plain, Note: "switch: takes an installer's URL in 114 or 125, from the network's, a class's or its host's options"},
 	{Name: "u-boot", Match: ClassMatch{VendorClass: []string{"U-Boot*"}, AnyArch: true}, As: PXE, Note: "reads the header's file and siaddr, and no option 66"},

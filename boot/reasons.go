@@ -113,7 +113,7 @@ var reasonTexts = map[Code]string{
 	"template.none-yet":      "none yet; {templates} may match when more is known",
 	"template.none":          "none matches",
 	"template.none-for-it":   "approved, but no template matches",
-	"template.not-for-uboot": "template {template} names no kernel that U-Boot starts",
+	"template.not-for-uboot": "template {template} names no kernel that U-Boot starts, or was pushed before that was noted",
 	"template.no-kernel":     "template {template} names no kernel, and Secure Boot allows nothing else",
 	"template.for-ipxe":      "template {template} is for iPXE: restarting into it",
 

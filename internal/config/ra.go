@@ -68,6 +68,9 @@ func alone(all []radv.Config, iface string, bad complain) ([]radv.Config, error)
 
 // ra adds what a network advertises to what its interface does.
 func (r fileNetwork) ra(all []radv.Config, n boot.Network, bad complain) ([]radv.Config, error) {
+	if !slices.Contains([]string{"", "off", "none", "managed", "assisted", "slaac"}, r.RA) {
+		return nil, bad("ra", "ra %q: want off, none (nobody routes IPv6 here), managed (addresses by DHCPv6), assisted (by DHCPv6, and hosts make their own too) or slaac (hosts make their own, the rest by DHCPv6)", r.RA)
+	}
 	if r.RA == "none" {
 		if r.Subnet6 != "" || r.RARouter {
 			return nil, bad("ra", "ra = \"none\" says that nobody routes IPv6 here, so it has no subnet6 and no ra_router beside it")
@@ -103,8 +106,6 @@ func (r fileNetwork) ra(all []radv.Config, n boot.Network, bad complain) ([]radv
 		c.Managed, c.Other, prefix.Autonomous = true, true, true
 	case "slaac":
 		c.Other, prefix.Autonomous = true, true
-	default:
-		return nil, bad("ra", "ra %q: want off, none (nobody routes IPv6 here), managed (addresses by DHCPv6), assisted (by DHCPv6, and hosts make their own too) or slaac (hosts make their own, the rest by DHCPv6)", r.RA)
 	}
 	switch r.RAPreference {
 	case "", "medium":
