@@ -71,6 +71,7 @@ func TestConfigRAErrors(t *testing.T) {
 		{`"fd77::/64"`, "\"fd77::/80\"\nra = \"slaac\"", "muster.toml:6: subnet6 fd77::/80: hosts make addresses of their own in a /64 only"},
 		{`["fd77::1"]`, `["10.77.0.1"]`, `muster.toml:7: dns6: "10.77.0.1" is no IPv6 address of a server`},
 		{`["fd77::1"]`, "[]\nra = \"on\"", `muster.toml:8: ra "on": want off, none`},
+		{"subnet6   = \"fd77::/64\"\ndns6      = [\"fd77::1\"]", `ra = "nobody"`, `muster.toml:6: ra "nobody": want off, none`},
 		{`["fd77::1"]`, "[]\nra = \"managed\"\nmtu6 = 1000", "muster.toml:9: mtu6 1000: want 1280"},
 		{`["fd77::1"]`, "[]\nmtu6 = 1400", "muster.toml:8: mtu6 is said in advertisements"},
 		{`["fd77::1"]`, "[]\nra_router = true", "muster.toml:8: ra_router = true is said in advertisements"},
