@@ -4,6 +4,7 @@
 package test
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -40,13 +41,17 @@ func TestRouter(t *testing.T) {
 		fw   nettest.Firmware
 		file string
 		far  bool
+		long bool
 	}{
-		{"BIOS", nettest.BIOS, "undionly.kpxe", false},
-		{"UEFI", nettest.UEFI, "snponly.efi", false},
-		{"BIOS far", nettest.BIOS, "undionly.kpxe", true},
-		{"UEFI far", nettest.UEFI, "snponly.efi", true},
+		{"BIOS", nettest.BIOS, "undionly.kpxe", false, true},
+		{"UEFI", nettest.UEFI, "snponly.efi", false, false},
+		{"BIOS far", nettest.BIOS, "undionly.kpxe", true, false},
+		{"UEFI far", nettest.UEFI, "snponly.efi", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.long && os.Getenv("MUSTER_LONG") == "" {
+				t.Skip("each firmware and each place are in every run once: MUSTER_LONG=1")
+			}
 			r := newRig(t)
 			sw, config := r.sw, "[[network]]\nname=\"lab\"\ninterface=\"eth0\"\nmode=\"proxy\"\n"
 			if c.far {

@@ -3,10 +3,12 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/musterboot/muster/internal/nettest"
 )
@@ -20,13 +22,14 @@ func TestUBoot(t *testing.T) {
 		debian13 bool
 		keys     string // typed at its prompt, for what this build does not try first or at all
 		grub     bool
+		held     bool // until a person approves it
 		platform string
 		want     []string
 		long     bool
 	}{
-		{name: "arm64", fw: nettest.ARM64UBoot, platform: "arm64-uboot", want: []string{
-			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled", "host.approved", "lease.granted",
-			"tftp stub script", "tftp boot.scr.uimg", "tftp vmlinuz", "tftp initrd.gz", "boot.report"}},
+		{name: "arm64", fw: nettest.ARM64UBoot, held: true, platform: "arm64-uboot", want: []string{
+			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled", "lease.granted",
+			"tftp stub script", "tftp hold script", "host.approved", "tftp boot.scr.uimg", "tftp vmlinuz", "tftp initrd.gz", "boot.report"}},
 		{name: "riscv64", fw: nettest.RISCV64UBoot, debian13: true, platform: "riscv64-uboot", want: []string{
 			"dhcp4 discover offer", "dhcp4 request ack", "host.enrolled", "host.approved", "lease.granted",
 			"tftp stub script", "tftp boot.scr.uimg", "tftp vmlinuz", "tftp initrd.gz", "boot.report"}, long: true},
@@ -48,8 +51,13 @@ func TestUBoot(t *testing.T) {
 				r.debian13Loaders("ipxe-arm64.efi")
 			}
 			kernel, initrd, cmdline := r.kernelFor(c.fw)
-			r.serve("-i", "eth0", "--range", "10.77.0.100-10.77.0.110",
-				"--kernel", link(t, kernel, "vmlinuz"), "--initrd", link(t, initrd, "initrd.gz"), "--cmdline", cmdline)
+			if c.held {
+				r.serveConfig(fullNetwork + "[enroll]\npolicy=\"approve\"\n")
+				r.pushLinux("board", "[match]\narch = [\""+c.platform+"\"]\n", kernel, initrd, cmdline)
+			} else {
+				r.serve("-i", "eth0", "--range", "10.77.0.100-10.77.0.110",
+					"--kernel", link(t, kernel, "vmlinuz"), "--initrd", link(t, initrd, "initrd.gz"), "--cmdline", cmdline)
+			}
 			g := guest(c.fw)
 			g.Debian13 = c.debian13
 			if c.fw == nettest.ARM64UBoot && !c.debian13 {
@@ -61,6 +69,15 @@ func TestUBoot(t *testing.T) {
 				must(t, vm.Type("\n"))
 				must(t, vm.WaitConsole(r.ctx, "=> "))
 				must(t, vm.Type(c.keys))
+			}
+			if c.held {
+				r.wait("it to ask again while it is held", 2*time.Minute, func() error {
+					if n := strings.Count(vm.Console(), "waiting for approval: muster host approve"); n < 2 {
+						return fmt.Errorf("it showed that %d times", n)
+					}
+					return nil
+				})
+				r.muster("host", "approve", g.MAC)
 			}
 			d := r.reported(vm)
 			inOrder(t, timeline(d), c.want)
