@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ var hostOrders = map[string]func(r *http.Request, name string) (boot.Order, erro
 		var a Installation
 		err := read(r, &a)
 		life, lerr := ticketLife(a.Expires)
-		return boot.Install{Name: name, Template: a.Template, Again: a.Again, Expires: life}, errors.Join(err, lerr)
+		return boot.Install{Name: name, Template: a.Template, Again: a.Again, Expires: life}, cmp.Or(err, lerr)
 	},
 	"POST /api/v1/hosts/{name}/rescue": func(r *http.Request, name string) (boot.Order, error) {
 		var x Rescue
