@@ -45,6 +45,9 @@ type asked struct {
 	mac    MAC
 }
 
+// againFolder is where the script of an iPXE that asked for itself finds the loader.
+const againFolder = "again/"
+
 // bootPrefix begins a signed path.
 const bootPrefix = "boot/"
 
@@ -60,7 +63,7 @@ func readAsked(path string) asked {
 		a.kind = askReport
 	} else if s := scriptName(a.name); s != "" {
 		a.kind, a.meant, a.dialect = askScript, s, dialectOf(s)
-	} else if l := asLoader(a.name); l != "" {
+	} else if l := asLoader(strings.TrimPrefix(a.name, againFolder)); l != "" {
 		a.kind, a.meant = askLoader, l
 	} else if at, ok := placedName(a.name); ok {
 		a.kind, a.meant = askPlaced, at

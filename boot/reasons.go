@@ -213,7 +213,7 @@ var reasonTexts = map[Code]string{
 	"boot.parked":        "parked",
 
 	"script.locked-down": "is it locked down?",
-	"script.round":       "iPXE asks for {file}, which it is: its script instead",
+	"script.own-name":    "iPXE asks for {file}, which it is",
 	"script.own-path":    "a path of its own",
 	"script.to-ipxe":     "going on to iPXE",
 	"script.who":         "who are you",
@@ -228,6 +228,7 @@ var reasonTexts = map[Code]string{
 	"script.chain":       "chain",
 	"script.ask":         "ask",
 	"script.restart":     "restart",
+	"script.round":       "round",
 
 	"disk.asked":   "booting the local disk",
 	"disk.instead": "{cause}: booting the local disk",

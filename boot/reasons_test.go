@@ -99,7 +99,7 @@ func TestEveryReasonHasItsText(t *testing.T) {
 			return true
 		})
 	}
-	for _, s := range []string{"hold", "local", "stub", "stranger", "chain", "ask", "restart"} {
+	for _, s := range []string{"hold", "local", "stub", "stranger", "chain", "ask", "restart", "round"} {
 		used[Code("script."+s)] = true // of builtin
 	}
 	for code := range reasonTexts {

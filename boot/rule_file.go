@@ -138,10 +138,11 @@ func (t *turn) loader(name string) (bool, error) {
 		// If the loader asks for nothing afterwards, Secure Boot is on: see bootInfo.
 		h.Tried, t.dirty = t.in.At.UTC(), true
 	}
-	if t.in.Firmware.IPXE && !t.hasToken && slices.Contains(slices.Concat(slices.Collect(maps.Values(loaderNames))...), name) {
+	if t.in.Firmware.IPXE && !t.hasToken && t.ask.name == name && slices.Contains(slices.Concat(slices.Collect(maps.Values(loaderNames))...), name) {
 		// Another DHCP server tells one file name to everybody, and to iPXE its own:
-		// it would go round for ever. It runs a script by whatever name that comes.
-		return t.builtin("ask", because("script.round", name))
+		// it would go round for ever. It runs a script by whatever name that comes. The
+		// script asks for the loader in a folder, where a build has no HTTP.
+		return t.builtin("round", because("script.own-name", name))
 	}
 	t.why("file.loader", name)
 	t.d.Reply = File{Ref{Kind: RefLoader, Name: name}}

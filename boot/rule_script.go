@@ -274,6 +274,9 @@ func (t *turn) builtin(name string, why *Reason) (bool, error) {
 	}
 	m := t.machine(tok, tok)
 	m.Note, m.Loader = why.Text(), t.p.Loaders[t.plat]
+	if t.ask.kind == askLoader {
+		m.Loader = t.ask.meant
+	}
 	// Ask often at first, while a person is likely to look, then seldom.
 	m.WaitSeconds = 5
 	if t.hasToken {

@@ -215,8 +215,9 @@ func TestESXi(t *testing.T) {
 
 func TestBuiltins(t *testing.T) {
 	s, _ := set(t, rescue())
-	for _, name := range []string{"ask", "hold", "local", "stranger"} {
+	for _, name := range []string{"ask", "hold", "local", "stranger", "round"} {
 		m := machine()
+		m.Loader = "snponly.efi"
 		m.Note, m.WaitSeconds, m.HoldSeconds = "waiting for approval: muster host approve web1", 5, 600
 		got, err := s.text(t, boot.Ref{Kind: boot.RefBuiltin, Name: name, Machine: m})
 		if err != nil {
