@@ -121,7 +121,6 @@ func TestSimulate(t *testing.T) {
 		{"uefi-http-arm64", nil, []string{"offer", "lease", "loader", "ipxe offer", "script", "kernel", "boot", "report"}},
 		{"ipxe", []string{"--stage", "running,done"}, []string{"offer", "lease", "script", "script", "kernel", "initrd", "boot", "report", "report", "release"}},
 		{"bluefield", nil, []string{"offer", "lease", "loader", "kernel", "initrd", "boot", "report"}},
-		{"u-boot", nil, []string{"offer", "lease", "efi offer", "efi lease", "loader", "kernel", "initrd", "boot", "report"}},
 		{"pi4", []string{"--serial", "a1020304"}, []string{"offer", "lease", "file", "boot", "release"}},
 		{"pi5", []string{"--serial", "a1020305"}, []string{"offer", "lease", "file", "boot", "release"}},
 		{"onie", nil, []string{"offer", "lease", "installer", "boot", "release"}},
