@@ -48,12 +48,9 @@ func grubQuote(v any) (string, error) {
 // GRUB's script can express it too.
 const ipxeMAC = "${netX/mac:hexhyp}"
 
-// grubScript renders the script of a machine that boots through GRUB.
-func (c *Compiled) grubScript(m boot.Machine) ([]byte, error) {
-	if c.made["grub.cfg"] != nil {
-		b, err := c.render("grub.cfg", m)
-		return append([]byte("set musterok=1\n"), b...), err
-	}
+// words is the kernel's command line for a loader that has none of iPXE's settings;
+// instead says what that means for one that names them.
+func (c *Compiled) words(m boot.Machine, instead string) ([]string, error) {
 	s, err := c.see(m)
 	if err != nil {
 		return nil, err
@@ -64,11 +61,24 @@ func (c *Compiled) grubScript(m boot.Machine) ([]byte, error) {
 	}
 	line := strings.ReplaceAll(string(args), ipxeMAC, strings.TrimPrefix(m.MACDash, "01-"))
 	if strings.Contains(line, "${") {
-		return nil, fmt.Errorf("%s: cmdline: ${…} is iPXE's, and under Secure Boot GRUB boots this template: write a grub.cfg beside it", SpecFile)
+		return nil, fmt.Errorf("%s: cmdline: ${…} is iPXE's, and %s", SpecFile, instead)
 	}
 	words := strings.Fields(line)
 	if !strings.Contains(line, "BOOTIF=") && m.MACDash != "" {
 		words = append(words, "BOOTIF="+m.MACDash)
+	}
+	return words, nil
+}
+
+// grubScript renders the script of a machine that boots through GRUB.
+func (c *Compiled) grubScript(m boot.Machine) ([]byte, error) {
+	if c.made["grub.cfg"] != nil {
+		b, err := c.render("grub.cfg", m)
+		return append([]byte("set musterok=1\n"), b...), err
+	}
+	words, err := c.words(m, "under Secure Boot GRUB boots this template: write a grub.cfg beside it")
+	if err != nil {
+		return nil, err
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s, boot %d: %s version %d\n", grubText(m.Name), m.Boot, m.Template, m.Version)

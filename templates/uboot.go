@@ -32,10 +32,10 @@ func ubootQuote(s string) (string, error) {
 // and a zero. The date is left out so that one script is the same bytes each time.
 func ubootImage(script []byte) []byte {
 	const (
-		magic   = 0x27051956
-		linux   = 5
-		arm     = 2 // not looked at for a script
-		script_ = 6
+		magic = 0x27051956
+		linux = 5
+		arm   = 2 // not looked at for a script
+		kind  = 6
 	)
 	body := binary.BigEndian.AppendUint32(nil, uint32(len(script)))
 	body = append(binary.BigEndian.AppendUint32(body, 0), script...)
@@ -43,7 +43,7 @@ func ubootImage(script []byte) []byte {
 	binary.BigEndian.PutUint32(h, magic)
 	binary.BigEndian.PutUint32(h[12:], uint32(len(body)))
 	binary.BigEndian.PutUint32(h[24:], crc32.ChecksumIEEE(body))
-	h[28], h[29], h[30] = linux, arm, script_
+	h[28], h[29], h[30] = linux, arm, kind
 	copy(h[32:], "Muster")
 	binary.BigEndian.PutUint32(h[4:], crc32.ChecksumIEEE(h))
 	return append(h, body...)
@@ -51,22 +51,8 @@ func ubootImage(script []byte) []byte {
 
 // ubootLine is the kernel's command line for a machine that boots through U-Boot.
 func (c *Compiled) ubootLine(m boot.Machine) (string, error) {
-	s, err := c.see(m)
-	if err != nil {
-		return "", err
-	}
-	args, err := execute(c.boot, s)
-	if err != nil {
-		return "", err
-	}
-	line := strings.ReplaceAll(string(args), ipxeMAC, strings.TrimPrefix(m.MACDash, "01-"))
-	if strings.Contains(line, "${") {
-		return "", fmt.Errorf("%s: cmdline: ${…} is iPXE's, and this machine boots through U-Boot", SpecFile)
-	}
-	if !strings.Contains(line, "BOOTIF=") && m.MACDash != "" {
-		line += " BOOTIF=" + m.MACDash
-	}
-	return strings.Join(strings.Fields(line), " "), nil
+	words, err := c.words(m, "this machine boots through U-Boot")
+	return strings.Join(words, " "), err
 }
 
 // ubootScript renders the script of a machine that boots through U-Boot. Which
