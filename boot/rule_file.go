@@ -138,7 +138,7 @@ func (t *turn) loader(name string) (bool, error) {
 		// If the loader asks for nothing afterwards, Secure Boot is on: see bootInfo.
 		h.Tried, t.dirty = t.in.At.UTC(), true
 	}
-	if t.in.Firmware.IPXE && !t.hasToken && t.ask.name == name && slices.Contains(slices.Concat(slices.Collect(maps.Values(loaderNames))...), name) {
+	if t.in.Firmware.IPXE && !t.hasToken && t.ask.name == name && signedLoaders[name] == "" {
 		// Another DHCP server tells one file name to everybody, and to iPXE its own:
 		// it would go round for ever. It runs a script by whatever name that comes. The
 		// script asks for the loader in a folder, where a build has no HTTP.

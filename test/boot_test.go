@@ -42,7 +42,13 @@ func (r *rig) kernelFor(fw nettest.Firmware) (kernel, initrd, cmdline string) {
 
 func (r *rig) boot(g nettest.Guest) *nettest.VM {
 	r.t.Helper()
-	vm, err := r.lab.Boot(r.ctx, r.sw, g)
+	return r.bootOn(r.sw, g)
+}
+
+// bootOn is boot on another link.
+func (r *rig) bootOn(sw *nettest.Switch, g nettest.Guest) *nettest.VM {
+	r.t.Helper()
+	vm, err := r.lab.Boot(r.ctx, sw, g)
 	must(r.t, err)
 	r.t.Cleanup(func() {
 		if r.t.Failed() {

@@ -66,14 +66,7 @@ func TestRouter(t *testing.T) {
 			r.serveConfig(config)
 			r.pushLinux("linux", "auto_approve = true\n[match]\nmac = [\"52:54:00:*\"]\n", kernel, initrd, cmdline)
 			start := time.Now()
-			vm, err := r.lab.Boot(r.ctx, sw, guest(c.fw))
-			must(t, err)
-			t.Cleanup(func() {
-				if t.Failed() {
-					t.Logf("console:\n%s", vm.Console())
-				}
-			})
-			d := r.reported(vm)
+			d := r.reported(r.bootOn(sw, guest(c.fw)))
 			t.Logf("from power-on to report: %s", time.Since(start).Round(time.Second/10))
 			inOrder(t, timeline(d), []string{"boot.script", "http vmlinuz", "http initrd.gz", "boot.report"})
 		})

@@ -171,14 +171,7 @@ func TestBootSixRelayed(t *testing.T) {
 	g := guest(nettest.UEFI)
 	g.IPv6 = true
 	start := time.Now()
-	vm, err := r.lab.Boot(r.ctx, far, g)
-	must(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("console:\n%s", vm.Console())
-		}
-	})
-	d := r.reported(vm)
+	d := r.reported(r.bootOn(far, g))
 	t.Logf("from power-on to report: %s", time.Since(start).Round(time.Second/10))
 	inOrder(t, timeline(d), []string{"dhcp6 solicit advertise", "dhcp6 request reply", "host.enrolled", "tftp snponly.efi",
 		"dhcp6 solicit advertise", "dhcp6 request reply", "http ask script", "http boot.ipxe", "boot.script", "http vmlinuz", "http initrd.gz", "boot.report"})
