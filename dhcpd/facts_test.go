@@ -267,3 +267,29 @@ func TestLongOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestIsUBoot: by option 94, or by the shape of a build that has none; each thing that
+// it never sends rules it out.
+func TestIsUBoot(t *testing.T) {
+	bare := []func(*packet){with(optMaxSize, 2, 64), with(optAsked, 1, 3, 6, 12, 17)}
+	for what, c := range map[string]struct {
+		options []func(*packet)
+		want    bool
+	}{
+		"bare":                {bare, true},
+		"option 94":           {[]func(*packet){with(optUNDI, 1, 0, 0)}, true},
+		"edk2":                {append(bare, with(optUNDI, 1, 3, 0)), false},
+		"a client identifier": {append(bare, with(optClientID, 1, 2)), false},
+		"a class":             {append(bare, with(optVendorClass, 'x')), false},
+		"a user class":        {append(bare, with(optUserClass, 'x')), false},
+		"a GUID":              {append(bare, with(optMachineID, 0)), false},
+		"another size":        {[]func(*packet){with(optMaxSize, 5, 192), with(optAsked, 1, 3, 6, 12, 17)}, false},
+		"no root path":        {[]func(*packet){with(optMaxSize, 2, 64), with(optAsked, 1, 3, 6, 12)}, false},
+		"the kernel's ip=":    {[]func(*packet){with(optMaxSize, 2, 64), with(optAsked, 1, 3, 6, 12, 15, 17, 26, 40)}, false},
+	} {
+		r, err := parse4(client4(typeDiscover, c.options...), Meta{})
+		if err != nil || r.in.Firmware.UBoot != c.want {
+			t.Errorf("%s: U-Boot %t, %v", what, !c.want, err)
+		}
+	}
+}
