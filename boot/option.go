@@ -23,6 +23,14 @@ type Option struct {
 	Data []byte
 }
 
+// addrs are the addresses of an option that is a list of them.
+func (o Option) addrs() (out []netip.Addr) {
+	for b := o.Data; len(b) >= 4; b = b[4:] {
+		out = append(out, netip.AddrFrom4([4]byte(b)))
+	}
+	return out
+}
+
 // optionKind is how a value is written and encoded.
 type optionKind string
 

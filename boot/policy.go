@@ -84,6 +84,8 @@ type Network struct {
 	Bandwidth       int64 // of its boot files over HTTP and HTTPS, bytes a second; 0 is no cap
 	HTTPS           bool  // UEFI HTTP boot gets https URLs
 	Loader          string
+	HTTPHost        string // name of ours in http URLs that this network's name servers know; "" is our address
+	HTTPSHost       string // the same in https URLs
 }
 
 // Which loader a network gives to UEFI firmware first.
@@ -333,24 +335,33 @@ func (p *Policy) Serves(l Link, src netip.Addr) *Network {
 	return nil
 }
 
-// baseURL is http://server[:port], with an IP literal: a name would need DNS
-// in the same offer, which a proxy cannot give.
-func (p *Policy) baseURL(server netip.Addr) string {
-	return literalURL("http://", server, p.HTTPPort, 80)
+// Resolvers are the name servers of the network's machines, as far as they are known
+// here: those that we give, or that a person says another server gives.
+func (n *Network) Resolvers() []netip.Addr {
+	for _, o := range n.Options {
+		if o.Code == optDNSServers {
+			return o.addrs()
+		}
+	}
+	return n.DNS
 }
 
-// secureURL is the same over TLS.
-func (p *Policy) secureURL(server netip.Addr) string {
-	return literalURL("https://", server, p.HTTPSPort, 443)
-}
-
-func literalURL(scheme string, server netip.Addr, port, usual uint16) string {
-	host := server.String()
-	if server.Is6() {
-		host = "[" + host + "]"
+// origin is how a URL begins: http://HOST[:PORT].
+func (p *Policy) origin(secure bool, host string) string {
+	scheme, port, usual := "http://", p.HTTPPort, uint16(80)
+	if secure {
+		scheme, port, usual = "https://", p.HTTPSPort, 443
 	}
 	if port != 0 && port != usual {
 		host += ":" + strconv.Itoa(int(port))
 	}
 	return scheme + host
+}
+
+// hostLiteral is an address as the host of a URL.
+func hostLiteral(a netip.Addr) string {
+	if a.Is6() {
+		return "[" + a.String() + "]"
+	}
+	return a.String()
 }

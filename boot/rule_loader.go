@@ -57,12 +57,12 @@ func (t *turn) bootInfo() *BootInfo {
 		// boot's path: the first script begins one.
 		tok = t.bootToken(BootToken, 0, own.ID)
 	}
-	url := t.p.baseURL(t.net.Server) + "/boot/" + tok + "/"
+	path := "/" + bootPrefix + tok + "/"
 
 	// An iPXE never gets iPXE again, which would be an endless loop. The exception: a
 	// build in the ROM that cannot speak HTTP gets it once.
 	if t.class == IPXE && !t.in.Firmware.NoHTTP {
-		info.File = url + scriptFile
+		info.File = t.bootURL(false, path+scriptFile)
 		t.why("loader.script")
 		return fit(t, info)
 	}
@@ -115,13 +115,10 @@ func (t *turn) bootInfo() *BootInfo {
 	switch t.class {
 	case HTTPClient:
 		info.VendorClass = "HTTPClient"
-		if (t.net.HTTPS || t.kind.HTTPS) && t.p.HTTPSPort != 0 {
-			url = t.p.secureURL(t.net.Server) + "/boot/" + tok + "/"
-		}
 		if own != nil && own.Direct != "" {
 			loader = refPath(own.Direct)
 		}
-		info.File = url + loader
+		info.File = t.bootURL((t.net.HTTPS || t.kind.HTTPS) && t.p.HTTPSPort != 0, path+loader)
 	default:
 		info.Class = PXE
 		info.File = "boot/" + tok + "/" + loader
@@ -149,6 +146,37 @@ func (t *turn) bootInfo() *BootInfo {
 	}
 	t.why("loader.file", loader)
 	return fit(t, info)
+}
+
+// bootURL is the URL of a path here. A name gives way to our address if the URL is then
+// too long for the BOOTP header.
+func (t *turn) bootURL(secure bool, path string) string {
+	u := t.origin(secure) + path
+	if len(u) > headerFile && !t.six() {
+		return t.p.origin(secure, hostLiteral(t.net.Server)) + path
+	}
+	return u
+}
+
+// origin is how this machine's URLs begin: with the name of ours that its name servers
+// know, else with our address.
+func (t *turn) origin(secure bool) string {
+	name := t.net.HTTPHost
+	if secure {
+		name = t.net.HTTPSHost
+	}
+	if name == "" || t.otherResolvers() {
+		name = hostLiteral(t.net.Server)
+	}
+	return t.p.origin(secure, name)
+}
+
+// otherResolvers reports a machine that is given name servers other than the network's.
+func (t *turn) otherResolvers() bool {
+	sets := func(l []Option) bool {
+		return slices.ContainsFunc(l, func(o Option) bool { return o.Code == optDNSServers })
+	}
+	return t.net.Server.Is4() && (t.kind != nil && sets(t.kind.Options) || t.template != nil && sets(t.template.Options) || t.host != nil && sets(t.host.Options))
 }
 
 func fit(t *turn, info *BootInfo) *BootInfo {
@@ -184,6 +212,7 @@ func (t *turn) options() Options {
 const (
 	syslogPort    = 514
 	optLogServers = 7
+	optDNSServers = 6
 )
 
 // logs reports a boot client that wants to know where its log may go (RFC 2132

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -92,6 +93,7 @@ func (w *world) play(line string) (_ []string, err error) {
 			n.Subnet = netip.MustParsePrefix(kv["subnet"])
 		}
 		n.Loader, n.HTTPS = kv["loader"], slices.Contains(words, "https")
+		n.HTTPHost, n.HTTPSHost = kv["http_host"], kv["https_host"]
 		n.Shared, n.RapidCommit, n.ClientID, n.TrustPorts = kv["shared"], slices.Contains(words, "rapid"), slices.Contains(words, "clientid"), slices.Contains(words, "trust_ports")
 		n.RelaysOnly, n.NextServer = slices.Contains(words, "relays_only"), slices.Contains(words, "next_server")
 		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
@@ -133,7 +135,7 @@ func (w *world) play(line string) (_ []string, err error) {
 	case words[0] == "network6": // network6 NAME IFACE MODE ADDRESS/LEN RANGE [delegate=PREFIX+LEN]
 		p := netip.MustParsePrefix(words[4])
 		n := boot.Network{Name: words[1], Interface: words[2], Mode: boot.Mode(words[3]), Server: p.Addr(), Subnet: p.Masked(), Lease: time.Hour, DNS: []netip.Addr{p.Addr()}, Domain: "lab.example",
-			RapidCommit: slices.Contains(words, "rapid"), HTTPS: slices.Contains(words, "https")}
+			RapidCommit: slices.Contains(words, "rapid"), HTTPS: slices.Contains(words, "https"), HTTPHost: kv["http_host"], HTTPSHost: kv["https_host"]}
 		from, to, _ := strings.Cut(words[5], "-")
 		n.Ranges = []boot.Range{{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}}
 		n.UnknownLease, _ = time.ParseDuration(kv["unknown"])
@@ -188,6 +190,10 @@ func (w *world) play(line string) (_ []string, err error) {
 			}
 			return nil
 		}
+	case words[0] == "https": // https PORT: it is served there
+		n, err := strconv.ParseUint(words[1], 10, 16)
+		w.policy.HTTPSPort = uint16(n)
+		return nil, err
 	case words[0] == "loader":
 		w.policy.Loaders[boot.Platform(words[1])] = words[2]
 	case words[0] == "then": // then OUTCOME: of every file and script from here on
@@ -764,6 +770,9 @@ func (w *world) reply(d boot.Decision) string {
 		s := fmt.Sprintf("script %s %s", x.Ref.Kind, x.Ref.Name)
 		if x.Ref.Template != nil {
 			s += fmt.Sprintf(" of %s version %d", x.Ref.Template.Name, x.Ref.Template.Version)
+		}
+		if u, err := url.Parse(x.Ref.Machine.BaseURL); err == nil && !strings.ContainsAny(u.Host[:1], "[0123456789") {
+			s += " under " + u.Host
 		}
 		return s
 	case boot.Refuse:
