@@ -46,6 +46,7 @@ var layers = map[string][]string{
 	"internal/content":      {"boot", "templates", "images", "internal/seal"},
 	"internal/reservation":  {"boot"},
 	"internal/capture":      {"boot"},
+	"internal/dns":          {},
 	"internal/metrics":      {},
 	"internal/mutate":       {}, // puts faults into the others' source; runs their tests
 	"internal/run":          {},
@@ -67,7 +68,7 @@ var layers = map[string][]string{
 	"test/progress": {},
 	// The daemon sees every part and hands each what it needs.
 	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store", "store/bolt", "store/journal",
-		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
+		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
 	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "images/distro", "store/bolt",

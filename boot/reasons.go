@@ -170,6 +170,7 @@ var reasonTexts = map[Code]string{
 	"loader.menu":      "menu of {count} lines",
 	"loader.binl":      "{file}, by port 4011",
 	"loader.too-long":  "path of {bytes} bytes is longer than the {limit} that DHCP holds",
+	"loader.address":   "by address: a URL with {name} has {bytes} bytes, and DHCP holds {limit}",
 	"loader.options":   "options {names}",
 	"loader.signed-of": "signed loaders of {template}",
 	"loader.lost":      "{host} was not heard of since it got {file} at {time}: Secure Boot may be on by now",

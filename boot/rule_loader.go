@@ -151,24 +151,26 @@ func (t *turn) bootInfo() *BootInfo {
 // bootURL is the URL of a path here. A name gives way to our address if the URL is then
 // too long for the BOOTP header.
 func (t *turn) bootURL(secure bool, path string) string {
-	u := t.origin(secure) + path
-	if len(u) > headerFile && !t.six() {
-		return t.p.origin(secure, hostLiteral(t.net.Server)) + path
+	host := t.urlHost(secure)
+	u := t.p.origin(secure, host) + path
+	if own := hostLiteral(t.net.Server); len(u) > headerFile && !t.six() && host != own {
+		t.why("loader.address", host, len(u), headerFile)
+		return t.p.origin(secure, own) + path
 	}
 	return u
 }
 
-// origin is how this machine's URLs begin: with the name of ours that its name servers
-// know, else with our address.
-func (t *turn) origin(secure bool) string {
+// urlHost is the host of this machine's URLs: the name of ours that its name servers
+// know, else our address.
+func (t *turn) urlHost(secure bool) string {
 	name := t.net.HTTPHost
 	if secure {
 		name = t.net.HTTPSHost
 	}
 	if name == "" || t.otherResolvers() {
-		name = hostLiteral(t.net.Server)
+		return hostLiteral(t.net.Server)
 	}
-	return t.p.origin(secure, name)
+	return name
 }
 
 // otherResolvers reports a machine that is given name servers other than the network's.

@@ -308,7 +308,7 @@ func (t *turn) machine(bootTok, reportTok string) Machine {
 		m.BOOTIF = m.MACDash
 	}
 	t.netFacts(&m)
-	root := t.origin(false)
+	root := t.p.origin(false, t.urlHost(false))
 	if bootTok == "" {
 		m.BaseURL, m.ScriptURL = root, root+"/"+scriptFile
 		m.GRUBBase = "(tftp," + m.Server + ")"

@@ -175,7 +175,10 @@ func (s *handshakes) fault(x *shaking, err error) *boot.TLSFault {
 	case leaf != nil && time.Now().After(leaf.NotAfter):
 		f.Cause, f.Text = boot.Clock, "the server's certificate ended on "+leaf.NotAfter.Format(time.DateOnly)+": renew it"
 	case leaf != nil && !covers(leaf, h, local):
-		f.Cause, f.Text = boot.BadName, fmt.Sprintf("the server's certificate does not hold %s, which is the address in its URL: sign it for that address (subjectAltName IP:%s)", local, local)
+		f.Cause, f.Text = boot.BadName, fmt.Sprintf("the server's certificate does not hold %s, which is the address in its URL: sign it for that address (subjectAltName IP:%s), or name one of its names as [https] host", local, local)
+		if h.ServerName != "" {
+			f.Text = fmt.Sprintf("the server's certificate does not hold %s, which is the name in its URL: sign it for that name (subjectAltName DNS:%[1]s)", boot.CleanText(h.ServerName, 100))
+		}
 	case says(certExpired):
 		f.Cause, f.Text = boot.Clock, "it finds the certificate's dates wrong: compare its clock with this one, and the certificate's dates"
 	case says(unknownCA), says(badCertificate), says(certUnknown), cutOff(err):

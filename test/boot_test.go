@@ -205,7 +205,10 @@ func (r *rig) slowDnsmasqAt(ns *nettest.NS, args ...string) (said *lockedBuffer,
 	r.t.Helper()
 	nettest.Need(r.t, "dnsmasq")
 	ctx, cancel := context.WithCancel(r.ctx)
-	cmd, said := ns.Command(ctx, "dnsmasq", append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-facility=-", "--user=root",
+	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--port=") }) {
+		args = append(args, "--port=0") // no DNS
+	}
+	cmd, said := ns.Command(ctx, "dnsmasq", append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--user=root",
 		"--dhcp-authoritative", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(r.t.TempDir(), "leases")}, args...)...), &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = said, said
 	must(r.t, cmd.Start())

@@ -116,6 +116,9 @@ func (a *app) showConfigPlan(p admin.ConfigPlan, did string) error {
 	for _, l := range p.Restart {
 		a.print("only with a restart (sudo systemctl restart muster): %s\n", l)
 	}
+	for _, l := range p.Names {
+		a.print("%s\n", l)
+	}
 	if p.Leases.Count > 0 {
 		a.print("leases that leave their range: %d\n", p.Leases.Count)
 		rows := [][]string{{"ADDRESS", "NETWORK", "HOLDER", "UNTIL", ""}}

@@ -97,6 +97,7 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 			}
 			add(n.State == "serving", "network", fmt.Sprintf("%s on %s, %s: %s", n.Name, n.Interface, n.Mode, n.State), "")
 			fs = append(fs, examineServers(n)...)
+			fs = append(fs, examineNames(n)...)
 			fs = append(fs, examineRA(n, a.now().Sub(s.Started))...)
 		}
 		if s.Disk != "" {
@@ -260,6 +261,18 @@ func examineServers(n admin.NetworkStatus) (fs []finding) {
 			f.Mend = "turn one of the two off, or give boot answers only: mode = \"proxy\""
 		}
 		fs = append(fs, f)
+	}
+	return fs
+}
+
+// examineNames says which host URLs carry. An address will do, unless the certificate of
+// https URLs is not for it.
+func examineNames(n admin.NetworkStatus) (fs []finding) {
+	for _, s := range n.Names {
+		fs = append(fs, finding{OK: s.OK, Warn: !s.OK, What: "name", Text: n.Name + ": " + s.Said()})
+	}
+	if n.Certificate != "" {
+		fs = append(fs, finding{What: "name", Text: n.Name + ": " + n.Certificate})
 	}
 	return fs
 }

@@ -54,8 +54,28 @@ type NetworkStatus struct {
 	State     string       `json:"state"` // serving, or what it waits for
 	// Rivals are other DHCP servers that answered there.
 	Rivals []RivalStatus `json:"rivals,omitempty"`
+	// Names are those that [http] and [https] host give the appliance.
+	Names []NameStatus `json:"names,omitempty"`
+	// Certificate is what firmware will refuse about that of https URLs there.
+	Certificate string `json:"certificate,omitempty"`
 	// RA is present for networks with an IPv6 subnet.
 	RA *RAStatus `json:"ra,omitempty"`
+}
+
+// NameStatus is a name of the appliance on one network.
+type NameStatus struct {
+	Name   string `json:"name"`
+	Scheme string `json:"scheme"`         // of the URLs that it is for: http or https
+	OK     bool   `json:"ok"`             // URLs carry it
+	Text   string `json:"text,omitempty"` // why they carry our address
+}
+
+// Said is the status for people.
+func (s NameStatus) Said() string {
+	if s.OK {
+		return fmt.Sprintf("%s URLs carry %s", s.Scheme, s.Name)
+	}
+	return fmt.Sprintf("%s URLs carry our address and not %s: %s", s.Scheme, s.Name, s.Text)
 }
 
 // RAStatus is what a network's interface says in router advertisements.

@@ -159,6 +159,7 @@ type ConfigPlan struct {
 	Restart []string      `json:"restart"` // what changes only with a restart
 	Leases  Leaving       `json:"leases"`
 	Hosts   AffectedHosts `json:"hosts"`
+	Names   []string      `json:"names,omitempty"` // networks whose URLs would carry our address where a name is wished for, and why
 }
 
 // Leaving are leases that are in no range any more.
@@ -204,6 +205,9 @@ func (p ConfigPlan) Summary() string {
 	}
 	if p.Hosts.Count > 0 {
 		out += fmt.Sprintf("; hosts that get something else: %d", p.Hosts.Count)
+	}
+	if len(p.Names) > 0 {
+		out += "; " + strings.Join(p.Names, "; ")
 	}
 	if len(p.Restart) > 0 {
 		out += "; only with a restart: " + strings.Join(p.Restart, ", ")

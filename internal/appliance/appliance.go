@@ -108,12 +108,15 @@ type daemon struct {
 	thisRun *boot.Template       // template of a bench's --kernel; nil is none
 	ca      *authority.Authority // nil until it is first needed
 	caOnce  sync.Mutex
+	pair    *pair // certificate and key of a person; nil without
 
 	mu       sync.Mutex // of what follows
 	config   *config.Config
 	states   map[string]string                     // network -> why it is not served; "" serves
 	posts    map[string]*post                      // one for each place where other servers are looked for, by key
 	routers  map[string]map[netip.Addr]otherRouter // by interface and address
+	answers  map[query]records                     // of name servers, about our names
+	named    map[string][]admin.NameStatus         // what follows from them, by network
 	warnings []string
 	spoilt   map[string]string // digest -> what is wrong with that boot file
 	undo     func()            // takes the address of this run away

@@ -50,6 +50,7 @@ func (d *daemon) apply(ctx context.Context) error {
 	if p.Networks6, err = d.networks6(); err != nil {
 		return err
 	}
+	d.name(&p)
 	p.DUID = hex.EncodeToString(d.duid)
 	d.certify(slices.Concat(p.Networks, p.Networks6))
 	if err := d.engine.SetPolicy(ctx, p); err != nil {

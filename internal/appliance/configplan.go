@@ -6,6 +6,7 @@ package appliance
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,17 +29,38 @@ func (d *daemon) planConfig(ctx context.Context, name string, text []byte) (admi
 	if err := d.prepareInterface(c, false); err != nil {
 		return admin.ConfigPlan{}, boot.NewFault(boot.Invalid, "%v", err)
 	}
-	return d.plan(ctx, c, d.settings())
+	return d.plan(ctx, c, d.settings(), d.lookUp(ctx, c))
 }
 
-func (d *daemon) plan(ctx context.Context, c, old *config.Config) (p admin.ConfigPlan, err error) {
+// plan takes what name servers said about the names of c.
+func (d *daemon) plan(ctx context.Context, c, old *config.Config, said map[query]records) (p admin.ConfigPlan, err error) {
 	p.Changes = append([]string{}, c.Changes(old)...)
 	p.Restart = append([]string{}, old.Differ(c.Listeners)...)
 	if p.Leases, err = d.leaving(ctx, c); err != nil {
 		return p, err
 	}
-	p.Hosts, err = d.affected(ctx, c, old)
+	if p.Hosts, err = d.affected(ctx, c, old); err != nil {
+		return p, err
+	}
+	p.Names, err = d.nameless(c, said)
 	return p, err
+}
+
+// nameless lists the networks whose machines cannot look up the names of c.
+func (d *daemon) nameless(c *config.Config, said map[query]records) (out []string, err error) {
+	var p boot.Policy
+	if p.Networks, err = d.networksOf(c); err != nil {
+		return nil, err
+	}
+	of := names(c, &p, said)
+	for _, network := range slices.Sorted(maps.Keys(of)) {
+		for _, s := range of[network] {
+			if !s.OK {
+				out = append(out, "network "+network+": "+s.Said())
+			}
+		}
+	}
+	return out, nil
 }
 
 // maxListed bounds the leases and hosts that a plan lists by name.
@@ -57,7 +79,15 @@ func (d *daemon) networksOf(c *config.Config) (out []boot.Network, err error) {
 		}
 		out = append(out, r)
 	}
-	return append(out, c.Networks6...), nil
+	for _, n := range c.Networks6 {
+		l, err := d.sys.Link(n.Interface)
+		if err != nil {
+			return nil, err
+		}
+		r, _ := config.Resolve6(n, l.Found, l.Addrs)
+		out = append(out, r)
+	}
+	return out, nil
 }
 
 // leaving lists leases of the present networks that no network would have any more.

@@ -28,6 +28,7 @@ import (
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
+	"github.com/musterboot/muster/internal/dns"
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/radv"
 	"github.com/musterboot/muster/syslogd"
@@ -58,6 +59,7 @@ type computer struct {
 	probe6   func(iface string) ([]boot.Rival, error)
 	occupied func(addrs []netip.Addr) (map[netip.Addr]boot.MAC, error)
 	answers  func(addrs []netip.Addr) ([]netip.Addr, error)
+	lookup   func(server netip.Addr, name string) ([]netip.Addr, error)
 }
 
 func newComputer() *computer {
@@ -65,7 +67,8 @@ func newComputer() *computer {
 		probe:    func(string) ([]boot.Rival, error) { return nil, nil },
 		probe6:   func(string) ([]boot.Rival, error) { return nil, nil },
 		occupied: func([]netip.Addr) (map[netip.Addr]boot.MAC, error) { return nil, nil },
-		answers:  func([]netip.Addr) ([]netip.Addr, error) { return nil, nil }}
+		answers:  func([]netip.Addr) ([]netip.Addr, error) { return nil, nil },
+		lookup:   func(netip.Addr, string) ([]netip.Addr, error) { return nil, dns.ErrUnknown }}
 }
 
 // plug puts an interface in, or changes it; with a carrier.
@@ -288,6 +291,12 @@ func (c *computer) Occupied(_ context.Context, _ string, _ netip.Addr, addrs []n
 func (c *computer) Answers(_ context.Context, _ netip.Addr, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error) {
 	time.Sleep(wait)
 	return c.answers(addrs)
+}
+
+func (c *computer) Lookup(_ context.Context, server netip.Addr, name string) ([]netip.Addr, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lookup(server, name)
 }
 
 func (c *computer) Hangups() (<-chan os.Signal, func()) { return c.hangups, func() {} }

@@ -6,6 +6,7 @@ package appliance
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/httpboot"
@@ -57,7 +58,7 @@ func (d *daemon) secure() (*httpboot.Secure, error) {
 	if err := p.load(); err != nil {
 		return nil, config.Mistake{Err: err}
 	}
-	s.Certificate = p.get
+	s.Certificate, d.pair = p.get, p
 	return s, nil
 }
 
@@ -84,5 +85,9 @@ func (d *daemon) certify(ns []boot.Network) {
 		d.log.Error("built-in CA", "err", err)
 		return
 	}
-	a.Serve(ownAddrs(ns), c.CertNames)
+	names := c.CertNames
+	if c.HTTPSHost != "" {
+		names = append(slices.Clone(names), c.HTTPSHost)
+	}
+	a.Serve(ownAddrs(ns), names)
 }

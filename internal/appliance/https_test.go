@@ -79,6 +79,8 @@ func TestPair(t *testing.T) {
 	})
 }
 
+var hello = &tls.ClientHelloInfo{SupportedVersions: []uint16{tls.VersionTLS12}}
+
 // TestSecure: HTTPS is served with the built-in CA's certificate, for our addresses in
 // both families and the names of the configuration, which may change while it is served.
 func TestSecure(t *testing.T) {
@@ -92,7 +94,7 @@ func TestSecure(t *testing.T) {
 			t.Helper()
 			s, err := r.secure()
 			must(t, err)
-			c, err := s.Certificate(&tls.ClientHelloInfo{SupportedVersions: []uint16{tls.VersionTLS12}})
+			c, err := s.Certificate(hello)
 			must(t, err)
 			out := slices.Clone(c.Leaf.DNSNames)
 			for _, a := range c.Leaf.IPAddresses {

@@ -73,6 +73,7 @@ func (o *opener) listen(ctx context.Context) error {
 		}
 	}
 	o.task("surroundings", o.surroundings)
+	o.task("names", o.watchNames)
 	o.task("other servers", o.watchServers)
 	o.task("conflict probes", o.watchAddresses)
 	o.task("router advertisements", func(ctx context.Context) error { return o.sys.Advertise(ctx, o.radv) })

@@ -74,17 +74,19 @@ func (d *daemon) takeOver(ctx context.Context) (p admin.ConfigPlan, err error) {
 	if err != nil {
 		return p, boot.NewFault(boot.Invalid, "%v", err)
 	}
-	if p, err = d.plan(ctx, c, d.settings()); err != nil {
+	said := d.lookUp(ctx, c)
+	if p, err = d.plan(ctx, c, d.settings(), said); err != nil {
 		return p, err
 	}
 	d.mu.Lock()
 	old := d.config
 	c.Keep(old)
-	d.config, d.posts = c, station(c, d.posts)
+	answers := d.answers
+	d.config, d.posts, d.answers = c, station(c, d.posts), said
 	d.mu.Unlock()
 	if err := d.apply(ctx); err != nil {
 		d.mu.Lock()
-		d.config, d.posts = old, station(old, d.posts)
+		d.config, d.posts, d.answers = old, station(old, d.posts), answers
 		d.mu.Unlock()
 		return p, err
 	}

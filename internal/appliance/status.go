@@ -88,6 +88,7 @@ func (d *daemon) networkStatus(n boot.Network, six, ra bool) admin.NetworkStatus
 		s.Ranges = append(s.Ranges, r.String())
 	}
 	s.Rivals = d.serversBeside(n, six)
+	s.Names, s.Certificate = d.named[s.Name], d.uncertified(n)
 	if ra {
 		d.describeRA(&s)
 	}

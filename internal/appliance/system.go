@@ -15,6 +15,7 @@ import (
 	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/dns"
 	"github.com/musterboot/muster/internal/run"
 	"github.com/musterboot/muster/radv"
 	"github.com/musterboot/muster/syslogd"
@@ -64,6 +65,7 @@ type probes interface {
 	Probe6(ctx context.Context, iface string, from netip.Addr, duid []byte) ([]boot.Rival, error)
 	Occupied(ctx context.Context, iface string, own netip.Addr, addrs []netip.Addr, wait time.Duration) (map[netip.Addr]boot.MAC, error)
 	Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error)
+	Lookup(ctx context.Context, server netip.Addr, name string) ([]netip.Addr, error) // the addresses that this name server has for a name
 }
 
 // kernel is the system of Linux.
@@ -135,6 +137,10 @@ func (kernel) Occupied(ctx context.Context, iface string, own netip.Addr, addrs 
 }
 func (kernel) Answers(ctx context.Context, own netip.Addr, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error) {
 	return dhcpd.Answers(ctx, own, addrs, wait)
+}
+
+func (kernel) Lookup(ctx context.Context, server netip.Addr, name string) ([]netip.Addr, error) {
+	return dns.Lookup(ctx, netip.AddrPortFrom(server, dns.Port), name)
 }
 
 func (kernel) Hangups() (<-chan os.Signal, func()) {

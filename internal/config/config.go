@@ -23,6 +23,8 @@ const Path = "/etc/muster/muster.toml"
 // Config is what muster.toml says.
 type Config struct {
 	Listeners
+	HTTPHost    string         // name of ours in http URLs, where a network's name servers know it; "" is the address
+	HTTPSHost   string         // the same in https URLs, and in the built-in CA's certificate
 	CertNames   []string       // DNS names for the built-in CA's certificate
 	FirmwareTLS bool           // HTTPS serves clients without ephemeral key exchange
 	Networks    []boot.Network // Server comes from the interface, as does Subnet where it is not given
@@ -85,7 +87,7 @@ func (c *Config) HookError(h Hook, key, format string, args ...any) error {
 type file struct {
 	DataDir  string        `toml:"data_dir"`
 	Networks []fileNetwork `toml:"network"`
-	HTTP     fileListen    `toml:"http"`
+	HTTP     fileHTTP      `toml:"http"`
 	HTTPS    *fileHTTPS    `toml:"https"`
 	TFTP     fileTFTP      `toml:"tftp"`
 	Syslog   fileListen    `toml:"syslog"`

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,11 @@ type fileListen struct {
 	Listen string `toml:"listen"`
 }
 
+type fileHTTP struct {
+	Listen string `toml:"listen"`
+	Host   string `toml:"host"`
+}
+
 type fileTFTP struct {
 	Listen     string `toml:"listen"`
 	Ports      string `toml:"ports"`
@@ -25,6 +31,7 @@ type fileTFTP struct {
 
 type fileHTTPS struct {
 	Listen      string   `toml:"listen"`
+	Host        string   `toml:"host"`
 	Cert        string   `toml:"cert"`
 	Key         string   `toml:"key"`
 	Names       []string `toml:"names"`
@@ -83,7 +90,7 @@ func (l Listeners) Differ(o Listeners) (names []string) {
 func (c *Config) Keep(inForce *Config) (restart []string) {
 	restart = inForce.Differ(c.Listeners)
 	if c.HTTPS.Listen == "" {
-		c.CertNames, c.FirmwareTLS = inForce.CertNames, inForce.FirmwareTLS
+		c.CertNames, c.FirmwareTLS, c.HTTPSHost = inForce.CertNames, inForce.FirmwareTLS, inForce.HTTPSHost
 	}
 	c.Listeners = inForce.Listeners
 	return restart
@@ -103,6 +110,9 @@ func (raw *file) listeners(c *Config) (err error) {
 	f := c.file
 	c.DataDir = raw.DataDir
 	if c.HTTP, err = listenAddr(f, "http.listen", raw.HTTP.Listen, c.HTTP); err != nil {
+		return err
+	}
+	if c.HTTPHost, err = hostName(f, "http.host", raw.HTTP.Host); err != nil {
 		return err
 	}
 	if c.TFTP, err = raw.TFTP.check(f, c.TFTP); err != nil {
@@ -147,6 +157,9 @@ func (r *fileHTTPS) check(c *Config) (err error) {
 	if c.HTTPS.Listen, err = listenAddr(f, "https.listen", r.Listen, ":443"); err != nil {
 		return err
 	}
+	if c.HTTPSHost, err = hostName(f, "https.host", r.Host); err != nil {
+		return err
+	}
 	if c.HTTPS.Listen == c.HTTP {
 		return f.Errorf("https.listen", 0, "listen %q is the port of [http] too", c.HTTP)
 	}
@@ -162,6 +175,30 @@ func (r *fileHTTPS) check(c *Config) (err error) {
 		return f.Errorf("https.names", 0, "names are for certificates of the built-in CA; yours has its own")
 	}
 	return nil
+}
+
+// longestHost leaves room in the 127 octets of a BOOTP file name for the scheme, a port,
+// a boot path and a loader.
+const longestHost = 40
+
+// hostName reads the name that URLs carry in place of an address.
+func hostName(f *tomlfile.File, key, s string) (string, error) {
+	s = strings.ToLower(strings.TrimSuffix(s, "."))
+	if s == "" {
+		return "", nil
+	}
+	labels := strings.Split(s, ".")
+	bad := slices.ContainsFunc(labels, func(l string) bool {
+		return l == "" || l[0] == '-' || l[len(l)-1] == '-' || strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-") != ""
+	})
+	_, number := strconv.Atoi(labels[len(labels)-1])
+	switch {
+	case bad, len(labels) < 2, number == nil:
+		return "", f.Errorf(key, 0, "host %q: want a whole DNS name like \"boot.example.org\"; firmware adds no domain to it", s)
+	case len(s) > longestHost:
+		return "", f.Errorf(key, 0, "host %q has %d characters; more than %d leave no room for the rest of a URL in the BOOTP header", s, len(s), longestHost)
+	}
+	return s, nil
 }
 
 // parsePorts reads "30000-30999".

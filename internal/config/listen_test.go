@@ -50,6 +50,7 @@ func TestRestart(t *testing.T) {
 		{"HTTPS", lab, lab + tls, "[https] listen, cert or key"},
 		{"HTTPS elsewhere", lab + tls, lab + strings.Replace(tls, ":443", ":8443", 1), "[https] listen, cert or key"},
 		{"whom HTTPS serves", lab + tls, lab + tls + "names = [\"boot.example.org\"]\nfirmware_tls = true\n", ""},
+		{"what HTTP is called", lab, lab + "[http]\nhost = \"boot.example.org\"\n", ""},
 		{"two", lab, lab + tls + "[http]\nlisten = \":8080\"\n", "[http]; [https] listen, cert or key"},
 	} {
 		old, err := Parse("old", []byte(c.old))
@@ -77,9 +78,9 @@ func TestRestart(t *testing.T) {
 		}
 	}
 	// The open listener goes on with the names that it had.
-	old, _ := Parse("old", []byte(tls+"names = [\"boot.example.org\"]\nfirmware_tls = true\n"))
+	old, _ := Parse("old", []byte(tls+"host = \"boot.example.org\"\nnames = [\"boot.example.org\"]\nfirmware_tls = true\n"))
 	fresh, _ := Parse("fresh", nil)
-	if fresh.Keep(old); !slices.Equal(fresh.CertNames, old.CertNames) || !fresh.FirmwareTLS {
+	if fresh.Keep(old); !slices.Equal(fresh.CertNames, old.CertNames) || !fresh.FirmwareTLS || fresh.HTTPSHost != "boot.example.org" {
 		t.Errorf("HTTPS goes on with %+v", fresh)
 	}
 }

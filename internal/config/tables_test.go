@@ -66,8 +66,12 @@ https = true
 [class.options]
 domain-name = "switches.example"
 
+[http]
+host = "plain.example.org"
+
 [https]
 listen = ":8443"
+host = "Safe.Example.org."
 names = ["boot.example.org"]
 firmware_tls = true
 
@@ -117,6 +121,7 @@ func TestTables(t *testing.T) {
 		{"class", c.Classes[0].Match, boot.ClassMatch{VendorClass: []string{"acme-*"}, Arch: []boot.Arch{7, 11}, OUI: []string{"52:54:00"}}},
 		{"how it is answered", []any{c.Classes[0].As, c.Classes[0].Delay, c.Classes[0].Echo, c.Classes[0].HTTPS, fmt.Sprint(c.Classes[0].Options)}, []any{boot.Plain, 2 * time.Second, true, true, "[domain-name=switches.example]"}},
 		{"HTTPS", c.HTTPS, HTTPS{Listen: ":8443"}},
+		{"names of ours", []string{c.HTTPHost, c.HTTPSHost}, []string{"plain.example.org", "safe.example.org"}},
 		{"whom it serves", []any{c.CertNames, c.FirmwareTLS}, []any{[]string{"boot.example.org"}, true}},
 		{"TFTP", c.TFTP, TFTP{Listen: "10.77.0.1:69", Ports: Ports{30000, 30999}}},
 		{"enrolment", []any{c.Enroll.Policy, c.Enroll.Hold, c.Enroll.Limit, c.Enroll.Loop, c.Enroll.Shared}, []any{boot.EnrollApprove, time.Hour, 50, 5, []string{"02:*"}}},
@@ -175,7 +180,12 @@ func TestTablesErrors(t *testing.T) {
 		{"serial = [\"R7-*\"]\nnetwork = [\"lab\"]\nmax = 40\ntemplate = \"debian12\"\ninstall = true\nuntil = 2026-12-31T00:00:00Z", ``, "rule rack 7 approves every machine for ever"},
 		{`name = "not those"`, `name = "rack 7"`, `rule name "rack 7" is used twice`},
 		{`policy = "approve"`, `policy = "ignore"`, `policy = "ignore" enrols none`},
-		{"[https]\nlisten = \":8443\"\nnames = [\"boot.example.org\"]\nfirmware_tls = true\n", "", "https = true needs the listener"},
+		{"[http]\nhost = \"plain.example.org\"", "[http]\nhost = \"boot\"", `muster.toml:49: host "boot": want a whole DNS name like "boot.example.org"`},
+		{"[http]\nhost = \"plain.example.org\"", "[http]\nhost = \"10.77.0.1\"", `want a whole DNS name`},
+		{"[http]\nhost = \"plain.example.org\"", "[http]\nhost = \"boot.-x.org\"", `want a whole DNS name`},
+		{"[http]\nhost = \"plain.example.org\"", "[http]\nhost = \"boot.exa mple.org\"", `want a whole DNS name`},
+		{`host = "Safe.Example.org."`, `host = "` + strings.Repeat("a.", 20) + `b"`, "has 41 characters; more than 40 leave no room"},
+		{"[https]\nlisten = \":8443\"\nhost = \"Safe.Example.org.\"\nnames = [\"boot.example.org\"]\nfirmware_tls = true\n", "", "https = true needs the listener"},
 	} {
 		text := strings.Replace(full, x.old, x.new, 1)
 		_, err := Parse("muster.toml", []byte(text))

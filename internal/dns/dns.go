@@ -5,6 +5,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -32,24 +33,27 @@ const (
 // ErrUnknown is the answer of a server that knows no address of the name.
 var ErrUnknown = errors.New("it does not know the name")
 
-// Lookup returns all addresses, of both families, that the server gives for a name
-// without asking anybody else. Errors are for people and leave out the server and the
-// name. Apart from ErrUnknown they say that it did not answer, or that it refused.
+// Lookup returns all addresses, of both families, that the server gives for a name. A
+// server that refuses to say anything of one family, as dnsmasq does where it has a
+// record of the other alone, is taken for what it says of the other. Errors are for
+// people and leave out the server and the name. Apart from ErrUnknown they say that it
+// did not answer, or that it refused.
 func Lookup(ctx context.Context, server netip.AddrPort, name string) ([]netip.Addr, error) {
 	n, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
 	if err != nil {
 		return nil, fmt.Errorf("%q is no name: %w", name, err)
 	}
 	var out []netip.Addr
+	var failed error
 	for _, typ := range []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA} {
 		a, err := ask(ctx, server, dnsmessage.Question{Name: n, Type: typ, Class: dnsmessage.ClassINET})
-		if err != nil {
-			return nil, err
+		out, failed = append(out, a...), cmp.Or(failed, err)
+		if errors.Is(err, errSilent) {
+			break
 		}
-		out = append(out, a...)
 	}
 	if len(out) == 0 {
-		return nil, ErrUnknown
+		return nil, cmp.Or(failed, ErrUnknown)
 	}
 	return out, nil
 }
@@ -57,16 +61,21 @@ func Lookup(ctx context.Context, server netip.AddrPort, name string) ([]netip.Ad
 // ask puts one question, again if nothing comes, and over TCP if the answer was cut.
 func ask(ctx context.Context, server netip.AddrPort, q dnsmessage.Question) (out []netip.Addr, err error) {
 	for range tries {
-		var cut bool
-		out, cut, err = exchange(ctx, "udp", server, q)
+		out, cut, e := exchange(ctx, "udp", server, q)
 		if cut {
-			out, _, err = exchange(ctx, "tcp", server, q)
+			out, _, e = exchange(ctx, "tcp", server, q)
 		}
-		if err == nil || ctx.Err() != nil || !errors.Is(err, errSilent) {
+		if e == nil || !errors.Is(e, errSilent) {
+			return out, e
+		}
+		if err == nil || err == errSilent { // the first cause that is known stays: a kernel says it once a second
+			err = e
+		}
+		if ctx.Err() != nil {
 			break
 		}
 	}
-	return out, err
+	return nil, err
 }
 
 var errSilent = errors.New("it does not answer")

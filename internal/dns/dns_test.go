@@ -18,13 +18,17 @@ import (
 type reply struct {
 	addrs  []string
 	rcode  dnsmessage.RCode
-	alias  bool // a CNAME before the addresses
-	cut    bool // over UDP
+	alias  bool            // a CNAME before the addresses
+	cut    bool            // over UDP
+	only   dnsmessage.Type // refuses all others
 	before func(answer []byte) [][]byte
 }
 
 func (r reply) pack(t *testing.T, q dnsmessage.Message, cut bool) []byte {
 	m := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RCode: r.rcode, Truncated: cut}, Questions: q.Questions}
+	if r.only != 0 && r.only != q.Questions[0].Type {
+		m.RCode = dnsmessage.RCodeRefused
+	}
 	h := dnsmessage.ResourceHeader{Name: q.Questions[0].Name, Class: dnsmessage.ClassINET}
 	if r.alias {
 		m.Answers = append(m.Answers, dnsmessage.Resource{Header: h, Body: &dnsmessage.CNAMEResource{CNAME: dnsmessage.MustNewName("other.example.")}})
@@ -108,6 +112,8 @@ func TestLookup(t *testing.T) {
 		{"cut", reply{addrs: []string{"10.77.0.1", "10.77.0.2"}, cut: true}, "10.77.0.1 10.77.0.2"},
 		{"unknown", reply{rcode: dnsmessage.RCodeNameError}, "it does not know the name"},
 		{"no address", reply{alias: true}, "it does not know the name"},
+		{"no word of IPv6", reply{addrs: []string{"10.77.0.1"}, only: dnsmessage.TypeA}, "10.77.0.1"},
+		{"no word of IPv4", reply{addrs: []string{"fd77::1"}, only: dnsmessage.TypeAAAA}, "fd77::1"},
 		{"refused", reply{rcode: dnsmessage.RCodeRefused}, "it answers Refused"},
 		{"another's answers first", reply{addrs: []string{"10.77.0.1"}, before: func(b []byte) [][]byte {
 			id := slices.Clone(b)
