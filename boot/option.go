@@ -23,8 +23,8 @@ type Option struct {
 	Data []byte
 }
 
-// addrs are the addresses of an option that is a list of them.
-func (o Option) addrs() (out []netip.Addr) {
+// Addrs are the addresses of an option that is a list of them.
+func (o Option) Addrs() (out []netip.Addr) {
 	for b := o.Data; len(b) >= 4; b = b[4:] {
 		out = append(out, netip.AddrFrom4([4]byte(b)))
 	}

@@ -340,7 +340,7 @@ func (p *Policy) Serves(l Link, src netip.Addr) *Network {
 func (n *Network) Resolvers() []netip.Addr {
 	for _, o := range n.Options {
 		if o.Code == optDNSServers {
-			return o.addrs()
+			return o.Addrs()
 		}
 	}
 	return n.DNS

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/nettest"
 )
 
@@ -83,7 +82,7 @@ func TestName(t *testing.T) {
 			}
 			r.dnsmasqAt(r.host("dns", nameServer+"/24"), args...)
 			r.wait("the name server to count", 10*time.Second, func() error {
-				var p admin.ConfigPlan
+				var p struct{ Names []string }
 				if r.json(&p, "config", "reload"); len(p.Names) > 0 {
 					return fmt.Errorf("%q", p.Names)
 				}

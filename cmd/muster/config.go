@@ -17,8 +17,8 @@ import (
 )
 
 func (a *app) configCmd() *cobra.Command {
-	c := group("config", "Check, plan and reload the configuration")
-	c.AddCommand(a.configCheckCmd(), a.configPlanCmd(), a.configReloadCmd())
+	c := group("config", "Check, plan and reload the configuration, or begin one")
+	c.AddCommand(a.configCheckCmd(), a.configPlanCmd(), a.configReloadCmd(), a.configFromCmd())
 	return c
 }
 

@@ -386,6 +386,9 @@ func (a *app) showImport(r *importReport) {
 	sum := [][]string{{added, fmt.Sprint(r.Added)}, {"let in", fmt.Sprint(r.LetIn)}, {"known already", fmt.Sprint(r.Known)}, {"known, but differ", fmt.Sprint(r.Differ)},
 		{"not carried over", fmt.Sprint(r.Lost + r.Conflicts + r.Refused + r.count(hostNotAdded))}, {"details not carried over", fmt.Sprint(r.Parts)}}
 	a.table(sum)
+	if slices.ContainsFunc(r.Notes, func(n reservation.Note) bool { return n.Net }) {
+		a.print("\ntheir networks as muster.toml has them: muster config from FILE...\n")
+	}
 	if n := r.Added; n > 0 && !r.DryRun && slices.ContainsFunc(r.Hosts, func(h importedHost) bool { return h.Result == hostAdded && h.Host.State == boot.Pending }) {
 		a.print("\nthey wait for approval: muster host approve NAME\n")
 	}

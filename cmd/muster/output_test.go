@@ -224,8 +224,10 @@ func TestNothingSteersATerminal(t *testing.T) {
 	pi := filepath.Dir(write("pi/start4.elf", "x"))
 	many := [][]string{{hostile}, {"--match", "x", "--yes"}, {"--match", hostile, "--dry-run"}}
 	conf := write("muster.toml", "")
+	dhcpd := write("dhcpd.conf", "option site\x1b[2J 1;\nshared-network \"a\u009b\" { subnet 10.1.0.0 netmask 255.255.255.0 { range 10.1.0.1; option domain-name \"x\x1b[2J\"; } }\n")
 	runs := map[string][][]string{
 		"config check": {{conf}, {}, {hostile}}, "config plan": {{conf}, {hostile}}, "config reload": {{}},
+		"config from":  {{dhcpd}, {"--from", hostile, dhcpd}, {dhcpd, hosts}, {hostile}},
 		"host list":    {{}, {"--wide"}, {hostile}},
 		"host show":    {{hostile}},
 		"host log":     {{hostile}},
@@ -258,7 +260,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"serve":    {{"--config", filepath.Join(work, hostile)}, {"-i", "lo", "--range", hostile}},
 	}
 	// These say nothing of the daemon's when all is well.
-	silent := []string{"backup", "restore", "version", "man", "config check", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "image template"}
+	silent := []string{"backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "image template"}
 	root := (&app{getenv: os.Getenv}).root()
 	var leaves func(c *cobra.Command)
 	leaves = func(c *cobra.Command) {

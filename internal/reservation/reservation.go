@@ -1,7 +1,7 @@
-// Package reservation reads machines from the files of other DHCP servers: a
-// name and bytes in, hosts and notes out. Anything that a file says of a
-// machine and that a host cannot hold becomes a note with file and line. It
-// must not open files, nor know which hosts exist already.
+// Package reservation reads machines, and networks, from the files of other DHCP
+// servers: a name and bytes in, hosts or [[network]] tables and notes out. Anything that
+// a file says and that Muster cannot hold becomes a note with file and line. It must not
+// open files, nor know which hosts exist already.
 package reservation
 
 import (
@@ -56,7 +56,8 @@ type Note struct {
 	Line int    `json:"line"`
 	Host string `json:"host,omitempty"` // as the file calls it
 	Text string `json:"text"`
-	Lost bool   `json:"lost,omitempty"` // the whole machine is not imported
+	Lost bool   `json:"lost,omitempty"`       // the whole machine is not imported
+	Net  bool   `json:"of_network,omitempty"` // it is about a network or the server, and ReadNetworks may carry it over
 }
 
 func (n Note) String() string {
@@ -370,7 +371,7 @@ func clientID(s string) string {
 
 // ofNetwork notes a setting of a whole network or server, which a host list does not have.
 func (r *reader) ofNetwork(line int, text string) {
-	r.part(line, "", "%s is not carried over: it belongs to a [[network]] of muster.toml", show(text))
+	r.add(Note{Line: line, Text: show(text) + " is not carried over: it belongs to a [[network]] of muster.toml", Net: true})
 }
 
 // Conflict is an entry that claims what an earlier one claims.

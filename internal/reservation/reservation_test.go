@@ -60,7 +60,7 @@ func TestFiles(t *testing.T) {
 	}
 	seen := map[Format]bool{}
 	for _, f := range files {
-		if strings.HasSuffix(f, ".golden") || strings.HasPrefix(f, "testdata/fuzz") {
+		if strings.HasSuffix(f, ".golden") || strings.HasSuffix(f, ".toml") || strings.HasPrefix(f, "testdata/fuzz") {
 			continue
 		}
 		b, err := os.ReadFile(f)
@@ -347,6 +347,13 @@ func check(t *testing.T, f Format, b []byte) {
 	}
 	Conflicts(r.Entries)
 	Detect("f", b)
+	if f == ISC || f == Kea || f == Dnsmasq {
+		ns, err := ReadNetworks([]File{{"f", f, b}})
+		if err != nil {
+			t.Fatalf("of its networks: %q", err)
+		}
+		takes(t, ns, ns.TOML(onEth0))
+	}
 }
 
 func printable(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) }
@@ -354,7 +361,7 @@ func printable(s string) bool { return !strings.ContainsFunc(s, unicode.IsContro
 func seeds(f *testing.F, format Format) {
 	files, _ := filepath.Glob("testdata/*")
 	for _, name := range files {
-		if b, err := os.ReadFile(name); err == nil && !strings.HasSuffix(name, ".golden") && Detect(name, b) == format {
+		if b, err := os.ReadFile(name); err == nil && !strings.HasSuffix(name, ".golden") && !strings.HasSuffix(name, ".toml") && Detect(name, b) == format {
 			f.Add(b)
 		}
 	}
