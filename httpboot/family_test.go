@@ -110,6 +110,7 @@ func testLiteralURL(t *testing.T, host string) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca.PEM())
 	s.sign.Store(ca)
+	must(t, ca.Prepare()) // no client waits while keys are made
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		if _, err := s.get(t, &tls.Config{RootCAs: roots, MaxVersion: version}); err != nil {
 			t.Errorf("%x: %v", version, err)

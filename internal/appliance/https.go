@@ -62,6 +62,17 @@ func (d *daemon) secure() (*httpboot.Secure, error) {
 	return s, nil
 }
 
+// prepareCertificates has the built-in CA make its certificates before anybody asks.
+func (d *daemon) prepareCertificates(ctx context.Context) error {
+	if a, err := d.authority(); err != nil {
+		d.log.Error("built-in CA", "err", err)
+	} else if err := a.Prepare(); err != nil {
+		d.log.Error("certificates", "err", err)
+	}
+	<-ctx.Done()
+	return nil
+}
+
 // ownAddrs are our addresses, as they appear in boot URLs for these networks.
 func ownAddrs(ns []boot.Network) []netip.Addr {
 	var out []netip.Addr

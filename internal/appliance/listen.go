@@ -147,6 +147,9 @@ func (o *opener) listenHTTPS(ctx context.Context) error {
 	if err != nil {
 		return run.BindError("tcp", config.Port(at), err)
 	}
+	if o.config.HTTPS.Cert == "" {
+		o.task("certificates", o.prepareCertificates)
+	}
 	o.holds(l, "HTTPS", func(ctx context.Context) error { return httpboot.ServeTLS(ctx, l, o.http, sec) })
 	return nil
 }

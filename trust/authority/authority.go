@@ -152,6 +152,17 @@ func (a *Authority) Serve(addrs []netip.Addr, names []string) {
 	}
 }
 
+// Prepare makes the certificates before anybody asks for them: on a small computer a new
+// RSA key takes longer than firmware waits for a handshake.
+func (a *Authority) Prepare() error {
+	for _, versions := range [][]uint16{{tls.VersionTLS12}, {tls.VersionTLS13}} {
+		if _, err := a.Certificate(&tls.ClientHelloInfo{SupportedVersions: versions}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Certificate returns the server certificate for a handshake: ECDSA for clients that
 // speak TLS 1.3, RSA for all others, such as firmware.
 func (a *Authority) Certificate(h *tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -30,6 +30,9 @@ func TestAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Serve([]netip.Addr{netip.MustParseAddr("10.77.0.1"), netip.MustParseAddr("fd77::1")}, []string{"boot.example"})
+	if err := a.Prepare(); err != nil || len(vault) != 3 {
+		t.Fatalf("%v: %d secrets where the CA's and a key of each kind should be", err, len(vault))
+	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(a.PEM()) {
 		t.Fatal("PEM is none")
