@@ -27,6 +27,9 @@ func (d *daemon) prepareInterface(c *config.Config, starting bool) error {
 		if !l.Found {
 			there := d.sys.Interfaces()
 			has := "this machine has " + strings.Join(there, ", ")
+			if len(there) == 0 {
+				has = "this machine has none that could be served"
+			}
 			if near := spell.Nearest(n.Interface, there); near != "" {
 				has += "; did you mean " + near + "?"
 			}
