@@ -173,10 +173,11 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	tree=$work/$part
 	case $part in *-arm64) arch=arm64 ;; *-riscv64) arch=riscv64 ;; *) arch=amd64 ;; esac
 	# What a guest boots is the same on every machine; what runs on this one is of its
-	# own release, like the libraries.
+	# own release, like the libraries, and so are signed loaders, like the firmware: on
+	# arm64 that of Debian 13 ends Debian 12's GRUB with an exception (data that runs).
 	case $part in
 	*-13 | *-riscv64) use_apt $arch trixie ;; # Debian 12 has no riscv64
-	dhcrelay | dhcp6c | dhcpservers | tftpd) use_apt $arch "$release" ;;
+	dhcrelay | dhcp6c | dhcpservers | tftpd | secureboot*) use_apt $arch "$release" ;;
 	*) use_apt $arch bookworm ;;
 	esac
 	case $part in

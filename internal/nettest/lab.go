@@ -13,6 +13,7 @@ package nettest
 // cables between the two.
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -137,7 +138,31 @@ func (l *Lab) Plug(ns *NS, iface string, sw *Switch) error {
 	if err := ip("-n", sw.Name, "link", "set", port, "master", BridgeName, "up"); err != nil {
 		return err
 	}
-	return ip("-n", ns.Name, "link", "set", iface, "up")
+	if err := ip("-n", ns.Name, "link", "set", iface, "up"); err != nil {
+		return err
+	}
+	if err := isUp(sw.Name, port); err != nil {
+		return err
+	}
+	return isUp(ns.Name, iface)
+}
+
+// isUp waits until the kernel has noticed that an interface has a carrier. Until then,
+// which takes long on a busy machine, a switch drops what comes and what should go there.
+func isUp(ns, iface string) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); ; <-tick.C {
+		out, err := exec.Command("ip", "-n", ns, "-o", "link", "show", "dev", iface).Output()
+		switch {
+		case err != nil:
+			return fmt.Errorf("ip link show %s: %w", iface, err)
+		case bytes.Contains(out, []byte(" state UP ")):
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("%s in %s does not come up: %s", iface, ns, out)
+		}
+	}
 }
 
 // tap adds a port for a virtual machine to a switch.
