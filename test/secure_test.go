@@ -67,6 +67,9 @@ func TestSecureBoot(t *testing.T) {
 				}
 			}
 			for _, f := range []string{c.shim, c.grub, "grub.cfg", "vmlinuz"} {
+				if f == "vmlinuz" && !c.on && slices.Contains(files, "snponly.efi") {
+					continue // Debian 13's GRUB goes on to iPXE where it may
+				}
 				if !slices.Contains(files, f) {
 					t.Errorf("%s was not read over TFTP: %v", f, files)
 				}
