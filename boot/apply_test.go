@@ -3,6 +3,7 @@
 package boot_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -52,6 +53,32 @@ func TestPushTellsOfMissingImages(t *testing.T) {
 		if !strings.HasPrefix(c.Warnings[i], want[i]) {
 			t.Errorf("%q, want %q", c.Warnings[i], want[i])
 		}
+	}
+}
+
+// TestImageBootsItsOwnFiles: what an import says of how the image boots must be among
+// its files, and is bounded; text of a medium reaches no terminal.
+func TestImageBootsItsOwnFiles(t *testing.T) {
+	w := inLab(t, nil)
+	img := boot.Image{Name: "deb", Files: map[string]boot.Blob{"vmlinuz": {Digest: "d", Size: 1}}}
+	for what, boots := range map[string][]boot.ImageBoot{
+		"boot linux, which is not among its files":     {{Arch: "x64", Kernel: "linux"}},
+		"boot initrd.gz, which is not among its files": {{Arch: "x64", Kernel: "vmlinuz", Initrd: []string{"initrd.gz"}}},
+		"more than 32 kernels":                         make([]boot.ImageBoot, 33),
+		"more than 32 initrds":                         {{Kernel: "vmlinuz", Initrd: make([]string, 33)}},
+	} {
+		x := img
+		x.Boots = boots
+		if _, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.ImportImage{Image: x}); boot.FaultOf(err) == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	img.Boots = []boot.ImageBoot{{Arch: "x64\x1b[2J", Kernel: "vmlinuz"}}
+	img.Variants = []boot.ImageVariant{{Name: "a\x1b", Title: "\x1b[2Jb", Cmdline: "c\x1b"}}
+	img.Params = []boot.ImageParam{{Name: "d\x1b", Help: "\x1be"}}
+	c := w.do(t, boot.ImportImage{Image: img})
+	if s := fmt.Sprintf("%+v", c.Image); strings.Contains(s, "\x1b") || c.Image.Boots[0].Kernel != "vmlinuz" {
+		t.Errorf("%q", s)
 	}
 }
 

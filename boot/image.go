@@ -23,6 +23,33 @@ type Image struct {
 	Title   string `json:"title,omitempty"`   // the same for people, with a version
 	Cmdline string `json:"cmdline,omitempty"` // what boots it, as a template would write it
 	BootCfg string `json:"bootcfg,omitempty"` // of ESXi: boot.cfg for a boot from the network, as a template would write it
+
+	Boots    []ImageBoot    `json:"boots,omitempty"`    // its kernels, one for each architecture
+	Variants []ImageVariant `json:"variants,omitempty"` // ways to boot it; the first is Cmdline
+	Params   []ImageParam   `json:"params,omitempty"`   // that their command lines ask for
+	DiscAt   string         `json:"disc_at,omitempty"`  // where the initial file system wants the disc itself
+}
+
+// ImageBoot is a kernel of an image, with names of the image's files.
+type ImageBoot struct {
+	Arch   string   `json:"arch"` // x64 or arm64
+	Kernel string   `json:"kernel"`
+	Initrd []string `json:"initrd,omitempty"`
+}
+
+// ImageVariant is a way to boot an image.
+type ImageVariant struct {
+	Name    string `json:"name"`
+	Title   string `json:"title"`
+	Cmdline string `json:"cmdline"` // as a template would write it
+}
+
+// ImageParam is a parameter of a template that boots the image.
+type ImageParam struct {
+	Name     string `json:"name"`
+	Default  string `json:"default,omitempty"`
+	Help     string `json:"help"`
+	Required bool   `json:"required,omitempty"`
 }
 
 // treePrefix is where the files inside a disc image are.
@@ -36,7 +63,39 @@ func (i *Image) Validate() error {
 	if len(i.Files) == 0 {
 		return fmt.Errorf("image %s has no files", i.Name)
 	}
+	if len(i.Boots) > maxWays || len(i.Variants) > maxWays || len(i.Params) > maxWays {
+		return fmt.Errorf("image %s: more than %d kernels, variants or parameters", i.Name, maxWays)
+	}
+	for _, b := range i.Boots {
+		if len(b.Initrd) > maxWays {
+			return fmt.Errorf("image %s: more than %d initrds", i.Name, maxWays)
+		}
+		for _, f := range append([]string{b.Kernel}, b.Initrd...) {
+			if !i.Has(f) {
+				return fmt.Errorf("image %s: it is said to boot %s, which is not among its files", i.Name, CleanText(f, 200))
+			}
+		}
+	}
 	return nil
+}
+
+// maxWays bounds each list of how an image boots.
+const maxWays = 32
+
+// clean makes fit for a terminal what a medium says of itself, which anybody can write.
+func (i *Image) clean() {
+	i.Kind, i.Title, i.Cmdline, i.DiscAt = CleanText(i.Kind, 64), CleanText(i.Title, 200), CleanText(i.Cmdline, 4096), CleanText(i.DiscAt, 200)
+	for n := range i.Boots {
+		i.Boots[n].Arch = CleanText(i.Boots[n].Arch, 16)
+	}
+	for n := range i.Variants {
+		v := &i.Variants[n]
+		v.Name, v.Title, v.Cmdline = CleanText(v.Name, 64), CleanText(v.Title, 200), CleanText(v.Cmdline, 4096)
+	}
+	for n := range i.Params {
+		p := &i.Params[n]
+		p.Name, p.Default, p.Help = CleanText(p.Name, 64), CleanText(p.Default, 1024), CleanText(p.Help, 1024)
+	}
 }
 
 // Has reports that a file, or a path inside the disc, is served.
@@ -86,8 +145,7 @@ func (a *applying) importImage(o ImportImage) error {
 		// change its bytes between them.
 		return NewFault(InUse, "image %s exists with other files, and a boot may be reading them: import under another name, such as %s-2", i.Name, i.Name)
 	}
-	// Anybody can write what a disc says of itself.
-	i.Kind, i.Title, i.Cmdline = CleanText(i.Kind, 64), CleanText(i.Title, 200), CleanText(i.Cmdline, 4096)
+	i.clean()
 	if len(i.BootCfg) > maxBootCfg {
 		return NewFault(TooLarge, "image %s: its boot.cfg has %d bytes: at most %d", i.Name, len(i.BootCfg), maxBootCfg)
 	}

@@ -172,14 +172,29 @@ func (s *Source) folder(dir string) error {
 	if err != nil {
 		return nil // an ordinary folder
 	}
-	s.found(found)
+	s.found(found, func(_ distro.Arch, p string) string { return p })
 	return nil
 }
 
-// found records the distribution that was detected.
-func (s *Source) found(f *distro.Found) {
-	s.Image.Kind, s.Image.Title = f.Distro, strings.TrimSpace(f.Title+" "+f.Version)
-	s.Image.Cmdline = distro.Expand(f.Cmdline, s.Image.Name)
+// found records the distribution that was detected. named is what a file of the medium
+// is called here.
+func (s *Source) found(f *distro.Found, named func(a distro.Arch, file string) string) {
+	i := &s.Image
+	i.Kind, i.Title = f.Distro, strings.TrimSpace(f.Title+" "+f.Version)
+	i.Cmdline, i.DiscAt = distro.Expand(f.Cmdline, i.Name), f.ISOInInitrd
+	for _, a := range f.Arches {
+		b := boot.ImageBoot{Arch: a.Platform, Kernel: named(a, a.Kernel)}
+		for _, p := range a.Initrd {
+			b.Initrd = append(b.Initrd, named(a, p))
+		}
+		i.Boots = append(i.Boots, b)
+	}
+	for _, v := range f.Variants {
+		i.Variants = append(i.Variants, boot.ImageVariant{Name: v.Name, Title: v.Title, Cmdline: distro.Expand(v.Cmdline, i.Name)})
+	}
+	for _, p := range f.Params {
+		i.Params = append(i.Params, boot.ImageParam{Name: p.Name, Default: p.Default, Help: p.Help, Required: p.Required})
+	}
 	s.Warnings = append(s.Warnings, f.Notes...)
 }
 
@@ -201,16 +216,17 @@ func (s *Source) disc(file string, size int64) error {
 		s.Image.Tree = whole
 	}
 	found, err := distro.Detect(img, img.Label())
-	if errors.Is(err, distro.ErrUnknown) {
+	if err != nil {
+		// One that is known but for a file may be of a release that is laid out otherwise.
+		what := "this is no medium that Muster knows"
+		if !errors.Is(err, distro.ErrUnknown) {
+			what = err.Error()
+		}
 		s.Image.Kind, s.Image.Title = "disc", strings.TrimSpace(img.Label())
-		s.Warnings = append(s.Warnings, fmt.Sprintf("this is no medium that Muster knows: the disc image is offered as a whole. UEFI HTTP boot and iPXE can start it (file = \"image:%s/%s\"), but many systems lose such a disc when their kernel starts", s.Image.Name, whole))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s: the disc image is offered as a whole. UEFI HTTP boot and iPXE can start it (file = \"image:%s/%s\"), but many systems lose such a disc when their kernel starts", what, s.Image.Name, whole))
 		add()
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	s.found(found)
 	if found.Tree || found.WholeISO {
 		add()
 	}
@@ -219,6 +235,7 @@ func (s *Source) disc(file string, size int64) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
+	here := map[string]string{} // by architecture and file of the medium
 	for _, a := range found.Arches {
 		prefix := ""
 		if len(found.Arches) > 1 {
@@ -239,9 +256,11 @@ func (s *Source) disc(file string, size int64) error {
 			if slices.ContainsFunc(s.Entries, func(e Entry) bool { return e.Name == name }) {
 				name = prefix + p
 			}
+			here[a.Platform+" "+p] = name
 			s.add(name, n, func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, off, n)), nil })
 		}
 	}
+	s.found(found, func(a distro.Arch, p string) string { return here[a.Platform+" "+p] })
 	return nil
 }
 
@@ -347,7 +366,7 @@ func (s *Source) archive(file string) error {
 	s.Image.Kind = "archive"
 	found, err := distro.Detect(small, "")
 	if err == nil {
-		s.found(found)
+		s.found(found, func(_ distro.Arch, p string) string { return p })
 	}
 	return nil
 }

@@ -21,7 +21,6 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
-	"github.com/musterboot/muster/images/distro"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/templates"
 )
@@ -29,7 +28,7 @@ import (
 func (a *app) imageCmd() *cobra.Command {
 	c := group("image", "Files that templates share")
 	var public bool
-	var sum string
+	var sum, arch, variant string
 	imp := &cobra.Command{
 		Use: "import NAME DISC|ARCHIVE|FOLDER|URL|FILE...", Short: "Store files that machines boot, under a name",
 		Args: func(c *cobra.Command, args []string) error {
@@ -78,9 +77,7 @@ breaks off leaves nothing. A name never changes its bytes; new files want a new 
 			if i.Tree != "" {
 				a.print("\nthe files inside %s are served as images/%s/tree/…\n", i.Tree, i.Name)
 			}
-			if t := suggest(i); t != "" {
-				a.print("\na template.toml that boots it (muster image template %s DIR writes it):\n\n%s\n", i.Name, lines(t, ""))
-			}
+			a.showBoots(i)
 			return nil
 		},
 	}
@@ -99,9 +96,13 @@ breaks off leaves nothing. A name never changes its bytes; new files want a new 
 		Long: `Write a folder that muster template push takes: template.toml and what else the
 image needs to boot, for ESXi its boot.cfg. Edit it before you push it: it says which
 kernel boots and how, but not for which machines, and not that it installs.`,
-		Example: "  muster image template esxi8 ./esxi8\n  muster template push ./esxi8",
-		RunE:    func(c *cobra.Command, args []string) error { return a.writeTemplate(c.Context(), args[0], args[1]) },
+		Example: "  muster image template esxi8 ./esxi8\n  muster template push ./esxi8\n  muster image template --arch arm64 --variant rescue debian13 ./rescue-arm64",
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.writeTemplate(c.Context(), args[0], args[1], arch, variant)
+		},
 	}
+	tmpl.Flags().StringVar(&arch, "arch", "", "x64 or arm64, for an image that has both")
+	tmpl.Flags().StringVar(&variant, "variant", "", "another way to boot it; muster image show lists them")
 	list := &cobra.Command{
 		Use: "list", Short: "List images", Args: exactly(0, "no arguments"), Example: "  muster image list",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -330,67 +331,55 @@ func (a *app) hasDigest(ctx context.Context, file, sum string) error {
 }
 
 // writeTemplate makes a template's folder from what is known of an image.
-func (a *app) writeTemplate(ctx context.Context, name, dir string) error {
+func (a *app) writeTemplate(ctx context.Context, name, dir, arch, variant string) error {
 	i, err := a.image(ctx, name)
 	if err != nil {
 		return err
 	}
-	text := suggest(i)
-	if text == "" {
+	files, err := templates.Suggest(i, arch, variant)
+	if err != nil {
+		return usageError{err}
+	}
+	if len(files) == 0 {
 		return fmt.Errorf("nothing in image %s is known to boot: muster image show %s lists its files", name, name)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return usageError{err}
 	}
-	err = os.WriteFile(filepath.Join(dir, templates.SpecFile), []byte(text), 0o644)
-	if err == nil && i.BootCfg != "" {
-		err = os.WriteFile(filepath.Join(dir, "boot.cfg.tmpl"), []byte(i.BootCfg), 0o644)
-	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(dir)) // nobody must push half of a folder
+	for _, f := range slices.Sorted(maps.Keys(files)) {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte(files[f]), 0o644); err != nil {
+			return errors.Join(err, os.RemoveAll(dir)) // nobody must push half of a folder
+		}
 	}
 	return a.said(map[string]string{"template": dir}, "%s boots %s; look at it, then: muster template push %s", dir, name, dir)
 }
 
-// suggest writes a template.toml that boots an image, or "".
-func suggest(i *boot.Image) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "name = %q\n", i.Name)
-	head := b.Len()
-	var kernel string
-	var initrd []string
-	for _, n := range slices.Sorted(maps.Keys(i.Files)) {
-		base := path.Base(n)
-		switch {
-		case i.BootCfg != "" && strings.HasPrefix(base, "boot") && strings.HasSuffix(base, ".efi"):
-			kernel = n // mboot.efi, which iPXE starts as it starts a kernel
-		case kernel == "" && (strings.HasPrefix(base, "vmlinuz") || strings.HasPrefix(base, "linux") && !strings.Contains(base, ".") || base == "bzImage"):
-			kernel = n
-		case strings.HasPrefix(base, "initr") || strings.HasPrefix(base, "initramfs"):
-			if kernel == "" || path.Dir(n) == path.Dir(kernel) {
-				initrd = append(initrd, fmt.Sprintf("%q", "image:"+i.Name+"/"+n))
-			}
-		}
+// showBoots prints how an image boots, and the template of it.
+func (a *app) showBoots(i *boot.Image) {
+	for _, b := range i.Boots {
+		a.print("\n%s boots %s\n", b.Arch, strings.Join(append([]string{b.Kernel}, b.Initrd...), " with "))
 	}
-	switch {
-	case kernel != "":
-		fmt.Fprintf(&b, "[boot]\nkernel  = %q\n", "image:"+i.Name+"/"+kernel)
-		if len(initrd) > 0 {
-			fmt.Fprintf(&b, "initrd  = [%s]\n", strings.Join(initrd, ", "))
+	if len(i.Variants) > 1 {
+		rows := [][]string{{"VARIANT", ""}}
+		for _, v := range i.Variants {
+			rows = append(rows, []string{v.Name, v.Title})
 		}
-		if i.Cmdline != "" {
-			fmt.Fprintf(&b, "cmdline = %q\n", i.Cmdline)
-		}
-		if d := distro.Named(i.Kind); d != nil && d.ISOInInitrd != "" && i.Tree != "" {
-			fmt.Fprintf(&b, "\n[boot.files]\n%q = %q\n", d.ISOInInitrd, "image:"+i.Name+"/"+i.Tree)
-		}
-	case i.Tree != "":
-		fmt.Fprintf(&b, "[boot]\nfile = %q\n", "image:"+i.Name+"/"+i.Tree)
+		a.print("\n")
+		a.table(rows)
 	}
-	if b.Len() == head {
-		return ""
+	arch := ""
+	if len(i.Boots) > 1 {
+		arch = i.Boots[0].Arch
 	}
-	return b.String()
+	files, err := templates.Suggest(i, arch, "")
+	if err != nil || len(files) == 0 {
+		return
+	}
+	say := "muster image template " + i.Name + " DIR"
+	if arch != "" {
+		say = "muster image template --arch " + arch + " " + i.Name + " DIR"
+	}
+	a.print("\na template.toml that boots it (%s writes it):\n\n%s\n", say, lines(files[templates.SpecFile], ""))
 }
 
 // meter shows the progress of something long. On a terminal it overwrites one line,

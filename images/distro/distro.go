@@ -100,9 +100,10 @@ type VariantSpec struct {
 
 // Param is a value that a command line asks for as {{ .Params.NAME }}.
 type Param struct {
-	Name    string `toml:"-"`
-	Default string `toml:"default"`
-	Help    string `toml:"help"`
+	Name     string `toml:"-"`
+	Default  string `toml:"default"`
+	Required bool   `toml:"required"` // without a value nothing boots
+	Help     string `toml:"help"`
 }
 
 // Named returns the distribution of that name, or nil.

@@ -217,7 +217,7 @@ func (c *Client) ImportImage(ctx context.Context, src *images.Source, sent func(
 func writeImage(w io.Writer, src *images.Source, sent func(int)) error {
 	t := tar.NewWriter(w)
 	i := &src.Image
-	head, err := json.Marshal(NewImage{Name: i.Name, Public: i.Public, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg})
+	head, err := json.Marshal(describe(i))
 	if err != nil {
 		return err
 	}

@@ -116,10 +116,22 @@ type NewImage struct {
 	Title   string               `json:"title,omitempty"`
 	Cmdline string               `json:"cmdline,omitempty"`
 	BootCfg string               `json:"bootcfg,omitempty"`
+
+	Boots    []boot.ImageBoot    `json:"boots,omitempty"`
+	Variants []boot.ImageVariant `json:"variants,omitempty"`
+	Params   []boot.ImageParam   `json:"params,omitempty"`
+	DiscAt   string              `json:"disc_at,omitempty"`
+}
+
+// describe is an image as an import describes it, without its files.
+func describe(i *boot.Image) NewImage {
+	return NewImage{Name: i.Name, Public: i.Public, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg,
+		Boots: i.Boots, Variants: i.Variants, Params: i.Params, DiscAt: i.DiscAt}
 }
 
 func (i *NewImage) image() boot.Image {
-	return boot.Image{Name: i.Name, Public: i.Public, Files: i.Files, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg}
+	return boot.Image{Name: i.Name, Public: i.Public, Files: i.Files, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg,
+		Boots: i.Boots, Variants: i.Variants, Params: i.Params, DiscAt: i.DiscAt}
 }
 
 // ExplainRequest describes a machine, stored or imagined.

@@ -83,3 +83,23 @@ func TestInputIsNotTheRecord(t *testing.T) {
 		t.Errorf("counters are %d and %d", p, a)
 	}
 }
+
+// TestNothingOfAnImageIsLost: all that an import knows of an image arrives.
+func TestNothingOfAnImageIsLost(t *testing.T) {
+	var i boot.Image
+	v := reflect.ValueOf(&i).Elem()
+	for n := range v.NumField() {
+		switch f := v.Field(n); f.Kind() {
+		case reflect.String:
+			f.SetString(v.Type().Field(n).Name)
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.Slice:
+			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+		}
+	}
+	given := describe(&i)
+	if got := given.image(); !reflect.DeepEqual(got, i) {
+		t.Errorf("%+v becomes %+v", i, got)
+	}
+}

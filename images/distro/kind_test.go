@@ -1,0 +1,253 @@
+// kind_test.go: every known medium, from its import to what a machine is told.
+
+package distro_test
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/images/distro"
+	"github.com/musterboot/muster/internal/nettest"
+	"github.com/musterboot/muster/templates"
+)
+
+// lay writes a medium as a folder, or as a disc.
+func lay(t *testing.T, m distro.Medium) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, data := range m.Files {
+		p := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(p), 0o755)
+		if target, ok := strings.CutPrefix(data, "-> "); ok && err == nil {
+			if target == "." || m.Files[target] == "" {
+				continue // an import refuses a link to nowhere, which these media have for looks
+			}
+			err = os.Symlink(target, p)
+		} else if err == nil {
+			err = os.WriteFile(p, []byte(data), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m.Folder {
+		return dir
+	}
+	iso := filepath.Join(t.TempDir(), "x.iso")
+	args := []string{"-as", "mkisofs", "-quiet", "-V", m.Label, "-o", iso, dir}
+	if m.Name == "ESXi" {
+		args = slices.Insert(args, 3, "--norock", "-iso-level", "1")
+	}
+	if out, err := exec.Command("xorriso", args...).CombinedOutput(); err != nil {
+		t.Fatalf("xorriso: %v\n%s", err, out)
+	}
+	return iso
+}
+
+// stored imports a medium, and returns what it became.
+func stored(t *testing.T, store *images.Store, from string) *boot.Image {
+	t.Helper()
+	src, err := images.Inspect("pic", from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	img := src.Image
+	img.Files = map[string]boot.Blob{}
+	for _, e := range src.Entries {
+		if e.Link != "" {
+			img.Files[e.Name] = img.Files[e.Link]
+			continue
+		}
+		r, err := e.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		img.Files[e.Name], err = store.Put(t.Context(), r, "")
+		r.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := img.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return &img
+}
+
+var ourURL = regexp.MustCompile(`http://10\.77\.0\.1/boot/TOKEN(/[^\s"'&?]*)`)
+
+// TestKinds: of every known medium, whatever its architecture and way to boot, the
+// template that is written passes the check of a push, names the kernel and the initrds
+// that the medium was found to have, and every URL that machines of three kinds are
+// told is served.
+func TestKinds(t *testing.T) {
+	nettest.Need(t, "xorriso")
+	for _, m := range distro.Media() {
+		t.Run(m.Name, func(t *testing.T) {
+			t.Parallel()
+			store, err := images.Open(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			img := stored(t, store, lay(t, m))
+			if len(img.Boots) == 0 || len(img.Variants) == 0 {
+				t.Fatalf("%+v boots nothing", img)
+			}
+			for _, b := range img.Boots {
+				for _, v := range img.Variants {
+					kind(t, store, img, b, v)
+				}
+			}
+			if _, err := templates.Suggest(img, "", ""); (err != nil) != (len(img.Boots) > 1) {
+				t.Errorf("without an architecture, of %d: %v", len(img.Boots), err)
+			}
+			if _, err := templates.Suggest(img, img.Boots[0].Arch, "nonsense"); err == nil || !strings.Contains(err.Error(), img.Variants[0].Name) {
+				t.Errorf("a variant that is none: %v", err)
+			}
+		})
+	}
+}
+
+func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, v boot.ImageVariant) {
+	t.Helper()
+	what := b.Arch + " " + v.Name
+	files, err := templates.Suggest(img, b.Arch, v.Name)
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	tmpl := &boot.Template{Name: "pic", Version: 1, Files: map[string]boot.Blob{}}
+	for name, text := range files {
+		blob, err := store.Put(t.Context(), strings.NewReader(text), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tmpl.Files[name] = blob
+	}
+	spec, err := templates.Lint(tmpl.Files, func(f string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(files[f])), nil })
+	if err != nil {
+		t.Errorf("%s: a push would say: %v\n%s", what, err, files[templates.SpecFile])
+		return
+	}
+	if got, want := fmt.Sprint(spec.Boot.Kernel, spec.Boot.Initrd), fmt.Sprint("image:pic/"+b.Kernel, refs(b.Initrd)); got != want {
+		t.Errorf("%s: it boots %s, want %s", what, got, want)
+	}
+	set, err := templates.NewSet(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []boot.Platform{boot.X64UEFI, boot.BIOS, boot.ARM64UEFI} {
+		mach := boot.Machine{Name: strings.Repeat("n", 63), Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56", BOOTIF: "01-52-54-00-12-34-56", Platform: string(p), UEFI: p.UEFI(), Network: "lab",
+			Server: "10.77.0.1", BaseURL: "http://10.77.0.1/boot/TOKEN", ScriptURL: "http://10.77.0.1/boot/TOKEN/boot.ipxe", ReportURL: "http://10.77.0.1/boot/TOKEN/report", Boot: 1, Template: "pic", Version: 1, Params: map[string]string{}}
+		for _, x := range img.Params {
+			if x.Required {
+				mach.Params[x.Name] = "elsewhere"
+			}
+		}
+		names := []string{"boot.ipxe"}
+		if img.BootCfg != "" {
+			names = append(names, "boot.cfg")
+		}
+		for _, name := range names {
+			ref := boot.Ref{Kind: boot.RefGenerated, Name: name, Template: tmpl, Machine: mach}
+			if name != "boot.ipxe" {
+				ref.Kind = boot.RefTemplate
+			}
+			o, err := set.Open(t.Context(), ref)
+			if err != nil {
+				t.Errorf("%s for %s: %v", what, p, err)
+				continue
+			}
+			text, err := io.ReadAll(o.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := ourURL.FindAllStringSubmatch(string(text), -1)
+			if len(found) == 0 {
+				t.Errorf("%s for %s: %s names no file:\n%s", what, p, name, text)
+			}
+			for _, u := range found {
+				if err := served(store, img, tmpl, u[1]); err != nil {
+					t.Errorf("%s for %s: %s: %v\n%s", what, p, u[1], err, text)
+				}
+			}
+		}
+	}
+}
+
+func refs(files []string) []string {
+	out := []string{}
+	for _, f := range files {
+		out = append(out, "image:pic/"+f)
+	}
+	return out
+}
+
+// served opens what a URL beneath the boot path names. Elsewhere are other images.
+func served(store *images.Store, img *boot.Image, tmpl *boot.Template, at string) error {
+	if at = strings.Trim(at, "/"); at == "boot.ipxe" || at == "report" || at == "boot.cfg" || strings.HasPrefix(at, "images/elsewhere/") {
+		return nil
+	}
+	if f, ok := strings.CutPrefix(at, "placed/"); ok {
+		if !slices.Contains(slices.Collect(maps.Keys(img.Files)), img.Tree) {
+			return fmt.Errorf("there is no disc to place as %s", f)
+		}
+		return nil
+	}
+	f, ok := strings.CutPrefix(at, "images/pic/")
+	if !ok {
+		return fmt.Errorf("neither the image's nor the template's")
+	}
+	if inside, ok := strings.CutPrefix(f+"/", "tree/"); ok {
+		inside = strings.Trim(inside, "/")
+		if img.Tree == "" {
+			return fmt.Errorf("the image has no disc")
+		}
+		if inside == "" {
+			return nil // the root: its files are asked for one by one
+		}
+		s, err := store.OpenInside(img.Files[img.Tree].Digest, inside)
+		if err == nil {
+			return s.Close()
+		}
+		if path.Ext(inside) == "" {
+			return nil // a folder, for the same reason
+		}
+		return err
+	}
+	if _, ok := img.Files[f]; !ok {
+		return fmt.Errorf("not among %q", slices.Sorted(maps.Keys(img.Files)))
+	}
+	return nil
+}
+
+// TestIncompleteDisc: a disc that is known but for a file, as a release that is laid out
+// otherwise, is offered as a whole, like an unknown one, and what is missing is told.
+func TestIncompleteDisc(t *testing.T) {
+	nettest.Need(t, "xorriso")
+	iso := lay(t, distro.Medium{Label: "Ubuntu 18.04.6 LTS amd64", Files: map[string]string{".disk/info": `Ubuntu 18.04.6 LTS "Bionic Beaver" - Release amd64 (20210915)`, "casper/vmlinuz": "k", "casper/initrd.lz": "i"}})
+	src, err := images.Inspect("bionic", iso)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	if len(src.Entries) != 1 || src.Image.Tree != "bionic.iso" || src.Image.Kind != "disc" || len(src.Image.Boots) != 0 {
+		t.Errorf("%+v of %d files", src.Image, len(src.Entries))
+	}
+	if len(src.Warnings) != 1 || !strings.Contains(src.Warnings[0], "it looks like Ubuntu Desktop, and has no casper/initrd") || !strings.Contains(src.Warnings[0], "offered as a whole") {
+		t.Errorf("%q", src.Warnings)
+	}
+}
