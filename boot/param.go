@@ -6,6 +6,7 @@ package boot
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,17 +14,92 @@ import (
 
 // Param is one parameter of a template.
 type Param struct {
-	Type     string `json:"type"` // string, int or bool
-	Required bool   `json:"required,omitempty"`
-	Secret   bool   `json:"secret,omitempty"` // sealed in the store, and rendered only into files that say so
-	Help     string `json:"help,omitempty"`
+	Type     string   `json:"type"` // string, int, bool or list
+	Required bool     `json:"required,omitempty"`
+	Secret   bool     `json:"secret,omitempty"`  // sealed in the store, and rendered only into files that say so
+	Enum     []string `json:"enum,omitempty"`    // the values that it may have, each word of a list
+	Pattern  string   `json:"pattern,omitempty"` // a regular expression that the whole of a value matches, each word of a list
+	Example  string   `json:"example,omitempty"` // a value, for people
+	Help     string   `json:"help,omitempty"`
 }
 
-// ReadParam reads a value of a type.
-func ReadParam(typ, text string) (any, error) {
+// ParamTypes are the types that a parameter may have.
+var ParamTypes = []string{"string", "int", "bool", "list"}
+
+// List is the value of a parameter that is a list. As text its words stand apart by
+// blanks, as command lines and installers have them.
+type List []string
+
+func (l List) String() string { return strings.Join(l, " ") }
+
+// Read reads a value: string, int64, bool or List, whose words commas part. The error is
+// for people; of a secret it does not tell the value.
+func (p Param) Read(text string) (any, error) {
+	v, err := p.read(text)
+	if err != nil && p.Secret {
+		return nil, fmt.Errorf("its value is not as the template wants it")
+	}
+	return v, err
+}
+
+func (p Param) read(text string) (any, error) {
+	v, err := readType(p.Type, text)
+	if err != nil {
+		return nil, err
+	}
+	words, is := v.(List)
+	if !is {
+		words = List{text}
+	}
+	for _, w := range words {
+		if len(p.Enum) > 0 && !slices.Contains(p.Enum, w) {
+			return nil, fmt.Errorf("%q is none of %s", CleanText(w, 64), strings.Join(p.Enum, ", "))
+		}
+		if p.Pattern == "" {
+			continue
+		}
+		re, err := regexp.Compile(`^(?:` + p.Pattern + `)$`)
+		if err != nil {
+			return nil, fmt.Errorf("pattern %q: %w", p.Pattern, err)
+		}
+		if !re.MatchString(w) {
+			like := ""
+			if p.Example != "" {
+				like = ", as " + p.Example + " does"
+			}
+			return nil, fmt.Errorf("%q does not match %s%s", CleanText(w, 64), p.Pattern, like)
+		}
+	}
+	return v, nil
+}
+
+// Sample is a value that the parameter takes, for a trial.
+func (p Param) Sample() string {
+	switch {
+	case p.Example != "":
+		return p.Example
+	case len(p.Enum) > 0:
+		return p.Enum[0]
+	case p.Type == "int":
+		return "1"
+	case p.Type == "bool":
+		return "true"
+	}
+	return "sample"
+}
+
+func readType(typ, text string) (any, error) {
 	switch typ {
 	case "", "string":
 		return text, nil
+	case "list":
+		l := List{}
+		for w := range strings.SplitSeq(text, ",") {
+			if w = strings.TrimSpace(w); w != "" {
+				l = append(l, w)
+			}
+		}
+		return l, nil
 	case "int":
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
@@ -37,7 +113,7 @@ func ReadParam(typ, text string) (any, error) {
 		}
 		return b, nil
 	}
-	return nil, fmt.Errorf("type %q: want string, int or bool", typ)
+	return nil, fmt.Errorf("type %q: want %s", typ, strings.Join(ParamTypes, ", "))
 }
 
 // checkParams refuses parameters that the host's templates do not have, and values of
@@ -69,7 +145,7 @@ func (a *applying) checkParams(h *Host, params map[string]string) error {
 			if known = known || has || t.Params == nil; !has {
 				continue
 			}
-			if _, err := ReadParam(p.Type, params[k]); err != nil {
+			if _, err := p.Read(params[k]); err != nil {
 				return NewFault(Invalid, "host %s: parameter %s of template %s: %v", h.Name, k, t.Name, err)
 			}
 		}
@@ -202,6 +278,15 @@ func (h *Host) needs(t *Template) (out []string) {
 func (a *applying) complete(h *Host, x *Template) error {
 	if x == nil {
 		return nil
+	}
+	for _, k := range slices.Sorted(maps.Keys(x.Params)) {
+		v, has := h.Params[k]
+		if !has || x.Params[k].Secret {
+			continue
+		}
+		if _, err := x.Params[k].Read(v); err != nil { // it was set for an older version, or another template
+			return NewFault(Invalid, "host %s: parameter %s of template %s: %v", h.Name, k, x.Name, err).Try("muster host set %s %s=…", h.Name, k)
+		}
 	}
 	if miss := h.needs(x); len(miss) > 0 {
 		return NewFault(Invalid, "host %s: template %s needs %s", h.Name, x.Name, strings.Join(miss, ", ")).Try("muster host set %s %s=…", h.Name, strings.Join(miss, "=… "))

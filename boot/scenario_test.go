@@ -338,12 +338,17 @@ func (w *world) template(words []string, kv map[string]string) error {
 		t.Files[f] = boot.Blob{}
 	}
 	t.Boots = list(kv["boots"])
-	if _, says := kv["params"]; says { // NAME:TYPE, with ! where it is required
+	if _, says := kv["params"]; says { // NAME:TYPE[:VALUE|VALUE], with ! behind the type where it is required
 		t.Params = map[string]boot.Param{}
 		for _, p := range list(kv["params"]) {
 			name, typ, _ := strings.Cut(p, ":")
+			typ, values, some := strings.Cut(typ, ":")
 			typ, required := strings.CutSuffix(typ, "!")
-			t.Params[name] = boot.Param{Type: typ, Required: required}
+			x := boot.Param{Type: typ, Required: required}
+			if some {
+				x.Enum = strings.Split(values, "|")
+			}
+			t.Params[name] = x
 		}
 	}
 	at, ref, places := strings.Cut(kv["placed"], "=")

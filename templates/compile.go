@@ -225,16 +225,20 @@ func (c *Compiled) parse(name, text string, l lang) (*template.Template, error) 
 	if t.Tree == nil {
 		return t, nil
 	}
-	if err := walk(t.Tree.Root, l); err != nil {
+	if err := walk(t.Tree.Root, l, c.isList); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return t, nil
 }
 
+// isList reports a parameter whose words a range may go over, which are as many as a
+// person wrote. A number would be as many rounds.
+func (c *Compiled) isList(param string) bool { return c.spec.Params[param].Type == "list" }
+
 // walk refuses a template that could run without end: a range over a number
 // cannot be cancelled, and templates can call each other forever. It sends every
 // value through the check of the file's language.
-func walk(n parse.Node, l lang) error {
+func walk(n parse.Node, l lang, isList func(param string) bool) error {
 	var lists []*parse.ListNode
 	switch n := n.(type) {
 	case nil:
@@ -243,7 +247,7 @@ func walk(n parse.Node, l lang) error {
 			return nil
 		}
 		for _, x := range n.Nodes {
-			if err := walk(x, l); err != nil {
+			if err := walk(x, l, isList); err != nil {
 				return err
 			}
 		}
@@ -256,26 +260,26 @@ func walk(n parse.Node, l lang) error {
 	case *parse.WithNode:
 		lists = []*parse.ListNode{n.List, n.ElseList}
 	case *parse.RangeNode:
-		if !rangeOK(n.Pipe) {
-			return fmt.Errorf("line %d: range is allowed over .Params, .DNS, .NTP and split, not over %s", n.Line, n.Pipe)
+		if !rangeOK(n.Pipe, isList) {
+			return fmt.Errorf("line %d: range is allowed over .Params, a parameter that is a list, .DNS, .NTP and split, not over %s", n.Line, n.Pipe)
 		}
 		lists = []*parse.ListNode{n.List, n.ElseList}
 	case *parse.TemplateNode:
 		return fmt.Errorf("line %d: one file cannot call another template", n.Line)
 	}
 	for _, x := range lists {
-		if err := walk(x, l); err != nil {
+		if err := walk(x, l, isList); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func rangeOK(p *parse.PipeNode) bool {
+func rangeOK(p *parse.PipeNode, isList func(param string) bool) bool {
 	last := p.Cmds[len(p.Cmds)-1]
 	switch a := last.Args[0].(type) {
 	case *parse.FieldNode:
-		return len(p.Cmds) == 1 && len(a.Ident) == 1 && slices.Contains([]string{"Params", "DNS", "NTP"}, a.Ident[0])
+		return len(p.Cmds) == 1 && (len(a.Ident) == 1 && slices.Contains([]string{"Params", "DNS", "NTP"}, a.Ident[0]) || len(a.Ident) == 2 && a.Ident[0] == "Params" && isList(a.Ident[1]))
 	case *parse.IdentifierNode:
 		return a.Ident == "split"
 	}
@@ -451,10 +455,7 @@ func (c *Compiled) dryRun() error {
 		m := sample(arch)
 		for name, p := range c.spec.Params {
 			if p.Required && !p.Secret {
-				m.Params[name] = map[string]string{"int": "1", "bool": "true"}[p.Type]
-				if p.Type == "string" {
-					m.Params[name] = "sample"
-				}
+				m.Params[name] = p.param().Sample()
 			}
 		}
 		script, err := c.Script(m)
@@ -480,7 +481,7 @@ func (c *Compiled) dryRun() error {
 				m.Sealed, m.Params = map[string][]byte{}, maps.Clone(m.Params)
 				for p, x := range c.spec.Params {
 					if x.Secret {
-						m.Params[p] = "sample"
+						m.Params[p] = x.param().Sample()
 					}
 				}
 			}

@@ -49,7 +49,7 @@ func NewSet(files Files) (*Set, error) {
 	}
 	for _, x := range t.Templates() {
 		if x.Tree != nil {
-			if err := walk(x.Tree.Root, language(x.Name(), "")); err != nil {
+			if err := walk(x.Tree.Root, language(x.Name(), ""), func(string) bool { return false }); err != nil {
 				return nil, fmt.Errorf("built-in script %s: %w", x.Name(), err)
 			}
 		}

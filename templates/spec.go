@@ -94,11 +94,49 @@ var placeRE = regexp.MustCompile(`^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$`)
 
 // Param is a typed value that a host may override.
 type Param struct {
-	Type     string `toml:"type"` // string, int or bool
-	Default  any    `toml:"default"`
-	Secret   bool   `toml:"secret"`   // sealed in the store, and rendered only into the files of [secrets]
-	Required bool   `toml:"required"` // a host without it is not approved and not installed
-	Help     string `toml:"help"`
+	Type     string   `toml:"type"` // string, int, bool or list
+	Default  any      `toml:"default"`
+	Secret   bool     `toml:"secret"`   // sealed in the store, and rendered only into the files of [secrets]
+	Required bool     `toml:"required"` // a host without it is not approved and not installed
+	Enum     []string `toml:"enum"`     // the values that it may have
+	Pattern  string   `toml:"pattern"`  // a regular expression that the whole of a value matches
+	Example  string   `toml:"example"`
+	Help     string   `toml:"help"`
+}
+
+// param is what is stored of it with a version.
+func (p Param) param() boot.Param {
+	return boot.Param{Type: p.Type, Required: p.Required, Secret: p.Secret, Enum: p.Enum, Pattern: p.Pattern, Example: p.Example, Help: p.Help}
+}
+
+// check judges what a template says of a parameter.
+func (p Param) check(def string) error {
+	if !slices.Contains(boot.ParamTypes, p.Type) {
+		return fmt.Errorf("type %q: want %s", p.Type, strings.Join(boot.ParamTypes, ", "))
+	}
+	if _, err := regexp.Compile(p.Pattern); err != nil {
+		return fmt.Errorf("pattern: %w", err)
+	}
+	for _, v := range p.Enum {
+		if _, err := (boot.Param{Type: p.Type, Pattern: p.Pattern}).Read(v); err != nil || v == "" || p.Type == "list" && strings.Contains(v, ",") {
+			return fmt.Errorf("enum: %q is no value of it", v)
+		}
+	}
+	if p.Pattern != "" && len(p.Enum) == 0 && p.Default == nil && p.Example == "" {
+		return fmt.Errorf("one with a pattern says by an example what is meant: example = \"…\"")
+	}
+	if p.Example != "" {
+		if _, err := p.value(p.Example); err != nil {
+			return fmt.Errorf("example: %w", err)
+		}
+	}
+	if p.Default == nil {
+		return nil
+	}
+	if _, err := p.value(def); err != nil {
+		return fmt.Errorf("default: %w", err)
+	}
+	return nil
 }
 
 // Secrets is [secrets]: which files secret parameters are rendered into, and what a
@@ -153,12 +191,8 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 		if p.Required && p.Default != nil {
 			return nil, f.Errorf(key, 0, "parameter %s: one that is required has no default", name)
 		}
-		if p.Default != nil {
-			if _, err := p.value(def); err != nil {
-				return nil, f.Errorf(key, 0, "parameter %s: default: %v", name, err)
-			}
-		} else if !slices.Contains([]string{"string", "int", "bool"}, p.Type) {
-			return nil, f.Errorf(key, 0, "parameter %s: type %q: want string, int or bool", name, p.Type)
+		if err := p.check(def); err != nil {
+			return nil, f.Errorf(key, 0, "parameter %s: %v", name, err)
 		}
 		s.Params[name] = p
 	}
@@ -243,7 +277,7 @@ func (s *Spec) Template() boot.Template {
 	}
 	params := map[string]boot.Param{}
 	for name, p := range s.Params {
-		params[name] = boot.Param{Type: p.Type, Required: p.Required, Secret: p.Secret, Help: p.Help}
+		params[name] = p.param()
 	}
 	var secret *boot.SecretFiles
 	if len(s.Secrets.Files) > 0 {
@@ -286,7 +320,7 @@ func (s *Spec) ImageFiles() []string {
 }
 
 // value reads a parameter from text, by its type.
-func (p Param) value(text string) (any, error) { return boot.ReadParam(p.Type, text) }
+func (p Param) value(text string) (any, error) { return p.param().Read(text) }
 
 // zero is the value of a parameter without default and without override.
 func (p Param) zero() any {
@@ -295,6 +329,8 @@ func (p Param) zero() any {
 		return int64(0)
 	case "bool":
 		return false
+	case "list":
+		return boot.List{}
 	}
 	return ""
 }

@@ -373,3 +373,46 @@ func ExampleParseSpec() {
 	fmt.Println(err)
 	// Output: template.toml:2: unknown key "intsall"; did you mean "install"?
 }
+
+// TestParamsAsTheyMayBe: what a template says of a parameter is judged with the template,
+// a list is words in a line and one by one in a range, and a number is never as many
+// rounds of a range.
+func TestParamsAsTheyMayBe(t *testing.T) {
+	for _, c := range []struct{ params, want string }{ // what lint says; "" is nothing
+		{"[params.role]\nenum = [\"db\", \"web\"]\ndefault = \"web\"\n", ""},
+		{"[params.role]\nenum = [\"db\", \"web\"]\ndefault = \"mail\"\n", `parameter role: default: "mail" is none of db, web`},
+		{"[params.role]\nenum = [\"db\", \"\"]\n", `parameter role: enum: "" is no value of it`},
+		{"[params.role]\ntype = \"int\"\nenum = [\"1\", \"x\"]\n", `parameter role: enum: "x" is no value of it`},
+		{"[params.role]\ntype = \"list\"\nenum = [\"a,b\"]\n", `parameter role: enum: "a,b" is no value of it`},
+		{"[params.role]\npattern = \"[\"\n", "parameter role: pattern: error parsing regexp"},
+		{"[params.role]\npattern = \"[a-z]+\"\nrequired = true\n", "one with a pattern says by an example what is meant"},
+		{"[params.role]\npattern = \"[a-z]+\"\nrequired = true\nexample = \"7\"\n", `parameter role: example: "7" does not match [a-z]+`},
+		{"[params.role]\npattern = \"[a-z]+\"\nrequired = true\nexample = \"seven\"\n", ""},
+		{"[params.role]\ntype = \"list\"\npattern = \"[a-z]+\"\ndefault = \"a,b\"\n", ""},
+		{"[params.role]\ntype = \"list\"\ndefault = \"a,b\"\npattern = \"[a-z]\"\nenum = [\"a\"]\n", `parameter role: default: "b" is none of a`},
+	} {
+		_, err := folder{SpecFile: minimal + c.params, "vmlinuz": "k", "initrd.gz": "i", "more/extra.img": "e"}.lint()
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", c.params, err, c.want)
+		}
+	}
+
+	const rest = "[params.packages]\ntype = \"list\"\n[params.rounds]\ntype = \"int\"\n"
+	with := func(text string) folder {
+		return folder{SpecFile: minimal + rest, "vmlinuz": "k", "initrd.gz": "i", "more/extra.img": "e", "install.sh.tmpl": text}
+	}
+	if _, err := with("{{ range .Params.rounds }}{{ end }}").lint(); err == nil || !strings.Contains(err.Error(), "range is allowed over") {
+		t.Errorf("a range over a number: %v", err)
+	}
+	f := with("{{ range .Params.packages }}get {{ . | sh }}\n{{ end }}all={{ .Params.packages | sh }}\n")
+	c, err := compile(f.blobs(), func(n string) ([]byte, error) { return []byte(f[n]), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := sample(boot.X64UEFI)
+	m.Params["packages"] = "vim, curl"
+	got, err := c.render("install.sh", m)
+	if want := "get 'vim'\nget 'curl'\nall='vim curl'\n"; err != nil || string(got) != want {
+		t.Errorf("%v: %q, want %q", err, got, want)
+	}
+}
