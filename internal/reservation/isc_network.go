@@ -93,6 +93,14 @@ func (w *walker) iscBlock(n iscNode, s *scope) {
 		in := w.inner(s, line)
 		in.shared = n.words[1].text
 		w.isc(n.body, in)
+		for _, r := range in.ranges { // of pools beside the subnets
+			i := slices.IndexFunc(w.all.within, func(o *scope) bool { return o.outer == in && o.subnet.Contains(r.From) })
+			if i < 0 {
+				w.note(s, line, "range %s is in no subnet of shared-network %s", r, show(in.shared))
+				continue
+			}
+			w.addRange(w.all.within[i], line, "range "+r.String(), r.From, r.To)
+		}
 		s.left = append(s.left, in.left...)
 	case n.is("subnet") && len(n.words) == 4 && n.words[2].is("netmask"):
 		p, ok := maskedPrefix(n.words[1].text, n.words[3].text)
