@@ -42,7 +42,7 @@ func TestUBoot(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.long && os.Getenv("MUSTER_LONG") == "" {
-				t.Skip("a minute and a half of TFTP, block by block; one board is in every run: MUSTER_LONG=1")
+				t.Skip("half a minute and more of TFTP; one board is in every run: MUSTER_LONG=1")
 			}
 			r := newRig(t)
 			if c.grub {
