@@ -3,7 +3,6 @@
 package reservation
 
 import (
-	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -113,12 +112,11 @@ func (w *walker) dnsmasqRange(line int, text, value string) {
 		last, masks = masks[0], masks[1:]
 	}
 	if len(masks) > 0 {
-		ones, bits := net.IPMask(masks[0].AsSlice()).Size()
-		if bits == 0 {
+		var ok bool
+		if s.subnet, ok = masked(first, masks[0]); !ok {
 			w.note(w.all, line, "%s: %s is no netmask", show(text), masks[0])
 			return
 		}
-		s.subnet = netip.PrefixFrom(first, ones).Masked()
 	}
 	s.name = s.tag
 	// Several ranges of one subnet are one network, if they say nothing else.

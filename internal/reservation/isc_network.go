@@ -3,6 +3,7 @@
 package reservation
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -103,8 +104,10 @@ func (w *walker) iscBlock(n iscNode, s *scope) {
 		}
 		s.left = append(s.left, in.left...)
 	case n.is("subnet") && len(n.words) == 4 && n.words[2].is("netmask"):
-		p, ok := maskedPrefix(n.words[1].text, n.words[3].text)
-		if !ok {
+		a, _ := netip.ParseAddr(n.words[1].text)
+		mask, _ := netip.ParseAddr(n.words[3].text)
+		p, ok := masked(a, mask)
+		if !ok || p.Addr() != a {
 			w.note(s, line, "%s: that is no subnet", show(text))
 			return
 		}
@@ -224,21 +227,11 @@ func iscValues(ts []iscToken) (out []string) {
 	return out
 }
 
-// maskedPrefix reads a subnet as an address and a mask.
-func maskedPrefix(addr, mask string) (p netip.Prefix, ok bool) {
-	a, err1 := netip.ParseAddr(addr)
-	m, err2 := netip.ParseAddr(mask)
-	if err1 != nil || err2 != nil || !a.Is4() || !m.Is4() {
+// masked is the subnet of an address by a mask; not ok if that is none.
+func masked(a, mask netip.Addr) (p netip.Prefix, ok bool) {
+	if !a.Is4() || !mask.Is4() {
 		return p, false
 	}
-	b := m.As4()
-	v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-	bits := 0
-	for ; bits < 32 && v&(1<<(31-bits)) != 0; bits++ {
-	}
-	if v<<bits != 0 && bits < 32 {
-		return p, false
-	}
-	p = netip.PrefixFrom(a, bits)
-	return p, p == p.Masked()
+	ones, bits := net.IPMask(mask.AsSlice()).Size()
+	return netip.PrefixFrom(a, ones).Masked(), bits != 0
 }
