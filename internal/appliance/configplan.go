@@ -36,23 +36,23 @@ func (d *daemon) planConfig(ctx context.Context, name string, text []byte) (admi
 func (d *daemon) plan(ctx context.Context, c, old *config.Config, said map[query]records) (p admin.ConfigPlan, err error) {
 	p.Changes = append([]string{}, c.Changes(old)...)
 	p.Restart = append([]string{}, old.Differ(c.Listeners)...)
-	if p.Leases, err = d.leaving(ctx, c); err != nil {
+	would, err := d.networksOf(c)
+	if err != nil {
 		return p, err
 	}
-	if p.Hosts, err = d.affected(ctx, c, old); err != nil {
+	if p.Leases, err = d.leaving(ctx, would); err != nil {
 		return p, err
 	}
-	p.Names, err = d.nameless(c, said)
-	return p, err
+	if p.Hosts, err = d.affected(ctx, c, old, would); err != nil {
+		return p, err
+	}
+	p.Names = nameless(c, would, said)
+	return p, nil
 }
 
 // nameless lists the networks whose machines cannot look up the names of c.
-func (d *daemon) nameless(c *config.Config, said map[query]records) (out []string, err error) {
-	var p boot.Policy
-	if p.Networks, err = d.networksOf(c); err != nil {
-		return nil, err
-	}
-	of := names(c, &p, said)
+func nameless(c *config.Config, would []boot.Network, said map[query]records) (out []string) {
+	of := names(c, &boot.Policy{Networks: would}, said)
 	for _, network := range slices.Sorted(maps.Keys(of)) {
 		for _, s := range of[network] {
 			if !s.OK {
@@ -60,7 +60,7 @@ func (d *daemon) nameless(c *config.Config, said map[query]records) (out []strin
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // maxListed bounds the leases and hosts that a plan lists by name.
@@ -91,11 +91,7 @@ func (d *daemon) networksOf(c *config.Config) (out []boot.Network, err error) {
 }
 
 // leaving lists leases of the present networks that no network would have any more.
-func (d *daemon) leaving(ctx context.Context, c *config.Config) (out admin.Leaving, err error) {
-	would, err := d.networksOf(c)
-	if err != nil {
-		return out, err
-	}
+func (d *daemon) leaving(ctx context.Context, would []boot.Network) (out admin.Leaving, err error) {
 	now := d.engine.Now()
 	out.Listed = []admin.LeavingLease{}
 	for n := range d.engine.Policy().All() {
@@ -148,11 +144,7 @@ const pageLen = 500
 
 // affected lists hosts that would boot another template, because [match] names
 // networks, and those whose reservation no network would have.
-func (d *daemon) affected(ctx context.Context, c, old *config.Config) (out admin.AffectedHosts, err error) {
-	would, err := d.networksOf(c)
-	if err != nil {
-		return out, err
-	}
+func (d *daemon) affected(ctx context.Context, c, old *config.Config, would []boot.Network) (out admin.AffectedHosts, err error) {
 	out.Listed = []admin.AffectedHost{}
 	templates := d.engine.Policy().Templates
 	for after := boot.HostID(0); ; {
