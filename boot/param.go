@@ -51,18 +51,17 @@ func (p Param) read(text string) (any, error) {
 	if !is {
 		words = List{text}
 	}
+	var re *regexp.Regexp
+	if p.Pattern != "" {
+		if re, err = regexp.Compile(`^(?:` + p.Pattern + `)$`); err != nil {
+			return nil, fmt.Errorf("pattern %q: %w", p.Pattern, err)
+		}
+	}
 	for _, w := range words {
 		if len(p.Enum) > 0 && !slices.Contains(p.Enum, w) {
 			return nil, fmt.Errorf("%q is none of %s", CleanText(w, 64), strings.Join(p.Enum, ", "))
 		}
-		if p.Pattern == "" {
-			continue
-		}
-		re, err := regexp.Compile(`^(?:` + p.Pattern + `)$`)
-		if err != nil {
-			return nil, fmt.Errorf("pattern %q: %w", p.Pattern, err)
-		}
-		if !re.MatchString(w) {
+		if re != nil && !re.MatchString(w) {
 			like := ""
 			if p.Example != "" {
 				like = ", as " + p.Example + " does"

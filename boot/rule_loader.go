@@ -57,7 +57,7 @@ func (t *turn) bootInfo() *BootInfo {
 		// boot's path: the first script begins one.
 		tok = t.bootToken(BootToken, 0, own.ID)
 	}
-	path := "/" + bootPrefix + tok + "/"
+	path := bootPrefix + tok + "/"
 
 	// An iPXE never gets iPXE again, which would be an endless loop. The exception: a
 	// build in the ROM that cannot speak HTTP gets it once.
@@ -121,7 +121,7 @@ func (t *turn) bootInfo() *BootInfo {
 		info.File = t.bootURL((t.net.HTTPS || t.kind.HTTPS) && t.p.HTTPSPort != 0, path+loader)
 	default:
 		info.Class = PXE
-		info.File = "boot/" + tok + "/" + loader
+		info.File = path + loader
 		if t.kind.Echo {
 			info.VendorClass = CleanText(t.in.Firmware.VendorClass, 64)
 		}
@@ -152,10 +152,10 @@ func (t *turn) bootInfo() *BootInfo {
 // too long for the BOOTP header.
 func (t *turn) bootURL(secure bool, path string) string {
 	host := t.urlHost(secure)
-	u := t.p.origin(secure, host) + path
+	u := t.p.origin(secure, host) + "/" + path
 	if own := hostLiteral(t.net.Server); len(u) > headerFile && !t.six() && host != own {
 		t.why("loader.address", host, len(u), headerFile)
-		return t.p.origin(secure, own) + path
+		return t.p.origin(secure, own) + "/" + path
 	}
 	return u
 }
