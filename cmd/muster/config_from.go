@@ -4,7 +4,6 @@
 package main
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -50,22 +49,9 @@ host import.`,
 }
 
 func (a *app) configFrom(from reservation.Format, names []string) error {
-	if from != "" && !slices.Contains([]reservation.Format{reservation.ISC, reservation.Kea, reservation.Dnsmasq}, from) {
-		return usagef("--from %q: want isc, kea or dnsmasq", from)
-	}
-	var files []reservation.File
-	left := reservation.MaxBytes
-	for _, name := range names {
-		data, err := readUpTo(name, left)
-		if err != nil {
-			return err
-		}
-		left -= len(data)
-		format := cmp.Or(from, reservation.Detect(name, data))
-		if format == "" {
-			return usagef("%s: cannot tell whose file this is: say --from isc, kea or dnsmasq", name)
-		}
-		files = append(files, reservation.File{Name: name, Format: format, Data: data})
+	files, err := readForeign(from, names, []reservation.Format{reservation.ISC, reservation.Kea, reservation.Dnsmasq})
+	if err != nil {
+		return err
 	}
 	ns, err := reservation.ReadNetworks(files)
 	if err != nil {

@@ -168,27 +168,18 @@ func (a *app) hostImport(c *cobra.Command, f importFlags, files []string) error 
 
 // readReservations reads all files before anything is checked.
 func readReservations(from reservation.Format, files []string) (*importReport, error) {
-	if from != "" && !slices.Contains(reservation.Formats, from) {
-		return nil, usagef("--from %q: want isc, kea, dnsmasq, csv or log", from)
+	given, err := readForeign(from, files, reservation.Formats)
+	if err != nil {
+		return nil, err
 	}
 	r := &importReport{Hosts: []importedHost{}, Notes: []reservation.Note{}}
-	left := reservation.MaxBytes
-	for _, name := range files {
-		data, err := readUpTo(name, left)
-		if err != nil {
-			return nil, err
-		}
-		left -= len(data)
-		format := cmp.Or(from, reservation.Detect(name, data))
-		if format == "" {
-			return nil, usagef("%s: cannot tell whose file this is: say --from isc, kea, dnsmasq, csv or log", name)
-		}
-		res, err := reservation.Parse(format, name, data)
+	for _, f := range given {
+		res, err := reservation.Parse(f.Format, f.Name, f.Data)
 		if err != nil {
 			return nil, usageError{err}
 		}
 		if len(r.Hosts)+len(res.Entries) > reservation.MaxHosts {
-			return nil, usagef("%s: more than %d machines in all: import the files one by one", name, reservation.MaxHosts)
+			return nil, usagef("%s: more than %d machines in all: import the files one by one", f.Name, reservation.MaxHosts)
 		}
 		for _, e := range res.Entries {
 			r.Hosts = append(r.Hosts, importedHost{File: e.File, Line: e.Line, Host: admin.NewHost(e.Host)})
@@ -198,6 +189,33 @@ func readReservations(from reservation.Format, files []string) (*importReport, e
 		r.Parts += res.Parts
 	}
 	return r, nil
+}
+
+// readForeign reads the files of another server. from is their format, "" to find it out;
+// known are those that will do.
+func readForeign(from reservation.Format, names []string, known []reservation.Format) (files []reservation.File, err error) {
+	var words []string
+	for _, f := range known {
+		words = append(words, string(f))
+	}
+	which := strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+	if from != "" && !slices.Contains(known, from) {
+		return nil, usagef("--from %q: want %s", from, which)
+	}
+	left := reservation.MaxBytes
+	for _, name := range names {
+		data, err := readUpTo(name, left)
+		if err != nil {
+			return nil, err
+		}
+		left -= len(data)
+		format := cmp.Or(from, reservation.Detect(name, data))
+		if format == "" {
+			return nil, usagef("%s: cannot tell whose file this is: say --from %s", name, which)
+		}
+		files = append(files, reservation.File{Name: name, Format: format, Data: data})
+	}
+	return files, nil
 }
 
 func readUpTo(name string, most int) ([]byte, error) {
