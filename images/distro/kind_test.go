@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/exec"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,39 +18,6 @@ import (
 	"github.com/musterboot/muster/internal/nettest"
 	"github.com/musterboot/muster/templates"
 )
-
-// lay writes a medium as a folder, or as a disc.
-func lay(t *testing.T, m distro.Medium) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, data := range m.Files {
-		p := filepath.Join(dir, name)
-		err := os.MkdirAll(filepath.Dir(p), 0o755)
-		if target, ok := strings.CutPrefix(data, "-> "); ok && err == nil {
-			if target == "." || m.Files[target] == "" {
-				continue // an import refuses a link to nowhere, which these media have for looks
-			}
-			err = os.Symlink(target, p)
-		} else if err == nil {
-			err = os.WriteFile(p, []byte(data), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if m.Folder {
-		return dir
-	}
-	iso := filepath.Join(t.TempDir(), "x.iso")
-	args := []string{"-as", "mkisofs", "-quiet", "-V", m.Label, "-o", iso, dir}
-	if m.Name == "ESXi" {
-		args = slices.Insert(args, 3, "--norock", "-iso-level", "1")
-	}
-	if out, err := exec.Command("xorriso", args...).CombinedOutput(); err != nil {
-		t.Fatalf("xorriso: %v\n%s", err, out)
-	}
-	return iso
-}
 
 // stored imports a medium, and returns what it became.
 func stored(t *testing.T, store *images.Store, from string) *boot.Image {
@@ -102,7 +66,7 @@ func TestKinds(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer store.Close()
-			img := stored(t, store, lay(t, m))
+			img := stored(t, store, m.Lay(t))
 			if len(img.Boots) == 0 || len(img.Variants) == 0 {
 				t.Fatalf("%+v boots nothing", img)
 			}
@@ -238,7 +202,7 @@ func served(store *images.Store, img *boot.Image, tmpl *boot.Template, at string
 // otherwise, is offered as a whole, like an unknown one, and what is missing is told.
 func TestIncompleteDisc(t *testing.T) {
 	nettest.Need(t, "xorriso")
-	iso := lay(t, distro.Medium{Label: "Ubuntu 18.04.6 LTS amd64", Files: map[string]string{".disk/info": `Ubuntu 18.04.6 LTS "Bionic Beaver" - Release amd64 (20210915)`, "casper/vmlinuz": "k", "casper/initrd.lz": "i"}})
+	iso := distro.Medium{Label: "Ubuntu 18.04.6 LTS amd64", Files: map[string]string{".disk/info": `Ubuntu 18.04.6 LTS "Bionic Beaver" - Release amd64 (20210915)`, "casper/vmlinuz": "k", "casper/initrd.lz": "i"}}.Lay(t)
 	src, err := images.Inspect("bionic", iso)
 	if err != nil {
 		t.Fatal(err)
