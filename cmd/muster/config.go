@@ -107,9 +107,9 @@ func (a *app) showConfigPlan(p admin.ConfigPlan, did string) error {
 	}
 	if len(p.Changes) == 0 {
 		a.print("nothing %s\n", did)
-		return nil
+	} else {
+		a.print("%s:\n", did)
 	}
-	a.print("%s:\n", did)
 	for _, l := range p.Changes {
 		a.print("  %s\n", l)
 	}

@@ -204,11 +204,11 @@ type AffectedHost struct {
 
 // Summary is the plan in one line.
 func (p ConfigPlan) Summary() string {
-	if len(p.Changes) == 0 {
-		return "nothing changed"
-	}
 	const most = 10
 	out := strings.Join(p.Changes[:min(most, len(p.Changes))], "; ")
+	if out == "" {
+		out = "nothing changed"
+	}
 	if more := len(p.Changes) - most; more > 0 {
 		out += fmt.Sprintf("; and %d more", more)
 	}

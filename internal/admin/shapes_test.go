@@ -103,3 +103,17 @@ func TestNothingOfAnImageIsLost(t *testing.T) {
 		t.Errorf("%+v becomes %+v", i, got)
 	}
 }
+
+// TestSummaryTellsNames: that URLs keep the address is told by a reload that changes
+// nothing else, too: a person mended the name server, and wants to know.
+func TestSummaryTellsNames(t *testing.T) {
+	for want, p := range map[string]ConfigPlan{
+		"nothing changed":                    {},
+		"nothing changed; network lab: http": {Names: []string{"network lab: http"}},
+		"a; network lab: http":               {Changes: []string{"a"}, Names: []string{"network lab: http"}},
+	} {
+		if got := p.Summary(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
