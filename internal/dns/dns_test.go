@@ -144,12 +144,13 @@ func TestLookup(t *testing.T) {
 // TestSilence: nothing listens there, which is told without a port that changes, and a
 // caller who has no time does not wait.
 func TestSilence(t *testing.T) {
-	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	// A socket that hears its peer alone holds its port: nobody else gets it.
+	u, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer u.Close()
 	at := u.LocalAddr().(*net.UDPAddr).AddrPort()
-	u.Close()
 	if _, err := Lookup(context.Background(), at, "muster.example"); err == nil || err.Error() != "it does not answer: connection refused" {
 		t.Errorf("got %v", err)
 	}

@@ -160,11 +160,12 @@ func TestAnswers(t *testing.T) {
 	says := func(text string) func(net.Conn) {
 		return func(c net.Conn) { io.WriteString(c, text); untilClosed(c) }
 	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	// The near end of a connection: nobody listens on its port, and no listener gets it.
+	taken, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(raw(t, untilClosed), "http://"), "/hook?token=hush"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed.Close()
+	defer taken.Close()
 	reached := false
 	elsewhere := raw(t, func(net.Conn) { reached = true })
 	for _, c := range []struct {
@@ -174,7 +175,7 @@ func TestAnswers(t *testing.T) {
 		after     time.Duration
 	}{
 		{"done", raw(t, says("HTTP/1.1 204 No Content\r\n\r\n")), Delivered, "HTTP 204 No Content", 0},
-		{"nobody", "http://" + closed.Addr().String() + "/?token=hush", Later, "connection refused: nothing listens there", 0},
+		{"nobody", "http://" + taken.LocalAddr().String() + "/?token=hush", Later, "connection refused: nothing listens there", 0},
 		{"hangs", raw(t, untilClosed), Later, "no answer within 300ms", 0},
 		{"hangs in its head", raw(t, says("HTTP/1.1 200 OK\r\nX-Slow")), Later, "no answer within 300ms", 0},
 		{"hangs in its body", raw(t, says("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nx")), Delivered, "HTTP 200 OK", 0},
