@@ -78,9 +78,11 @@ cross: go ## the commands build for macOS, Windows and every Linux that has a pa
 	@for arch in $(LINUX); do GOOS=linux GOARCH=$$arch GOARM=$(GOARM) CGO_ENABLED=0 $(PATIENT) "compiling for $$arch" $(GO) build -o /dev/null ./cmd/muster || exit 1; done
 	@for arch in 386 arm; do GOOS=linux GOARCH=$$arch GOARM=$(GOARM) CGO_ENABLED=0 $(PATIENT) "go vet for $$arch" $(GO) vet ./... || exit 1; done
 
+# A program with the race detector sleeps a second as it ends, in each package and
+# each process that a test starts.
 .PHONY: check
 check: lint ## lint, then every quick test with the race detector
-	CGO_ENABLED=1 $(PROGRESS) -race -short -vet=off ./...
+	GORACE=atexit_sleep_ms=50 CGO_ENABLED=1 $(PROGRESS) -race -short -vet=off ./...
 
 # go test skips a test whose tool is missing; here it fails.
 test long kills: export MUSTER_INSTALLED := true

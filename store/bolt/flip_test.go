@@ -82,7 +82,7 @@ func fillForFlips(tx boot.Tx, from, to int) error {
 func TestFlippedBit(t *testing.T) {
 	flips := 40
 	if testing.Short() {
-		flips = 6
+		flips = 3
 	}
 	if os.Getenv("MUSTER_LONG") != "" {
 		flips = 2400
