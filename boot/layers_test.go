@@ -31,9 +31,9 @@ var layers = map[string][]string{
 	"syslogd":               {"boot", "internal/socket"},
 	"trust/authority":       {},
 	"templates":             {"boot", "internal/tomlfile"},
-	"images":                {"boot", "images/iso", "images/distro"},
+	"images":                {"boot", "images/iso", "systems"},
 	"images/iso":            {},
-	"images/distro":         {"internal/tomlfile"},
+	"systems":         {"internal/tomlfile"},
 	"store":                 {"boot"},
 	"store/bolt":            {"boot", "store"},
 	"store/mem":             {"boot", "store"},
@@ -71,7 +71,7 @@ var layers = map[string][]string{
 		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
-	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "images/distro", "store/bolt",
+	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "systems", "store/bolt",
 		"internal/admin", "internal/appliance", "internal/backup", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/run", "internal/seal", "internal/simclient", "internal/spell", "internal/tomlfile"},
 	"bench": {"*"},
 }

@@ -22,8 +22,8 @@ import (
 	"testing/fstest"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/images/distro"
 	"github.com/musterboot/muster/images/iso"
+	"github.com/musterboot/muster/systems"
 )
 
 // Limits of an import. An archive declares its sizes, and may lie.
@@ -168,20 +168,20 @@ func (s *Source) folder(dir string) error {
 		return fmt.Errorf("there is no file in %s", dir)
 	}
 	s.Image.Kind, s.Image.Title = "folder", ""
-	found, err := distro.Detect(root.FS(), "")
+	found, err := systems.Detect(root.FS(), "")
 	if err != nil {
 		return nil // an ordinary folder
 	}
-	s.found(found, func(_ distro.Arch, p string) string { return p })
+	s.found(found, func(_ systems.Arch, p string) string { return p })
 	return nil
 }
 
 // found records the distribution that was detected. named is what a file of the medium
 // is called here.
-func (s *Source) found(f *distro.Found, named func(a distro.Arch, file string) string) {
+func (s *Source) found(f *systems.Found, named func(a systems.Arch, file string) string) {
 	i := &s.Image
-	i.Kind, i.Title = f.Distro, strings.TrimSpace(f.Title+" "+f.Version)
-	i.Cmdline, i.DiscAt = distro.Expand(f.Cmdline, i.Name), f.ISOInInitrd
+	i.Kind, i.Title = f.System, strings.TrimSpace(f.Title+" "+f.Version)
+	i.Cmdline, i.DiscAt = systems.Expand(f.Cmdline, i.Name), f.ISOInInitrd
 	for _, a := range f.Arches {
 		b := boot.ImageBoot{Arch: a.Platform, Kernel: named(a, a.Kernel)}
 		for _, p := range a.Initrd {
@@ -190,7 +190,7 @@ func (s *Source) found(f *distro.Found, named func(a distro.Arch, file string) s
 		i.Boots = append(i.Boots, b)
 	}
 	for _, v := range f.Variants {
-		i.Variants = append(i.Variants, boot.ImageVariant{Name: v.Name, Title: v.Title, Cmdline: distro.Expand(v.Cmdline, i.Name)})
+		i.Variants = append(i.Variants, boot.ImageVariant{Name: v.Name, Title: v.Title, Cmdline: systems.Expand(v.Cmdline, i.Name)})
 	}
 	for _, p := range f.Params {
 		i.Params = append(i.Params, boot.ImageParam{Name: p.Name, Default: p.Default, Help: p.Help, Required: p.Required})
@@ -215,11 +215,11 @@ func (s *Source) disc(file string, size int64) error {
 		s.add(whole, size, func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, 0, size)), nil })
 		s.Image.Tree = whole
 	}
-	found, err := distro.Detect(img, img.Label())
+	found, err := systems.Detect(img, img.Label())
 	if err != nil {
 		// One that is known but for a file may be of a release that is laid out otherwise.
 		what := "this is no medium that Muster knows"
-		if !errors.Is(err, distro.ErrUnknown) {
+		if !errors.Is(err, systems.ErrUnknown) {
 			what = err.Error()
 		}
 		s.Image.Kind, s.Image.Title = "disc", strings.TrimSpace(img.Label())
@@ -227,10 +227,10 @@ func (s *Source) disc(file string, size int64) error {
 		add()
 		return nil
 	}
-	if found.Tree || found.WholeISO {
+	if found.Tree || found.WholeISO || found.Kind == systems.Disc {
 		add()
 	}
-	if found.Kind == distro.ESXi {
+	if found.Kind == systems.ESXi {
 		if s.Image.BootCfg, err = bootCfg(img, found, s.Image.Name); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
@@ -250,7 +250,7 @@ func (s *Source) disc(file string, size int64) error {
 				return fmt.Errorf("%s: %w", file, err)
 			}
 			name := prefix + path.Base(p)
-			if found.Kind == distro.ESXi { // the medium has capital names, but its loader asks for small ones
+			if found.Kind == systems.ESXi { // the medium has capital names, but its loader asks for small ones
 				name = strings.ToLower(name)
 			}
 			if slices.ContainsFunc(s.Entries, func(e Entry) bool { return e.Name == name }) {
@@ -260,17 +260,17 @@ func (s *Source) disc(file string, size int64) error {
 			s.add(name, n, func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, off, n)), nil })
 		}
 	}
-	s.found(found, func(a distro.Arch, p string) string { return here[a.Platform+" "+p] })
+	s.found(found, func(a systems.Arch, p string) string { return here[a.Platform+" "+p] })
 	return nil
 }
 
 // bootCfg is ESXi's list of modules, which the loader fetches from inside the disc.
-func bootCfg(fsys fs.FS, f *distro.Found, image string) (string, error) {
+func bootCfg(fsys fs.FS, f *systems.Found, image string) (string, error) {
 	for _, p := range f.Arches[0].Extra {
 		if strings.EqualFold(path.Base(p), "boot.cfg") {
 			cfg, err := fs.ReadFile(fsys, p)
 			if err == nil {
-				cfg, err = distro.BootConfig(cfg, "{{ .BaseURL }}/images/"+image+"/tree", "")
+				cfg, err = systems.BootConfig(cfg, "{{ .BaseURL }}/images/"+image+"/tree", "")
 			}
 			return string(cfg), err
 		}
@@ -364,9 +364,9 @@ func (s *Source) archive(file string) error {
 		}
 	}
 	s.Image.Kind = "archive"
-	found, err := distro.Detect(small, "")
+	found, err := systems.Detect(small, "")
 	if err == nil {
-		s.found(found, func(_ distro.Arch, p string) string { return p })
+		s.found(found, func(_ systems.Arch, p string) string { return p })
 	}
 	return nil
 }

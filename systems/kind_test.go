@@ -1,6 +1,6 @@
 // kind_test.go: every known medium, from its import to what a machine is told.
 
-package distro_test
+package systems_test
 
 import (
 	"fmt"
@@ -14,8 +14,8 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
-	"github.com/musterboot/muster/images/distro"
 	"github.com/musterboot/muster/internal/nettest"
+	"github.com/musterboot/muster/systems"
 	"github.com/musterboot/muster/templates"
 )
 
@@ -58,7 +58,7 @@ var ourURL = regexp.MustCompile(`http://10\.77\.0\.1/boot/TOKEN(/[^\s"'&?]*)`)
 // told is served.
 func TestKinds(t *testing.T) {
 	nettest.Need(t, "xorriso")
-	for _, m := range distro.Media() {
+	for _, m := range systems.Media() {
 		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
 			store, err := images.Open(t.TempDir())
@@ -67,6 +67,12 @@ func TestKinds(t *testing.T) {
 			}
 			defer store.Close()
 			img := stored(t, store, m.Lay(t))
+			if len(img.Boots) == 0 && img.Tree == "pic.iso" { // known, and nothing boots but the disc
+				if files, err := templates.Suggest(img, "", ""); err != nil || !strings.Contains(files[templates.SpecFile], `file = "image:pic/pic.iso"`) {
+					t.Errorf("%q, %v", files, err)
+				}
+				return
+			}
 			if len(img.Boots) == 0 || len(img.Variants) == 0 {
 				t.Fatalf("%+v boots nothing", img)
 			}
@@ -202,7 +208,7 @@ func served(store *images.Store, img *boot.Image, tmpl *boot.Template, at string
 // otherwise, is offered as a whole, like an unknown one, and what is missing is told.
 func TestIncompleteDisc(t *testing.T) {
 	nettest.Need(t, "xorriso")
-	iso := distro.Medium{Label: "Ubuntu 18.04.6 LTS amd64", Files: map[string]string{".disk/info": `Ubuntu 18.04.6 LTS "Bionic Beaver" - Release amd64 (20210915)`, "casper/vmlinuz": "k", "casper/initrd.lz": "i"}}.Lay(t)
+	iso := systems.Medium{Label: "Ubuntu 18.04.6 LTS amd64", Files: map[string]string{".disk/info": `Ubuntu 18.04.6 LTS "Bionic Beaver" - Release amd64 (20210915)`, "casper/vmlinuz": "k", "casper/initrd.lz": "i"}}.Lay(t)
 	src, err := images.Inspect("bionic", iso)
 	if err != nil {
 		t.Fatal(err)

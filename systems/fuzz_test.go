@@ -1,4 +1,4 @@
-package distro
+package systems
 
 // This file has media that nobody made looked at.
 
@@ -36,7 +36,10 @@ func unpack(s string) fstest.MapFS {
 // sound checks what a result promises: every path is on the medium and can stand in a
 // script, whatever comes of the medium is plain, and nothing is left to be filled in.
 func sound(f *Found, m fs.FS) error {
-	if Named(f.Distro) == nil || len(f.Arches) == 0 || len(f.Variants) == 0 || f.Cmdline != f.Variants[0].Cmdline {
+	if f.Kind == Disc && len(f.Notes) > 0 {
+		return nil
+	}
+	if len(f.Arches) == 0 || len(f.Variants) == 0 || f.Cmdline != f.Variants[0].Cmdline {
 		return errors.New("it is incomplete")
 	}
 	if f.Version != "" && !plainVersion.MatchString(f.Version) {

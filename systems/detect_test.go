@@ -1,4 +1,4 @@
-package distro
+package systems
 
 // This file detects media in the layout of each distribution, as folders and as
 // images that xorriso makes. The layouts are what is known of the real ones; the
@@ -146,6 +146,29 @@ var media = []struct {
 		"flatcar 4081.2.0 [arm64 flatcar_production_pxe.vmlinuz flatcar_production_pxe_image.cpio.gz] boot: flatcar.first_boot=1{{ with .Params.ignition }} ignition.config.url={{ . }}{{ end }}"},
 	{"Flatcar, kernel of no known format", "", true, files{"flatcar_production_pxe.vmlinuz": "k", "flatcar_production_pxe_image.cpio.gz": "i"},
 		"flatcar  [x64 flatcar_production_pxe.vmlinuz flatcar_production_pxe_image.cpio.gz] boot: flatcar.first_boot=1{{ with .Params.ignition }} ignition.config.url={{ . }}{{ end }}"},
+	{"Oracle Linux DVD, by its .treeinfo", "OL-9-6-0-BaseOS-x86_64", false, with(anacondaX64, packages, treeinfo("Oracle Linux Server", "9.6", "x86_64")),
+		"anaconda 9.6 [x64 images/pxeboot/vmlinuz images/pxeboot/initrd.img images/install.img] install: inst.repo=@IMAGE@/tree ip=dhcp rescue: inst.stage2=@IMAGE@/tree inst.rescue ip=dhcp"},
+	{"An Anaconda boot medium of nobody known, arm64", "Anolis-8", false, anacondaARM,
+		"anaconda  [arm64 images/pxeboot/vmlinuz images/pxeboot/initrd.img images/install.img] install: inst.stage2=@IMAGE@/tree ip=dhcp rescue: inst.stage2=@IMAGE@/tree inst.rescue ip=dhcp"},
+	{"Fedora CoreOS", "fedora-coreos-42.20250901.3.0", false, files{"images/pxeboot/vmlinuz": bzImage, "images/pxeboot/initrd.img": "i", "images/pxeboot/rootfs.img": "r"},
+		"fedora-coreos 42.20250901.3.0 [x64 images/pxeboot/vmlinuz images/pxeboot/initrd.img images/pxeboot/rootfs.img] live: ip=dhcp rd.neednet=1 coreos.live.rootfs_url=@IMAGE@/rootfs.img ignition.firstboot ignition.platform.id=metal{{ with .Params.ignition }} ignition.config.url={{ . }}{{ end }} to-disk: ip=dhcp rd.neednet=1 coreos.live.rootfs_url=@IMAGE@/rootfs.img coreos.inst.install_dev={{ .Params.device }}{{ with .Params.ignition }} coreos.inst.ignition_url={{ . }}{{ end }}"},
+	{"Harvester", "COS_LIVE", false, files{"harvester-release.yaml": "harvester: v1.5.1\nos: Harvester v1.5.1\n", "boot/kernel": bzImage, "boot/initrd": "i", "rootfs.squashfs": "s"},
+		"harvester 1.5.1 [x64 boot/kernel boot/initrd rootfs.squashfs] install: ip=dhcp net.ifnames=1 rd.cos.disable rd.noverifyssl root=live:@IMAGE@/tree/rootfs.squashfs{{ with .Params.config }} harvester.install.automatic=true harvester.install.config_url={{ . }}{{ end }} harvester.install.iso_url=@ISO@"},
+	{"Kali live", "Kali Live", false, files{".disk/info": "Official Kali GNU/Linux Live 2025.3 amd64", "live/vmlinuz-6.16.8+kali-amd64": bzImage, "live/initrd.img-6.16.8+kali-amd64": "i", "live/filesystem.squashfs": "s"},
+		"kali-live 2025.3 [x64 live/vmlinuz-6.16.8+kali-amd64 live/initrd.img-6.16.8+kali-amd64 live/filesystem.squashfs] live: boot=live components fetch=@IMAGE@/tree/live/filesystem.squashfs"},
+	{"Kali installer", "Kali Linux amd64 1", false, files{".disk/info": "Kali GNU/Linux 2025.3 \"Kali-last-snapshot\" - Official amd64 BD", "install.amd/vmlinuz": bzImage, "install.amd/initrd.gz": "i"},
+		"kali 2025.3 [x64 install.amd/vmlinuz install.amd/initrd.gz] install: --- quiet"},
+	{"VyOS", "VyOS", false, files{"version.json": "{\"version\": \"1.4.3\"}", "live/vmlinuz": bzImage, "live/initrd.img": "i", "live/filesystem.squashfs": "s"},
+		"vyos 1.4.3 [x64 live/vmlinuz live/initrd.img live/filesystem.squashfs] live: boot=live nopersistence noautologin nonetworking components fetch=@IMAGE@/tree/live/filesystem.squashfs"},
+	{"Clonezilla", "3.2.2-15-amd64", false, files{"Clonezilla-Live-Version": "clonezilla-live-3.2.2-15-amd64\n", "live/vmlinuz": bzImage, "live/initrd.img": "i", "live/filesystem.squashfs": "s"},
+		"clonezilla 3.2.2-15-amd64 [x64 live/vmlinuz live/initrd.img live/filesystem.squashfs] live: boot=live union=overlay username=user config components noswap edd=on ocs_live_run=ocs-live-general ocs_live_batch=no fetch=@IMAGE@/tree/live/filesystem.squashfs"},
+	{"SystemRescue", "RESCUE1202", false, files{"sysresccd/VERSION": "12.02\n", "sysresccd/boot/x86_64/vmlinuz": bzImage, "sysresccd/boot/x86_64/sysresccd.img": "i", "sysresccd/x86_64/airootfs.sfs": "s"},
+		"systemrescue 12.02 [x64 sysresccd/boot/x86_64/vmlinuz sysresccd/boot/x86_64/sysresccd.img] live: archisobasedir=sysresccd archiso_http_srv=@IMAGE@/tree/ ip=dhcp"},
+	{"NixOS", "nixos-minimal-25.05-x86_64", false, files{"nix-store.squashfs": "s", "boot/bzImage": bzImage, "boot/initrd": "i"}, "nixos 25.05"},
+	{"XCP-ng", "XCP-ng 8.3.0", false, files{"boot/xen.gz": "x", "boot/vmlinuz": bzImage, "install.img": "i", ".treeinfo": "[general]\nversion = 8.3.0\n"}, "xcp-ng 8.3.0"},
+	{"TrueNAS", "ISOIMAGE", false, files{"TrueNAS-SCALE.update": "u", "vmlinuz": bzImage, "initrd.img": "i"}, "truenas "},
+	{"Leap Micro", "INSTALL", false, files{"boot/x86_64/loader/linux": bzImage, "boot/x86_64/loader/initrd": "i", "openSUSE-Leap-Micro.x86_64-6.2-Default-SelfInstall-Build1.1.raw.xz": "x"}, "suse-micro "},
+	{"FreeBSD", "14_3_RELEASE_AMD64_DVD", false, files{"boot/kernel/kernel": "k", "boot/loader.efi": "e"}, "freebsd 14.3"},
 	{"Flatcar ISO", "Flatcar", false, files{"flatcar/vmlinuz": bzImage, "flatcar/cpio.gz": "i", "isolinux/isolinux.cfg": "c"},
 		"flatcar  [x64 flatcar/vmlinuz flatcar/cpio.gz] boot: flatcar.first_boot=1{{ with .Params.ignition }} ignition.config.url={{ . }}{{ end }}"},
 }
@@ -154,7 +177,7 @@ const talosLine = "talos.platform=metal console=tty0 init_on_alloc=1 slab_nomerg
 
 // line shows what matters of a result.
 func line(f *Found) string {
-	s := f.Distro + " " + f.Version
+	s := f.System + " " + f.Version
 	for _, a := range f.Arches {
 		s += " [" + strings.Join(slices.Concat([]string{a.Platform, a.Kernel}, a.Initrd, a.Extra), " ") + "]"
 	}
@@ -188,16 +211,19 @@ func TestFolders(t *testing.T) {
 		if got := line(f); !strings.EqualFold(got, tc.want) {
 			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, tc.want)
 		}
-		if f.Cmdline != f.Variants[0].Cmdline {
+		if (f.Kind == Disc) != (len(f.Variants) == 0) || f.Kind == Disc && len(f.Notes) == 0 {
+			t.Errorf("%s: as a %s, with %q it boots as %+v", tc.name, f.Kind, f.Notes, f.Variants)
+		}
+		if len(f.Variants) > 0 && f.Cmdline != f.Variants[0].Cmdline {
 			t.Errorf("%s: command line %q is not the first variant's", tc.name, f.Cmdline)
 		}
-		seen[f.Distro] = true
+		seen[f.System] = true
 		// A medium matches one distribution only; otherwise the result would
 		// depend on the order of file names.
 		m := &medium{fsys: mapFS(tc.files), label: tc.label, texts: map[string]string{}}
 		for _, d := range All() {
-			if d.Name != f.Distro && slices.ContainsFunc(d.Detect, m.holds) {
-				t.Errorf("%s: is %s and %s", tc.name, f.Distro, d.Name)
+			if d.Name != f.System && !d.Generic && slices.ContainsFunc(d.Detect, m.holds) {
+				t.Errorf("%s: is %s and %s", tc.name, f.System, d.Name)
 			}
 		}
 	}
@@ -282,15 +308,15 @@ func TestIncomplete(t *testing.T) {
 		files files
 		want  string
 	}{
-		{"", files{".disk/info": debianInfo, "install.amd/initrd.gz": "i"}, "it looks like Debian installer medium, and has no install.amd/vmlinuz, which debian.toml asks for: is it complete?"},
-		{"", files{".disk/info": debianInfo, "install.amd/vmlinuz": "k"}, "no install.amd/initrd.gz, which debian.toml"},
-		{"", files{".disk/info": debianInfo, "install.386/vmlinuz": "k"}, "for none of the architectures that debian.toml knows"},
+		{"", files{".disk/info": debianInfo, "install.amd/initrd.gz": "i"}, "it looks like Debian installer medium, and has no install.amd/vmlinuz, which debian/system.toml asks for: is it complete?"},
+		{"", files{".disk/info": debianInfo, "install.amd/vmlinuz": "k"}, "no install.amd/initrd.gz, which debian/system.toml"},
+		{"", files{".disk/info": debianInfo, "install.386/vmlinuz": "k"}, "for none of the architectures that debian/system.toml knows"},
 		{"d-live 13.0.0 gn amd64", files{"live/vmlinuz-6-amd64": bzImage, "live/initrd.img-6-amd64": "i"}, "no live/filesystem.squashfs"},
 		{"d-live 13.0.0 gn amd64", files{"live/vmlinuz-6-amd64": bzImage, "live/initrd.img-5-amd64": "i", "live/filesystem.squashfs": "s"}, "no live/initrd.img-6-amd64"},
-		{"", with(treeinfo("Fedora", "42", "x86_64"), files{"EFI/BOOT/BOOTX64.EFI": "e"}), "no images/pxeboot/vmlinuz, which fedora.toml"},
+		{"", with(treeinfo("Fedora", "42", "x86_64"), files{"EFI/BOOT/BOOTX64.EFI": "e"}), "no images/pxeboot/vmlinuz, which fedora/system.toml"},
 		{"", files{"flatcar_production_pxe_image.cpio.gz": "i"}, "no flatcar_production_pxe.vmlinuz"},
-		{"", files{".disk/info": "Ubuntu-Server 24.04 LTS - Release riscv64", "casper/vmlinuz": "k", "casper/initrd": "i"}, "none of the architectures that ubuntu-server.toml"},
-		{"", files{"debian-installer/amd64/linux": image, "debian-installer/amd64/initrd.gz": "i"}, "debian-installer/amd64/linux is for arm64, which debian-netboot.toml does not know"},
+		{"", files{".disk/info": "Ubuntu-Server 24.04 LTS - Release riscv64", "casper/vmlinuz": "k", "casper/initrd": "i"}, "none of the architectures that ubuntu-server/system.toml"},
+		{"", files{"debian-installer/amd64/linux": image, "debian-installer/amd64/initrd.gz": "i"}, "debian-installer/amd64/linux is for arm64, which debian-netboot/system.toml does not know"},
 		{"", files{"arch/boot/x86_64/vmlinuz-" + strings.Repeat("x", 200): bzImage, "arch/boot/x86_64/initramfs-" + strings.Repeat("x", 200) + ".img": "i", "arch/x86_64/airootfs.sfs": "s"}, "cannot stand in a boot script"},
 		{"", files{"arch/boot/x86_64/vmlinuz-$(reboot)": bzImage, "arch/boot/x86_64/initramfs-$(reboot).img": "i", "arch/x86_64/airootfs.sfs": "s"}, `"arch/boot/x86_64/vmlinuz-$(reboot)" cannot stand in a boot script`},
 		{"d-live 13.0.0 gn amd64", files{"live/vmlinuz-\x1b[2J-amd64": bzImage}, "no live/initrd.img-?[2J-amd64"},
@@ -421,7 +447,7 @@ func TestNeeds(t *testing.T) {
 			"proxmox":       "linux tree false whole true in initrd /proxmox.iso medium false params 0",
 			"esxi":          "esxi tree true whole false in initrd  medium false params 0",
 			"talos":         "linux tree false whole false in initrd  medium false params 1",
-		}[f.Distro]
+		}[f.System]
 		if want != "" && got != want {
 			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, want)
 		}

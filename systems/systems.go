@@ -1,9 +1,8 @@
-// Package distro knows installation media: how to recognise a distribution's
+// Package systems knows the systems that people install: how to recognise one's
 // medium, where its kernels are, and what they must be told to find the rest of
-// it over HTTP. All of that is data: one small file for each distribution, in
-// the folder data. The code only compares. It must not know how files are
-// stored or served.
-package distro
+// it over HTTP. All of that is data: one folder for each system, whose system.toml
+// says it. The code only compares. It must not know how files are stored or served.
+package systems
 
 // This file reads the data and says what may stand in it.
 
@@ -22,21 +21,28 @@ import (
 	"github.com/musterboot/muster/internal/tomlfile"
 )
 
-//go:embed data/*.toml
+//go:embed */system.toml
 var data embed.FS
 
 // Kinds of boot.
 const (
 	Linux = "linux" // kernel, initrds and a command line
 	ESXi  = "esxi"  // mboot.efi as a kernel, with a boot.cfg, see BootConfig
+	Disc  = "disc"  // recognised, and nothing of it can be booted but the disc; the notes say why
 )
 
-// Distro is one data file.
-type Distro struct {
+// System is what a folder's system.toml says.
+type System struct {
 	Name  string   `toml:"name"`
 	Title string   `toml:"title"`
+	Named *Source  `toml:"named"` // where the medium says its own title
 	Kind  string   `toml:"kind"`
 	Notes []string `toml:"notes"` // for people; one sentence each
+
+	// Like names the system whose boot files, ways to boot and notes these are too.
+	// Generic: looked for when no other system was found.
+	Like    string `toml:"like"`
+	Generic bool   `toml:"generic"`
 
 	// Tree: the installer fetches files of the medium, which must be served as
 	// @IMAGE@/tree/PATH. WholeISO: it fetches the medium itself, as @ISO@.
@@ -106,28 +112,17 @@ type Param struct {
 	Help     string `toml:"help"`
 }
 
-// Named returns the distribution of that name, or nil.
-func Named(name string) *Distro {
-	for _, d := range load() {
-		if d.Name == name {
-			return &d
-		}
-	}
-	return nil
-}
-
-// All returns all distributions, by name.
-func All() []Distro { return slices.Clone(load()) }
+// All returns all systems in the order in which they are looked for: by name, the
+// generic ones last.
+func All() []System { return slices.Clone(load()) }
 
 // The data is part of the program, and a test parses all of it. So a user
 // cannot see a parse error.
-var load = sync.OnceValue(func() []Distro {
-	files, err := fs.Glob(data, "data/*.toml")
-	var all []Distro
+var load = sync.OnceValue(func() []System {
+	files, err := fs.Glob(data, "*/system.toml")
+	var all []System
 	for _, f := range files {
-		b, e := data.ReadFile(f)
-		err = errors.Join(err, e)
-		d, e := parse(f, b)
+		d, e := read(path.Dir(f))
 		err = errors.Join(err, e)
 		if d != nil {
 			all = append(all, *d)
@@ -136,30 +131,57 @@ var load = sync.OnceValue(func() []Distro {
 	if err != nil {
 		panic(err)
 	}
-	slices.SortFunc(all, func(a, b Distro) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b System) int {
+		if a.Generic != b.Generic {
+			return map[bool]int{true: 1, false: -1}[a.Generic]
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
 	return all
 })
+
+// read reads one system, and the one that it is like.
+func read(name string) (*System, error) {
+	b, err := data.ReadFile(name + "/system.toml")
+	if err != nil {
+		return nil, err
+	}
+	return parse(name+"/system.toml", b, read)
+}
 
 var (
 	nameRE = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	mark   = regexp.MustCompile(`@[A-Z]+@`)
 )
 
-// parse reads a data file strictly.
-func parse(file string, b []byte) (*Distro, error) {
-	d := &Distro{file: path.Base(file)}
+// parse reads a system.toml strictly; read finds another system.
+func parse(file string, b []byte, read func(name string) (*System, error)) (*System, error) {
+	d := &System{file: file}
 	f, err := tomlfile.Decode(d.file, b, d)
 	if err != nil {
 		return nil, err
 	}
+	if d.Like != "" {
+		if d.Kind != "" || len(d.Arches)+len(d.Variants)+len(d.Params) > 0 {
+			return nil, f.Errorf("like", 0, "kind, [[arch]], [[variant]] and [params] are those of %s", d.Like)
+		}
+		base, err := read(d.Like)
+		if err != nil {
+			return nil, f.Errorf("like", 0, "%v", err)
+		}
+		d.Kind, d.Tree, d.WholeISO, d.Arches, d.Variants, d.Params = base.Kind, base.Tree, base.WholeISO, base.Arches, base.Variants, base.Params
+		d.Notes = slices.Concat(d.Notes, base.Notes)
+	}
 	switch {
-	case d.Name+".toml" != d.file || !nameRE.MatchString(d.Name):
-		return nil, f.Errorf("name", 0, "name %q: want the name of the file", d.Name)
+	case d.Name != path.Dir(d.file) || !nameRE.MatchString(d.Name):
+		return nil, f.Errorf("name", 0, "name %q: want the name of the folder", d.Name)
 	case d.Title == "":
 		return nil, f.Errorf("title", 0, "a title is missing")
-	case d.Kind != Linux && d.Kind != ESXi:
-		return nil, f.Errorf("kind", 0, "kind %q: want linux or esxi", d.Kind)
-	case len(d.Detect) == 0 || len(d.Arches) == 0 || len(d.Variants) == 0:
+	case d.Kind != Linux && d.Kind != ESXi && d.Kind != Disc:
+		return nil, f.Errorf("kind", 0, "kind %q: want linux, esxi or disc", d.Kind)
+	case d.Kind == Disc && (len(d.Detect) == 0 || len(d.Arches)+len(d.Variants) > 0 || len(d.Notes) == 0):
+		return nil, f.Errorf("kind", 0, "a disc that does not boot has a [[detect]], neither [[arch]] nor [[variant]], and says in its notes why")
+	case d.Kind != Disc && (len(d.Detect) == 0 || len(d.Arches) == 0 || len(d.Variants) == 0):
 		return nil, f.Errorf("name", 0, "want at least one [[detect]], [[arch]] and [[variant]]")
 	case d.ISOInInitrd != "" && !d.WholeISO:
 		return nil, f.Errorf("iso_in_initrd", 0, "without whole_iso there is no ISO to put into the initrd")
@@ -174,15 +196,13 @@ func parse(file string, b []byte) (*Distro, error) {
 		}
 	}
 	for i := range d.Version {
-		s := &d.Version[i]
-		if s.match, err = regexp.Compile(s.Match); err != nil || s.match.NumSubexp() == 0 {
-			return nil, f.ErrorIn("version", i, "match", "match %q: want a regular expression with a group (%v)", s.Match, err)
+		if err := d.Version[i].compile(); err != nil {
+			return nil, f.Errorf("version", i, "%v", err)
 		}
-		if s.Join == "" {
-			s.Join = "."
-		}
-		if err := checkPattern(s.File); s.File != "" && err != nil {
-			return nil, f.ErrorIn("version", i, "file", "%v", err)
+	}
+	if d.Named != nil {
+		if err := d.Named.compile(); err != nil {
+			return nil, f.Errorf("named", 0, "%v", err)
 		}
 	}
 	for i := range d.Arches {
@@ -235,6 +255,19 @@ func parse(file string, b []byte) (*Distro, error) {
 		d.Params[n] = p
 	}
 	return d, nil
+}
+
+func (s *Source) compile() (err error) {
+	if s.match, err = regexp.Compile(s.Match); err != nil || s.match.NumSubexp() == 0 {
+		return fmt.Errorf("match %q: want a regular expression with a group (%v)", s.Match, err)
+	}
+	if s.Join == "" {
+		s.Join = "."
+	}
+	if s.File == "" {
+		return nil
+	}
+	return checkPattern(s.File)
 }
 
 func (c *Condition) compile() error {

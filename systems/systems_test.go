@@ -1,10 +1,11 @@
-package distro
+package systems
 
 // This file judges the data, and what would be refused in it.
 
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,12 +34,12 @@ func TestData(t *testing.T) {
 	if len(all) < 20 {
 		t.Fatalf("%d data files", len(all))
 	}
-	if !slices.IsSortedFunc(all, func(a, b Distro) int { return strings.Compare(a.Name, b.Name) }) {
-		t.Error("not in the order of names")
+	if last := all[len(all)-1]; !last.Generic || all[0].Name != "almalinux" {
+		t.Errorf("the first is %s, the last %s", all[0].Name, last.Name)
 	}
 	used := regexp.MustCompile(`\.Params\.(\w+)`)
 	for _, d := range all {
-		b, err := data.ReadFile("data/" + d.file)
+		b, err := data.ReadFile(d.file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +77,7 @@ func TestData(t *testing.T) {
 		}
 		// The last variant of each name, or any other, must apply without a
 		// condition: else a medium could have none.
-		if !slices.ContainsFunc(d.Variants, func(v VariantSpec) bool {
+		if d.Kind != Disc && !slices.ContainsFunc(d.Variants, func(v VariantSpec) bool {
 			return len(v.Label)+len(v.Files)+len(v.Absent)+len(v.Text) == 0
 		}) {
 			t.Errorf("%s: every variant has a condition", d.file)
@@ -103,7 +104,7 @@ func render(t *testing.T, line string) string {
 	var b strings.Builder
 	if err := tmpl.Execute(&b, map[string]any{
 		"BaseURL": "http://192.0.2.1:8080/boot/TOKEN",
-		"Params":  map[string]any{"iso": "http://x/y.iso", "medium": "debian13", "repo": "http://m/alpine", "config": "", "ignition": "http://x/i.ign"},
+		"Params":  map[string]any{"iso": "http://x/y.iso", "medium": "debian13", "repo": "http://m/alpine", "config": "", "device": "/dev/sda", "ignition": "http://x/i.ign"},
 	}); err != nil {
 		t.Errorf("%s: %v", line, err)
 	}
@@ -139,38 +140,47 @@ cmdline = "r=@IMAGE@/tree {{ .Params.p }}"
 [params.p]
 help = "p"
 `
-	if _, err := parse("data/x.toml", []byte(good)); err != nil {
+	other := func(name string) (*System, error) {
+		if name != "y" {
+			return nil, fmt.Errorf("there is no %s", name)
+		}
+		return &System{Kind: Linux}, nil
+	}
+	if _, err := parse("x/system.toml", []byte(good), other); err != nil {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct{ old, new, want string }{
-		{`name = "x"`, `name = "y"`, `x.toml:2: name "y": want the name of the file`},
+		{`tree = true`, `like = "y"`, `kind, [[arch]], [[variant]] and [params] are those of y`},
+		{`title = "X"`, "title = \"X\"\nnamed = { match = 'x' }", `want a regular expression with a group`},
+		{`kind = "linux"`, `kind = "disc"`, `says in its notes why`},
+		{`name = "x"`, `name = "y"`, `x/system.toml:2: name "y": want the name of the folder`},
 		{`title = "X"`, ``, `a title is missing`},
-		{`kind = "linux"`, `kind = "windows"`, `x.toml:4: kind "windows": want linux or esxi`},
-		{`tree = true`, `trees = true`, `x.toml:5: unknown key "trees"; did you mean "tree"?`},
+		{`kind = "linux"`, `kind = "windows"`, `x/system.toml:4: kind "windows": want linux, esxi or disc`},
+		{`tree = true`, `trees = true`, `x/system.toml:5: unknown key "trees"; did you mean "tree"?`},
 		{`tree = true`, ``, `is not served`},
 		{`tree = true`, "tree = true\niso_in_initrd = \"/x\"", `without whole_iso`},
 		{"[[detect]]\nfiles = [\"f\"]", ``, `at least one [[detect]]`},
-		{`files = ["f"]`, `absent = ["f"]`, `x.toml:6: names nothing that a medium must have`},
+		{`files = ["f"]`, `absent = ["f"]`, `x/system.toml:6: names nothing that a medium must have`},
 		{`files = ["f"]`, `files = ["../f"]`, `"../f": want a relative path`},
 		{`files = ["f"]`, `files = ["f[a]"]`, `want a relative path`},
 		{`files = ["f"]`, `label = ["["]`, `label "[" is no pattern`},
 		{`files = ["f"]`, `text = { f = "(" }`, `missing closing )`},
 		{`files = ["f"]`, `file = ["f"]`, `unknown key "file" in [detect]; did you mean "files"?`},
-		{`'v(\d)'`, `'v\d'`, `x.toml:9: match "v\\d": want a regular expression with a group`},
-		{`"x64"`, `"amd64"`, `x.toml:11: platform "amd64": want x64 or arm64`},
+		{`'v(\d)'`, `'v\d'`, `match "v\\d": want a regular expression with a group`},
+		{`"x64"`, `"amd64"`, `x/system.toml:11: platform "amd64": want x64 or arm64`},
 		{`"k-*"`, `"k"`, `"i-*" has a * that the kernel has not`},
 		{`"k-*"`, `"*k*"`, `one * in each part`},
 		{`"k-*"`, `""`, `want a relative path`},
 		{`initrd = ["i-*"]`, ``, `an initrd is missing`},
 		{`name = "a"`, `name = "A"`, `want a name of small letters`},
 		{`@IMAGE@/tree`, `@ISO@`, `is not served`},
-		{`@IMAGE@`, `@MIRROR@`, `x.toml:17: @MIRROR@ is no mark; known are @IMAGE@, @ISO@, @HOST@, @PATH@`},
+		{`@IMAGE@`, `@MIRROR@`, `x/system.toml:17: @MIRROR@ is no mark; known are @IMAGE@, @ISO@, @HOST@, @PATH@`},
 		{`help = "p"`, `default = "p"`, `parameter p: help is missing`},
 	} {
 		if !strings.Contains(good, tc.old) {
 			t.Fatalf("%q is not in it", tc.old)
 		}
-		_, err := parse("data/x.toml", []byte(strings.Replace(good, tc.old, tc.new, 1)))
+		_, err := parse("x/system.toml", []byte(strings.Replace(good, tc.old, tc.new, 1)), other)
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%q: %v, want %q", tc.new, err, tc.want)
 		}

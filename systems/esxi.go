@@ -1,4 +1,4 @@
-package distro
+package systems
 
 // This file makes an ESXi medium's boot.cfg one that boots from the network.
 

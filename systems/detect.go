@@ -1,4 +1,4 @@
-package distro
+package systems
 
 // This file compares a medium with the data. A medium is not trusted: only a
 // part of its text is read, and a value is passed on only if it is plain.
@@ -30,7 +30,7 @@ var ErrUnknown = errors.New("not a medium of a known distribution")
 // Found is what a medium is and how it boots. All paths are paths on the
 // medium.
 type Found struct {
-	Distro      string // name of the data file
+	System      string // name of the folder
 	Title       string
 	Version     string // "" where the medium does not say
 	Kind        string
@@ -206,10 +206,16 @@ func compareVersions(a, b string) int {
 }
 
 // found reads a medium that d describes.
-func (m *medium) found(d *Distro) (*Found, error) {
+func (m *medium) found(d *System) (*Found, error) {
 	f := &Found{
-		Distro: d.Name, Title: d.Title, Version: m.version(d), Kind: d.Kind, Notes: slices.Clone(d.Notes),
+		System: d.Name, Title: d.Title, Version: m.read(d.Version), Kind: d.Kind, Notes: slices.Clone(d.Notes),
 		Tree: d.Tree, WholeISO: d.WholeISO, ISOInInitrd: d.ISOInInitrd, NeedsMedium: d.NeedsMedium,
+	}
+	if d.Named != nil {
+		f.Title = cmp.Or(m.read([]Source{*d.Named}), d.Title)
+	}
+	if d.Kind == Disc {
+		return f, nil
 	}
 	var missing, others []string
 	for _, s := range d.Arches {
@@ -312,8 +318,9 @@ func checkPaths(a Arch) error {
 
 var plainVersion = regexp.MustCompile(`^[A-Za-z0-9.:+~_ -]{1,40}$`)
 
-func (m *medium) version(d *Distro) string {
-	for _, s := range d.Version {
+// read is what the first of several places says.
+func (m *medium) read(from []Source) string {
+	for _, s := range from {
 		in := m.label
 		if s.File != "" {
 			in = m.text(s.File)
