@@ -304,6 +304,9 @@ func (c *Compiled) see(m boot.Machine) (seen, error) {
 	s := see(m)
 	for name, p := range c.spec.Params {
 		if p.Secret {
+			if m.Sealed != nil && !p.Required { // the file may have it, and nobody set it
+				s.Params[name] = ""
+			}
 			continue // it is among m.Params where the file may have it: else there is none
 		}
 		if p.Required && m.Params[name] == "" {
@@ -476,17 +479,23 @@ func (c *Compiled) dryRun() error {
 			if name == "boot.ipxe" {
 				continue
 			}
-			m := m
-			if slices.Contains(c.spec.Secrets.Files, name) {
-				m.Sealed, m.Params = map[string][]byte{}, maps.Clone(m.Params)
-				for p, x := range c.spec.Params {
-					if x.Secret {
-						m.Params[p] = x.param().Sample()
+			secret := slices.Contains(c.spec.Secrets.Files, name)
+			for _, set := range []bool{true, false} { // those that may be missing
+				m := m
+				if secret {
+					m.Sealed, m.Params = map[string][]byte{}, maps.Clone(m.Params)
+					for p, x := range c.spec.Params {
+						if x.Secret && (set || x.Required) {
+							m.Params[p] = x.param().Sample()
+						}
 					}
 				}
-			}
-			if _, err := c.render(name, m); err != nil {
-				return err
+				if _, err := c.render(name, m); err != nil {
+					return err
+				}
+				if !secret {
+					break
+				}
 			}
 		}
 	}

@@ -91,3 +91,25 @@ func TestRenders(t *testing.T) {
 		}
 	}
 }
+
+// TestOptionalSecret: one that nobody set reads as empty in its files, and a template
+// that cannot do without it says required, or is not stored.
+func TestOptionalSecret(t *testing.T) {
+	spec := strings.Replace(secretSpec, "required = true\n", "", 1)
+	if spec == secretSpec {
+		t.Fatal("the secret was not required")
+	}
+	f := folder{SpecFile: spec, "k": "K", "preseed.cfg": "root {{ .Params.rootpw | default \"!\" }}\n"}
+	s, tm := set(t, f)
+	for _, sealed := range []map[string][]byte{nil, {}} {
+		m := machine()
+		m.Sealed, m.Params = sealed, map[string]string{}
+		if err := s.Renders(pad(tm), boot.IPXEScript, m); err != nil {
+			t.Errorf("with %v: %v", sealed, err)
+		}
+	}
+	f["preseed.cfg"] = "root {{ required \"no password\" .Params.rootpw }}\n"
+	if _, err := f.lint(); err == nil || !strings.Contains(err.Error(), "no password") {
+		t.Errorf("a template that needs it: %v", err)
+	}
+}

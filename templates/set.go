@@ -175,7 +175,9 @@ func (s *Set) Renders(t *boot.Template, d boot.Dialect, m boot.Machine) error {
 		}
 		x := bare
 		if slices.Contains(c.spec.Secrets.Files, name) {
-			x = m
+			if x = m; x.Sealed == nil {
+				x.Sealed = map[string][]byte{}
+			}
 		}
 		if _, err := c.render(name, x); err != nil {
 			return err
