@@ -50,7 +50,7 @@ func stored(t *testing.T, store *images.Store, from string) *boot.Image {
 	return &img
 }
 
-var ourURL = regexp.MustCompile(`http://10\.77\.0\.1/boot/TOKEN(/[^\s"'&?]*)`)
+var ourURL = regexp.MustCompile(`http://10\.77\.0\.1/boot/TOKEN(/[^\s"'&?;]*)`)
 
 // TestKinds: of every known medium, whatever its architecture and way to boot, the
 // template that is written passes the check of a push, names the kernel and the initrds
@@ -78,7 +78,16 @@ func TestKinds(t *testing.T) {
 			}
 			for _, b := range img.Boots {
 				for _, v := range img.Variants {
-					kind(t, store, img, b, v)
+					files, err := templates.Suggest(img, b.Arch, v.Name)
+					kind(t, store, img, b, v.Name, files, err)
+				}
+				for _, e := range systems.Catalogue() {
+					x := systems.For(img.Kind, e.Name)
+					if x == nil || !slices.ContainsFunc(img.Variants, func(v boot.ImageVariant) bool { return v.Name == x.Variant }) {
+						continue
+					}
+					files, err := templates.Complete(x, img, b.Arch, "db", map[string]string{})
+					kind(t, store, img, b, "catalogue "+x.Name, files, err)
 				}
 			}
 			if _, err := templates.Suggest(img, "", ""); (err != nil) != (len(img.Boots) > 1) {
@@ -91,10 +100,9 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, v boot.ImageVariant) {
+func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, what string, files map[string]string, err error) {
 	t.Helper()
-	what := b.Arch + " " + v.Name
-	files, err := templates.Suggest(img, b.Arch, v.Name)
+	what = b.Arch + " " + what
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
 		return
@@ -122,16 +130,22 @@ func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, 
 	for _, p := range []boot.Platform{boot.X64UEFI, boot.BIOS, boot.ARM64UEFI} {
 		mach := boot.Machine{Name: strings.Repeat("n", 63), Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56", BOOTIF: "01-52-54-00-12-34-56", Platform: string(p), UEFI: p.UEFI(), Network: "lab",
 			Server: "10.77.0.1", BaseURL: "http://10.77.0.1/boot/TOKEN", ScriptURL: "http://10.77.0.1/boot/TOKEN/boot.ipxe", ReportURL: "http://10.77.0.1/boot/TOKEN/report", Boot: 1, Template: "pic", Version: 1, Params: map[string]string{}}
-		for _, x := range img.Params {
+		for n, x := range spec.Params {
 			if x.Required {
-				mach.Params[x.Name] = "elsewhere"
+				mach.Params[n] = "elsewhere"
 			}
 		}
 		names := []string{"boot.ipxe"}
-		if img.BootCfg != "" {
-			names = append(names, "boot.cfg")
+		for f := range files {
+			if f != templates.SpecFile {
+				names = append(names, strings.TrimSuffix(f, ".tmpl"))
+			}
 		}
 		for _, name := range names {
+			mach := mach
+			if slices.Contains(spec.Secrets.Files, name) {
+				mach.Sealed = map[string][]byte{}
+			}
 			ref := boot.Ref{Kind: boot.RefGenerated, Name: name, Template: tmpl, Machine: mach}
 			if name != "boot.ipxe" {
 				ref.Kind = boot.RefTemplate
@@ -146,10 +160,13 @@ func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, 
 				t.Fatal(err)
 			}
 			found := ourURL.FindAllStringSubmatch(string(text), -1)
-			if len(found) == 0 {
+			if len(found) == 0 && name == "boot.ipxe" {
 				t.Errorf("%s for %s: %s names no file:\n%s", what, p, name, text)
 			}
 			for _, u := range found {
+				if at := strings.Trim(u[1], "/"); tmpl.Files[at].Digest != "" || tmpl.Files[at+".tmpl"].Digest != "" {
+					continue
+				}
 				if err := served(store, img, tmpl, u[1]); err != nil {
 					t.Errorf("%s for %s: %s: %v\n%s", what, p, u[1], err, text)
 				}
@@ -168,7 +185,7 @@ func refs(files []string) []string {
 
 // served opens what a URL beneath the boot path names. Elsewhere are other images.
 func served(store *images.Store, img *boot.Image, tmpl *boot.Template, at string) error {
-	if at = strings.Trim(at, "/"); at == "boot.ipxe" || at == "report" || at == "boot.cfg" || strings.HasPrefix(at, "images/elsewhere/") {
+	if at = strings.Trim(at, "/"); at == "" || at == "boot.ipxe" || at == "report" || strings.HasPrefix(at, "images/elsewhere/") {
 		return nil
 	}
 	if f, ok := strings.CutPrefix(at, "placed/"); ok {

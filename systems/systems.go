@@ -21,7 +21,7 @@ import (
 	"github.com/musterboot/muster/internal/tomlfile"
 )
 
-//go:embed */system.toml
+//go:embed params.toml */system.toml */*/* shared/*
 var data embed.FS
 
 // Kinds of boot.
@@ -61,6 +61,8 @@ type System struct {
 	Arches   []ArchSpec       `toml:"arch"`
 	Variants []VariantSpec    `toml:"variant"`
 	Params   map[string]Param `toml:"params"` // that a command line uses
+
+	Templates []Template `toml:"template"` // of the catalogue
 
 	file string
 }
@@ -104,12 +106,18 @@ type VariantSpec struct {
 	Cmdline string `toml:"cmdline"` // see Expand
 }
 
-// Param is a value that a command line asks for as {{ .Params.NAME }}.
+// Param is a value that a command line, or a file of a catalogue's template, asks for
+// as {{ .Params.NAME }}. What templates alone have is as in a template.toml.
 type Param struct {
-	Name     string `toml:"-"`
-	Default  string `toml:"default"`
-	Required bool   `toml:"required"` // without a value nothing boots
-	Help     string `toml:"help"`
+	Name     string   `toml:"-"`
+	Default  string   `toml:"default"`
+	Required bool     `toml:"required"` // without a value nothing boots
+	Help     string   `toml:"help"`
+	Type     string   `toml:"type"` // "" is string
+	Secret   bool     `toml:"secret"`
+	Enum     []string `toml:"enum"`
+	Pattern  string   `toml:"pattern"`
+	Example  string   `toml:"example"`
 }
 
 // All returns all systems in the order in which they are looked for: by name, the
@@ -170,7 +178,7 @@ func parse(file string, b []byte, read func(name string) (*System, error)) (*Sys
 			return nil, f.Errorf("like", 0, "%v", err)
 		}
 		d.Kind, d.Tree, d.WholeISO, d.Arches, d.Variants, d.Params = base.Kind, base.Tree, base.WholeISO, base.Arches, base.Variants, base.Params
-		d.Notes = slices.Concat(d.Notes, base.Notes)
+		d.Notes, d.Templates = slices.Concat(d.Notes, base.Notes), slices.Concat(d.Templates, base.Templates)
 	}
 	switch {
 	case d.Name != path.Dir(d.file) || !nameRE.MatchString(d.Name):
@@ -246,15 +254,31 @@ func parse(file string, b []byte, read func(name string) (*System, error)) (*Sys
 			return nil, f.ErrorIn("variant", i, "cmdline", "it fetches what tree or whole_iso says is not served")
 		}
 	}
-	for _, n := range slices.Sorted(maps.Keys(d.Params)) {
-		p := d.Params[n]
-		if p.Help == "" {
-			return nil, f.Errorf("params."+n, 0, "parameter %s: help is missing", n)
+	if err := named(d.Params); err != nil {
+		return nil, f.Errorf("params", 0, "%v", err)
+	}
+	for i := range d.Templates {
+		if t := &d.Templates[i]; t.in == "" {
+			t.in = d.Name
+			if err := t.check(d); err != nil {
+				return nil, f.Errorf("template", i, "template %s: %v", t.Name, err)
+			}
 		}
-		p.Name = n
-		d.Params[n] = p
 	}
 	return d, nil
+}
+
+// named gives parameters their names.
+func named(all map[string]Param) error {
+	for _, n := range slices.Sorted(maps.Keys(all)) {
+		p := all[n]
+		if p.Help == "" {
+			return fmt.Errorf("parameter %s: help is missing", n)
+		}
+		p.Name = n
+		all[n] = p
+	}
+	return nil
 }
 
 func (s *Source) compile() (err error) {

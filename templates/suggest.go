@@ -3,13 +3,16 @@
 package templates
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/systems"
 )
 
 // ErrWhich says that an image boots in several ways, and which.
@@ -27,6 +30,42 @@ func (e *ErrWhich) Error() string {
 // arm64, and may be "" where the image has one kernel only; variant is one of the
 // image's, "" for the first. The map is empty if nothing in the image is known to boot.
 func Suggest(i *boot.Image, arch, variant string) (map[string]string, error) {
+	return suggest(i, arch, variant, "", nil, nil)
+}
+
+// Complete writes the files of a template of the catalogue for an image of one of its
+// systems, under a name of its own or "". set are the defaults of its parameters.
+func Complete(t *systems.Template, i *boot.Image, arch, name string, set map[string]string) (map[string]string, error) {
+	if err := Settable(t, set); err != nil {
+		return nil, err
+	}
+	out, err := suggest(i, arch, t.Variant, name, t, set)
+	if err != nil || len(out) == 0 {
+		return out, err
+	}
+	files, err := t.Files()
+	maps.Copy(out, files)
+	return out, err
+}
+
+// Settable judges values for the parameters of a template of the catalogue.
+func Settable(t *systems.Template, set map[string]string) error {
+	for _, k := range slices.Sorted(maps.Keys(set)) {
+		p, ok := t.Params[k]
+		switch {
+		case !ok:
+			return fmt.Errorf("%s has no parameter %s: it has %s", t.Name, k, strings.Join(slices.Sorted(maps.Keys(t.Params)), ", "))
+		case p.Secret:
+			return fmt.Errorf("%s is secret, and is kept out of templates: muster host set HOST %s=@FILE", k, k)
+		}
+		if _, err := (boot.Param{Type: cmp.Or(p.Type, "string"), Enum: p.Enum, Pattern: p.Pattern, Example: p.Example}).Read(set[k]); err != nil {
+			return fmt.Errorf("%s: %w", k, err)
+		}
+	}
+	return nil
+}
+
+func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set map[string]string) (map[string]string, error) {
 	b, err := kernelOf(i, arch)
 	if err != nil {
 		return nil, err
@@ -44,18 +83,40 @@ func Suggest(i *boot.Image, arch, variant string) (map[string]string, error) {
 		cmdline, title = i.Variants[max(n, 0)].Cmdline, i.Variants[max(n, 0)].Title
 	}
 	ref := func(file string) string { return fmt.Sprintf("%q", imagePrefix+i.Name+"/"+file) }
-	name := i.Name
-	if len(i.Boots) > 1 {
-		name += "-" + b.Arch
+	if name == "" {
+		name = i.Name
+		if len(i.Boots) > 1 {
+			name += "-" + b.Arch
+		}
+		if variant != "" && title != "" && variant != i.Variants[0].Name {
+			name += "-" + variant
+		}
 	}
-	if variant != "" && title != "" && variant != i.Variants[0].Name {
-		name += "-" + variant
+	params := map[string]systems.Param{}
+	for _, p := range i.Params {
+		if strings.Contains(cmdline, ".Params."+p.Name) {
+			params[p.Name] = systems.Param{Name: p.Name, Default: p.Default, Help: p.Help, Required: p.Required}
+		}
 	}
 	var w strings.Builder
+	if t != nil {
+		title = t.Title
+		cmdline = strings.TrimSpace(systems.Expand(t.Cmdline, i.Name) + " " + cmdline)
+		maps.Copy(params, t.Params)
+	}
 	if title != "" {
 		fmt.Fprintf(&w, "# %s\n", boot.CleanText(strings.Join(strings.Fields(i.Title+": "+title), " "), 300))
 	}
+	if t != nil {
+		for _, n := range t.Notes {
+			fmt.Fprintf(&w, "# %s\n", n)
+		}
+		fmt.Fprintf(&w, "# It needs %d MiB of memory.\n", t.Memory)
+	}
 	fmt.Fprintf(&w, "name = %q\n", name)
+	if t != nil && t.Install {
+		w.WriteString("install = true\n")
+	}
 	switch {
 	case b.Kernel != "":
 		fmt.Fprintf(&w, "[boot]\nkernel  = %s\n", ref(b.Kernel))
@@ -77,23 +138,54 @@ func Suggest(i *boot.Image, arch, variant string) (map[string]string, error) {
 	default:
 		return nil, nil
 	}
-	for _, p := range i.Params {
-		if !strings.Contains(cmdline, ".Params."+p.Name) {
-			continue
+	for _, n := range slices.Sorted(maps.Keys(params)) {
+		p := params[n]
+		if v, ok := set[n]; ok {
+			p.Default, p.Required = v, false
 		}
-		fmt.Fprintf(&w, "\n[params.%s]\ntype = \"string\"\n", p.Name)
-		if p.Required {
-			w.WriteString("required = true\n")
-		} else {
-			fmt.Fprintf(&w, "default = %q\n", p.Default)
-		}
-		fmt.Fprintf(&w, "help = %q\n", p.Help)
+		writeParam(&w, p)
+	}
+	if t != nil && len(t.Secrets) > 0 {
+		fmt.Fprintf(&w, "\n[secrets]\nfiles = %s\n", tomlList(t.Secrets))
 	}
 	out := map[string]string{SpecFile: w.String()}
 	if i.BootCfg != "" {
 		out["boot.cfg.tmpl"] = i.BootCfg
 	}
 	return out, nil
+}
+
+func tomlList(words []string) string {
+	var out []string
+	for _, w := range words {
+		out = append(out, fmt.Sprintf("%q", w))
+	}
+	return "[" + strings.Join(out, ", ") + "]"
+}
+
+// writeParam declares a parameter.
+func writeParam(w io.Writer, p systems.Param) {
+	typ := cmp.Or(p.Type, "string")
+	fmt.Fprintf(w, "\n[params.%s]\ntype = %q\n", p.Name, typ)
+	switch {
+	case p.Secret:
+		fmt.Fprintf(w, "secret = true\n")
+	case p.Required:
+		fmt.Fprintf(w, "required = true\n")
+	case typ == "int" || typ == "bool":
+		if p.Default != "" {
+			fmt.Fprintf(w, "default = %s\n", p.Default)
+		}
+	case p.Default != "" || len(p.Enum) == 0 && p.Pattern == "":
+		fmt.Fprintf(w, "default = %q\n", p.Default)
+	}
+	if len(p.Enum) > 0 {
+		fmt.Fprintf(w, "enum = %s\n", tomlList(p.Enum))
+	}
+	if p.Pattern != "" {
+		fmt.Fprintf(w, "pattern = %q\nexample = %q\n", p.Pattern, p.Example)
+	}
+	fmt.Fprintf(w, "help = %q\n", p.Help)
 }
 
 // kernelOf picks the kernel of an architecture.

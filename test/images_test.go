@@ -247,6 +247,49 @@ func TestImageTemplate(t *testing.T) {
 	}
 }
 
+// TestCatalogue: one command makes a template out of a medium, and what cannot be is said
+// before anything is stored.
+func TestCatalogue(t *testing.T) {
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	dir := t.TempDir()
+	disc := writeTar(t, filepath.Join(dir, "netboot.tar.gz"),
+		tarEntry{name: "./debian-installer/amd64/linux", data: "kernel"},
+		tarEntry{name: "./debian-installer/amd64/initrd.gz", data: "initrd"},
+		tarEntry{name: "./version.info", data: "Debian version:  12 (bookworm)\n"})
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"debain", "--iso", disc}, "the catalogue has no debain: it has "},
+		{[]string{"debian"}, "it takes debian-netboot"},
+		{[]string{"debian", "--iso", disc, "--set", "disc=x"}, "debian has no parameter disc: it has boot_order, console, disk"},
+		{[]string{"debian", "--iso", disc, "--set", "disk=sda"}, "serial:S4EVNX0R123456"},
+		{[]string{"debian", "--iso", disc, "--set", "password_hash=$6$x$y"}, "muster host set HOST password_hash=@FILE"},
+	} {
+		if out := r.fails(append([]string{"template", "add"}, c.args...)...); !strings.Contains(out, c.want) {
+			t.Errorf("%q: %s", c.args, out)
+		}
+	}
+	if l := r.stored(); len(l) != 0 {
+		t.Errorf("stored: %v", l)
+	}
+	if out := r.muster("template", "add", "debian", "--iso", disc, "--as", "debian12", "--set", "timezone=Europe/Vienna", "--set", "packages=vim,htop"); !strings.Contains(out, "debian12 version 1 stored") {
+		t.Errorf("%s", out)
+	}
+	if out := r.fails("template", "add", "el", "--image", "debian12"); !strings.Contains(out, "image debian12 is Debian network installer 12, and el takes almalinux") {
+		t.Errorf("%s", out)
+	}
+	folder := filepath.Join(dir, "x")
+	r.muster("template", "add", "debian", "--image", "debian12", "--dir", folder)
+	r.muster("template", "lint", folder)
+	r.muster("host", "add", "web1", "--mac", "52:54:00:12:34:56", "--template", "debian12")
+	r.muster("host", "set", "web1", "disk=largest", "ssh_keys=ssh-ed25519 AAAA o'brien@x")
+	if out := r.muster("host", "approve", "web1"); !strings.Contains(out, "armed") {
+		t.Errorf("%s", out)
+	}
+}
+
 // TestImportArchive: a netboot archive with links is taken; one that lies or
 // climbs out is refused by its name, and nothing is left.
 func TestImportArchive(t *testing.T) {

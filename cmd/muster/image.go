@@ -343,6 +343,14 @@ func (a *app) writeTemplate(ctx context.Context, name, dir, arch, variant string
 	if len(files) == 0 {
 		return fmt.Errorf("nothing in image %s is known to boot: muster image show %s lists its files", name, name)
 	}
+	if err := writeFolder(dir, files); err != nil {
+		return err
+	}
+	return a.said(map[string]string{"template": dir}, "%s boots %s; look at it, then: muster template push %s", dir, name, dir)
+}
+
+// writeFolder makes a folder that is not there.
+func writeFolder(dir string, files map[string]string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return usageError{err}
 	}
@@ -351,7 +359,7 @@ func (a *app) writeTemplate(ctx context.Context, name, dir, arch, variant string
 			return errors.Join(err, os.RemoveAll(dir)) // nobody must push half of a folder
 		}
 	}
-	return a.said(map[string]string{"template": dir}, "%s boots %s; look at it, then: muster template push %s", dir, name, dir)
+	return nil
 }
 
 // showBoots prints how an image boots, and the template of it.

@@ -240,6 +240,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"host merge": {{hostile, hostile}}, "host split": {{hostile}},
 		"host import":   {{hosts}, {"--dry-run", hosts}, {"--from", hostile, hosts}, {hostile}},
 		"template list": {{}}, "template show": {{hostile}}, "template rm": {{hostile}}, "template push": {{tmpl}, {bad}}, "template lint": {{tmpl}, {bad}, {hostile}},
+		"template catalog": {{}, {"el"}, {hostile}}, "template add": {{"el", "--image", hostile}, {"el", "--image", "x", "--set", hostile}, {"el", "--iso", hostile, "--set", "disk=" + hostile}, {hostile}},
 		"template import-dir": {{"x", pi}, {hostile, files}},
 		"image list":          {{}}, "image show": {{hostile}, {"x" + hostile}}, "image rm": {{hostile}}, "image verify": {{}, {hostile}},
 		"image import":   {{hostile, files}, {"x", hostile}, {"x", "https://x/" + hostile}},
@@ -260,7 +261,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"serve":    {{"--config", filepath.Join(work, hostile)}, {"-i", "lo", "--range", hostile}},
 	}
 	// These say nothing of the daemon's when all is well.
-	silent := []string{"backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "image template"}
+	silent := []string{"backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "template catalog", "template add", "image template"}
 	root := (&app{getenv: os.Getenv}).root()
 	var leaves func(c *cobra.Command)
 	leaves = func(c *cobra.Command) {

@@ -27,7 +27,7 @@ import (
 
 func (a *app) templateCmd() *cobra.Command {
 	c := group("template", "What machines boot")
-	c.AddCommand(a.templatePushCmd(), a.templateLintCmd(), a.templateListCmd(), a.templateShowCmd(), a.templateRemoveCmd(), a.templateImportDirCmd())
+	c.AddCommand(a.templatePushCmd(), a.templateLintCmd(), a.templateListCmd(), a.templateShowCmd(), a.templateRemoveCmd(), a.templateImportDirCmd(), a.templateCatalogCmd(), a.templateAddCmd())
 	return c
 }
 

@@ -1,0 +1,276 @@
+// catalogue_test.go: the catalogue's own files, by the programs that read them.
+
+package systems_test
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/nettest"
+	"github.com/musterboot/muster/systems"
+	"github.com/musterboot/muster/templates"
+)
+
+// TestCatalogue: what a template may be told is used, and its own files are needed.
+func TestCatalogue(t *testing.T) {
+	for _, e := range systems.Catalogue() {
+		files, err := e.Files()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := e.Cmdline
+		for _, text := range files {
+			all += text
+		}
+		for n := range e.Params {
+			if !regexp.MustCompile(`\.Params\.` + n + `\b`).MatchString(all) {
+				t.Errorf("%s: nothing reads parameter %s", e.Name, n)
+			}
+		}
+		for n := range files {
+			if served := strings.TrimSuffix(n, ".tmpl"); !strings.Contains(all, "/"+served) && !slices.Contains([]string{"user-data", "meta-data", "vendor-data"}, n) {
+				t.Errorf("%s: nothing asks for %s", e.Name, n)
+			}
+		}
+		if e.Install && (!strings.Contains(all, "report.sh installing") || !strings.Contains(all, "report.sh installed") || !strings.Contains(all, "report.sh failed")) {
+			t.Errorf("%s: it does not report its beginning, its end or its failure", e.Name)
+		}
+	}
+}
+
+// filled renders a template of the catalogue for the first medium of its systems, with a
+// value for each parameter or with as few as it may have.
+func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
+	t.Helper()
+	store, err := images.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	var img *boot.Image
+	for _, m := range systems.Media() {
+		if img = stored(t, store, m.Lay(t)); systems.For(img.Kind, e.Name) != nil && slices.ContainsFunc(img.Variants, func(v boot.ImageVariant) bool { return v.Name == e.Variant }) {
+			break
+		}
+	}
+	files, err := templates.Complete(&e.Template, img, img.Boots[0].Arch, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &boot.Template{Name: "pic", Version: 1, Files: map[string]boot.Blob{}}
+	for name, text := range files {
+		if tmpl.Files[name], err = store.Put(t.Context(), strings.NewReader(text), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := templates.NewSet(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := boot.Machine{Name: "web1", Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56", Platform: "x64-uefi", Network: "lab", Domain: "lab.example", NTP: []string{"10.77.0.1"},
+		Server: "10.77.0.1", BaseURL: "http://10.77.0.1/boot/TOKEN", ReportURL: "http://10.77.0.1/boot/TOKEN/report", LogHost: "10.77.0.1", LogPort: 514, Boot: 1, Params: map[string]string{}, Sealed: map[string][]byte{}}
+	if full {
+		for n, p := range e.Params {
+			m.Params[n] = map[string]string{
+				"ssh_keys": "ssh-ed25519 AAAAC3Nza+/= o'brien@x,ssh-rsa BBBB two words", "late": `echo "it's done" >/root/$HOSTNAME; true`, "hostname": "db-1",
+			}[n]
+			if m.Params[n] == "" {
+				m.Params[n] = p.Example
+			}
+			if m.Params[n] == "" && len(p.Enum) > 0 {
+				m.Params[n] = p.Enum[len(p.Enum)-1]
+			}
+		}
+	}
+	out := map[string]string{}
+	for name := range files {
+		served := strings.TrimSuffix(name, ".tmpl")
+		if name == templates.SpecFile {
+			continue
+		}
+		o, err := set.Open(t.Context(), boot.Ref{Kind: boot.RefTemplate, Name: served, Template: tmpl, Machine: m})
+		if err != nil {
+			t.Fatalf("%s: %v", e.Name, err)
+		}
+		b, err := io.ReadAll(o.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[served] = string(b)
+	}
+	return out
+}
+
+// TestFormats: each file of the catalogue, with much and with little to say, is what the
+// program that reads it takes: both shells of installers, debconf, and YAML's reader.
+func TestFormats(t *testing.T) {
+	nettest.Need(t, "xorriso", "busybox", "dash", "debconf-set-selections", "python3")
+	for _, e := range systems.Catalogue() {
+		for _, full := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/full=%v", e.Name, full), func(t *testing.T) {
+				t.Parallel()
+				for name, text := range filled(t, e, full) {
+					file := filepath.Join(t.TempDir(), name)
+					if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					for _, argv := range readers(name, text, file) {
+						if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+							t.Errorf("%s: %s: %v\n%s\n%s", name, strings.Join(argv, " "), err, out, text)
+						}
+					}
+					if name == "preseed.cfg" {
+						preseed(t, text)
+					}
+					if name == "ks.cfg" {
+						kickstart(t, text)
+					}
+				}
+			})
+		}
+	}
+}
+
+// readers are the programs that judge a file.
+func readers(name, text, file string) [][]string {
+	switch {
+	case strings.HasPrefix(text, "#!/bin/sh"):
+		return [][]string{{"dash", "-n", file}, {"busybox", "sh", "-n", file}}
+	case name == "preseed.cfg":
+		return [][]string{{"debconf-set-selections", "--checkonly", file}}
+	case name == "user-data" || name == "meta-data":
+		return [][]string{{"python3", "-c", "import sys, yaml; assert isinstance(yaml.safe_load(open(sys.argv[1])), dict)", file}}
+	}
+	return nil
+}
+
+var preseedTypes = []string{"string", "boolean", "select", "multiselect", "note", "password", "text", "title", "error"}
+
+// preseed judges what debconf's own check lets pass: a type that is none, a boolean that
+// is neither.
+func preseed(t *testing.T, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if line = strings.TrimRight(line, "\n"); line == "" || line[0] == '#' {
+			continue
+		}
+		f := strings.SplitN(line, " ", 4)
+		if len(f) < 3 || !slices.Contains(preseedTypes, f[2]) || !strings.Contains(f[1], "/") {
+			t.Errorf("%q is no owner, question, type and value", line)
+			continue
+		}
+		if f[2] == "boolean" && (len(f) < 4 || f[3] != "true" && f[3] != "false") {
+			t.Errorf("%q: want true or false", line)
+		}
+	}
+}
+
+// kickstart judges the sections of a kickstart file, and that it asks nothing.
+func kickstart(t *testing.T, text string) {
+	t.Helper()
+	open := ""
+	for line := range strings.Lines(text) {
+		switch word, _, _ := strings.Cut(strings.TrimSpace(line), " "); {
+		case word == "%end":
+			if open == "" {
+				t.Errorf("%%end of nothing")
+			}
+			open = ""
+		case strings.HasPrefix(word, "%") && word != "%include":
+			if open != "" {
+				t.Errorf("%s within %s", word, open)
+			}
+			open = word
+		}
+	}
+	if open != "" {
+		t.Errorf("%s has no end", open)
+	}
+	for _, want := range []string{"\nreboot\n", "\nzerombr\n", "\nlang ", "\nkeyboard ", "\ntimezone ", "\nnetwork ", "\nrootpw ", "\n%packages\n", "\n%onerror\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// TestDiskRule: which disk a rule means, by both shells that installers have.
+func TestDiskRule(t *testing.T) {
+	nettest.Need(t, "busybox", "dash")
+	type disk map[string]string
+	const gb = 1953125 // sectors
+	size := func(n int) string { return fmt.Sprint(n * gb) }
+	one := map[string]disk{"vda": {"size": size(20), "removable": "0", "serial": "V1"}, "sr0": {"size": size(4), "removable": "1"}, "loop0": {"size": size(50)}, "sdb": {"size": size(64), "removable": "1", "device/serial": "STICK"}, "sdc": {"size": size(2)}}
+	many := map[string]disk{
+		"nvme0n1": {"size": size(1000), "queue/rotational": "0", "device/serial": "  S4EV NX0 "}, "nvme1n1": {"size": size(500), "queue/rotational": "0"}, "nvme2n1": {"size": size(500), "queue/rotational": "0"},
+		"sda": {"size": size(8000), "queue/rotational": "1", "device/vpd_pg80": "\x00\x80\x00\x08  WD-1234"}, "sdb": {"size": size(4), "queue/rotational": "0"}, "sdc": {"size": size(100), "queue/rotational": "0", "ro": "1"},
+	}
+	for _, c := range []struct {
+		disks map[string]disk
+		rule  string
+		want  string // the disk, or a part of the error
+	}{
+		{one, "only", "/vda"},
+		{one, "", "/vda"},
+		{one, "largest", "/vda"},
+		{one, "smallest-ssd", "none fits: sdb (64 GB, serial STICK) is removable; sdc (2 GB, serial ) is too small; vda (20 GB, serial V1);"},
+		{one, "serial:V1", "/vda"},
+		{one, "serial:STICK", "none fits"},
+		{many, "only", "there are several, name one: nvme0n1 (1000 GB, serial S4EVNX0);"},
+		{many, "largest", "/sda"},
+		{many, "smallest", "/nvme1n1"},
+		{many, "smallest-ssd", "/nvme1n1"},
+		{many, "serial:S4EVNX0", "/nvme0n1"},
+		{many, "serial:WD-1234", "/sda"},
+		{many, "serial:", "it names nothing"},
+		{many, "first", "no such rule"},
+		{many, "by-id:ata-X", "/sda"},
+		{many, "by-id:ata-Y", "there is no"},
+		{many, "/nowhere/sdz", "there is no /nowhere/sdz"},
+		{nil, "only", "there is no disk at all"},
+	} {
+		root := t.TempDir()
+		dev := filepath.Join(root, "dev")
+		if err := os.MkdirAll(filepath.Join(dev, "disk/by-id"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, files := range c.disks {
+			if err := os.WriteFile(filepath.Join(dev, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for f, text := range files {
+				p := filepath.Join(root, "sys/block", name, f)
+				if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(p, []byte(text+"\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := os.Symlink("../../sda", filepath.Join(dev, "disk/by-id/ata-X")); err != nil {
+			t.Fatal(err)
+		}
+		for _, shell := range [][]string{{"dash"}, {"busybox", "sh"}} {
+			cmd := exec.Command(shell[0], append(shell[1:], "shared/disk.sh", c.rule)...)
+			cmd.Env = append(os.Environ(), "MUSTER_SYS="+root+"/sys", "MUSTER_DEV="+dev)
+			out, err := cmd.CombinedOutput()
+			got := strings.TrimSpace(string(out))
+			if strings.HasPrefix(c.want, "/") {
+				if err != nil || got != dev+c.want {
+					t.Errorf("%s, %q: %v, %s, want %s", shell[0], c.rule, err, got, c.want)
+				}
+			} else if err == nil || !strings.Contains(got, c.want) {
+				t.Errorf("%s, %q: %v, %s, want %q", shell[0], c.rule, err, got, c.want)
+			}
+		}
+	}
+}
