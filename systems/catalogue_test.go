@@ -37,12 +37,14 @@ func TestCatalogue(t *testing.T) {
 			}
 		}
 		for n := range files {
-			if served := strings.TrimSuffix(n, ".tmpl"); !strings.Contains(all, "/"+served) && !slices.Contains([]string{"user-data", "meta-data", "vendor-data"}, n) {
+			if served := strings.TrimSuffix(n, ".tmpl"); !strings.Contains(all, "/"+served) && !strings.Contains(all, "fetch "+served) && !slices.Contains([]string{"user-data", "meta-data", "vendor-data"}, n) {
 				t.Errorf("%s: nothing asks for %s", e.Name, n)
 			}
 		}
-		if e.Install && (!strings.Contains(all, "report.sh installing") || !strings.Contains(all, "report.sh installed") || !strings.Contains(all, "report.sh failed")) {
-			t.Errorf("%s: it does not report its beginning, its end or its failure", e.Name)
+		for _, stage := range []string{"installing", "(installed|done)", "failed"} {
+			if e.Install && !regexp.MustCompile(`report(\.sh)? `+stage).MatchString(all) {
+				t.Errorf("%s: it does not report %s", e.Name, stage)
+			}
 		}
 	}
 }
@@ -58,7 +60,9 @@ func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
 	defer store.Close()
 	var img *boot.Image
 	for _, m := range systems.Media() {
-		if img = stored(t, store, m.Lay(t)); systems.For(img.Kind, e.Name) != nil && slices.ContainsFunc(img.Variants, func(v boot.ImageVariant) bool { return v.Name == e.Variant }) {
+		f := m.Found()
+		if systems.For(f.System, e.Name) != nil && slices.ContainsFunc(f.Variants, func(v systems.Variant) bool { return v.Name == e.Variant }) {
+			img = stored(t, store, m.Lay(t))
 			break
 		}
 	}
@@ -78,10 +82,10 @@ func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
 	}
 	m := boot.Machine{Name: "web1", Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56", Platform: "x64-uefi", Network: "lab", Domain: "lab.example", NTP: []string{"10.77.0.1"},
 		Server: "10.77.0.1", BaseURL: "http://10.77.0.1/boot/TOKEN", ReportURL: "http://10.77.0.1/boot/TOKEN/report", LogHost: "10.77.0.1", LogPort: 514, Boot: 1, Params: map[string]string{}, Sealed: map[string][]byte{}}
-	if full {
-		for n, p := range e.Params {
+	for n, p := range e.Params {
+		if full || p.Required {
 			m.Params[n] = map[string]string{
-				"ssh_keys": "ssh-ed25519 AAAAC3Nza+/= o'brien@x,ssh-rsa BBBB two words", "late": `echo "it's done" >/root/$HOSTNAME; true`, "hostname": "db-1",
+				"image": p.Example, "disks": p.Example, "ssh_keys": "ssh-ed25519 AAAAC3Nza+/= o'brien@x,ssh-rsa BBBB two words", "late": `echo "it's done" >/root/$HOSTNAME; true`, "hostname": "db-1",
 			}[n]
 			if m.Params[n] == "" {
 				m.Params[n] = p.Example
@@ -111,7 +115,7 @@ func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
 }
 
 // TestFormats: each file of the catalogue, with much and with little to say, is what the
-// program that reads it takes: both shells of installers, debconf, and YAML's reader.
+// program that reads it takes: both shells of installers, debconf, Ignition and YAML's reader.
 func TestFormats(t *testing.T) {
 	nettest.Need(t, "xorriso", "busybox", "dash", "debconf-set-selections", "python3")
 	for _, e := range systems.Catalogue() {
@@ -123,7 +127,7 @@ func TestFormats(t *testing.T) {
 					if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 						t.Fatal(err)
 					}
-					for _, argv := range readers(name, text, file) {
+					for _, argv := range readers(t, name, text, file) {
 						if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 							t.Errorf("%s: %s: %v\n%s\n%s", name, strings.Join(argv, " "), err, out, text)
 						}
@@ -141,10 +145,12 @@ func TestFormats(t *testing.T) {
 }
 
 // readers are the programs that judge a file.
-func readers(name, text, file string) [][]string {
+func readers(t *testing.T, name, text, file string) [][]string {
 	switch {
 	case strings.HasPrefix(text, "#!/bin/sh"):
 		return [][]string{{"dash", "-n", file}, {"busybox", "sh", "-n", file}}
+	case strings.HasSuffix(name, ".ign"):
+		return [][]string{{nettest.Cached(t, "ignition/usr/bin/ignition-validate"), file}}
 	case name == "preseed.cfg":
 		return [][]string{{"debconf-set-selections", "--checkonly", file}}
 	case name == "user-data" || name == "meta-data":

@@ -24,6 +24,15 @@ func Media() (out []Medium) {
 	return out
 }
 
+// Found is what the medium is taken for.
+func (m Medium) Found() *Found {
+	f, err := Detect(mapFS(m.Files), m.Label)
+	if err != nil {
+		return &Found{}
+	}
+	return f
+}
+
 // Lay writes the medium as a folder or as a disc, and returns its path.
 func (m Medium) Lay(t *testing.T) string {
 	t.Helper()

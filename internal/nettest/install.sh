@@ -34,9 +34,9 @@ if [ "$level" != demo ]; then
 	*) packages+=(qemu-system-riscv opensbi) ;;
 	esac
 	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
-	# would start them at the next boot, as those of DHCP servers would; they are only
-	# unpacked.
-	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers)
+	# would start them at the next boot, as those of DHCP servers would, and Ignition's
+	# has hooks for an initramfs; they are only unpacked.
+	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers ignition)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
@@ -177,7 +177,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	# arm64 that of Debian 13 ends Debian 12's GRUB with an exception (data that runs).
 	case $part in
 	*-13 | *-riscv64) use_apt $arch trixie ;; # Debian 12 has no riscv64
-	dhcrelay | dhcp6c | dhcpservers | tftpd | secureboot*) use_apt $arch "$release" ;;
+	dhcrelay | dhcp6c | dhcpservers | tftpd | ignition | secureboot*) use_apt $arch "$release" ;;
 	*) use_apt $arch bookworm ;;
 	esac
 	case $part in
@@ -197,6 +197,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	dhcrelay) unpack "$tree" isc-dhcp-relay ;;
 	dhcp6c) unpack "$tree" wide-dhcpv6-client ;;
 	tftpd) unpack "$tree" tftpd-hpa atftpd ;;
+	ignition) unpack "$tree" ignition ;;
 	esac
 	mv "$tree" "$cache/$part"
 done
