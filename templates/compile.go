@@ -541,6 +541,10 @@ func Lint(files map[string]boot.Blob, open func(string) (io.ReadCloser, error)) 
 	if err != nil {
 		return nil, err
 	}
-	c.spec.grub, c.spec.uboot = c.grubBoots(), c.linux()
+	v := c.judge()
+	if v.fault != nil {
+		return nil, v.fault
+	}
+	c.spec.grub, c.spec.uboot, c.spec.Advice = c.grubBoots(), c.linux(), v.advice
 	return c.spec, nil
 }

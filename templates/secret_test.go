@@ -12,7 +12,7 @@ const secretSpec = "name = \"deb\"\n[boot]\nkernel = \"k\"\ncmdline = \"quiet\"\
 // TestSecrets: a secret is rendered into the files of [secrets] and into no other; lint
 // says where one is named that may not have it.
 func TestSecrets(t *testing.T) {
-	f := folder{SpecFile: secretSpec, "k": "K", "preseed.cfg": "root {{ sh .Params.rootpw }}\n", "plain.tmpl": "{{ range $k, $v := .Params }}{{ $k }}={{ $v }} {{ end }}"}
+	f := folder{SpecFile: secretSpec, "k": "K", "preseed.cfg": "d-i passwd/root string {{ sh .Params.rootpw }}\n", "plain.tmpl": "{{ range $k, $v := .Params }}{{ $k }}={{ $v }} {{ end }}"}
 	s, err := f.lint()
 	if err != nil {
 		t.Fatal(err)
@@ -23,7 +23,7 @@ func TestSecrets(t *testing.T) {
 	c, tm := set(t, f)
 	m := machine()
 	m.Sealed, m.Params = map[string][]byte{"rootpw": {1}}, map[string]string{"rootpw": "it's"}
-	if got, err := c.text(t, boot.Ref{Kind: boot.RefTemplate, Name: "preseed.cfg", Template: pad(tm), Machine: m}); err != nil || got != "root 'it'\\''s'\n" {
+	if got, err := c.text(t, boot.Ref{Kind: boot.RefTemplate, Name: "preseed.cfg", Template: pad(tm), Machine: m}); err != nil || got != "d-i passwd/root string 'it'\\''s'\n" {
 		t.Errorf("%q, %v", got, err)
 	}
 	// A value from before the parameter was secret, and none at all.
@@ -47,7 +47,7 @@ func TestSecrets(t *testing.T) {
 		"no proof":              {SpecFile, "https = true", "needs = \"luck\"", "want heard or token"},
 		"in a script":           {SpecFile, "[\"preseed.cfg\"]", "[\"preseed.cfg\", \"boot.ipxe\"]", "boot script"},
 	} {
-		f := folder{SpecFile: secretSpec, "k": "K", "preseed.cfg": "root {{ sh .Params.rootpw }}\n"}
+		f := folder{SpecFile: secretSpec, "k": "K", "preseed.cfg": "d-i passwd/root string {{ sh .Params.rootpw }}\n"}
 		if c.name == SpecFile {
 			f[SpecFile] = strings.Replace(secretSpec, c.from, c.to, 1)
 			if c.want == "boot script" {
@@ -66,7 +66,7 @@ func TestSecrets(t *testing.T) {
 // with what it may have, and what is refused does not show a secret.
 func TestRenders(t *testing.T) {
 	f := folder{SpecFile: secretSpec + "[params.disk]\n", "k": "K",
-		"preseed.cfg": "root {{ .Params.rootpw }}\n", "user-data.tmpl": "disk: {{ .Params.disk }}\n"}
+		"preseed.cfg": "d-i passwd/root string {{ .Params.rootpw }}\n", "user-data.tmpl": "disk: {{ .Params.disk }}\n"}
 	f[SpecFile] = strings.Replace(f[SpecFile], "cmdline = \"quiet\"", "cmdline = \"quiet {{ .Params.disk }}\"", 1)
 	s, tm := set(t, f)
 	for what, c := range map[string]struct {
@@ -99,7 +99,7 @@ func TestOptionalSecret(t *testing.T) {
 	if spec == secretSpec {
 		t.Fatal("the secret was not required")
 	}
-	f := folder{SpecFile: spec, "k": "K", "preseed.cfg": "root {{ .Params.rootpw | default \"!\" }}\n"}
+	f := folder{SpecFile: spec, "k": "K", "preseed.cfg": "d-i passwd/root string {{ .Params.rootpw | default \"!\" }}\n"}
 	s, tm := set(t, f)
 	for _, sealed := range []map[string][]byte{nil, {}} {
 		m := machine()
@@ -108,7 +108,7 @@ func TestOptionalSecret(t *testing.T) {
 			t.Errorf("with %v: %v", sealed, err)
 		}
 	}
-	f["preseed.cfg"] = "root {{ required \"no password\" .Params.rootpw }}\n"
+	f["preseed.cfg"] = "d-i passwd/root string {{ required \"no password\" .Params.rootpw }}\n"
 	if _, err := f.lint(); err == nil || !strings.Contains(err.Error(), "no password") {
 		t.Errorf("a template that needs it: %v", err)
 	}

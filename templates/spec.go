@@ -33,6 +33,9 @@ type Spec struct {
 	Secrets      Secrets          `toml:"secrets"`
 	Options      map[string]any   `toml:"options"` // DHCP options of the machines that boot it
 
+	// Advice is what is likely to be meant otherwise, in sentences; Lint's.
+	Advice []string `toml:"-"`
+
 	dhcp  []boot.Option
 	grub  bool // GRUB can start it
 	uboot bool // U-Boot can

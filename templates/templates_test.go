@@ -256,12 +256,12 @@ func TestHostileValues(t *testing.T) {
 
 func TestRendered(t *testing.T) {
 	f := rescue()
-	f["preseed.cfg"] = "d-i hostname {{ .Name | sh }}\n"
+	f["preseed.cfg"] = "d-i netcfg/hostname string {{ .Name | sh }}\n"
 	f["post.sh.tmpl"] = "curl {{ .ReportURL }} # {{ raw (toJson .Params.disk) }}\n"
 	f["raw.txt"] = "{{ not a template"
 	s, tm := set(t, f)
 	for name, want := range map[string]string{
-		"preseed.cfg": "d-i hostname 'web1'\n",
+		"preseed.cfg": "d-i netcfg/hostname string 'web1'\n",
 		"post.sh":     "curl http://192.0.2.1/boot/sample/report # \"/dev/sda\"\n",
 		"raw.txt":     "{{ not a template",
 		"vmlinuz":     "K",

@@ -20,7 +20,7 @@ func TestBackup(t *testing.T) {
 	r.serveConfig(fullNetwork)
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte("name = \"deb\"\ninstall = true\n[boot]\nkernel = \"vmlinuz\"\n[params.rootpw]\nsecret = true\nrequired = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"), 0o644))
-	must(t, os.WriteFile(filepath.Join(dir, "preseed.cfg"), []byte("root {{ sh .Params.rootpw }}\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "preseed.cfg"), []byte("d-i passwd/root string {{ sh .Params.rootpw }}\n"), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "vmlinuz"), bytes.Repeat([]byte("kernel "), 1<<18), 0o644)) // 1.75 MiB
 	r.muster("template", "push", dir)
 	pw := filepath.Join(t.TempDir(), "pw")

@@ -328,7 +328,7 @@ func TestNothingClimbsOut(t *testing.T) {
 	push(map[string]string{"template.toml": "# " + string(settings) + "\nname = \"kiosk\"\nauto_approve = true\n[match]\nserial = [\"a1*\"]\n[boot]\nfirmware = \"image:firmware\"\n",
 		"config.txt": "# " + string(private) + " {{ .Serial }}", "cmdline.txt": string(private)})
 	push(map[string]string{"template.toml": "# " + string(settings) + "\nname = \"linux\"\nauto_approve = true\n[match]\nmac = [\"52:54:00:*\"]\n[boot]\nkernel = \"image:kernels/vmlinuz\"\ncmdline = \"quiet\"\n",
-		"user-data": "# " + string(private) + " {{ .Name }}", "plain.bin": string(private)})
+		"user-data": "#cloud-config\n# " + string(private) + " {{ .Name }}", "plain.bin": string(private)})
 
 	pi := folderOf(t, map[string]string{"start4.elf": "x"})
 	must(t, os.Symlink(filepath.Join(outside, "secret.txt"), filepath.Join(pi, "cmdline.txt")))

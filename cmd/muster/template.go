@@ -129,7 +129,7 @@ competes with.`,
 			case err != nil && !errors.Is(err, admin.ErrNoDaemon):
 				a.note("what a push would say was not asked: %v\n", err)
 			}
-			for _, w := range would.Warnings {
+			for _, w := range slices.Concat(s.Advice, would.Warnings) {
 				a.note("warning: %s\n", w)
 			}
 			return a.said(s, "%s is in order: %s", s.Name, counted(len(fl), "file"))

@@ -59,7 +59,7 @@ func (s *Server) push(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	warnings := append(c.Warnings, s.sealOld(r, c.Template)...)
+	warnings := slices.Concat(c.Warnings, spec.Advice, s.sealOld(r, c.Template))
 	return Pushed{Template: *c.Template, Warnings: warnings}, nil
 }
 

@@ -21,7 +21,7 @@ func TestBecomesSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	push := func(name, params string) (p Pushed) {
-		d.push(200, "template.toml", "name = \""+name+"\"\n[boot]\nkernel = \"k\"\n[params.pw]\n"+params, "k", "kernel", "preseed.cfg.tmpl", "{{ sh .Params.pw }}").into(&p)
+		d.push(200, "template.toml", "name = \""+name+"\"\n[boot]\nkernel = \"k\"\n[params.pw]\n"+params, "k", "kernel", "preseed.cfg.tmpl", "d-i a/b string {{ sh .Params.pw }}").into(&p)
 		return p
 	}
 	push("deb", "")

@@ -70,6 +70,14 @@ func Decode(name string, data []byte, v any) (*File, error) {
 	return f, nil
 }
 
+// Valid says what keeps data from being TOML, whatever its keys; nil if nothing does.
+func Valid(name string, data []byte) error {
+	if _, err := toml.Decode(string(data), &map[string]any{}); err != nil {
+		return (&File{name: name}).syntax(err)
+	}
+	return nil
+}
+
 // Loose reads what it can of data into v, and overlooks everything else.
 func Loose(data []byte, v any) { _ = toml.Unmarshal(data, v) }
 
