@@ -50,7 +50,7 @@ func stored(t *testing.T, store *images.Store, from string) *boot.Image {
 	return &img
 }
 
-var ourURL = regexp.MustCompile(`http://10\.77\.0\.1/boot/TOKEN(/[^\s"'&?;\\]*)`)
+var ourURL = regexp.MustCompile(`http://10\.77\.0\.1/boot/TOKEN(/[^\s"'&?;<\\]*)`)
 
 // TestKinds: of every known medium, whatever its architecture and way to boot, the
 // template that is written passes the check of a push, names the kernel and the initrds
@@ -132,8 +132,9 @@ func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, 
 			Server: "10.77.0.1", BaseURL: "http://10.77.0.1/boot/TOKEN", ScriptURL: "http://10.77.0.1/boot/TOKEN/boot.ipxe", ReportURL: "http://10.77.0.1/boot/TOKEN/report", Boot: 1, Template: "pic", Version: 1, Params: map[string]string{}}
 		for n, x := range spec.Params {
 			if x.Required {
-				if mach.Params[n] = "elsewhere"; x.Pattern != "" {
-					mach.Params[n] = x.Example
+				mach.Params[n] = "elsewhere"
+				if x.Pattern != "" || len(x.Enum) > 0 {
+					mach.Params[n] = boot.Param{Type: x.Type, Enum: x.Enum, Example: x.Example}.Sample()
 				}
 			}
 		}
