@@ -1,0 +1,170 @@
+// catalogue_test.go: templates of the catalogue on machines, from power-on to the end.
+
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/musterboot/muster/internal/nettest"
+)
+
+// liveDisc is a Debian live system as Debian's own discs have it, made here.
+func liveDisc(t *testing.T) string {
+	t.Helper()
+	if os.Getenv("MUSTER_LONG") == "" {
+		t.Skip("a Debian is made, and an emulated machine runs it for minutes: MUSTER_LONG=1")
+	}
+	nettest.Need(t, "mmdebstrap", "mksquashfs", "xorriso")
+	dir := t.TempDir()
+	madeDebian(t, "live", filepath.Join(dir, "live"))
+	must(t, os.Mkdir(filepath.Join(dir, ".disk"), 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, ".disk/info"), []byte("Debian GNU/Linux Live 12 made here"), 0o644))
+	disc := filepath.Join(t.TempDir(), "live.iso")
+	if out, err := exec.Command("xorriso", "-as", "mkisofs", "-quiet", "-iso-level", "3", "-V", "d-live 12 made", "-o", disc, dir).CombinedOutput(); err != nil {
+		t.Fatalf("xorriso: %v\n%s", err, out)
+	}
+	return disc
+}
+
+// madeDebian makes a Debian in a folder, once for all tests.
+func madeDebian(t *testing.T, what, dir string) {
+	t.Helper()
+	cmd := exec.Command("../internal/nettest/debian.sh", what, dir)
+	cmd.Stderr = os.Stderr // a line each minute
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("debian.sh %s: %v", what, err)
+	}
+}
+
+// blankDisk is a disk of ten gigabytes, which no rule finds too small; head is what
+// stands at its beginning.
+func blankDisk(t *testing.T, head []byte) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "blank.img")
+	must(t, os.WriteFile(name, head, 0o644))
+	must(t, os.Truncate(name, 10_000_000_000))
+	return name
+}
+
+// errand gives the guest a template of the catalogue, approves it and switches it on.
+func (r *rig) errand(fw nettest.Firmware, disk string, args ...string) *nettest.VM {
+	r.t.Helper()
+	r.muster(append([]string{"template", "add", "--as", "errand", "--iso", liveDisc(r.t), "--set", "console=ttyS0"}, args...)...)
+	r.muster("host", "add", "web1", "--mac", guestMAC, "--template", "errand")
+	if out := r.muster("host", "approve", "web1"); !strings.Contains(out, "its next boot installs") {
+		r.t.Errorf("%s", out)
+	}
+	g := guest(fw)
+	g.MemoryMB, g.Disk = 2048, disk
+	return r.boot(g)
+}
+
+// stage waits until the guest reported a stage. A system that is emulated takes its time.
+func (r *rig) stage(vm *nettest.VM, stage string) host {
+	r.t.Helper()
+	r.wait("the report of "+stage, 15*time.Minute, func() error {
+		var all []host // by the socket: a command a poll, for minutes, would be felt
+		if err := r.ask("/api/v1/hosts", &all); err != nil || len(all) != 1 {
+			return fmt.Errorf("of the hosts it is said %+v, %v", all, err)
+		}
+		h := all[0]
+		if h.Stage == stage {
+			return nil
+		}
+		if h.Stage == "failed" {
+			return fatal{fmt.Errorf("it failed:\n%s", r.muster("host", "log", "web1"))}
+		}
+		select {
+		case <-vm.Done():
+			return fatal{fmt.Errorf("the machine went off at %q", h.Stage)}
+		default:
+		}
+		return fmt.Errorf("it stands at %q", h.Stage)
+	})
+	return r.show(guestMAC)
+}
+
+// TestWipe: a disk that held something is zeros afterwards, is told how, and the machine
+// is off.
+func TestWipe(t *testing.T) {
+	liveDisc(t)
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	disk := blankDisk(t, bytes.Repeat([]byte("secret. "), 1<<20))
+	vm := r.errand(nettest.BIOS, disk, "wipe", "--set", "disks=all")
+	d := r.stage(vm, "done")
+	if all := strings.Join(timeline(d), "\n"); !strings.Contains(r.muster("host", "log", "web1"), "wiped: /dev/vda: overwritten with zeros") {
+		t.Errorf("it does not say how:\n%s\n%s", all, r.muster("host", "log", "web1"))
+	}
+	r.wait("the machine to be off", time.Minute, func() error {
+		select {
+		case <-vm.Done():
+			return nil
+		default:
+			return fmt.Errorf("it runs")
+		}
+	})
+	f, err := os.Open(disk)
+	must(t, err)
+	defer f.Close()
+	head := make([]byte, 16<<20)
+	if _, err := io.ReadFull(f, head); err != nil || len(bytes.Trim(head, "\x00")) > 0 {
+		t.Errorf("something is left of it: %v", err)
+	}
+}
+
+// TestDiskImage: a machine gets the image of a disk, starts it with its name, user and
+// key, says so, and boots its disk from then on. An image without cloud-init is refused
+// with words, and the machine stays up.
+func TestDiskImage(t *testing.T) {
+	liveDisc(t)
+	for _, c := range []struct {
+		name string
+		fw   nettest.Firmware
+	}{
+		{"bios", nettest.BIOS},
+		{"uefi", nettest.UEFI},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			made := t.TempDir()
+			madeDebian(t, "disk", made)
+			r := newRig(t)
+			r.serveConfig(fullNetwork)
+			r.muster("image", "import", "cloud", filepath.Join(made, "debian.raw.gz"))
+			vm := r.errand(c.fw, blankDisk(t, nil), "disk-image", "--set", "image=cloud/debian.raw.gz", "--set", "user=ann", "--set", "ssh_keys=ssh-ed25519 AAAAC3Nza ann@home", "--set", "late=id ann >/dev/ttyS0; cat /home/ann/.ssh/authorized_keys >/dev/ttyS0")
+			start := time.Now()
+			r.stage(vm, "installed")
+			t.Logf("from power-on to installed: %s", time.Since(start).Round(time.Second))
+			must(t, vm.WaitConsole(r.ctx, "web1 login:"))
+			must(t, vm.WaitConsole(r.ctx, "(ann)"))
+			must(t, vm.WaitConsole(r.ctx, "ssh-ed25519 AAAAC3Nza ann@home"))
+			d := r.stage(vm, "running")
+			t.Logf("from power-on to the installed system's report: %s\n%s", time.Since(start).Round(time.Second), strings.Join(timeline(d), "\n"))
+			if got := r.standing(guestMAC); !strings.Contains(got, "installed errand") {
+				t.Errorf("the host stands at %q", got)
+			}
+			must(t, vm.Reset())
+			must(t, vm.WaitConsole(r.ctx, "web1 login:"))
+		})
+	}
+	t.Run("no cloud-init", func(t *testing.T) {
+		r := newRig(t)
+		r.serveConfig(fullNetwork)
+		plain := filepath.Join(t.TempDir(), "plain.raw")
+		must(t, os.WriteFile(plain, bytes.Repeat([]byte("x"), 1<<20), 0o644))
+		r.muster("image", "import", "plain", plain)
+		vm := r.errand(nettest.BIOS, blankDisk(t, nil), "disk-image", "--set", "image=plain/plain.raw")
+		r.stage(vm, "failed")
+		if log := r.muster("host", "log", "web1"); !strings.Contains(log, "no partition of plain/plain.raw has cloud-init") {
+			t.Errorf("%s", log)
+		}
+	})
+}
