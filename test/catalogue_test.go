@@ -80,7 +80,7 @@ func (r *rig) stage(vm *nettest.VM, stage string) host {
 			return nil
 		}
 		if h.Stage == "failed" {
-			return fatal{fmt.Errorf("it failed:\n%s", r.muster("host", "log", "web1"))}
+			return fatal{fmt.Errorf("it failed:\n%s", r.muster("event", "list", "--host", "web1"))}
 		}
 		select {
 		case <-vm.Done():
@@ -101,8 +101,8 @@ func TestWipe(t *testing.T) {
 	disk := blankDisk(t, bytes.Repeat([]byte("secret. "), 1<<20))
 	vm := r.errand(nettest.BIOS, disk, "wipe", "--set", "disks=all")
 	d := r.stage(vm, "done")
-	if all := strings.Join(timeline(d), "\n"); !strings.Contains(r.muster("host", "log", "web1"), "wiped: /dev/vda: overwritten with zeros") {
-		t.Errorf("it does not say how:\n%s\n%s", all, r.muster("host", "log", "web1"))
+	if said := r.muster("event", "list", "--host", "web1"); !strings.Contains(said, "reports wiped: /dev/vda: overwritten with zeros") {
+		t.Errorf("it does not say how:\n%s\n%s", said, strings.Join(timeline(d), "\n"))
 	}
 	r.wait("the machine to be off", time.Minute, func() error {
 		select {
@@ -163,8 +163,8 @@ func TestDiskImage(t *testing.T) {
 		r.muster("image", "import", "plain", plain)
 		vm := r.errand(nettest.BIOS, blankDisk(t, nil), "disk-image", "--set", "image=plain/plain.raw")
 		r.stage(vm, "failed")
-		if log := r.muster("host", "log", "web1"); !strings.Contains(log, "no partition of plain/plain.raw has cloud-init") {
-			t.Errorf("%s", log)
+		if said := r.muster("event", "list", "--host", "web1"); !strings.Contains(said, "reports failed: no partition of plain/plain.raw has cloud-init") {
+			t.Errorf("%s", said)
 		}
 	})
 }
