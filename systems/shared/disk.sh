@@ -10,7 +10,11 @@ sys=${MUSTER_SYS:-/sys}
 dev=${MUSTER_DEV:-/dev}
 
 die() { echo "disk $rule: $*" >&2; exit 1; }
-of() { cat "$1" 2>/dev/null || echo "${2:-}"; }
+# of FILE DEFAULT: what a file of /sys says, in $v.
+of() {
+	v=${2:-}
+	[ ! -r "$1" ] || read -r v <"$1" || [ -n "$v" ] || v=${2:-}
+}
 
 case $rule in
 serial: | by-id:) die "it names nothing" ;;
@@ -24,13 +28,13 @@ if [ -n "$path" ]; then
 	exit
 fi
 
-# The serial number is at another place for NVMe, virtio and SCSI; SCSI's has a head of
-# four bytes. Blanks around it mean nothing.
+# The serial number, in $v, is at another place for NVMe, virtio and SCSI; SCSI's has a
+# head of four bytes. Blanks in it mean nothing.
 serial() {
-	s=$(of "$1/device/serial")
-	[ -n "$s" ] || s=$(of "$1/serial")
-	[ -n "$s" ] || s=$(tail -c +5 "$1/device/vpd_pg80" 2>/dev/null | tr -d '\000')
-	echo "$s" | tr -d ' \n'
+	of "$1/device/serial"
+	[ -n "$v" ] || of "$1/serial"
+	[ -n "$v" ] || [ ! -r "$1/device/vpd_pg80" ] || v=$(tail -c +5 "$1/device/vpd_pg80" | tr -d '\000\n')
+	case $v in *' '*) v=$(echo "$v" | tr -d ' ') ;; esac
 }
 
 chosen= size= n=0 seen=
@@ -39,11 +43,16 @@ for b in "$sys"/block/*; do
 	case $d in
 	loop* | ram* | zram* | sr* | fd* | dm-* | md* | nbd* | mtdblock* | mmcblk*boot* | mmcblk*rpmb*) continue ;;
 	esac
-	sectors=$(of "$b/size" 0)
+	of "$b/size" 0
+	sectors=$v
 	[ "$sectors" -gt 0 ] || continue
-	what="$d ($((sectors / 1953125)) GB, serial $(serial "$b"))"
-	[ "$(of "$b/removable" 0)" = 0 ] || { seen="$seen $what is removable;"; continue; }
-	[ "$(of "$b/ro" 0)" = 0 ] || { seen="$seen $what is read-only;"; continue; }
+	serial "$b"
+	serial=$v
+	what="$d ($((sectors / 1953125)) GB, serial $serial)"
+	of "$b/removable" 0
+	[ "$v" = 0 ] || { seen="$seen $what is removable;"; continue; }
+	of "$b/ro" 0
+	[ "$v" = 0 ] || { seen="$seen $what is read-only;"; continue; }
 	[ "$sectors" -ge 15625000 ] || { seen="$seen $what is too small;"; continue; }
 	seen="$seen $what;"
 	case $rule in
@@ -51,10 +60,11 @@ for b in "$sys"/block/*; do
 	largest) [ -n "$chosen" ] && [ "$sectors" -le "$size" ] || chosen=$d size=$sectors ;;
 	smallest) [ -n "$chosen" ] && [ "$sectors" -ge "$size" ] || chosen=$d size=$sectors ;;
 	smallest-ssd)
-		[ "$(of "$b/queue/rotational" 1)" = 0 ] || continue
+		of "$b/queue/rotational" 1
+		[ "$v" = 0 ] || continue
 		[ -n "$chosen" ] && [ "$sectors" -ge "$size" ] || chosen=$d size=$sectors
 		;;
-	serial:*) [ "$(serial "$b")" != "${rule#serial:}" ] || chosen=$d ;;
+	serial:*) [ "$serial" != "${rule#serial:}" ] || chosen=$d ;;
 	*) die "no such rule: want only, largest, smallest, smallest-ssd, serial:NUMBER, by-id:NAME or a path" ;;
 	esac
 done
