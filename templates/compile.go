@@ -91,6 +91,17 @@ func compileStored(files map[string]boot.Blob, read source) (*Compiled, error) {
 			return nil, err
 		}
 	}
+	if c.files["user-data"] != "" {
+		for _, f := range slices.Sorted(maps.Keys(seed)) {
+			if c.files[f] != "" {
+				continue
+			}
+			if c.made[f], err = c.parse(f, seed[f], yamlFile); err != nil {
+				return nil, err
+			}
+			c.files[f], spec.seed = "", append(spec.seed, f)
+		}
+	}
 	for _, f := range spec.Boot.refs() {
 		if f != "" && !strings.HasPrefix(f, imagePrefix) && c.files[f] == "" {
 			return nil, fmt.Errorf("%s: [boot] names %s, which is not in the folder", SpecFile, f)
@@ -171,6 +182,14 @@ func names(n parse.Node, param string) (found bool) {
 		found = mentions(n.Pipe, []string{param}) || names(n.List, param) || names(n.ElseList, param)
 	}
 	return found
+}
+
+// seed is what cloud-init's NoCloud reads beside user-data, where the folder has none:
+// without meta-data it takes nothing at all, and for vendor-data that is not there it
+// asks again for ten seconds.
+var seed = map[string]string{
+	"meta-data":   "instance-id: {{ printf \"%s-%d\" .Name .Boot | yaml }}\nlocal-hostname: {{ .Name | yaml }}\n",
+	"vendor-data": "",
 }
 
 // piCmdline is the kernel command line of a Raspberry Pi.

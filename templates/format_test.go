@@ -3,6 +3,8 @@ package templates
 import (
 	"strings"
 	"testing"
+
+	"github.com/musterboot/muster/boot"
 )
 
 // TestFormats: what would stop an installer stops a push, by file and line; what is only
@@ -89,6 +91,37 @@ func TestFormats(t *testing.T) {
 			t.Errorf("%s: %v", c.spec, err)
 		case err == nil && ((len(s.Advice) > 0) != (c.advice != "") || !strings.Contains(strings.Join(s.Advice, "\n"), c.advice)):
 			t.Errorf("%s: it is told %q, want %q", c.spec, s.Advice, c.advice)
+		}
+	}
+}
+
+// TestSeed: what cloud-init reads beside user-data is there, and the folder's own counts.
+func TestSeed(t *testing.T) {
+	spec := "name = \"x\"\n[boot]\nkernel = \"k\"\n"
+	for _, c := range []struct {
+		files folder
+		want  string // the generated files
+	}{
+		{folder{}, ""},
+		{folder{"user-data": "#cloud-config\n"}, "meta-data vendor-data"},
+		{folder{"user-data": "#cloud-config\n", "meta-data": "instance-id: mine\n"}, "vendor-data"},
+		{folder{"user-data.tmpl": "#cloud-config\n", "meta-data": "instance-id: mine\n", "vendor-data": ""}, ""},
+	} {
+		c.files[SpecFile], c.files["k"] = spec, "K"
+		s, err := c.files.lint()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(s.Template().Generated, " "); got != c.want {
+			t.Errorf("%v: generated are %q, want %q", c.files, got, c.want)
+		}
+	}
+	s, tm := set(t, folder{SpecFile: spec, "k": "K", "user-data": "#cloud-config\n"})
+	m := machine()
+	m.Boot = 7
+	for name, want := range map[string]string{"meta-data": "instance-id: \"web1-7\"\nlocal-hostname: \"web1\"\n", "vendor-data": ""} {
+		if got, err := s.text(t, boot.Ref{Kind: boot.RefTemplate, Name: name, Template: tm, Machine: m}); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
 		}
 	}
 }

@@ -37,6 +37,7 @@ type Spec struct {
 	Advice []string `toml:"-"`
 
 	dhcp  []boot.Option
+	seed  []string // files of cloud-init's that the folder lacks
 	grub  bool // GRUB can start it
 	uboot bool // U-Boot can
 }
@@ -294,9 +295,9 @@ func (s *Spec) Template() boot.Template {
 // name. boot serves the folder's own file first.
 func (s *Spec) generated() []string {
 	if s.Boot.Firmware != "" && s.Boot.Cmdline != "" {
-		return []string{piCmdline}
+		return append([]string{piCmdline}, s.seed...)
 	}
-	return nil
+	return s.seed
 }
 
 // Images lists the images that the boot script refers to.
