@@ -38,8 +38,8 @@ type Spec struct {
 
 	dhcp  []boot.Option
 	seed  []string // files of cloud-init's that the folder lacks
-	grub  bool // GRUB can start it
-	uboot bool // U-Boot can
+	grub  bool     // GRUB can start it
+	uboot bool     // U-Boot can
 }
 
 // Boot is what the generated script starts.
