@@ -101,7 +101,7 @@ func (s *siege) stands(attack string) {
 	s.t.Helper()
 	took := s.boot()
 	s.t.Logf("a boot took %s, beside %s %s", s.peace.Round(time.Millisecond), attack, took.Round(time.Millisecond))
-	if took > 3*s.peace+2*time.Second {
+	if took > 3*s.peace+5*time.Second { // of which a busy machine may take some
 		s.t.Errorf("beside %s a boot took %s, %s before", attack, took, s.peace)
 	}
 }
