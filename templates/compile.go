@@ -44,7 +44,9 @@ func compile(files map[string]boot.Blob, read source) (*Compiled, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.dryRun()
+	v := c.judge()
+	c.spec.Advice = v.advice
+	return c, v.fault
 }
 
 // compileStored is compile for a version that was pushed: it was judged then, perhaps
@@ -472,55 +474,6 @@ func sample(arch boot.Platform) boot.Machine {
 	}
 }
 
-func (c *Compiled) dryRun() error {
-	for _, arch := range []boot.Platform{boot.BIOS, boot.X64UEFI} {
-		m := sample(arch)
-		for name, p := range c.spec.Params {
-			if p.Required && !p.Secret {
-				m.Params[name] = p.param().Sample()
-			}
-		}
-		script, err := c.Script(m)
-		if err != nil {
-			return err
-		}
-		if !bytes.HasPrefix(script, []byte("#!ipxe")) {
-			return fmt.Errorf("boot.ipxe must begin with #!ipxe, without anything before it")
-		}
-		if c.grubBoots() {
-			// A command line may use settings that only iPXE has. That error is
-			// reported when GRUB asks.
-			if _, err := c.grubScript(m); err != nil && c.made["grub.cfg"] != nil {
-				return err
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(c.made)) {
-			if name == "boot.ipxe" {
-				continue
-			}
-			secret := slices.Contains(c.spec.Secrets.Files, name)
-			for _, set := range []bool{true, false} { // those that may be missing
-				m := m
-				if secret {
-					m.Sealed, m.Params = map[string][]byte{}, maps.Clone(m.Params)
-					for p, x := range c.spec.Params {
-						if x.Secret && (set || x.Required) {
-							m.Params[p] = x.param().Sample()
-						}
-					}
-				}
-				if _, err := c.render(name, m); err != nil {
-					return err
-				}
-				if !secret {
-					break
-				}
-			}
-		}
-	}
-	return nil
-}
-
 func (c *Compiled) render(name string, m boot.Machine) ([]byte, error) {
 	s, err := c.see(m)
 	if err != nil {
@@ -560,10 +513,6 @@ func Lint(files map[string]boot.Blob, open func(string) (io.ReadCloser, error)) 
 	if err != nil {
 		return nil, err
 	}
-	v := c.judge()
-	if v.fault != nil {
-		return nil, v.fault
-	}
-	c.spec.grub, c.spec.uboot, c.spec.Advice = c.grubBoots(), c.linux(), v.advice
+	c.spec.grub, c.spec.uboot = c.grubBoots(), c.linux()
 	return c.spec, nil
 }

@@ -5,6 +5,7 @@
 package templates
 
 import (
+	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -52,34 +53,46 @@ func (v *verdict) say(format string, args ...any) {
 // judge renders a template for machines with UEFI and with BIOS, and judges each file.
 func (c *Compiled) judge() (v verdict) {
 	reports := false
-	for _, arch := range []boot.Platform{boot.X64UEFI, boot.BIOS} {
+	for _, arch := range []boot.Platform{boot.BIOS, boot.X64UEFI} {
 		m := sample(arch)
-		m.Sealed = map[string][]byte{}
-		for n, p := range c.spec.Params {
-			if p.Required {
-				m.Params[n] = p.param().Sample()
+		for name, p := range c.spec.Params {
+			if p.Required && !p.Secret {
+				m.Params[name] = p.param().Sample()
+			}
+		}
+		script, err := c.Script(m)
+		if err != nil {
+			v.fault = err
+			return v
+		}
+		if !bytes.HasPrefix(script, []byte("#!ipxe")) {
+			v.fault = fmt.Errorf("boot.ipxe must begin with #!ipxe, without anything before it")
+			return v
+		}
+		if c.grubBoots() {
+			// A command line may use settings that only iPXE has. That error is
+			// reported when GRUB asks.
+			if _, err := c.grubScript(m); err != nil && c.made["grub.cfg"] != nil {
+				v.fault = err
+				return v
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(c.made)) {
-			if name == "boot.ipxe" || name == "grub.cfg" {
+			if name == "boot.ipxe" {
 				continue
 			}
-			text, err := c.render(name, m)
+			text, err := c.tried(name, m)
 			if err != nil {
-				v.wrong(name, 0, "%v", err)
-				continue
+				v.fault = err
+				return v
 			}
 			v.file(name, string(text))
-			reports = reports || strings.Contains(string(text), m.ReportURL)
+			reports = reports || bytes.Contains(text, []byte(m.ReportURL))
 		}
-		if c.boot != nil {
-			s, err := c.see(m)
-			if err != nil {
-				continue // told before
-			}
+		if s, err := c.see(m); err == nil && c.boot != nil {
 			if line, err := execute(c.boot, s); err == nil {
 				v.kernelLine(strings.Join(strings.Fields(string(line)), " "))
-				reports = reports || strings.Contains(string(line), m.ReportURL)
+				reports = reports || bytes.Contains(line, []byte(m.ReportURL))
 			}
 		}
 	}
@@ -87,6 +100,29 @@ func (c *Compiled) judge() (v verdict) {
 		v.say("it installs, and no file of it names .ReportURL: nobody will hear how an installation ended, and it stays unconfirmed")
 	}
 	return v
+}
+
+// tried renders a file, and one that holds secrets also without those that may be
+// missing: that text it returns.
+func (c *Compiled) tried(name string, m boot.Machine) ([]byte, error) {
+	if !slices.Contains(c.spec.Secrets.Files, name) {
+		return c.render(name, m)
+	}
+	all, least := m, m
+	all.Sealed, all.Params = map[string][]byte{}, maps.Clone(m.Params)
+	least.Sealed, least.Params = all.Sealed, maps.Clone(m.Params)
+	for p, x := range c.spec.Params {
+		if x.Secret {
+			all.Params[p] = x.param().Sample()
+			if x.Required {
+				least.Params[p] = all.Params[p]
+			}
+		}
+	}
+	if _, err := c.render(name, all); err != nil {
+		return nil, err
+	}
+	return c.render(name, least)
 }
 
 // kernelLine judges what follows the kernel's name.
@@ -136,6 +172,8 @@ func lineAt(text string, offset int64) int {
 	return 1 + strings.Count(text[:min(int(max(offset, 0)), len(text))], "\n")
 }
 
+var ignitionVersion = regexp.MustCompile(`^[23]\.\d+\.\d+`)
+
 func (v *verdict) json(name, text string) {
 	d := json.NewDecoder(strings.NewReader(text))
 	var top any
@@ -156,7 +194,7 @@ func (v *verdict) json(name, text string) {
 	if path.Ext(name) == ".ign" {
 		m, _ := top.(map[string]any)
 		i, _ := m["ignition"].(map[string]any)
-		if s, _ := i["version"].(string); !regexp.MustCompile(`^[23]\.\d+\.\d+`).MatchString(s) {
+		if s, _ := i["version"].(string); !ignitionVersion.MatchString(s) {
 			v.wrong(name, 0, `Ignition wants to be told its version: {"ignition": {"version": "3.3.0"}}`)
 		}
 	}
