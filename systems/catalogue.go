@@ -138,12 +138,7 @@ func Catalogue() (out []Entry) {
 	return out
 }
 
-// For is the template of that name for a system, or nil.
-func For(system, name string) *Template {
-	for _, e := range Catalogue() {
-		if e.Name == name && slices.ContainsFunc(e.Systems, func(s System) bool { return s.Name == system }) {
-			return &e.Template
-		}
-	}
-	return nil
+// Takes reports whether it takes media of that system.
+func (e *Entry) Takes(system string) bool {
+	return slices.ContainsFunc(e.Systems, func(s System) bool { return s.Name == system })
 }

@@ -61,7 +61,7 @@ func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
 	var img *boot.Image
 	for _, m := range systems.Media() {
 		f := m.Found()
-		if systems.For(f.System, e.Name) != nil && slices.ContainsFunc(f.Variants, func(v systems.Variant) bool { return v.Name == e.Variant }) {
+		if e.Takes(f.System) && slices.ContainsFunc(f.Variants, func(v systems.Variant) bool { return v.Name == e.Variant }) {
 			img = stored(t, store, m.Lay(t))
 			break
 		}
@@ -70,12 +70,7 @@ func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &boot.Template{Name: "pic", Version: 1, Files: map[string]boot.Blob{}}
-	for name, text := range files {
-		if tmpl.Files[name], err = store.Put(t.Context(), strings.NewReader(text), ""); err != nil {
-			t.Fatal(err)
-		}
-	}
+	tmpl := pushed(t, store, files)
 	set, err := templates.NewSet(store)
 	if err != nil {
 		t.Fatal(err)

@@ -50,6 +50,20 @@ func stored(t *testing.T, store *images.Store, from string) *boot.Image {
 	return &img
 }
 
+// pushed stores the files of a template.
+func pushed(t *testing.T, store *images.Store, files map[string]string) *boot.Template {
+	t.Helper()
+	tmpl := &boot.Template{Name: "pic", Version: 1, Files: map[string]boot.Blob{}}
+	for name, text := range files {
+		blob, err := store.Put(t.Context(), strings.NewReader(text), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tmpl.Files[name] = blob
+	}
+	return tmpl
+}
+
 var ourURL = regexp.MustCompile(`http://10\.77\.0\.1/boot/TOKEN(/[^\s"'&?;<\\]*)`)
 
 // TestKinds: of every known medium, whatever its architecture and way to boot, the
@@ -82,12 +96,11 @@ func TestKinds(t *testing.T) {
 					kind(t, store, img, b, v.Name, files, err)
 				}
 				for _, e := range systems.Catalogue() {
-					x := systems.For(img.Kind, e.Name)
-					if x == nil || !slices.ContainsFunc(img.Variants, func(v boot.ImageVariant) bool { return v.Name == x.Variant }) {
+					if !e.Takes(img.Kind) || !slices.ContainsFunc(img.Variants, func(v boot.ImageVariant) bool { return v.Name == e.Variant }) {
 						continue
 					}
-					files, err := templates.Complete(x, img, b.Arch, "db", map[string]string{})
-					kind(t, store, img, b, "catalogue "+x.Name, files, err)
+					files, err := templates.Complete(&e.Template, img, b.Arch, "db", map[string]string{})
+					kind(t, store, img, b, "catalogue "+e.Name, files, err)
 				}
 			}
 			if _, err := templates.Suggest(img, "", ""); (err != nil) != (len(img.Boots) > 1) {
@@ -107,14 +120,7 @@ func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, 
 		t.Errorf("%s: %v", what, err)
 		return
 	}
-	tmpl := &boot.Template{Name: "pic", Version: 1, Files: map[string]boot.Blob{}}
-	for name, text := range files {
-		blob, err := store.Put(t.Context(), strings.NewReader(text), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		tmpl.Files[name] = blob
-	}
+	tmpl := pushed(t, store, files)
 	spec, err := templates.Lint(tmpl.Files, func(f string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(files[f])), nil })
 	if err != nil {
 		t.Errorf("%s: a push would say: %v\n%s", what, err, files[templates.SpecFile])

@@ -140,10 +140,13 @@ var load = sync.OnceValue(func() []System {
 		panic(err)
 	}
 	slices.SortFunc(all, func(a, b System) int {
-		if a.Generic != b.Generic {
-			return map[bool]int{true: 1, false: -1}[a.Generic]
+		switch {
+		case a.Generic == b.Generic:
+			return strings.Compare(a.Name, b.Name)
+		case a.Generic:
+			return 1
 		}
-		return strings.Compare(a.Name, b.Name)
+		return -1
 	})
 	return all
 })

@@ -73,12 +73,7 @@ needs, and how it was proved: booted from power-on to the end, its files parsed 
 that is or ships with the installer, or written by its publisher's documentation and not tried.
 With a name: its parameters.`,
 		Example: "  muster template catalog\n  muster template catalog debian",
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usagef("%s wants one name or none", c.CommandPath())
-			}
-			return nil
-		},
+		Args:    atMostOne,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				e, err := catalogued(args[0])
@@ -191,15 +186,14 @@ func (a *app) addTemplate(ctx context.Context, name string, f addFlags) error {
 	if err != nil {
 		return err
 	}
-	t := systems.For(i.Kind, name)
-	if t == nil {
+	if !e.Takes(i.Kind) {
 		what := i.Title
 		if what == "" {
 			what = "no medium that Muster knows"
 		}
 		return fmt.Errorf("image %s is %s, and %s takes %s", i.Name, what, name, strings.Join(entry(e).Systems, ", "))
 	}
-	files, err := templates.Complete(t, i, f.arch, f.as, set)
+	files, err := templates.Complete(&e.Template, i, f.arch, f.as, set)
 	if err != nil {
 		return usageError{err}
 	}

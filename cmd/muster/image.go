@@ -83,12 +83,7 @@ breaks off leaves nothing. A name never changes its bytes; new files want a new 
 	}
 	verify := &cobra.Command{
 		Use: "verify [NAME]", Short: "Read an image again and compare it with its digests", Example: "  muster image verify debian12\n  muster image verify          every image",
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usagef("%s wants one name or none", c.CommandPath())
-			}
-			return nil
-		},
+		Args: atMostOne,
 		RunE: func(c *cobra.Command, args []string) error { return a.verifyImages(c.Context(), args) },
 	}
 	tmpl := &cobra.Command{

@@ -100,6 +100,14 @@ func (a *app) root() *cobra.Command {
 	return c
 }
 
+// atMostOne takes a name or none.
+func atMostOne(c *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usagef("%s wants one name or none", c.CommandPath())
+	}
+	return nil
+}
+
 // exactly is cobra's argument check with an error that says what is missing.
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
