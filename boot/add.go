@@ -25,6 +25,7 @@ type NewHost struct {
 	Template  string
 	Params    map[string]string
 	Typed     []string // of Params, as in SetHost
+	Tags      []string
 	Options   []Option
 	Protected bool
 	BoundPort string
@@ -33,7 +34,7 @@ type NewHost struct {
 // host makes the record that is stored first.
 func (n *NewHost) host() *Host {
 	return (&Host{Name: n.Name, State: cmp.Or(n.State, Pending), MACs: n.MACs, UUID: n.UUID, Serial: n.Serial, DUID: n.DUID, Address: n.Address, Address6: n.Address6,
-		Template: n.Template, Params: n.Params, Options: n.Options, Protected: n.Protected, BoundPort: n.BoundPort}).Clone()
+		Template: n.Template, Params: n.Params, Tags: n.Tags, Options: n.Options, Protected: n.Protected, BoundPort: n.BoundPort}).Clone()
 }
 
 // Validate reports the first thing wrong with it, in words for a person.
@@ -80,7 +81,7 @@ func (a *applying) addHost(o AddHost) error {
 func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 	h := given.host()
 	h.ID, h.Created, h.Changed = id, a.now, a.now
-	h.Options = mergeOptions(h.Options)
+	h.Options, h.Tags = mergeOptions(h.Options), mergeTags(nil, h.Tags...)
 	if h.Name == "" {
 		h.Name = defaultName(h.Identity(), h.ID)
 	}
@@ -101,13 +102,7 @@ func (a *applying) newHost(given *NewHost, id HostID) (*Host, error) {
 	if err := h.Validate(); err != nil {
 		return nil, NewFault(Invalid, "%v", err)
 	}
-	if err := a.checkParams(h, h.Params); err != nil {
-		return nil, err
-	}
-	if err := a.typed(h, given.Typed); err != nil {
-		return nil, err
-	}
-	if err := a.takeParams(h, pointers(given.Params)); err != nil {
+	if err := a.give(h, given); err != nil {
 		return nil, err
 	}
 	if h.State == Approved && h.Template != "" {
@@ -251,6 +246,15 @@ func (a *applying) addHosts(o AddHosts) error {
 	return nil
 }
 
+// give sets the parameters that a person gave with a host.
+func (a *applying) give(h *Host, n *NewHost) error {
+	mine, err := a.ofHost(h)
+	if err != nil {
+		return err
+	}
+	return a.set(mine, pointers(n.Params), n.Typed)
+}
+
 func pointers(m map[string]string) map[string]*string {
 	out := map[string]*string{}
 	for k, v := range m {
@@ -279,10 +283,8 @@ func (a *applying) letIn(known *Host, as *NewHost, install bool, taken map[strin
 	if err := a.checkAddress(h); err != nil {
 		return nil, err
 	}
-	if err := a.checkParams(h, as.Params); err != nil {
-		return nil, err
-	}
-	if err := a.takeParams(h, pointers(as.Params)); err != nil {
+	h.Tags = mergeTags(h.Tags, as.Tags...)
+	if err := a.give(h, as); err != nil {
 		return nil, err
 	}
 	if err := h.Validate(); err != nil {

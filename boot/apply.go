@@ -109,6 +109,8 @@ func (a *applying) apply(o Order) (err error) {
 		err = a.importImage(o)
 	case RemoveImage:
 		err = a.removeImage(o)
+	case SetParams:
+		err = a.setParams(o)
 	default:
 		err = fmt.Errorf("order %T is not known", o)
 	}
@@ -343,22 +345,32 @@ func (a *applying) setHost(o SetHost) error {
 			}
 			what = append(what, "no option "+name)
 		}
-		given := map[string]string{}
+		for _, t := range o.Tags {
+			h.Tags = mergeTags(h.Tags, t)
+			what = append(what, "tag "+t)
+		}
+		for _, t := range o.NoTags {
+			var had bool
+			if h.Tags, had = dropTag(h.Tags, t); !had {
+				return NewFault(Invalid, "host %s has no tag %s", h.Name, CleanText(t, 128))
+			}
+			what = append(what, "no tag "+t)
+		}
 		for _, k := range slices.Sorted(maps.Keys(o.Params)) {
-			if v := o.Params[k]; v == nil {
+			if o.Params[k] == nil {
 				what = append(what, "no "+k)
 			} else {
-				given[k] = *v
 				what = append(what, "parameter "+k) // its value may be a password
 			}
 		}
-		if err := a.typed(h, o.Typed); err != nil {
+		mine, err := a.ofHost(h)
+		if err != nil {
 			return err
 		}
-		if err := a.checkParams(h, given); err != nil {
+		if err := a.set(mine, o.Params, o.Typed); err != nil {
 			return err
 		}
-		if err := a.takeParams(h, o.Params); err != nil {
+		if err := a.unlike(h); err != nil {
 			return err
 		}
 		if len(what) == 0 {
@@ -369,6 +381,23 @@ func (a *applying) setHost(o SetHost) error {
 	})
 }
 
+// unlike warns of a host whose tags give its template different values: it would wait at
+// its next boot.
+func (a *applying) unlike(h *Host) error {
+	x, err := a.willBoot(h)
+	if x == nil || err != nil {
+		return err
+	}
+	given, err := Inherited(a.v, h, h.Network)
+	if err != nil {
+		return err
+	}
+	if ks, scopes := unlike(x, given); len(ks) > 0 {
+		a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("%s give host %s different values for %s, which template %s takes: it waits at its next boot until one of the tags is gone, or the host has a value of its own", strings.Join(scopes, " and "), h.Name, strings.Join(ks, ", "), x.Name))
+	}
+	return nil
+}
+
 func (a *applying) removeHost(o RemoveHost) error {
 	h, err := find(a.v, a.p, a.now, o.Name)
 	if err != nil {
@@ -376,7 +405,7 @@ func (a *applying) removeHost(o RemoveHost) error {
 	}
 	a.c.Remove = h
 	for _, k := range h.Secrets {
-		a.seal(h.ID, k, nil)
+		a.seal(Place(HostScope, h.ID, k), nil)
 	}
 	a.event(HostRemoved, h, "%s removed by %s", h.Name, a.by)
 	return nil

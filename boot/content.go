@@ -81,8 +81,15 @@ type Machine struct {
 	Template    string
 	Version     int
 	Params      map[string]string
-	Sealed      map[string][]byte // secret parameters; nil in a file that holds none
-	Host        HostID            // that they are sealed for
+	Unclear     map[string]string // parameters that have no value because tags differ, and what they say
+	Sealed      map[string]Sealed // secret parameters; nil in a file that holds none
+}
+
+// Sealed is a secret parameter as the store keeps it.
+type Sealed struct {
+	Place string // that it is sealed for
+	Data  []byte
+	Set   string // command that gives it anew, up to the parameter's name
 }
 
 // Section is a part of an open file that others may be reading too. It has a

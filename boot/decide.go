@@ -88,6 +88,8 @@ type turn struct {
 	standing       // what it would boot, and why it may not
 
 	dirty bool // the host has changed
+
+	given map[string]Given // values that count for the host; nil until somebody asks
 }
 
 // asker is who asks, as far as the rules have found out so far.

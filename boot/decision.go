@@ -186,6 +186,7 @@ type Changes struct {
 	Drop      string             // template name to forget
 	Image     *Image             // put
 	NoImage   *Image             // to remove
+	Values    *Values            // put; deleted where it has none left
 	Events    []Event            // appended with the rest
 	Counters  map[Counter]uint64 // set
 	Secrets   map[string][]byte  // set, sealed; nil removes

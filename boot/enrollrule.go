@@ -18,6 +18,7 @@ type EnrollRule struct {
 	Deny     bool
 	Template string // that the machine boots; "" is the one that matches it
 	Install  bool   // arms one ticket, where the template installs
+	Tags     []string
 }
 
 // approvals counts what a rule has approved. It is kept under the rule's name: a
@@ -94,6 +95,7 @@ func (t *turn) approveBy(r *EnrollRule) (bool, error) {
 		t.why("rule.waits", r.Name, names(t.choice.Waiting))
 		return true, nil
 	}
+	t.host.Tags = mergeTags(t.host.Tags, r.Tags...)
 	why := because("enroll.by-rule", r.Name)
 	if r.Max > 0 {
 		why = because("enroll.by-rule-of", r.Name, n+1, r.Max)

@@ -108,6 +108,7 @@ const (
 	TemplateGone     EventKind = "template.removed"
 	ImageImported    EventKind = "image.imported"
 	ImageGone        EventKind = "image.removed"
+	ParamChanged     EventKind = "param.changed" // the parameters of the site, a network or a tag
 	EnrollLimit      EventKind = "enroll.limit"
 	InstallLimit     EventKind = "install.limit" // of a network, in an hour
 	HandshakeFailed  EventKind = "tls.failed"
@@ -130,7 +131,7 @@ const (
 var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
 	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
-	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, EnrollLimit, InstallLimit, HandshakeFailed, TokenRefused,
+	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, ParamChanged, EnrollLimit, InstallLimit, HandshakeFailed, TokenRefused,
 	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, SecretRefused, ConfigReloaded, ConfigRefused, FileMissing, FileSpoilt, StoreDamaged,
 }
 

@@ -52,6 +52,7 @@ type Host struct {
 	Pin      TemplateID        `json:"pin,omitempty"` // version fixed when the first script after approval was decided
 	Params   map[string]string `json:"params,omitempty"`
 	Secrets  []string          `json:"secrets,omitempty"` // names of parameters that are sealed apart
+	Tags     []string          `json:"tags,omitempty"`    // in order; one for each key
 	Auto     bool              `json:"auto,omitempty"`    // let in by a rule, not by a person
 
 	Platform  Platform   `json:"platform,omitempty"`
@@ -87,7 +88,7 @@ func (h *Host) Clone() *Host {
 	}
 	c := *h
 	c.MACs = slices.Clone(h.MACs)
-	c.Params, c.Secrets = maps.Clone(h.Params), slices.Clone(h.Secrets)
+	c.Params, c.Secrets, c.Tags = maps.Clone(h.Params), slices.Clone(h.Secrets), slices.Clone(h.Tags)
 	c.Options = slices.Clone(h.Options)
 	c.Ticket = h.Ticket.clone()
 	if h.Stuck != nil {
@@ -147,7 +148,7 @@ func (h *Host) Identity() Identity {
 // Facts are what the record tells of a host. They are complete once the machine was
 // seen.
 func (h *Host) Facts() Facts {
-	return Facts{ID: h.Identity(), Platform: h.Platform, VendorClass: h.Class, SwitchPort: h.Port, Network: h.Network, Complete: h.Platform != ""}
+	return Facts{ID: h.Identity(), Platform: h.Platform, VendorClass: h.Class, SwitchPort: h.Port, Network: h.Network, Known: true, Tags: h.Tags, Complete: h.Platform != ""}
 }
 
 // Names that a person gives become part of scripts, URLs and DHCP option 12,
@@ -204,15 +205,29 @@ func (h *Host) Validate() error {
 			return fmt.Errorf("host %s: serial %q is filler or not plain text; it cannot name one machine", h.Name, h.Serial)
 		}
 	}
-	if len(h.Secrets) > 64 {
-		return fmt.Errorf("host %s: %d secret parameters: at most 64", h.Name, len(h.Secrets))
+	if err := checkTags(h.Tags); err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
 	}
-	for k, v := range h.Params {
+	if err := validParams(h.Params, h.Secrets); err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	return nil
+}
+
+// validParams judges the parameters of a host or a scope, whatever templates say.
+func validParams(params map[string]string, secrets []string) error {
+	if len(secrets) > 64 {
+		return fmt.Errorf("%d secret parameters: at most 64", len(secrets))
+	}
+	if len(params) > 256 {
+		return fmt.Errorf("%d parameters: at most 256", len(params))
+	}
+	for k, v := range params {
 		if err := validName("parameter", k, 63); err != nil {
-			return fmt.Errorf("host %s: %w", h.Name, err)
+			return err
 		}
 		if len(v) > 1024 || !utf8.ValidString(v) || strings.ContainsFunc(v, unicode.IsControl) {
-			return fmt.Errorf("host %s: parameter %s: at most 1024 bytes of text without control characters", h.Name, k)
+			return fmt.Errorf("parameter %s: at most 1024 bytes of text without control characters", k)
 		}
 	}
 	return nil

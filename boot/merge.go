@@ -74,7 +74,7 @@ func (a *applying) merge(o Merge) error {
 			h.BoundPort = other.BoundPort
 		}
 		for _, k := range other.Secrets {
-			a.seal(other.ID, k, nil) // sealed for the other host: it must be given again
+			a.seal(Place(HostScope, other.ID, k), nil) // sealed for the other host: it must be given again
 		}
 		for k, v := range other.Params {
 			if _, has := h.Params[k]; !has && !slices.Contains(h.Secrets, k) {
@@ -84,6 +84,7 @@ func (a *applying) merge(o Merge) error {
 				h.Params[k] = v
 			}
 		}
+		h.Tags = mergeTags(other.Tags, h.Tags...)
 		if h.Protected = h.Protected || other.Protected; h.Protected {
 			h.disarm(a.now)
 		}

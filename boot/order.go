@@ -25,6 +25,8 @@ type SetHost struct {
 	Port      *string            // switch port to bind to; "" unbinds
 	Params    map[string]*string // nil removes
 	Typed     []string           // of Params, those whose values were typed on a command line: no secret comes that way
+	Tags      []string           // set; in place of one with the same key
+	NoTags    []string           // tags, or keys of them, to remove
 	Options   []Option           // set
 	NoOption  []string           // names or numbers of options to remove
 }

@@ -20,6 +20,7 @@ type Param struct {
 	Enum     []string `json:"enum,omitempty"`    // the values that it may have, each word of a list
 	Pattern  string   `json:"pattern,omitempty"` // a regular expression that the whole of a value matches, each word of a list
 	Example  string   `json:"example,omitempty"` // a value, for people
+	Default  string   `json:"default,omitempty"` // what counts where nothing is given; "" also: none is known
 	Help     string   `json:"help,omitempty"`
 }
 
@@ -115,130 +116,143 @@ func readType(typ, text string) (any, error) {
 	return nil, fmt.Errorf("type %q: want %s", typ, strings.Join(ParamTypes, ", "))
 }
 
-// checkParams refuses parameters that the host's templates do not have, and values of
-// a wrong type. A host without a template may have those of any. A version from before
-// templates said what they take does not tell, and takes everything.
-func (a *applying) checkParams(h *Host, params map[string]string) error {
-	if len(params) == 0 {
-		return nil
-	}
-	var ts []*Template
-	for _, name := range h.Templates() {
-		t, err := a.v.TemplateByName(name)
-		if err != nil {
-			return err
-		}
-		if t != nil {
-			ts = append(ts, t)
-		}
-	}
-	if len(ts) == 0 {
-		if ts = a.p.Templates; len(ts) == 0 {
-			return nil
-		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(params)) {
-		known := false
-		for _, t := range ts {
-			p, has := t.Params[k]
-			if known = known || has || t.Params == nil; !has {
-				continue
-			}
-			if _, err := p.Read(params[k]); err != nil {
-				return NewFault(Invalid, "host %s: parameter %s of template %s: %v", h.Name, k, t.Name, err)
-			}
-		}
-		if !known {
-			return NewFault(Invalid, "host %s: no parameter is called %s%s", h.Name, CleanText(k, 64), takes(ts))
-		}
-	}
-	return nil
-}
-
 // Sealer closes a secret for one place. The same secret at the same place is sealed
 // alike, so that Apply stays pure.
 type Sealer interface {
 	Seal(place string, secret []byte) []byte
 }
 
-// secretName is where the store keeps a secret parameter of a host, sealed. It is the
-// place that it is sealed for, too.
-func secretName(id HostID, param string) string { return fmt.Sprintf("param/%d/%s", id, param) }
+// owner is a host or a scope whose parameters are changed.
+type owner struct {
+	who     string // for errors
+	set     string // the command that changes it
+	scope   Scope
+	id      HostID // of a host
+	params  *map[string]string
+	secrets *[]string
+	takers  []*Template // whose parameters count: without one, anything may be set
+	all     bool        // every one of them must take a value; else one, and the others are told of
+}
 
-// SecretPlace is the place that a host's parameter is sealed for.
-func SecretPlace(id HostID, param string) string { return secretName(id, param) }
-
-// secret reports a parameter that some template of the host takes as a secret.
-func (a *applying) secret(h *Host, param string) (bool, error) {
-	var ts []*Template
+// ofHost: the host's templates say what it may have. A host without a template may have
+// what any takes.
+func (a *applying) ofHost(h *Host) (owner, error) {
+	o := owner{who: "host " + h.Name, set: "muster host set " + h.Name, scope: HostScope, id: h.ID, params: &h.Params, secrets: &h.Secrets, all: true}
 	for _, name := range h.Templates() {
 		t, err := a.v.TemplateByName(name)
 		if err != nil {
-			return false, err
+			return o, err
 		}
 		if t != nil {
-			ts = append(ts, t)
+			o.takers = append(o.takers, t)
 		}
 	}
-	if len(ts) == 0 {
-		ts = a.p.Templates // whichever it will be
+	if len(o.takers) == 0 {
+		o.takers = a.p.Templates // whichever it will be
 	}
-	return slices.ContainsFunc(ts, func(t *Template) bool { return t.Params[param].Secret }), nil
+	return o, nil
 }
 
-// typed refuses secrets that were typed on a command line.
-func (a *applying) typed(h *Host, params []string) error {
-	for _, k := range params {
-		if is, err := a.secret(h, k); err != nil {
-			return err
-		} else if is {
-			return NewFault(Invalid, "host %s: parameter %s is secret: what is typed on a command line is in the shell's history and seen by everybody on this machine", h.Name, k).Try("muster host set %s %s=@FILE, or %s=- and the value on standard input", h.Name, k, k)
+// ofScope: whatever machines are there, and will come, boots one of all templates.
+func (a *applying) ofScope(v *Values) owner {
+	return owner{who: string(v.Scope), set: "muster param set " + string(v.Scope), scope: v.Scope, params: &v.Params, secrets: &v.Secrets, takers: a.p.Templates}
+}
+
+// set changes parameters; a nil value removes. Those of typed were typed on a command
+// line.
+func (a *applying) set(o owner, params map[string]*string, typed []string) error {
+	for _, k := range typed {
+		if o.secret(k) {
+			return NewFault(Invalid, "%s: parameter %s is secret: what is typed on a command line is in the shell's history and seen by everybody on this machine", o.who, k).Try("%s %s=@FILE, or %s=- and the value on standard input", o.set, k, k)
 		}
-	}
-	return nil
-}
-
-// takeParams puts parameters on a host: secret ones sealed and apart, so that no copy
-// of the record has them. A nil value removes.
-func (a *applying) takeParams(h *Host, params map[string]*string) error {
-	if h.Params == nil {
-		h.Params = map[string]string{}
 	}
 	for _, k := range slices.Sorted(maps.Keys(params)) {
-		v := params[k]
-		is, err := a.secret(h, k)
-		if err != nil {
-			return err
-		}
-		if held := slices.Contains(h.Secrets, k); held && (v == nil || !is) {
-			h.Secrets = slices.DeleteFunc(slices.Clone(h.Secrets), func(s string) bool { return s == k })
-			a.seal(h.ID, k, nil)
-		}
-		delete(h.Params, k)
-		switch {
-		case v == nil:
-		case !is:
-			h.Params[k] = *v
-		case a.p.Sealer == nil:
-			return NewFault(WrongState, "host %s: parameter %s is secret, and there is no sealing key here", h.Name, k)
-		case len(*v) > 4096:
-			return NewFault(Invalid, "host %s: parameter %s: at most 4096 bytes", h.Name, k)
-		default:
-			if !slices.Contains(h.Secrets, k) {
-				h.Secrets = append(slices.Clip(h.Secrets), k)
-				slices.Sort(h.Secrets)
+		if v := params[k]; v != nil {
+			if err := a.check(o, k, *v); err != nil {
+				return err
 			}
-			a.seal(h.ID, k, a.p.Sealer.Seal(secretName(h.ID, k), []byte(*v)))
+		}
+	}
+	if *o.params == nil {
+		*o.params = map[string]string{}
+	}
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		if err := a.put(o, k, params[k]); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (a *applying) seal(id HostID, param string, sealed []byte) {
+// check refuses a parameter that no template has, and a value of a wrong type. A version
+// from before templates said what they take does not tell, and takes everything.
+func (a *applying) check(o owner, param, value string) error {
+	var took, refused bool
+	var wrong error
+	var by []string
+	for _, t := range o.takers {
+		p, has := t.Params[param]
+		if took = took || t.Params == nil; !has {
+			continue
+		}
+		if _, err := p.Read(value); err != nil {
+			refused = true
+			wrong = NewFault(Invalid, "%s: parameter %s of template %s: %v", o.who, param, t.Name, err)
+			by = append(by, t.Name)
+			continue
+		}
+		took = true
+	}
+	switch {
+	case refused && (o.all || !took):
+		return wrong
+	case refused:
+		a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("%s: parameter %s does not fit template %s, whose machines wait until they have a value of their own", o.who, param, strings.Join(by, ", ")))
+	case !took && len(o.takers) > 0:
+		return NewFault(Invalid, "%s: no parameter is called %s%s", o.who, CleanText(param, 64), takes(o.takers))
+	}
+	return nil
+}
+
+// secret reports a parameter that some template takes as a secret.
+func (o *owner) secret(param string) bool {
+	return slices.ContainsFunc(o.takers, func(t *Template) bool { return t.Params[param].Secret })
+}
+
+// put stores one value: a secret one sealed and apart, so that no copy of the record has
+// it.
+func (a *applying) put(o owner, k string, v *string) error {
+	is := o.secret(k)
+	if held := slices.Contains(*o.secrets, k); held && (v == nil || !is) {
+		*o.secrets = slices.DeleteFunc(slices.Clone(*o.secrets), func(s string) bool { return s == k })
+		a.seal(Place(o.scope, o.id, k), nil)
+	}
+	delete(*o.params, k)
+	switch {
+	case v == nil:
+	case !is:
+		(*o.params)[k] = *v
+	case a.p.Sealer == nil:
+		return NewFault(WrongState, "%s: parameter %s is secret, and there is no sealing key here", o.who, k)
+	case len(*v) > 4096:
+		return NewFault(Invalid, "%s: parameter %s: at most 4096 bytes", o.who, k)
+	default:
+		if !slices.Contains(*o.secrets, k) {
+			*o.secrets = append(slices.Clip(*o.secrets), k)
+			slices.Sort(*o.secrets)
+		}
+		at := Place(o.scope, o.id, k)
+		a.seal(at, a.p.Sealer.Seal(at, []byte(*v)))
+	}
+	return nil
+}
+
+// seal writes what is kept at a place; nil removes it.
+func (a *applying) seal(place string, sealed []byte) {
 	if a.c.Secrets == nil {
 		a.c.Secrets = map[string][]byte{}
 	}
-	a.c.Secrets[secretName(id, param)] = sealed
+	a.c.Secrets[place] = sealed
 }
 
 // takes lists what templates take, for the end of a sentence.
@@ -259,35 +273,43 @@ func takes(ts []*Template) string {
 	return ": " + strings.Join(l, "; ")
 }
 
-// needs lists the parameters that the template cannot do without and the host has not.
-func (h *Host) needs(t *Template) (out []string) {
-	for _, k := range slices.Sorted(maps.Keys(t.Params)) {
-		has := h.Params[k] != ""
-		if t.Params[k].Secret {
-			has = slices.Contains(h.Secrets, k)
-		}
-		if t.Params[k].Required && !has {
-			out = append(out, k)
-		}
-	}
-	return out
-}
-
 // complete refuses a host that its template could not be rendered for.
 func (a *applying) complete(h *Host, x *Template) error {
 	if x == nil {
 		return nil
 	}
+	given, err := Inherited(a.v, h, h.Network)
+	if err != nil {
+		return err
+	}
+	if ks, scopes := unlike(x, given); len(ks) > 0 {
+		return NewFault(Invalid, "host %s: %s give different values for %s of template %s", h.Name, strings.Join(scopes, " and "), strings.Join(ks, ", "), x.Name).Try("muster host set %s %s=…", h.Name, strings.Join(ks, "=… "))
+	}
 	for _, k := range slices.Sorted(maps.Keys(x.Params)) {
-		v, has := h.Params[k]
+		g, has := given[k]
 		if !has || x.Params[k].Secret {
 			continue
 		}
-		if _, err := x.Params[k].Read(v); err != nil { // it was set for an older version, or another template
-			return NewFault(Invalid, "host %s: parameter %s of template %s: %v", h.Name, k, x.Name, err).Try("muster host set %s %s=…", h.Name, k)
+		if _, err := x.Params[k].Read(g.Value); err != nil { // it was set for an older version, or another template
+			from := ""
+			if g.From != HostScope {
+				from = " (set for " + string(g.From) + ")"
+			}
+			return NewFault(Invalid, "host %s: parameter %s of template %s: %v%s", h.Name, k, x.Name, err, from).Try("muster host set %s %s=…", h.Name, k)
 		}
 	}
-	if miss := h.needs(x); len(miss) > 0 {
+	miss := lacking(x, given)
+	if h.Network == "" { // it was not seen yet: its network may give them
+		for n := range a.p.All() {
+			there, err := Inherited(a.v, h, n.Name)
+			if err != nil {
+				return err
+			}
+			still := lacking(x, there)
+			miss = slices.DeleteFunc(miss, func(k string) bool { return !slices.Contains(still, k) })
+		}
+	}
+	if len(miss) > 0 {
 		return NewFault(Invalid, "host %s: template %s needs %s", h.Name, x.Name, strings.Join(miss, ", ")).Try("muster host set %s %s=…", h.Name, strings.Join(miss, "=… "))
 	}
 	return nil

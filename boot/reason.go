@@ -169,6 +169,7 @@ const (
 	WhyIgnored     Code = "enroll.ignored"
 	WhyParked      Code = "boot.parked"
 	WhyParams      Code = "boot.params"
+	WhyUnlike      Code = "boot.unlike"
 	WhyMismatch    Code = "template.mismatch"
 	WhyMissing     Code = "boot.missing"
 	WhyUnmade      Code = "boot.unmade"

@@ -204,6 +204,7 @@ var reasonTexts = map[Code]string{
 	"secret.late":        "the boot that its secrets were for began more than {time} ago",
 	"secret.old":         "this is the path of boot {boot}, and {host} has begun boot {present}: its secrets are for that one",
 	"boot.params":        "template {template} needs {parameters}: muster host set {host} {settings}=…",
+	"boot.unlike":        "{scopes} give different values for {parameters}, which template {template} takes: muster host set {host} {settings}=…, or take one of the tags away",
 	"template.mismatch":  "template {template} is for machines with {condition}; it is named on the host, and used all the same",
 	"ticket.armed-until": "install of {template} armed until {time}: its next boot installs",
 	"ticket.expired":     "the ticket for {template} expired unused at {time} (muster host install {host})",

@@ -55,19 +55,16 @@ func ruleFile(t *turn) (bool, error) {
 		// Where firmware starts a file itself, no script numbers the boot.
 		t.beginBoot()
 		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)
-		number := t.token.Boot
-		if number == 0 {
-			number = t.host.Boots // a path of DHCP, which is no boot's
-		}
-		m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: number, Version: x.ID, Issued: t.token.Issued}))
-		m.Boot, m.Template, m.Version = int(number), x.Name, x.Version
 	}
 	number := t.token.Boot
 	if number == 0 {
 		number = t.host.Boots // a path of DHCP, which is no boot's
 	}
-	m := t.machine(t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: number, Version: x.ID, Issued: t.token.Issued}))
-	m.Boot, m.Template, m.Version = int(number), x.Name, x.Version
+	m, err := t.boots(x, t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: number, Version: x.ID, Issued: t.token.Issued}))
+	if err != nil {
+		return false, err
+	}
+	m.Boot = int(number)
 	if ref := x.Placed[t.ask.meant]; t.ask.kind == askPlaced && ref != "" {
 		done, err := t.templateFile(x, ref, m)
 		f, ok := t.d.Reply.(File)

@@ -43,8 +43,10 @@ func rulePi(t *turn) (bool, error) {
 		t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
 	}
 	t.d.Boot = h.Boots
-	m := t.machine("", t.bootToken(ReportToken, h.Boots, x.ID))
-	m.Template, m.Version = x.Name, x.Version
+	m, err := t.boots(x, "", t.bootToken(ReportToken, h.Boots, x.ID))
+	if err != nil {
+		return false, err
+	}
 	t.why("file.of-template", t.ask.name, x.Name, x.Version)
 	return t.overlay(x, t.ask.name, m)
 }

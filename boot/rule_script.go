@@ -143,12 +143,21 @@ func ruleScript(t *turn) (bool, error) {
 	if t.in.Want.Head {
 		// A request for the size begins no boot.
 		t.why("script.size", x.Name, x.Version)
-		m := t.machine(t.text, t.text)
-		m.Template, m.Version = x.Name, x.Version
+		m, err := t.boots(x, t.text, t.text)
+		if err != nil {
+			return false, err
+		}
 		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, Dialect: t.ask.dialect}}
 		return true, nil
 	}
-	if miss := h.needs(x); len(miss) > 0 {
+	given, err := t.inherited()
+	if err != nil {
+		return false, err
+	}
+	if ks, scopes := unlike(x, given); len(ks) > 0 {
+		return t.builtin("hold", because(WhyUnlike, strings.Join(scopes, " and "), strings.Join(ks, ", "), x.Name, h.Name, strings.Join(ks, "=… ")))
+	}
+	if miss := lacking(x, given); len(miss) > 0 {
 		return t.builtin("hold", because(WhyParams, x.Name, strings.Join(miss, ", "), h.Name, strings.Join(miss, "=… ")))
 	}
 	if why, err := t.lacks(x); err != nil {
@@ -214,8 +223,10 @@ func (t *turn) again(x *Template) (bool, error) {
 // script answers with the script of the present boot.
 func (t *turn) script(x *Template) (bool, error) {
 	h := t.host
-	m := t.machine(t.bootToken(BootToken, h.Boots, x.ID), t.bootToken(ReportToken, h.Boots, x.ID))
-	m.Template, m.Version = x.Name, x.Version
+	m, err := t.boots(x, t.bootToken(BootToken, h.Boots, x.ID), t.bootToken(ReportToken, h.Boots, x.ID))
+	if err != nil {
+		return false, err
+	}
 	// Who asks for the script is the machine: nobody comes before it to the new path.
 	if src := t.in.Source.Addr(); src.IsValid() {
 		t.bindTo(Use{Host: h.ID, Network: t.net.Name, Boot: h.Boots, Issued: t.in.At.UTC().Truncate(time.Minute).Unix(), Kind: addressKind(src)}, src)
@@ -327,11 +338,39 @@ func (t *turn) machine(bootTok, reportTok string) Machine {
 		if m.Serial == "" {
 			m.Serial = h.Serial
 		}
-		for k, v := range h.Params {
-			m.Params[k] = v
-		}
 	}
 	return m
+}
+
+// inherited are the values that count for the host here.
+func (t *turn) inherited() (map[string]Given, error) {
+	if t.given == nil && t.host != nil {
+		var err error
+		if t.given, err = Inherited(t.v, t.host, t.net.Name); err != nil {
+			return nil, err
+		}
+	}
+	return t.given, nil
+}
+
+// boots is what the files of a template see of this machine, which boots it. Secrets are
+// not among it.
+func (t *turn) boots(x *Template, bootTok, reportTok string) (Machine, error) {
+	m := t.machine(bootTok, reportTok)
+	m.Template, m.Version = x.Name, x.Version
+	given, err := t.inherited()
+	for k, g := range given {
+		switch {
+		case len(g.Differ) > 0:
+			if m.Unclear == nil {
+				m.Unclear = map[string]string{}
+			}
+			m.Unclear[k] = joined(g.Differ) + " give it different values"
+		case !g.Secret:
+			m.Params[k] = g.Value
+		}
+	}
+	return m, err
 }
 
 // netFacts are what a system needs to configure its address by hand: what a DHCP

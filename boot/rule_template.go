@@ -89,6 +89,7 @@ func (t *turn) facts() Facts {
 		f.Complete = true // a Pi whose folder is its MAC will not tell its serial number
 	}
 	if h := t.host; h != nil {
+		f.Known, f.Tags = true, h.Tags
 		if f.ID.UUID.IsZero() {
 			f.ID.UUID = h.UUID
 		}

@@ -331,6 +331,7 @@ func (w *world) template(words []string, kv map[string]string) error {
 	}
 	t.Match.MAC, t.Match.Serial, t.Match.Network = list(kv["mac"]), list(kv["serial"]), list(kv["network"])
 	t.Match.VendorClass, t.Match.SwitchPort = list(kv["class"]), list(kv["port"])
+	t.Match.Tag = list(kv["tag"])
 	t.GRUBBoots, t.Firmware, t.Direct = !slices.Contains(words, "ipxe_only"), kv["firmware"], kv["direct"]
 	t.UBootBoots = t.GRUBBoots
 	t.Shim, t.GRUB, _ = strings.Cut(kv["shim"], "+")
@@ -375,7 +376,7 @@ func (w *world) template(words []string, kv map[string]string) error {
 }
 
 func (w *world) host(words []string, kv map[string]string) error {
-	h := boot.NewHost{Name: words[1], State: boot.State(words[2]), Template: kv["template"], Serial: kv["serial"]}
+	h := boot.NewHost{Name: words[1], State: boot.State(words[2]), Template: kv["template"], Serial: kv["serial"], Tags: list(kv["tags"])}
 	for _, s := range list(kv["mac"]) {
 		m, err := boot.ParseMAC(s)
 		if err != nil {
@@ -431,11 +432,26 @@ func (w *world) order(words []string) ([]string, error) {
 		o = boot.Update{Name: words[1]}
 	case "remove":
 		o = boot.RemoveHost{Name: words[1]}
-	case "set": // set NAME PARAM:VALUE …
+	case "set": // set NAME [PARAM:VALUE | +TAG | -TAG …], with KEY:VALUE for a tag's =
 		x := boot.SetHost{Name: words[1], Params: map[string]*string{}}
 		for _, p := range words[2:] {
+			if tag, ok := strings.CutPrefix(p, "+"); ok {
+				x.Tags = append(x.Tags, strings.Replace(tag, ":", "=", 1))
+			} else if tag, ok := strings.CutPrefix(p, "-"); ok {
+				x.NoTags = append(x.NoTags, strings.Replace(tag, ":", "=", 1))
+			} else {
+				k, v, _ := strings.Cut(p, ":")
+				x.Params[k] = &v
+			}
+		}
+		o = x
+	case "give": // give SCOPE PARAM:VALUE …; one without a value is removed
+		x := boot.SetParams{Scope: boot.Scope(strings.Replace(words[1], ":", "=", 1)), Params: map[string]*string{}}
+		for _, p := range words[2:] {
 			k, v, _ := strings.Cut(p, ":")
-			x.Params[k] = &v
+			if x.Params[k] = nil; v != "" {
+				x.Params[k] = &v
+			}
 		}
 		o = x
 	case "serial":
@@ -463,10 +479,15 @@ func (w *world) order(words []string) ([]string, error) {
 	if boot.FaultOf(err) != nil {
 		return []string{"refused " + err.Error()}, nil
 	}
-	if err != nil || !slices.Contains([]string{"install", "again", "local", "approve", "merge", "split"}, words[0]) {
-		return nil, err
-	}
 	var out []string
+	if words[0] == "set" || words[0] == "give" {
+		for _, x := range c.Warnings {
+			out = append(out, "warning "+x)
+		}
+	}
+	if err != nil || !slices.Contains([]string{"install", "again", "local", "approve", "merge", "split"}, words[0]) {
+		return out, err
+	}
 	for _, e := range c.Events {
 		if strings.HasPrefix(string(e.Kind), "ticket.") || words[0] == "merge" || words[0] == "split" {
 			out = append(out, fmt.Sprintf("event %s %s", e.Kind, e.Text))

@@ -8,7 +8,7 @@ import "time"
 // installer reads its answers in the first minutes.
 const secretTime = 2 * time.Hour
 
-// secrets puts the sealed parameters of the host into what a file may see, or says why
+// secrets puts the sealed parameters that count for the host into what a file may see, or says why
 // they stay here. A boot path is worth no more than the MAC that asked for it: so the
 // template says what it takes besides.
 func (t *turn) secrets(x *Template, m *Machine) (*Reason, error) {
@@ -28,17 +28,27 @@ func (t *turn) secrets(x *Template, m *Machine) (*Reason, error) {
 	return nil, t.sealed(m)
 }
 
-// sealed puts the sealed parameters of the host into what a file may see.
+// sealed puts the sealed parameters that count for the host into what a file may see.
 func (t *turn) sealed(m *Machine) error {
-	h := t.host
-	m.Host, m.Sealed = h.ID, map[string][]byte{}
-	for _, k := range h.Secrets {
-		b, err := t.v.Secret(secretName(h.ID, k))
+	given, err := t.inherited()
+	if err != nil {
+		return err
+	}
+	m.Sealed = map[string]Sealed{}
+	for k, g := range given {
+		if !g.Secret || len(g.Differ) > 0 {
+			continue
+		}
+		at, set := Place(g.From, t.host.ID, k), "muster param set "+string(g.From)
+		if g.From == HostScope {
+			set = "muster host set " + t.host.Name
+		}
+		b, err := t.v.Secret(at)
 		if err != nil {
 			return err
 		}
 		if len(b) > 0 {
-			m.Sealed[k] = b
+			m.Sealed[k] = Sealed{Place: at, Data: b, Set: set}
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package boot_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -116,11 +117,35 @@ func TestSecrets(t *testing.T) {
 		if !ok {
 			return "refused: " + d.Reply.(boot.Refuse).Reason
 		}
-		return string(f.Ref.Machine.Sealed["rootpw"])
+		return string(f.Ref.Machine.Sealed["rootpw"].Data)
 	}
 	one := power()
 	if got, want := given(ask(one+"/preseed.cfg", nil)), fmt.Sprintf("sealed param/1/rootpw %x", secret); got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+	// One that the site has is sealed for the site, and comes where the host has none of its own.
+	site := "of the site"
+	if err := do(boot.SetParams{Scope: boot.Site, Params: map[string]*string{"rootpw": &site}, Typed: []string{"rootpw"}}); err == nil || !strings.Contains(err.Error(), "muster param set site rootpw=@FILE") {
+		t.Errorf("typed for the site: %v", err)
+	}
+	if err := errors.Join(do(boot.SetParams{Scope: boot.Site, Params: map[string]*string{"rootpw": &site}}), do(boot.SetHost{Name: "web1", Params: map[string]*string{"rootpw": nil}})); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := given(ask(one+"/preseed.cfg", nil)), fmt.Sprintf("sealed param/site/rootpw %x", site); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if err := errors.Join(do(boot.SetHost{Name: "web1", Params: map[string]*string{"rootpw": &secret}}), do(boot.SetParams{Scope: boot.Site, Params: map[string]*string{"rootpw": nil}})); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.View(t.Context(), func(tx boot.ReadTx) error {
+		v, err := tx.Values(boot.Site)
+		b, err2 := tx.Secret("param/site/rootpw")
+		if v != nil || len(b) > 0 {
+			t.Errorf("what was taken away is there: %+v, %q", v, b)
+		}
+		return errors.Join(err, err2)
+	}); err != nil {
+		t.Fatal(err)
 	}
 	if got := given(ask(one+"/notes", nil)); got != "" {
 		t.Errorf("another file has %q", got)

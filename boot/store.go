@@ -65,6 +65,7 @@ type Reader interface {
 	Image(name string) (*Image, error)
 	Counter(Counter) (uint64, error)
 	Secret(name string) ([]byte, error)
+	Values(Scope) (*Values, error)
 }
 
 // ReadTx adds ordered ranges. Each returns at most n records after a position,
@@ -78,6 +79,7 @@ type ReadTx interface {
 	Audit(after uint64, n int) ([]Event, error) // by their number in the trail
 	Templates(after TemplateID, n int) ([]*Template, error)
 	Images(after string, n int) ([]*Image, error)
+	AllValues(after Scope, n int) ([]*Values, error)
 	Inventory(HostID) (*Inventory, error) // nil if it never reported one
 }
 
@@ -92,6 +94,8 @@ type Tx interface {
 	DropTemplate(name string) error // forgets the name; versions stay for what is pinned to them
 	PutImage(*Image) error
 	DeleteImage(name string) error
+	PutValues(*Values) error // sets its Revision
+	DeleteValues(*Values) error
 	Append(Event) (seq uint64, err error)
 	// DropEvents removes the oldest events up to a number, at most n of them. It
 	// returns the number of the oldest event left; if none is, that of the next one.

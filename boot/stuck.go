@@ -132,8 +132,11 @@ func (t *turn) unmade(x *Template) (*Reason, error) {
 	if t.p.Renders == nil {
 		return nil, nil
 	}
-	m := t.machine(t.text, t.text)
-	m.Boot, m.Template, m.Version = int(t.host.Boots)+1, x.Name, x.Version
+	m, err := t.boots(x, t.text, t.text)
+	if err != nil {
+		return nil, err
+	}
+	m.Boot = int(t.host.Boots) + 1
 	if err := t.sealed(&m); err != nil {
 		return nil, err
 	}

@@ -104,6 +104,7 @@ type Selector struct {
 	VendorClass []string   `json:"vendor_class,omitempty" toml:"vendor_class"`
 	SwitchPort  []string   `json:"switch_port,omitempty" toml:"switch_port"`
 	Network     []string   `json:"network,omitempty" toml:"network"`
+	Tag         []string   `json:"tag,omitempty" toml:"tag"` // of the host on the roll
 }
 
 // Facts are what a selector may look at. Complete says that nothing more will
@@ -114,12 +115,14 @@ type Facts struct {
 	VendorClass string
 	SwitchPort  string
 	Network     string
+	Known       bool     // the host on the roll is known, and Tags are its tags
+	Tags        []string // a pattern means a tag whole, or its key
 	Complete    bool
 }
 
 // Empty reports a selector that matches every machine.
 func (s *Selector) Empty() bool {
-	return len(s.Arch)+len(s.MAC)+len(s.UUID)+len(s.Serial)+len(s.VendorClass)+len(s.SwitchPort)+len(s.Network) == 0
+	return len(s.Arch)+len(s.MAC)+len(s.UUID)+len(s.Serial)+len(s.VendorClass)+len(s.SwitchPort)+len(s.Network)+len(s.Tag) == 0
 }
 
 // Verdict of a selector: no, not yet known, yes.
@@ -169,6 +172,7 @@ func (s *Selector) Match(f Facts) Verdict {
 	cond(len(s.VendorClass) > 0, f.VendorClass != "", f.VendorClass != "" && anyGlob(s.VendorClass, f.VendorClass))
 	cond(len(s.SwitchPort) > 0, f.SwitchPort != "", f.SwitchPort != "" && anyGlob(s.SwitchPort, f.SwitchPort))
 	cond(len(s.Network) > 0, f.Network != "", slices.Contains(s.Network, f.Network))
+	cond(len(s.Tag) > 0, f.Known, slices.ContainsFunc(f.Tags, func(t string) bool { return anyGlob(s.Tag, t) || slices.Contains(s.Tag, TagKey(t)) }))
 	return v
 }
 
@@ -195,6 +199,7 @@ func (s *Selector) misses(f Facts) string {
 		{"architecture", Selector{Arch: s.Arch}, arch, string(f.Platform)}, {"MAC", Selector{MAC: s.MAC}, s.MAC, f.ID.MAC.String()}, {"UUID", Selector{UUID: s.UUID}, uuid, f.ID.UUID.String()},
 		{"serial", Selector{Serial: s.Serial}, s.Serial, f.ID.Serial}, {"vendor class", Selector{VendorClass: s.VendorClass}, s.VendorClass, f.VendorClass},
 		{"switch port", Selector{SwitchPort: s.SwitchPort}, s.SwitchPort, f.SwitchPort}, {"network", Selector{Network: s.Network}, s.Network, f.Network},
+		{"tag", Selector{Tag: s.Tag}, s.Tag, strings.Join(f.Tags, ", ")},
 	} {
 		if c.one.Match(f) == No {
 			return c.what + " " + list(c.want) + ", and this one has " + orNone(CleanText(c.has, 64))
@@ -206,12 +211,14 @@ func (s *Selector) misses(f Facts) string {
 func literal(p string) bool { return !strings.ContainsAny(p, "*?[\\") }
 
 // strength ranks a selector by its strongest condition. From strong to weak: exact
-// MAC, UUID or serial, switch port, serial pattern, MAC prefix, vendor class,
-// network, architecture.
+// MAC, UUID or serial, tag, which a person gave, switch port, serial pattern, MAC prefix,
+// vendor class, network, architecture.
 func (s *Selector) strength() int {
 	switch {
 	case len(s.UUID) > 0, len(s.MAC) > 0 && !slices.ContainsFunc(s.MAC, func(p string) bool { return !literal(p) }),
 		len(s.Serial) > 0 && !slices.ContainsFunc(s.Serial, func(p string) bool { return !literal(p) }):
+		return 8
+	case len(s.Tag) > 0:
 		return 7
 	case len(s.SwitchPort) > 0:
 		return 6
@@ -231,7 +238,7 @@ func (s *Selector) strength() int {
 
 func (s *Selector) conditions() int {
 	n := 0
-	for _, l := range []int{len(s.Arch), len(s.MAC), len(s.UUID), len(s.Serial), len(s.VendorClass), len(s.SwitchPort), len(s.Network)} {
+	for _, l := range []int{len(s.Arch), len(s.MAC), len(s.UUID), len(s.Serial), len(s.VendorClass), len(s.SwitchPort), len(s.Network), len(s.Tag)} {
 		if l > 0 {
 			n++
 		}
@@ -243,7 +250,7 @@ func (s *Selector) conditions() int {
 // only as exact as its loosest alternative.
 func (s *Selector) patternLen() int {
 	n := 0
-	for _, list := range [][]string{s.MAC, s.Serial, s.VendorClass, s.SwitchPort} {
+	for _, list := range [][]string{s.MAC, s.Serial, s.VendorClass, s.SwitchPort, s.Tag} {
 		if len(list) > 0 {
 			n += len(slices.MinFunc(list, func(a, b string) int { return len(a) - len(b) }))
 		}
@@ -330,7 +337,7 @@ func (s *Selector) Validate() (key string, err error) {
 	for _, c := range []struct {
 		key      string
 		patterns []string
-	}{{"mac", s.MAC}, {"serial", s.Serial}, {"vendor_class", s.VendorClass}, {"switch_port", s.SwitchPort}} {
+	}{{"mac", s.MAC}, {"serial", s.Serial}, {"vendor_class", s.VendorClass}, {"switch_port", s.SwitchPort}, {"tag", s.Tag}} {
 		for _, p := range c.patterns {
 			if err := ValidPattern(p); err != nil {
 				return c.key, err
@@ -378,5 +385,5 @@ func (s *Selector) key() string {
 	for _, u := range s.UUID {
 		uuid = append(uuid, u.String())
 	}
-	return strings.Join([]string{sorted(arch), sorted(s.MAC), sorted(uuid), sorted(s.Serial), sorted(s.VendorClass), sorted(s.SwitchPort), sorted(s.Network)}, "\x01")
+	return strings.Join([]string{sorted(arch), sorted(s.MAC), sorted(uuid), sorted(s.Serial), sorted(s.VendorClass), sorted(s.SwitchPort), sorted(s.Network), sorted(s.Tag)}, "\x01")
 }

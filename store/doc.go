@@ -18,6 +18,7 @@
 //	template       big-endian ID -> JSON
 //	template.name  name -> ID of the newest version
 //	image          name -> JSON
+//	param          scope -> JSON
 //	inventory      big-endian ID of its host -> JSON; not kept in memory
 //	event          big-endian number -> JSON; not kept in memory
 //	audit          the same for the audit trail

@@ -1,4 +1,4 @@
-// template.go: the versions of templates, and images.
+// template.go: the versions of templates, images, and the values that machines inherit.
 
 package store
 
@@ -56,3 +56,27 @@ func (r *readTx) Images(after string, n int) ([]*boot.Image, error) {
 func (w *writeTx) PutImage(i *boot.Image) error { return images.put(w, i.Name, i) }
 
 func (w *writeTx) DeleteImage(name string) error { return images.delete(w, name) }
+
+var values = declare(kind[boot.Scope, *boot.Values]{
+	what: "parameters of", table: "param",
+	key: keys[boot.Scope]{
+		to:   func(s boot.Scope) []byte { return []byte(s) },
+		from: func(b []byte) (boot.Scope, bool) { return boot.Scope(b), true },
+	},
+	codec:    asJSON[boot.Scope, boot.Values](),
+	check:    (*boot.Values).Validate,
+	revision: func(v *boot.Values) *uint64 { return &v.Revision },
+})
+
+func (r records) Values(s boot.Scope) (*boot.Values, error) {
+	v, _, err := values.get(r, s)
+	return v, err
+}
+
+func (r *readTx) AllValues(after boot.Scope, n int) ([]*boot.Values, error) {
+	return values.list(r.s, nil, values.key.to(after), n)
+}
+
+func (w *writeTx) PutValues(v *boot.Values) error { return values.put(w, v.Scope, v) }
+
+func (w *writeTx) DeleteValues(v *boot.Values) error { return values.delete(w, v.Scope) }

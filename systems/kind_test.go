@@ -153,7 +153,7 @@ func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, 
 		for _, name := range names {
 			mach := mach
 			if slices.Contains(spec.Secrets.Files, name) {
-				mach.Sealed = map[string][]byte{}
+				mach.Sealed = map[string]boot.Sealed{}
 			}
 			ref := boot.Ref{Kind: boot.RefGenerated, Name: name, Template: tmpl, Machine: mach}
 			if name != "boot.ipxe" {

@@ -324,6 +324,9 @@ func see(m boot.Machine) seen {
 func (c *Compiled) see(m boot.Machine) (seen, error) {
 	s := see(m)
 	for name, p := range c.spec.Params {
+		if why := m.Unclear[name]; why != "" {
+			return s, fmt.Errorf("parameter %s: %s (muster host set %s %s=…)", name, why, m.Name, name)
+		}
 		if p.Secret {
 			if m.Sealed != nil && !p.Required { // the file may have it, and nobody set it
 				s.Params[name] = ""

@@ -109,7 +109,7 @@ func (c *Compiled) tried(name string, m boot.Machine) ([]byte, error) {
 		return c.render(name, m)
 	}
 	all, least := m, m
-	all.Sealed, all.Params = map[string][]byte{}, maps.Clone(m.Params)
+	all.Sealed, all.Params = map[string]boot.Sealed{}, maps.Clone(m.Params)
 	least.Sealed, least.Params = all.Sealed, maps.Clone(m.Params)
 	for p, x := range c.spec.Params {
 		if x.Secret {

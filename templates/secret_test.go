@@ -22,7 +22,7 @@ func TestSecrets(t *testing.T) {
 	}
 	c, tm := set(t, f)
 	m := machine()
-	m.Sealed, m.Params = map[string][]byte{"rootpw": {1}}, map[string]string{"rootpw": "it's"}
+	m.Sealed, m.Params = map[string]boot.Sealed{"rootpw": {Data: []byte{1}}}, map[string]string{"rootpw": "it's"}
 	if got, err := c.text(t, boot.Ref{Kind: boot.RefTemplate, Name: "preseed.cfg", Template: pad(tm), Machine: m}); err != nil || got != "d-i passwd/root string 'it'\\''s'\n" {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -81,7 +81,7 @@ func TestRenders(t *testing.T) {
 		"a secret in its file": {disk: "x", pw: "open;sesame", want: "preseed.cfg:1"},
 	} {
 		m := machine()
-		m.Sealed, m.Params = map[string][]byte{"rootpw": {1}}, map[string]string{"rootpw": c.pw, "disk": c.disk}
+		m.Sealed, m.Params = map[string]boot.Sealed{"rootpw": {Data: []byte{1}}}, map[string]string{"rootpw": c.pw, "disk": c.disk}
 		err := s.Renders(pad(tm), c.dialect, m)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v", what, err)
@@ -101,7 +101,7 @@ func TestOptionalSecret(t *testing.T) {
 	}
 	f := folder{SpecFile: spec, "k": "K", "preseed.cfg": "d-i passwd/root string {{ .Params.rootpw | default \"!\" }}\n"}
 	s, tm := set(t, f)
-	for _, sealed := range []map[string][]byte{nil, {}} {
+	for _, sealed := range []map[string]boot.Sealed{nil, {}} {
 		m := machine()
 		m.Sealed, m.Params = sealed, map[string]string{}
 		if err := s.Renders(pad(tm), boot.IPXEScript, m); err != nil {

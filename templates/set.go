@@ -176,7 +176,7 @@ func (s *Set) Renders(t *boot.Template, d boot.Dialect, m boot.Machine) error {
 		x := bare
 		if slices.Contains(c.spec.Secrets.Files, name) {
 			if x = m; x.Sealed == nil {
-				x.Sealed = map[string][]byte{}
+				x.Sealed = map[string]boot.Sealed{}
 			}
 		}
 		if _, err := c.render(name, x); err != nil {

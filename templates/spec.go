@@ -110,7 +110,11 @@ type Param struct {
 
 // param is what is stored of it with a version.
 func (p Param) param() boot.Param {
-	return boot.Param{Type: p.Type, Required: p.Required, Secret: p.Secret, Enum: p.Enum, Pattern: p.Pattern, Example: p.Example, Help: p.Help}
+	x := boot.Param{Type: p.Type, Required: p.Required, Secret: p.Secret, Enum: p.Enum, Pattern: p.Pattern, Example: p.Example, Help: p.Help}
+	if p.Default != nil {
+		x.Default = fmt.Sprint(p.Default)
+	}
+	return x
 }
 
 // check judges what a template says of a parameter.

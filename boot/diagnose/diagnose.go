@@ -60,6 +60,7 @@ const (
 	NotStarted   = "not-started"
 	Mismatch     = "template-mismatch"
 	NoParams     = "parameters-missing"
+	TagsDiffer   = "tags-differ"
 	NotRendered  = "not-rendered"
 	KernelUnread = "kernel-unread"
 	Silent       = "silent"
@@ -225,6 +226,8 @@ func (d *diagnosis) standing() {
 		d.order(boot.Approve{Name: h.Name})
 	case hold != nil && why.Is(boot.WhyParams):
 		d.say(NoParams, hold.At, h.Name+" waits: "+why.Text(), "set them; the machine goes on by itself")
+	case hold != nil && why.Is(boot.WhyUnlike):
+		d.say(TagsDiffer, hold.At, h.Name+" waits: "+why.Text(), "muster param show "+h.Name+" says what comes from where; the machine goes on by itself")
 	case hold != nil && why.Is(boot.WhyUnmade):
 		d.say(NotRendered, hold.At, h.Name+" waits, and no ticket was used: "+why.Text(), "set the parameter that it names, or mend the template, push it, and muster host update "+h.Name+"; the machine goes on by itself")
 	case hold != nil && why.Is(boot.WhyMissing):

@@ -65,6 +65,15 @@ func apply(tx boot.Tx, c *boot.Changes) error {
 			return err
 		}
 	}
+	if v := c.Values; v != nil {
+		write := tx.PutValues
+		if v.Empty() {
+			write = tx.DeleteValues
+		}
+		if err := write(v); err != nil {
+			return err
+		}
+	}
 	for i := range c.Events {
 		seq, err := tx.Append(c.Events[i])
 		if err != nil {

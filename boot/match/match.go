@@ -31,10 +31,11 @@ const (
 type Subject struct {
 	Host      *boot.Host
 	Now       time.Time
-	Seen      time.Time       // when it last asked for anything; zero is never
-	Addresses []netip.Addr    // that are leased to it
-	Loop      int             // silent boots after which it is parked; 0 is never
-	Findings  func() []string // codes of what stops it; asked only where the query needs them
+	Seen      time.Time             // when it last asked for anything; zero is never
+	Addresses []netip.Addr          // that are leased to it
+	Loop      int                   // silent boots after which it is parked; 0 is never
+	Findings  func() []string       // codes of what stops it; asked only where the query needs them
+	Params    map[string]boot.Given // values that count for it
 }
 
 // Query is a parsed query. The zero Query matches every machine.
@@ -89,6 +90,7 @@ var keys = map[string]struct {
 	"ticket":    {word, []string{"armed", "expired", "spent", "closed", "none"}, "its leave to install"},
 	"template":  {glob, nil, "the template that it names, or none"},
 	"version":   {count, nil, "the number of its pinned version over all templates"},
+	"tag":       {glob, nil, "one of its tags, whole or by its key: tag:db, tag:rack=12, tag:rack"},
 	"net":       {glob, nil, "the network where it enrolled"},
 	"port":      {glob, nil, "its switch port"},
 	"arch":      {glob, nil, "its architecture, such as x64-uefi"},
@@ -387,12 +389,14 @@ func (t *term) holds(v value, s Subject) bool {
 		return v.during(h.Created, s.Now)
 	case "boots":
 		return v.compare(int64(h.Boots))
+	case "tag":
+		return any(h.Tags) || slices.ContainsFunc(h.Tags, func(x string) bool { return globs(v.text, boot.TagKey(x)) })
 	case "param":
-		val, has := h.Params[t.param]
-		if !has {
-			return v.text == "none"
+		g, has := s.Params[t.param]
+		if !has || g.Secret || len(g.Differ) > 0 { // what a secret is, nobody can ask
+			return v.text == "none" && !has
 		}
-		return globs(v.text, val)
+		return globs(v.text, g.Value)
 	}
 	return false
 }

@@ -16,9 +16,10 @@ func subject() Subject {
 	u, _ := boot.ParseUUID("c0ffee00-1111-2222-3333-444455556666")
 	return Subject{Now: now, Seen: now.Add(-5 * time.Minute), Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.57")}, Loop: 10,
 		Findings: func() []string { return []string{"silent"} },
+		Params:   map[string]boot.Given{"disk": {Value: "/dev/sda", From: boot.Site}, "rootpw": {Secret: true, From: boot.HostScope}, "mirror": {Differ: []boot.Scope{"tag/a", "tag/b"}}},
 		Host: &boot.Host{Name: "db-0007", State: boot.Approved, MACs: []boot.MAC{{0x52, 0x54, 0, 0xaa, 0xbb, 1}, {2, 0, 0, 0, 0, 9}}, UUID: u, Serial: "RIG-7731", Template: "debian12", Network: "lab",
 			Platform: boot.X64UEFI, Class: "PXEClient:Arch:00007", BoundPort: "leaf3:Ethernet12", Boots: 12, Silent: 3, Stage: "running", Created: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC),
-			Address: netip.MustParseAddr("10.77.0.50"), Params: map[string]string{"disk": "/dev/sda"}, Ticket: &boot.Ticket{State: boot.TicketArmed, Template: "debian12", Expires: now.Add(time.Hour)}}}
+			Address: netip.MustParseAddr("10.77.0.50"), Tags: []string{"db", "rack=12"}, Ticket: &boot.Ticket{State: boot.TicketArmed, Template: "debian12", Expires: now.Add(time.Hour)}}}
 }
 
 // TestMatch: which queries mean one machine.
@@ -30,6 +31,7 @@ func TestMatch(t *testing.T) {
 		"mac:52:54:*": true, "mac:52-54-*": true, "mac:aa:*": false, "uuid:c0ffee*": true, "address:10.77.0.50": true, "address:10.77.0.57": true, "address:10.78.*": false,
 		"finding:any": true, "finding:silent": true, "finding:parked": false, "-finding:any": false, "protected:no": true, "protected:yes": false, "secure:unknown": true,
 		"seen:<10m": true, "seen:<1m": false, "seen:>1m": true, "seen:>30d": false, "enrolled:>2026-01-01": true, "enrolled:<2026-01-01": false, "enrolled:<60d": true, "boots:>10": true, "boots:12": true, "boots:<12": false,
+		"tag:db": true, "tag:rack": true, "tag:rack=12": true, "tag:rack=*": true, "tag:rack=13": false, "tag:web": false, "tag:none": false, "param.rootpw:*": false, "param.rootpw:none": false, "param.mirror:*": false,
 		"param.disk:/dev/sd*": true, "param.disk:/dev/nvme*": false, "param.size:none": true, "ticket:armed": true, "ticket:expired": false, "ticket:armed,none state:approved": true,
 		`"db-0007"`: true, `name:"db-0007"`: true, `param.disk:"/dev/sda"`: true, `"a b"`: false, "stage:running": true, "version:0": true,
 	} {

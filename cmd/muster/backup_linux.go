@@ -218,7 +218,8 @@ func opens(ctx context.Context, path string, key []byte) (ok bool, err error) {
 	return ok, err
 }
 
-// forgetSecrets takes the names of secret parameters off hosts whose values are gone.
+// forgetSecrets takes the names of secret parameters, whose values are gone, off hosts and
+// off what they inherit.
 func forgetSecrets(ctx context.Context, path string) error {
 	s, err := bolt.Open(path)
 	if err != nil {
@@ -243,6 +244,25 @@ func forgetSecrets(ctx context.Context, path string) error {
 			return nil
 		})
 		after = hs[len(hs)-1].ID
+	}
+	for after := boot.Scope(""); err == nil; {
+		var vs []*boot.Values
+		if err = s.View(ctx, func(tx boot.ReadTx) (err error) { vs, err = tx.AllValues(after, 500); return err }); err != nil || len(vs) == 0 {
+			break
+		}
+		err = s.Update(ctx, func(tx boot.Tx) error {
+			for _, v := range vs {
+				if v.Secrets = nil; v.Empty() {
+					if err := tx.DeleteValues(v); err != nil {
+						return err
+					}
+				} else if err := tx.PutValues(v); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		after = vs[len(vs)-1].Scope
 	}
 	return errors.Join(err, s.Close())
 }

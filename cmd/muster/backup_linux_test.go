@@ -26,7 +26,7 @@ func TestRestoreKey(t *testing.T) {
 	must(t, s.Update(t.Context(), func(tx boot.Tx) error {
 		must(t, tx.SetSecret("token-key", k.Seal("token-key", []byte("key of boot paths"))))
 		must(t, tx.SetSecret("open", []byte("was never sealed")))
-		must(t, tx.SetSecret(boot.SecretPlace(1, "pw"), k.Seal(boot.SecretPlace(1, "pw"), []byte("x"))))
+		must(t, tx.SetSecret(boot.Place(boot.HostScope, 1, "pw"), k.Seal(boot.Place(boot.HostScope, 1, "pw"), []byte("x"))))
 		return tx.PutHost(&boot.Host{ID: 1, Name: "web1", State: boot.Approved, MACs: []boot.MAC{{2}}, Secrets: []string{"pw"}})
 	}))
 	must(t, s.Close())
@@ -81,7 +81,7 @@ func TestRestoreKey(t *testing.T) {
 		s, err := bolt.Open(filepath.Join(to, "muster.db"))
 		must(t, err)
 		must(t, s.View(t.Context(), func(tx boot.ReadTx) error {
-			for place, keeps := range map[string]bool{"token-key": c.keeps, boot.SecretPlace(1, "pw"): c.keeps, "open": true} {
+			for place, keeps := range map[string]bool{"token-key": c.keeps, boot.Place(boot.HostScope, 1, "pw"): c.keeps, "open": true} {
 				if b, err := tx.Secret(place); err != nil || (len(b) > 0) != keeps {
 					t.Errorf("%s: %s is %q, %v", what, place, b, err)
 				}

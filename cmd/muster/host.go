@@ -80,7 +80,7 @@ Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolle
 			}
 			head := []string{"NAME", "STATE", "MAC", "ADDRESS", "PLATFORM", "TEMPLATE", "STAGE", "TICKET", "SEEN"}
 			if wide {
-				head = append(head, "SERIAL", "NETWORK", "BOOTS", "PROTECTED")
+				head = append(head, "SERIAL", "NETWORK", "BOOTS", "TAGS", "PROTECTED")
 			}
 			rows := [][]string{head}
 			for _, h := range hs {
@@ -102,7 +102,7 @@ Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolle
 				}
 				row := []string{h.Name, string(h.State), mac, addrText(addr), string(h.Platform), template, h.Stage, ticketWord(h.Host, a.now()), ago(h.LastSeen)}
 				if wide {
-					row = append(row, h.Serial, h.Network, fmt.Sprint(h.Boots), map[bool]string{true: "yes"}[h.Protected])
+					row = append(row, h.Serial, h.Network, fmt.Sprint(h.Boots), strings.Join(h.Tags, " "), map[bool]string{true: "yes"}[h.Protected])
 				}
 				rows = append(rows, row)
 			}
@@ -113,7 +113,7 @@ Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolle
 	c.Flags().StringVar(&state, "state", "", "only pending, approved or denied machines")
 	c.Flags().StringVar(&query, "match", "", "only machines of this query")
 	c.Flags().BoolVar(&armed, "armed", false, "only machines that a power cut now would install")
-	c.Flags().BoolVar(&wide, "wide", false, "more columns: serial number, network, boots, protection")
+	c.Flags().BoolVar(&wide, "wide", false, "more columns: serial number, network, boots, tags, protection")
 	return c
 }
 
@@ -192,11 +192,17 @@ func (a *app) showHost(d admin.HostDetail) {
 		field("template", d.Template+" ("+pin+")")
 	}
 	field("next boot", d.Once)
-	for _, k := range slices.Sorted(maps.Keys(d.Params)) {
-		field("param", k+"="+d.Params[k])
-	}
-	for _, k := range d.Secrets {
-		field("param", k+" is set, and secret")
+	field("tags", strings.Join(d.Tags, " "))
+	for _, k := range slices.Sorted(maps.Keys(d.Effective)) {
+		g := d.Effective[k]
+		switch {
+		case len(g.Differ) > 0:
+			field("param", k+" has no value: "+scopes(g.Differ)+" differ")
+		case g.From != boot.HostScope:
+			field("param", k+givenText(g)+" ("+string(g.From)+")")
+		default:
+			field("param", k+givenText(g))
+		}
 	}
 	field("boots", fmt.Sprint(d.Boots))
 	field("stage", d.Stage)
@@ -233,6 +239,7 @@ type hostFlags struct {
 	params              []string
 	port                string
 	options, noOptions  []string
+	tags, noTags        []string
 	approved, protected bool
 }
 
@@ -245,6 +252,7 @@ func (f *hostFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.template, "template", "", "template to boot")
 	fl.StringVar(&f.port, "switch-port", "", "bind the host to a switch port, as its relay names it (REMOTE-ID:CIRCUIT-ID): whatever asks there is this host")
 	fl.StringArrayVar(&f.options, "option", nil, "DHCP option NAME=VALUE, like ntp-servers=10.77.0.1; may be given again")
+	fl.StringArrayVar(&f.tags, "tag", nil, "tag, a word or KEY=VALUE such as rack=12; may be given again")
 	fl.StringArrayVar(&f.params, "param", nil, "template parameter NAME=VALUE; may be given again")
 }
 
@@ -300,7 +308,7 @@ func (a *app) hostAddCmd() *cobra.Command {
 		Use: "add NAME", Short: "Put a machine on the roll before it is seen", Args: exactly(1, "a name for the host"),
 		Example: "  muster host add web1 --mac 52:54:00:aa:bb:01 --template rescue --approved\n  muster host add rig7 --serial RIG-0007 --address 10.77.0.50\n  muster host add leaf3-p12 --switch-port leaf3:Ethernet12 --address 10.77.0.51 --option ntp-servers=10.77.0.1",
 		RunE: func(c *cobra.Command, args []string) error {
-			h := admin.NewHost{Name: args[0], State: boot.Pending, Serial: f.serial, Template: f.template, Params: map[string]string{}, BoundPort: f.port}
+			h := admin.NewHost{Name: args[0], State: boot.Pending, Serial: f.serial, Template: f.template, Params: map[string]string{}, BoundPort: f.port, Tags: f.tags}
 			var err error
 			if h.Options, err = parseOptions(f.options); err != nil {
 				return err
@@ -396,7 +404,7 @@ func (a *app) hostSetCmd() *cobra.Command {
 		Long: `Change fields and template parameters of a machine. A parameter without a value (disk=) is
 removed. A value is read from a file by rootpw=@FILE, from standard input by rootpw=-; one
 that begins with @ itself is written @@. Secret parameters are given in these two ways only.`,
-		Example: "  muster host set web1 disk=/dev/nvme0n1 --template rescue\n  muster host set m-525400aabb01 --name web1 --address 10.77.0.50\n  muster host set --match 'net:lab serial:RIG*' disk=/dev/nvme0n1 --dry-run",
+		Example: "  muster host set web1 disk=/dev/nvme0n1 --template rescue\n  muster host set m-525400aabb01 --name web1 --address 10.77.0.50\n  muster host set web1 --tag db --tag rack=12\n  muster host set --match 'net:lab serial:RIG*' disk=/dev/nvme0n1 --dry-run",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 && many.match == "" {
 				return usagef("host set wants a host's name or MAC address; see: muster host set --help")
@@ -404,7 +412,7 @@ that begins with @ itself is written @@. Secret parameters are given in these tw
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			p := admin.HostPatch{Params: map[string]*string{}}
+			var p admin.HostPatch
 			var err error
 			if p.AddMACs, err = parseMACs(f.macs); err != nil {
 				return err
@@ -443,27 +451,13 @@ that begins with @ itself is written @@. Secret parameters are given in these tw
 			if changed("protected") {
 				p.Protected = &f.protected
 			}
-			p.NoOption = f.noOptions
+			p.NoOption, p.Tags, p.NoTags = f.noOptions, f.tags, f.noTags
 			given := args
 			if many.match == "" {
 				given = args[1:]
 			}
-			for _, s := range append(slices.Clone(given), f.params...) {
-				k, v, ok := strings.Cut(s, "=")
-				if !ok {
-					return usagef("%q: want PARAM=VALUE", s)
-				}
-				typed, v, err := a.paramValue(v)
-				if err != nil {
-					return err
-				}
-				p.Params[k] = &v
-				switch {
-				case v == "" && typed:
-					p.Params[k] = nil
-				case typed:
-					p.Typed = append(p.Typed, k)
-				}
+			if p.Params, p.Typed, err = a.params(append(slices.Clone(given), f.params...)); err != nil {
+				return err
 			}
 			if many.chosen() {
 				req := admin.PlanRequest{Action: plan.Set, Set: &p}
@@ -485,6 +479,7 @@ that begins with @ itself is written @@. Secret parameters are given in these tw
 	c.Flags().StringVar(&f.name, "name", "", "rename the host")
 	c.Flags().BoolVar(&f.protected, "protected", false, "nothing installs on it, even if ordered; --protected=false ends that")
 	c.Flags().StringArrayVar(&f.noOptions, "drop-option", nil, "take a DHCP option away, by name or number; may be given again")
+	c.Flags().StringArrayVar(&f.noTags, "drop-tag", nil, "take a tag away, named whole or by its key; may be given again")
 	c.Flags().StringArrayVar(&f.dropMACs, "drop-mac", nil, "take a MAC address away; may be given again")
 	return c
 }

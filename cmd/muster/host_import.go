@@ -315,6 +315,12 @@ func differences(file *admin.NewHost, known *boot.Host) (diffs, commands []strin
 	field("UUID", file.UUID.String(), known.UUID.String(), "--uuid")
 	field("serial", file.Serial, known.Serial, "--serial")
 	field("template", file.Template, known.Template, "--template")
+	for _, t := range file.Tags {
+		if !slices.Contains(known.Tags, t) {
+			diffs = append(diffs, "tag "+t)
+			set = append(set, "--tag", shellWord(t))
+		}
+	}
 	for _, k := range slices.Sorted(maps.Keys(file.Params)) {
 		want := file.Params[k]
 		if have, ok := known.Params[k]; !ok || have != want {

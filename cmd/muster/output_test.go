@@ -175,6 +175,8 @@ func (m *mouthpiece) start(t *testing.T) (dir string) {
 		return []any{v, admin.Verified{Done: true}}
 	})
 	add("DELETE /api/v1/images/{name}", none)
+	add("GET /api/v1/params", func(yes bool) any { return filled[[]boot.Values](yes) })
+	add("PATCH /api/v1/params/{scope...}", func(yes bool) any { return filled[admin.ParamsSet](yes) })
 	add("GET /api/v1/leases", func(yes bool) any { return filled[[]boot.Lease](yes) })
 	say("POST /api/v1/plans", func(*http.Request) []any {
 		x := filled[plan.Plan](m.yes)
@@ -242,7 +244,8 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"template list": {{}}, "template show": {{hostile}}, "template rm": {{hostile}}, "template push": {{tmpl}, {bad}}, "template lint": {{tmpl}, {bad}, {hostile}},
 		"template catalog": {{}, {"el"}, {hostile}}, "template add": {{"el", "--image", hostile}, {"el", "--image", "x", "--set", hostile}, {"el", "--iso", hostile, "--set", "disk=" + hostile}, {hostile}},
 		"template import-dir": {{"x", pi}, {hostile, files}},
-		"image list":          {{}}, "image show": {{hostile}, {"x" + hostile}}, "image rm": {{hostile}}, "image verify": {{}, {hostile}},
+		"param list":          {{}, {hostile}}, "param show": {{hostile}}, "param set": {{"site", "k=" + hostile}, {hostile, "k=v"}, {"site", hostile}},
+		"image list": {{}}, "image show": {{hostile}, {"x" + hostile}}, "image rm": {{hostile}}, "image verify": {{}, {hostile}},
 		"image import":   {{hostile, files}, {"x", hostile}, {"x", "https://x/" + hostile}},
 		"image template": {{hostile, filepath.Join(work, "new")}},
 		"ca show":        {{}}, "ca export": {{}, {"--pem", filepath.Join(work, "ca.pem")}},

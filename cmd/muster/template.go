@@ -218,6 +218,7 @@ func matchText(s boot.Selector) string {
 	add("port", s.SwitchPort)
 	add("class", s.VendorClass)
 	add("network", s.Network)
+	add("tag", s.Tag)
 	add("arch", arch)
 	if len(parts) == 0 {
 		return "by name only"

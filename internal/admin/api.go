@@ -125,9 +125,19 @@ type HostView struct {
 // HostDetail is everything known of one host.
 type HostDetail struct {
 	HostView
-	Inventory *boot.Inventory    `json:"inventory,omitempty"` // as it last reported
-	Found     []diagnose.Finding `json:"found,omitempty"`     // what stopped it, or what it waits for
-	Timeline  []Entry            `json:"timeline"`
+	Inventory *boot.Inventory `json:"inventory,omitempty"` // as it last reported
+	// Effective are the parameters that count for it: its own, inherited ones and its
+	// template's defaults.
+	Effective map[string]boot.Given `json:"effective_params,omitempty"`
+	Found     []diagnose.Finding    `json:"found,omitempty"` // what stopped it, or what it waits for
+	Timeline  []Entry               `json:"timeline"`
+}
+
+// ParamsSet are the parameters of a scope as they are after an order, and what should be
+// said about that.
+type ParamsSet struct {
+	boot.Values
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Entry is one line of a timeline: an event or a request.

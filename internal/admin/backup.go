@@ -87,6 +87,21 @@ func (s BackupSource) Backup(ctx context.Context, w io.Writer, allFiles bool, re
 	}); err != nil {
 		return err
 	}
+	for after := boot.Scope(""); ; {
+		var vs []*boot.Values
+		if err := s.View(ctx, func(tx boot.ReadTx) (err error) { vs, err = tx.AllValues(after, page); return err }); err != nil {
+			return err
+		}
+		for _, v := range vs {
+			after = v.Scope
+			for _, k := range v.Secrets {
+				m.Secrets = append(m.Secrets, string(v.Scope)+" "+k)
+			}
+		}
+		if len(vs) < page {
+			break
+		}
+	}
 	return backup.Write(ctx, w, m, parts)
 }
 

@@ -24,7 +24,7 @@ var hostOrders = map[string]func(r *http.Request, name string) (boot.Order, erro
 		var p HostPatch
 		err := read(r, &p)
 		return boot.SetHost{Name: name, NewName: p.Name, AddMACs: p.AddMACs, DropMACs: p.DropMACs,
-			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Address6: p.Address6, Template: p.Template, Params: p.Params, Typed: p.Typed,
+			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Address6: p.Address6, Template: p.Template, Params: p.Params, Typed: p.Typed, Tags: p.Tags, NoTags: p.NoTags,
 			Port: p.Port, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption}, err
 	},
 	"DELETE /api/v1/hosts/{name}": func(r *http.Request, name string) (boot.Order, error) {
@@ -330,6 +330,9 @@ func (s *Server) host(r *http.Request) (d HostDetail, err error) {
 			return boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(r.PathValue("name"), 64)).Try("muster host list")
 		}
 		if d.HostView, err = s.view(h, tx); err != nil {
+			return err
+		}
+		if d.Effective, err = boot.Effective(tx, s.Engine.Policy(), h); err != nil {
 			return err
 		}
 		d.Inventory, err = tx.Inventory(h.ID)

@@ -39,9 +39,9 @@ func (s *Server) makePlan(r *http.Request) (any, error) {
 	req := plan.Request{Action: q.Action, Query: q.Query, Names: q.Names, All: q.All, Template: q.Template, Again: q.Again, Expires: life}
 	if p := q.Set; p != nil {
 		if p.Name != nil || len(p.AddMACs)+len(p.DropMACs) > 0 || p.UUID != nil || p.Serial != nil || p.Address != nil || p.Address6 != nil || p.Port != nil {
-			return nil, boot.NewFault(boot.Invalid, "name, MAC, UUID, serial number, address and switch port are one machine's: a plan sets template, parameters, options and protection")
+			return nil, boot.NewFault(boot.Invalid, "name, MAC, UUID, serial number, address and switch port are one machine's: a plan sets template, tags, parameters, options and protection")
 		}
-		req.Set = boot.SetHost{Template: p.Template, Params: p.Params, Typed: p.Typed, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption}
+		req.Set = boot.SetHost{Template: p.Template, Params: p.Params, Typed: p.Typed, Tags: p.Tags, NoTags: p.NoTags, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption}
 	}
 	return s.plans.Make(r.Context(), s.actor(r), req)
 }

@@ -181,6 +181,8 @@ func (s *Server) Handler() http.Handler {
 	route("POST /api/v1/images/import", s.importImage)
 	mux.HandleFunc("POST /api/v1/images/{name}/verify", s.verifyImage)
 	route("DELETE /api/v1/images/{name}", s.removeImage)
+	route("GET /api/v1/params", s.params)
+	route("PATCH /api/v1/params/{scope...}", s.setParams)
 	route("GET /api/v1/leases", s.leases)
 	route("DELETE /api/v1/leases/{network}/{addr}", s.release)
 	route("GET /api/v1/diagnose", s.diagnose)

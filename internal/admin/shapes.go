@@ -27,6 +27,7 @@ type NewHost struct {
 	Template  string            `json:"template,omitempty"`
 	Params    map[string]string `json:"params,omitempty"`
 	Typed     []string          `json:"typed,omitempty"` // of Params, those that were typed on a command line: a secret is refused that way
+	Tags      []string          `json:"tags,omitempty"`
 	Options   []boot.Option     `json:"options,omitempty"`
 	Protected bool              `json:"protected,omitempty"`
 	BoundPort string            `json:"bound_port,omitempty"`
@@ -47,7 +48,15 @@ type HostPatch struct {
 	Params    map[string]*string `json:"params,omitempty"`
 	Options   []boot.Option      `json:"options,omitempty"`
 	NoOption  []string           `json:"drop_options,omitempty"`
-	Typed     []string           `json:"typed,omitempty"` // of Params, those that were typed on a command line: a secret is refused that way
+	Typed     []string           `json:"typed,omitempty"`     // of Params, those that were typed on a command line: a secret is refused that way
+	Tags      []string           `json:"tags,omitempty"`      // set; in place of one with the same key
+	NoTags    []string           `json:"drop_tags,omitempty"` // tags, or keys of them
+}
+
+// ParamPatch is what "param set" changes of a scope; absent parameters stay.
+type ParamPatch struct {
+	Params map[string]*string `json:"params"`
+	Typed  []string           `json:"typed,omitempty"` // as in HostPatch
 }
 
 // HostImport adds many hosts, all of them or none. One that is on the roll

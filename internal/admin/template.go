@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -63,52 +64,68 @@ func (s *Server) push(r *http.Request) (any, error) {
 	return Pushed{Template: *c.Template, Warnings: warnings}, nil
 }
 
-// sealOld seals what hosts still have in plain text of parameters that are secret in
-// the version just pushed, and says so. It is an order for each host: what somebody
+// sealOld seals what hosts and scopes still have in plain text of parameters that are
+// secret in the version just pushed, and says so. It is an order for each: what somebody
 // else changes meanwhile stays, and the next push finds it.
 func (s *Server) sealOld(r *http.Request, t *boot.Template) (warnings []string) {
-	type old struct {
-		host   *boot.Host
-		params map[string]*string
-	}
 	if !slices.ContainsFunc(slices.Collect(maps.Values(t.Params)), func(p boot.Param) bool { return p.Secret }) || s.Engine.Policy().Sealer == nil {
 		return nil
 	}
-	var found []old
-	err := each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) }, func(h *boot.Host) boot.HostID {
-		o := old{h, map[string]*string{}}
-		for k, v := range h.Params {
+	plain := func(params map[string]string) map[string]*string {
+		out := map[string]*string{}
+		for k, v := range params {
 			if t.Params[k].Secret {
-				o.params[k] = &v
+				out[k] = &v
 			}
 		}
-		if named := h.Templates(); len(o.params) > 0 && (len(named) == 0 || slices.Contains(named, t.Name)) {
-			found = append(found, o)
+		return out
+	}
+	var orders []boot.Order
+	var names [][]string // of each order
+	found := func(params map[string]*string, o boot.Order) {
+		if len(params) > 0 {
+			orders, names = append(orders, o), append(names, slices.Sorted(maps.Keys(params)))
+		}
+	}
+	err := each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) }, func(h *boot.Host) boot.HostID {
+		if named := h.Templates(); len(named) == 0 || slices.Contains(named, t.Name) {
+			params := plain(h.Params)
+			found(params, boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: boot.SetHost{Name: h.Name, Params: params}})
 		}
 		return h.ID
 	})
-	done := 0
-	var names []string
-	for _, o := range found {
-		_, e := s.Engine.Do(r.Context(), s.actor(r), boot.AsSeen{Name: o.host.Name, ID: o.host.ID, Revision: o.host.Revision, Order: boot.SetHost{Name: o.host.Name, Params: o.params}})
-		if e != nil {
+	err = errors.Join(err, s.eachScope(r, func(v *boot.Values) {
+		params := plain(v.Params)
+		found(params, boot.SetParams{Scope: v.Scope, Params: params})
+	}))
+	var sealed []string
+	hosts, scopes := 0, 0
+	for i, o := range orders {
+		if _, e := s.Engine.Do(r.Context(), s.actor(r), o); e != nil {
 			err = e
 			continue
 		}
-		done++
-		for k := range o.params {
-			if !slices.Contains(names, k) {
-				names = append(names, k)
+		if _, is := o.(boot.SetParams); is {
+			scopes++
+		} else {
+			hosts++
+		}
+		sealed = append(sealed, names[i]...)
+	}
+	if slices.Sort(sealed); len(sealed) > 0 {
+		var where []string
+		for _, c := range []struct {
+			n    int
+			what string
+		}{{hosts, "host"}, {scopes, "scope"}} {
+			switch {
+			case c.n == 1:
+				where = append(where, "one "+c.what)
+			case c.n > 1:
+				where = append(where, fmt.Sprintf("%d %ss", c.n, c.what))
 			}
 		}
-	}
-	if done > 0 {
-		slices.Sort(names)
-		hosts := fmt.Sprintf("%d hosts", done)
-		if done == 1 {
-			hosts = "one host"
-		}
-		warnings = append(warnings, fmt.Sprintf("%s is secret now: sealed on %s. It was in plain text until now, and still is in older backups: change it where that matters", strings.Join(names, " and "), hosts))
+		warnings = append(warnings, fmt.Sprintf("%s is secret now: sealed on %s. It was in plain text until now, and still is in older backups: change it where that matters", strings.Join(slices.Compact(sealed), " and "), strings.Join(where, " and ")))
 	}
 	if err != nil {
 		warnings = append(warnings, fmt.Sprintf("a secret parameter is in plain text still: %v; push the template again", err))

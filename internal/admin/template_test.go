@@ -43,7 +43,7 @@ func TestBecomesSecret(t *testing.T) {
 			}
 			params, _ := json.Marshal(h.Params)
 			secrets, _ := json.Marshal(h.Secrets)
-			sealed, err := tx.Secret(boot.SecretPlace(h.ID, "pw"))
+			sealed, err := tx.Secret(boot.Place(boot.HostScope, h.ID, "pw"))
 			if got := string(params) + ", " + string(secrets); got != want || err != nil || (len(sealed) > 0) != (name == "web1") {
 				t.Errorf("%s: %s, sealed %q, %v", name, got, sealed, err)
 			}

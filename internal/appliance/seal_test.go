@@ -52,7 +52,7 @@ func TestExplainShowsNoSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, lab)
 		r.run()
-		ref := boot.Ref{Machine: boot.Machine{Host: 7, Name: "web1", Sealed: map[string][]byte{"rootpw": r.seal.Seal(boot.SecretPlace(7, "rootpw"), []byte("correct horse"))}}}
+		ref := boot.Ref{Machine: boot.Machine{Name: "web1", Sealed: map[string]boot.Sealed{"rootpw": {Place: "param/7/rootpw", Data: r.seal.Seal("param/7/rootpw", []byte("correct horse"))}}}}
 		var got string
 		for _, with := range []*seal.Key{r.seal, nil} {
 			c := r.content()
@@ -64,7 +64,9 @@ func TestExplainShowsNoSecret(t *testing.T) {
 		if got != "correct horse ******** " {
 			t.Errorf("%q", got)
 		}
-		ref.Machine.Host = 8
+		moved := ref.Machine.Sealed["rootpw"]
+		moved.Place = "param/8/rootpw"
+		ref.Machine.Sealed["rootpw"] = moved
 		if _, err := r.content().Unsealed(ref.Machine); err == nil || !strings.Contains(err.Error(), "give it again") {
 			t.Errorf("another host's: %v", err)
 		}

@@ -27,6 +27,7 @@ type fileEnrollRule struct {
 	Max      int       `toml:"max"`
 	Template string    `toml:"template"`
 	Install  bool      `toml:"install"`
+	Tags     []string  `toml:"tags"`
 
 	Arch        []boot.Platform `toml:"arch"`
 	MAC         []string        `toml:"mac"`
@@ -87,7 +88,7 @@ func (r *fileEnroll) check(f *tomlfile.File, e boot.Enroll, networks []boot.Netw
 }
 
 func (r *fileEnrollRule) check(bad func(key, format string, args ...any) error, networks []boot.Network) (boot.EnrollRule, error) {
-	x := boot.EnrollRule{Name: r.Name, From: r.From, Until: r.Until, Max: r.Max, Template: r.Template, Install: r.Install, Deny: r.Action == "deny",
+	x := boot.EnrollRule{Name: r.Name, From: r.From, Until: r.Until, Max: r.Max, Template: r.Template, Install: r.Install, Tags: r.Tags, Deny: r.Action == "deny",
 		Match: boot.Selector{Arch: r.Arch, MAC: r.MAC, UUID: r.UUID, Serial: r.Serial, VendorClass: r.VendorClass, SwitchPort: r.SwitchPort, Network: r.Network}}
 	if r.Name == "" || len(r.Name) > 63 {
 		return x, bad("name", "a rule needs a name of at most 63 bytes: events name it, and max counts under it")
@@ -103,13 +104,18 @@ func (r *fileEnrollRule) check(bad func(key, format string, args ...any) error, 
 			return x, bad("network", "rule %s: no [[network]] is called %q", r.Name, n)
 		}
 	}
+	for _, t := range r.Tags {
+		if err := boot.ValidTag(t); err != nil {
+			return x, bad("tags", "rule %s: %v", r.Name, err)
+		}
+	}
 	switch {
 	case r.Max < 0:
 		return x, bad("max", "rule %s: max %d: want how many machines it may approve in all, or leave it out", r.Name, r.Max)
 	case !r.Until.IsZero() && !r.From.IsZero() && !r.From.Before(r.Until):
 		return x, bad("until", "rule %s: it ends (%s) before it begins (%s)", r.Name, r.Until.Format(time.RFC3339), r.From.Format(time.RFC3339))
-	case x.Deny && (r.Max != 0 || r.Template != "" || r.Install):
-		return x, bad("action", "rule %s refuses machines: max, template and install are for those that it approves", r.Name)
+	case x.Deny && (r.Max != 0 || r.Template != "" || r.Install || len(r.Tags) > 0):
+		return x, bad("action", "rule %s refuses machines: max, template, install and tags are for those that it approves", r.Name)
 	case !x.Deny && x.Match.Empty() && r.Max == 0 && r.Until.IsZero():
 		return x, bad("name", "rule %s approves every machine for ever: give it a condition, max or until, or write policy = \"auto\" if that is meant", r.Name)
 	case x.Deny && x.Match.Empty():

@@ -66,14 +66,14 @@ func (c Content) Unsealed(m boot.Machine) (boot.Machine, error) {
 	if ps == nil {
 		ps = map[string]string{}
 	}
-	for k, b := range m.Sealed {
+	for k, s := range m.Sealed {
 		if c.Seal == nil {
 			ps[k] = "********"
 			continue
 		}
-		v, err := c.Seal.Open(boot.SecretPlace(m.Host, k), b)
+		v, err := c.Seal.Open(s.Place, s.Data)
 		if err != nil {
-			return m, fmt.Errorf("secret parameter %s of %s: %w (give it again: muster host set %s %s=@FILE)", k, m.Name, err, m.Name, k)
+			return m, fmt.Errorf("secret parameter %s of %s: %w (give it again: %s %s=@FILE)", k, m.Name, err, s.Set, k)
 		}
 		ps[k] = string(v)
 	}

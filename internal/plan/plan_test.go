@@ -56,6 +56,28 @@ func (p *Plans) host(t *testing.T, name string) (h *boot.Host) {
 	return h
 }
 
+// TestInherited: a query asks for tags, and for values wherever they come from.
+func TestInherited(t *testing.T) {
+	p, do := roll(t, 3)
+	x, y := "x", "y"
+	do(boot.SetParams{Scope: boot.Site, Params: map[string]*string{"k": &x}})
+	do(boot.SetParams{Scope: boot.TagScope("rack=12"), Params: map[string]*string{"k": &y}})
+	do(boot.SetHost{Name: "w01", Tags: []string{"rack=12"}})
+	for q, want := range map[string][]string{"param.k:x": {"w00", "w02"}, "param.k:y tag:rack": {"w01"}, "tag:none": {"w00", "w02"}} {
+		m, err := p.Make(t.Context(), person, Request{Action: Deny, Query: q})
+		if err != nil || !slices.Equal(m.Names, want) {
+			t.Errorf("%s: %v, %v, want %v", q, m.Names, err, want)
+		}
+	}
+	m, err := p.Make(t.Context(), person, Request{Action: Set, Query: "tag:rack=12", Set: boot.SetHost{Tags: []string{"rack=13"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := p.Run(t.Context(), person, m.ID, 0); err != nil || r.Done != 1 || !slices.Equal(p.host(t, "w01").Tags, []string{"rack=13"}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // TestPlan: a plan changes nothing and says whom it leaves out; what runs is what was
 // shown, and a host that changed meanwhile is left as it is.
 func TestPlan(t *testing.T) {

@@ -45,6 +45,11 @@ func Select(ctx context.Context, e *engine.Engine, q match.Query, fn func(*boot.
 						return err
 					}
 				}
+				if q.Asks("param") {
+					if s.Params, err = boot.Inherited(tx, h, h.Network); err != nil {
+						return err
+					}
+				}
 				if q.Match(s) {
 					meant = append(meant, h)
 				}

@@ -15,7 +15,7 @@ import (
 	"github.com/musterboot/muster/boot"
 )
 
-var csvColumns = []string{"name", "mac", "uuid", "serial", "address", "template"}
+var csvColumns = []string{"name", "mac", "uuid", "serial", "address", "template", "tags"}
 
 const csvParam = "param."
 
@@ -193,6 +193,8 @@ func (r *reader) csvRow(line int, header, row []string) error {
 			r.addAddress(d, line, cell)
 		case "template":
 			d.host.Template = cell
+		case "tags":
+			d.host.Tags = strings.FieldsFunc(cell, func(c rune) bool { return c == ';' || c == ' ' || c == ',' || c == '\n' })
 		default:
 			if d.host.Params == nil {
 				d.host.Params = map[string]string{}

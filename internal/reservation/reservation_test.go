@@ -198,7 +198,7 @@ func TestErrors(t *testing.T) {
 		{Kea, strings.Repeat("{\"a\":", 300), "more than 100 blocks in one another"},
 		{Kea, "{} {}", "f:1: more after the end of the configuration"},
 		{Kea, "{\"Dhcp4\":{\"reservations\":[1]}}", "f:1: a reservation is a block in braces"},
-		{CSV, "name,mac,colour\n", `f:1: unknown column "colour": want name, mac, uuid, serial, address, template, or param.NAME`},
+		{CSV, "name,mac,colour\n", `f:1: unknown column "colour": want name, mac, uuid, serial, address, template, tags, or param.NAME`},
 		{CSV, "\nname,address\n", "f:2: no column mac, uuid or serial: nothing would identify the machines"},
 		{CSV, "mac,MAC\n", `f:1: column "MAC" is there twice`},
 		{CSV, "", "f:1: want a header row"},

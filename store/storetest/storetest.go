@@ -31,6 +31,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"leases", CheckLeases},
 		{"templates", CheckTemplates},
 		{"images", CheckImages},
+		{"parameters of scopes", CheckValues},
 		{"inventories", CheckInventories},
 		{"events", CheckEvents},
 		{"old events go", CheckRetention},
@@ -438,6 +439,42 @@ func CheckImages(open Opener) error {
 			l, err := tx.Images("", 10)
 			if err != nil || len(l) != 1 || l[0].Name != "a" || !l[0].Public || l[0].Files["vmlinuz"].Digest != "a" {
 				return fmt.Errorf("images listed: %+v, %v", l, err)
+			}
+			return nil
+		})
+	})
+}
+
+// CheckValues: put, counted, found by scope, listed in order, gone.
+func CheckValues(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		put := func(scope boot.Scope, value string) error {
+			return s.Update(ctx, func(tx boot.Tx) error {
+				return tx.PutValues(&boot.Values{Scope: scope, Params: map[string]string{"disk": value}, Secrets: []string{"rootpw"}, Changed: noon})
+			})
+		}
+		if err := errors.Join(put(boot.TagScope("rack=12"), "a"), put(boot.Site, "b"), put(boot.Site, "c"), put(boot.NetworkScope("lab"), "d")); err != nil {
+			return err
+		}
+		if err := put("tag/a b", "x"); err == nil {
+			return errors.New("a scope that is none was stored")
+		}
+		if err := s.Update(ctx, func(tx boot.Tx) error { return tx.DeleteValues(&boot.Values{Scope: boot.NetworkScope("lab")}) }); err != nil {
+			return err
+		}
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			if v, err := tx.Values(boot.NetworkScope("lab")); err != nil || v != nil {
+				return fmt.Errorf("removed values are %+v, %v", v, err)
+			}
+			if v, err := tx.Values(boot.Site); err != nil || v == nil || v.Params["disk"] != "c" || v.Revision != 2 || !slices.Equal(v.Secrets, []string{"rootpw"}) {
+				return fmt.Errorf("values of the site are %+v, %v", v, err)
+			}
+			l, err := tx.AllValues("", 10)
+			if err != nil || len(l) != 2 || l[0].Scope != boot.Site || l[1].Scope != "tag/rack=12" {
+				return fmt.Errorf("values listed: %+v, %v", l, err)
+			}
+			if l, err = tx.AllValues(boot.Site, 1); err != nil || len(l) != 1 || l[0].Scope != "tag/rack=12" {
+				return fmt.Errorf("values after the site: %+v, %v", l, err)
 			}
 			return nil
 		})

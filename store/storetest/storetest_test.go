@@ -55,6 +55,8 @@ type writes interface {
 	DropTemplate(string) error
 	PutImage(*boot.Image) error
 	DeleteImage(string) error
+	PutValues(*boot.Values) error
+	DeleteValues(*boot.Values) error
 	Append(boot.Event) (uint64, error)
 	DropEvents(uint64, int) (uint64, error)
 	SetCounter(boot.Counter, uint64) error

@@ -1,0 +1,167 @@
+// values_test.go: which of many values counts, against the rule said in the plainest way.
+
+package boot_test
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/store/mem"
+)
+
+// TestInherited: the host's own value counts before its tags', theirs before the
+// network's, that before the site's; and of tags that differ none, whatever is beneath.
+func TestInherited(t *testing.T) {
+	scopes := []boot.Scope{boot.Site, "network/lab", "network/other", "tag/a", "tag/b=1", "tag/b=2", "tag/c"}
+	rapid.Check(t, func(t *rapid.T) {
+		s, err := mem.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		value := rapid.SampledFrom([]string{"", "x", "y", "secret"}) // "": it says nothing
+		said := map[boot.Scope]string{}
+		for _, scope := range append(scopes, boot.HostScope) {
+			said[scope] = value.Draw(t, string(scope))
+		}
+		h := &boot.Host{ID: 7, Name: "web1", State: boot.Approved, MACs: []boot.MAC{{2}}}
+		for _, tag := range []string{"a", "b=1", "c"} {
+			if rapid.Bool().Draw(t, tag) {
+				h.Tags = append(h.Tags, tag)
+			}
+		}
+		switch said[boot.HostScope] {
+		case "x", "y":
+			h.Params = map[string]string{"k": said[boot.HostScope]}
+		case "secret":
+			h.Secrets = []string{"k"}
+		}
+		if err := s.Update(t.Context(), func(tx boot.Tx) error {
+			for _, scope := range scopes {
+				v := &boot.Values{Scope: scope, Params: map[string]string{"k": said[scope]}}
+				switch said[scope] {
+				case "":
+					continue
+				case "secret":
+					v.Params, v.Secrets = nil, []string{"k"}
+				}
+				if err := tx.PutValues(v); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]boot.Given
+		if err := s.View(t.Context(), func(tx boot.ReadTx) (err error) { got, err = boot.Inherited(tx, h, "lab"); return err }); err != nil {
+			t.Fatal(err)
+		}
+
+		want := "nothing"
+		for _, scope := range []boot.Scope{boot.Site, "network/lab"} {
+			if said[scope] != "" {
+				want = fmt.Sprintf("%s from %s", said[scope], scope)
+			}
+		}
+		words := map[string]int{}
+		var first boot.Scope
+		var all []string
+		for _, tag := range h.Tags {
+			if w := said[boot.TagScope(tag)]; w != "" {
+				if words[w]++; first == "" {
+					first = boot.TagScope(tag)
+				}
+				all = append(all, "tag/"+tag)
+			}
+		}
+		switch {
+		case len(words) > 1 || words["secret"] > 1:
+			want = "differ"
+		case len(words) == 1:
+			want = fmt.Sprintf("%s from %s", slices.Collect(maps.Keys(words))[0], first)
+		}
+		if said[boot.HostScope] != "" {
+			want = said[boot.HostScope] + " from host"
+		}
+		g, has := got["k"]
+		is := fmt.Sprintf("%s from %s", g.Value, g.From)
+		switch {
+		case !has:
+			is = "nothing"
+		case len(g.Differ) > 0:
+			is = "differ"
+			for _, d := range g.Differ {
+				if !slices.Contains(all, string(d)) {
+					t.Errorf("%v differ, of %v", g.Differ, all)
+				}
+			}
+		case g.Secret:
+			is = "secret" + is
+		}
+		if is != want {
+			t.Errorf("%q, want %q: host %v, said %v", is, want, h.Tags, said)
+		}
+	})
+}
+
+// TestTags: what a tag is, and a host has one of each key.
+func TestTags(t *testing.T) {
+	for tag, good := range map[string]bool{"db": true, "rack=12": true, "site=a.b": true, "": false, "=x": false, "a=": false, "a b": false, "a=b=c": false, "a/b": false, "-a": false, strings.Repeat("x", 64): false} {
+		if err := boot.ValidTag(tag); (err == nil) != good {
+			t.Errorf("%q: %v", tag, err)
+		}
+		if err := boot.TagScope(tag).Validate(); (err == nil) != good {
+			t.Errorf("scope of %q: %v", tag, err)
+		}
+	}
+	for scope, good := range map[boot.Scope]bool{boot.Site: true, "network/lab": true, "network/": false, boot.HostScope: false, "template/x": false, "": false, "network/a\x00": false} {
+		if err := scope.Validate(); (err == nil) != good {
+			t.Errorf("%q: %v", scope, err)
+		}
+	}
+	h := boot.Host{Name: "x", State: boot.Pending, Serial: "SN-0001", Tags: []string{"rack=1", "rack=2"}}
+	if err := h.Validate(); err == nil || !strings.Contains(err.Error(), "tag rack stands there twice") {
+		t.Error(err)
+	}
+}
+
+// TestUnseenNetwork: what some network gives is not missed on a host that was never seen,
+// and is at its first script on another network.
+func TestUnseenNetwork(t *testing.T) {
+	s, err := mem.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := engine.New(s, engine.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	defer func() { e.Close(); s.Close() }()
+	if err := e.SetPolicy(t.Context(), boot.Policy{Networks: []boot.Network{{Name: "lab"}, {Name: "far"}}}); err != nil {
+		t.Fatal(err)
+	}
+	do := func(o boot.Order) error { _, err := e.Do(t.Context(), boot.Actor{Kind: boot.Person}, o); return err }
+	if err := do(boot.PushTemplate{Template: boot.Template{Name: "deb", Files: map[string]boot.Blob{"template.toml": {}}, Params: map[string]boot.Param{"mirror": {Required: true}}}}); err != nil {
+		t.Fatal(err)
+	}
+	add := func(name string) error {
+		return do(boot.AddHost{Host: boot.NewHost{Name: name, State: boot.Approved, Serial: "SN-" + name, Template: "deb"}})
+	}
+	if err := add("web1"); boot.FaultOf(err) == nil || !strings.Contains(err.Error(), "needs mirror") {
+		t.Errorf("nothing gives it: %v", err)
+	}
+	v := "http://10.77.0.1/"
+	if err := do(boot.SetParams{Scope: boot.NetworkScope("far"), Params: map[string]*string{"mirror": &v}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := add("web1"); err != nil {
+		t.Errorf("network far gives it: %v", err)
+	}
+}

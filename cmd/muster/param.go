@@ -1,0 +1,178 @@
+// param.go: "muster param", the parameters that many machines inherit.
+
+package main
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/admin"
+)
+
+func (a *app) paramCmd() *cobra.Command {
+	c := group("param", "Parameters that many machines inherit")
+	c.AddCommand(a.paramListCmd(), a.paramShowCmd(), a.paramSetCmd())
+	return c
+}
+
+// scopeHelp says what a scope is, and which value counts.
+const scopeHelp = `A value for a machine comes from its template's default, the site, its network, its tags or
+itself; the later goes before the earlier. Of a host with two tags that say different things
+nothing is rendered until it has a value of its own or one tag less.
+
+  site           every machine
+  network/NAME   machines that ask on a network
+  tag/TAG        hosts with a tag, such as tag/db or tag/rack=12
+`
+
+func (a *app) paramListCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "list [SCOPE]", Short: "List the parameters of the site, of networks and of tags", Args: atMostOne,
+		Long:    "List the parameters of the site, of networks and of tags.\n\n" + scopeHelp,
+		Example: "  muster param list\n  muster param list tag/db\n  muster param list --json",
+		RunE: func(c *cobra.Command, args []string) error {
+			all := []boot.Values{}
+			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/params", nil, &all); err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				if err := boot.Scope(args[0]).Validate(); err != nil {
+					return usageError{err}
+				}
+				all = slices.DeleteFunc(all, func(v boot.Values) bool { return string(v.Scope) != args[0] })
+			}
+			if a.json {
+				return a.printJSON(all)
+			}
+			rows := [][]string{{"SCOPE", "PARAMETER", "VALUE"}}
+			for _, v := range all {
+				for _, k := range slices.Sorted(maps.Keys(v.Params)) {
+					rows = append(rows, []string{string(v.Scope), k, v.Params[k]})
+				}
+				for _, k := range v.Secrets {
+					rows = append(rows, []string{string(v.Scope), k, "(secret)"})
+				}
+			}
+			if len(rows) == 1 {
+				a.print("nothing is set here; machines have their own parameters and their templates' defaults\n")
+				return nil
+			}
+			a.table(rows)
+			return nil
+		},
+	}
+}
+
+func (a *app) paramShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "show HOST", Short: "Show which parameters count for a machine, and where each comes from", Args: exactly(1, "a host's name or MAC address"),
+		Long:    "Show which parameters count for a machine, and where each comes from.\n\n" + scopeHelp,
+		Example: "  muster param show web1\n  muster param show web1 --json",
+		RunE: func(c *cobra.Command, args []string) error {
+			var d admin.HostDetail
+			if err := a.client().Call(c.Context(), http.MethodGet, hostPath(args[0]), nil, &d); err != nil {
+				return err
+			}
+			if a.json {
+				if d.Effective == nil {
+					d.Effective = map[string]boot.Given{}
+				}
+				return a.printJSON(d.Effective)
+			}
+			if len(d.Effective) == 0 {
+				a.print("%s has no parameters\n", d.Name)
+				return nil
+			}
+			rows := [][]string{{"PARAMETER", "VALUE", "FROM"}}
+			for _, k := range slices.Sorted(maps.Keys(d.Effective)) {
+				g := d.Effective[k]
+				value, from := strings.TrimPrefix(givenText(g), "="), string(g.From)
+				if len(g.Differ) > 0 {
+					value, from = "none: they differ", scopes(g.Differ)
+				}
+				rows = append(rows, []string{k, value, from})
+			}
+			a.table(rows)
+			return nil
+		},
+	}
+}
+
+// givenText is what follows a parameter's name.
+func givenText(g boot.Given) string {
+	if g.Secret {
+		return " is set, and secret"
+	}
+	return "=" + g.Value
+}
+
+func scopes(l []boot.Scope) string {
+	var words []string
+	for _, s := range l {
+		words = append(words, string(s))
+	}
+	return strings.Join(words, " and ")
+}
+
+func (a *app) paramSetCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "set SCOPE PARAM=VALUE …", Short: "Set parameters of the site, a network or a tag",
+		Long: "Set parameters of the site, a network or a tag. A parameter without a value (disk=) is\nremoved. A value is read from a file by rootpw=@FILE, from standard input by rootpw=-; one\nthat begins with @ itself is written @@. Secret parameters are given in these two ways only.\n\n" + scopeHelp +
+			"\nMachines that boot now are not touched: each takes the values that count at its next boot.",
+		Example: "  muster param set site timezone=Europe/Vienna ssh_keys=@keys\n  muster param set network/lab mirror=http://10.77.0.1/debian\n  muster param set tag/db disk=largest\n  muster param set tag/db disk=",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return usagef("param set wants a scope and PARAM=VALUE; see: muster param set --help")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			scope := boot.Scope(args[0])
+			if err := scope.Validate(); err != nil {
+				return usageError{err}
+			}
+			var p admin.ParamPatch
+			var err error
+			if p.Params, p.Typed, err = a.params(args[1:]); err != nil {
+				return err
+			}
+			var out admin.ParamsSet
+			kind, name, _ := strings.Cut(string(scope), "/")
+			if err := a.client().Call(c.Context(), http.MethodPatch, "/api/v1/params/"+strings.TrimSuffix(kind+"/"+url.PathEscape(name), "/"), p, &out); err != nil {
+				return err
+			}
+			a.warned(out.Warnings)
+			return a.said(out, "%s set: %s", out.Scope, counted(len(out.Params)+len(out.Secrets), "parameter"))
+		},
+	}
+}
+
+// params reads PARAM=VALUE; one without a value is removed. typed lists those whose
+// values stood on the command line.
+func (a *app) params(given []string) (set map[string]*string, typed []string, err error) {
+	set = map[string]*string{}
+	for _, s := range given {
+		k, v, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, nil, usagef("%q: want PARAM=VALUE", s)
+		}
+		here, v, err := a.paramValue(v)
+		if err != nil {
+			return nil, nil, err
+		}
+		set[k] = &v
+		switch {
+		case v == "" && here:
+			set[k] = nil
+		case here:
+			typed = append(typed, k)
+		}
+	}
+	return set, typed, nil
+}

@@ -1,0 +1,35 @@
+// param.go: parameters that many machines inherit.
+
+package admin
+
+import (
+	"net/http"
+
+	"github.com/musterboot/muster/boot"
+)
+
+func (s *Server) params(r *http.Request) (any, error) {
+	out := []*boot.Values{}
+	err := s.eachScope(r, func(v *boot.Values) { out = append(out, v) })
+	return out, err
+}
+
+func (s *Server) eachScope(r *http.Request, fn func(*boot.Values)) error {
+	return each(r.Context(), s.Engine, "", func(tx boot.ReadTx, after boot.Scope) ([]*boot.Values, error) { return tx.AllValues(after, page) },
+		func(v *boot.Values) boot.Scope {
+			fn(v)
+			return v.Scope
+		})
+}
+
+func (s *Server) setParams(r *http.Request) (any, error) {
+	var p ParamPatch
+	if err := read(r, &p); err != nil {
+		return nil, err
+	}
+	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.SetParams{Scope: boot.Scope(r.PathValue("scope")), Params: p.Params, Typed: p.Typed})
+	if err != nil {
+		return nil, err
+	}
+	return ParamsSet{*c.Values, c.Warnings}, nil
+}
