@@ -94,7 +94,7 @@ func (a *applying) apply(o Order) (err error) {
 			if err := a.assign(h, h.Template); err != nil {
 				return err
 			}
-			a.event(HostChanged, h, "%s moves to the newest version of template %s at its next boot", h.Name, h.Template)
+			a.event(HostChanged, h, "%s moves to the version of template %s that is in force, at its next boot", h.Name, h.Template)
 			return nil
 		})
 	case RemoveHost:
@@ -103,6 +103,8 @@ func (a *applying) apply(o Order) (err error) {
 		err = a.push(o)
 	case DropTemplate:
 		err = a.drop(o)
+	case PinTemplate:
+		err = a.pinTemplate(o)
 	case ReleaseLease:
 		err = a.release(o)
 	case ImportImage:

@@ -184,6 +184,7 @@ type Changes struct {
 	Leases    []Lease            // put
 	Template  *Template          // put, as the newest of its name
 	Drop      string             // template name to forget
+	Pinned    string             // name of a template of which another version is in force now
 	Image     *Image             // put
 	NoImage   *Image             // to remove
 	Values    *Values            // put; deleted where it has none left

@@ -106,6 +106,7 @@ const (
 	LoaderMissing    EventKind = "loader.missing"
 	TemplatePush     EventKind = "template.pushed"
 	TemplateGone     EventKind = "template.removed"
+	TemplatePinned   EventKind = "template.pinned" // or not any more
 	ImageImported    EventKind = "image.imported"
 	ImageGone        EventKind = "image.removed"
 	ParamChanged     EventKind = "param.changed" // the parameters of the site, a network or a tag
@@ -131,7 +132,7 @@ const (
 var eventKinds = []EventKind{
 	HostEnrolled, HostApproved, HostDenied, HostAdded, HostChanged, HostRemoved, HostLearned, HostClash, LeaseGranted, LeaseDeclined,
 	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
-	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, ImageImported, ImageGone, ParamChanged, EnrollLimit, InstallLimit, HandshakeFailed, TokenRefused,
+	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, TemplatePinned, ImageImported, ImageGone, ParamChanged, EnrollLimit, InstallLimit, HandshakeFailed, TokenRefused,
 	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, SecretRefused, ConfigReloaded, ConfigRefused, FileMissing, FileSpoilt, StoreDamaged,
 }
 

@@ -93,6 +93,7 @@ var confined = map[string][]string{
 	"filippo.io/age":                 {"internal/backup"},
 	"github.com/prometheus":          {"internal/metrics"},
 	"go.yaml.in/yaml":                {"templates"},
+	"github.com/pmezard/go-difflib":  {"internal/admin"},
 }
 
 func TestLayers(t *testing.T) {

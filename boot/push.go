@@ -32,9 +32,16 @@ func (a *applying) push(o PushTemplate) error {
 	if err != nil {
 		return err
 	}
-	old, err := a.v.TemplateByName(t.Name)
+	old, err := a.v.NewestTemplate(t.Name)
 	if err != nil {
 		return err
+	}
+	pinned, err := a.v.Counter(InForce(t.Name))
+	if err != nil {
+		return err
+	}
+	if pinned != 0 {
+		a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("template %s is pinned at another version: this one is stored, and boots nothing until muster template unpin %s", t.Name, t.Name))
 	}
 	t.ID, t.Version, t.Pushed, t.ThisRun = TemplateID(last+1), 1, a.now, false
 	if old != nil {
@@ -82,6 +89,7 @@ func (a *applying) drop(o DropTemplate) error {
 		return NewFault(InUse, "template %s is in use: %d %s it", t.Name, n, hosts).Try("muster host list")
 	}
 	a.c.Drop = t.Name
+	a.c.count(InForce(t.Name), 0)
 	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplateGone, By: a.by, Text: "template " + t.Name + " removed"})
 	return nil
 }

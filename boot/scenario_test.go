@@ -445,6 +445,12 @@ func (w *world) order(words []string) ([]string, error) {
 			}
 		}
 		o = x
+	case "pin": // pin TEMPLATE ID; 0 is the newest
+		n, err := strconv.Atoi(words[2])
+		if err != nil {
+			return nil, err
+		}
+		o = boot.PinTemplate{Name: words[1], ID: boot.TemplateID(n)}
 	case "give": // give SCOPE PARAM:VALUE …; one without a value is removed
 		x := boot.SetParams{Scope: boot.Scope(strings.Replace(words[1], ":", "=", 1)), Params: map[string]*string{}}
 		for _, p := range words[2:] {
@@ -485,7 +491,7 @@ func (w *world) order(words []string) ([]string, error) {
 			out = append(out, "warning "+x)
 		}
 	}
-	if err != nil || !slices.Contains([]string{"install", "again", "local", "approve", "merge", "split"}, words[0]) {
+	if err != nil || !slices.Contains([]string{"install", "again", "local", "approve", "merge", "split", "pin"}, words[0]) {
 		return out, err
 	}
 	for _, e := range c.Events {

@@ -61,7 +61,8 @@ type Reader interface {
 	Lease(network string, addr netip.Addr) (*Lease, error)
 	LeaseByHolder(network string, holder Holder) (*Lease, error)
 	Template(TemplateID) (*Template, error)
-	TemplateByName(string) (*Template, error) // newest version
+	TemplateByName(string) (*Template, error) // the version in force: the newest, if none is pinned
+	NewestTemplate(name string) (*Template, error)
 	Image(name string) (*Image, error)
 	Counter(Counter) (uint64, error)
 	Secret(name string) ([]byte, error)

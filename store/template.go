@@ -4,7 +4,8 @@ package store
 
 import "github.com/musterboot/muster/boot"
 
-// templateByName leads to the newest version.
+// templateByName leads to the newest version. A counter says which one is in force where
+// that is another.
 var templateByName = &lookup[boot.TemplateID, *boot.Template]{table: "template.name",
 	keys: func(keys [][]byte, t *boot.Template) [][]byte { return text(keys, t.Name) }}
 
@@ -21,9 +22,22 @@ func (r records) Template(id boot.TemplateID) (*boot.Template, error) {
 	return t, err
 }
 
-func (r records) TemplateByName(name string) (*boot.Template, error) {
+func (r records) NewestTemplate(name string) (*boot.Template, error) {
 	t, _, err := templates.by(r, templateByName, []byte(name))
 	return t, err
+}
+
+func (r records) TemplateByName(name string) (*boot.Template, error) {
+	newest, err := r.NewestTemplate(name)
+	if newest == nil || err != nil {
+		return nil, err
+	}
+	if n, err := r.Counter(boot.InForce(name)); err != nil || n == 0 {
+		return newest, err
+	} else if t, err := r.Template(boot.TemplateID(n)); err != nil || t != nil && t.Name == name {
+		return t, err
+	}
+	return newest, nil
 }
 
 func (r *readTx) Templates(after boot.TemplateID, n int) ([]*boot.Template, error) {

@@ -76,6 +76,9 @@ func (s *Set) Compiled(t *boot.Template) (*Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("template %s version %d: %w", t.Name, t.Version, err)
 	}
+	if t.ID == 0 { // it was not pushed
+		return c, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cache[t.ID] == nil {
@@ -154,20 +157,27 @@ func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 	return nil, fmt.Errorf("reference of kind %q is not a template's", ref.Kind)
 }
 
-// Renders renders the script and every file of a version for a machine with its secret
-// parameters, and returns the first error. Each file sees what it may have.
+// Renders renders everything that Rendered does, and returns the first error.
 func (s *Set) Renders(t *boot.Template, d boot.Dialect, m boot.Machine) error {
+	_, err := s.Rendered(t, d, m)
+	return err
+}
+
+// Rendered renders the script and every file of a version for a machine with its secret
+// parameters, by the names that they are served by. Each file sees what it may have.
+func (s *Set) Rendered(t *boot.Template, d boot.Dialect, m boot.Machine) (map[string][]byte, error) {
 	c, err := s.Compiled(t)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	out := map[string][]byte{}
 	bare := m
 	bare.Sealed, bare.Params = nil, maps.Clone(m.Params)
 	for k := range m.Sealed {
 		delete(bare.Params, k)
 	}
-	if _, err := c.script(d)(bare); err != nil {
-		return err
+	if out[scriptNames[d]], err = c.script(d)(bare); err != nil {
+		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.made)) {
 		if name == "boot.ipxe" || name == "grub.cfg" {
@@ -179,15 +189,17 @@ func (s *Set) Renders(t *boot.Template, d boot.Dialect, m boot.Machine) error {
 				x.Sealed = map[string]boot.Sealed{}
 			}
 		}
-		if _, err := c.render(name, x); err != nil {
-			return err
+		if out[name], err = c.render(name, x); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return out, nil
 }
 
 // endings are those of the scripts that ship, by the language.
 var endings = map[boot.Dialect]string{boot.IPXEScript: ".ipxe", boot.GRUBScript: ".cfg", boot.UBootScript: ".scr", boot.Extlinux: ".extlinux"}
+
+var scriptNames = map[boot.Dialect]string{boot.IPXEScript: "boot.ipxe", boot.GRUBScript: "grub.cfg", boot.UBootScript: "boot.scr", boot.Extlinux: "extlinux.conf"}
 
 // script is what renders the boot script of a language.
 func (c *Compiled) script(d boot.Dialect) func(boot.Machine) ([]byte, error) {

@@ -18,6 +18,16 @@ func (e *Engine) Try(ctx context.Context, by boot.Actor, o boot.Order) (c boot.C
 	return c, err
 }
 
+// InThought is what the files of a template would see of a host at its next boot.
+func (e *Engine) InThought(ctx context.Context, h *boot.Host, x *boot.Template) (m boot.Machine, err error) {
+	now := e.Now()
+	err = e.store.View(ctx, func(tx boot.ReadTx) (err error) {
+		m, err = boot.InThought(e.view(tx, now), e.policy.Load(), now, h, x)
+		return err
+	})
+	return m, err
+}
+
 // Do carries out an actor's order and returns what it changed.
 func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Changes, error) {
 	bare := o
@@ -25,7 +35,7 @@ func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Chan
 		bare = seen.Order
 	}
 	switch bare.(type) {
-	case boot.PushTemplate, boot.DropTemplate, boot.RemoveImage:
+	case boot.PushTemplate, boot.DropTemplate, boot.PinTemplate, boot.RemoveImage:
 		// One order at a time: each is judged by the policy, which must already have
 		// the templates and images that the orders before it changed.
 		e.setting.Lock()
@@ -51,7 +61,7 @@ func (e *Engine) Do(ctx context.Context, by boot.Actor, o boot.Order) (boot.Chan
 		}
 		return boot.Changes{}, err
 	}
-	if c.Template != nil || c.Drop != "" {
+	if c.Template != nil || c.Drop != "" || c.Pinned != "" {
 		// Templates of this run come back from the policy itself.
 		// The order is committed, so this is done even if the client has gone.
 		if err := e.setPolicy(context.WithoutCancel(ctx), *e.policy.Load()); err != nil {

@@ -33,7 +33,7 @@ func (a *app) hostCmd() *cobra.Command {
 	c.AddCommand(a.hostListCmd(), a.hostShowCmd(), a.hostLogCmd(), a.hostCaptureCmd(), a.hostAddCmd(), a.hostSetCmd(),
 		a.hostApproveCmd(), a.hostInstallCmd(), a.hostRescueCmd(), a.hostActCmd("local", "Take a machine's installation away: it boots its disk"),
 		a.hostDenyCmd(), a.hostMergeCmd(), a.hostSplitCmd(),
-		a.hostActCmd("update", "Move a machine to the newest version of its template, at its next boot"),
+		a.hostActCmd("update", "Move a machine to the version of its template that is in force, at its next boot"),
 		a.hostImportCmd(),
 		a.hostRemoveCmd())
 	return c
@@ -185,7 +185,7 @@ func (a *app) showHost(d admin.HostDetail) {
 		field("option", o.String())
 	}
 	if d.Template != "" {
-		pin := "newest version at the next boot"
+		pin := "the version in force at the next boot"
 		if d.Pin != 0 {
 			pin = "pinned"
 		}

@@ -162,6 +162,10 @@ func (m *mouthpiece) start(t *testing.T) (dir string) {
 	add("GET /api/v1/hosts/{name}/capture", none)
 	add("GET /api/v1/templates", func(yes bool) any { return filled[[]boot.Template](yes) })
 	add("GET /api/v1/templates/{name}", func(yes bool) any { return filled[boot.Template](yes) })
+	add("GET /api/v1/templates/{name}/versions", func(yes bool) any { return filled[[]admin.Version](yes) })
+	add("GET /api/v1/templates/{name}/diff", func(yes bool) any { return filled[[]admin.Difference](yes) })
+	add("POST /api/v1/templates/preview", func(yes bool) any { return filled[admin.Previewed](yes) })
+	add("POST /api/v1/templates/{name}/pin", func(yes bool) any { return filled[[]admin.Version](yes) })
 	add("POST /api/v1/templates", func(yes bool) any { return filled[admin.Pushed](yes) })
 	add("DELETE /api/v1/templates/{name}", none)
 	add("GET /api/v1/files/{digest}", none)
@@ -243,6 +247,8 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"host import":   {{hosts}, {"--dry-run", hosts}, {"--from", hostile, hosts}, {hostile}},
 		"template list": {{}}, "template show": {{hostile}}, "template rm": {{hostile}}, "template push": {{tmpl}, {bad}}, "template lint": {{tmpl}, {bad}, {hostile}},
 		"template catalog": {{}, {"el"}, {hostile}}, "template add": {{"el", "--image", hostile}, {"el", "--image", "x", "--set", hostile}, {"el", "--iso", hostile, "--set", "disk=" + hostile}, {hostile}},
+		"template history": {{hostile}}, "template diff": {{hostile}, {hostile, "1", hostile}}, "template preview": {{hostile}, {hostile, "--host", hostile}, {hostile, "--match", hostile}},
+		"template pin": {{hostile, "1"}, {"x", hostile}}, "template unpin": {{hostile}}, "template rollback": {{hostile}},
 		"template import-dir": {{"x", pi}, {hostile, files}},
 		"param list":          {{}, {hostile}}, "param show": {{hostile}}, "param set": {{"site", "k=" + hostile}, {hostile, "k=v"}, {"site", hostile}},
 		"image list": {{}}, "image show": {{hostile}, {"x" + hostile}}, "image rm": {{hostile}}, "image verify": {{}, {hostile}},
@@ -264,7 +270,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"serve":    {{"--config", filepath.Join(work, hostile)}, {"-i", "lo", "--range", hostile}},
 	}
 	// These say nothing of the daemon's when all is well.
-	silent := []string{"backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "template catalog", "template add", "image template"}
+	silent := []string{"backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "template catalog", "template add", "template history", "template pin", "template unpin", "image template"}
 	root := (&app{getenv: os.Getenv}).root()
 	var leaves func(c *cobra.Command)
 	leaves = func(c *cobra.Command) {

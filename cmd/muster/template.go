@@ -27,7 +27,8 @@ import (
 
 func (a *app) templateCmd() *cobra.Command {
 	c := group("template", "What machines boot")
-	c.AddCommand(a.templatePushCmd(), a.templateLintCmd(), a.templateListCmd(), a.templateShowCmd(), a.templateRemoveCmd(), a.templateImportDirCmd(), a.templateCatalogCmd(), a.templateAddCmd())
+	c.AddCommand(a.templatePushCmd(), a.templateLintCmd(), a.templateListCmd(), a.templateShowCmd(), a.templateRemoveCmd(), a.templateImportDirCmd(), a.templateCatalogCmd(), a.templateAddCmd(),
+		a.templateHistoryCmd(), a.templateDiffCmd(), a.templatePreviewCmd(), a.templatePinCmd(), a.templateUnpinCmd(), a.templateRollbackCmd())
 	return c
 }
 
@@ -228,7 +229,7 @@ func matchText(s boot.Selector) string {
 
 func (a *app) templateShowCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "show NAME", Short: "Show a template's newest version", Args: exactly(1, "a template's name"),
+		Use: "show NAME", Short: "Show the version of a template that is in force", Args: exactly(1, "a template's name"),
 		Example: "  muster template show rescue",
 		RunE: func(c *cobra.Command, args []string) error {
 			var t boot.Template

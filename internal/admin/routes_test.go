@@ -121,6 +121,20 @@ var calls = []call{
 	{"POST /api/v1/templates", "/api/v1/templates", `{"files":{"../x":{"digest":"` + digest + `","size":1}}}`, 422, `want a relative path`},
 	{"DELETE /api/v1/templates/{name}", "/api/v1/templates/free", "", 200, `{}`},
 	{"DELETE /api/v1/templates/{name}", "/api/v1/templates/rescue", "", 409, `"error":"template rescue is in use: 1 host names it","code":"in-use"`},
+	{"GET /api/v1/templates/{name}/versions", "/api/v1/templates/deb/versions", "", 200, `"in_force":true,"hosts":0}]`},
+	{"GET /api/v1/templates/{name}/versions", "/api/v1/templates/nothing/versions", "", 404, `"code":"unknown-template"`},
+	{"GET /api/v1/templates/{name}/diff", "/api/v1/templates/deb/diff", "", 200, "[]\n"},
+	{"GET /api/v1/templates/{name}/diff", "/api/v1/templates/deb/diff?from=2", "", 404, `has no version 2`},
+	{"GET /api/v1/templates/{name}/diff", "/api/v1/templates/deb/diff?to=x", "", 400, `number of a version`},
+	{"GET /api/v1/templates/{name}/diff", "/api/v1/templates/nothing/diff", "", 404, `"code":"unknown-template"`},
+	{"POST /api/v1/templates/{name}/pin", "/api/v1/templates/deb/pin", `{"version":1}`, 200, `"pinned":true`},
+	{"POST /api/v1/templates/{name}/pin", "/api/v1/templates/deb/pin", `{"version":2}`, 404, `has no version 2`},
+	{"POST /api/v1/templates/{name}/pin", "/api/v1/templates/nothing/pin", `{"version":1}`, 404, `"code":"unknown-template"`},
+	{"POST /api/v1/templates/preview", "/api/v1/templates/preview", `{"name":"deb","q":"name:none"}`, 200, `"machines":0`},
+	{"POST /api/v1/templates/preview", "/api/v1/templates/preview", `{"name":"nothing"}`, 404, `"code":"unknown-template"`},
+	{"POST /api/v1/templates/preview", "/api/v1/templates/preview", `{"name":"deb","names":["nobody"]}`, 404, `"code":"unknown-host"`},
+	{"POST /api/v1/templates/preview", "/api/v1/templates/preview", `{"name":"deb","q":"nothing:x"}`, 422, `no key is called`},
+	{"POST /api/v1/templates/preview", "/api/v1/templates/preview", `{"files":{"template.toml":{"digest":"` + digest + `","size":1}}}`, 422, `was not uploaded whole`},
 	{"DELETE /api/v1/templates/{name}", "/api/v1/templates/nothing", "", 404, `"code":"unknown-template"`},
 
 	{"GET /api/v1/files/{digest}", "/api/v1/files/2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", "", 200, `"size":1`},
@@ -265,7 +279,7 @@ var bodies = []struct{ method, path string }{
 	{"POST", "/api/v1/hosts"}, {"POST", "/api/v1/hosts/import"}, {"POST", "/api/v1/hosts/approve"}, {"POST", "/api/v1/hosts/deny"},
 	{"PATCH", "/api/v1/hosts/a"}, {"DELETE", "/api/v1/hosts/a"}, {"POST", "/api/v1/hosts/b/approve"}, {"POST", "/api/v1/hosts/a/deny"}, {"POST", "/api/v1/hosts/a/install"},
 	{"POST", "/api/v1/hosts/a/rescue"}, {"POST", "/api/v1/hosts/a/local"}, {"POST", "/api/v1/hosts/a/update"}, {"POST", "/api/v1/hosts/a/merge"}, {"POST", "/api/v1/hosts/c/split"},
-	{"POST", "/api/v1/templates"}, {"POST", "/api/v1/images"}, {"POST", "/api/v1/explain"}, {"POST", "/api/v1/config/plan"}, {"POST", "/api/v1/config/reload"}, {"POST", "/api/v1/plans"}, {"POST", "/api/v1/plans/1/run"}, {"POST", "/api/v1/webhooks/chat/resend"},
+	{"POST", "/api/v1/templates"}, {"POST", "/api/v1/templates/preview"}, {"POST", "/api/v1/templates/deb/pin"}, {"PATCH", "/api/v1/params/site"}, {"POST", "/api/v1/images"}, {"POST", "/api/v1/explain"}, {"POST", "/api/v1/config/plan"}, {"POST", "/api/v1/config/reload"}, {"POST", "/api/v1/plans"}, {"POST", "/api/v1/plans/1/run"}, {"POST", "/api/v1/webhooks/chat/resend"},
 }
 
 // TestBadBodies: what is no JSON, or not the JSON that a route takes, is refused as

@@ -43,6 +43,9 @@ type Server struct {
 	Metrics    http.Handler                      // answers GET /metrics; nil for none
 	Capture    func(io.Writer, []boot.MAC) error // writes a pcap file
 
+	// Rendered renders all files of a version for a machine; secrets are stars.
+	Rendered func(*boot.Template, boot.Dialect, boot.Machine) (map[string][]byte, error)
+
 	plans     plan.Plans
 	referring sync.RWMutex // held between looking for a file and storing what refers to it
 }
@@ -174,6 +177,10 @@ func (s *Server) Handler() http.Handler {
 	route("GET /api/v1/templates/{name}", s.template)
 	route("POST /api/v1/templates", s.push)
 	route("DELETE /api/v1/templates/{name}", s.drop)
+	route("POST /api/v1/templates/preview", s.preview)
+	route("GET /api/v1/templates/{name}/versions", s.versions)
+	route("GET /api/v1/templates/{name}/diff", s.versionDiff)
+	route("POST /api/v1/templates/{name}/pin", s.pin)
 	route("GET /api/v1/files/{digest}", s.file)
 	route("PUT /api/v1/files/{digest}", s.putFile)
 	route("GET /api/v1/images", s.imageList)

@@ -114,6 +114,21 @@ type Push struct {
 	Spec   string               `json:"spec,omitempty"`    // template.toml, for a dry run
 }
 
+// Preview asks what a version would change of what machines read: one that is stored, or
+// files that were put beforehand and are not pushed.
+type Preview struct {
+	Files   map[string]boot.Blob `json:"files,omitempty"`
+	Name    string               `json:"name,omitempty"`    // of a stored one
+	Version int                  `json:"version,omitempty"` // 0: the newest
+	Query   string               `json:"q,omitempty"`       // machines; without it and Names those that would boot it
+	Names   []string             `json:"names,omitempty"`
+}
+
+// Pin puts a version in force; 0 is the newest, whatever is pushed later.
+type Pin struct {
+	Version int `json:"version"`
+}
+
 // NewImage describes an image. Its files were put beforehand. In an import as one
 // stream, Files is absent and the files follow.
 type NewImage struct {

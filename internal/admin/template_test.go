@@ -29,7 +29,8 @@ func TestBecomesSecret(t *testing.T) {
 	for _, h := range []string{`"web1","macs":["02:00:00:00:00:01"],"template":"deb"`, `"web2","macs":["02:00:00:00:00:02"],"template":"other"`} {
 		d.want(200, "POST", "/api/v1/hosts", `{"name":`+h+`,"params":{"pw":"in plain text"}}`)
 	}
-	if p := push("deb", "secret = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"); len(p.Warnings) != 1 || !strings.HasPrefix(p.Warnings[0], "pw is secret now: sealed on one host.") {
+	d.want(200, "PATCH", "/api/v1/params/site", `{"params":{"pw":"in plain text"}}`)
+	if p := push("deb", "secret = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"); len(p.Warnings) != 1 || !strings.HasPrefix(p.Warnings[0], "pw is secret now: sealed on one host and one scope.") {
 		t.Errorf("%q", p.Warnings)
 	}
 	if p := push("deb", "secret = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"); len(p.Warnings) != 0 {
@@ -48,6 +49,10 @@ func TestBecomesSecret(t *testing.T) {
 				t.Errorf("%s: %s, sealed %q, %v", name, got, sealed, err)
 			}
 		}
-		return nil
+		v, err := tx.Values(boot.Site)
+		if err != nil || v == nil || len(v.Params) != 0 || len(v.Secrets) != 1 {
+			t.Errorf("the site: %+v, %v", v, err)
+		}
+		return err
 	})
 }

@@ -68,3 +68,14 @@ func (d *daemon) shown(ctx context.Context, w walked) admin.ExplainStep {
 	}
 	return s
 }
+
+// rendered renders all files of a version for a machine, with stars for secrets.
+func (d *daemon) rendered(t *boot.Template, dialect boot.Dialect, m boot.Machine) (map[string][]byte, error) {
+	c := d.content()
+	c.Seal = nil
+	open, err := c.Unsealed(m)
+	if err != nil {
+		return nil, err
+	}
+	return c.Set.Rendered(t, dialect, open)
+}

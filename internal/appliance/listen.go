@@ -48,7 +48,7 @@ func (o *opener) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api := &admin.Server{Engine: o.engine, Files: o.images, Log: o.log, Status: o.status, Explain: o.explain, CA: o.authority, Capture: o.pcap, Hooks: o.hooks, Store: o.store, Reload: o.reload, PlanConfig: o.planConfig, Backup: o.backupSource(), Metrics: metrics.Handler(o.figures)}
+	api := &admin.Server{Engine: o.engine, Files: o.images, Log: o.log, Status: o.status, Explain: o.explain, CA: o.authority, Capture: o.pcap, Hooks: o.hooks, Store: o.store, Reload: o.reload, PlanConfig: o.planConfig, Backup: o.backupSource(), Metrics: metrics.Handler(o.figures), Rendered: o.rendered}
 	o.holds(sock, "admin socket", func(ctx context.Context) error { return api.Serve(ctx, sock) })
 	o.task("interfaces", func(ctx context.Context) error { return o.sys.WatchLinks(ctx, func() { o.refresh(ctx) }) })
 	o.task("loaders", o.watchLoaders)

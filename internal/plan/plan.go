@@ -96,7 +96,7 @@ func (r *Request) will() string {
 	case Local:
 		return "take its ticket away: it boots its disk"
 	case Update:
-		return "move it to the newest version of its template, at its next boot"
+		return "move it to the version of its template that is in force, at its next boot"
 	case Rescue:
 		return "boot template " + *r.Template + " once, at its next boot"
 	case Set:

@@ -373,6 +373,24 @@ func CheckTemplates(open Opener) error {
 		if err := check(true); err != nil {
 			return err
 		}
+		for _, x := range []struct {
+			id   uint64
+			want int
+		}{{1, 1}, {7, 2}, {0, 2}} { // 7 is no version: a pin that leads nowhere is none
+			if err := s.Update(ctx, func(tx boot.Tx) error { return tx.SetCounter(boot.InForce("rescue"), x.id) }); err != nil {
+				return err
+			}
+			if err := s.View(ctx, func(tx boot.ReadTx) error {
+				in, err := tx.TemplateByName("rescue")
+				newest, err2 := tx.NewestTemplate("rescue")
+				if err != nil || err2 != nil || in.Version != x.want || newest.Version != 2 {
+					return fmt.Errorf("pinned at %d: %+v in force, %+v newest, %v, %v", x.id, in, newest, err, err2)
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
 		if err := s.Update(ctx, func(tx boot.Tx) error { return tx.DropTemplate("rescue") }); err != nil {
 			return err
 		}

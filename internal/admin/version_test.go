@@ -1,0 +1,77 @@
+package admin
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/musterboot/muster/boot"
+)
+
+// TestVersions: each machine's difference, those that a version cannot be rendered for, and
+// which version is in force.
+func TestVersions(t *testing.T) {
+	d := newDesk(t)
+	push := func(preseed string) {
+		d.push(200, "template.toml", "name = \"deb\"\n[match]\ntag = [\"db\"]\n[boot]\nkernel = \"k\"\n[params.disk]\n[params.size]\ntype = \"int\"\n", "k", "kernel", "preseed.cfg", preseed)
+	}
+	push("d-i a/disk string {{ sh .Params.disk }}\n")
+	for _, h := range []string{`"web1","macs":["02:00:00:00:00:01"],"template":"deb","params":{"disk":"/dev/sda"}`, `"web2","macs":["02:00:00:00:00:02"],"tags":["db"]`, `"web3","macs":["02:00:00:00:00:03"],"params":{"disk":"/dev/sdb"}`, `"web4","macs":["02:00:00:00:00:04"],"template":"deb","params":{"disk":"/dev/sdd"}`} {
+		d.want(200, "POST", "/api/v1/hosts", `{"name":`+h+`}`)
+	}
+	d.want(200, "PATCH", "/api/v1/params/tag/db", `{"params":{"disk":"/dev/sdc"}}`)
+	push("d-i a/disk string {{ sh .Params.disk }}\n{{ if ne .Params.disk \"/dev/sda\" }}d-i b/new string x\n{{ end }}{{ if eq .Params.disk \"/dev/sdd\" }}{{ required \"no such disk\" \"\" }}{{ end }}")
+
+	var vs []Version
+	d.want(200, "GET", "/api/v1/templates/deb/versions", "").into(&vs)
+	if len(vs) != 2 || !vs[1].InForce || vs[1].Pinned || vs[0].InForce {
+		t.Fatalf("%+v", vs)
+	}
+	vs = nil
+	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":1}`).into(&vs)
+	if !vs[0].InForce || !vs[0].Pinned || vs[1].InForce {
+		t.Errorf("pinned: %+v", vs)
+	}
+	if p := d.engine.Policy().Templates; len(p) != 1 || p[0].Version != 1 {
+		t.Errorf("the policy has %+v", p)
+	}
+
+	var p Previewed
+	d.want(200, "POST", "/api/v1/templates/preview", `{"name":"deb","version":2}`).into(&p)
+	if p.Machines != 3 || p.Changed != 1 || p.Unchanged != 1 || p.Failures != 1 || p.Version != 2 {
+		t.Errorf("%+v", p)
+	}
+	if len(p.Failed) != 1 || p.Failed[0].Name != "web4" || !strings.Contains(p.Failed[0].Why, "no such disk") {
+		t.Errorf("failed: %+v", p.Failed)
+	}
+	if len(p.Listed) != 1 || p.Listed[0].Name != "web2" || p.Listed[0].Was != 1 || len(p.Listed[0].Files) != 1 || p.Listed[0].Files[0].File != "preseed.cfg" ||
+		!strings.Contains(p.Listed[0].Files[0].Text, " d-i a/disk string '/dev/sdc'\n+d-i b/new string x\n") {
+		t.Errorf("listed: %+v", p.Listed)
+	}
+	p = Previewed{}
+	d.want(200, "POST", "/api/v1/templates/preview", `{"name":"deb","names":["web3"]}`).into(&p) // which would not boot it by itself
+	if p.Machines != 1 || p.Changed != 1 {
+		t.Errorf("web3: %+v", p)
+	}
+
+	var ds []Difference
+	d.want(200, "GET", "/api/v1/templates/deb/diff", "").into(&ds)
+	if len(ds) != 1 || ds[0].File != "preseed.cfg" || !strings.Contains(ds[0].Text, "--- preseed.cfg, version 1\n+++ preseed.cfg, version 2\n") {
+		t.Errorf("%+v", ds)
+	}
+
+	var pushed Pushed
+	d.push(200, "template.toml", "name = \"deb\"\n[boot]\nkernel = \"k\"\n", "k", "kernel").into(&pushed)
+	if pushed.Template.Version != 3 || len(pushed.Warnings) != 1 || !strings.Contains(pushed.Warnings[0], "pinned at another version") {
+		t.Errorf("a push beneath a pin: %+v", pushed)
+	}
+	vs = nil
+	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":0}`).into(&vs)
+	if len(vs) != 3 || !vs[2].InForce || vs[2].Pinned {
+		t.Errorf("not pinned: %+v", vs)
+	}
+	for _, k := range []boot.EventKind{boot.TemplatePinned} {
+		if n := strings.Count(d.everything(), string(k)); n != 2 {
+			t.Errorf("%d events %s", n, k)
+		}
+	}
+}
