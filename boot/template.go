@@ -155,24 +155,30 @@ func anyGlob(patterns []string, s string) bool {
 // Match judges one selector against the facts known so far.
 func (s *Selector) Match(f Facts) Verdict {
 	v := Yes
-	cond := func(present bool, known bool, holds bool) {
+	// Of thousands of templates nearly all fail at their first condition: the others are
+	// not looked at.
+	cond := func(wanted int, known bool, holds func() bool) {
 		switch {
-		case !present || holds:
+		case wanted == 0 || v == No || known && holds():
 		case !known && !f.Complete:
-			v = min(v, Maybe)
+			v = Maybe
 		default:
 			v = No
 		}
 	}
-	mac := f.ID.MAC.String()
-	cond(len(s.Arch) > 0, f.Platform != "", slices.Contains(s.Arch, f.Platform))
-	cond(len(s.MAC) > 0, !f.ID.MAC.IsZero(), !f.ID.MAC.IsZero() && slices.ContainsFunc(s.MAC, func(p string) bool { return glob(macPattern(p), mac) }))
-	cond(len(s.UUID) > 0, !f.ID.UUID.IsZero(), !f.ID.UUID.IsZero() && (slices.Contains(s.UUID, f.ID.UUID) || slices.Contains(s.UUID, f.ID.UUID.Swapped())))
-	cond(len(s.Serial) > 0, f.ID.Serial != "", f.ID.Serial != "" && anyGlob(s.Serial, f.ID.Serial))
-	cond(len(s.VendorClass) > 0, f.VendorClass != "", f.VendorClass != "" && anyGlob(s.VendorClass, f.VendorClass))
-	cond(len(s.SwitchPort) > 0, f.SwitchPort != "", f.SwitchPort != "" && anyGlob(s.SwitchPort, f.SwitchPort))
-	cond(len(s.Network) > 0, f.Network != "", slices.Contains(s.Network, f.Network))
-	cond(len(s.Tag) > 0, f.Known, slices.ContainsFunc(f.Tags, func(t string) bool { return anyGlob(s.Tag, t) || slices.Contains(s.Tag, TagKey(t)) }))
+	cond(len(s.Arch), f.Platform != "", func() bool { return slices.Contains(s.Arch, f.Platform) })
+	cond(len(s.MAC), !f.ID.MAC.IsZero(), func() bool {
+		mac := f.ID.MAC.String()
+		return slices.ContainsFunc(s.MAC, func(p string) bool { return glob(macPattern(p), mac) })
+	})
+	cond(len(s.UUID), !f.ID.UUID.IsZero(), func() bool { return slices.Contains(s.UUID, f.ID.UUID) || slices.Contains(s.UUID, f.ID.UUID.Swapped()) })
+	cond(len(s.Serial), f.ID.Serial != "", func() bool { return anyGlob(s.Serial, f.ID.Serial) })
+	cond(len(s.VendorClass), f.VendorClass != "", func() bool { return anyGlob(s.VendorClass, f.VendorClass) })
+	cond(len(s.SwitchPort), f.SwitchPort != "", func() bool { return anyGlob(s.SwitchPort, f.SwitchPort) })
+	cond(len(s.Network), f.Network != "", func() bool { return slices.Contains(s.Network, f.Network) })
+	cond(len(s.Tag), f.Known, func() bool {
+		return slices.ContainsFunc(f.Tags, func(t string) bool { return anyGlob(s.Tag, t) || slices.Contains(s.Tag, TagKey(t)) })
+	})
 	return v
 }
 

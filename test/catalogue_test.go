@@ -55,14 +55,13 @@ func blankDisk(t *testing.T, head []byte) string {
 }
 
 // errand gives the guest a template of the catalogue, approves it and switches it on.
-func (r *rig) errand(fw nettest.Firmware, disk string, args ...string) *nettest.VM {
+func (r *rig) errand(g nettest.Guest, disk string, args ...string) *nettest.VM {
 	r.t.Helper()
 	r.muster(append([]string{"template", "add", "--as", "errand", "--iso", liveDisc(r.t), "--set", "console=ttyS0"}, args...)...)
 	r.muster("host", "add", "web1", "--mac", guestMAC, "--template", "errand")
 	if out := r.muster("host", "approve", "web1"); !strings.Contains(out, "its next boot installs") {
 		r.t.Errorf("%s", out)
 	}
-	g := guest(fw)
 	g.MemoryMB, g.Disk = 2048, disk
 	return r.boot(g)
 }
@@ -99,7 +98,7 @@ func TestWipe(t *testing.T) {
 	r := newRig(t)
 	r.serveConfig(fullNetwork)
 	disk := blankDisk(t, bytes.Repeat([]byte("secret. "), 1<<20))
-	vm := r.errand(nettest.BIOS, disk, "wipe", "--set", "disks=all")
+	vm := r.errand(guest(nettest.BIOS), disk, "wipe", "--set", "disks=all")
 	d := r.stage(vm, "done")
 	if said := r.muster("event", "list", "--host", "web1"); !strings.Contains(said, "reports wiped: /dev/vda: overwritten with zeros") {
 		t.Errorf("it does not say how:\n%s\n%s", said, strings.Join(timeline(d), "\n"))
@@ -127,19 +126,27 @@ func TestWipe(t *testing.T) {
 func TestDiskImage(t *testing.T) {
 	liveDisc(t)
 	for _, c := range []struct {
-		name string
-		fw   nettest.Firmware
+		name   string
+		fw     nettest.Firmware
+		secure bool
 	}{
-		{"bios", nettest.BIOS},
-		{"uefi", nettest.UEFI},
+		{"bios", nettest.BIOS, false},
+		{"uefi", nettest.UEFI, false},
+		{"secure boot", nettest.UEFI, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			made := t.TempDir()
 			madeDebian(t, "disk", made)
 			r := newRig(t)
+			if c.secure {
+				r.loader("shimx64.efi", "secureboot/usr/lib/shim/shimx64.efi.signed")
+				r.loader("grubx64.efi", "secureboot/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed")
+			}
 			r.serveConfig(fullNetwork)
 			r.muster("image", "import", "cloud", filepath.Join(made, "debian.raw.gz"))
-			vm := r.errand(c.fw, blankDisk(t, nil), "disk-image", "--set", "image=cloud/debian.raw.gz", "--set", "user=ann", "--set", "ssh_keys=ssh-ed25519 AAAAC3Nza ann@home", "--set", "late=id ann >/dev/ttyS0; cat /home/ann/.ssh/authorized_keys >/dev/ttyS0")
+			g := guest(c.fw)
+			g.Secure = c.secure
+			vm := r.errand(g, blankDisk(t, nil), "disk-image", "--set", "image=cloud/debian.raw.gz", "--set", "user=ann", "--set", "ssh_keys=ssh-ed25519 AAAAC3Nza ann@home", "--set", "late=id ann >/dev/ttyS0; cat /home/ann/.ssh/authorized_keys >/dev/ttyS0")
 			start := time.Now()
 			r.stage(vm, "installed")
 			t.Logf("from power-on to installed: %s", time.Since(start).Round(time.Second))
@@ -161,7 +168,7 @@ func TestDiskImage(t *testing.T) {
 		plain := filepath.Join(t.TempDir(), "plain.raw")
 		must(t, os.WriteFile(plain, bytes.Repeat([]byte("x"), 1<<20), 0o644))
 		r.muster("image", "import", "plain", plain)
-		vm := r.errand(nettest.BIOS, blankDisk(t, nil), "disk-image", "--set", "image=plain/plain.raw")
+		vm := r.errand(guest(nettest.BIOS), blankDisk(t, nil), "disk-image", "--set", "image=plain/plain.raw")
 		r.stage(vm, "failed")
 		if said := r.muster("event", "list", "--host", "web1"); !strings.Contains(said, "reports failed: no partition of plain/plain.raw has cloud-init") {
 			t.Errorf("%s", said)
