@@ -72,6 +72,8 @@ type Host struct {
 	Secure    SecureBoot `json:"secure_boot,omitempty"`
 	Once      string     `json:"once,omitempty"`      // template of its next boot only
 	Ticket    *Ticket    `json:"ticket,omitempty"`    // its latest leave to install
+	Memory    int64      `json:"memory,omitempty"`    // bytes, of the inventory that it last reported
+	Installed string     `json:"installed,omitempty"` // version or digest of what is on its disk, as it reports or as its last installation says
 	Told      bool       `json:"told,omitempty"`      // its script has said which machine it is
 	Fresh     bool       `json:"fresh,omitempty"`     // let in by a rule and not given a script since
 	Protected bool       `json:"protected,omitempty"` // nothing installs on it

@@ -278,6 +278,9 @@ func (a *applying) complete(h *Host, x *Template) error {
 	if x == nil {
 		return nil
 	}
+	if why := h.unfit(x); why != nil {
+		return NewFault(Invalid, "host %s: %s", h.Name, why.Text())
+	}
 	given, err := Inherited(a.v, h, h.Network)
 	if err != nil {
 		return err

@@ -58,6 +58,8 @@ func (in *Sighting) ReadQuery(raw string) {
 				}
 			case "text":
 				q.Text = v
+			case "version":
+				q.Version = v
 			}
 		}
 		if raw == "" {

@@ -170,6 +170,7 @@ const (
 	WhyParked      Code = "boot.parked"
 	WhyParams      Code = "boot.params"
 	WhyUnlike      Code = "boot.unlike"
+	WhyUnfit       Code = "boot.unfit"
 	WhyMismatch    Code = "template.mismatch"
 	WhyMissing     Code = "boot.missing"
 	WhyUnmade      Code = "boot.unmade"

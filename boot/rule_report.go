@@ -10,6 +10,9 @@ const ReportFile = "report"
 // are in the request log.
 const maxReports = 64
 
+// maxVersion is the length of a version, or of a digest, of what is installed.
+const maxVersion = 128
+
 func ruleReport(t *turn) (bool, error) {
 	if t.dhcp() || t.ask.kind != askReport {
 		return false, nil
@@ -49,11 +52,19 @@ func ruleReport(t *turn) (bool, error) {
 	text := CleanText(t.in.Want.Query.Text, 512)
 	t.why("report.stage", stage)
 	t.d.Reply = Done{Text: "noted: " + stage}
+	if v := CleanText(t.in.Want.Query.Version, maxVersion); v != "" && v != t.host.Installed && t.host.Reports < maxReports {
+		t.host.Installed, t.dirty = v, true
+		t.host.Reports++
+		t.record(HostLearned, "%s has %s, as it reports", t.host.Name, v)
+	}
 	if v := t.in.Facts; v != nil && t.host.Reports < maxReports {
 		x := *v
 		x.Clean()
 		x.At, x.Boot = t.in.At.UTC(), t.token.Boot
 		t.d.Writes.Inventory, t.dirty = &x, true
+		if x.Memory > 0 {
+			t.host.Memory = x.Memory
+		}
 		t.host.Reports++
 		t.record(HostLearned, "%s is %s, as it reports", t.host.Name, x.String())
 	}

@@ -126,6 +126,7 @@ func ruleScript(t *turn) (bool, error) {
 			// Most likely its power was cut and the transfer has not timed out yet.
 			return t.builtin("hold", because("ticket.arriving", k.standing()))
 		}
+		t.skip(t.template)
 		if why := t.mayInstall(t.template); why != nil {
 			return t.builtin("local", because("disk.instead", why))
 		}
@@ -149,6 +150,9 @@ func ruleScript(t *turn) (bool, error) {
 		}
 		t.d.Reply = Script{Ref{Kind: RefGenerated, Name: scriptFile, Template: x, Machine: m, Dialect: t.ask.dialect}}
 		return true, nil
+	}
+	if why := h.unfit(x); why != nil {
+		return t.builtin("hold", why)
 	}
 	given, err := t.inherited()
 	if err != nil {

@@ -332,6 +332,13 @@ func (w *world) template(words []string, kv map[string]string) error {
 	t.Match.MAC, t.Match.Serial, t.Match.Network = list(kv["mac"]), list(kv["serial"]), list(kv["network"])
 	t.Match.VendorClass, t.Match.SwitchPort = list(kv["class"]), list(kv["port"])
 	t.Match.Tag = list(kv["tag"])
+	t.Installs = kv["installs"]
+	if n, err := strconv.Atoi(kv["memory"]); err == nil {
+		t.Needs = &boot.Needs{Memory: n}
+	}
+	if p := kv["needs"]; p != "" {
+		t.Needs = &boot.Needs{Arch: []boot.Platform{boot.Platform(p)}}
+	}
 	t.GRUBBoots, t.Firmware, t.Direct = !slices.Contains(words, "ipxe_only"), kv["firmware"], kv["direct"]
 	t.UBootBoots = t.GRUBBoots
 	t.Shim, t.GRUB, _ = strings.Cut(kv["shim"], "+")
@@ -631,7 +638,10 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 				break
 			}
 		}
-		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"], Step: kv["at"], Errno: kv["errno"]}
+		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"], Step: kv["at"], Errno: kv["errno"], Version: kv["version"]}
+		if n, err := strconv.ParseInt(kv["memory"], 10, 64); err == nil { // MiB
+			in.Facts = &boot.Inventory{Memory: n << 20}
+		}
 		in.Firmware.PlatformHint = boot.Platform(kv["platform"])
 		in.Firmware.IPXE = in.Via == boot.TFTP && slices.Contains(words, "ipxe")
 		in.Want.Head = slices.Contains(words, "head")

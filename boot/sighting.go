@@ -142,6 +142,8 @@ type Query struct {
 	Step  string `json:"step,omitempty"`  // that the loader could not do: kernel, initrd or boot
 	Errno string `json:"errno,omitempty"` // of iPXE, hexadecimal
 	Text  string `json:"text,omitempty"`
+
+	Version string `json:"version,omitempty"` // of what is installed
 }
 
 // Sighting is one request, as facts. ID holds what the request itself claims: for

@@ -25,10 +25,12 @@ type Template struct {
 
 	Install      bool             `json:"install,omitempty"`
 	FirstInstall bool             `json:"first_install,omitempty"` // a machine that a rule let in gets its first ticket, too
-	Media        []string         `json:"media,omitempty"`         // kernel, initrds and placed files of an installation, file or image:NAME/FILE
-	Boots        []string         `json:"boots,omitempty"`         // what the script starts, kernel first, as in Media
-	Secret       *SecretFiles     `json:"secret,omitempty"`        // files that hold secret parameters
-	Params       map[string]Param `json:"params,omitzero"`         // what it takes; nil: pushed before this was kept
+	Installs     string           `json:"installs,omitempty"`      // version or digest of what it installs
+	Needs        *Needs           `json:"needs,omitempty"`
+	Media        []string         `json:"media,omitempty"`  // kernel, initrds and placed files of an installation, file or image:NAME/FILE
+	Boots        []string         `json:"boots,omitempty"`  // what the script starts, kernel first, as in Media
+	Secret       *SecretFiles     `json:"secret,omitempty"` // files that hold secret parameters
+	Params       map[string]Param `json:"params,omitzero"`  // what it takes; nil: pushed before this was kept
 	AutoApprove  bool             `json:"auto_approve,omitempty"`
 	Priority     int              `json:"priority,omitempty"`
 	Match        Selector         `json:"match,omitzero"`

@@ -42,6 +42,7 @@ type Ticket struct {
 	Spent   time.Time       `json:"spent,omitzero"`
 	Closed  time.Time       `json:"closed,omitzero"`
 	Stage   string          `json:"stage,omitempty"` // of the report that closed it
+	Again   bool            `json:"again,omitempty"` // it installs what is there already, too
 }
 
 // Read counts how often a file of an installation was read. A reading whose end was
@@ -83,6 +84,8 @@ func (k *Ticket) standing() *Reason {
 		return because("ticket.under-way", k.Template, k.Boot)
 	case k.State == TicketSpent:
 		return because("ticket.unconfirmed", k.Boot, k.Template)
+	case k.Stage == stageSame:
+		return because("ticket.same", k.Template)
 	case k.Stage == stageLocal:
 		return because("ticket.taken-away", k.Template)
 	case k.Stage == StageFailed:
@@ -98,6 +101,7 @@ const (
 	StageFailed    = "failed"
 
 	stageLocal = "local" // not from a report: a person took the ticket away
+	stageSame  = "same"  // nor this: the machine has what would be installed
 )
 
 func endsInstall(stage string) bool {
@@ -164,6 +168,7 @@ func (t *turn) mayInstall(x *Template) *Reason {
 func (t *turn) useTicket(x *Template) {
 	k := t.host.Ticket
 	k.Boot, k.Version, k.Files, k.Ran = t.host.Boots, x.ID, nil, false
+	t.host.Installed = "" // from here on its disk may be anything
 	t.why("ticket.used", k.Armed.Format(time.DateTime), k.By)
 }
 
@@ -356,6 +361,11 @@ func (t *turn) closeTicket(stage string) {
 	if !k.open(t.token.Boot) || !endsInstall(stage) {
 		return
 	}
+	if stage != StageFailed {
+		if x, err := t.findTemplate(k.Version); err == nil && x != nil {
+			t.host.Installed = x.Installs
+		}
+	}
 	k.close(stage, t.in.At)
 	t.dirty = true
 	t.record(TicketDone, "%s: %s", t.host.Name, k.Standing())
@@ -437,11 +447,15 @@ func (a *applying) install(h *Host, o Install) error {
 		}
 		again = "; before: " + k.Standing()
 	}
-	h.Pin = 0 // a new installation takes the newest version
+	h.Pin = 0 // a new installation takes the version in force
 	if err := a.complete(h, x); err != nil {
 		return err
 	}
+	if h.same(x) && !o.Again {
+		return NewFault(WrongState, "host %s has %s already, which template %s installs", h.Name, h.Installed, x.Name).Try("muster host install %s --again", h.Name)
+	}
 	h.armFor(x.Name, a.by.String(), a.now, cmp.Or(o.Expires, TicketLife))
+	h.Ticket.Again = o.Again
 	a.event(TicketArm, h, "%s: %s%s", h.Name, h.Ticket.Standing(), again)
 	return nil
 }
@@ -449,7 +463,7 @@ func (a *applying) install(h *Host, o Install) error {
 // approved arms the first ticket of a machine that a person let in.
 func (a *applying) approved(h *Host) error {
 	x, err := a.willBoot(h)
-	if err != nil || x == nil || !x.Install || h.Ticket != nil || h.Protected {
+	if err != nil || x == nil || !x.Install || h.Ticket != nil || h.Protected || h.same(x) {
 		return err
 	}
 	h.arm(x.Name, "its approval", a.now)

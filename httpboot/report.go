@@ -81,6 +81,9 @@ func readReport(r *http.Request, in *boot.Sighting) {
 	if q.Text == "" {
 		q.Text = fields["text"]
 	}
+	if q.Version == "" {
+		q.Version = fields["version"]
+	}
 	// cloud-init's phone_home names the running system in its form.
 	if h := fields["hostname"]; h != "" && q.Text == "" && fields["instance_id"] != "" {
 		q.Text = "cloud-init of " + h

@@ -24,6 +24,8 @@ type Spec struct {
 	Name         string           `toml:"name"`
 	Install      bool             `toml:"install"`
 	FirstInstall bool             `toml:"first_install"`
+	Installs     string           `toml:"installs"` // version or digest: a machine that has it is not installed again
+	Needs        Needs            `toml:"needs"`
 	AutoApprove  bool             `toml:"auto_approve"`
 	Priority     int              `toml:"priority"`
 	Delims       []string         `toml:"delims"` // other template marks, for files that use {{ }} themselves
@@ -40,6 +42,12 @@ type Spec struct {
 	seed  []string // files of cloud-init's that the folder lacks
 	grub  bool     // GRUB can start it
 	uboot bool     // U-Boot can
+}
+
+// Needs are facts that a machine must have.
+type Needs struct {
+	Memory int             `toml:"memory"` // MiB
+	Arch   []boot.Platform `toml:"arch"`
 }
 
 // Boot is what the generated script starts.
@@ -204,6 +212,19 @@ func ParseSpec(file string, data []byte) (*Spec, error) {
 		}
 		s.Params[name] = p
 	}
+	switch v := s.Installs; {
+	case v != "" && !s.Install:
+		return nil, f.Errorf("installs", 0, "installs is of a template that installs: want install = true beside it")
+	case len(v) > 128 || v != boot.CleanText(v, 128):
+		return nil, f.Errorf("installs", 0, "installs %q: want a version or a digest, at most 128 bytes of plain text", v)
+	case s.Needs.Memory < 0 || s.Needs.Memory > 1<<24:
+		return nil, f.Errorf("needs.memory", 0, "memory %d: want MiB", s.Needs.Memory)
+	}
+	for _, p := range s.Needs.Arch {
+		if !boot.KnownPlatform(p) {
+			return nil, f.Errorf("needs.arch", 0, "%q is no architecture; examples: bios, x64-uefi, arm64-uefi", p)
+		}
+	}
 	switch n := s.Secrets.Needs; boot.Proof(n) {
 	case "", boot.ProofHeard, boot.ProofToken:
 	case boot.ProofCertificate, boot.ProofTPM:
@@ -291,7 +312,11 @@ func (s *Spec) Template() boot.Template {
 	if len(s.Secrets.Files) > 0 {
 		secret = &boot.SecretFiles{Files: s.Secrets.Files, Needs: boot.Proof(cmp.Or(s.Secrets.Needs, string(boot.ProofToken))), HTTPS: s.Secrets.HTTPS}
 	}
-	return boot.Template{Name: s.Name, Params: params, Secret: secret, Install: s.Install, FirstInstall: s.FirstInstall, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
+	var needs *boot.Needs
+	if s.Needs.Memory != 0 || len(s.Needs.Arch) > 0 {
+		needs = &boot.Needs{Memory: s.Needs.Memory, Arch: s.Needs.Arch}
+	}
+	return boot.Template{Name: s.Name, Params: params, Secret: secret, Install: s.Install, FirstInstall: s.FirstInstall, Installs: s.Installs, Needs: needs, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
 		Generated: s.generated(), GRUBBoots: s.grub, UBootBoots: s.uboot, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 

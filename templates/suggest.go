@@ -111,7 +111,6 @@ func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set
 		for _, n := range t.Notes {
 			fmt.Fprintf(&w, "# %s\n", n)
 		}
-		fmt.Fprintf(&w, "# It needs %d MiB of memory.\n", t.Memory)
 	}
 	fmt.Fprintf(&w, "name = %q\n", name)
 	if t != nil && t.Install {
@@ -144,6 +143,9 @@ func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set
 			p.Default, p.Required = v, false
 		}
 		writeParam(&w, p)
+	}
+	if t != nil {
+		fmt.Fprintf(&w, "\n[needs]\nmemory = %d\n", t.Memory)
 	}
 	if t != nil && len(t.Secrets) > 0 {
 		fmt.Fprintf(&w, "\n[secrets]\nfiles = %s\n", tomlList(t.Secrets))

@@ -61,6 +61,7 @@ const (
 	Mismatch     = "template-mismatch"
 	NoParams     = "parameters-missing"
 	TagsDiffer   = "tags-differ"
+	Unfit        = "does-not-fit"
 	NotRendered  = "not-rendered"
 	KernelUnread = "kernel-unread"
 	Silent       = "silent"
@@ -226,6 +227,8 @@ func (d *diagnosis) standing() {
 		d.order(boot.Approve{Name: h.Name})
 	case hold != nil && why.Is(boot.WhyParams):
 		d.say(NoParams, hold.At, h.Name+" waits: "+why.Text(), "set them; the machine goes on by itself")
+	case hold != nil && why.Is(boot.WhyUnfit):
+		d.say(Unfit, hold.At, h.Name+" waits, and no ticket was used: "+why.Text(), "muster host set "+h.Name+" --template NAME, of one for such machines")
 	case hold != nil && why.Is(boot.WhyUnlike):
 		d.say(TagsDiffer, hold.At, h.Name+" waits: "+why.Text(), "muster param show "+h.Name+" says what comes from where; the machine goes on by itself")
 	case hold != nil && why.Is(boot.WhyUnmade):

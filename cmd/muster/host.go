@@ -207,6 +207,7 @@ func (a *app) showHost(d admin.HostDetail) {
 	field("boots", fmt.Sprint(d.Boots))
 	field("stage", d.Stage)
 	field("install", d.Ticket.Standing())
+	field("has", d.Installed)
 	if d.Protected {
 		field("protected", "nothing installs on it")
 	}

@@ -1,0 +1,52 @@
+// needs.go: machines that a template is not for, whatever names it there: too little
+// memory, other firmware, or what it installs is on them already.
+
+package boot
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Needs are facts that a machine must have. One that is not known yet is not missed.
+type Needs struct {
+	Memory int        `json:"memory,omitempty"` // MiB, as the machine last reported
+	Arch   []Platform `json:"arch,omitempty"`
+}
+
+// unfit says what of a host the template cannot do with; nil if nothing is known.
+func (h *Host) unfit(x *Template) *Reason {
+	if n := x.Needs; n != nil {
+		// What Linux calls its memory lacks what kernel and firmware keep for themselves.
+		if have := h.Memory >> 20; h.Memory > 0 && have < int64(n.Memory)*85/100 {
+			return because(WhyUnfit, x.Name, mib(int64(n.Memory)), h.Name, mib(have))
+		}
+		if h.Platform != "" && len(n.Arch) > 0 && !slices.Contains(n.Arch, h.Platform) {
+			var want []string
+			for _, a := range n.Arch {
+				want = append(want, string(a))
+			}
+			return because(WhyUnfit, x.Name, strings.Join(want, " or "), h.Name, string(h.Platform))
+		}
+	}
+	return nil
+}
+
+func mib(n int64) string { return fmt.Sprintf("%d MiB of memory", n) }
+
+// same reports a host that has what the template would install.
+func (h *Host) same(x *Template) bool {
+	return x.Install && x.Installs != "" && h.Installed == x.Installs
+}
+
+// skip closes a ticket that would install what is there, unless that is what somebody asked
+// for.
+func (t *turn) skip(x *Template) {
+	h := t.host
+	if k := h.Ticket; k != nil && k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name && !k.Again && h.same(x) && !t.in.Want.Head {
+		k.close(stageSame, t.in.At)
+		t.dirty = true
+		t.record(TicketDone, "%s: %s", h.Name, k.Standing())
+	}
+}
