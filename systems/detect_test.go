@@ -164,6 +164,8 @@ var media = []struct {
 		"clonezilla 3.2.2-15-amd64 [x64 live/vmlinuz live/initrd.img live/filesystem.squashfs] live: boot=live union=overlay username=user config components noswap edd=on ocs_live_run=ocs-live-general ocs_live_batch=no fetch=@IMAGE@/tree/live/filesystem.squashfs"},
 	{"SystemRescue", "RESCUE1202", false, files{"sysresccd/VERSION": "12.02\n", "sysresccd/boot/x86_64/vmlinuz": bzImage, "sysresccd/boot/x86_64/sysresccd.img": "i", "sysresccd/x86_64/airootfs.sfs": "s"},
 		"systemrescue 12.02 [x64 sysresccd/boot/x86_64/vmlinuz sysresccd/boot/x86_64/sysresccd.img] live: archisobasedir=sysresccd archiso_http_srv=@IMAGE@/tree/ ip=dhcp"},
+	{"Memtest86+", "MT86PLUS_64", false, files{"EFI/BOOT/bootx64.efi": bzImage, "boot/floppy.img": "f"}, "memtest  [x64 EFI/BOOT/bootx64.efi] test: "},
+	{"Memtest86+ of Debian's package", "", true, files{"boot/memtest86+x64.efi": bzImage, "boot/memtest86+x64.bin": bzImage}, "memtest  [x64 boot/memtest86+x64.efi] test: "},
 	{"NixOS", "nixos-minimal-25.05-x86_64", false, files{"nix-store.squashfs": "s", "boot/bzImage": bzImage, "boot/initrd": "i"}, "nixos 25.05"},
 	{"XCP-ng", "XCP-ng 8.3.0", false, files{"boot/xen.gz": "x", "boot/vmlinuz": bzImage, "install.img": "i", ".treeinfo": "[general]\nversion = 8.3.0\n"}, "xcp-ng 8.3.0"},
 	{"TrueNAS", "ISOIMAGE", false, files{"TrueNAS-SCALE.update": "u", "vmlinuz": bzImage, "initrd.img": "i"}, "truenas "},

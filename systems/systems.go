@@ -26,9 +26,10 @@ var data embed.FS
 
 // Kinds of boot.
 const (
-	Linux = "linux" // kernel, initrds and a command line
-	ESXi  = "esxi"  // mboot.efi as a kernel, with a boot.cfg, see BootConfig
-	Disc  = "disc"  // recognised, and nothing of it can be booted but the disc; the notes say why
+	Linux   = "linux"   // kernel, initrds and a command line
+	Program = "program" // a program that boots as a kernel does, without an initrd
+	ESXi    = "esxi"    // mboot.efi as a kernel, with a boot.cfg, see BootConfig
+	Disc    = "disc"    // recognised, and nothing of it can be booted but the disc; the notes say why
 )
 
 // System is what a folder's system.toml says.
@@ -188,8 +189,8 @@ func parse(file string, b []byte, read func(name string) (*System, error)) (*Sys
 		return nil, f.Errorf("name", 0, "name %q: want the name of the folder", d.Name)
 	case d.Title == "":
 		return nil, f.Errorf("title", 0, "a title is missing")
-	case d.Kind != Linux && d.Kind != ESXi && d.Kind != Disc:
-		return nil, f.Errorf("kind", 0, "kind %q: want linux, esxi or disc", d.Kind)
+	case !slices.Contains([]string{Linux, Program, ESXi, Disc}, d.Kind):
+		return nil, f.Errorf("kind", 0, "kind %q: want linux, program, esxi or disc", d.Kind)
 	case d.Kind == Disc && (len(d.Detect) == 0 || len(d.Arches)+len(d.Variants) > 0 || len(d.Notes) == 0):
 		return nil, f.Errorf("kind", 0, "a disc that does not boot has a [[detect]], neither [[arch]] nor [[variant]], and says in its notes why")
 	case d.Kind != Disc && (len(d.Detect) == 0 || len(d.Arches) == 0 || len(d.Variants) == 0):

@@ -175,3 +175,28 @@ func TestDiskImage(t *testing.T) {
 		}
 	})
 }
+
+// TestMemtest: the catalogue's template for one boot, by BIOS and by UEFI, from Memtest86+'s
+// own disc.
+func TestMemtest(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fw   nettest.Firmware
+	}{{"bios", nettest.BIOS}, {"uefi", nettest.UEFI}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.serveConfig(fullNetwork)
+			r.muster("template", "add", "memtest", "--iso", nettest.Cached(t, "memtest/usr/lib/memtest86+/memtest86+x64.iso"), "--set", "console=ttyS0,115200")
+			r.muster("host", "add", "web1", "--mac", guestMAC, "--approved")
+			r.muster("host", "rescue", "web1", "--template", "memtest")
+			g := guest(c.fw)
+			g.ExtraArgs = []string{"-device", "VGA"} // as a UEFI program it wants a screen, and gives up without one
+			vm := r.boot(g)
+			must(t, vm.WaitConsole(r.ctx, "Memtest86+"))
+			if got := r.show(guestMAC); got.Boots != 1 {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}

@@ -36,7 +36,7 @@ if [ "$level" != demo ]; then
 	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
 	# would start them at the next boot, as those of DHCP servers would, and Ignition's
 	# has hooks for an initramfs; they are only unpacked.
-	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers ignition)
+	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers ignition memtest)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
@@ -198,6 +198,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	dhcp6c) unpack "$tree" wide-dhcpv6-client ;;
 	tftpd) unpack "$tree" tftpd-hpa atftpd ;;
 	ignition) unpack "$tree" ignition ;;
+	memtest) unpack "$tree" memtest86+ ;;
 	esac
 	mv "$tree" "$cache/$part"
 done
