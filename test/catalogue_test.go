@@ -200,3 +200,44 @@ func TestMemtest(t *testing.T) {
 		})
 	}
 }
+
+// TestRescue: a machine whose disk is left alone boots a live system once, and whoever has
+// the key comes in as root.
+func TestRescue(t *testing.T) {
+	disc := liveDisc(t)
+	nettest.Need(t, "ssh", "ssh-keygen")
+	key := filepath.Join(t.TempDir(), "key")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ann's key", "-f", key).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	public, err := os.ReadFile(key + ".pub")
+	must(t, err)
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	r.muster("template", "add", "rescue", "--iso", disc, "--set", "console=ttyS0")
+	r.muster("param", "set", "site", "ssh_keys="+strings.TrimSpace(string(public)))
+	r.muster("host", "add", "web1", "--mac", guestMAC, "--approved")
+	r.muster("host", "rescue", "web1")
+	disk := blankDisk(t, []byte("what the machine is for"))
+	g := guest(nettest.BIOS)
+	g.MemoryMB, g.Disk = 2048, disk
+	vm := r.boot(g)
+	r.stage(vm, "running")
+	var addr string
+	r.wait("the report of where it is", time.Minute, func() error {
+		said := r.muster("event", "list", "--host", "web1")
+		_, after, ok := strings.Cut(said, "ssh root@")
+		if !ok {
+			return fmt.Errorf("it says\n%s", said)
+		}
+		addr = strings.Fields(after)[0]
+		return nil
+	})
+	r.wait("the key to open", 3*time.Minute, func() error {
+		out, err := r.srv.Command(r.ctx, "ssh", "-i", key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10", "root@"+addr, "hostname; head -c 23 /dev/vda").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "web1\nwhat the machine is for") {
+			return fmt.Errorf("%v: %s", err, out)
+		}
+		return nil
+	})
+}
