@@ -174,3 +174,28 @@ func TestOptionOfAHostGoes(t *testing.T) {
 		t.Errorf("it has no option 42: %v", err)
 	}
 }
+
+// TestKernelOfAnotherArch: a template for machines that cannot run the kernel of its image
+// is refused when it is pushed.
+func TestKernelOfAnotherArch(t *testing.T) {
+	w := inLab(t, nil)
+	w.do(t, boot.ImportImage{Image: boot.Image{Name: "deb", Files: map[string]boot.Blob{"vmlinuz": {Digest: "d", Size: 1}, "linux": {Digest: "d", Size: 1}, "initrd": {Digest: "d", Size: 1}},
+		Boots: []boot.ImageBoot{{Arch: "x64", Kernel: "vmlinuz"}, {Arch: "arm64", Kernel: "linux"}}}})
+	for _, c := range []struct {
+		arch, needs []boot.Platform
+		kernel      string
+		want        string
+	}{
+		{nil, nil, "vmlinuz", ""},
+		{[]boot.Platform{boot.BIOS, boot.ARM64UEFI}, nil, "vmlinuz", ""},
+		{[]boot.Platform{boot.ARM64UEFI}, nil, "vmlinuz", "is for machines with arm64-uefi, and the kernel of image deb, vmlinuz, is for x64"},
+		{nil, []boot.Platform{boot.X64UEFI, boot.BIOS}, "linux", "is for machines with x64-uefi or bios, and the kernel of image deb, linux, is for arm64"},
+		{[]boot.Platform{boot.ARM64UEFI}, nil, "linux", ""},
+	} {
+		x := boot.Template{Name: "t", Files: map[string]boot.Blob{"template.toml": {}}, Boots: []string{"image:deb/" + c.kernel, "image:deb/initrd"}, Match: boot.Selector{Arch: c.arch}, Needs: &boot.Needs{Arch: c.needs}}
+		_, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.PushTemplate{Template: x})
+		if f := boot.FaultOf(err); (f == nil) != (c.want == "") || f != nil && !strings.Contains(f.Text, c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}

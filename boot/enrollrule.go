@@ -95,7 +95,9 @@ func (t *turn) approveBy(r *EnrollRule) (bool, error) {
 		t.why("rule.waits", r.Name, names(t.choice.Waiting))
 		return true, nil
 	}
-	t.host.Tags = mergeTags(t.host.Tags, r.Tags...)
+	if tags := mergeTags(t.host.Tags, r.Tags...); len(tags) <= maxTags { // a person may have given it many
+		t.host.Tags = tags
+	}
 	why := because("enroll.by-rule", r.Name)
 	if r.Max > 0 {
 		why = because("enroll.by-rule-of", r.Name, n+1, r.Max)

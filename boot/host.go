@@ -207,7 +207,7 @@ func (h *Host) Validate() error {
 			return fmt.Errorf("host %s: serial %q is filler or not plain text; it cannot name one machine", h.Name, h.Serial)
 		}
 	}
-	if err := checkTags(h.Tags); err != nil {
+	if err := ValidTags(h.Tags); err != nil {
 		return fmt.Errorf("host %s: %w", h.Name, err)
 	}
 	if err := validParams(h.Params, h.Secrets); err != nil {

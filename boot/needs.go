@@ -15,6 +15,27 @@ type Needs struct {
 	Arch   []Platform `json:"arch,omitempty"`
 }
 
+func (t *Template) needsArch() []Platform {
+	if t.Needs == nil {
+		return nil
+	}
+	return t.Needs.Arch
+}
+
+// runs reports a platform whose machines can run the kernels of an architecture, as images
+// name it.
+func (p Platform) runs(arch string) bool {
+	switch p {
+	case BIOS, X64UEFI, IA32UEFI:
+		return arch == "x64"
+	case ARM64UEFI, ARM64UBoot, PiPlatform:
+		return arch == "arm64"
+	case SomeUBoot:
+		return true
+	}
+	return false
+}
+
 // unfit says what of a host the template cannot do with; nil if nothing is known.
 func (h *Host) unfit(x *Template) *Reason {
 	if n := x.Needs; n != nil {

@@ -58,8 +58,42 @@ func (a *applying) push(o PushTemplate) error {
 	if err := a.lacks(o.Images); err != nil {
 		return err
 	}
+	if err := a.sameArch(&t); err != nil {
+		return err
+	}
 	a.c.Template = &t
 	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: TemplatePush, By: a.by, Text: fmt.Sprintf("template %s version %d pushed, %d files", t.Name, t.Version, len(t.Files))})
+	return nil
+}
+
+// sameArch refuses a template for machines that cannot run the kernel of its image.
+func (a *applying) sameArch(t *Template) error {
+	for _, ref := range t.Boots {
+		name, file, ok := imageFile(refPath(ref))
+		if !ok {
+			continue
+		}
+		i, err := a.v.Image(name)
+		if err != nil {
+			return err
+		}
+		if i == nil {
+			continue
+		}
+		n := slices.IndexFunc(i.Boots, func(b ImageBoot) bool { return b.Kernel == file })
+		if n < 0 {
+			continue
+		}
+		for _, arches := range [][]Platform{t.Match.Arch, t.needsArch()} {
+			if len(arches) > 0 && !slices.ContainsFunc(arches, func(p Platform) bool { return p.runs(i.Boots[n].Arch) }) {
+				var want []string
+				for _, p := range arches {
+					want = append(want, string(p))
+				}
+				return NewFault(Invalid, "template %s is for machines with %s, and the kernel of image %s, %s, is for %s", t.Name, strings.Join(want, " or "), i.Name, file, i.Boots[n].Arch)
+			}
+		}
+	}
 	return nil
 }
 

@@ -46,8 +46,8 @@ func dropTag(have []string, tag string) ([]string, bool) {
 	return out, len(out) < len(have)
 }
 
-// checkTags judges the tags of a record.
-func checkTags(tags []string) error {
+// ValidTags reports the first thing wrong with the tags of a host or a rule.
+func ValidTags(tags []string) error {
 	if len(tags) > maxTags {
 		return fmt.Errorf("%d tags: at most %d", len(tags), maxTags)
 	}

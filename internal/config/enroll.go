@@ -104,10 +104,8 @@ func (r *fileEnrollRule) check(bad func(key, format string, args ...any) error, 
 			return x, bad("network", "rule %s: no [[network]] is called %q", r.Name, n)
 		}
 	}
-	for _, t := range r.Tags {
-		if err := boot.ValidTag(t); err != nil {
-			return x, bad("tags", "rule %s: %v", r.Name, err)
-		}
+	if err := boot.ValidTags(r.Tags); err != nil {
+		return x, bad("tags", "rule %s: %v", r.Name, err)
 	}
 	switch {
 	case r.Max < 0:

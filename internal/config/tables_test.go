@@ -175,6 +175,7 @@ func TestTablesErrors(t *testing.T) {
 		{`network = ["lab"]`, `network = ["far"]`, `no [[network]] is called "far"`},
 		{`max = 40`, `max = -1`, "max -1"},
 		{`max = 40`, "max = 40\ntags = [\"rack 7\"]", `tag name "rack 7"`},
+		{`max = 40`, "max = 40\ntags = [\"rack=7\", \"rack=8\"]", `tag rack stands there twice`},
 		{`until = 2026-12-31T00:00:00Z`, "until = 2026-12-31T00:00:00Z\nfrom = 2027-01-01T00:00:00Z", "it ends (2026-12-31T00:00:00Z) before it begins"},
 		{`vendor_class = ["printer*"]`, ``, "rule not those refuses every machine"},
 		{`vendor_class = ["printer*"]`, "vendor_class = [\"printer*\"]\nmax = 1", "refuses machines: max, template, install and tags are for those that it approves"},
