@@ -128,6 +128,7 @@ func (a *app) showCatalogued(e systems.Entry) error {
 type addFlags struct {
 	as, iso, sum, image, arch, dir string
 	set                            []string
+	yes                            bool
 }
 
 func (a *app) templateAddCmd() *cobra.Command {
@@ -149,6 +150,7 @@ written and not pushed, to be looked at and changed first.`,
 	c.Flags().StringVar(&f.sum, "sha256", "", "digest that it must have; a URL needs it")
 	c.Flags().StringVar(&f.image, "image", "", "image that was imported before")
 	c.Flags().StringVar(&f.arch, "arch", "", "x64 or arm64, for an image that has both")
+	c.Flags().BoolVar(&f.yes, "yes", false, "do not ask, however many machines boot it next")
 	c.Flags().StringVar(&f.dir, "dir", "", "write the folder here and push nothing")
 	c.Flags().StringArrayVar(&f.set, "set", nil, "KEY=VALUE, the default of a parameter; may be given several times")
 	return c
@@ -212,5 +214,5 @@ func (a *app) addTemplate(ctx context.Context, name string, f addFlags) error {
 	if err := writeFolder(dir, files); err != nil {
 		return err
 	}
-	return a.push(ctx, dir)
+	return a.push(ctx, dir, f.yes)
 }

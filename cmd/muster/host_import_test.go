@@ -19,6 +19,7 @@ import (
 	"github.com/musterboot/muster/boot/engine"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/internal/reservation"
@@ -55,7 +56,12 @@ func newDesk(t *testing.T) *desk {
 	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 2)
-	go func() { done <- (&admin.Server{Engine: e, Log: log, Hooks: d.hooks}).Serve(ctx, l) }()
+	files, err := images.Open(t.TempDir())
+	must(t, err)
+	t.Cleanup(func() { files.Close() })
+	go func() {
+		done <- (&admin.Server{Engine: e, Files: files, Log: log, Hooks: d.hooks}).Serve(ctx, l)
+	}()
 	go func() { done <- d.hooks.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-done; <-done; e.Close(); s.Close() })
 	return d

@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/musterboot/muster/boot"
@@ -37,4 +40,31 @@ func TestPlans(t *testing.T) {
 	d.says(0, []string{"host", "rm", "--match", "state:denied"}, "rm: 2 machines done")
 	d.says(1, []string{"host", "rm", "--match", "state:denied"}, "there is nothing to do")
 	d.says(0, []string{"host", "show", "RIG-3"}, "^web03 ")
+}
+
+// TestPushOfMany: a version that many machines boot next is asked about, and tags and
+// values are seen where they are used.
+func TestPushOfMany(t *testing.T) {
+	d := newDesk(t)
+	spec := d.file("template.toml", "name = \"live\"\n[match]\ntag = [\"db\"]\n[boot]\nkernel = \"k\"\ncmdline = \"disk={{ .Params.disk }}\"\n[params.disk]\ndefault = \"/dev/sda\"\n")
+	dir := filepath.Dir(spec)
+	must(t, os.WriteFile(filepath.Join(dir, "k"), []byte("kernel"), 0o644))
+	d.says(0, []string{"template", "push", dir}, "live version 1 stored")
+	for i := range 11 {
+		d.says(0, []string{"host", "add", fmt.Sprintf("web%02d", i), "--serial", fmt.Sprintf("RIG-%d", i), "--approved", "--tag", "db", "--tag", fmt.Sprintf("rack=%d", i)})
+	}
+	d.says(2, []string{"template", "push", dir}, "live is what 11 machines boot next; muster template preview "+regexp.QuoteMeta(dir), "push a template for 11 machines: --yes says that this is meant")
+	d.says(0, []string{"template", "push", dir, "--yes"}, "live version 2 stored")
+	d.says(0, []string{"host", "set", "web01", "--drop-tag", "rack"})
+	d.says(0, []string{"host", "list", "tag:rack=1"}, "no machine matches")
+	d.says(0, []string{"param", "set", "tag/rack=3", "disk=/dev/sdb"}, "tag/rack=3 set: 1 parameter")
+	d.says(0, []string{"param", "list"}, `tag/rack=3 +disk +/dev/sdb`)
+	d.says(0, []string{"param", "show", "web03"}, `disk +/dev/sdb +tag/rack=3`)
+	d.says(0, []string{"param", "show", "web04"}, `disk +/dev/sda +template/live`)
+	d.says(0, []string{"host", "show", "web03"}, `tags +db rack=3`, `param +disk=/dev/sdb \(tag/rack=3\)`)
+	d.says(2, []string{"param", "set", "rack=3", "disk=x"}, "is no scope")
+	d.says(0, []string{"template", "rollback", "live"}, `1 .* in force: pinned`)
+	d.says(0, []string{"template", "history", "live"}, `2 .* 0`)
+	d.says(0, []string{"template", "unpin", "live"}, `2 .* in force`)
+	d.says(0, []string{"template", "diff", "live"}, "the files are the same")
 }

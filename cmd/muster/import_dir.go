@@ -21,6 +21,7 @@ import (
 func (a *app) templateImportDirCmd() *cobra.Command {
 	var serials []string
 	var out string
+	var yes bool
 	c := &cobra.Command{
 		Use: "import-dir NAME DIR", Short: "Make a template of a Raspberry Pi's boot folder", Args: exactly(2, "a name and a folder"),
 		Long: `Make a template of the folder that a Raspberry Pi boots from on another TFTP server (often
@@ -31,10 +32,11 @@ may be written into them. With --out the template is written to a folder and not
 be edited first.`,
 		Example: "  muster template import-dir kiosk /tftpboot/a1b2c3d4 --serial 'a1*'\n  muster template import-dir kiosk /boot/firmware --out ./kiosk",
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.importDir(c.Context(), args[0], args[1], serials, out)
+			return a.importDir(c.Context(), args[0], args[1], serials, out, yes)
 		},
 	}
 	c.Flags().StringSliceVar(&serials, "serial", nil, "serial numbers that it is for, as patterns of the last eight digits; may be given again")
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask, however many machines boot it next")
 	c.Flags().StringVar(&out, "out", "", "write the template to this folder instead of pushing it")
 	return c
 }
@@ -42,7 +44,7 @@ be edited first.`,
 // own are the files that differ between one Pi and the next.
 var own = []string{"cmdline.txt", "config.txt"}
 
-func (a *app) importDir(ctx context.Context, name, dir string, serials []string, out string) error {
+func (a *app) importDir(ctx context.Context, name, dir string, serials []string, out string, yes bool) error {
 	image := name + "-firmware"
 	src, err := images.Inspect(image, dir)
 	if err != nil {
@@ -100,5 +102,5 @@ func (a *app) importDir(ctx context.Context, name, dir string, serials []string,
 	if out != "" {
 		return a.said(struct{}{}, "image %s stored; look at %s, then: muster template push %s", image, out, out)
 	}
-	return a.push(ctx, target)
+	return a.push(ctx, target, yes)
 }

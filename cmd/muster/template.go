@@ -139,14 +139,20 @@ competes with.`,
 }
 
 func (a *app) templatePushCmd() *cobra.Command {
-	return &cobra.Command{
+	yes := false
+	c := &cobra.Command{
 		Use: "push DIR", Short: "Store a template's folder as a new version", Args: exactly(1, "a folder"),
+		Long: `Store a template's folder as a new version. Machines that have a version keep it until muster host
+update. Where more than ten have none and would boot this one next, their number is asked for;
+muster template preview DIR shows beforehand what each would read.`,
 		Example: "  muster template push ./rescue",
-		RunE:    func(c *cobra.Command, args []string) error { return a.push(c.Context(), args[0]) },
+		RunE:    func(c *cobra.Command, args []string) error { return a.push(c.Context(), args[0], yes) },
 	}
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask, however many machines it is")
+	return c
 }
 
-func (a *app) push(ctx context.Context, dir string) error {
+func (a *app) push(ctx context.Context, dir string, yes bool) error {
 	fl, s, err := lint(dir)
 	if err != nil {
 		return err
@@ -156,7 +162,28 @@ func (a *app) push(ctx context.Context, dir string) error {
 		return err
 	}
 	var out admin.Pushed
-	if err := cl.Call(ctx, http.MethodPost, "/api/v1/templates", admin.Push{Files: fl}, &out); err != nil {
+	req := admin.Push{Files: fl}
+	err = cl.Call(ctx, http.MethodPost, "/api/v1/templates", req, &out)
+	if f := boot.FaultOf(err); f != nil && f.Code == boot.Unconfirmed {
+		text, err := os.ReadFile(filepath.Join(dir, templates.SpecFile))
+		if err != nil {
+			return err
+		}
+		var would admin.Pushed
+		if err := cl.Call(ctx, http.MethodPost, "/api/v1/templates", admin.Push{Files: fl, DryRun: true, Spec: string(text)}, &would); err != nil {
+			return err
+		}
+		a.note("%s is what %s boot next; muster template preview %s shows what each would read\n", s.Name, counted(would.Affected, "machine"), dir)
+		if !yes {
+			if err := a.confirm("push a template for", would.Affected); err != nil {
+				return err
+			}
+		}
+		req.Count = would.Affected
+		if err := cl.Call(ctx, http.MethodPost, "/api/v1/templates", req, &out); err != nil {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
 	for _, w := range out.Warnings {

@@ -180,6 +180,7 @@ type ImportResult struct {
 // Pushed is the result of a push.
 type Pushed struct {
 	Template boot.Template `json:"template"`
+	Affected int           `json:"affected,omitempty"` // machines without a version of their own: the next boot of each gets this one
 	Warnings []string      `json:"warnings,omitempty"`
 }
 

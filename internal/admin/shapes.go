@@ -112,6 +112,7 @@ type Push struct {
 	Files  map[string]boot.Blob `json:"files"`
 	DryRun bool                 `json:"dry_run,omitempty"` // says what a push would, and stores nothing; the files need not be there
 	Spec   string               `json:"spec,omitempty"`    // template.toml, for a dry run
+	Count  int                  `json:"count,omitempty"`   // of machines that boot it next; needed where they are many
 }
 
 // Preview asks what a version would change of what machines read: one that is stored, or

@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/plan"
 	"github.com/musterboot/muster/templates"
 )
 
@@ -43,7 +45,8 @@ func (s *Server) push(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return Pushed{Template: *c.Template, Warnings: c.Warnings}, nil
+		n, err := s.affected(r.Context(), c.Template)
+		return Pushed{Template: *c.Template, Affected: n, Warnings: c.Warnings}, err
 	}
 	s.referring.RLock()
 	defer s.referring.RUnlock()
@@ -56,12 +59,46 @@ func (s *Server) push(r *http.Request) (any, error) {
 	}
 	t := spec.Template()
 	t.Files = p.Files
+	n, err := s.affected(r.Context(), &t)
+	if err != nil {
+		return nil, err
+	}
+	if n > plan.Surprises && p.Count != n {
+		return nil, boot.NewFault(boot.Unconfirmed, "this version of %s is what %d machines boot next: say that number to store it", t.Name, n).Try("muster template preview")
+	}
 	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.PushTemplate{Template: t, Images: spec.ImageFiles()})
 	if err != nil {
 		return nil, err
 	}
 	warnings := slices.Concat(c.Warnings, spec.Advice, s.sealOld(r, c.Template))
-	return Pushed{Template: *c.Template, Warnings: warnings}, nil
+	return Pushed{Template: *c.Template, Affected: n, Warnings: warnings}, nil
+}
+
+// affected counts the machines that boot a version next because it is pushed: those that
+// are approved, have no version of their own, and name it or match it.
+func (s *Server) affected(ctx context.Context, x *boot.Template) (n int, err error) {
+	var pinned uint64
+	if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) { pinned, err = tx.Counter(boot.InForce(x.Name)); return err }); err != nil || pinned != 0 {
+		return 0, err
+	}
+	would := s.wouldBoot(x)
+	err = each(ctx, s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) }, func(h *boot.Host) boot.HostID {
+		if h.State == boot.Approved && h.Pin == 0 && would(h) {
+			n++
+		}
+		return h.ID
+	})
+	return n, err
+}
+
+// wouldBoot says which hosts would boot a version if it were in force.
+func (s *Server) wouldBoot(x *boot.Template) func(*boot.Host) bool {
+	all := slices.DeleteFunc(slices.Clone(s.Engine.Policy().Templates), func(t *boot.Template) bool { return t.Name == x.Name })
+	all = append(all, x)
+	boot.SortTemplates(all)
+	return func(h *boot.Host) bool {
+		return slices.Contains(h.Templates(), x.Name) || h.Template == "" && boot.Choose(all, h.Facts()).Template == x
+	}
 }
 
 // sealOld seals what hosts and scopes still have in plain text of parameters that are

@@ -282,14 +282,11 @@ func (s *Server) preview(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, boot.NewFault(boot.Invalid, "%v", err)
 	}
-	// With x among them, as if it were in force.
-	all := slices.DeleteFunc(slices.Clone(s.Engine.Policy().Templates), func(t *boot.Template) bool { return t.Name == x.Name })
-	all = append(all, x)
-	boot.SortTemplates(all)
+	would := s.wouldBoot(x)
 	err = plan.Select(ctx, s.Engine, m, func(h *boot.Host) error {
 		switch {
 		case h.State == boot.Denied:
-		case !m.Empty(), slices.Contains(h.Templates(), x.Name), h.Template == "" && boot.Choose(all, h.Facts()).Template == x:
+		case !m.Empty(), would(h):
 			return one(h)
 		}
 		return ctx.Err()

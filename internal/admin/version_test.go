@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -74,4 +75,43 @@ func TestVersions(t *testing.T) {
 			t.Errorf("%d events %s", n, k)
 		}
 	}
+}
+
+// TestPushAsks: where many machines would boot a version next, their number is said.
+func TestPushAsks(t *testing.T) {
+	d := newDesk(t)
+	spec := "name = \"deb\"\n[match]\ntag = [\"db\"]\n[boot]\nkernel = \"k\"\n"
+	d.push(200, "template.toml", spec, "k", "kernel")
+	var hosts []string
+	for i := range 14 {
+		state := "approved"
+		if i == 0 {
+			state = "pending"
+		}
+		hosts = append(hosts, fmt.Sprintf(`{"name":"h%d","serial":"SN-%d","state":"%s","tags":["db"]}`, i, i, state))
+	}
+	d.want(200, "POST", "/api/v1/hosts/import", `{"hosts":[`+strings.Join(hosts, ",")+`]}`)
+	d.want(200, "POST", "/api/v1/hosts", `{"name":"other","serial":"SN-99","state":"approved"}`)
+	if err := d.store.Update(t.Context(), func(tx boot.Tx) error { // one has begun a boot
+		h, err := tx.HostByName("h1")
+		if err != nil {
+			return err
+		}
+		c := h.Clone()
+		c.Pin = 1
+		return tx.PutHost(c)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var f Failure
+	if d.push(409, "template.toml", spec, "k", "another kernel").into(&f); f.Code != boot.Unconfirmed || !strings.Contains(f.Error, "what 12 machines boot next") {
+		t.Errorf("%+v", f)
+	}
+	var p Pushed
+	d.want(200, "POST", "/api/v1/templates", fmt.Sprintf(`{"dry_run":true,"spec":%q}`, spec)).into(&p)
+	if p.Affected != 12 {
+		t.Errorf("a dry run: %+v", p)
+	}
+	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":1}`)
+	d.push(200, "template.toml", spec, "k", "another kernel") // nobody boots it
 }
