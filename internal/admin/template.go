@@ -50,28 +50,37 @@ func (s *Server) push(r *http.Request) (any, error) {
 	}
 	s.referring.RLock()
 	defer s.referring.RUnlock()
-	if err := s.uploaded(p.Files); err != nil {
+	t, spec, err := s.linted(p.Files)
+	if err != nil {
 		return nil, err
 	}
-	spec, err := templates.Lint(p.Files, func(f string) (io.ReadCloser, error) { return s.Files.Open(p.Files[f].Digest) })
-	if err != nil {
-		return nil, boot.NewFault(boot.Invalid, "%v", err)
-	}
-	t := spec.Template()
-	t.Files = p.Files
-	n, err := s.affected(r.Context(), &t)
+	n, err := s.affected(r.Context(), t)
 	if err != nil {
 		return nil, err
 	}
 	if n > plan.Surprises && p.Count != n {
 		return nil, boot.NewFault(boot.Unconfirmed, "this version of %s is what %d machines boot next: say that number to store it", t.Name, n).Try("muster template preview")
 	}
-	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.PushTemplate{Template: t, Images: spec.ImageFiles()})
+	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.PushTemplate{Template: *t, Images: spec.ImageFiles()})
 	if err != nil {
 		return nil, err
 	}
 	warnings := slices.Concat(c.Warnings, spec.Advice, s.sealOld(r, c.Template))
 	return Pushed{Template: *c.Template, Affected: n, Warnings: warnings}, nil
+}
+
+// linted judges files that were put beforehand as a template.
+func (s *Server) linted(files map[string]boot.Blob) (*boot.Template, *templates.Spec, error) {
+	if err := s.uploaded(files); err != nil {
+		return nil, nil, err
+	}
+	spec, err := templates.Lint(files, func(f string) (io.ReadCloser, error) { return s.Files.Open(files[f].Digest) })
+	if err != nil {
+		return nil, nil, boot.NewFault(boot.Invalid, "%v", err)
+	}
+	t := spec.Template()
+	t.Files = files
+	return &t, spec, nil
 }
 
 // affected counts the machines that boot a version next because it is pushed: those that

@@ -19,7 +19,6 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/match"
 	"github.com/musterboot/muster/internal/plan"
-	"github.com/musterboot/muster/templates"
 )
 
 // Version is one version of a template.
@@ -262,17 +261,11 @@ func (s *Server) preview(r *http.Request) (any, error) {
 			return nil, boot.NewFault(boot.Invalid, "names, or a query: not both")
 		}
 		for _, name := range q.Names {
-			var h *boot.Host
-			if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) {
-				h, err = boot.FindHost(tx, s.Engine.Policy(), s.Engine.Now(), name)
-				return err
-			}); err != nil {
-				return nil, err
+			h, err := plan.Find(ctx, s.Engine, name)
+			if err == nil {
+				err = one(h)
 			}
-			if h == nil {
-				return nil, boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(name, 64)).Try("muster host list")
-			}
-			if err := one(h); err != nil {
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -305,16 +298,8 @@ func (s *Server) previewOf(ctx context.Context, q *Preview) (*boot.Template, err
 	}
 	s.referring.RLock()
 	defer s.referring.RUnlock()
-	if err := s.uploaded(q.Files); err != nil {
-		return nil, err
-	}
-	spec, err := templates.Lint(q.Files, func(f string) (io.ReadCloser, error) { return s.Files.Open(q.Files[f].Digest) })
-	if err != nil {
-		return nil, boot.NewFault(boot.Invalid, "%v", err)
-	}
-	t := spec.Template()
-	t.Files = q.Files
-	return &t, nil
+	t, _, err := s.linted(q.Files)
+	return t, err
 }
 
 // previewHost renders for one machine what it has, and what it would have.

@@ -235,15 +235,9 @@ func (p *Plans) meant(ctx context.Context, r *Request) (out []*boot.Host, err er
 	case len(r.Names) > 0:
 		seen := map[boot.HostID]bool{}
 		for _, name := range r.Names {
-			var h *boot.Host
-			if err := p.Engine.View(ctx, func(tx boot.ReadTx) (err error) {
-				h, err = boot.FindHost(tx, p.Engine.Policy(), p.Engine.Now(), name)
-				return err
-			}); err != nil {
+			h, err := Find(ctx, p.Engine, name)
+			if err != nil {
 				return nil, err
-			}
-			if h == nil {
-				return nil, boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(name, 64)).Try("muster host list")
 			}
 			if !seen[h.ID] {
 				seen[h.ID], out = true, append(out, h)

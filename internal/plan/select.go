@@ -71,6 +71,20 @@ func Select(ctx context.Context, e *engine.Engine, q match.Query, fn func(*boot.
 	}
 }
 
+// Find returns the host that is known by a name, or by whatever else it is known by.
+func Find(ctx context.Context, e *engine.Engine, name string) (h *boot.Host, err error) {
+	if err := e.View(ctx, func(tx boot.ReadTx) (err error) {
+		h, err = boot.FindHost(tx, e.Policy(), e.Now(), name)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if h == nil {
+		return nil, boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(name, 64)).Try("muster host list")
+	}
+	return h, nil
+}
+
 // LastSeen is when a host last asked for anything; zero is not since the start.
 func LastSeen(e *engine.Engine, h *boot.Host) (last time.Time) {
 	for _, m := range h.MACs {
