@@ -63,8 +63,8 @@ func TestPushOfMany(t *testing.T) {
 	d.says(0, []string{"param", "show", "web04"}, `disk +/dev/sda +template/live`)
 	d.says(0, []string{"host", "show", "web03"}, `tags +db rack=3`, `param +disk=/dev/sdb \(tag/rack=3\)`)
 	d.says(2, []string{"param", "set", "rack=3", "disk=x"}, "is no scope")
-	d.says(0, []string{"template", "rollback", "live"}, `1 .* in force: pinned`)
+	d.says(0, []string{"template", "rollback", "live"}, `1 .* pinned`)
 	d.says(0, []string{"template", "history", "live"}, `2 .* 0`)
-	d.says(0, []string{"template", "unpin", "live"}, `2 .* in force`)
+	d.says(0, []string{"template", "unpin", "live"}, `2 .* yes`)
 	d.says(0, []string{"template", "diff", "live"}, "the files are the same")
 }

@@ -92,9 +92,12 @@ func (a *app) paramShowCmd() *cobra.Command {
 			rows := [][]string{{"PARAMETER", "VALUE", "FROM"}}
 			for _, k := range slices.Sorted(maps.Keys(d.Effective)) {
 				g := d.Effective[k]
-				value, from := strings.TrimPrefix(givenText(g), "="), string(g.From)
-				if len(g.Differ) > 0 {
+				value, from := g.Value, string(g.From)
+				switch {
+				case len(g.Differ) > 0:
 					value, from = "none: they differ", scopes(g.Differ)
+				case g.Secret:
+					value = "(secret)"
 				}
 				rows = append(rows, []string{k, value, from})
 			}

@@ -38,14 +38,14 @@ func (a *app) showVersions(vs []admin.Version) error {
 	if a.json {
 		return a.printJSON(vs)
 	}
-	rows := [][]string{{"VERSION", "PUSHED", "FILES", "HOSTS", ""}}
+	rows := [][]string{{"VERSION", "PUSHED", "FILES", "HOSTS", "IN FORCE"}}
 	for _, v := range vs {
 		mark := ""
 		switch {
 		case v.Pinned:
-			mark = "in force: pinned"
+			mark = "pinned"
 		case v.InForce:
-			mark = "in force"
+			mark = "yes"
 		}
 		rows = append(rows, []string{fmt.Sprint(v.Version), v.Pushed.Local().Format(time.DateTime), fmt.Sprint(len(v.Files)), fmt.Sprint(v.Hosts), mark})
 	}
