@@ -79,6 +79,16 @@ func (t *turn) approveBy(r *EnrollRule) (bool, error) {
 		t.notice("rule "+r.Name, EnrollLimit, "rule %s has approved %d machines, all it may: %s is not approved by it; raise its max, or approve by hand (muster host approve %s)", r.Name, n, t.host.Name, t.host.Name)
 		return false, nil
 	}
+	tags := mergeTags(t.host.Tags, r.Tags...)
+	if len(tags) > maxTags { // a person gave it that many
+		tags = t.host.Tags
+	}
+	if len(r.Tags) > 0 && t.host.Template == "" { // they may choose another template
+		f := t.facts()
+		f.Tags = tags
+		t.choice = Choose(t.p.Templates, f)
+		t.template = t.choice.Template
+	}
 	x := t.template
 	if r.Template != "" {
 		if x, err = t.v.TemplateByName(r.Template); err != nil {
@@ -95,9 +105,7 @@ func (t *turn) approveBy(r *EnrollRule) (bool, error) {
 		t.why("rule.waits", r.Name, names(t.choice.Waiting))
 		return true, nil
 	}
-	if tags := mergeTags(t.host.Tags, r.Tags...); len(tags) <= maxTags { // a person may have given it many
-		t.host.Tags = tags
-	}
+	t.host.Tags = tags
 	why := because("enroll.by-rule", r.Name)
 	if r.Max > 0 {
 		why = because("enroll.by-rule-of", r.Name, n+1, r.Max)

@@ -174,6 +174,7 @@ func (w *world) play(line string) (_ []string, err error) {
 		r := boot.EnrollRule{Name: words[1], Deny: words[2] == "deny", Install: slices.Contains(words, "install"), Template: kv["template"],
 			Match: boot.Selector{MAC: list(kv["mac"]), Serial: list(kv["serial"]), VendorClass: list(kv["class"]), SwitchPort: list(kv["port"]), Network: list(kv["network"])}}
 		r.Max, _ = strconv.Atoi(kv["max"])
+		r.Tags = list(kv["tags"])
 		r.From, _ = time.Parse(time.RFC3339, kv["from"])
 		r.Until, _ = time.Parse(time.RFC3339, kv["until"])
 		w.policy.Enroll.Rules = append(w.policy.Enroll.Rules, r)
