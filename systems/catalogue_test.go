@@ -147,7 +147,15 @@ func readers(t *testing.T, name, text, file string) [][]string {
 	case strings.HasSuffix(name, ".ign"):
 		return [][]string{{nettest.Cached(t, "ignition/usr/bin/ignition-validate"), file}}
 	case name == "preseed.cfg":
-		return [][]string{{"debconf-set-selections", "--checkonly", file}}
+		// With databases of its own: it wants the system's for itself, also to check, and
+		// another test or a package's script may have them.
+		dir := t.TempDir()
+		rc := filepath.Join(dir, "debconf.conf")
+		text := fmt.Sprintf("Config: config\nTemplates: templates\n\nName: config\nDriver: File\nFilename: %s/config.dat\n\nName: templates\nDriver: File\nFilename: %s/templates.dat\n", dir, dir)
+		if err := os.WriteFile(rc, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return [][]string{{"env", "DEBCONF_SYSTEMRC=" + rc, "debconf-set-selections", "--checkonly", file}}
 	case name == "user-data" || name == "meta-data":
 		return [][]string{{"python3", "-c", "import sys, yaml; assert isinstance(yaml.safe_load(open(sys.argv[1])), dict)", file}}
 	}
