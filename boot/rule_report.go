@@ -52,7 +52,7 @@ func ruleReport(t *turn) (bool, error) {
 	text := CleanText(t.in.Want.Query.Text, 512)
 	t.why("report.stage", stage)
 	t.d.Reply = Done{Text: "noted: " + stage}
-	if v := CleanText(t.in.Want.Query.Version, maxVersion); v != "" && v != t.host.Installed && t.host.Reports < maxReports {
+	if v := CleanText(t.in.Want.Query.Version, maxVersion); v != "" && v != t.host.Installed && t.host.Reports < maxReports && t.token.Boot != 0 && !k.open(t.token.Boot) && stage != StageFailed {
 		t.host.Installed, t.dirty = v, true
 		t.host.Reports++
 		t.record(HostLearned, "%s has %s, as it reports", t.host.Name, v)

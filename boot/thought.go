@@ -11,8 +11,13 @@ import (
 // is known of it. The paths in it lead nowhere.
 func InThought(v View, p *Policy, now time.Time, h *Host, x *Template) (Machine, error) {
 	net := &Network{Name: h.Network}
+	for n := range p.All() { // of a host that people added nobody knows where it will ask
+		if !net.Server.IsValid() && n.Server.IsValid() {
+			net = n
+		}
+	}
 	for n := range p.All() {
-		if n.Name == h.Network && (net.Interface == "" || n.Server.Is4()) {
+		if n.Name == h.Network && n.Server.IsValid() && (net.Name != n.Name || n.Server.Is4()) {
 			net = n
 		}
 	}

@@ -361,7 +361,7 @@ func (t *turn) closeTicket(stage string) {
 	if !k.open(t.token.Boot) || !endsInstall(stage) {
 		return
 	}
-	if stage != StageFailed {
+	if t.host.Installed = ""; stage != StageFailed {
 		if x, err := t.findTemplate(k.Version); err == nil && x != nil {
 			t.host.Installed = x.Installs
 		}
@@ -439,7 +439,7 @@ func (a *applying) install(h *Host, o Install) error {
 	again := ""
 	if k := h.Ticket; k != nil {
 		switch {
-		case k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name && o.Expires == 0 && (k.Expires.IsZero() || k.Expires.Sub(a.now) > TicketLife/2):
+		case k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name && o.Expires == 0 && (k.Again || !o.Again) && (k.Expires.IsZero() || k.Expires.Sub(a.now) > TicketLife/2):
 			return nil // the same order again
 		case k.State == TicketArmed && k.Boot == 0: // it expired, or is to wait for another time
 		case k.State != TicketClosed && !o.Again:
