@@ -85,6 +85,9 @@ type Machine struct {
 	Sealed      map[string]Sealed // secret parameters; nil in a file that holds none
 }
 
+// Masked stands for a secret that is not shown.
+const Masked = "********"
+
 // Sealed is a secret parameter as the store keeps it.
 type Sealed struct {
 	Place string // that it is sealed for

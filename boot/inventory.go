@@ -9,7 +9,7 @@ import (
 )
 
 // Inventory is what one report said of a machine's hardware. People and programs
-// read it. No decision uses it, because nothing proves what a machine says of
+// read it. No decision but that of a template that needs memory uses it: nothing proves what a machine says of
 // itself.
 type Inventory struct {
 	At      time.Time `json:"at"`

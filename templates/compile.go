@@ -350,6 +350,10 @@ func (c *Compiled) see(m boot.Machine) (seen, error) {
 			s.Params[name] = text // a parameter that another template needs
 			continue
 		}
+		if p.Secret && text == boot.Masked { // a preview: no pattern fits it
+			s.Params[name] = text
+			continue
+		}
 		v, err := p.value(text)
 		if err != nil {
 			return s, fmt.Errorf("parameter %s of host %s: %w (muster host set %s %s=…)", name, m.Name, err, m.Name, name)

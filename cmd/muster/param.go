@@ -127,7 +127,7 @@ func (a *app) paramSetCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "set SCOPE PARAM=VALUE …", Short: "Set parameters of the site, a network or a tag",
 		Long: "Set parameters of the site, a network or a tag. A parameter without a value (disk=) is\nremoved. A value is read from a file by rootpw=@FILE, from standard input by rootpw=-; one\nthat begins with @ itself is written @@. Secret parameters are given in these two ways only.\n\n" + scopeHelp +
-			"\nMachines that boot now are not touched: each takes the values that count at its next boot.",
+			"\nWhat is rendered from then on has the new values, also for a machine that is booting.",
 		Example: "  muster param set site timezone=Europe/Vienna ssh_keys=@keys\n  muster param set network/lab mirror=http://10.77.0.1/debian\n  muster param set tag/db disk=largest\n  muster param set tag/db disk=",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) < 2 {

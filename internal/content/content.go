@@ -68,7 +68,7 @@ func (c Content) Unsealed(m boot.Machine) (boot.Machine, error) {
 	}
 	for k, s := range m.Sealed {
 		if c.Seal == nil {
-			ps[k] = "********"
+			ps[k] = boot.Masked
 			continue
 		}
 		v, err := c.Seal.Open(s.Place, s.Data)
