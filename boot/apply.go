@@ -395,7 +395,7 @@ func (a *applying) unlike(h *Host) error {
 		return err
 	}
 	if ks, scopes := unlike(x, given); len(ks) > 0 {
-		a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("%s give host %s different values for %s, which template %s takes: it waits at its next boot until one of the tags is gone, or the host has a value of its own", strings.Join(scopes, " and "), h.Name, strings.Join(ks, ", "), x.Name))
+		a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("%s give host %s different values for %s, which template %s takes: it waits at its next boot until one of the tags is gone, or the host has a value of its own", Scopes(scopes), h.Name, strings.Join(ks, ", "), x.Name))
 	}
 	return nil
 }

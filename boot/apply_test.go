@@ -192,7 +192,7 @@ func TestKernelOfAnotherArch(t *testing.T) {
 		{nil, []boot.Platform{boot.X64UEFI, boot.BIOS}, "linux", "is for machines with x64-uefi or bios, and the kernel of image deb, linux, is for arm64"},
 		{[]boot.Platform{boot.ARM64UEFI}, nil, "linux", ""},
 	} {
-		x := boot.Template{Name: "t", Files: map[string]boot.Blob{"template.toml": {}}, Boots: []string{"image:deb/" + c.kernel, "image:deb/initrd"}, Match: boot.Selector{Arch: c.arch}, Needs: &boot.Needs{Arch: c.needs}}
+		x := boot.Template{Name: "t", Files: map[string]boot.Blob{"template.toml": {}}, Boots: []string{"image:deb/" + c.kernel, "image:deb/initrd"}, Match: boot.Selector{Arch: c.arch}, Needs: boot.Needs{Arch: c.needs}}
 		_, err := w.engine.Do(w.ctx, boot.Actor{Kind: boot.Person}, boot.PushTemplate{Template: x})
 		if f := boot.FaultOf(err); (f == nil) != (c.want == "") || f != nil && !strings.Contains(f.Text, c.want) {
 			t.Errorf("%+v: %v", c, err)

@@ -11,15 +11,8 @@ import (
 
 // Needs are facts that a machine must have. One that is not known yet is not missed.
 type Needs struct {
-	Memory int        `json:"memory,omitempty"` // MiB, as the machine last reported
-	Arch   []Platform `json:"arch,omitempty"`
-}
-
-func (t *Template) needsArch() []Platform {
-	if t.Needs == nil {
-		return nil
-	}
-	return t.Needs.Arch
+	Memory int        `json:"memory,omitempty" toml:"memory"` // MiB, as the machine last reported
+	Arch   []Platform `json:"arch,omitempty" toml:"arch"`
 }
 
 // runs reports a platform whose machines can run the kernels of an architecture, as images
@@ -38,20 +31,23 @@ func (p Platform) runs(arch string) bool {
 
 // unfit says what of a host the template cannot do with; nil if nothing is known.
 func (h *Host) unfit(x *Template) *Reason {
-	if n := x.Needs; n != nil {
-		// What Linux calls its memory lacks what kernel and firmware keep for themselves.
-		if have := h.Memory >> 20; h.Memory > 0 && have < int64(n.Memory)*85/100 {
-			return because(WhyUnfit, x.Name, mib(int64(n.Memory)), h.Name, mib(have))
-		}
-		if h.Platform != "" && len(n.Arch) > 0 && !slices.Contains(n.Arch, h.Platform) {
-			var want []string
-			for _, a := range n.Arch {
-				want = append(want, string(a))
-			}
-			return because(WhyUnfit, x.Name, strings.Join(want, " or "), h.Name, string(h.Platform))
-		}
+	// What Linux calls its memory lacks what kernel and firmware keep for themselves.
+	if have := h.Memory >> 20; h.Memory > 0 && have < int64(x.Needs.Memory)*85/100 {
+		return because(WhyUnfit, x.Name, mib(int64(x.Needs.Memory)), h.Name, mib(have))
+	}
+	if arches := x.Needs.Arch; h.Platform != "" && len(arches) > 0 && !slices.Contains(arches, h.Platform) {
+		return because(WhyUnfit, x.Name, either(arches), h.Name, string(h.Platform))
 	}
 	return nil
+}
+
+// either joins platforms for a sentence.
+func either(ps []Platform) string {
+	var words []string
+	for _, p := range ps {
+		words = append(words, string(p))
+	}
+	return strings.Join(words, " or ")
 }
 
 func mib(n int64) string { return fmt.Sprintf("%d MiB of memory", n) }

@@ -286,7 +286,7 @@ func (a *applying) complete(h *Host, x *Template) error {
 		return err
 	}
 	if ks, scopes := unlike(x, given); len(ks) > 0 {
-		return NewFault(Invalid, "host %s: %s give different values for %s of template %s", h.Name, strings.Join(scopes, " and "), strings.Join(ks, ", "), x.Name).Try("muster host set %s %s=…", h.Name, strings.Join(ks, "=… "))
+		return NewFault(Invalid, "host %s: %s give different values for %s of template %s", h.Name, Scopes(scopes), strings.Join(ks, ", "), x.Name).Try("muster host set %s %s=…", h.Name, strings.Join(ks, "=… "))
 	}
 	for _, k := range slices.Sorted(maps.Keys(x.Params)) {
 		g, has := given[k]

@@ -84,13 +84,9 @@ func (a *applying) sameArch(t *Template) error {
 		if n < 0 {
 			continue
 		}
-		for _, arches := range [][]Platform{t.Match.Arch, t.needsArch()} {
+		for _, arches := range [][]Platform{t.Match.Arch, t.Needs.Arch} {
 			if len(arches) > 0 && !slices.ContainsFunc(arches, func(p Platform) bool { return p.runs(i.Boots[n].Arch) }) {
-				var want []string
-				for _, p := range arches {
-					want = append(want, string(p))
-				}
-				return NewFault(Invalid, "template %s is for machines with %s, and the kernel of image %s, %s, is for %s", t.Name, strings.Join(want, " or "), i.Name, file, i.Boots[n].Arch)
+				return NewFault(Invalid, "template %s is for machines with %s, and the kernel of image %s, %s, is for %s", t.Name, either(arches), i.Name, file, i.Boots[n].Arch)
 			}
 		}
 	}

@@ -159,7 +159,7 @@ func ruleScript(t *turn) (bool, error) {
 		return false, err
 	}
 	if ks, scopes := unlike(x, given); len(ks) > 0 {
-		return t.builtin("hold", because(WhyUnlike, strings.Join(scopes, " and "), strings.Join(ks, ", "), x.Name, h.Name, strings.Join(ks, "=… ")))
+		return t.builtin("hold", because(WhyUnlike, Scopes(scopes), strings.Join(ks, ", "), x.Name, h.Name, strings.Join(ks, "=… ")))
 	}
 	if miss := lacking(x, given); len(miss) > 0 {
 		return t.builtin("hold", because(WhyParams, x.Name, strings.Join(miss, ", "), h.Name, strings.Join(miss, "=… ")))
@@ -369,7 +369,7 @@ func (t *turn) boots(x *Template, bootTok, reportTok string) (Machine, error) {
 			if m.Unclear == nil {
 				m.Unclear = map[string]string{}
 			}
-			m.Unclear[k] = joined(g.Differ) + " give it different values"
+			m.Unclear[k] = Scopes(g.Differ) + " give it different values"
 		case !g.Secret:
 			m.Params[k] = g.Value
 		}

@@ -335,10 +335,10 @@ func (w *world) template(words []string, kv map[string]string) error {
 	t.Match.Tag = list(kv["tag"])
 	t.Installs = kv["installs"]
 	if n, err := strconv.Atoi(kv["memory"]); err == nil {
-		t.Needs = &boot.Needs{Memory: n}
+		t.Needs.Memory = n
 	}
 	if p := kv["needs"]; p != "" {
-		t.Needs = &boot.Needs{Arch: []boot.Platform{boot.Platform(p)}}
+		t.Needs.Arch = []boot.Platform{boot.Platform(p)}
 	}
 	t.GRUBBoots, t.Firmware, t.Direct = !slices.Contains(words, "ipxe_only"), kv["firmware"], kv["direct"]
 	t.UBootBoots = t.GRUBBoots

@@ -26,7 +26,7 @@ type Template struct {
 	Install      bool             `json:"install,omitempty"`
 	FirstInstall bool             `json:"first_install,omitempty"` // a machine that a rule let in gets its first ticket, too
 	Installs     string           `json:"installs,omitempty"`      // version or digest of what it installs
-	Needs        *Needs           `json:"needs,omitempty"`
+	Needs        Needs            `json:"needs,omitzero"`
 	Media        []string         `json:"media,omitempty"`  // kernel, initrds and placed files of an installation, file or image:NAME/FILE
 	Boots        []string         `json:"boots,omitempty"`  // what the script starts, kernel first, as in Media
 	Secret       *SecretFiles     `json:"secret,omitempty"` // files that hold secret parameters

@@ -10,17 +10,16 @@ import (
 // InThought is what the files of a template would see of a host at its next boot, as far as
 // is known of it. The paths in it lead nowhere.
 func InThought(v View, p *Policy, now time.Time, h *Host, x *Template) (Machine, error) {
-	net := &Network{Name: h.Network}
-	for n := range p.All() { // of a host that people added nobody knows where it will ask
-		if !net.Server.IsValid() && n.Server.IsValid() {
-			net = n
+	served := func(named bool) *Network {
+		for n := range p.All() {
+			if n.Server.IsValid() && (!named || n.Name == h.Network) {
+				return n
+			}
 		}
+		return nil
 	}
-	for n := range p.All() {
-		if n.Name == h.Network && n.Server.IsValid() && (net.Name != n.Name || n.Server.Is4()) {
-			net = n
-		}
-	}
+	// Of a host that people added nobody knows where it will ask.
+	net := cmp.Or(served(true), served(false), &Network{Name: h.Network})
 	t := &turn{v: v, p: p, net: net, asker: asker{host: h, id: h.Identity(), plat: cmp.Or(h.Platform, X64UEFI)}, standing: standing{template: x}}
 	t.in.At, t.d.Boot = now, h.Boots+1
 	m, err := t.boots(x, "PATH", "PATH")

@@ -104,7 +104,7 @@ func (a *applying) setParams(o SetParams) error {
 	if len(what) == 0 {
 		return NewFault(Invalid, "nothing to set for %s: name a parameter", o.Scope).Try("muster param set %s NAME=VALUE", o.Scope)
 	}
-	if n, ok := strings.CutPrefix(string(o.Scope), networkPrefix); ok && gives && !a.p.hasNetwork(n) {
+	if n, ok := strings.CutPrefix(string(o.Scope), networkPrefix); ok && gives && a.p.Network(n) == nil {
 		return NewFault(Invalid, "no network is called %s: the configuration has %s", CleanText(n, 64), strings.Join(a.p.networkNames(), ", "))
 	}
 	if err := a.set(a.ofScope(v), o.Params, o.Typed); err != nil {
@@ -127,8 +127,6 @@ func (p *Policy) networkNames() (out []string) {
 	}
 	return out
 }
-
-func (p *Policy) hasNetwork(name string) bool { return slices.Contains(p.networkNames(), name) }
 
 // Given is a value that counts for a machine.
 type Given struct {
@@ -216,22 +214,23 @@ func Effective(v Reader, p *Policy, h *Host) (map[string]Given, error) {
 
 // unlike names the parameters of a template that the tags of a host give different values,
 // and the scopes that do.
-func unlike(t *Template, given map[string]Given) (params []string, scopes []string) {
+func unlike(t *Template, given map[string]Given) (params []string, scopes []Scope) {
 	for _, k := range slices.Sorted(maps.Keys(given)) {
 		if _, takes := t.Params[k]; len(given[k].Differ) == 0 || !takes && t.Params != nil {
 			continue
 		}
 		params = append(params, k)
 		for _, s := range given[k].Differ {
-			if !slices.Contains(scopes, string(s)) {
-				scopes = append(scopes, string(s))
+			if !slices.Contains(scopes, s) {
+				scopes = append(scopes, s)
 			}
 		}
 	}
 	return params, scopes
 }
 
-func joined(scopes []Scope) string {
+// Scopes names several in a sentence.
+func Scopes(scopes []Scope) string {
 	var l []string
 	for _, s := range scopes {
 		l = append(l, string(s))

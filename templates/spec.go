@@ -25,7 +25,7 @@ type Spec struct {
 	Install      bool             `toml:"install"`
 	FirstInstall bool             `toml:"first_install"`
 	Installs     string           `toml:"installs"` // version or digest: a machine that has it is not installed again
-	Needs        Needs            `toml:"needs"`
+	Needs        boot.Needs       `toml:"needs"`
 	AutoApprove  bool             `toml:"auto_approve"`
 	Priority     int              `toml:"priority"`
 	Delims       []string         `toml:"delims"` // other template marks, for files that use {{ }} themselves
@@ -42,12 +42,6 @@ type Spec struct {
 	seed  []string // files of cloud-init's that the folder lacks
 	grub  bool     // GRUB can start it
 	uboot bool     // U-Boot can
-}
-
-// Needs are facts that a machine must have.
-type Needs struct {
-	Memory int             `toml:"memory"` // MiB
-	Arch   []boot.Platform `toml:"arch"`
 }
 
 // Boot is what the generated script starts.
@@ -312,11 +306,7 @@ func (s *Spec) Template() boot.Template {
 	if len(s.Secrets.Files) > 0 {
 		secret = &boot.SecretFiles{Files: s.Secrets.Files, Needs: boot.Proof(cmp.Or(s.Secrets.Needs, string(boot.ProofToken))), HTTPS: s.Secrets.HTTPS}
 	}
-	var needs *boot.Needs
-	if s.Needs.Memory != 0 || len(s.Needs.Arch) > 0 {
-		needs = &boot.Needs{Memory: s.Needs.Memory, Arch: s.Needs.Arch}
-	}
-	return boot.Template{Name: s.Name, Params: params, Secret: secret, Install: s.Install, FirstInstall: s.FirstInstall, Installs: s.Installs, Needs: needs, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
+	return boot.Template{Name: s.Name, Params: params, Secret: secret, Install: s.Install, FirstInstall: s.FirstInstall, Installs: s.Installs, Needs: s.Needs, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
 		Generated: s.generated(), GRUBBoots: s.grub, UBootBoots: s.uboot, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 

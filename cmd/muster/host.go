@@ -197,7 +197,7 @@ func (a *app) showHost(d admin.HostDetail) {
 		g := d.Effective[k]
 		switch {
 		case len(g.Differ) > 0:
-			field("param", k+" has no value: "+scopes(g.Differ)+" differ")
+			field("param", k+" has no value: "+boot.Scopes(g.Differ)+" differ")
 		case g.From != boot.HostScope:
 			field("param", k+givenText(g)+" ("+string(g.From)+")")
 		default:

@@ -95,7 +95,7 @@ func (a *app) paramShowCmd() *cobra.Command {
 				value, from := g.Value, string(g.From)
 				switch {
 				case len(g.Differ) > 0:
-					value, from = "none: they differ", scopes(g.Differ)
+					value, from = "none: they differ", boot.Scopes(g.Differ)
 				case g.Secret:
 					value = "(secret)"
 				}
@@ -113,14 +113,6 @@ func givenText(g boot.Given) string {
 		return " is set, and secret"
 	}
 	return "=" + g.Value
-}
-
-func scopes(l []boot.Scope) string {
-	var words []string
-	for _, s := range l {
-		words = append(words, string(s))
-	}
-	return strings.Join(words, " and ")
 }
 
 func (a *app) paramSetCmd() *cobra.Command {

@@ -326,7 +326,7 @@ func (s *Server) previewHost(ctx context.Context, out *Previewed, h *boot.Host, 
 	}
 	var had *boot.Template
 	if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) {
-		if had, err = tx.Template(h.Pin); err != nil || h.Pin != 0 && had != nil && had.Name == x.Name {
+		if had, err = tx.Template(h.Pin); err != nil || had != nil && had.Name == x.Name {
 			return err
 		}
 		had, err = tx.TemplateByName(x.Name)
