@@ -361,7 +361,7 @@ func (t *turn) closeTicket(stage string) {
 	if !k.open(t.token.Boot) || !endsInstall(stage) {
 		return
 	}
-	if t.host.Installed = ""; stage != StageFailed {
+	if stage != StageFailed { // else it is what useTicket left: unknown
 		if x, err := t.findTemplate(k.Version); err == nil && x != nil {
 			t.host.Installed = x.Installs
 		}

@@ -165,3 +165,26 @@ func TestUnseenNetwork(t *testing.T) {
 		t.Errorf("network far gives it: %v", err)
 	}
 }
+
+// TestSecretsDiffer: whether two secrets are alike nobody can see, so two tags with one
+// each differ.
+func TestSecretsDiffer(t *testing.T) {
+	s, err := mem.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	h := &boot.Host{ID: 7, Tags: []string{"a", "b"}}
+	var got map[string]boot.Given
+	if err := s.Update(t.Context(), func(tx boot.Tx) error {
+		for _, tag := range h.Tags {
+			if err := tx.PutValues(&boot.Values{Scope: boot.TagScope(tag), Secrets: []string{"k"}}); err != nil {
+				return err
+			}
+		}
+		got, err = boot.Inherited(tx, h, "")
+		return err
+	}); err != nil || !slices.Equal(got["k"].Differ, []boot.Scope{"tag/a", "tag/b"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -92,6 +92,19 @@ func TestRenders(t *testing.T) {
 	}
 }
 
+// TestMaskedSecret: where secrets are shown as stars, a pattern does not judge them.
+func TestMaskedSecret(t *testing.T) {
+	f := folder{SpecFile: strings.Replace(secretSpec, "required = true\n", "required = true\npattern = '[0-9]+'\nexample = '7'\n", 1), "k": "K", "preseed.cfg": "d-i passwd/root string {{ .Params.rootpw | sh }}\n"}
+	s, tm := set(t, f)
+	for pw, want := range map[string]bool{boot.Masked: true, "77": true, "secret": false} {
+		m := machine()
+		m.Sealed, m.Params = map[string]boot.Sealed{"rootpw": {Data: []byte{1}}}, map[string]string{"rootpw": pw}
+		if err := s.Renders(pad(tm), boot.IPXEScript, m); (err == nil) != want {
+			t.Errorf("%s: %v", pw, err)
+		}
+	}
+}
+
 // TestOptionalSecret: one that nobody set reads as empty in its files, and a template
 // that cannot do without it says required, or is not stored.
 func TestOptionalSecret(t *testing.T) {
@@ -111,5 +124,18 @@ func TestOptionalSecret(t *testing.T) {
 	f["preseed.cfg"] = "d-i passwd/root string {{ required \"no password\" .Params.rootpw }}\n"
 	if _, err := f.lint(); err == nil || !strings.Contains(err.Error(), "no password") {
 		t.Errorf("a template that needs it: %v", err)
+	}
+}
+
+// TestUnclear: a file is not rendered with a default where tags give a parameter different
+// values, and one that takes others is.
+func TestUnclear(t *testing.T) {
+	s, tm := set(t, folder{SpecFile: "name = \"t\"\n[boot]\nkernel = \"k\"\n[params.disk]\ndefault = \"/dev/sda\"\n", "k": "K", "ks.cfg": "# {{ .Params.disk | sh }}\n"})
+	m := machine()
+	for param, want := range map[string]string{"disk": "tag/a and tag/b give it different values", "other": ""} {
+		m.Unclear = map[string]string{param: "tag/a and tag/b give it different values"}
+		if err := s.Renders(pad(tm), boot.IPXEScript, m); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", param, err)
+		}
 	}
 }

@@ -233,11 +233,19 @@ func TestRescue(t *testing.T) {
 		addr = strings.Fields(after)[0]
 		return nil
 	})
+	login := func(user string, more ...string) ([]byte, error) {
+		args := append([]string{"-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10"}, more...)
+		return r.srv.Command(r.ctx, "ssh", append(args, user+"@"+addr, "hostname; head -c 23 /dev/vda")...).CombinedOutput()
+	}
 	r.wait("the key to open", 3*time.Minute, func() error {
-		out, err := r.srv.Command(r.ctx, "ssh", "-i", key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10", "root@"+addr, "hostname; head -c 23 /dev/vda").CombinedOutput()
+		out, err := login("root", "-i", key)
 		if err != nil || !strings.Contains(string(out), "web1\nwhat the machine is for") {
 			return fmt.Errorf("%v: %s", err, out)
 		}
 		return nil
 	})
+	// The live system's own account has a password that everybody knows.
+	if out, err := login("user", "-o", "PubkeyAuthentication=no"); err == nil || !strings.Contains(string(out), "Permission denied (publickey)") {
+		t.Errorf("without a key it offers more than keys: %v, %s", err, out)
+	}
 }

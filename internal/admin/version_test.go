@@ -13,7 +13,7 @@ import (
 func TestVersions(t *testing.T) {
 	d := newDesk(t)
 	push := func(preseed string) {
-		d.push(200, "template.toml", "name = \"deb\"\n[match]\ntag = [\"db\"]\n[boot]\nkernel = \"k\"\n[params.disk]\n[params.size]\ntype = \"int\"\n", "k", "kernel", "preseed.cfg", preseed)
+		d.push(200, "template.toml", "name = \"deb\"\n[match]\ntag = [\"db\"]\n[boot]\nkernel = \"k\"\ncmdline = \"report={{ .ReportURL }}\"\n[params.disk]\n[params.size]\ntype = \"int\"\n", "k", "kernel", "preseed.cfg", preseed)
 	}
 	push("d-i a/disk string {{ sh .Params.disk }}\n")
 	for _, h := range []string{`"web1","macs":["02:00:00:00:00:01"],"template":"deb","params":{"disk":"/dev/sda"}`, `"web2","macs":["02:00:00:00:00:02"],"tags":["db"]`, `"web3","macs":["02:00:00:00:00:03"],"params":{"disk":"/dev/sdb"}`, `"web4","macs":["02:00:00:00:00:04"],"template":"deb","params":{"disk":"/dev/sdd"}`} {
@@ -114,4 +114,6 @@ func TestPushAsks(t *testing.T) {
 	}
 	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":1}`)
 	d.push(200, "template.toml", spec, "k", "another kernel") // nobody boots it
+	d.want(200, "DELETE", "/api/v1/templates/deb", "")
+	d.push(409, "template.toml", spec, "k", "another kernel") // the pin went with the name
 }

@@ -353,7 +353,7 @@ func CheckTemplates(open Opener) error {
 					return err
 				}
 			}
-			return nil
+			return tx.PutTemplate(&boot.Template{ID: 3, Name: "other", Version: 1, Pushed: noon})
 		}); err != nil {
 			return err
 		}
@@ -376,7 +376,7 @@ func CheckTemplates(open Opener) error {
 		for _, x := range []struct {
 			id   uint64
 			want int
-		}{{1, 1}, {7, 2}, {0, 2}} { // 7 is no version: a pin that leads nowhere is none
+		}{{1, 1}, {7, 2}, {3, 2}, {0, 2}} { // 7 is no version, and 3 another's: a pin that leads nowhere is none
 			if err := s.Update(ctx, func(tx boot.Tx) error { return tx.SetCounter(boot.InForce("rescue"), x.id) }); err != nil {
 				return err
 			}
