@@ -27,6 +27,11 @@ func TestRestoreKey(t *testing.T) {
 		must(t, tx.SetSecret("token-key", k.Seal("token-key", []byte("key of boot paths"))))
 		must(t, tx.SetSecret("open", []byte("was never sealed")))
 		must(t, tx.SetSecret(boot.Place(boot.HostScope, 1, "pw"), k.Seal(boot.Place(boot.HostScope, 1, "pw"), []byte("x"))))
+		for scope, params := range map[boot.Scope]map[string]string{boot.Site: {"disk": "/dev/sda"}, boot.TagScope("db"): nil} {
+			at := boot.Place(scope, 0, "pw")
+			must(t, tx.SetSecret(at, k.Seal(at, []byte("x"))))
+			must(t, tx.PutValues(&boot.Values{Scope: scope, Params: params, Secrets: []string{"pw"}}))
+		}
 		return tx.PutHost(&boot.Host{ID: 1, Name: "web1", State: boot.Approved, MACs: []boot.MAC{{2}}, Secrets: []string{"pw"}})
 	}))
 	must(t, s.Close())
@@ -69,7 +74,7 @@ func TestRestoreKey(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}
-		if said := strings.Join(out.Notes, "\n"); strings.Contains(said, "the sealing key of the backup is not here") == c.keeps || strings.Contains(said, "web1 pw") == c.keeps {
+		if said := strings.Join(out.Notes, "\n"); strings.Contains(said, "the sealing key of the backup is not here") == c.keeps || strings.Contains(said, "web1 pw") == c.keeps || strings.Contains(said, "tag/db pw") == c.keeps || strings.Contains(said, "site pw") == c.keeps {
 			t.Errorf("%s: it says %s", what, said)
 		}
 		if l, _ := filepath.Glob(filepath.Join(to, seal.FileName+".*")); len(l) != c.beside {
@@ -81,7 +86,7 @@ func TestRestoreKey(t *testing.T) {
 		s, err := bolt.Open(filepath.Join(to, "muster.db"))
 		must(t, err)
 		must(t, s.View(t.Context(), func(tx boot.ReadTx) error {
-			for place, keeps := range map[string]bool{"token-key": c.keeps, boot.Place(boot.HostScope, 1, "pw"): c.keeps, "open": true} {
+			for place, keeps := range map[string]bool{"token-key": c.keeps, boot.Place(boot.HostScope, 1, "pw"): c.keeps, "param/site/pw": c.keeps, "param/tag/db/pw": c.keeps, "open": true} {
 				if b, err := tx.Secret(place); err != nil || (len(b) > 0) != keeps {
 					t.Errorf("%s: %s is %q, %v", what, place, b, err)
 				}
@@ -89,6 +94,11 @@ func TestRestoreKey(t *testing.T) {
 			h, err := tx.HostByName("web1")
 			if err != nil || (len(h.Secrets) == 1) != c.keeps {
 				t.Errorf("%s: %+v, %v", what, h, err)
+			}
+			site, err := tx.Values(boot.Site)
+			tag, err2 := tx.Values(boot.TagScope("db"))
+			if err != nil || err2 != nil || site == nil || site.Params["disk"] != "/dev/sda" || (len(site.Secrets) == 1) != c.keeps || (tag != nil) != c.keeps {
+				t.Errorf("%s: the site has %+v, the tag %+v, %v, %v", what, site, tag, err, err2)
 			}
 			return nil
 		}))
