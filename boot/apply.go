@@ -390,7 +390,7 @@ func (a *applying) unlike(h *Host) error {
 	if x == nil || err != nil {
 		return err
 	}
-	given, err := Inherited(a.v, h, h.Network)
+	given, err := Inherited(a.v, h, h.On())
 	if err != nil {
 		return err
 	}

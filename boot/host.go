@@ -3,6 +3,7 @@
 package boot
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -56,7 +57,8 @@ type Host struct {
 	Auto     bool              `json:"auto,omitempty"`    // let in by a rule, not by a person
 
 	Platform  Platform   `json:"platform,omitempty"`
-	Network   string     `json:"network,omitempty"`    // where it enrolled
+	Network   string     `json:"network,omitempty"`    // where it enrolled; "" of one that people added
+	SeenOn    string     `json:"seen_on,omitempty"`    // the network where it last asked
 	Boots     uint32     `json:"boots,omitempty"`      // a boot is numbered by its first script
 	Stage     string     `json:"stage,omitempty"`      // last stage the machine itself reported
 	Reports   int        `json:"reports,omitempty"`    // reports of this boot that became events
@@ -135,6 +137,9 @@ func (h *Host) Templates() (out []string) {
 	return out
 }
 
+// On is the network where the host asks, as far as is known.
+func (h *Host) On() string { return cmp.Or(h.SeenOn, h.Network) }
+
 // HasMAC reports whether m is one of the host's addresses.
 func (h *Host) HasMAC(m MAC) bool { return slices.Contains(h.MACs, m) }
 
@@ -150,7 +155,7 @@ func (h *Host) Identity() Identity {
 // Facts are what the record tells of a host. They are complete once the machine was
 // seen.
 func (h *Host) Facts() Facts {
-	return Facts{ID: h.Identity(), Platform: h.Platform, VendorClass: h.Class, SwitchPort: h.Port, Network: h.Network, Known: true, Tags: h.Tags, Complete: h.Platform != ""}
+	return Facts{ID: h.Identity(), Platform: h.Platform, VendorClass: h.Class, SwitchPort: h.Port, Network: h.On(), Known: true, Tags: h.Tags, Complete: h.Platform != ""}
 }
 
 // Names that a person gives become part of scripts, URLs and DHCP option 12,

@@ -281,7 +281,7 @@ func (a *applying) complete(h *Host, x *Template) error {
 	if why := h.unfit(x); why != nil {
 		return NewFault(Invalid, "host %s: %s", h.Name, why.Text())
 	}
-	given, err := Inherited(a.v, h, h.Network)
+	given, err := Inherited(a.v, h, h.On())
 	if err != nil {
 		return err
 	}
@@ -302,7 +302,7 @@ func (a *applying) complete(h *Host, x *Template) error {
 		}
 	}
 	miss := lacking(x, given)
-	if h.Network == "" { // it was not seen yet: its network may give them
+	if h.On() == "" { // it was not seen yet: its network may give them
 		for n := range a.p.All() {
 			there, err := Inherited(a.v, h, n.Name)
 			if err != nil {

@@ -204,8 +204,12 @@ func ruleLearn(t *turn) (bool, error) {
 		}
 	}
 	// The name of a file tells little of who asks for it.
-	if told := t.dhcp() || t.in.Want.Query.Asked || t.pi() || t.ask.dialect == Extlinux || h.Platform == ""; told && t.plat != "" && h.Platform != t.plat {
+	told := t.dhcp() || t.in.Want.Query.Asked || t.pi() || t.ask.dialect == Extlinux
+	if (told || h.Platform == "") && t.plat != "" && h.Platform != t.plat {
 		h.Platform, t.dirty = t.plat, true
+	}
+	if n := t.net.Name; told && n != h.On() {
+		h.SeenOn, t.dirty = n, true
 	}
 	// A script's request does not repeat what DHCP said; templates may match it.
 	if c := CleanText(t.in.Firmware.VendorClass, 64); c != "" && c != h.Class && (t.class != IPXE || h.Class == "") {

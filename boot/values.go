@@ -196,7 +196,7 @@ func lay(out map[string]Given, s Scope, params map[string]string, secrets []stri
 // Effective are the values that a host's files are rendered with, as far as is known of
 // it: those that it inherits, and the defaults of the template that it would boot.
 func Effective(v Reader, p *Policy, h *Host) (map[string]Given, error) {
-	out, err := Inherited(v, h, h.Network)
+	out, err := Inherited(v, h, h.On())
 	if err != nil {
 		return nil, err
 	}

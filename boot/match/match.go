@@ -344,7 +344,7 @@ func (t *term) holds(v value, s Subject) bool {
 	case "version":
 		return v.compare(int64(h.Pin))
 	case "net":
-		return orNone(h.Network)
+		return orNone(h.On())
 	case "port":
 		return orNone(cmp.Or(h.BoundPort, h.Port))
 	case "arch":

@@ -102,7 +102,7 @@ Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolle
 				}
 				row := []string{h.Name, string(h.State), mac, addrText(addr), string(h.Platform), template, h.Stage, ticketWord(h.Host, a.now()), ago(h.LastSeen)}
 				if wide {
-					row = append(row, h.Serial, h.Network, fmt.Sprint(h.Boots), strings.Join(h.Tags, " "), map[bool]string{true: "yes"}[h.Protected])
+					row = append(row, h.Serial, h.On(), fmt.Sprint(h.Boots), strings.Join(h.Tags, " "), map[bool]string{true: "yes"}[h.Protected])
 				}
 				rows = append(rows, row)
 			}
@@ -172,7 +172,7 @@ func (a *app) showHost(d admin.HostDetail) {
 	field("UUID", d.UUID.String())
 	field("serial", d.Serial)
 	field("platform", string(d.Platform))
-	field("network", d.Network)
+	field("network", d.On())
 	field("address", addrText(d.Lease))
 	field("address", addrText(d.Lease6))
 	field("reserved", addrText(d.Address))

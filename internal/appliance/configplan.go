@@ -155,7 +155,7 @@ func (d *daemon) affected(ctx context.Context, c, old *config.Config, would []bo
 		for _, h := range hs {
 			after = h.ID
 			var what []string
-			if name := renamed(h.Network, old, c); h.Template == "" && name != h.Network {
+			if name := renamed(h.On(), old, c); h.Template == "" && name != h.On() {
 				f := h.Facts()
 				was := boot.Choose(templates, f).Template
 				f.Network = name

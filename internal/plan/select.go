@@ -46,7 +46,7 @@ func Select(ctx context.Context, e *engine.Engine, q match.Query, fn func(*boot.
 					}
 				}
 				if q.Asks("param") {
-					if s.Params, err = boot.Inherited(tx, h, h.Network); err != nil {
+					if s.Params, err = boot.Inherited(tx, h, h.On()); err != nil {
 						return err
 					}
 				}
