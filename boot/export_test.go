@@ -21,3 +21,5 @@ func RuleNames() []string {
 	}
 	return out
 }
+
+var Lacking = lacking

@@ -189,7 +189,7 @@ func (a *applying) set(o owner, params map[string]*string, typed []string) error
 func (a *applying) check(o owner, param, value string) error {
 	var took, refused bool
 	var wrong error
-	var by []string
+	var by, plain []string
 	for _, t := range o.takers {
 		p, has := t.Params[param]
 		if took = took || t.Params == nil; !has {
@@ -201,7 +201,12 @@ func (a *applying) check(o owner, param, value string) error {
 			by = append(by, t.Name)
 			continue
 		}
-		took = true
+		if took = true; !p.Secret {
+			plain = append(plain, t.Name)
+		}
+	}
+	if len(plain) > 0 && o.secret(param) {
+		a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("%s: parameter %s is sealed, since a template takes it as a secret: machines of %s, which takes it in plain text, wait until they have a value of their own", o.who, param, strings.Join(plain, ", ")))
 	}
 	switch {
 	case refused && (o.all || !took):

@@ -60,6 +60,18 @@ func ruleFile(t *turn) (bool, error) {
 	if number == 0 {
 		number = t.host.Boots // a path of DHCP, which is no boot's
 	}
+	if name, file := t.ask.image, t.ask.meant; t.ask.kind == askImage { // as it is, whoever asks
+		if done, err := t.image(name, file, false); err != nil || !x.Install {
+			return done, err
+		}
+		if f, ok := t.d.Reply.(File); ok {
+			if f.Ref.Kind == RefImage {
+				file = f.Ref.Name
+			}
+			return t.spend(x, "images/"+name+"/"+file)
+		}
+		return true, nil
+	}
 	m, err := t.boots(x, t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: number, Version: x.ID, Issued: t.token.Issued}))
 	if err != nil {
 		return false, err
@@ -75,18 +87,6 @@ func ruleFile(t *turn) (bool, error) {
 		t.d.Reply = f
 		if x.Install {
 			return t.spend(x, t.ask.name)
-		}
-		return true, nil
-	}
-	if name, file := t.ask.image, t.ask.meant; t.ask.kind == askImage {
-		if done, err := t.image(name, file, false); err != nil || !x.Install {
-			return done, err
-		}
-		if f, ok := t.d.Reply.(File); ok {
-			if f.Ref.Kind == RefImage {
-				file = f.Ref.Name
-			}
-			return t.spend(x, "images/"+name+"/"+file)
 		}
 		return true, nil
 	}

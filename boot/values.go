@@ -72,9 +72,10 @@ func (v *Values) Validate() error {
 
 // SetParams changes the values of a scope; one that has none left is gone.
 type SetParams struct {
-	Scope  Scope
-	Params map[string]*string // nil removes
-	Typed  []string           // as in SetHost
+	Scope    Scope
+	Revision uint64             // of the values that this is about; 0: whatever they are now
+	Params   map[string]*string // nil removes
+	Typed    []string           // as in SetHost
 }
 
 func (SetParams) order() {}
@@ -86,6 +87,9 @@ func (a *applying) setParams(o SetParams) error {
 	old, err := a.v.Values(o.Scope)
 	if err != nil {
 		return err
+	}
+	if o.Revision != 0 && (old == nil || old.Revision != o.Revision) {
+		return NewFault(Changed, "the parameters of %s have changed meanwhile", o.Scope)
 	}
 	v := &Values{Scope: o.Scope}
 	if old != nil {
@@ -238,11 +242,14 @@ func Scopes(scopes []Scope) string {
 	return strings.Join(l, " and ")
 }
 
-// lacking lists the parameters that a template cannot do without and nothing gives.
+// lacking lists the parameters that a template cannot do without and nothing gives. A value
+// that is sealed and is to be plain, or the other way round, is not there for it: its
+// default in place of what somebody set would be a surprise.
 func lacking(t *Template, given map[string]Given) (out []string) {
 	for _, k := range slices.Sorted(maps.Keys(t.Params)) {
-		p, g := t.Params[k], given[k]
-		if p.Required && (g.Secret != p.Secret || !g.Secret && g.Value == "") {
+		p := t.Params[k]
+		g, has := given[k]
+		if p.Required && !g.Secret && g.Value == "" || has && g.Secret != p.Secret {
 			out = append(out, k)
 		}
 	}

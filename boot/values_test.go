@@ -188,3 +188,23 @@ func TestSecretsDiffer(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// TestLacking: a value that is sealed is no plain one, and a plain one no secret; neither
+// has the template's default in its place.
+func TestLacking(t *testing.T) {
+	given := map[string]boot.Given{"plain": {Value: "x"}, "sealed": {Secret: true}, "empty": {}}
+	for _, c := range []struct {
+		name string
+		p    boot.Param
+		want bool
+	}{
+		{"plain", boot.Param{}, false}, {"plain", boot.Param{Required: true}, false}, {"plain", boot.Param{Secret: true}, true},
+		{"sealed", boot.Param{Secret: true}, false}, {"sealed", boot.Param{Secret: true, Required: true}, false}, {"sealed", boot.Param{Default: "d"}, true},
+		{"empty", boot.Param{}, false}, {"empty", boot.Param{Required: true}, true},
+		{"none", boot.Param{Secret: true}, false}, {"none", boot.Param{Secret: true, Required: true}, true},
+	} {
+		if got := boot.Lacking(&boot.Template{Params: map[string]boot.Param{c.name: c.p}}, given); len(got) == 1 != c.want {
+			t.Errorf("%s of %+v: %q", c.name, c.p, got)
+		}
+	}
+}

@@ -165,7 +165,7 @@ func (m *mouthpiece) start(t *testing.T) (dir string) {
 	add("GET /api/v1/templates/{name}/versions", func(yes bool) any { return filled[[]admin.Version](yes) })
 	add("GET /api/v1/templates/{name}/diff", func(yes bool) any { return filled[[]admin.Difference](yes) })
 	add("POST /api/v1/templates/preview", func(yes bool) any { return filled[admin.Previewed](yes) })
-	add("POST /api/v1/templates/{name}/pin", func(yes bool) any { return filled[[]admin.Version](yes) })
+	add("POST /api/v1/templates/{name}/pin", func(yes bool) any { return filled[admin.InForce](yes) })
 	add("POST /api/v1/templates", func(yes bool) any { return filled[admin.Pushed](yes) })
 	add("DELETE /api/v1/templates/{name}", none)
 	add("GET /api/v1/files/{digest}", none)

@@ -228,15 +228,19 @@ later is stored, and boots nothing until muster template unpin.`,
 }
 
 func (a *app) pin(ctx context.Context, name string, n int) error {
-	var vs []admin.Version
-	if err := a.client().Call(ctx, http.MethodPost, templatePath(name, "/pin"), admin.Pin{Version: n}, &vs); err != nil {
+	var out admin.InForce
+	if err := a.client().Call(ctx, http.MethodPost, templatePath(name, "/pin"), admin.Pin{Version: n}, &out); err != nil {
 		return err
 	}
-	if err := a.showVersions(vs); err != nil || a.json {
+	if a.json {
+		return a.printJSON(out)
+	}
+	if err := a.showVersions(out.Versions); err != nil {
 		return err
 	}
+	a.warned(out.Warnings)
 	others := 0
-	for _, v := range vs {
+	for _, v := range out.Versions {
 		if !v.InForce {
 			others += v.Hosts
 		}

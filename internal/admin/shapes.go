@@ -130,6 +130,12 @@ type Pin struct {
 	Version int `json:"version"`
 }
 
+// InForce answers a pin: every version of the template, and what a person should know.
+type InForce struct {
+	Versions []Version `json:"versions"`
+	Warnings []string  `json:"warnings,omitempty"`
+}
+
 // NewImage describes an image. Its files were put beforehand. In an import as one
 // stream, Files is absent and the files follow.
 type NewImage struct {

@@ -20,7 +20,10 @@ import (
 )
 
 func (s *Server) template(r *http.Request) (any, error) {
-	name := r.PathValue("name")
+	return s.inForce(r.PathValue("name"))
+}
+
+func (s *Server) inForce(name string) (*boot.Template, error) {
 	for _, t := range s.Engine.Policy().Templates {
 		if t.Name == name {
 			return t, nil
@@ -65,7 +68,7 @@ func (s *Server) push(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	warnings := slices.Concat(c.Warnings, spec.Advice, s.sealOld(r, c.Template))
+	warnings := slices.Concat(c.Warnings, spec.Advice, s.sealOld(r, c.Template.Name))
 	return Pushed{Template: *c.Template, Affected: n, Warnings: warnings}, nil
 }
 
@@ -92,7 +95,7 @@ func (s *Server) affected(ctx context.Context, x *boot.Template) (n int, err err
 	}
 	would := s.wouldBoot(x)
 	err = each(ctx, s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) }, func(h *boot.Host) boot.HostID {
-		if h.State == boot.Approved && h.Pin == 0 && would(h) {
+		if h.State == boot.Approved && (h.Once == x.Name || h.Pin == 0 && would(h)) {
 			n++
 		}
 		return h.ID
@@ -111,10 +114,11 @@ func (s *Server) wouldBoot(x *boot.Template) func(*boot.Host) bool {
 }
 
 // sealOld seals what hosts and scopes still have in plain text of parameters that are
-// secret in the version just pushed, and says so. It is an order for each: what somebody
+// secret in the version in force, and says so. It is an order for each: what somebody
 // else changes meanwhile stays, and the next push finds it.
-func (s *Server) sealOld(r *http.Request, t *boot.Template) (warnings []string) {
-	if !slices.ContainsFunc(slices.Collect(maps.Values(t.Params)), func(p boot.Param) bool { return p.Secret }) || s.Engine.Policy().Sealer == nil {
+func (s *Server) sealOld(r *http.Request, name string) (warnings []string) {
+	t, err := s.inForce(name)
+	if err != nil || !slices.ContainsFunc(slices.Collect(maps.Values(t.Params)), func(p boot.Param) bool { return p.Secret }) || s.Engine.Policy().Sealer == nil {
 		return nil
 	}
 	plain := func(params map[string]string) map[string]*string {
@@ -133,7 +137,7 @@ func (s *Server) sealOld(r *http.Request, t *boot.Template) (warnings []string) 
 			orders, names = append(orders, o), append(names, slices.Sorted(maps.Keys(params)))
 		}
 	}
-	err := each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) }, func(h *boot.Host) boot.HostID {
+	err = each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) }, func(h *boot.Host) boot.HostID {
 		if named := h.Templates(); len(named) == 0 || slices.Contains(named, t.Name) {
 			params := plain(h.Params)
 			found(params, boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: boot.SetHost{Name: h.Name, Params: params}})
@@ -142,15 +146,17 @@ func (s *Server) sealOld(r *http.Request, t *boot.Template) (warnings []string) 
 	})
 	err = errors.Join(err, s.eachScope(r, func(v *boot.Values) {
 		params := plain(v.Params)
-		found(params, boot.SetParams{Scope: v.Scope, Params: params})
+		found(params, boot.SetParams{Scope: v.Scope, Revision: v.Revision, Params: params})
 	}))
 	var sealed []string
 	hosts, scopes := 0, 0
 	for i, o := range orders {
-		if _, e := s.Engine.Do(r.Context(), s.actor(r), o); e != nil {
+		c, e := s.Engine.Do(r.Context(), s.actor(r), o)
+		if e != nil {
 			err = e
 			continue
 		}
+		warnings = append(warnings, c.Warnings...)
 		if _, is := o.(boot.SetParams); is {
 			scopes++
 		} else {

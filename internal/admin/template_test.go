@@ -30,7 +30,7 @@ func TestBecomesSecret(t *testing.T) {
 		d.want(200, "POST", "/api/v1/hosts", `{"name":`+h+`,"params":{"pw":"in plain text"}}`)
 	}
 	d.want(200, "PATCH", "/api/v1/params/site", `{"params":{"pw":"in plain text"}}`)
-	if p := push("deb", "secret = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"); len(p.Warnings) != 1 || !strings.HasPrefix(p.Warnings[0], "pw is secret now: sealed on one host and one scope.") {
+	if p := push("deb", "secret = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"); len(p.Warnings) != 2 || !strings.HasPrefix(p.Warnings[1], "pw is secret now: sealed on one host and one scope.") || !strings.Contains(p.Warnings[0], "machines of other, which takes it in plain text, wait") {
 		t.Errorf("%q", p.Warnings)
 	}
 	if p := push("deb", "secret = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"); len(p.Warnings) != 0 {
@@ -55,4 +55,32 @@ func TestBecomesSecret(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestSealsWhatIsInForce: beneath a pin nothing is sealed that the version in force takes
+// in plain text, and the version that a pin puts in force seals.
+func TestSealsWhatIsInForce(t *testing.T) {
+	d := newDesk(t)
+	d.policy.Sealer = box{}
+	if err := d.engine.SetPolicy(t.Context(), d.policy); err != nil {
+		t.Fatal(err)
+	}
+	push := func(params string) (p Pushed) {
+		d.push(200, "template.toml", "name = \"deb\"\n[boot]\nkernel = \"k\"\n[params.pw]\n"+params, "k", "kernel", "preseed.cfg.tmpl", "d-i a/b string {{ sh .Params.pw }}").into(&p)
+		return p
+	}
+	push("")
+	d.want(200, "POST", "/api/v1/hosts", `{"name":"web1","macs":["02:00:00:00:00:01"],"template":"deb","params":{"pw":"in plain text"}}`)
+	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":1}`)
+	if p := push("secret = true\n[secrets]\nfiles = [\"preseed.cfg\"]\n"); len(p.Warnings) != 1 || strings.Contains(p.Warnings[0], "secret") {
+		t.Errorf("beneath a pin: %q", p.Warnings)
+	}
+	if h := d.hosts()[0]; h.Params["pw"] == "" {
+		t.Errorf("beneath a pin: %+v", h)
+	}
+	var in InForce
+	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":0}`).into(&in)
+	if h := d.hosts()[0]; h.Params["pw"] != "" || len(h.Secrets) != 1 || len(in.Warnings) != 1 || !strings.HasPrefix(in.Warnings[0], "pw is secret now: sealed on one host.") {
+		t.Errorf("when it is in force: %+v, %q", h, in.Warnings)
+	}
 }

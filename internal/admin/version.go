@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/pmezard/go-difflib/difflib"
@@ -19,6 +20,7 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/match"
 	"github.com/musterboot/muster/internal/plan"
+	"github.com/musterboot/muster/templates"
 )
 
 // Version is one version of a template.
@@ -106,18 +108,22 @@ func version(all []*boot.Template, n int) (*boot.Template, error) {
 }
 
 func (s *Server) versions(r *http.Request) (any, error) {
-	all, err := s.versionsOf(r.Context(), r.PathValue("name"))
+	return s.versionsNow(r.Context(), r.PathValue("name"))
+}
+
+func (s *Server) versionsNow(ctx context.Context, name string) ([]Version, error) {
+	all, err := s.versionsOf(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	hosts := map[boot.TemplateID]int{}
-	if err := each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) },
+	if err := each(ctx, s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) },
 		func(h *boot.Host) boot.HostID { hosts[h.Pin]++; return h.ID }); err != nil {
 		return nil, err
 	}
 	var force *boot.Template
 	var pinned uint64
-	if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) {
+	if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) {
 		if force, err = tx.TemplateByName(all[0].Name); err != nil {
 			return err
 		}
@@ -154,7 +160,9 @@ func (s *Server) pin(r *http.Request) (any, error) {
 	if _, err := s.Engine.Do(r.Context(), s.actor(r), o); err != nil {
 		return nil, err
 	}
-	return s.versions(r)
+	out := InForce{Warnings: s.sealOld(r, t.Name)}
+	out.Versions, err = s.versionsNow(r.Context(), t.Name)
+	return out, err
 }
 
 // versionDiff compares the files of two versions.
@@ -302,6 +310,23 @@ func (s *Server) previewOf(ctx context.Context, q *Preview) (*boot.Template, err
 	return t, err
 }
 
+// unrendered are the files that differ of those that are served as they are, a kernel for
+// one.
+func unrendered(had, x *boot.Template, rendered map[string]bool) (out []Difference) {
+	names := maps.Clone(had.Files)
+	maps.Copy(names, x.Files)
+	for _, f := range slices.Sorted(maps.Keys(names)) {
+		switch name := strings.TrimSuffix(f, ".tmpl"); {
+		case rendered[name], name == templates.SpecFile, name == "boot.ipxe", name == "grub.cfg":
+			continue // it was compared, or is for another loader
+		}
+		if was, is := had.Files[f], x.Files[f]; was.Digest != is.Digest {
+			out = append(out, Difference{File: f, Text: sizes(was.Size, is.Size)})
+		}
+	}
+	return out
+}
+
 // previewHost renders for one machine what it has, and what it would have.
 func (s *Server) previewHost(ctx context.Context, out *Previewed, h *boot.Host, x *boot.Template) error {
 	out.Machines++
@@ -351,12 +376,18 @@ func (s *Server) previewHost(ctx context.Context, out *Previewed, h *boot.Host, 
 			one.Files = append(one.Files, Difference{File: f})
 		}
 	}
+	if had != nil {
+		one.Files = append(one.Files, unrendered(had, x, names)...)
+	}
 	if len(one.Files) == 0 {
 		out.Unchanged++
 		return ctx.Err()
 	}
 	if out.Changed++; len(out.Listed) < listedChanges {
 		for i, d := range one.Files {
+			if d.Text != "" {
+				continue
+			}
 			one.Files[i].Text = unified(d.File+", now", d.File+", then", was[d.File], is[d.File])
 		}
 		out.Listed = append(out.Listed, one)

@@ -27,9 +27,9 @@ func TestVersions(t *testing.T) {
 	if len(vs) != 2 || !vs[1].InForce || vs[1].Pinned || vs[0].InForce {
 		t.Fatalf("%+v", vs)
 	}
-	vs = nil
-	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":1}`).into(&vs)
-	if !vs[0].InForce || !vs[0].Pinned || vs[1].InForce {
+	var in InForce
+	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":1}`).into(&in)
+	if vs = in.Versions; !vs[0].InForce || !vs[0].Pinned || vs[1].InForce {
 		t.Errorf("pinned: %+v", vs)
 	}
 	if p := d.engine.Policy().Templates; len(p) != 1 || p[0].Version != 1 {
@@ -61,13 +61,18 @@ func TestVersions(t *testing.T) {
 	}
 
 	var pushed Pushed
-	d.push(200, "template.toml", "name = \"deb\"\n[boot]\nkernel = \"k\"\n", "k", "kernel").into(&pushed)
+	d.push(200, "template.toml", "name = \"deb\"\n[boot]\nkernel = \"k\"\n", "k", "kernel2").into(&pushed)
+	var seen Previewed
+	d.want(200, "POST", "/api/v1/templates/preview", `{"name":"deb","version":3,"names":["web2"]}`).into(&seen)
+	if len(seen.Listed) != 1 || len(seen.Listed[0].Files) != 3 || seen.Listed[0].Files[2] != (Difference{"k", "6 bytes, and 7 bytes\n"}) {
+		t.Errorf("a preview of another kernel: %+v", seen)
+	}
 	if pushed.Template.Version != 3 || len(pushed.Warnings) != 1 || !strings.Contains(pushed.Warnings[0], "pinned at another version") {
 		t.Errorf("a push beneath a pin: %+v", pushed)
 	}
-	vs = nil
-	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":0}`).into(&vs)
-	if len(vs) != 3 || !vs[2].InForce || vs[2].Pinned {
+	in = InForce{}
+	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":0}`).into(&in)
+	if vs = in.Versions; len(vs) != 3 || !vs[2].InForce || vs[2].Pinned {
 		t.Errorf("not pinned: %+v", vs)
 	}
 	for _, k := range []boot.EventKind{boot.TemplatePinned} {
