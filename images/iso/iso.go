@@ -1,4 +1,4 @@
-// Package iso reads ISO 9660 images in place. It reads names as Rock Ridge,
+// Package iso reads ISO 9660 images in place, and makes small ones. It reads names as Rock Ridge,
 // Joliet or plain ISO, and finds files as ranges of the image that a server can
 // send without copying. It reads only what it is asked for. It trusts no number
 // in an image, because an image may come from anywhere and a server opens it.
