@@ -30,7 +30,7 @@ var layers = map[string][]string{
 	"httpboot":              {"boot"},
 	"syslogd":               {"boot", "internal/socket"},
 	"trust/authority":       {},
-	"templates":             {"boot", "systems", "internal/tomlfile"},
+	"templates":             {"boot", "systems", "images/iso", "internal/tomlfile"},
 	"images":                {"boot", "images/iso", "systems"},
 	"images/iso":            {},
 	"systems":               {"internal/tomlfile"},

@@ -29,10 +29,11 @@ const (
 
 // Compiled is a template ready to render. It is immutable.
 type Compiled struct {
-	spec  *Spec
-	files map[string]string             // served name -> file of the folder
-	made  map[string]*template.Template // served name -> rendered file
-	boot  *template.Template            // the command line, if no boot.ipxe replaces the script
+	spec     *Spec
+	files    map[string]string             // served name -> file of the folder
+	made     map[string]*template.Template // served name -> rendered file
+	archives map[string]map[string]string  // served name -> path inside -> served name of a file
+	boot     *template.Template            // the command line, if no boot.ipxe replaces the script
 }
 
 // source reads a file of the folder; it is called only for small files.
@@ -103,6 +104,9 @@ func compileStored(files map[string]boot.Blob, read source) (*Compiled, error) {
 			}
 			c.files[f], spec.seed = "", append(spec.seed, f)
 		}
+	}
+	if err := c.checkArchives(files); err != nil {
+		return nil, err
 	}
 	for _, f := range spec.Boot.refs() {
 		if f != "" && !strings.HasPrefix(f, imagePrefix) && c.files[f] == "" {

@@ -103,9 +103,9 @@ func TestSeed(t *testing.T) {
 		want  string // the generated files
 	}{
 		{folder{}, ""},
-		{folder{"user-data": "#cloud-config\n"}, "meta-data vendor-data"},
-		{folder{"user-data": "#cloud-config\n", "meta-data": "instance-id: mine\n"}, "vendor-data"},
-		{folder{"user-data.tmpl": "#cloud-config\n", "meta-data": "instance-id: mine\n", "vendor-data": ""}, ""},
+		{folder{"user-data": "#cloud-config\n"}, "meta-data vendor-data cidata.iso"},
+		{folder{"user-data": "#cloud-config\n", "meta-data": "instance-id: mine\n"}, "vendor-data cidata.iso"},
+		{folder{"user-data.tmpl": "#cloud-config\n", "meta-data": "instance-id: mine\n", "vendor-data": ""}, "cidata.iso"},
 	} {
 		c.files[SpecFile], c.files["k"] = spec, "K"
 		s, err := c.files.lint()

@@ -147,6 +147,9 @@ func (s *Set) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 			}
 			return made(ref.Name, "", b), nil
 		}
+		if c.archives[ref.Name] != nil {
+			return s.openArchive(c, ref)
+		}
 		blob := ref.Template.Files[file]
 		f, err := s.files.Open(blob.Digest)
 		if err != nil {
@@ -171,25 +174,14 @@ func (s *Set) Rendered(t *boot.Template, d boot.Dialect, m boot.Machine) (map[st
 		return nil, err
 	}
 	out := map[string][]byte{}
-	bare := m
-	bare.Sealed, bare.Params = nil, maps.Clone(m.Params)
-	for k := range m.Sealed {
-		delete(bare.Params, k)
-	}
-	if out[scriptNames[d]], err = c.script(d)(bare); err != nil {
+	if out[scriptNames[d]], err = c.script(d)(c.mayKnow("", m)); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.made)) {
 		if name == "boot.ipxe" || name == "grub.cfg" {
 			continue
 		}
-		x := bare
-		if slices.Contains(c.spec.Secrets.Files, name) {
-			if x = m; x.Sealed == nil {
-				x.Sealed = map[string]boot.Sealed{}
-			}
-		}
-		if out[name], err = c.render(name, x); err != nil {
+		if out[name], err = c.render(name, c.mayKnow(name, m)); err != nil {
 			return nil, err
 		}
 	}

@@ -35,13 +35,20 @@ type Spec struct {
 	Secrets      Secrets          `toml:"secrets"`
 	Options      map[string]any   `toml:"options"` // DHCP options of the machines that boot it
 
+	// Archives are served like files, and made of files of the folder when they are asked
+	// for: name, path inside, and the name of a file as it is served or "-> " and where a
+	// symbolic link leads. The name ends in .tar.gz, or in .iso, and is then the label.
+	Archives map[string]map[string]string `toml:"archives"`
+
 	// Advice is what is likely to be meant otherwise, in sentences; Lint's.
 	Advice []string `toml:"-"`
 
-	dhcp  []boot.Option
-	seed  []string // files of cloud-init's that the folder lacks
-	grub  bool     // GRUB can start it
-	uboot bool     // U-Boot can
+	dhcp   []boot.Option
+	seed   []string // files of cloud-init's that the folder lacks
+	made   []string // archives
+	secret []string // those of them that hold a file of [secrets]
+	grub   bool     // GRUB can start it
+	uboot  bool     // U-Boot can
 }
 
 // Boot is what the generated script starts.
@@ -304,7 +311,7 @@ func (s *Spec) Template() boot.Template {
 	}
 	var secret *boot.SecretFiles
 	if len(s.Secrets.Files) > 0 {
-		secret = &boot.SecretFiles{Files: s.Secrets.Files, Needs: boot.Proof(cmp.Or(s.Secrets.Needs, string(boot.ProofToken))), HTTPS: s.Secrets.HTTPS}
+		secret = &boot.SecretFiles{Files: slices.Concat(s.Secrets.Files, s.secret), Needs: boot.Proof(cmp.Or(s.Secrets.Needs, string(boot.ProofToken))), HTTPS: s.Secrets.HTTPS}
 	}
 	return boot.Template{Name: s.Name, Params: params, Secret: secret, Install: s.Install, FirstInstall: s.FirstInstall, Installs: s.Installs, Needs: s.Needs, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
 		Generated: s.generated(), GRUBBoots: s.grub, UBootBoots: s.uboot, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
@@ -313,10 +320,11 @@ func (s *Spec) Template() boot.Template {
 // generated lists files that are served although the folder has none of that
 // name. boot serves the folder's own file first.
 func (s *Spec) generated() []string {
+	out := slices.Concat(s.seed, s.made)
 	if s.Boot.Firmware != "" && s.Boot.Cmdline != "" {
-		return append([]string{piCmdline}, s.seed...)
+		out = append(out, piCmdline)
 	}
-	return s.seed
+	return out
 }
 
 // Images lists the images that the boot script refers to.

@@ -87,7 +87,7 @@ const plainTree, jolietTree = 0, 1
 
 // Bounds of an image to make.
 const (
-	maxMade  = 2000
+	maxMade   = 2000
 	madeDepth = 7 // ECMA-119 6.8.2.1 allows eight levels, the root among them
 )
 
