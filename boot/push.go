@@ -55,6 +55,15 @@ func (a *applying) push(o PushTemplate) error {
 			a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("a machine that matches both %s and %s gets %s, because of its name; a priority would say so", t.Name, other.Name, min(t.Name, other.Name)))
 		}
 	}
+	var upon []string
+	for _, other := range a.p.Templates {
+		if other.Base != nil && other.Base.Name == t.Name && other.Name != t.Name {
+			upon = append(upon, other.Name)
+		}
+	}
+	if len(upon) > 0 {
+		a.c.Warnings = append(a.c.Warnings, fmt.Sprintf("%s extends %s and keeps what it took of it: push it again for this version to count there", strings.Join(upon, ", "), t.Name))
+	}
 	if err := a.lacks(o.Images); err != nil {
 		return err
 	}

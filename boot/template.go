@@ -23,6 +23,7 @@ type Template struct {
 	Pushed  time.Time       `json:"pushed"`
 	Files   map[string]Blob `json:"files"` // by name inside the folder, template.toml among them
 
+	Base         *Base            `json:"base,omitempty"` // the version that it extends
 	Install      bool             `json:"install,omitempty"`
 	FirstInstall bool             `json:"first_install,omitempty"` // a machine that a rule let in gets its first ticket, too
 	Installs     string           `json:"installs,omitempty"`      // version or digest of what it installs
@@ -49,6 +50,14 @@ type Template struct {
 	ThisRun bool `json:"this_run,omitempty"` // made by "serve --kernel"; gone with the process
 }
 
+// Base is the version of another template that one extends. What it took of it is among its
+// files, and stays as it is when the other changes.
+type Base struct {
+	Name    string   `json:"name"`
+	Version int      `json:"version"`
+	Files   []string `json:"files,omitempty"` // that are the other's
+}
+
 // SecretFiles are the rendered files of a template that secret parameters go into, and
 // what a machine must show to get one.
 type SecretFiles struct {
@@ -61,7 +70,7 @@ type SecretFiles struct {
 func (t *Template) serves(name string) (string, bool) {
 	return matchName(name, func(yield func(string) bool) {
 		for f := range t.Files {
-			if f != "template.toml" && !yield(strings.TrimSuffix(f, ".tmpl")) {
+			if f != "template.toml" && f != "template.own.toml" && !yield(strings.TrimSuffix(f, ".tmpl")) {
 				return
 			}
 		}

@@ -67,9 +67,12 @@ func compileStored(files map[string]boot.Blob, read source) (*Compiled, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.Extends != "" {
+		return nil, fmt.Errorf("%s: extends %s: what the two are together is known where that one is stored", SpecFile, spec.Extends)
+	}
 	c := &Compiled{spec: spec, files: map[string]string{}, made: map[string]*template.Template{}}
 	for _, f := range slices.Sorted(maps.Keys(files)) {
-		if f == SpecFile {
+		if f == SpecFile || f == OwnSpecFile {
 			continue
 		}
 		if err := ValidFile(f); err != nil {

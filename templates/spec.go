@@ -22,6 +22,7 @@ const SpecFile = "template.toml"
 // Spec is template.toml.
 type Spec struct {
 	Name         string           `toml:"name"`
+	Extends      string           `toml:"extends"` // another template, which has what is not said here
 	Install      bool             `toml:"install"`
 	FirstInstall bool             `toml:"first_install"`
 	Installs     string           `toml:"installs"` // version or digest: a machine that has it is not installed again

@@ -161,7 +161,7 @@ func (m *mouthpiece) start(t *testing.T) (dir string) {
 	add("GET /api/v1/hosts/{name}/log", func(yes bool) any { return filled[boot.Request](yes) })
 	add("GET /api/v1/hosts/{name}/capture", none)
 	add("GET /api/v1/templates", func(yes bool) any { return filled[[]boot.Template](yes) })
-	add("GET /api/v1/templates/{name}", func(yes bool) any { return filled[boot.Template](yes) })
+	add("GET /api/v1/templates/{name}", func(yes bool) any { return filled[admin.TemplateShown](yes) })
 	add("GET /api/v1/templates/{name}/versions", func(yes bool) any { return filled[[]admin.Version](yes) })
 	add("GET /api/v1/templates/{name}/diff", func(yes bool) any { return filled[[]admin.Difference](yes) })
 	add("POST /api/v1/templates/preview", func(yes bool) any { return filled[admin.Previewed](yes) })

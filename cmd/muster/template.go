@@ -75,6 +75,12 @@ func lint(dir string) (map[string]boot.Blob, *templates.Spec, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	text, err := os.ReadFile(filepath.Join(dir, templates.SpecFile))
+	if err == nil {
+		if s, err := templates.ParseSpec(templates.SpecFile, text); err == nil && s.Extends != "" {
+			return fl, s, nil // the daemon has the rest of it, and judges the whole
+		}
+	}
 	s, err := templates.Lint(fl, func(name string) (io.ReadCloser, error) {
 		return os.Open(filepath.Join(dir, filepath.FromSlash(name)))
 	})
@@ -132,6 +138,9 @@ competes with.`,
 			}
 			for _, w := range slices.Concat(s.Advice, would.Warnings) {
 				a.note("warning: %s\n", w)
+			}
+			if s.Extends != "" {
+				return a.said(s, "%s is in order by itself; what it is together with %s is judged by push and preview", s.Name, s.Extends)
 			}
 			return a.said(s, "%s is in order: %s", s.Name, counted(len(fl), "file"))
 		},
@@ -255,12 +264,19 @@ func matchText(s boot.Selector) string {
 }
 
 func (a *app) templateShowCmd() *cobra.Command {
-	return &cobra.Command{
+	resolved := false
+	c := &cobra.Command{
 		Use: "show NAME", Short: "Show the version of a template that is in force", Args: exactly(1, "a template's name"),
-		Example: "  muster template show rescue",
+		Long: `Show the version of a template that is in force. With --resolved also its template.toml, joined
+with that of the template that it extends.`,
+		Example: "  muster template show rescue\n  muster template show rescue --resolved",
 		RunE: func(c *cobra.Command, args []string) error {
-			var t boot.Template
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/templates/"+url.PathEscape(args[0]), nil, &t); err != nil {
+			var t admin.TemplateShown
+			path := "/api/v1/templates/" + url.PathEscape(args[0])
+			if resolved {
+				path += "?spec=true"
+			}
+			if err := a.client().Call(c.Context(), http.MethodGet, path, nil, &t); err != nil {
 				return err
 			}
 			if a.json {
@@ -268,14 +284,27 @@ func (a *app) templateShowCmd() *cobra.Command {
 			}
 			a.print("%s version %d, pushed %s\n  match     %s\n  priority  %d\n", t.Name, t.Version, t.Pushed.Local().Format(time.DateTime), matchText(t.Match), t.Priority)
 			rows := [][]string{{"FILE", "SIZE", "SHA-256"}}
+			if t.Base != nil {
+				a.print("  extends   %s version %d\n", t.Base.Name, t.Base.Version)
+				rows[0] = append(rows[0], "OF")
+			}
 			for n, b := range t.Files {
-				rows = append(rows, []string{n, size(b.Size), b.Digest})
+				row := []string{n, size(b.Size), b.Digest}
+				if t.Base != nil && slices.Contains(t.Base.Files, n) {
+					row = append(row, t.Base.Name)
+				}
+				rows = append(rows, row)
 			}
 			slices.SortFunc(rows[1:], func(x, y []string) int { return strings.Compare(x[0], y[0]) })
 			a.table(rows)
+			if t.Spec != "" {
+				a.print("\n%s", t.Spec)
+			}
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&resolved, "resolved", false, "show template.toml as it counts, too")
+	return c
 }
 
 func (a *app) templateRemoveCmd() *cobra.Command {

@@ -130,6 +130,12 @@ type Pin struct {
 	Version int `json:"version"`
 }
 
+// TemplateShown is the version of a template in force.
+type TemplateShown struct {
+	boot.Template
+	Spec string `json:"spec,omitempty"` // template.toml, with what it takes of the template that it extends; with ?spec=true
+}
+
 // InForce answers a pin: every version of the template, and what a person should know.
 type InForce struct {
 	Versions []Version `json:"versions"`

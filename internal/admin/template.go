@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,19 @@ import (
 )
 
 func (s *Server) template(r *http.Request) (any, error) {
-	return s.inForce(r.PathValue("name"))
+	t, err := s.inForce(r.PathValue("name"))
+	if err != nil {
+		return nil, err
+	}
+	out := TemplateShown{Template: *t}
+	if r.URL.Query().Get("spec") == "true" {
+		text, err := s.bytesOf(t.Files[templates.SpecFile])
+		if err != nil {
+			return nil, err
+		}
+		out.Spec = string(text)
+	}
+	return out, nil
 }
 
 func (s *Server) inForce(name string) (*boot.Template, error) {
@@ -38,12 +51,16 @@ func (s *Server) push(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if p.DryRun {
-		spec, err := templates.ParseSpec(templates.SpecFile, []byte(p.Spec))
+		text, base, err := s.extended(p.Files, []byte(p.Spec))
+		if err != nil {
+			return nil, err
+		}
+		spec, err := templates.ParseSpec(templates.SpecFile, text)
 		if err != nil {
 			return nil, boot.NewFault(boot.Invalid, "%v", err)
 		}
 		t := spec.Template()
-		t.Files = p.Files
+		t.Files, t.Base = p.Files, base
 		c, err := s.Engine.Try(r.Context(), s.actor(r), boot.PushTemplate{Template: t, Images: spec.ImageFiles()})
 		if err != nil {
 			return nil, err
@@ -53,7 +70,7 @@ func (s *Server) push(r *http.Request) (any, error) {
 	}
 	s.referring.RLock()
 	defer s.referring.RUnlock()
-	t, spec, err := s.linted(p.Files)
+	t, spec, err := s.linted(r.Context(), p.Files)
 	if err != nil {
 		return nil, err
 	}
@@ -73,17 +90,66 @@ func (s *Server) push(r *http.Request) (any, error) {
 }
 
 // linted judges files that were put beforehand as a template.
-func (s *Server) linted(files map[string]boot.Blob) (*boot.Template, *templates.Spec, error) {
+func (s *Server) linted(ctx context.Context, files map[string]boot.Blob) (*boot.Template, *templates.Spec, error) {
 	if err := s.uploaded(files); err != nil {
 		return nil, nil, err
+	}
+	own, err := s.bytesOf(files[templates.SpecFile])
+	if err != nil {
+		return nil, nil, err
+	}
+	text, base, err := s.extended(files, own)
+	if err != nil {
+		return nil, nil, err
+	}
+	if base != nil {
+		files[templates.OwnSpecFile] = files[templates.SpecFile]
+		if files[templates.SpecFile], err = s.Files.Put(ctx, bytes.NewReader(text), ""); err != nil {
+			return nil, nil, err
+		}
 	}
 	spec, err := templates.Lint(files, func(f string) (io.ReadCloser, error) { return s.Files.Open(files[f].Digest) })
 	if err != nil {
 		return nil, nil, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	t := spec.Template()
-	t.Files = files
+	t.Files, t.Base = files, base
 	return &t, spec, nil
+}
+
+// extended is a template.toml as it counts: joined with that of the template that it
+// extends, whose files join files.
+func (s *Server) extended(files map[string]boot.Blob, own []byte) ([]byte, *boot.Base, error) {
+	delete(files, templates.OwnSpecFile) // it is made here alone
+	spec, err := templates.ParseSpec(templates.SpecFile, own)
+	if err != nil {
+		return nil, nil, boot.NewFault(boot.Invalid, "%v", err)
+	}
+	if spec.Extends == "" {
+		return own, nil, nil
+	}
+	base, err := s.inForce(spec.Extends)
+	if err != nil || base.ThisRun {
+		return nil, nil, boot.NewFault(boot.Invalid, "template %s extends %s, and no template is called so: push that one first", spec.Name, boot.CleanText(spec.Extends, 64)).Try("muster template list")
+	}
+	for b, n := base, 0; b != nil; n++ {
+		if b.Name == spec.Name || n > 16 {
+			return nil, nil, boot.NewFault(boot.Invalid, "template %s extends %s, which extends it: a loop", spec.Name, base.Name)
+		}
+		if b.Base == nil {
+			break
+		}
+		b, _ = s.inForce(b.Base.Name)
+	}
+	below, err := s.bytesOf(base.Files[templates.SpecFile])
+	if err != nil {
+		return nil, nil, err
+	}
+	text, from, err := templates.Extend(files, own, base, below)
+	if err != nil {
+		return nil, nil, boot.NewFault(boot.Invalid, "%v", err)
+	}
+	return text, &boot.Base{Name: base.Name, Version: base.Version, Files: from}, nil
 }
 
 // affected counts the machines that boot a version next because it is pushed: those that

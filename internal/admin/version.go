@@ -306,7 +306,7 @@ func (s *Server) previewOf(ctx context.Context, q *Preview) (*boot.Template, err
 	}
 	s.referring.RLock()
 	defer s.referring.RUnlock()
-	t, _, err := s.linted(q.Files)
+	t, _, err := s.linted(ctx, q.Files)
 	return t, err
 }
 
@@ -317,7 +317,7 @@ func unrendered(had, x *boot.Template, rendered map[string]bool) (out []Differen
 	maps.Copy(names, x.Files)
 	for _, f := range slices.Sorted(maps.Keys(names)) {
 		switch name := strings.TrimSuffix(f, ".tmpl"); {
-		case rendered[name], name == templates.SpecFile, name == "boot.ipxe", name == "grub.cfg":
+		case rendered[name], name == templates.SpecFile, name == templates.OwnSpecFile, name == "boot.ipxe", name == "grub.cfg":
 			continue // it was compared, or is for another loader
 		}
 		if was, is := had.Files[f], x.Files[f]; was.Digest != is.Digest {
