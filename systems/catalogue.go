@@ -30,13 +30,19 @@ var proofs = []string{Booted, Parsed, Documented}
 
 // Template is one of the catalogue.
 type Template struct {
-	Name    string           `toml:"name"`
-	Title   string           `toml:"title"`
-	Notes   []string         `toml:"notes"`
-	Install bool             `toml:"install"` // needs a ticket
-	Variant string           `toml:"variant"` // the way to boot that it completes
-	Cmdline string           `toml:"cmdline"` // what it says in front of that variant's words
-	Memory  int              `toml:"memory"`  // that the machine must have, MiB
+	Name    string   `toml:"name"`
+	Title   string   `toml:"title"`
+	Notes   []string `toml:"notes"`
+	Install bool     `toml:"install"` // needs a ticket
+	Silent  bool     `toml:"silent"`  // what it installs by has no hook: nothing is reported
+	Variant string   `toml:"variant"` // the way to boot that it completes
+	Cmdline string   `toml:"cmdline"` // what it says in front of that variant's words
+
+	Kernelopt string `toml:"kernelopt"` // what it says at the end of the line of that name in an ESXi's boot.cfg
+
+	Archives map[string]map[string]string `toml:"archives"` // as in a template.toml
+
+	Memory  int              `toml:"memory"` // that the machine must have, MiB
 	Proved  string           `toml:"proved"`
 	Common  []string         `toml:"common"`  // parameters of params.toml
 	Params  map[string]Param `toml:"params"`  // its own
@@ -53,9 +59,11 @@ func (t *Template) check(d *System) error {
 		return fmt.Errorf("want a name of small letters and a title")
 	case !slices.Contains(proofs, t.Proved):
 		return fmt.Errorf("proved %q: want %s", t.Proved, strings.Join(proofs, ", "))
-	case t.Memory <= 0:
+	case t.Memory <= 0 && d.Kind != None:
 		return fmt.Errorf("memory is missing, in MiB")
-	case !slices.ContainsFunc(d.Variants, func(v VariantSpec) bool { return v.Name == t.Variant }):
+	case t.Kernelopt != "" && d.Kind != ESXi:
+		return fmt.Errorf("kernelopt is for ESXi")
+	case d.Kind != None && !slices.ContainsFunc(d.Variants, func(v VariantSpec) bool { return v.Name == t.Variant }):
 		return fmt.Errorf("variant %q is none of the system's", t.Variant)
 	}
 	common, err := params()
@@ -136,6 +144,11 @@ func Catalogue() (out []Entry) {
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// Alone reports a template that needs no medium.
+func (e *Entry) Alone() bool {
+	return slices.ContainsFunc(e.Systems, func(s System) bool { return s.Kind == None })
 }
 
 // Takes reports whether it takes media of that system.

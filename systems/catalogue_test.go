@@ -3,6 +3,7 @@
 package systems_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +28,17 @@ func TestCatalogue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := e.Cmdline
+		all := e.Cmdline + " " + e.Kernelopt
+		for _, s := range e.Systems {
+			for _, v := range s.Variants {
+				all += " " + v.Cmdline
+			}
+		}
+		for _, members := range e.Archives {
+			for _, from := range members {
+				all += " /" + from
+			}
+		}
 		for _, text := range files {
 			all += text
 		}
@@ -37,12 +48,12 @@ func TestCatalogue(t *testing.T) {
 			}
 		}
 		for n := range files {
-			if served := strings.TrimSuffix(n, ".tmpl"); !strings.Contains(all, "/"+served) && !strings.Contains(all, "fetch "+served) && !slices.Contains([]string{"user-data", "meta-data", "vendor-data"}, n) {
+			if served := strings.TrimSuffix(n, ".tmpl"); !strings.Contains(all, "/"+served) && !strings.Contains(all, "fetch "+served) && !slices.Contains([]string{"user-data", "meta-data", "vendor-data", "boot.ipxe"}, n) {
 				t.Errorf("%s: nothing asks for %s", e.Name, n)
 			}
 		}
 		for _, stage := range []string{"installing", "(installed|done)", "failed"} {
-			if e.Install && !regexp.MustCompile(`report(\.sh)? `+stage).MatchString(all) {
+			if e.Install && !e.Silent && !regexp.MustCompile(`report(\.sh)? `+stage).MatchString(all) {
 				t.Errorf("%s: it does not report %s", e.Name, stage)
 			}
 		}
@@ -66,7 +77,11 @@ func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
 			break
 		}
 	}
-	files, err := templates.Complete(&e.Template, img, img.Boots[0].Arch, "", nil)
+	arch := ""
+	if img != nil {
+		arch = img.Boots[0].Arch
+	}
+	files, err := templates.Complete(&e.Template, img, arch, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +159,8 @@ func readers(t *testing.T, name, text, file string) [][]string {
 	switch {
 	case strings.HasPrefix(text, "#!/bin/sh"):
 		return [][]string{{"dash", "-n", file}, {"busybox", "sh", "-n", file}}
+	case strings.HasSuffix(name, ".json"):
+		return [][]string{{"python3", "-m", "json.tool", file}}
 	case strings.HasSuffix(name, ".ign"):
 		return [][]string{{nettest.Cached(t, "ignition/usr/bin/ignition-validate"), file}}
 	case name == "preseed.cfg":
@@ -186,6 +203,14 @@ func preseed(t *testing.T, text string) {
 // kickstart judges the sections of a kickstart file, and that it asks nothing.
 func kickstart(t *testing.T, text string) {
 	t.Helper()
+	if strings.Contains(text, "\nvmaccepteula\n") { // ESXi's, whose sections end where the next begins
+		for _, want := range []string{"\nreboot\n", "\nrootpw --iscrypted $", "\nnetwork ", "\n%include /tmp/disk.ks\n", "\n%pre ", "\n%firstboot "} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %q in\n%s", want, text)
+			}
+		}
+		return
+	}
 	open := ""
 	for line := range strings.Lines(text) {
 		switch word, _, _ := strings.Cut(strings.TrimSpace(line), " "); {
@@ -281,5 +306,70 @@ func TestDiskRule(t *testing.T) {
 				t.Errorf("%s, %q: %v, %s, want %q", shell[0], c.rule, err, got, c.want)
 			}
 		}
+	}
+}
+
+// TestESXiDiskRule: which device a rule means, by what ESXi's own program says of each.
+func TestESXiDiskRule(t *testing.T) {
+	nettest.Need(t, "busybox")
+	devices, bin := t.TempDir(), t.TempDir()
+	about := map[string]string{
+		"mpx.vmhba0:C0:T0:L0": "", "vml.0100": "", // a partition's like, a second name
+		"t10.NVMe____S4EVNX0": "   Size: 953869\n   Is Removable: false\n   Is SSD: true\n   Is USB: false\n",
+		"naa.5000":            "   Size: 7630885\n   Is Removable: false\n   Is SSD: false\n   Is USB: false\n",
+		"naa.5001":            "   Size: 61440\n   Is Removable: true\n   Is SSD: false\n   Is USB: true\n",
+		"naa.5002":            "   Size: 8192\n   Is Removable: false\n   Is SSD: true\n   Is USB: false\n",
+	}
+	for name, text := range about {
+		if err := errors.Join(os.WriteFile(filepath.Join(devices, name), nil, 0o600), os.WriteFile(filepath.Join(bin, name), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(bin, "localcli"), []byte("#!/bin/sh\ncat "+bin+"/$6\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for rule, want := range map[string]string{
+		"only":               "there are several, name one: naa.5000 (7998 GB); naa.5001 (64 GB); naa.5002 (8 GB); t10.NVMe____S4EVNX0 (999 GB);",
+		"largest":            "naa.5000",
+		"smallest":           "t10.NVMe____S4EVNX0",
+		"smallest-ssd":       "t10.NVMe____S4EVNX0",
+		"serial:S4EVNX0":     "t10.NVMe____S4EVNX0",
+		"serial:5001":        "none fits",
+		"by-id:naa.5001":     "naa.5001",
+		"/dev/disks/naa.500": "there is no naa.500",
+		"first":              "no such rule",
+	} {
+		cmd := exec.Command("busybox", "sh", "esxi/esxi/vmdisk.sh", rule)
+		cmd.Env = append(os.Environ(), "MUSTER_DEVICES="+devices, "PATH="+bin+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if got := strings.TrimSpace(string(out)); !strings.Contains(got, want) || (err == nil) != (got == want) {
+			t.Errorf("%s: %v, %s, want %s", rule, err, got, want)
+		}
+	}
+}
+
+// TestAlone: what needs no medium passes the check of a push.
+func TestAlone(t *testing.T) {
+	n := 0
+	for _, e := range systems.Catalogue() {
+		if !e.Alone() {
+			continue
+		}
+		n++
+		files, err := templates.Complete(&e.Template, nil, "", "mine", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blobs := map[string]boot.Blob{}
+		for f, text := range files {
+			blobs[f] = boot.Blob{Digest: "d", Size: int64(len(text))}
+		}
+		spec, err := templates.Lint(blobs, func(f string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(files[f])), nil })
+		if err != nil || spec.Name != "mine" {
+			t.Errorf("%s: %v", e.Name, err)
+		}
+	}
+	if n < 2 {
+		t.Errorf("%d need no medium", n)
 	}
 }

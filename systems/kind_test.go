@@ -173,7 +173,7 @@ func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, 
 				t.Errorf("%s for %s: %s names no file:\n%s", what, p, name, text)
 			}
 			for _, u := range found {
-				if at := strings.Trim(u[1], "/"); tmpl.Files[at].Digest != "" || tmpl.Files[at+".tmpl"].Digest != "" {
+				if at := strings.Trim(u[1], "/"); tmpl.Files[at].Digest != "" || tmpl.Files[at+".tmpl"].Digest != "" || slices.Contains(spec.Template().Generated, at) {
 					continue
 				}
 				if err := served(store, img, tmpl, u[1]); err != nil {

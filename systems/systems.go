@@ -29,6 +29,7 @@ const (
 	Linux   = "linux"   // kernel, initrds and a command line
 	Program = "program" // a program that boots as a kernel does, without an initrd
 	ESXi    = "esxi"    // mboot.efi as a kernel, with a boot.cfg, see BootConfig
+	None    = "none"    // no medium at all: what the catalogue has without one
 	Disc    = "disc"    // recognised, and nothing of it can be booted but the disc; the notes say why
 )
 
@@ -123,7 +124,9 @@ type Param struct {
 
 // All returns all systems in the order in which they are looked for: by name, the
 // generic ones last.
-func All() []System { return slices.Clone(load()) }
+func All() []System {
+	return slices.DeleteFunc(slices.Clone(load()), func(s System) bool { return s.Kind == None })
+}
 
 // The data is part of the program, and a test parses all of it. So a user
 // cannot see a parse error.
@@ -189,11 +192,13 @@ func parse(file string, b []byte, read func(name string) (*System, error)) (*Sys
 		return nil, f.Errorf("name", 0, "name %q: want the name of the folder", d.Name)
 	case d.Title == "":
 		return nil, f.Errorf("title", 0, "a title is missing")
-	case !slices.Contains([]string{Linux, Program, ESXi, Disc}, d.Kind):
-		return nil, f.Errorf("kind", 0, "kind %q: want linux, program, esxi or disc", d.Kind)
+	case !slices.Contains([]string{Linux, Program, ESXi, Disc, None}, d.Kind):
+		return nil, f.Errorf("kind", 0, "kind %q: want linux, program, esxi, disc or none", d.Kind)
+	case d.Kind == None && len(d.Detect)+len(d.Arches)+len(d.Variants) > 0:
+		return nil, f.Errorf("kind", 0, "without a medium there is neither [[detect]], [[arch]] nor [[variant]]")
 	case d.Kind == Disc && (len(d.Detect) == 0 || len(d.Arches)+len(d.Variants) > 0 || len(d.Notes) == 0):
 		return nil, f.Errorf("kind", 0, "a disc that does not boot has a [[detect]], neither [[arch]] nor [[variant]], and says in its notes why")
-	case d.Kind != Disc && (len(d.Detect) == 0 || len(d.Arches) == 0 || len(d.Variants) == 0):
+	case d.Kind != Disc && d.Kind != None && (len(d.Detect) == 0 || len(d.Arches) == 0 || len(d.Variants) == 0):
 		return nil, f.Errorf("name", 0, "want at least one [[detect]], [[arch]] and [[variant]]")
 	case d.ISOInInitrd != "" && !d.WholeISO:
 		return nil, f.Errorf("iso_in_initrd", 0, "without whole_iso there is no ISO to put into the initrd")

@@ -155,7 +155,7 @@ help = "p"
 		{`kind = "linux"`, `kind = "disc"`, `says in its notes why`},
 		{`name = "x"`, `name = "y"`, `x/system.toml:2: name "y": want the name of the folder`},
 		{`title = "X"`, ``, `a title is missing`},
-		{`kind = "linux"`, `kind = "windows"`, `x/system.toml:4: kind "windows": want linux, program, esxi or disc`},
+		{`kind = "linux"`, `kind = "windows"`, `x/system.toml:4: kind "windows": want linux, program, esxi, disc or none`},
 		{`tree = true`, `trees = true`, `x/system.toml:5: unknown key "trees"; did you mean "tree"?`},
 		{`tree = true`, ``, `is not served`},
 		{`tree = true`, "tree = true\niso_in_initrd = \"/x\"", `without whole_iso`},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -34,12 +35,19 @@ func Suggest(i *boot.Image, arch, variant string) (map[string]string, error) {
 }
 
 // Complete writes the files of a template of the catalogue for an image of one of its
-// systems, under a name of its own or "". set are the defaults of its parameters.
+// systems, under a name of its own or "". set are the defaults of its parameters. For one
+// that needs no medium the image is nil.
 func Complete(t *systems.Template, i *boot.Image, arch, name string, set map[string]string) (map[string]string, error) {
 	if err := Settable(t, set); err != nil {
 		return nil, err
 	}
-	out, err := suggest(i, arch, t.Variant, name, t, set)
+	var out map[string]string
+	var err error
+	if i == nil {
+		out = map[string]string{SpecFile: alone(t, cmp.Or(name, t.Name), set)}
+	} else {
+		out, err = suggest(i, arch, t.Variant, name, t, set)
+	}
 	if err != nil || len(out) == 0 {
 		return out, err
 	}
@@ -137,24 +145,56 @@ func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set
 	default:
 		return nil, nil
 	}
+	writeParams(&w, params, set)
+	if t != nil {
+		writeRest(&w, t)
+	}
+	out := map[string]string{SpecFile: w.String()}
+	if i.BootCfg != "" {
+		out["boot.cfg.tmpl"] = i.BootCfg
+		if t != nil && t.Kernelopt != "" {
+			out["boot.cfg.tmpl"] = kernelopt.ReplaceAllLiteralString(i.BootCfg, "kernelopt="+strings.TrimSpace(kernelopt.FindStringSubmatch(i.BootCfg + "\nkernelopt=")[1]+" "+t.Kernelopt))
+		}
+	}
+	return out, nil
+}
+
+var kernelopt = regexp.MustCompile(`(?m)^kernelopt=(.*)$`)
+
+// alone is the template.toml of one that needs no medium.
+func alone(t *systems.Template, name string, set map[string]string) string {
+	var w strings.Builder
+	fmt.Fprintf(&w, "# %s\n", t.Title)
+	for _, n := range t.Notes {
+		fmt.Fprintf(&w, "# %s\n", n)
+	}
+	fmt.Fprintf(&w, "name = %q\n", name)
+	writeParams(&w, t.Params, set)
+	return w.String()
+}
+
+func writeParams(w io.Writer, params map[string]systems.Param, set map[string]string) {
 	for _, n := range slices.Sorted(maps.Keys(params)) {
 		p := params[n]
 		if v, ok := set[n]; ok {
 			p.Default, p.Required = v, false
 		}
-		writeParam(&w, p)
+		writeParam(w, p)
 	}
-	if t != nil {
-		fmt.Fprintf(&w, "\n[needs]\nmemory = %d\n", t.Memory)
+}
+
+// writeRest writes what only templates of the catalogue have.
+func writeRest(w io.Writer, t *systems.Template) {
+	fmt.Fprintf(w, "\n[needs]\nmemory = %d\n", t.Memory)
+	if len(t.Secrets) > 0 {
+		fmt.Fprintf(w, "\n[secrets]\nfiles = %s\n", tomlList(t.Secrets))
 	}
-	if t != nil && len(t.Secrets) > 0 {
-		fmt.Fprintf(&w, "\n[secrets]\nfiles = %s\n", tomlList(t.Secrets))
+	for _, n := range slices.Sorted(maps.Keys(t.Archives)) {
+		fmt.Fprintf(w, "\n[archives.%q]\n", n)
+		for _, at := range slices.Sorted(maps.Keys(t.Archives[n])) {
+			fmt.Fprintf(w, "%q = %q\n", at, t.Archives[n][at])
+		}
 	}
-	out := map[string]string{SpecFile: w.String()}
-	if i.BootCfg != "" {
-		out["boot.cfg.tmpl"] = i.BootCfg
-	}
-	return out, nil
 }
 
 func tomlList(words []string) string {

@@ -249,3 +249,68 @@ func TestRescue(t *testing.T) {
 		t.Errorf("without a key it offers more than keys: %v, %s", err, out)
 	}
 }
+
+// TestScripts: what needs no medium: iPXE's shell for one boot, and the local disk for a
+// machine that another template would match.
+func TestScripts(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fw   nettest.Firmware
+	}{{"bios", nettest.BIOS}, {"uefi", nettest.UEFI}} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.fw == nettest.UEFI && os.Getenv("MUSTER_LONG") == "" {
+				t.Skip("the scripts are the same by BIOS, which takes a third of the time: MUSTER_LONG=1")
+			}
+			t.Parallel()
+			r := newRig(t)
+			r.serveConfig(fullNetwork)
+			r.muster("template", "add", "local")
+			r.muster("template", "add", "ipxe-shell", "--as", "shell")
+			r.muster("host", "add", "web1", "--mac", guestMAC, "--template", "local", "--approved")
+			r.muster("host", "rescue", "web1", "--template", "shell")
+			g := guest(c.fw)
+			g.Disk = bootDisk(t, c.fw)
+			must(t, os.Truncate(g.Disk, 16<<20)) // a BIOS finds no heads on a smaller one
+			vm := r.boot(g)
+			must(t, vm.WaitConsole(r.ctx, "iPXE>"))
+			must(t, vm.Type("echo ${netX/mac}, at its shell\r"))
+			must(t, vm.WaitConsole(r.ctx, guestMAC+", at its shell"))
+			must(t, vm.Type("exit\r"))
+			must(t, vm.WaitConsole(r.ctx, diskSays))
+			must(t, vm.Reset())
+			must(t, vm.WaitConsole(r.ctx, "Muster: web1 boots its disk"))
+			must(t, vm.WaitConsole(r.ctx, diskSays))
+		})
+	}
+}
+
+// TestFix: a system that is on a disk gets a driver and a command from beside it, once, and
+// boots with them.
+func TestFix(t *testing.T) {
+	disc := liveDisc(t)
+	made := t.TempDir()
+	madeDebian(t, "disk", made)
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	if out, err := exec.Command("sh", "-c", "gzip -dc "+made+"/debian.raw.gz >"+disk+" && truncate -s 10G "+disk).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	drivers, tree := t.TempDir(), t.TempDir() // a folder: of an archive the files would be imported
+	must(t, os.MkdirAll(filepath.Join(tree, "etc/modprobe.d"), 0o755))
+	must(t, os.WriteFile(filepath.Join(tree, "etc/modprobe.d/nic.conf"), []byte("options nic mended=1\n"), 0o644))
+	if out, err := exec.Command("tar", "-czf", filepath.Join(drivers, "nic.tar.gz"), "-C", tree, "etc").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	r.muster("image", "import", "drivers", drivers)
+	r.muster("template", "add", "fix", "--iso", disc, "--set", "console=ttyS0", "--set", "drivers=drivers/nic.tar.gz", "--set", "run=cat /etc/modprobe.d/nic.conf >/etc/issue")
+	r.muster("host", "add", "web1", "--mac", guestMAC, "--approved")
+	r.muster("host", "rescue", "web1", "--template", "fix")
+	g := guest(nettest.BIOS)
+	g.MemoryMB, g.Disk = 2048, disk
+	vm := r.boot(g)
+	d := r.stage(vm, "done")
+	t.Log(strings.Join(timeline(d), "\n"))
+	must(t, vm.WaitConsole(r.ctx, "options nic mended=1"))
+	must(t, vm.WaitConsole(r.ctx, "login:"))
+}

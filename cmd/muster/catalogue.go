@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/systems"
 	"github.com/musterboot/muster/templates"
 )
@@ -25,7 +27,7 @@ var proved = map[string]string{systems.Booted: "booted", systems.Parsed: "parsed
 type listed struct {
 	Name    string                   `json:"name"`
 	Title   string                   `json:"title"`
-	Systems []string                 `json:"systems"` // kinds of image that it takes
+	Systems []string                 `json:"systems"` // kinds of image that it takes; none: it needs no medium
 	Install bool                     `json:"install"`
 	Memory  int                      `json:"memory_mib"`
 	Proved  string                   `json:"proved"`
@@ -44,12 +46,23 @@ type listedSetting struct {
 func entry(e systems.Entry) listed {
 	l := listed{Name: e.Name, Title: e.Title, Install: e.Install, Memory: e.Memory, Proved: e.Proved, Notes: e.Notes, Params: map[string]listedSetting{}}
 	for _, s := range e.Systems {
-		l.Systems = append(l.Systems, s.Name)
+		if s.Kind != systems.None {
+			l.Systems = append(l.Systems, s.Name)
+		}
 	}
 	for n, p := range e.Params {
 		l.Params[n] = listedSetting{Help: p.Help, Default: p.Default, Required: p.Required, Secret: p.Secret, Enum: p.Enum}
 	}
 	return l
+}
+
+func (l listed) media() string { return cmp.Or(strings.Join(l.Systems, " "), "no medium") }
+
+func (l listed) memory() string {
+	if l.Memory == 0 {
+		return "-"
+	}
+	return size(int64(l.Memory) << 20)
 }
 
 // catalogued finds a template of the catalogue.
@@ -87,7 +100,7 @@ With a name: its parameters.`,
 			for _, e := range systems.Catalogue() {
 				l := entry(e)
 				all = append(all, l)
-				rows = append(rows, []string{l.Name, l.Title, strings.Join(l.Systems, " "), size(int64(l.Memory) << 20), proved[l.Proved]})
+				rows = append(rows, []string{l.Name, l.Title, l.media(), l.memory(), proved[l.Proved]})
 			}
 			if a.json {
 				return a.printJSON(all)
@@ -104,7 +117,7 @@ func (a *app) showCatalogued(e systems.Entry) error {
 	if a.json {
 		return a.printJSON(l)
 	}
-	a.print("%s: %s\n  for     %s\n  memory  %s\n  proved  %s\n", l.Name, l.Title, strings.Join(l.Systems, " "), size(int64(l.Memory)<<20), proved[l.Proved])
+	a.print("%s: %s\n  for     %s\n  memory  %s\n  proved  %s\n", l.Name, l.Title, l.media(), l.memory(), proved[l.Proved])
 	for _, n := range l.Notes {
 		a.print("  note    %s\n", n)
 	}
@@ -142,7 +155,8 @@ written and not pushed, to be looked at and changed first.`,
 		Example: `  muster template add debian --iso netboot.tar.gz --as debian13 --set timezone=Europe/Vienna
   muster template add el --image rocky9 --set disk=smallest-ssd --set ssh_keys="$(cat ~/.ssh/id_ed25519.pub)"
   muster template add ubuntu --iso https://releases.example/ubuntu.iso --sha256 DIGEST
-  muster template add el --image rocky9 --dir ./rocky9`,
+  muster template add el --image rocky9 --dir ./rocky9
+  muster template add ipxe-shell`,
 		RunE: func(c *cobra.Command, args []string) error { return a.addTemplate(c.Context(), args[0], f) },
 	}
 	c.Flags().StringVar(&f.as, "as", "", "name of the template, and of the image if one is imported (default NAME)")
@@ -161,7 +175,10 @@ func (a *app) addTemplate(ctx context.Context, name string, f addFlags) error {
 	if err != nil {
 		return err
 	}
-	if (f.iso == "") == (f.image == "") {
+	switch {
+	case e.Alone() && (f.iso != "" || f.image != "" || f.arch != ""):
+		return usagef("%s needs no medium: leave --iso, --image and --arch out", name)
+	case !e.Alone() && (f.iso == "") == (f.image == ""):
 		return usagef("say what it boots: --iso FILE, or --image IMAGE of one that is there; it takes %s", strings.Join(entry(e).Systems, ", "))
 	}
 	if f.as == "" {
@@ -184,16 +201,18 @@ func (a *app) addTemplate(ctx context.Context, name string, f addFlags) error {
 			return err
 		}
 	}
-	i, err := a.image(ctx, f.image)
-	if err != nil {
-		return err
-	}
-	if !e.Takes(i.Kind) {
-		what := i.Title
-		if what == "" {
-			what = "no medium that Muster knows"
+	var i *boot.Image
+	if !e.Alone() {
+		if i, err = a.image(ctx, f.image); err != nil {
+			return err
 		}
-		return fmt.Errorf("image %s is %s, and %s takes %s", i.Name, what, name, strings.Join(entry(e).Systems, ", "))
+		if !e.Takes(i.Kind) {
+			what := i.Title
+			if what == "" {
+				what = "no medium that Muster knows"
+			}
+			return fmt.Errorf("image %s is %s, and %s takes %s", i.Name, what, name, strings.Join(entry(e).Systems, ", "))
+		}
 	}
 	files, err := templates.Complete(&e.Template, i, f.arch, f.as, set)
 	if err != nil {
@@ -203,7 +222,7 @@ func (a *app) addTemplate(ctx context.Context, name string, f addFlags) error {
 		if err := writeFolder(f.dir, files); err != nil {
 			return err
 		}
-		return a.said(map[string]string{"template": f.dir}, "%s installs by %s; look at it, then: muster template push %s", f.dir, i.Name, f.dir)
+		return a.said(map[string]string{"template": f.dir}, "%s is template %s; look at it, then: muster template push %s", f.dir, f.as, f.dir)
 	}
 	tmp, err := os.MkdirTemp("", "muster-add-")
 	if err != nil {
