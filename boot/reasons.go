@@ -238,6 +238,7 @@ var reasonTexts = map[Code]string{
 	"disk.instead": "{cause}: booting the local disk",
 	"disk.held":    "held for {time}; booting the local disk",
 
+	"file.present-boot":     "{file} of boot {number}, which runs",
 	"file.no-path":          "no file {file} for a machine without a boot path",
 	"file.unclear":          "it is not clear which machine this is; a person decides",
 	"file.stranger":         "no file {file} for a machine that is not on the roll",

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func ruleFile(t *turn) (bool, error) {
@@ -22,6 +23,9 @@ func ruleFile(t *turn) (bool, error) {
 	}
 	if t.ask.kind == askImage && !t.hasToken {
 		return t.image(t.ask.image, t.ask.meant, true)
+	}
+	if !t.hasToken && t.ask.name == AnswerFile && t.host != nil && t.host.Boots > 0 {
+		t.ofPresentBoot()
 	}
 	if !t.hasToken {
 		return t.refuse(true, "file.no-path", strconv.Quote(t.ask.name))
@@ -110,6 +114,24 @@ func ruleFile(t *turn) (bool, error) {
 		return t.spend(x, f)
 	}
 	return true, nil
+}
+
+// AnswerFile is the file of a template that a machine asks for by one URL, which is the same
+// for all: Proxmox's disc is prepared with it, and its installer POSTs what it knows of the
+// machine.
+const AnswerFile = "answer.toml"
+
+// ofPresentBoot makes a request without a path one of the host's present boot. Who asks is
+// known by its lease, and no better.
+func (t *turn) ofPresentBoot() {
+	h := t.host
+	t.token = Token{Kind: BootToken, Host: h.ID, Boot: h.Boots, Version: h.Pin, Issued: t.in.At.UTC().Truncate(time.Minute)}
+	if k := h.Ticket; k != nil && k.Boot == h.Boots {
+		t.token.Version = k.Version
+	}
+	t.hasToken, t.text = true, t.p.Key.Sign(t.token)
+	t.d.Boot = h.Boots
+	t.why("file.present-boot", t.ask.name, h.Boots)
 }
 
 // loader answers with a boot loader: the common one, or one of the signed pair of

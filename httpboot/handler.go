@@ -82,7 +82,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, http.StatusBadRequest, "this is not a path of a boot file")
 		return
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && !(r.Method == http.MethodPost && path.Base(in.Want.Path) == "report") {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && !(r.Method == http.MethodPost && (path.Base(in.Want.Path) == "report" || path.Base(in.Want.Path) == boot.AnswerFile)) {
 		h.Stats.Refused.Add(1)
 		w.Header().Set("Allow", "GET, HEAD")
 		fail(w, r, http.StatusMethodNotAllowed, "boot files are read with GET and HEAD")

@@ -286,6 +286,11 @@ func testQuery(t *testing.T, host string) {
 	if q := s.last.Want.Query; q.Stage != "installer" || q.Text != "half+way through" {
 		t.Errorf("a posted report was read as %+v", q)
 	}
+	body = `{"product":{"product":"pve"},"network_interfaces":[{"mac":"52:54:00:00:00:99"}]}`
+	talk(t, addr, fmt.Sprintf("POST /answer.toml HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+	if q := s.last; q.Want.Path != "answer.toml" || !q.Want.Query.MAC.IsZero() || q.Want.Head {
+		t.Errorf("an installer that asks for its answers was read as %+v", q)
+	}
 }
 
 var syscr = regexp.MustCompile(`syscr: (\d+)`)

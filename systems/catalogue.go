@@ -34,7 +34,7 @@ type Template struct {
 	Title   string   `toml:"title"`
 	Notes   []string `toml:"notes"`
 	Install bool     `toml:"install"` // needs a ticket
-	Silent  bool     `toml:"silent"`  // what it installs by has no hook: nothing is reported
+	Silent  bool     `toml:"silent"`  // what it installs by has no hooks for it: it does not report each of installing, installed and failed
 	Variant string   `toml:"variant"` // the way to boot that it completes
 	Cmdline string   `toml:"cmdline"` // what it says in front of that variant's words
 
@@ -48,6 +48,7 @@ type Template struct {
 	Params  map[string]Param `toml:"params"`  // its own
 	Shared  []string         `toml:"shared"`  // files of the folder shared
 	Secrets []string         `toml:"secrets"` // files that secret parameters are rendered into, as they are served
+	Needs   string           `toml:"needs"`   // what a machine must show to get one, as in a template.toml
 
 	in string // the system whose folder has it
 }

@@ -188,6 +188,9 @@ func writeRest(w io.Writer, t *systems.Template) {
 	fmt.Fprintf(w, "\n[needs]\nmemory = %d\n", t.Memory)
 	if len(t.Secrets) > 0 {
 		fmt.Fprintf(w, "\n[secrets]\nfiles = %s\n", tomlList(t.Secrets))
+		if t.Needs != "" {
+			fmt.Fprintf(w, "needs = %q\n", t.Needs)
+		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(t.Archives)) {
 		fmt.Fprintf(w, "\n[archives.%q]\n", n)
