@@ -52,6 +52,7 @@ type Machine struct {
 	MAC         string // colon form
 	MACDash     string // 01-aa-bb-…
 	UUID        string
+	Disks       []Disk // as it last reported them, where its template asks for that; nil: it never did
 	Serial      string // as the machine says it, which may be anything: hostile until quoted
 	Platform    string
 	UEFI        bool

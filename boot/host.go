@@ -75,6 +75,7 @@ type Host struct {
 	Once      string     `json:"once,omitempty"`      // template of its next boot only
 	Ticket    *Ticket    `json:"ticket,omitempty"`    // its latest leave to install
 	Memory    int64      `json:"memory,omitempty"`    // bytes, of the inventory that it last reported
+	Disks     []Disk     `json:"disks,omitempty"`     // of the same, the first maxKnownDisks
 	Installed string     `json:"installed,omitempty"` // version or digest of what is on its disk, as it reports or as its last installation says
 	Told      bool       `json:"told,omitempty"`      // its script has said which machine it is
 	Fresh     bool       `json:"fresh,omitempty"`     // let in by a rule and not given a script since
@@ -93,7 +94,7 @@ func (h *Host) Clone() *Host {
 	c := *h
 	c.MACs = slices.Clone(h.MACs)
 	c.Params, c.Secrets, c.Tags = maps.Clone(h.Params), slices.Clone(h.Secrets), slices.Clone(h.Tags)
-	c.Options = slices.Clone(h.Options)
+	c.Options, c.Disks = slices.Clone(h.Options), slices.Clone(h.Disks)
 	c.Ticket = h.Ticket.clone()
 	if h.Stuck != nil {
 		s := *h.Stuck

@@ -9,8 +9,8 @@ import (
 )
 
 // Inventory is what one report said of a machine's hardware. People and programs
-// read it. No decision but that of a template that needs memory uses it: nothing proves what a machine says of
-// itself.
+// read it. Decisions use of it what is kept with the host, memory and disks: nothing proves
+// what a machine says of itself.
 type Inventory struct {
 	At      time.Time `json:"at"`
 	Boot    uint32    `json:"boot"`
@@ -48,6 +48,8 @@ const (
 	maxNICs      = 128
 	maxPCI       = 256
 	maxFactBytes = 160
+
+	maxKnownDisks = 24 // kept in memory with the host
 )
 
 // Clean keeps an inventory to its bounds and to text that can stand on a

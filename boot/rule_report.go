@@ -65,6 +65,9 @@ func ruleReport(t *turn) (bool, error) {
 		if x.Memory > 0 {
 			t.host.Memory = x.Memory
 		}
+		if len(x.Disks) > 0 {
+			t.host.Disks = x.Disks[:min(len(x.Disks), maxKnownDisks)]
+		}
 		t.host.Reports++
 		t.record(HostLearned, "%s is %s, as it reports", t.host.Name, x.String())
 	}

@@ -362,6 +362,9 @@ func (t *turn) inherited() (map[string]Given, error) {
 func (t *turn) boots(x *Template, bootTok, reportTok string) (Machine, error) {
 	m := t.machine(bootTok, reportTok)
 	m.Template, m.Version = x.Name, x.Version
+	if x.UsesDisks && t.host != nil {
+		m.Disks = t.host.Disks
+	}
 	given, err := t.inherited()
 	for k, g := range given {
 		switch {

@@ -39,6 +39,7 @@ type Template struct {
 	Generated    []string         `json:"generated,omitempty"`   // files that the server makes; the folder has none of that name
 	GRUBBoots    bool             `json:"grub_boots,omitempty"`  // GRUB can start it: it names a kernel, or has a grub.cfg
 	UBootBoots   bool             `json:"uboot_boots,omitempty"` // U-Boot can: it names a kernel that is no program of UEFI
+	UsesDisks    bool             `json:"uses_disks,omitempty"`  // a file asks for the disks that the machine reported
 	Direct       string           `json:"direct,omitempty"`      // file or image:NAME/FILE that UEFI HTTP boot starts itself
 	Firmware     string           `json:"firmware,omitempty"`    // image beneath the template's own files: the firmware tree of a Raspberry Pi
 	Shim         string           `json:"shim,omitempty"`        // signed loaders of its own, file or image:NAME/FILE

@@ -91,7 +91,7 @@ func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
 		t.Fatal(err)
 	}
 	m := boot.Machine{Name: "web1", Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56", Platform: "x64-uefi", Network: "lab", Domain: "lab.example", NTP: []string{"10.77.0.1"},
-		Server: "10.77.0.1", BaseURL: "http://10.77.0.1/boot/TOKEN", ReportURL: "http://10.77.0.1/boot/TOKEN/report", LogHost: "10.77.0.1", LogPort: 514, Boot: 1, Params: map[string]string{}, Sealed: map[string]boot.Sealed{}}
+		Server: "10.77.0.1", BaseURL: "http://10.77.0.1/boot/TOKEN", ReportURL: "http://10.77.0.1/boot/TOKEN/report", LogHost: "10.77.0.1", LogPort: 514, Disks: []boot.Disk{{Name: "sda", Size: 1 << 40, Serial: "S1"}}, Boot: 1, Params: map[string]string{}, Sealed: map[string]boot.Sealed{}}
 	for n, p := range e.Params {
 		if full || p.Required {
 			m.Params[n] = map[string]string{

@@ -253,6 +253,7 @@ func (c *Compiled) parse(name, text string, l lang) (*template.Template, error) 
 	if t.Tree == nil {
 		return t, nil
 	}
+	c.spec.disks = c.spec.disks || strings.Contains(text, ".Disks")
 	if err := walk(t.Tree.Root, l, c.isList); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -320,10 +321,11 @@ type seen struct {
 	boot.Machine
 	SerialText said
 	Params     map[string]any
+	Disks      disks
 }
 
 func see(m boot.Machine) seen {
-	s := seen{m, said{m.Serial}, map[string]any{}}
+	s := seen{m, said{m.Serial}, map[string]any{}, disks{m.Disks, m.Name}}
 	s.Serial = plain(m.Serial)
 	return s
 }
@@ -480,7 +482,7 @@ const hostileSerial = "SAMPLE-1;reboot&<'\"`$(id)`\"'>"
 // stored.
 func sample(arch boot.Platform) boot.Machine {
 	return boot.Machine{
-		Name: "sample", Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56",
+		Name: "sample", Known: true, Disks: []boot.Disk{{Name: "sda", Size: 1 << 40, Serial: "SAMPLE", Bus: "sata"}}, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56",
 		UUID: "4c4c4544-0042-3510-8052-b4c04f4a3132", Serial: hostileSerial, Platform: string(arch), UEFI: arch.UEFI(), Network: "lab",
 		Address: "192.0.2.10", Prefix: 24, Netmask: "255.255.255.0", Gateway: "192.0.2.1", DNS: []string{"192.0.2.1"}, Domain: "example.org", NTP: []string{"192.0.2.1"},
 		BOOTIF: "01-52-54-00-12-34-56", Server: "192.0.2.1", BaseURL: "http://192.0.2.1/boot/sample", ScriptURL: "http://192.0.2.1/boot/sample/boot.ipxe",

@@ -55,6 +55,7 @@ var funcs = template.FuncMap{
 	"grubtext":  grubText,
 	"grubquote": grubQuote,
 	"uboottext": ubootText,
+	"disk":      diskOf,
 	"ipxe":      ipxeWord,
 	"ipxeurl":   ipxeURL,
 	"ipxetext":  ipxeText,

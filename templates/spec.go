@@ -45,6 +45,7 @@ type Spec struct {
 	Advice []string `toml:"-"`
 
 	dhcp   []boot.Option
+	disks  bool     // a file names .Disks
 	seed   []string // files of cloud-init's that the folder lacks
 	made   []string // archives
 	secret []string // those of them that hold a file of [secrets]
@@ -315,7 +316,7 @@ func (s *Spec) Template() boot.Template {
 		secret = &boot.SecretFiles{Files: slices.Concat(s.Secrets.Files, s.secret), Needs: boot.Proof(cmp.Or(s.Secrets.Needs, string(boot.ProofToken))), HTTPS: s.Secrets.HTTPS}
 	}
 	return boot.Template{Name: s.Name, Params: params, Secret: secret, Install: s.Install, FirstInstall: s.FirstInstall, Installs: s.Installs, Needs: s.Needs, Media: media, Boots: boots, AutoApprove: s.AutoApprove, Priority: s.Priority, Match: s.Match, Options: s.dhcp,
-		Generated: s.generated(), GRUBBoots: s.grub, UBootBoots: s.uboot, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
+		Generated: s.generated(), GRUBBoots: s.grub, UsesDisks: s.disks, UBootBoots: s.uboot, Placed: s.Boot.Files, Direct: s.Boot.File, Firmware: strings.TrimPrefix(s.Boot.Firmware, imagePrefix), Shim: s.Boot.Shim, GRUB: s.Boot.GRUB}
 }
 
 // generated lists files that are served although the folder has none of that
