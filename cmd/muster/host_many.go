@@ -19,6 +19,7 @@ import (
 // manyFlags say which machines an order is for, and how it is run.
 type manyFlags struct {
 	match       string
+	share       string
 	all         bool
 	dryRun, yes bool
 }
@@ -26,12 +27,13 @@ type manyFlags struct {
 func (f *manyFlags) add(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVar(&f.match, "match", "", "the machines of a query in place of names, such as 'net:lab state:approved'; see: muster host list --help")
+	fl.StringVar(&f.share, "share", "", "only so many of those that would change, or 10% of them, spread over the roll: a change is tried on these first")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show the plan and change nothing")
 	fl.BoolVar(&f.yes, "yes", false, "do not ask, however many machines it is")
 }
 
 // chosen reports flags that make the order a plan.
-func (f *manyFlags) chosen() bool { return f.match != "" || f.all || f.dryRun }
+func (f *manyFlags) chosen() bool { return f.match != "" || f.all || f.dryRun || f.share != "" }
 
 // names checks the arguments of a command that wants machines.
 func (f *manyFlags) names(verb string) cobra.PositionalArgs {
@@ -48,7 +50,7 @@ func (f *manyFlags) names(verb string) cobra.PositionalArgs {
 
 // plan makes a plan, shows it, asks where that is due, and runs it.
 func (a *app) plan(ctx context.Context, f *manyFlags, req admin.PlanRequest) error {
-	req.Query, req.All = f.match, f.all
+	req.Query, req.All, req.Share = f.match, f.all, f.share
 	var p plan.Plan
 	if err := a.client().Call(ctx, http.MethodPost, "/api/v1/plans", req, &p); err != nil {
 		return err

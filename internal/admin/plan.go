@@ -15,7 +15,8 @@ type PlanRequest struct {
 	Action   string     `json:"action"` // approve, deny, install, local, update, rescue, set or rm
 	Query    string     `json:"q,omitempty"`
 	Names    []string   `json:"names,omitempty"`
-	All      bool       `json:"all,omitempty"` // every machine, where there is neither query nor names
+	All      bool       `json:"all,omitempty"`   // every machine, where there is neither query nor names
+	Share    string     `json:"share,omitempty"` // a number of the machines that would change, or "10%" of them, spread over the roll
 	Template *string    `json:"template,omitempty"`
 	Again    bool       `json:"again,omitempty"`
 	Expires  string     `json:"expires,omitempty"`
@@ -36,7 +37,7 @@ func (s *Server) makePlan(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	req := plan.Request{Action: q.Action, Query: q.Query, Names: q.Names, All: q.All, Template: q.Template, Again: q.Again, Expires: life}
+	req := plan.Request{Action: q.Action, Query: q.Query, Names: q.Names, All: q.All, Share: q.Share, Template: q.Template, Again: q.Again, Expires: life}
 	if p := q.Set; p != nil {
 		if p.Name != nil || len(p.AddMACs)+len(p.DropMACs) > 0 || p.UUID != nil || p.Serial != nil || p.Address != nil || p.Address6 != nil || p.Port != nil {
 			return nil, boot.NewFault(boot.Invalid, "name, MAC, UUID, serial number, address and switch port are one machine's: a plan sets template, tags, parameters, options and protection")

@@ -50,6 +50,10 @@ type Request struct {
 	Names  []string
 	All    bool // an empty query means every machine
 
+	// Share is how many of the machines that the order would change: a number, or "10%" of
+	// them. They are spread over the roll, since neighbours share a rack. "" is all.
+	Share string
+
 	Template *string
 	Again    bool
 	Expires  time.Duration
@@ -151,6 +155,7 @@ type entry struct {
 	id       boot.HostID
 	name     string
 	revision uint64
+	installs bool // its next boot would write to its disk
 }
 
 type made struct {
@@ -178,7 +183,9 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 		return Plan{}, err
 	}
 	m := &made{Plan: Plan{Action: r.Action, Query: r.Query, Will: r.will(), Names: []string{}, LeftOut: []LeftOut{}, Expires: p.Engine.Now().Add(life).UTC()}, req: r}
-	disks := 0 // that the next boot writes to
+	if _, err := r.share(0); err != nil {
+		return Plan{}, err
+	}
 	for _, h := range hosts {
 		o, _ := r.order(h.Name)
 		c, err := p.Engine.Try(ctx, by, boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: o})
@@ -191,13 +198,20 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 		case c.Same != nil:
 			m.leave(h.Name, "nothing would change")
 		default:
-			if x := c.Subject(); x != nil && x.Installs(p.Engine.Now()) && !h.Installs(p.Engine.Now()) {
-				disks++
-			}
-			m.entries = append(m.entries, entry{h.ID, h.Name, h.Revision})
+			x := c.Subject()
+			m.entries = append(m.entries, entry{h.ID, h.Name, h.Revision, x != nil && x.Installs(p.Engine.Now()) && !h.Installs(p.Engine.Now())})
 		}
 	}
+	if err := m.thin(); err != nil {
+		return Plan{}, err
+	}
 	m.Count = len(m.entries)
+	disks := 0
+	for _, e := range m.entries {
+		if e.installs {
+			disks++
+		}
+	}
 	m.Confirm = disks > Surprises || r.Action == Remove && m.Count > Surprises
 	for _, e := range m.entries[:min(shown, len(m.entries))] {
 		m.Names = append(m.Names, e.name)
@@ -211,6 +225,39 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 		p.kept = p.kept[1:]
 	}
 	return m.Plan, nil
+}
+
+// share is how many of n machines are meant, one at least.
+func (r *Request) share(n int) (int, error) {
+	text, percent := strings.CutSuffix(r.Share, "%")
+	x, err := strconv.Atoi(text)
+	switch {
+	case r.Share == "":
+		return n, nil
+	case err != nil || x < 1 || percent && x > 100:
+		return 0, boot.NewFault(boot.Invalid, "share %q: want a number of machines, or a part of them as 10%%", boot.CleanText(r.Share, 32))
+	case percent:
+		x = max(1, (n*x+99)/100)
+	}
+	return min(n, x), nil
+}
+
+// thin leaves a share of the machines, spread over the roll.
+func (m *made) thin() error {
+	all := m.entries
+	n, err := m.req.share(len(all))
+	if err != nil || n == len(all) {
+		return err
+	}
+	m.entries = nil
+	for i, e := range all {
+		if i*n/len(all) != (i+1)*n/len(all) {
+			m.entries = append(m.entries, e)
+		} else {
+			m.leave(e.name, "not in this share: the same again, without those that are done, takes the next")
+		}
+	}
+	return nil
 }
 
 func (m *made) leave(name, why string) {

@@ -222,3 +222,45 @@ func TestRefused(t *testing.T) {
 		t.Errorf("an old plan ran: %v", err)
 	}
 }
+
+// TestShare: a part of the machines, spread over the roll; the same again takes the next.
+func TestShare(t *testing.T) {
+	p, _ := roll(t, 40)
+	for _, c := range []struct{ share, want string }{
+		{"10%", "w09 w19 w29 w39"}, {"3", "w13 w26 w39"}, {"1%", "w39"}, {"100%", ""}, {"41", ""},
+		{"0", "fault"}, {"101%", "fault"}, {"-1", "fault"}, {"some", "fault"}, {"10 %", "fault"},
+	} {
+		m, err := p.Make(t.Context(), person, Request{Action: Deny, Query: "state:approved", Share: c.share})
+		switch {
+		case c.want == "fault":
+			if err == nil {
+				t.Errorf("%s: %+v", c.share, m)
+			}
+		case err != nil || c.want == "" && m.Count != 40 || c.want != "" && (strings.Join(m.Names, " ") != c.want || len(m.LeftOut) != 1 || m.LeftOut[0].Count != 40-m.Count):
+			t.Errorf("%s: %v, %+v", c.share, err, m)
+		}
+	}
+	// Many are installed by shares that nobody has to count, and each takes others.
+	done := map[string]bool{}
+	for range 10 {
+		m, err := p.Make(t.Context(), person, Request{Action: Install, Query: "state:approved ticket:none", Share: "10"})
+		if err != nil || m.Confirm {
+			t.Fatalf("%v, %+v", err, m)
+		}
+		if m.Count == 0 {
+			break
+		}
+		if _, err := p.Run(t.Context(), person, m.ID, 0); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range m.Names {
+			if done[n] {
+				t.Errorf("%s twice", n)
+			}
+			done[n] = true
+		}
+	}
+	if len(done) != 40 {
+		t.Errorf("%d of them", len(done))
+	}
+}
