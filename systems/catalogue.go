@@ -38,6 +38,8 @@ type Template struct {
 	Variant string   `toml:"variant"` // the way to boot that it completes
 	Cmdline string   `toml:"cmdline"` // what it says in front of that variant's words
 
+	Initrd []string `toml:"initrd"` // its own files that the kernel gets beside the medium's initrds
+
 	Kernelopt string `toml:"kernelopt"` // what it says at the end of the line of that name in an ESXi's boot.cfg
 
 	Archives map[string]map[string]string `toml:"archives"` // as in a template.toml

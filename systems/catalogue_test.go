@@ -29,6 +29,9 @@ func TestCatalogue(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := e.Cmdline + " " + e.Kernelopt
+		for _, f := range e.Initrd {
+			all += " /" + f
+		}
 		for _, s := range e.Systems {
 			for _, v := range s.Variants {
 				all += " " + v.Cmdline
@@ -161,6 +164,8 @@ func readers(t *testing.T, name, text, file string) [][]string {
 		return [][]string{{"dash", "-n", file}, {"busybox", "sh", "-n", file}}
 	case strings.HasSuffix(name, ".json"):
 		return [][]string{{"python3", "-m", "json.tool", file}}
+	case strings.HasSuffix(name, ".xml"):
+		return [][]string{{"python3", "-c", "import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])", file}}
 	case strings.HasSuffix(name, ".ign"):
 		return [][]string{{nettest.Cached(t, "ignition/usr/bin/ignition-validate"), file}}
 	case name == "preseed.cfg":

@@ -93,14 +93,14 @@ func TestKinds(t *testing.T) {
 			for _, b := range img.Boots {
 				for _, v := range img.Variants {
 					files, err := templates.Suggest(img, b.Arch, v.Name)
-					kind(t, store, img, b, v.Name, files, err)
+					kind(t, store, img, b, v.Name, nil, files, err)
 				}
 				for _, e := range systems.Catalogue() {
 					if !e.Takes(img.Kind) || !slices.ContainsFunc(img.Variants, func(v boot.ImageVariant) bool { return v.Name == e.Variant }) {
 						continue
 					}
 					files, err := templates.Complete(&e.Template, img, b.Arch, "db", map[string]string{})
-					kind(t, store, img, b, "catalogue "+e.Name, files, err)
+					kind(t, store, img, b, "catalogue "+e.Name, e.Initrd, files, err)
 				}
 			}
 			if _, err := templates.Suggest(img, "", ""); (err != nil) != (len(img.Boots) > 1) {
@@ -113,7 +113,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, what string, files map[string]string, err error) {
+func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, what string, own []string, files map[string]string, err error) {
 	t.Helper()
 	what = b.Arch + " " + what
 	if err != nil {
@@ -126,7 +126,7 @@ func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, 
 		t.Errorf("%s: a push would say: %v\n%s", what, err, files[templates.SpecFile])
 		return
 	}
-	if got, want := fmt.Sprint(spec.Boot.Kernel, spec.Boot.Initrd), fmt.Sprint("image:pic/"+b.Kernel, refs(b.Initrd)); got != want {
+	if got, want := fmt.Sprint(spec.Boot.Kernel, spec.Boot.Initrd), fmt.Sprint("image:pic/"+b.Kernel, append(refs(b.Initrd), own...)); got != want {
 		t.Errorf("%s: it boots %s, want %s", what, got, want)
 	}
 	set, err := templates.NewSet(store)

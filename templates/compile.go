@@ -210,7 +210,7 @@ func (c *Compiled) grubBoots() bool { return c.linux() || c.made["grub.cfg"] != 
 // linux reports that it names a kernel, and no program of UEFI; for example ESXi's loader.
 func (c *Compiled) linux() bool {
 	b := &c.spec.Boot
-	return c.boot != nil && !(len(b.Initrd) == 0 && strings.HasSuffix(strings.ToLower(b.Kernel), ".efi"))
+	return c.boot != nil && !b.wimboot() && !(len(b.Initrd) == 0 && strings.HasSuffix(strings.ToLower(b.Kernel), ".efi"))
 }
 
 func reserved(name string) bool {
@@ -422,12 +422,14 @@ func (c *Compiled) Script(m boot.Machine) ([]byte, error) {
 		fmt.Fprintf(&b, " %s", line)
 	}
 	names, paths := c.spec.Boot.initrds()
-	for _, n := range names {
-		// The EFI stub of kernels before 5.7 finds its initrd by this name.
-		fmt.Fprintf(&b, " initrd=%s", n)
-	}
-	if !strings.Contains(line, "BOOTIF=") {
-		b.WriteString(" BOOTIF=01-${netX/mac:hexhyp}")
+	if !c.spec.Boot.wimboot() {
+		for _, n := range names {
+			// The EFI stub of kernels before 5.7 finds its initrd by this name.
+			fmt.Fprintf(&b, " initrd=%s", n)
+		}
+		if !strings.Contains(line, "BOOTIF=") {
+			b.WriteString(" BOOTIF=01-${netX/mac:hexhyp}")
+		}
 	}
 	b.WriteString(" || goto failed\nset musterat initrd\n")
 	for i, n := range names {

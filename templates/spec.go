@@ -78,6 +78,9 @@ func (b *Boot) refs() []string {
 	return slices.Concat([]string{b.Kernel, b.File, b.Shim, b.GRUB}, b.Initrd, slices.Collect(maps.Values(b.Files)))
 }
 
+// wimboot reports the loader of Windows, which refuses words that it does not know.
+func (b *Boot) wimboot() bool { return strings.HasPrefix(path.Base(b.Kernel), "wimboot") }
+
 // places are the names of Files, in order.
 func (b *Boot) places() []string { return slices.Sorted(maps.Keys(b.Files)) }
 

@@ -132,6 +132,11 @@ func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set
 			for _, f := range b.Initrd {
 				refs = append(refs, ref(f))
 			}
+			if t != nil {
+				for _, f := range t.Initrd {
+					refs = append(refs, fmt.Sprintf("%q", f))
+				}
+			}
 			fmt.Fprintf(&w, "initrd  = [%s]\n", strings.Join(refs, ", "))
 		}
 		if cmdline != "" {

@@ -416,3 +416,18 @@ func TestParamsAsTheyMayBe(t *testing.T) {
 		t.Errorf("%v: %q, want %q", err, got, want)
 	}
 }
+
+// TestWimboot: the loader of Windows refuses words that it does not know, and GRUB cannot
+// start it.
+func TestWimboot(t *testing.T) {
+	f := folder{SpecFile: "name = \"win\"\n[boot]\nkernel = \"image:win/wimboot\"\ninitrd = [\"image:win/sources/boot.wim\", \"install.bat\"]\n", "install.bat": "wpeinit\r\n"}
+	spec, err := f.lint()
+	if err != nil || spec.Template().GRUBBoots || spec.Template().UBootBoots {
+		t.Fatalf("%v", err)
+	}
+	s, tm := set(t, f)
+	got, err := s.text(t, boot.Ref{Kind: boot.RefGenerated, Name: "boot.ipxe", Template: pad(tm), Machine: machine()})
+	if err != nil || strings.Contains(got, "BOOTIF") || strings.Contains(got, "initrd=") || !strings.Contains(got, "/images/win/wimboot || goto failed") || !strings.Contains(got, "initrd --name boot.wim ") || !strings.Contains(got, "initrd --name install.bat ") {
+		t.Errorf("%v:\n%s", err, got)
+	}
+}

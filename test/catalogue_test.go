@@ -314,3 +314,55 @@ func TestFix(t *testing.T) {
 	must(t, vm.WaitConsole(r.ctx, "options nic mended=1"))
 	must(t, vm.WaitConsole(r.ctx, "login:"))
 }
+
+// TestCIDATA: a machine with a disk of its own and the disc that Muster makes for it, as a
+// BMC would insert it, is what the disc says: a real cloud-init reads it.
+func TestCIDATA(t *testing.T) {
+	nettest.Need(t, "curl", "udhcpc")
+	if os.Getenv("MUSTER_LONG") == "" {
+		t.Skip("a Debian is made, and an emulated machine runs it for minutes: MUSTER_LONG=1")
+	}
+	made := t.TempDir()
+	madeDebian(t, "disk", made)
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	if out, err := exec.Command("sh", "-c", "gzip -dc "+made+"/debian.raw.gz >"+disk+" && truncate -s 10G "+disk).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte("name = \"seeded\"\n[boot]\nkernel = \"k\"\n[params.motto]\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "k"), []byte("never read"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "user-data"), []byte("#cloud-config\nhostname: {{ yaml .Name }}\nruncmd:\n  - [sh, -c, \"cat /root/motto >/dev/ttyS0\"]\nwrite_files:\n  - path: /root/motto\n    content: {{ yaml .Params.motto }}\n"), 0o644))
+	r.muster("template", "push", dir)
+	r.muster("template", "add", "local")
+	r.muster("host", "add", "web1", "--mac", guestMAC, "--template", "seeded", "--approved", "motto=per aspera: \"ad astra\"")
+
+	// A disc is asked for with the path of a boot.
+	ns, err := r.lab.Host("bmc")
+	must(t, err)
+	must(t, r.lab.Plug(ns, "eth0", r.sw))
+	_, err = ns.Run(r.ctx, "ip", "link", "set", "eth0", "address", guestMAC)
+	must(t, err)
+	r.leased(ns)
+	script, err := ns.Run(r.ctx, "curl", "-fsS", "http://10.77.0.1/boot.ipxe?mac="+guestMAC+"&platform=pcbios")
+	must(t, err)
+	_, base, ok := strings.Cut(string(script), "kernel ")
+	base, _, ok2 := strings.Cut(base, "/k ")
+	if !ok || !ok2 {
+		t.Fatalf("its script:\n%s", script)
+	}
+	disc := filepath.Join(t.TempDir(), "cidata.iso")
+	_, err = ns.Run(r.ctx, "curl", "-fsS", "-o", disc, base+"/cidata.iso")
+	must(t, err)
+	_, err = ns.Run(r.ctx, "ip", "link", "set", "eth0", "down")
+	must(t, err)
+	r.muster("host", "set", "web1", "--template", "local")
+
+	g := guest(nettest.BIOS)
+	g.MemoryMB, g.Disk = 2048, disk
+	g.ExtraArgs = []string{"-drive", "if=none,id=cd0,media=cdrom,readonly=on,format=raw,file=" + disc, "-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=cd0"}
+	vm := r.boot(g)
+	must(t, vm.WaitConsole(r.ctx, "per aspera: \"ad astra\""))
+	must(t, vm.WaitConsole(r.ctx, "web1 login:"))
+}
