@@ -336,7 +336,8 @@ func TestCIDATA(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "user-data"), []byte("#cloud-config\nhostname: {{ yaml .Name }}\nruncmd:\n  - [sh, -c, \"cat /root/motto >/dev/ttyS0\"]\nwrite_files:\n  - path: /root/motto\n    content: {{ yaml .Params.motto }}\n"), 0o644))
 	r.muster("template", "push", dir)
 	r.muster("template", "add", "local")
-	r.muster("host", "add", "web1", "--mac", guestMAC, "--template", "seeded", "--approved", "motto=per aspera: \"ad astra\"")
+	r.muster("host", "add", "web1", "--mac", guestMAC, "--template", "seeded", "--approved")
+	r.muster("host", "set", "web1", "motto=per aspera: \"ad astra\"")
 
 	// A disc is asked for with the path of a boot.
 	ns, err := r.lab.Host("bmc")
