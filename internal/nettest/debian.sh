@@ -7,8 +7,12 @@
 #   debian.sh disk DIR   DIR/debian.raw.gz: a disk with cloud-init (NoCloud) that
 #                        boots by BIOS, by UEFI and with Secure Boot; its root file
 #                        system is in the last partition, which grows with the disk
+#   debian.sh dracut DIR DIR/vmlinuz, DIR/initrd.img and DIR/squashfs.img: a live system
+#                        as Fedora and SUSE have it, whose initramfs dracut made, for
+#                        "root=live:http://…/squashfs.img rd.neednet=1 ip=dhcp"; it
+#                        reports to muster.report=URL
 #
-# Both have the console on the first serial port too, and no source of packages.
+# All have the console on the first serial port too, and no source of packages.
 # What was made is kept in the cache until the packages, this file or the release
 # change. It is made aside and then renamed: an interrupted run leaves nothing.
 set -euo pipefail
@@ -26,8 +30,8 @@ arch=amd64
 
 base=("linux-image-$arch" systemd-sysv udev dbus iproute2 ifupdown isc-dhcp-client netbase openssh-server
 	wget ca-certificates procps kmod util-linux fdisk e2fsprogs dosfstools sudo)
-[ $# = 2 ] || die "say what to make and where: debian.sh live|disk DIR"
-kind=$1 target=$2
+[ $# = 2 ] || die "say what to make and where: debian.sh live|disk|dracut DIR"
+kind=$1 target=$2 hooks=()
 case $kind in
 live)
 	files=(vmlinuz initrd.img filesystem.squashfs)
@@ -42,7 +46,18 @@ disk)
 	# install do not.
 	packages=("${base[@]}" cloud-init cloud-guest-utils
 		grub2-common grub-pc-bin "grub-efi-$arch-bin" "grub-efi-$arch-signed" shim-signed) ;;
-*) die "$kind: it makes live and disk" ;;
+dracut)
+	files=(vmlinuz initrd.img squashfs.img)
+	tools=(mmdebstrap:mmdebstrap mksquashfs:squashfs-tools mke2fs:e2fsprogs)
+	# With NetworkManager, as Fedora and SUSE have it, dracut does not use its own old
+	# scripts. The kernel for virtual machines has fewer modules to pack.
+	packages=("linux-image-cloud-$arch" dracut dracut-network dracut-live network-manager dmsetup binutils
+		systemd-sysv udev dbus kmod iproute2 curl ca-certificates)
+	# Not as the kernel is installed: that would be for no other machine, and without
+	# the modules that are named here.
+	export INITRD=No
+	hooks=(--customize-hook='chroot "$1" dracut --no-hostonly --add "dmsquash-live livenet" /boot/initrd.img "$(ls "$1/lib/modules")"') ;;
+*) die "$kind: it makes live, disk and dracut" ;;
 esac
 
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
@@ -112,7 +127,7 @@ quietly mmdebstrap --mode=root --variant=apt --format=directory --architectures=
 	"${options[@]}" \
 	--dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*/*' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-	--include="$(IFS=,; echo "${packages[*]}")" "$release" "$root" "$work/sources.list"
+	--include="$(IFS=,; echo "${packages[*]}")" ${hooks[@]+"${hooks[@]}"} "$release" "$root" "$work/sources.list"
 
 # What it took over from this machine, and what no two systems may share.
 rm -f "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/etc/apt/sources.list.d/* "$root/etc/resolv.conf"
@@ -123,6 +138,43 @@ echo debian >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 debian\n::1 localhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts"
 
 case $kind in
+dracut)
+	cp "$root"/boot/vmlinuz-* "$out/vmlinuz"
+	cp "$root/boot/initrd.img" "$out/initrd.img"
+	# It says which root file system it has, and what dracut said that it fetched.
+	cat >"$root/usr/local/bin/report" <<-'END'
+		#!/bin/bash
+		read -ra args </proc/cmdline
+		for arg in "${args[@]}"; do
+			case $arg in muster.report=*) url=${arg#*=} ;; esac
+		done
+		journalctl -b -o cat -t dracut-initqueue | sed 's/^/muster: dracut: /'
+		root=$(findmnt -no SOURCE,FSTYPE /)
+		echo "muster: root: ${root//  */ }"
+		curl -fsS -o /dev/null -F stage=running -F "text=root: ${root//  */ }" "$url" && echo "muster: reported"
+	END
+	chmod 755 "$root/usr/local/bin/report"
+	cat >"$root/etc/systemd/system/report.service" <<-'END'
+		[Unit]
+		ConditionKernelCommandLine=muster.report
+		After=network.target
+		[Service]
+		Type=oneshot
+		ExecStart=/usr/local/bin/report
+		StandardOutput=journal+console
+		StandardError=journal+console
+	END
+	mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
+	ln -s ../report.service "$root/etc/systemd/system/multi-user.target.wants/report.service"
+	say "dracut: packing"
+	rm -rf "$root"/boot/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
+	# As on their discs: a file system in a file in a squashfs. The dracut of Debian 12
+	# does not find its own overlay for a squashfs that is the root itself.
+	mkdir -p "$work/live/LiveOS"
+	# What the guest would still write to a new file system costs it minutes.
+	quietly mke2fs -q -t ext4 -O '^has_journal' -E lazy_itable_init=0 -L root -d "$root" "$work/live/LiveOS/rootfs.img" $(($(du -sm "$root" | cut -f 1) * 5 / 4 + 64))M
+	quietly mksquashfs "$work/live" "$out/squashfs.img" -comp zstd -Xcompression-level 9 -no-progress
+	;;
 live)
 	# The kernel is not needed twice. The SSH keys stay: making them takes a slow guest
 	# long, at each boot.
