@@ -117,6 +117,9 @@ func imageFile(path string) (name, file string, ok bool) {
 	return name, file, ok && file != ""
 }
 
+// MirrorImage is the kind of an image that is a part of a distribution's archive.
+const MirrorImage = "mirror"
+
 // ImportImage names files that are stored already.
 type ImportImage struct{ Image Image }
 
@@ -140,7 +143,8 @@ func (a *applying) importImage(o ImportImage) error {
 	if err != nil {
 		return err
 	}
-	if have != nil && !maps.Equal(have.Files, i.Files) {
+	// What reads a mirror knows that an archive goes on.
+	if have != nil && !maps.Equal(have.Files, i.Files) && !(have.Kind == MirrorImage && i.Kind == MirrorImage) {
 		// A boot reads kernel and initrd at two moments: a name must not
 		// change its bytes between them.
 		return NewFault(InUse, "image %s exists with other files, and a boot may be reading them: import under another name, such as %s-2", i.Name, i.Name)

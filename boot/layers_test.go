@@ -33,6 +33,7 @@ var layers = map[string][]string{
 	"templates":             {"boot", "systems", "images/iso", "internal/tomlfile"},
 	"images":                {"boot", "images/iso", "systems"},
 	"images/iso":            {},
+	"mirror":                {},
 	"systems":               {"internal/tomlfile"},
 	"store":                 {"boot"},
 	"store/bolt":            {"boot", "store"},
@@ -71,7 +72,7 @@ var layers = map[string][]string{
 		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
-	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "systems", "store/bolt",
+	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "mirror", "systems", "store/bolt",
 		"internal/admin", "internal/appliance", "internal/backup", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/run", "internal/seal", "internal/simclient", "internal/spell", "internal/tomlfile"},
 	"bench": {"*"},
 }

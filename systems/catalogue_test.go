@@ -46,7 +46,7 @@ func TestCatalogue(t *testing.T) {
 			all += text
 		}
 		for n := range e.Params {
-			if !regexp.MustCompile(`\.Params\.` + n + `\b`).MatchString(all) {
+			if !regexp.MustCompile(`\.Params\.`+n+`\b`).MatchString(all) && !(n == "mirror" && strings.Contains(all, ".Mirror")) {
 				t.Errorf("%s: nothing reads parameter %s", e.Name, n)
 			}
 		}

@@ -322,10 +322,11 @@ type seen struct {
 	SerialText said
 	Params     map[string]any
 	Disks      disks
+	Mirror     string // where packages come from: parameter mirror, of which image:NAME is a mirror that is stored here
 }
 
 func see(m boot.Machine) seen {
-	s := seen{m, said{m.Serial}, map[string]any{}, disks{m.Disks, m.Name}}
+	s := seen{Machine: m, SerialText: said{m.Serial}, Params: map[string]any{}, Disks: disks{m.Disks, m.Name}}
 	s.Serial = plain(m.Serial)
 	return s
 }
@@ -368,6 +369,11 @@ func (c *Compiled) see(m boot.Machine) (seen, error) {
 			return s, fmt.Errorf("parameter %s of host %s: %w (muster host set %s %s=…)", name, m.Name, err, m.Name, name)
 		}
 		s.Params[name] = v
+	}
+	s.Mirror, _ = s.Params["mirror"].(string)
+	if name, is := strings.CutPrefix(s.Mirror, imagePrefix); is {
+		root, _, _ := strings.Cut(m.BaseURL, "/boot/")
+		s.Mirror = root + "/images/" + strings.Trim(name, "/")
 	}
 	return s, nil
 }

@@ -391,13 +391,13 @@ func ValidFile(name string) error {
 		return fmt.Errorf("file name %q: want a relative path", name)
 	}
 	for _, part := range strings.Split(name, "/") {
-		if strings.HasPrefix(part, ".") || strings.HasPrefix(part, "-") {
-			return fmt.Errorf("file name %q: no part may begin with '.' or '-'", name)
+		if strings.HasPrefix(part, ".") || strings.HasPrefix(part, "-") || strings.HasPrefix(part, "~") {
+			return fmt.Errorf("file name %q: no part may begin with '.', '-' or '~'", name)
 		}
 		for _, c := range part {
-			ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-+@", c)
+			ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-+@~", c)
 			if !ok {
-				return fmt.Errorf("file name %q: only letters, digits and . _ - + @ are allowed", name)
+				return fmt.Errorf("file name %q: only letters, digits and . _ - + @ ~ are allowed", name)
 			}
 		}
 	}

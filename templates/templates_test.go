@@ -431,3 +431,16 @@ func TestWimboot(t *testing.T) {
 		t.Errorf("%v:\n%s", err, got)
 	}
 }
+
+// TestMirrorURL: where packages come from is a URL, or a mirror that is stored here.
+func TestMirrorURL(t *testing.T) {
+	f := folder{SpecFile: "name = \"x\"\n[boot]\nkernel = \"k\"\n[params.mirror]\n", "k": "K", "a.tmpl": "{{ .Mirror | default \"none\" }}"}
+	s, tm := set(t, f)
+	for value, want := range map[string]string{"": "none", "http://a.example/debian": "http://a.example/debian", "image:debian13": "http://10.77.0.1/images/debian13"} {
+		m := machine()
+		m.BaseURL, m.Params = "http://10.77.0.1/boot/TOKEN", map[string]string{"mirror": value}
+		if got, err := s.text(t, boot.Ref{Kind: boot.RefTemplate, Name: "a", Template: pad(tm), Machine: m}); err != nil || got != want {
+			t.Errorf("%q: %q, %v", value, got, err)
+		}
+	}
+}

@@ -141,7 +141,7 @@ kernel boots and how, but not for which machines, and not that it installs.`,
 			return a.said(struct{}{}, "%s removed", args[0])
 		},
 	}
-	c.AddCommand(imp, list, show, tmpl, verify, rm)
+	c.AddCommand(a.imageMirrorCmd(), imp, list, show, tmpl, verify, rm)
 	return c
 }
 

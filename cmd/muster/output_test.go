@@ -252,6 +252,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"template import-dir": {{"x", pi}, {hostile, files}},
 		"param list":          {{}, {hostile}}, "param show": {{hostile}}, "param set": {{"site", "k=" + hostile}, {hostile, "k=v"}, {"site", hostile}},
 		"image list": {{}}, "image show": {{hostile}, {"x" + hostile}}, "image rm": {{hostile}}, "image verify": {{}, {hostile}},
+		"image mirror":   {{"x", "--from", hostile, "--suite", hostile, "--keyring", files}, {"x", "--from", work, "--suite", hostile, "--keyring", hostile}},
 		"image import":   {{hostile, files}, {"x", hostile}, {"x", "https://x/" + hostile}},
 		"image template": {{hostile, filepath.Join(work, "new")}},
 		"ca show":        {{}}, "ca export": {{}, {"--pem", filepath.Join(work, "ca.pem")}},
@@ -270,7 +271,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"serve":    {{"--config", filepath.Join(work, hostile)}, {"-i", "lo", "--range", hostile}},
 	}
 	// These say nothing of the daemon's when all is well.
-	silent := []string{"backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "template catalog", "template add", "template history", "template pin", "template unpin", "image template"}
+	silent := []string{"backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "template catalog", "template add", "template history", "template pin", "template unpin", "image template", "image mirror"}
 	root := (&app{getenv: os.Getenv}).root()
 	var leaves func(c *cobra.Command)
 	leaves = func(c *cobra.Command) {

@@ -1,0 +1,96 @@
+// mirror.go: "muster image mirror", the needed part of a Debian archive as an image.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/mirror"
+)
+
+const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+func (a *app) imageMirrorCmd() *cobra.Command {
+	var w mirror.Want
+	var from, dir string
+	c := &cobra.Command{
+		Use: "mirror NAME", Short: "Store the needed part of a Debian archive, to install from without the internet", Args: exactly(1, "a name for the image"),
+		Long: `Store the part of a Debian or Ubuntu archive that machines need, under a name: the base system,
+packages of your choice and all that they depend on, and with --installer what Debian's installer
+fetches. Its lists stay as they are, with the distribution's signatures, which are checked here
+by gpgv and by every machine again. Only this command fetches; the daemon connects to nobody.
+
+Machines reach it as http://SERVER/images/NAME: give templates of the catalogue the parameter
+mirror=image:NAME. The same command again brings it up to date; --dir keeps what was fetched,
+so that only what is new comes over the network.`,
+		Example: `  muster image mirror debian13 --from http://deb.debian.org/debian --suite trixie --installer --packages vim,htop
+  muster image mirror debian13 --from /media/usb/debian --suite trixie --dir /var/cache/debian13
+  muster param set site mirror=image:debian13`,
+		RunE: func(c *cobra.Command, args []string) error { return a.mirror(c.Context(), args[0], from, dir, w) },
+	}
+	fl := c.Flags()
+	fl.StringVar(&from, "from", "", "the root of an archive: a URL, or a folder")
+	fl.StringVar(&w.Suite, "suite", "", "suite: trixie, bookworm, noble")
+	fl.StringSliceVar(&w.Components, "component", []string{"main"}, "component; may be given several times")
+	fl.StringSliceVar(&w.Arches, "arch", []string{"amd64"}, "architecture, as Debian calls it; may be given several times")
+	fl.StringSliceVar(&w.Packages, "packages", nil, "packages, besides the base system")
+	fl.BoolVar(&w.Installer, "installer", false, "also what Debian's installer fetches and installs")
+	fl.BoolVar(&w.Recommends, "recommends", false, "also what packages recommend")
+	fl.StringVar(&w.Keyring, "keyring", debianKeyring, "whose signatures are taken")
+	fl.StringVar(&dir, "dir", "", "folder to keep it in (default: a temporary one)")
+	return c
+}
+
+func (a *app) mirror(ctx context.Context, name, from, dir string, w mirror.Want) error {
+	if from == "" || w.Suite == "" {
+		return usagef("say where it comes from and which suite: --from URL|FOLDER --suite trixie")
+	}
+	if _, err := os.Stat(w.Keyring); err != nil {
+		return usagef("--keyring %s: %w: the keys of Debian are in the package debian-archive-keyring", w.Keyring, err)
+	}
+	var src mirror.Source = mirror.HTTP{Root: from, Client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: time.Minute, MaxIdleConnsPerHost: 8}}}
+	if !strings.HasPrefix(from, "http://") && !strings.HasPrefix(from, "https://") {
+		if _, err := os.Stat(from); err != nil {
+			return usageError{err}
+		}
+		src = mirror.Folder{FS: os.DirFS(from)}
+	}
+	if dir == "" {
+		tmp, err := os.MkdirTemp("", "muster-mirror-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(tmp)
+		dir = tmp
+	}
+	var p *meter
+	took, err := mirror.Take(ctx, src, w, dir, func(total int64) { p = a.progress("fetching "+w.Suite, total) }, func(n int64) { p.add(int(n)) })
+	if p != nil {
+		p.end()
+	}
+	if err != nil {
+		return err
+	}
+	s, err := images.Inspect(name, dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	s.Image = boot.Image{Name: name, Kind: boot.MirrorImage, Public: true, Title: strings.TrimSpace(fmt.Sprintf("Debian archive, %s %s of %s, %s", took.Suite, took.Version, took.Date, strings.Join(w.Arches, " ")))}
+	p = a.progress("storing "+name, s.Bytes())
+	img, err := a.client().ImportImage(ctx, s, p.add)
+	p.end()
+	if err != nil {
+		return err
+	}
+	return a.said(map[string]any{"image": img.Name, "title": img.Title, "mirror": took}, "%s holds %s, %s (%s fetched now): machines take it by mirror=image:%s", name, counted(took.Packages, "package"), size(took.Bytes), size(took.Fetched), name)
+}

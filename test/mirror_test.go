@@ -1,0 +1,67 @@
+// mirror_test.go: a part of a Debian archive, served to a machine without the internet.
+
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/musterboot/muster/internal/nettest"
+)
+
+// TestMirror: apt on another machine takes what Muster serves for the archive, with its
+// signatures, and again after the mirror was brought up to date.
+func TestMirror(t *testing.T) {
+	a := nettest.NewArchive(t)
+	a.Add("base-files", "13", "Essential: yes")
+	a.Add("libvim", "2~rc1", "Priority: optional")
+	a.Add("vim", "9.1", "Depends: libvim")
+	a.Release()
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	mirror := func() string {
+		return r.muster("image", "mirror", "deb", "--from", a.Dir, "--suite", "trixie", "--packages", "vim", "--keyring", a.Key)
+	}
+	if said := mirror(); !strings.Contains(said, "deb holds 3 packages") || !strings.Contains(said, "mirror=image:deb") {
+		t.Errorf("%s", said)
+	}
+	cli := r.host("cli", "10.77.0.60/24")
+	root := t.TempDir()
+	for _, d := range []string{"etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "var/lib/dpkg"} {
+		must(t, os.MkdirAll(filepath.Join(root, d), 0o755))
+	}
+	must(t, os.WriteFile(filepath.Join(root, "var/lib/dpkg/status"), nil, 0o644))
+	must(t, os.WriteFile(filepath.Join(root, "etc/apt/sources.list"), []byte("deb [arch=amd64 signed-by="+a.Key+"] http://10.77.0.1/images/deb trixie main\n"), 0o644))
+	apt := func(args ...string) string {
+		t.Helper()
+		out, err := cli.Run(r.ctx, "apt-get", append([]string{"-o", "Dir=" + root, "-o", "Dir::State::status=" + root + "/var/lib/dpkg/status", "-o", "APT::Architecture=amd64", "-o", "APT::Sandbox::User=root", "-o", "Acquire::http::Proxy=DIRECT", "-o", "Acquire::Retries=0", "-qq", "-y", "--download-only", "-o", "Debug::NoLocking=1"}, args...)...)
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+		return out
+	}
+	have := func(deb string) {
+		t.Helper()
+		if _, err := os.Stat(filepath.Join(root, "var/cache/apt/archives", deb)); err != nil {
+			t.Error(err)
+		}
+	}
+	apt("update")
+	apt("install", "vim")
+	have("vim_9.1_amd64.deb")
+	have("libvim_2~rc1_amd64.deb")
+
+	a.Add("vim", "10", "Depends: libvim")
+	a.Release()
+	mirror()
+	apt("update")
+	apt("install", "vim")
+	have("vim_10_amd64.deb")
+	var is []struct{ Name, Kind, Title string }
+	r.json(&is, "image", "list")
+	if len(is) != 1 || is[0].Kind != "mirror" || !strings.HasPrefix(is[0].Title, "Debian archive, trixie 13.2 of Tue, 01 Dec 2026") {
+		t.Errorf("%+v", is)
+	}
+}
