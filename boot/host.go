@@ -60,6 +60,7 @@ type Host struct {
 	Network   string     `json:"network,omitempty"`    // where it enrolled; "" of one that people added
 	SeenOn    string     `json:"seen_on,omitempty"`    // the network where it last asked
 	Boots     uint32     `json:"boots,omitempty"`      // a boot is numbered by its first script
+	Runs      TemplateID `json:"runs,omitempty"`       // the version that its present boot was given
 	Stage     string     `json:"stage,omitempty"`      // last stage the machine itself reported
 	Reports   int        `json:"reports,omitempty"`    // reports of this boot that became events
 	Trouble   *Severity  `json:"trouble,omitempty"`    // severity of the worst log line of this boot that became an event

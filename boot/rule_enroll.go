@@ -208,7 +208,8 @@ func ruleLearn(t *turn) (bool, error) {
 	if (told || h.Platform == "") && t.plat != "" && h.Platform != t.plat {
 		h.Platform, t.dirty = t.plat, true
 	}
-	if n := t.net.Name; told && n != h.On() {
+	// A packet that we do not answer moves nobody.
+	if n := t.net.Name; told && n != h.On() && (!t.dhcp() || t.proves()) {
 		h.SeenOn, t.dirty = n, true
 	}
 	// A script's request does not repeat what DHCP said; templates may match it.

@@ -4,6 +4,7 @@
 package boot
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -24,7 +25,7 @@ func ruleFile(t *turn) (bool, error) {
 	if t.ask.kind == askImage && !t.hasToken {
 		return t.image(t.ask.image, t.ask.meant, true)
 	}
-	if !t.hasToken && t.ask.name == AnswerFile && t.host != nil && t.host.Boots > 0 {
+	if !t.hasToken && t.ask.name == AnswerFile && t.host != nil && t.host.Boots > 0 && !t.believed {
 		t.ofPresentBoot()
 	}
 	if !t.hasToken {
@@ -57,7 +58,7 @@ func ruleFile(t *turn) (bool, error) {
 	}
 	if x.Direct != "" && !x.Install && refPath(x.Direct) == t.ask.name && !t.in.Want.Head && Age(t.in.At, t.host.Booted) > bootGap {
 		// Where firmware starts a file itself, no script numbers the boot.
-		t.beginBoot()
+		t.beginBoot(x)
 		t.record(BootScript, "%s boots %s version %d directly (boot %d)", t.host.Name, x.Name, x.Version, t.host.Boots)
 	}
 	number := t.token.Boot
@@ -76,7 +77,11 @@ func ruleFile(t *turn) (bool, error) {
 		}
 		return true, nil
 	}
-	m, err := t.boots(x, t.text, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: number, Version: x.ID, Issued: t.token.Issued}))
+	path := t.text
+	if t.token.Issued.IsZero() {
+		path = "" // what is known by the lease alone is not told a path that proves more
+	}
+	m, err := t.boots(x, path, t.p.Key.Sign(Token{Kind: ReportToken, Host: t.host.ID, Boot: number, Version: x.ID, Issued: cmp.Or(t.token.Issued, t.in.At.UTC().Truncate(time.Minute))}))
 	if err != nil {
 		return false, err
 	}
@@ -122,15 +127,11 @@ func ruleFile(t *turn) (bool, error) {
 const AnswerFile = "answer.toml"
 
 // ofPresentBoot makes a request without a path one of the host's present boot. Who asks is
-// known by its lease, and no better.
+// known by its lease, and no better: the path, which has no time, is never signed.
 func (t *turn) ofPresentBoot() {
 	h := t.host
-	t.token = Token{Kind: BootToken, Host: h.ID, Boot: h.Boots, Version: h.Pin, Issued: t.in.At.UTC().Truncate(time.Minute)}
-	if k := h.Ticket; k != nil && k.Boot == h.Boots {
-		t.token.Version = k.Version
-	}
-	t.hasToken, t.text = true, t.p.Key.Sign(t.token)
-	t.d.Boot = h.Boots
+	t.token = Token{Kind: BootToken, Host: h.ID, Boot: h.Boots, Version: h.Runs}
+	t.hasToken, t.d.Boot = true, h.Boots
 	t.why("file.present-boot", t.ask.name, h.Boots)
 }
 

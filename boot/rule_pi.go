@@ -39,7 +39,7 @@ func rulePi(t *turn) (bool, error) {
 		h.Template, h.Pin, t.dirty = x.Name, x.ID, true
 	}
 	if base(t.ask.name) == "config.txt" && Age(t.in.At, h.Booted) > bootGap {
-		t.beginBoot()
+		t.beginBoot(x)
 		t.record(BootScript, "%s boots %s version %d (boot %d)", h.Name, x.Name, x.Version, h.Boots)
 	}
 	t.d.Boot = h.Boots
@@ -92,10 +92,10 @@ func (t *turn) overlay(x *Template, file string, m Machine) (bool, error) {
 }
 
 // beginBoot numbers a boot.
-func (t *turn) beginBoot() {
+func (t *turn) beginBoot(x *Template) {
 	h := t.host
 	h.Boots++
-	h.Once = ""
+	h.Once, h.Runs = "", x.ID
 	h.Reports, h.Stage, h.Trouble, h.Booted = 0, "", nil, t.in.At.UTC()
 	t.d.Boot, t.dirty = h.Boots, true
 }

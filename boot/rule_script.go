@@ -193,7 +193,7 @@ func ruleScript(t *turn) (bool, error) {
 		return t.builtin("hold", because(WhyParked, why))
 	}
 	once := h.Once == x.Name
-	t.beginBoot()
+	t.beginBoot(x)
 	if x.Install {
 		if err := t.begins(); err != nil {
 			return false, err
@@ -332,6 +332,8 @@ func (t *turn) machine(bootTok, reportTok string) Machine {
 		m.TFTPPath = bootPrefix + bootTok
 		m.GRUBBase = "(tftp," + m.Server + ")/" + m.TFTPPath
 		m.ScriptURL = m.BaseURL + "/" + scriptFile
+	}
+	if reportTok != "" {
 		m.ReportURL = root + "/boot/" + reportTok + "/report"
 	}
 	if h := t.host; h != nil {

@@ -91,7 +91,7 @@ var keys = map[string]struct {
 	"template":  {glob, nil, "the template that it names, or none"},
 	"version":   {count, nil, "the number of its pinned version over all templates"},
 	"tag":       {glob, nil, "one of its tags, whole or by its key: tag:db, tag:rack=12, tag:rack"},
-	"net":       {glob, nil, "the network where it enrolled"},
+	"net":       {glob, nil, "the network where it asks"},
 	"port":      {glob, nil, "its switch port"},
 	"arch":      {glob, nil, "its architecture, such as x64-uefi"},
 	"vendor":    {glob, nil, "the vendor class of its firmware"},

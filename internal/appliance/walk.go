@@ -69,7 +69,7 @@ func (w *walk) describe(tx boot.ReadTx) error {
 			q.Platform = host.Platform
 		}
 		if q.Network == "" {
-			q.Network = host.Network
+			q.Network = host.On()
 		}
 		q.SecureBoot = q.SecureBoot || host.Secure == boot.SecureOn
 	}
