@@ -145,6 +145,9 @@ func TestFormats(t *testing.T) {
 							t.Errorf("%s: %s: %v\n%s\n%s", name, strings.Join(argv, " "), err, out, text)
 						}
 					}
+					if name == "boot.cfg" && !regexp.MustCompile(`(?m)^kernelopt=.*ks=http://10\.77\.0\.1/boot/TOKEN/ks\.cfg$`).MatchString(text) {
+						t.Errorf("no ks= among the kernel's options:\n%s", text)
+					}
 					if name == "preseed.cfg" {
 						preseed(t, text)
 					}
@@ -319,7 +322,8 @@ func TestESXiDiskRule(t *testing.T) {
 	nettest.Need(t, "busybox")
 	devices, bin := t.TempDir(), t.TempDir()
 	about := map[string]string{
-		"mpx.vmhba0:C0:T0:L0": "", "vml.0100": "", // a partition's like, a second name
+		"t10.NVMe____S4EVNX0:1": "", "mpx.vmhba0:C0:T0:L0:1": "", "vml.0100": "", // partitions, a second name
+		"mpx.vmhba0:C0:T0:L0": "   Size: 8192\n   Is Removable: false\n   Is SSD: false\n   Is USB: false\n",
 		"t10.NVMe____S4EVNX0": "   Size: 953869\n   Is Removable: false\n   Is SSD: true\n   Is USB: false\n",
 		"naa.5000":            "   Size: 7630885\n   Is Removable: false\n   Is SSD: false\n   Is USB: false\n",
 		"naa.5001":            "   Size: 61440\n   Is Removable: true\n   Is SSD: false\n   Is USB: true\n",
@@ -334,15 +338,18 @@ func TestESXiDiskRule(t *testing.T) {
 		t.Fatal(err)
 	}
 	for rule, want := range map[string]string{
-		"only":               "there are several, name one: naa.5000 (7998 GB); naa.5001 (64 GB); naa.5002 (8 GB); t10.NVMe____S4EVNX0 (999 GB);",
-		"largest":            "naa.5000",
-		"smallest":           "t10.NVMe____S4EVNX0",
-		"smallest-ssd":       "t10.NVMe____S4EVNX0",
-		"serial:S4EVNX0":     "t10.NVMe____S4EVNX0",
-		"serial:5001":        "none fits",
-		"by-id:naa.5001":     "naa.5001",
-		"/dev/disks/naa.500": "there is no naa.500",
-		"first":              "no such rule",
+		"only":                      "there are several, name one: mpx.vmhba0:C0:T0:L0 (8 GB); naa.5000 (7998 GB); naa.5001 (64 GB); naa.5002 (8 GB); t10.NVMe____S4EVNX0 (999 GB);",
+		"largest":                   "naa.5000",
+		"smallest":                  "t10.NVMe____S4EVNX0",
+		"smallest-ssd":              "t10.NVMe____S4EVNX0",
+		"serial:S4EVNX0":            "t10.NVMe____S4EVNX0",
+		"serial:5001":               "none fits",
+		"serial:S4EVNX":             "none fits",
+		"serial:":                   "no such rule",
+		"by-id:mpx.vmhba0:C0:T0:L0": "mpx.vmhba0:C0:T0:L0",
+		"by-id:naa.5001":            "naa.5001",
+		"/dev/disks/naa.500":        "there is no naa.500",
+		"first":                     "no such rule",
 	} {
 		cmd := exec.Command("busybox", "sh", "esxi/esxi/vmdisk.sh", rule)
 		cmd.Env = append(os.Environ(), "MUSTER_DEVICES="+devices, "PATH="+bin+":"+os.Getenv("PATH"))

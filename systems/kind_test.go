@@ -135,7 +135,7 @@ func kind(t *testing.T, store *images.Store, img *boot.Image, b boot.ImageBoot, 
 	}
 	for _, p := range []boot.Platform{boot.X64UEFI, boot.BIOS, boot.ARM64UEFI} {
 		mach := boot.Machine{Name: strings.Repeat("n", 63), Known: true, State: "approved", MAC: "52:54:00:12:34:56", MACDash: "01-52-54-00-12-34-56", BOOTIF: "01-52-54-00-12-34-56", Platform: string(p), UEFI: p.UEFI(), Network: "lab",
-			Server: "10.77.0.1", BaseURL: "http://10.77.0.1/boot/TOKEN", ScriptURL: "http://10.77.0.1/boot/TOKEN/boot.ipxe", ReportURL: "http://10.77.0.1/boot/TOKEN/report", Disks: []boot.Disk{{Name: "sda", Size: 1 << 40}}, Boot: 1, Template: "pic", Version: 1, Params: map[string]string{}}
+			Server: "10.77.0.1", BaseURL: "http://10.77.0.1/boot/TOKEN", ScriptURL: "http://10.77.0.1/boot/TOKEN/boot.ipxe", ReportURL: "http://10.77.0.1/boot/TOKEN/report", Disks: []boot.Disk{{Name: "sda", Size: 1 << 40, Serial: "S1"}}, Boot: 1, Template: "pic", Version: 1, Params: map[string]string{}}
 		for n, x := range spec.Params {
 			if x.Required {
 				mach.Params[n] = "elsewhere"

@@ -24,9 +24,9 @@ const (
 	tarSuffix, discSuffix = ".tar.gz", ".iso"
 	linkMark              = "-> " // in front of where a symbolic link leads
 
-	// maxArchive bounds the files of an archive together: it is made in memory, for each
-	// request.
-	maxArchive = 16 << 20
+	// maxArchive bounds the files of an archive together, as they are and as they are
+	// rendered: it is made in memory, for each request.
+	maxArchive = 4 << 20
 
 	cidata = "cidata" + discSuffix
 )
@@ -113,7 +113,7 @@ func (c *Compiled) checkArchive(name string, files map[string]boot.Blob) error {
 		return fmt.Errorf("its files have %d bytes: at most %d; what is large belongs into an image", size, maxArchive)
 	}
 	if ext == discSuffix {
-		_, err := iso.Make(strings.TrimSuffix(name, discSuffix), discFiles, "")
+		_, err := iso.Make(label(name), discFiles, "")
 		return err
 	}
 	return nil
@@ -123,6 +123,7 @@ func (c *Compiled) checkArchive(name string, files map[string]boot.Blob) error {
 // it is.
 func (c *Compiled) archive(name string, m boot.Machine, read source) ([]byte, error) {
 	content := map[string][]byte{}
+	size := 0
 	for at, from := range c.archives[name] {
 		if strings.HasPrefix(from, linkMark) {
 			continue
@@ -131,14 +132,20 @@ func (c *Compiled) archive(name string, m boot.Machine, read source) ([]byte, er
 		if c.made[from] == nil {
 			content[at], err = read(c.files[from])
 		} else {
+			if slices.Contains(c.spec.Secrets.Files, from) && m.Sealed == nil {
+				return nil, fmt.Errorf("%s: %s is a file of [secrets], which who asks is not given", name, from)
+			}
 			content[at], err = c.render(from, c.mayKnow(from, m))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		if size += len(content[at]); size > maxArchive {
+			return nil, fmt.Errorf("%s: its files have more than %d bytes together", name, maxArchive)
+		}
 	}
-	if label, disc := strings.CutSuffix(name, discSuffix); disc {
-		return discOf(label, content)
+	if strings.HasSuffix(name, discSuffix) {
+		return discOf(label(name), content)
 	}
 	return tarOf(c.archives[name], content)
 }
@@ -158,6 +165,9 @@ func (c *Compiled) mayKnow(name string, m boot.Machine) boot.Machine {
 	}
 	return bare
 }
+
+// label is that of a disc, by its name.
+func label(name string) string { return strings.TrimSuffix(path.Base(name), discSuffix) }
 
 func discOf(label string, content map[string][]byte) ([]byte, error) {
 	var files []iso.File

@@ -98,15 +98,15 @@ func TestArchivesRefused(t *testing.T) {
 		"[archives.\"a.tar.gz\"]\n\"x\" = \"none\"\n":                                     "there is no none in the folder",
 		"[archives.\"a.tar.gz\"]\n\"x\" = \"k\"\n\"x/y\" = \"k\"\n":                       "would be a file and a folder",
 		"[archives.\"a.iso\"]\n\"x\" = \"-> k\"\n":                                        "a disc has none",
-		"[archives.\"a.iso\"]\n\"a/b/c/d/e/f/g/h\" = \"k\"\n":                             "directories deep",
+		"[archives.\"a.iso\"]\n\"a/b/c/d/e/f/g/h/i\" = \"k\"\n":                           "directories deep",
 		"[archives.\"a-label-of-too-many.iso\"]\n\"x\" = \"k\"\n":                         "want 1 to 16 bytes",
 		"[archives.\"k.iso\"]\n\"x\" = \"k\"\n":                                           "a file of the folder has that name",
 		"[archives.\"images/a.iso\"]\n\"x\" = \"k\"\n":                                    "Muster's own",
 		"[archives.\"../a.iso\"]\n\"x\" = \"k\"\n":                                        "file name",
 		"[archives.\"a.tar.gz\"]\nx = \"b.tar.gz\"\n[archives.\"b.tar.gz\"]\nx = \"k\"\n": "there is no b.tar.gz",
-		"[archives.\"a.tar.gz\"]\nx = \"big\"\n":                                          "at most 16777216",
+		"[archives.\"a.tar.gz\"]\nx = \"big\"\n":                                          "at most 4194304",
 	} {
-		f := folder{SpecFile: "name = \"x\"\n[boot]\nkernel = \"k\"\n" + archive, "k": "K", "k.iso": "I", "big": strings.Repeat("b", 16<<20+1)}
+		f := folder{SpecFile: "name = \"x\"\n[boot]\nkernel = \"k\"\n" + archive, "k": "K", "k.iso": "I", "big": strings.Repeat("b", 4<<20+1)}
 		if _, err := f.lint(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "[archives]") && !strings.Contains(err.Error(), "archives") {
 			t.Errorf("%s: %v, want %q", archive, err, want)
 		}

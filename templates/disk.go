@@ -5,6 +5,7 @@ package templates
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/musterboot/muster/boot"
@@ -30,6 +31,7 @@ const smallestDisk = 8_000_000_000
 // diskOf is the rule that the catalogue's disk.sh follows on the machine itself.
 func diskOf(rule string, d disks) (chosenDisk, error) {
 	serial, bySerial := strings.CutPrefix(rule, "serial:")
+	serial = strings.ReplaceAll(serial, " ", "")
 	if name, is := strings.CutPrefix(rule, "/dev/"); is && !strings.Contains(name, "/") {
 		for _, x := range d.all {
 			if x.Name == name {
@@ -44,6 +46,12 @@ func diskOf(rule string, d disks) (chosenDisk, error) {
 	if d.all == nil && !bySerial {
 		return fail("%s has not reported its disks: name one by serial:NUMBER, or let it report an inventory first", d.host)
 	}
+	switch {
+	case bySerial && serial == "":
+		return fail("it names nothing")
+	case !bySerial && !slices.Contains([]string{"", "only", "largest", "smallest", "smallest-ssd"}, rule):
+		return fail("an inventory does not tell it: name it by serial:NUMBER")
+	}
 	var found *boot.Disk
 	n, seen := 0, ""
 	for i := range d.all {
@@ -56,6 +64,10 @@ func diskOf(rule string, d disks) (chosenDisk, error) {
 			why = " is too small"
 		}
 		seen += fmt.Sprintf(" %s (%d GB, serial %s)%s;", plain(x.Name), x.Size/1_000_000_000, plain(x.Serial), why)
+		named := bySerial && strings.ReplaceAll(x.Serial, " ", "") == serial
+		if why != "" && named {
+			return fail("%s%s", plain(x.Name), why)
+		}
 		if why != "" {
 			continue
 		}
@@ -65,13 +77,11 @@ func diskOf(rule string, d disks) (chosenDisk, error) {
 		case rule == "largest" && (found == nil || x.Size > found.Size),
 			rule == "smallest" && (found == nil || x.Size < found.Size),
 			rule == "smallest-ssd" && !x.Spins && (found == nil || x.Size < found.Size),
-			bySerial && strings.ReplaceAll(x.Serial, " ", "") == strings.ReplaceAll(serial, " ", ""):
+			named:
 			found = x
 		}
 	}
 	switch {
-	case !bySerial && strings.Contains(rule, "/"), strings.HasPrefix(rule, "by-id:"):
-		return fail("an inventory does not tell it: name it by serial:NUMBER")
 	case n > 1:
 		return fail("there are several, name one:%s", seen)
 	case found == nil && bySerial: // it may be newer than the inventory
@@ -79,7 +89,11 @@ func diskOf(rule string, d disks) (chosenDisk, error) {
 	case found == nil:
 		return fail("none fits:%s", seen)
 	}
-	return chosen(*found), nil
+	d1 := chosen(*found)
+	if d1.Serial == "" { // the kernel's name is that of another boot
+		return fail("%s has no serial number to be named by", d1.Name)
+	}
+	return d1, nil
 }
 
 func chosen(d boot.Disk) chosenDisk {

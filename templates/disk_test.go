@@ -11,7 +11,7 @@ import (
 func TestDisk(t *testing.T) {
 	const gb = 1_000_000_000
 	one := []boot.Disk{{Name: "vda", Size: 20 * gb, Serial: "V1"}, {Name: "sdb", Size: 64 * gb, Bus: "usb"}, {Name: "sdc", Size: 2 * gb}}
-	many := []boot.Disk{{Name: "nvme0n1", Size: 1000 * gb, Serial: "  S4EV NX0"}, {Name: "nvme1n1", Size: 500 * gb}, {Name: "sda", Size: 8000 * gb, Spins: true, Serial: "WD-1\n{{x}}"}, {Name: "sdd", Size: 100 * gb, Spins: true}}
+	many := []boot.Disk{{Name: "nvme0n1", Size: 1000 * gb, Serial: "  S4EV NX0"}, {Name: "nvme1n1", Size: 500 * gb, Serial: "N1"}, {Name: "sda", Size: 8000 * gb, Spins: true, Serial: "WD-1\n{{x}}"}, {Name: "sdd", Size: 100 * gb, Spins: true, Serial: "D"}}
 	for _, c := range []struct {
 		disks []boot.Disk
 		rule  string
@@ -26,12 +26,15 @@ func TestDisk(t *testing.T) {
 		{one[1:], "largest", "none fits: sdb (64 GB, serial ) is removable; sdc (2 GB, serial ) is too small;"},
 		{many, "only", "there are several, name one: nvme0n1 (1000 GB, serial S4EV-NX0);"},
 		{many, "largest", "sda WD-1-x"},
-		{many, "smallest", "sdd "},
-		{many, "smallest-ssd", "nvme1n1 "},
+		{many, "smallest", "sdd D"},
+		{many, "smallest-ssd", "nvme1n1 N1"},
 		{many, "serial:S4EVNX0", "nvme0n1 S4EVNX0"},
 		{many, "by-id:ata-X", "an inventory does not tell it"},
 		{many, "/dev/disk/by-id/x", "an inventory does not tell it"},
-		{many, "first", "none fits"},
+		{many, "first", "an inventory does not tell it"},
+		{many, "serial:", "it names nothing"},
+		{[]boot.Disk{{Name: "sdb", Size: 64 * gb, Bus: "usb", Serial: "STICK"}}, "serial:STICK", "sdb is removable"},
+		{[]boot.Disk{{Name: "sda", Size: 64 * gb}}, "only", "sda has no serial number"},
 		{nil, "serial:S 4", " S-4"},
 		{nil, "largest", "web9 has not reported its disks"},
 	} {

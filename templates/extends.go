@@ -35,6 +35,21 @@ func Extend(files map[string]boot.Blob, spec []byte, base *boot.Template, baseSp
 			from = append(from, f)
 		}
 	}
+	below, err := ParseSpec(base.Name+"/"+SpecFile, baseSpec)
+	if err != nil {
+		return nil, nil, err
+	}
+	mine, err := ParseSpec(SpecFile, spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(mine.Delims) > 0 && !slices.Equal(mine.Delims, below.Delims) {
+		for _, f := range from {
+			if _, is := rendered(f); is {
+				return nil, nil, fmt.Errorf("%s: delims are others than those of %s, whose %s is rendered by its own", SpecFile, base.Name, f)
+			}
+		}
+	}
 	if merged, err = tomlfile.Merge(base.Name+"/"+SpecFile, baseSpec, SpecFile, spec, notInherited...); err != nil {
 		return nil, nil, err
 	}

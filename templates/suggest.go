@@ -158,7 +158,11 @@ func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set
 	if i.BootCfg != "" {
 		out["boot.cfg.tmpl"] = i.BootCfg
 		if t != nil && t.Kernelopt != "" {
-			out["boot.cfg.tmpl"] = kernelopt.ReplaceAllLiteralString(i.BootCfg, "kernelopt="+strings.TrimSpace(kernelopt.FindStringSubmatch(i.BootCfg + "\nkernelopt=")[1]+" "+t.Kernelopt))
+			if has := kernelopt.FindStringSubmatch(i.BootCfg); has != nil {
+				out["boot.cfg.tmpl"] = kernelopt.ReplaceAllLiteralString(i.BootCfg, "kernelopt="+strings.TrimSpace(has[1]+" "+t.Kernelopt))
+			} else {
+				out["boot.cfg.tmpl"] += "kernelopt=" + t.Kernelopt + "\n"
+			}
 		}
 	}
 	return out, nil

@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 )
 
@@ -40,6 +41,9 @@ func (m *Made) Size() int64 { return m.size }
 
 // ReadAt implements io.ReaderAt.
 func (m *Made) ReadAt(b []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, fmt.Errorf("a negative offset")
+	}
 	for n < len(b) {
 		at := off + int64(n)
 		if at >= m.size {
@@ -179,7 +183,7 @@ func planTree(files []File) (*planned, error) {
 		switch {
 		case !fs.ValidPath(f.Name) || f.Name == ".":
 			return nil, fmt.Errorf("%q: want a path inside the image", f.Name)
-		case strings.Count(f.Name, "/") >= madeDepth:
+		case strings.Count(f.Name, "/") > madeDepth:
 			return nil, fmt.Errorf("%s: at most %d directories deep", f.Name, madeDepth)
 		case f.Size < 0 || f.Size >= 1<<32-sectorSize:
 			return nil, fmt.Errorf("%s: a file has less than 4 GiB", f.Name)
@@ -187,7 +191,7 @@ func planTree(files []File) (*planned, error) {
 		d := root
 		parts := strings.Split(f.Name, "/")
 		for i, part := range parts {
-			if len(utf16.Encode([]rune(part))) > 64 || strings.ContainsAny(part, `*:;?\`) {
+			if len(utf16.Encode([]rune(part))) > 64 || strings.ContainsAny(part, `*:;?\`) || strings.ContainsFunc(part, unicode.IsControl) {
 				return nil, fmt.Errorf("%s: a name has at most 64 characters, and none of * : ; ? \\", f.Name)
 			}
 			n := slices.IndexFunc(d.children, func(c *planned) bool { return c.name == part })
@@ -215,6 +219,9 @@ func (d *planned) identify() {
 	for _, c := range d.children {
 		id := shortName(c.name, taken)
 		if taken[id] = true; c.file != nil {
+			if !strings.Contains(id, ".") {
+				id += "." // 7.5.1: a file's name has one
+			}
 			id += ";1"
 		}
 		c.ids[plainTree] = []byte(id)
@@ -393,7 +400,12 @@ func descriptor(d []byte, kind byte, label string, root *planned, t int, size, t
 	binary.LittleEndian.PutUint32(d[140:], uint32(tableAt))
 	binary.BigEndian.PutUint32(d[148:], uint32(tableAt+sectors(table)))
 	writeRecord(d[156:190], []byte{0}, root, t)
-	words(190, 623-1, "")
+	words(190, 512, "")                       // four of 128 bytes
+	for _, at := range []int{702, 739, 776} { // names of files, of 37 bytes each
+		if words(at, 37, ""); t == jolietTree {
+			d[at+36] = 0
+		}
+	}
 	for _, at := range []int{813, 830, 847, 864} { // no date, 8.4.26.1
 		copy(d[at:], "0000000000000000")
 	}

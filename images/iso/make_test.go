@@ -118,12 +118,13 @@ func TestMake(t *testing.T) {
 func TestMakeRefuses(t *testing.T) {
 	for want, files := range map[string][]File{
 		"want a path":                     {{Name: "../x"}},
-		"deep":                            {{Name: "a/b/c/d/e/f/g/h"}},
+		"deep":                            {{Name: "a/b/c/d/e/f/g/h/i"}},
 		"less than 4 GiB":                 {{Name: "x", Size: 1 << 32}},
 		"there twice":                     {{Name: "x"}, {Name: "x"}},
 		"or be a file and a directory":    {{Name: "x"}, {Name: "x/y"}},
 		"at most 64 characters":           {{Name: strings.Repeat("n", 65)}},
 		"none of * : ; ?":                 {{Name: "a;1"}},
+		"and none of *":                   {{Name: "a\nb"}},
 		"at most 2000":                    make([]File, 2001),
 		"there is no efi among the files": {{Name: "x"}},
 	} {
@@ -141,6 +142,9 @@ func TestMakeRefuses(t *testing.T) {
 	m, err := Make("x", []File{{"short", 10, strings.NewReader("12345")}}, "")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := m.ReadAt(make([]byte, 1), -1); err == nil {
+		t.Error("it reads in front of the beginning")
 	}
 	if _, err := m.ReadAt(make([]byte, m.Size()), 0); err != io.ErrUnexpectedEOF {
 		t.Errorf("a file that became shorter: %v", err)

@@ -121,6 +121,9 @@ func (s *Server) linted(ctx context.Context, files map[string]boot.Blob) (*boot.
 // extends, whose files join files.
 func (s *Server) extended(files map[string]boot.Blob, own []byte) ([]byte, *boot.Base, error) {
 	delete(files, templates.OwnSpecFile) // it is made here alone
+	if files == nil {
+		files = map[string]boot.Blob{}
+	}
 	spec, err := templates.ParseSpec(templates.SpecFile, own)
 	if err != nil {
 		return nil, nil, boot.NewFault(boot.Invalid, "%v", err)

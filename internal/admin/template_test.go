@@ -141,3 +141,14 @@ func TestExtends(t *testing.T) {
 		t.Errorf("a dry run: %s", f.Error)
 	}
 }
+
+// TestExtendsDryRun: what a client leaves out is no reason to fall.
+func TestExtendsDryRun(t *testing.T) {
+	d := newDesk(t)
+	d.push(200, "template.toml", "name = \"base\"\n[boot]\nkernel = \"k\"\n", "k", "kernel", "go.sh.tmpl", "#!/bin/sh\necho {{ sh .Name }}\n")
+	d.want(200, "POST", "/api/v1/templates", `{"dry_run":true,"spec":"name = \"x\"\nextends = \"base\"\n"}`)
+	var f Failure
+	if d.push(422, "template.toml", "name = \"x\"\nextends = \"base\"\ndelims = [\"[[\", \"]]\"]\n").into(&f); !strings.Contains(f.Error, "go.sh.tmpl is rendered by its own") {
+		t.Errorf("other delims: %s", f.Error)
+	}
+}

@@ -17,7 +17,11 @@ esac
 chosen= size= n=0 seen=
 for p in "$devices"/*; do
 	d=${p##*/}
-	case $d in *:* | vml.* | '*') continue ;; esac # a partition, a second name
+	case $d in
+	vml.* | '*' | mpx.*:*:*:*:*) continue ;; # a second name, a partition
+	mpx.*) ;;                                 # mpx.vmhba0:C0:T0:L0 is a disk
+	*:*) continue ;;
+	esac
 	about=$(localcli storage core device list -d "$d" 2>/dev/null)
 	mb=$(echo "$about" | sed -n 's/^ *Size: *//p')
 	seen="$seen $d ($((${mb:-0} / 954)) GB);"
@@ -31,7 +35,10 @@ for p in "$devices"/*; do
 		case $about in *"Is SSD: true"*) ;; *) continue ;; esac
 		[ -n "$chosen" ] && [ "$mb" -ge "$size" ] || chosen=$d size=$mb
 		;;
-	serial:*) case $d in *"${rule#serial:}"*) chosen=$d n=$((n + 1)) ;; esac ;;
+	serial:?*)
+		s=${rule#serial:}
+		case $d in "$s" | *[!A-Za-z0-9]"$s" | *[!A-Za-z0-9]"$s"[!A-Za-z0-9]*) chosen=$d n=$((n + 1)) ;; esac
+		;;
 	*) die "no such rule: want only, largest, smallest, smallest-ssd, serial:NUMBER, by-id:NAME" ;;
 	esac
 done
