@@ -4,9 +4,11 @@ package test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/musterboot/muster/internal/nettest"
 )
@@ -63,5 +65,45 @@ func TestMirror(t *testing.T) {
 	r.json(&is, "image", "list")
 	if len(is) != 1 || is[0].Kind != "mirror" || !strings.HasPrefix(is[0].Title, "Debian archive, trixie 13.2 of Tue, 01 Dec 2026") {
 		t.Errorf("%+v", is)
+	}
+}
+
+// TestMirrorDebian: a Debian is made, on a machine that reaches nothing but Muster, of the
+// part of this machine's own archive that was mirrored.
+func TestMirrorDebian(t *testing.T) {
+	if os.Getenv("MUSTER_LONG") == "" {
+		t.Skip("a hundred packages are fetched, and a Debian is made of them: MUSTER_LONG=1")
+	}
+	nettest.Need(t, "mmdebstrap", "gpgv")
+	out, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages").Output()
+	must(t, err)
+	var from, suite string
+	for line := range strings.Lines(string(out)) {
+		// The suite itself comes before its updates.
+		if f := strings.Fields(line); len(f) == 3 && f[2] == "main" && from == "" {
+			from, suite = f[0], f[1]
+		}
+	}
+	if from == "" {
+		t.Fatal("no source of Debian's packages is set up on this machine, or apt-get update was never run")
+	}
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	start := time.Now()
+	said := r.muster("image", "mirror", "deb", "--from", from, "--suite", suite, "--packages", "apt,ca-certificates,openssh-server")
+	t.Logf("%s: %s", time.Since(start).Round(time.Second), said[strings.LastIndex(strings.TrimSpace(said), "\n")+1:])
+	cli := r.host("cli", "10.77.0.60/24")
+	start = time.Now()
+	tar := filepath.Join(t.TempDir(), "root.tar")
+	if out, err := cli.Command(r.ctx, "env", "-u", "http_proxy", "-u", "https_proxy", "mmdebstrap", "--variant=minbase", "--include=openssh-server", "--aptopt=Acquire::http::Proxy \"DIRECT\"", suite, tar, "http://10.77.0.1/images/deb").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("made in %s", time.Since(start).Round(time.Second))
+	list, err := exec.Command("tar", "-tf", tar).Output()
+	must(t, err)
+	for _, f := range []string{"./usr/sbin/sshd", "./usr/bin/apt-get"} {
+		if !strings.Contains(string(list), f+"\n") {
+			t.Errorf("there is no %s in it", f)
+		}
 	}
 }
