@@ -26,6 +26,7 @@ type Ref struct {
 	Template *Template // for RefTemplate and RefGenerated
 	Dialect  Dialect   // of a script
 	Blob     Blob      // for RefImage
+	Upstream string    // for RefImage: the URL of the same bytes, where they may not be stored yet
 	Machine  Machine   // what a rendered file may see
 	Placed   string    // served as an archive that puts the bytes under this name, "/proxmox.iso"
 }

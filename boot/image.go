@@ -5,6 +5,7 @@ package boot
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"reflect"
 	"strings"
 	"time"
@@ -17,6 +18,10 @@ type Image struct {
 	Public   bool            `json:"public,omitempty"` // served without a boot path, to anyone on a configured network
 	Imported time.Time       `json:"imported"`
 	Files    map[string]Blob `json:"files"`
+
+	// Upstream is the URL beneath which files lie that are declared and not stored: they are
+	// fetched when the first machine asks, and stored then.
+	Upstream string `json:"upstream,omitempty"`
 
 	Tree    string `json:"tree,omitempty"`    // the file that is a disc image whose files are served as tree/…
 	Kind    string `json:"kind,omitempty"`    // what it was found to be: "debian", "folder", …
@@ -62,6 +67,9 @@ func (i *Image) Validate() error {
 	}
 	if len(i.Files) == 0 {
 		return fmt.Errorf("image %s has no files", i.Name)
+	}
+	if u, err := url.Parse(i.Upstream); i.Upstream != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || len(i.Upstream) > 1024) {
+		return fmt.Errorf("image %s: upstream %q: want http://HOST/PATH or https://HOST/PATH, without a password, a query or a fragment", i.Name, CleanText(i.Upstream, 200))
 	}
 	if len(i.Boots) > maxWays || len(i.Variants) > maxWays || len(i.Params) > maxWays {
 		return fmt.Errorf("image %s: more than %d kernels, variants or parameters", i.Name, maxWays)

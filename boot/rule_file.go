@@ -6,6 +6,7 @@ package boot
 import (
 	"cmp"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -213,6 +214,10 @@ func (t *turn) image(name, file string, publicOnly bool) (bool, error) {
 		b = img.Files[f]
 	}
 	t.why("file.of-image", f, name)
-	t.d.Reply = File{Ref{Kind: RefImage, Name: f, Blob: b}}
+	ref := Ref{Kind: RefImage, Name: f, Blob: b}
+	if img.Upstream != "" {
+		ref.Upstream = strings.TrimSuffix(img.Upstream, "/") + "/" + (&url.URL{Path: f}).EscapedPath()
+	}
+	t.d.Reply = File{ref}
 	return true, nil
 }

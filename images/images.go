@@ -154,25 +154,33 @@ func (s *Store) put(ctx context.Context, r io.Reader, want string, found func(di
 	// A file that is there is replaced too: its bytes may be damaged by now, and these
 	// are not.
 	size, there := s.Has(b.Digest)
-	if err := s.root.Mkdir(b.Digest[:2], 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.settle(name, b.Digest); err != nil {
 		return fail(err)
 	}
-	if err := s.root.Rename(name, place(b.Digest)); err != nil {
-		return fail(err)
+	return b, !there || size != n, nil
+}
+
+// settle gives a file that is on disk its place.
+func (s *Store) settle(name, digest string) error {
+	if err := s.root.Mkdir(digest[:2], 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := s.root.Rename(name, place(digest)); err != nil {
+		return err
 	}
 	// The names must survive a power cut as well as the bytes.
-	for _, dir := range []string{b.Digest[:2], "."} {
+	for _, dir := range []string{digest[:2], "."} {
 		d, err := s.root.Open(dir)
 		if err == nil {
 			err = d.Sync()
 			d.Close()
 		}
 		if err != nil {
-			return fail(err)
+			return err
 		}
 	}
-	s.open.forget(b.Digest)
-	return b, !there || size != n, nil
+	s.open.forget(digest)
+	return nil
 }
 
 // Open opens a stored file; boot.ErrNoFile if there is none. All readers of a

@@ -40,6 +40,7 @@ type Want struct {
 	Packages   []string // besides the base system, with all that they depend on
 	Installer  bool     // the installer's own packages, and what it puts on a disk
 	Recommends bool
+	Lazy       bool   // the pool is listed and not fetched
 	Keyring    string // that the archive's signature is checked with
 }
 
@@ -51,6 +52,8 @@ type Result struct {
 	Packages int    `json:"packages"`
 	Bytes    int64  `json:"bytes"`
 	Fetched  int64  `json:"fetched"` // of them, now
+
+	Pool []File `json:"-"` // what was listed and not fetched
 }
 
 // Bounds: an archive may say anything of itself.
@@ -122,7 +125,16 @@ func Take(ctx context.Context, src Source, w Want, dir string, total, done func(
 	for _, f := range pool {
 		sum += f.size
 	}
-	total(sum)
+	var listed []File
+	if w.Lazy {
+		for _, f := range pool {
+			listed = append(listed, File{f.name, f.size, f.sha256})
+		}
+		pool = nil
+	} else {
+		total(sum)
+	}
+	packages := max(len(pool), len(listed))
 	if err := t.all(ctx, pool); err != nil {
 		return nil, err
 	}
@@ -132,7 +144,14 @@ func Take(ctx context.Context, src Source, w Want, dir string, total, done func(
 	head := paragraphs(bytes.NewReader(release))
 	var r paragraph
 	head(func(p paragraph) bool { r = p; return false })
-	return &Result{Suite: w.Suite, Version: r["version"], Date: r["date"], Packages: len(pool), Bytes: sum, Fetched: t.fetched}, nil
+	return &Result{Suite: w.Suite, Version: r["version"], Date: r["date"], Packages: packages, Bytes: sum, Fetched: t.fetched, Pool: listed}, nil
+}
+
+// File is one of the archive.
+type File struct {
+	Name   string
+	Size   int64
+	SHA256 string
 }
 
 type taking struct {

@@ -3,6 +3,9 @@
 package test
 
 import (
+	"context"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,6 +68,59 @@ func TestMirror(t *testing.T) {
 	r.json(&is, "image", "list")
 	if len(is) != 1 || is[0].Kind != "mirror" || !strings.HasPrefix(is[0].Title, "Debian archive, trixie 13.2 of Tue, 01 Dec 2026") {
 		t.Errorf("%+v", is)
+	}
+}
+
+// TestMirrorLazy: of a mirror that has the lists alone, a package is fetched when the first
+// machine asks for it, and is there afterwards although the archive is not.
+func TestMirrorLazy(t *testing.T) {
+	a := nettest.NewArchive(t)
+	a.Add("base-files", "13", "Essential: yes")
+	a.Add("vim", "9.1")
+	a.Add("emacs", "30")
+	a.Release()
+	r := newRig(t)
+	r.serveConfig(fullNetwork)
+	up := r.host("up", "10.77.0.70/24")
+	stop, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	web := up.Command(stop, "python3", "-m", "http.server", "--directory", a.Dir, "80")
+	must(t, web.Start())
+	mirror := func() ([]byte, error) {
+		return r.srv.Command(r.ctx, r.binary, "--data-dir", r.data, "image", "mirror", "deb", "--lazy", "--from", "http://10.77.0.70/", "--suite", "trixie", "--packages", "vim,emacs", "--keyring", a.Key).CombinedOutput()
+	}
+	r.wait("the archive", time.Minute, func() error {
+		out, err := mirror()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	if before := r.stored(); len(before) > 7 {
+		t.Errorf("the pool was stored too: %d files", len(before))
+	}
+	cli := r.host("cli", "10.77.0.60/24")
+	fetch := func(deb string) (string, error) {
+		out, err := cli.Run(r.ctx, "sh", "-c", "curl -fsS http://10.77.0.1/images/deb/pool/main/"+deb+" | sha256sum")
+		return out, err
+	}
+	local := func(deb string) string {
+		b, err := os.ReadFile(filepath.Join(a.Dir, "pool/main", deb))
+		must(t, err)
+		return fmt.Sprintf("%x  -\n", sha256.Sum256(b))
+	}
+	for range 2 {
+		if got, err := fetch("v/vim/vim_9.1_amd64.deb"); err != nil || got != local("v/vim/vim_9.1_amd64.deb") {
+			t.Errorf("%s, %v", got, err)
+		}
+		cancel() // the archive goes
+		_ = web.Wait()
+	}
+	if got, _ := fetch("e/emacs/emacs_30_amd64.deb"); got == local("e/emacs/emacs_30_amd64.deb") {
+		t.Error("a package came from nowhere")
+	}
+	if said := r.muster("image", "verify", "deb"); !strings.Contains(said, "deb") {
+		t.Errorf("%s", said)
 	}
 }
 

@@ -27,7 +27,8 @@ func (a *app) imageMirrorCmd() *cobra.Command {
 		Long: `Store the part of a Debian or Ubuntu archive that machines need, under a name: the base system,
 packages of your choice and all that they depend on, and with --installer what Debian's installer
 fetches. Its lists stay as they are, with the distribution's signatures, which are checked here
-by gpgv and by every machine again. Only this command fetches; the daemon connects to nobody.
+by gpgv and by every machine again. This command fetches, and the daemon connects to nobody; but
+with --lazy the packages are fetched by the daemon when a machine asks for them, each once.
 
 Machines reach it as http://SERVER/images/NAME: give templates of the catalogue the parameter
 mirror=image:NAME. The same command again brings it up to date; --dir keeps what was fetched,
@@ -45,6 +46,7 @@ so that only what is new comes over the network.`,
 	fl.StringSliceVar(&w.Packages, "packages", nil, "packages, besides the base system")
 	fl.BoolVar(&w.Installer, "installer", false, "also what Debian's installer fetches and installs")
 	fl.BoolVar(&w.Recommends, "recommends", false, "also what packages recommend")
+	fl.BoolVar(&w.Lazy, "lazy", false, "store the lists alone: the daemon fetches a package when the first machine asks for it, and keeps it")
 	fl.StringVar(&w.Keyring, "keyring", debianKeyring, "whose signatures are taken")
 	fl.StringVar(&dir, "dir", "", "folder to keep it in (default: a temporary one)")
 	return c
@@ -61,6 +63,9 @@ func (a *app) mirror(ctx context.Context, name, from, dir string, w mirror.Want)
 	if !strings.HasPrefix(from, "http://") && !strings.HasPrefix(from, "https://") {
 		if _, err := os.Stat(from); err != nil {
 			return usageError{err}
+		}
+		if w.Lazy {
+			return usagef("--lazy wants a URL: the daemon has no way to a folder of yours")
 		}
 		src = mirror.Folder{FS: os.DirFS(from)}
 	}
@@ -86,6 +91,12 @@ func (a *app) mirror(ctx context.Context, name, from, dir string, w mirror.Want)
 	}
 	defer s.Close()
 	s.Image = boot.Image{Name: name, Kind: boot.MirrorImage, Public: true, Title: strings.TrimSpace(fmt.Sprintf("Debian archive, %s %s of %s, %s", took.Suite, took.Version, took.Date, strings.Join(w.Arches, " ")))}
+	if w.Lazy {
+		s.Image.Upstream, s.Image.Files = strings.TrimSuffix(from, "/"), map[string]boot.Blob{}
+		for _, f := range took.Pool {
+			s.Image.Files[f.Name] = boot.Blob{Digest: f.SHA256, Size: f.Size}
+		}
+	}
 	p = a.progress("storing "+name, s.Bytes())
 	img, err := a.client().ImportImage(ctx, s, p.add)
 	p.end()

@@ -74,7 +74,9 @@ func (s BackupSource) Backup(ctx context.Context, w io.Writer, allFiles bool, re
 		return err
 	}
 	for _, r := range files {
-		if _, has := s.Files.Has(r.Blob.Digest); !has || !allFiles && r.Blob.Size > smallFile {
+		if _, has := s.Files.Has(r.Blob.Digest); !has && r.Lazy {
+			continue
+		} else if !has || !allFiles && r.Blob.Size > smallFile {
 			m.Missing = append(m.Missing, backup.Missing{Digest: r.Blob.Digest, Size: r.Blob.Size, For: r.For})
 			continue
 		}
@@ -108,9 +110,9 @@ func (s BackupSource) Backup(ctx context.Context, w io.Writer, allFiles bool, re
 // referred lists the files that templates and images refer to, by digest.
 func (s BackupSource) referred(ctx context.Context) (out []Reference, err error) {
 	all := map[string]Reference{}
-	note := func(of string, files map[string]boot.Blob) {
+	note := func(of string, files map[string]boot.Blob, lazy bool) {
 		for name, b := range files {
-			all[b.Digest] = Reference{b, of + " " + name}
+			all[b.Digest] = Reference{b, of + " " + name, lazy}
 		}
 	}
 	for after := boot.TemplateID(0); ; {
@@ -120,7 +122,7 @@ func (s BackupSource) referred(ctx context.Context) (out []Reference, err error)
 		}
 		for _, t := range ts {
 			after = t.ID
-			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files)
+			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files, false)
 		}
 		if len(ts) < page {
 			break
@@ -133,7 +135,7 @@ func (s BackupSource) referred(ctx context.Context) (out []Reference, err error)
 		}
 		for _, i := range is {
 			after = i.Name
-			note("image "+i.Name+", file", i.Files)
+			note("image "+i.Name+", file", i.Files, i.Upstream != "")
 		}
 		if len(is) < page {
 			break

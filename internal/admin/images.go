@@ -38,7 +38,9 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 		return nil, err
 	}
 	img := given.image()
-	img.Files = map[string]boot.Blob{} // filled as the files come
+	if err := declared(&img); err != nil {
+		return nil, err
+	}
 	b := s.Files.Begin()
 	kept := false
 	defer func() {
@@ -90,6 +92,32 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 	return c.Image, nil
 }
 
+// declared judges the files of an image that its upstream has, and nobody sends.
+func declared(img *boot.Image) error {
+	if len(img.Files) > 0 && img.Upstream == "" {
+		return boot.NewFault(boot.Invalid, "image %s names files that are not sent, and no upstream that has them", img.Name)
+	}
+	if len(img.Files) > images.MaxFiles {
+		return boot.NewFault(boot.TooLarge, "an image holds at most %d files", images.MaxFiles)
+	}
+	for _, name := range slices.Sorted(maps.Keys(img.Files)) {
+		if err := templates.ValidFile(name); err != nil {
+			return boot.NewFault(boot.Invalid, "%v", err)
+		}
+		b := img.Files[name]
+		if err := images.CheckDigest(b.Digest); err != nil {
+			return fmt.Errorf("file %s: %w", name, err)
+		}
+		if b.Size < 0 {
+			return boot.NewFault(boot.Invalid, "file %s has a size of %d", name, b.Size)
+		}
+	}
+	if img.Files == nil {
+		img.Files = map[string]boot.Blob{} // filled as the files come
+	}
+	return nil
+}
+
 // newImage makes an image of files that are here already.
 func (s *Server) newImage(r *http.Request) (any, error) {
 	var i NewImage
@@ -136,26 +164,26 @@ func (s *Server) referred(ctx context.Context) (func(string) bool, error) {
 // Referred lists, by digest, the files that templates and images refer to.
 func Referred(ctx context.Context, e *engine.Engine) (map[string]Reference, error) {
 	all := map[string]Reference{}
-	note := func(of string, files map[string]boot.Blob) {
+	note := func(of string, files map[string]boot.Blob, lazy bool) {
 		for name, b := range files {
-			all[b.Digest] = Reference{b, of + " " + name}
+			all[b.Digest] = Reference{b, of + " " + name, lazy}
 		}
 	}
 	err := each(ctx, e, 0, func(tx boot.ReadTx, after boot.TemplateID) ([]*boot.Template, error) {
 		return tx.Templates(after, page)
 	},
 		func(t *boot.Template) boot.TemplateID {
-			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files)
+			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files, false)
 			return t.ID
 		})
 	if err == nil {
-		err = eachImage(ctx, e, func(i *boot.Image) { note("image "+i.Name+", file", i.Files) })
+		err = eachImage(ctx, e, func(i *boot.Image) { note("image "+i.Name+", file", i.Files, i.Upstream != "") })
 	}
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range e.Policy().Templates {
-		note("template "+t.Name+", file", t.Files) // the files of this run's template are in no store
+		note("template "+t.Name+", file", t.Files, false) // the files of this run's template are in no store
 	}
 	return all, nil
 }
@@ -164,6 +192,7 @@ func Referred(ctx context.Context, e *engine.Engine) (map[string]Reference, erro
 type Reference struct {
 	Blob boot.Blob
 	For  string
+	Lazy bool // it may be there or not: it is fetched when it is asked for
 }
 
 // removeImage forgets an image, and its files where nothing else has them.
@@ -215,7 +244,11 @@ func (s *Server) verifyImage(w http.ResponseWriter, r *http.Request) {
 	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
 	v := Verified{}
 	seen := map[string]error{}
-	for _, b := range img.Files {
+	files := maps.Clone(img.Files)
+	if img.Upstream != "" { // what nobody asked for yet is not wrong
+		maps.DeleteFunc(files, func(_ string, b boot.Blob) bool { _, has := s.Files.Has(b.Digest); return !has })
+	}
+	for _, b := range files {
 		if _, twice := seen[b.Digest]; !twice {
 			seen[b.Digest] = nil
 			v.Total += b.Size
@@ -223,8 +256,8 @@ func (s *Server) verifyImage(w http.ResponseWriter, r *http.Request) {
 	}
 	checked := map[string]bool{}
 	told := time.Now()
-	for _, name := range slices.Sorted(maps.Keys(img.Files)) {
-		b := img.Files[name]
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		b := files[name]
 		if !checked[b.Digest] {
 			checked[b.Digest] = true
 			seen[b.Digest] = s.Files.Verify(r.Context(), b, func(n int64) {

@@ -1,8 +1,13 @@
 package admin
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
+	"errors"
+	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/musterboot/muster/boot"
@@ -108,5 +113,48 @@ func TestPushWarns(t *testing.T) {
 	var f Failure
 	if d.push(409, "template.toml", "name = \"two\"\n[boot]\nkernel = \"k\"\n[match]\narch = [\"x64-uefi\"]\n", "k", "kernel").into(&f); f.Code != boot.Taken {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestDeclared: files that nobody sends are those of an upstream, with names and digests
+// that could be stored.
+func TestDeclared(t *testing.T) {
+	d := newDesk(t)
+	digest := strings.Repeat("a", 64)
+	send := func(status int, head string) answer {
+		t.Helper()
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		err := w.WriteHeader(&tar.Header{Name: imageHead, Mode: 0o644, Size: int64(len(head))})
+		_, werr := io.WriteString(w, head)
+		if err := errors.Join(err, werr, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return d.want(status, "POST", "/api/v1/images/import", b.String())
+	}
+	for head, want := range map[string]string{
+		`{"name":"m","files":{"pool/a":{"digest":"` + digest + `","size":3}}}`:                                     "no upstream that has them",
+		`{"name":"m","upstream":"http://a.example/","files":{"../a":{"digest":"` + digest + `","size":3}}}`:        "file name",
+		`{"name":"m","upstream":"http://a.example/","files":{"a":{"digest":"no","size":3}}}`:                       "is no SHA-256",
+		`{"name":"m","upstream":"http://a.example/","files":{"a":{"digest":"` + digest + `","size":-1}}}`:          "has a size of -1",
+		`{"name":"m","upstream":"file:///etc","files":{"a":{"digest":"` + digest + `","size":3}}}`:                 "want http://HOST/PATH",
+		`{"name":"m","upstream":"http://me:secret@a.example/","files":{"a":{"digest":"` + digest + `","size":3}}}`: "without a password",
+	} {
+		var f Failure
+		if send(422, head).into(&f); !strings.Contains(f.Error, want) {
+			t.Errorf("%s: %s", head, f.Error)
+		}
+	}
+	send(200, `{"name":"m","public":true,"upstream":"http://a.example/debian","files":{"pool/a+b~1":{"digest":"`+digest+`","size":3}}}`)
+	d.view(func(tx boot.ReadTx) error {
+		i, err := tx.Image("m")
+		if err != nil || i == nil || i.Upstream != "http://a.example/debian" || i.Files["pool/a+b~1"].Size != 3 {
+			t.Errorf("%+v, %v", i, err)
+		}
+		return nil
+	})
+	all, err := Referred(t.Context(), d.engine)
+	if err != nil || !all[digest].Lazy {
+		t.Errorf("%+v, %v", all, err)
 	}
 }

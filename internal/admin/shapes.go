@@ -143,9 +143,11 @@ type InForce struct {
 }
 
 // NewImage describes an image. Its files were put beforehand. In an import as one
-// stream, Files is absent and the files follow.
+// stream the files follow, and Files are those that are declared alone, which Upstream has.
 type NewImage struct {
-	Name    string               `json:"name"`
+	Name     string `json:"name"`
+	Upstream string `json:"upstream,omitempty"`
+
 	Public  bool                 `json:"public,omitempty"`
 	Files   map[string]boot.Blob `json:"files,omitempty"`
 	Tree    string               `json:"tree,omitempty"`
@@ -162,12 +164,12 @@ type NewImage struct {
 
 // describe is an image as an import describes it, without its files.
 func describe(i *boot.Image) NewImage {
-	return NewImage{Name: i.Name, Public: i.Public, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg,
+	return NewImage{Upstream: i.Upstream, Files: i.Files, Name: i.Name, Public: i.Public, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg,
 		Boots: i.Boots, Variants: i.Variants, Params: i.Params, DiscAt: i.DiscAt}
 }
 
 func (i *NewImage) image() boot.Image {
-	return boot.Image{Name: i.Name, Public: i.Public, Files: i.Files, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg,
+	return boot.Image{Upstream: i.Upstream, Name: i.Name, Public: i.Public, Files: i.Files, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg,
 		Boots: i.Boots, Variants: i.Variants, Params: i.Params, DiscAt: i.DiscAt}
 }
 

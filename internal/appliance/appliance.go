@@ -74,6 +74,7 @@ type daemon struct {
 	// What is kept.
 	store   *store.Store
 	images  *images.Store
+	pull    *images.Puller
 	journal *journal.Journal // of requests
 	lines   *journal.Journal // of what machines log
 	key     boot.Key

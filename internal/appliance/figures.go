@@ -97,6 +97,9 @@ func (d *daemon) figures() (out []metrics.Sample) {
 			add("muster_webhook_behind_events", "Events that it has not come to yet.", false, float64(s.Behind), n)
 		}
 	}
+	for result, n := range map[string]uint64{"fetched": d.pull.Fetched.Load(), "failed": d.pull.Failed.Load(), "refused": d.pull.Refused.Load()} {
+		add("muster_pulls_total", "Files of images that were fetched from their upstream because a machine asked; refused: too many at once.", true, float64(n), label("result", result))
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.figuresRA(add)

@@ -7,8 +7,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/engine"
@@ -98,6 +100,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.hooks = hook.New(d.store, d.log, id, d.now)
 	d.engine = engine.New(d.store, requests, d.log)
 	d.engine.Now, d.engine.Lines, d.engine.Images, d.engine.Started = d.now, lines, d.set.Images, d.started
+	d.pull = &images.Puller{Store: d.images, Log: d.log, Client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute}}}
 	c := d.content()
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)
 	d.dhcp6 = dhcpd.NewServer6(d.engine, d.duid, d.log)
@@ -113,7 +116,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 }
 
 func (d *daemon) content() content.Content {
-	return content.Content{Set: d.set, Images: d.images, Loaders: d.loaders.Load, Seal: d.seal}
+	return content.Content{Set: d.set, Images: d.images, Loaders: d.loaders.Load, Pull: d.pull, Seal: d.seal}
 }
 
 // close may be called after open failed half-way. The store closes last.

@@ -54,6 +54,9 @@ func (d *daemon) verifyFile(ctx context.Context, r admin.Reference) {
 			}
 		}
 	}
+	if _, here := d.images.Has(r.Blob.Digest); r.Lazy && !here {
+		return // nobody asked for it yet
+	}
 	err := d.images.Verify(ctx, r.Blob, func(n int64) {
 		select {
 		case <-ctx.Done():
@@ -62,6 +65,12 @@ func (d *daemon) verifyFile(ctx context.Context, r admin.Reference) {
 	})
 	if ctx.Err() != nil {
 		return
+	}
+	if r.Lazy && errors.Is(err, images.ErrDigest) {
+		d.log.Warn("a file that was fetched is damaged: the next machine that asks has it fetched again", "file", r.For)
+		if err = d.images.Remove(r.Blob.Digest); err == nil {
+			return
+		}
 	}
 	d.mu.Lock()
 	old, known := d.spoilt[r.Blob.Digest]

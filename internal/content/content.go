@@ -18,6 +18,7 @@ type Content struct {
 	Set     *templates.Set
 	Images  *images.Store
 	Loaders func() *images.Loaders // the present ones
+	Pull    *images.Puller         // fetches what images declare and do not have; nil fetches nothing
 	Seal    *seal.Key              // opens secret parameters; nil shows stars in their place
 }
 
@@ -37,6 +38,14 @@ func (c Content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 	case boot.RefLoader:
 		return c.Loaders().Open(ref.Name)
 	case boot.RefImage:
+		if ref.Upstream != "" && c.Pull != nil {
+			o, err := c.Pull.Open(ctx, ref.Blob, func(context.Context) (string, error) { return ref.Upstream, nil })
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", ref.Name, err)
+			}
+			o.Name = ref.Name
+			return o, nil
+		}
 		f, err := c.Images.Open(ref.Blob.Digest)
 		if err != nil {
 			return nil, err
