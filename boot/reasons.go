@@ -267,6 +267,7 @@ var reasonTexts = map[Code]string{
 	"report.not-approved": "{host} is {state} and boots nothing it could report",
 	"report.old":          "report of boot {boot}, the present one is {boot}",
 	"report.stage":        "{stage}",
+	"report.progress":     "step: {text}",
 
 	"lease6.no-duid":             "no client identifier",
 	"lease6.other-server":        "the client chose another server",

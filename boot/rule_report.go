@@ -41,12 +41,18 @@ func ruleReport(t *turn) (bool, error) {
 	}
 	if !early {
 		t.ran(t.token.Boot, "it reports")
-		t.closeTicket(stage)
+		if t.in.Want.Query.Progress == "" {
+			t.closeTicket(stage)
+		}
 	}
 	if t.token.Boot != t.host.Boots {
 		// A report of an earlier boot must not count for the present one.
 		t.why("report.old", t.token.Boot, t.host.Boots)
 		t.d.Reply = Done{Text: "noted"}
+		return true, nil
+	}
+	if p := CleanText(t.in.Want.Query.Progress, 200); p != "" {
+		t.progress(p)
 		return true, nil
 	}
 	text := CleanText(t.in.Want.Query.Text, 512)
@@ -85,4 +91,23 @@ func ruleReport(t *turn) (bool, error) {
 		t.record(BootReport, "%s reports %s", t.host.Name, stage)
 	}
 	return true, nil
+}
+
+// progress notes a step of many. The stage says how far the machine is at all, and stays; of
+// the events that a boot may cause steps leave half to reports that say more.
+func (t *turn) progress(step string) {
+	h := t.host
+	t.why("report.progress", step)
+	t.d.Reply = Done{Text: "noted"}
+	if h.Stage == "" {
+		h.Stage, t.dirty = "running", true
+		if h.Ticket.open(t.token.Boot) {
+			h.Stage = "installing"
+		}
+	}
+	if h.Reports < maxReports/2 {
+		h.Reports++
+		t.dirty = true
+		t.record(BootReport, "%s: %s", h.Name, step)
+	}
 }

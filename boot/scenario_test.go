@@ -639,7 +639,7 @@ func (w *world) ask(words []string, kv map[string]string) ([]string, error) {
 				break
 			}
 		}
-		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"], Step: kv["at"], Errno: kv["errno"], Version: kv["version"]}
+		in.Want.Query = boot.Query{Asked: slices.Contains(words, "asked"), MAC: mac, Stage: kv["stage"], Step: kv["at"], Errno: kv["errno"], Version: kv["version"], Progress: kv["progress"]}
 		if n, err := strconv.ParseInt(kv["memory"], 10, 64); err == nil { // MiB
 			in.Facts = &boot.Inventory{Memory: n << 20}
 		}

@@ -143,7 +143,8 @@ type Query struct {
 	Errno string `json:"errno,omitempty"` // of iPXE, hexadecimal
 	Text  string `json:"text,omitempty"`
 
-	Version string `json:"version,omitempty"` // of what is installed
+	Version  string `json:"version,omitempty"`  // of what is installed
+	Progress string `json:"progress,omitempty"` // a step that begins or failed, of who reports each (cloud-init, Ubuntu's installer)
 }
 
 // Sighting is one request, as facts. ID holds what the request itself claims: for

@@ -12,6 +12,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,9 @@ const maxFields = 64
 // but the report itself still counts.
 func readReport(r *http.Request, in *boot.Sighting) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if r.Header.Get("Content-Type") == "" {
+		kind, err = "application/json", nil // cloud-init's webhook says nothing
+	}
 	if err != nil {
 		return
 	}
@@ -88,7 +92,35 @@ func readReport(r *http.Request, in *boot.Sighting) {
 	if h := fields["hostname"]; h != "" && q.Text == "" && fields["instance_id"] != "" {
 		q.Text = "cloud-init of " + h
 	}
+	q.Progress = progress(fields)
 	in.Facts = facts(fields)
+}
+
+// progress is a step as cloud-init's and subiquity's webhooks tell it: what begins, and
+// what fails. The smallest steps, of which there are a hundred, are left out.
+func progress(f map[string]string) string {
+	name, what := f["name"], f["description"]
+	if name == "" || f["event_type"] != "start" && f["event_type"] != "finish" {
+		return ""
+	}
+	if what == "" || what == name {
+		what = name
+	} else {
+		what = name + ": " + what
+	}
+	failed := f["result"] == "FAIL" || f["result"] == "WARN"
+	deep := 1
+	if strings.HasPrefix(name, "subiquity/Install/") {
+		deep = 4 // curtin's steps: partitioning, extract, curthooks
+	}
+	small := strings.Count(name, "/") > deep || strings.HasPrefix(path.Base(name), "config-")
+	switch {
+	case failed:
+		return what + " (" + strings.ToLower(f["result"]) + ")"
+	case f["event_type"] == "start" && !small:
+		return what
+	}
+	return ""
 }
 
 // facts reads an inventory; nil where there is none.

@@ -256,3 +256,27 @@ func FuzzReport(f *testing.F) {
 		}
 	})
 }
+
+// TestProgress: what cloud-init and Ubuntu's installer POST of each step; the events are as
+// cloud-init 22.4 sends them, without a content type.
+func TestProgress(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"name":"init-network","description":"searching for network datasources","event_type":"start","origin":"cloudinit","timestamp":1764600000.1}`:                          "init-network: searching for network datasources",
+		`{"name":"init-network","description":"searching for network datasources","event_type":"finish","origin":"cloudinit","timestamp":1764600000.1,"result":"SUCCESS"}`:      "",
+		`{"name":"modules-final/config-runcmd","description":"running config-runcmd with frequency once-per-instance","event_type":"start","origin":"cloudinit"}`:               "",
+		`{"name":"modules-final/config-runcmd","description":"running config-runcmd with frequency once-per-instance","event_type":"finish","result":"FAIL"}`:                   "modules-final/config-runcmd: running config-runcmd with frequency once-per-instance (fail)",
+		`{"name":"subiquity/Install/install","description":"installing system","event_type":"start","origin":"curtin","level":"INFO"}`:                                          "subiquity/Install/install: installing system",
+		`{"name":"subiquity/Install/install/curtin_install/run_curtin_step","description":"executing curtin install partitioning step","event_type":"start","origin":"curtin"}`: "subiquity/Install/install/curtin_install/run_curtin_step: executing curtin install partitioning step",
+		`{"name":"subiquity/Network/a/b","description":"x","event_type":"start"}`:                                                                                               "",
+		`{"name":"x","event_type":"other"}`:        "",
+		`{"description":"x","event_type":"start"}`: "",
+		`{"name":"x","event_type":"start"}`:        "x",
+		`{"stage":"installed"}`:                    "",
+	} {
+		r := httptest.NewRequest("POST", "/boot/x/report", strings.NewReader(body))
+		in, ok := parse(r, time.Now())
+		if !ok || in.Want.Query.Progress != want || want != "" && in.Want.Query.Stage != "" {
+			t.Errorf("%s: %+v, want %q", body, in.Want.Query, want)
+		}
+	}
+}

@@ -333,9 +333,8 @@ func TestCIDATA(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte("name = \"seeded\"\n[boot]\nkernel = \"k\"\n[params.motto]\n"), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "k"), []byte("never read"), 0o644))
-	must(t, os.WriteFile(filepath.Join(dir, "user-data"), []byte("#cloud-config\nhostname: {{ yaml .Name }}\nruncmd:\n  - [sh, -c, \"cat /root/motto >/dev/ttyS0\"]\nwrite_files:\n  - path: /root/motto\n    content: {{ yaml .Params.motto }}\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "user-data"), []byte("#cloud-config\nhostname: {{ yaml .Name }}\nreporting:\n  muster: {type: webhook, endpoint: {{ yaml .ReportURL }}}\nruncmd:\n  - [sh, -c, \"cat /root/motto >/dev/ttyS0\"]\nwrite_files:\n  - path: /root/motto\n    content: {{ yaml .Params.motto }}\n"), 0o644))
 	r.muster("template", "push", dir)
-	r.muster("template", "add", "local")
 	r.muster("host", "add", "web1", "--mac", guestMAC, "--template", "seeded", "--approved")
 	r.muster("host", "set", "web1", "motto=per aspera: \"ad astra\"")
 
@@ -358,7 +357,8 @@ func TestCIDATA(t *testing.T) {
 	must(t, err)
 	_, err = ns.Run(r.ctx, "ip", "link", "set", "eth0", "down")
 	must(t, err)
-	r.muster("host", "set", "web1", "--template", "local")
+	// No boot is numbered where nothing but the disk is booted: the report is of the present one.
+	r.muster("host", "set", "web1", "--template", "")
 
 	g := guest(nettest.BIOS)
 	g.MemoryMB, g.Disk = 2048, disk
@@ -366,4 +366,13 @@ func TestCIDATA(t *testing.T) {
 	vm := r.boot(g)
 	must(t, vm.WaitConsole(r.ctx, "per aspera: \"ad astra\""))
 	must(t, vm.WaitConsole(r.ctx, "web1 login:"))
+	r.wait("its steps", time.Minute, func() error {
+		said := r.muster("event", "list", "--host", "web1")
+		for _, want := range []string{"web1: init-network: ", "web1: modules-final: running modules for final"} {
+			if !strings.Contains(said, want) {
+				return fmt.Errorf("no %q among\n%s", want, said)
+			}
+		}
+		return nil
+	})
 }
