@@ -128,6 +128,8 @@ var media = []struct {
 		"alpine-netboot  [arm64 boot/vmlinuz-lts boot/initramfs-lts boot/modloop-lts] live: ip=dhcp modules=loop,squashfs alpine_repo={{ .Params.repo }} modloop=@IMAGE@/boot/modloop-lts from-medium: ip=dhcp modules=loop,squashfs alpine_repo={{ .BaseURL }}/images/{{ .Params.medium }}/tree/apks modloop=@IMAGE@/boot/modloop-lts"},
 	{"Alpine netboot folder", "", true, files{"vmlinuz-lts": bzImage, "initramfs-lts": "i", "modloop-lts": "m"},
 		"alpine-netboot  [x64 vmlinuz-lts initramfs-lts modloop-lts] live: ip=dhcp modules=loop,squashfs alpine_repo={{ .Params.repo }} modloop=@IMAGE@/modloop-lts from-medium: ip=dhcp modules=loop,squashfs alpine_repo={{ .BaseURL }}/images/{{ .Params.medium }}/tree/apks modloop=@IMAGE@/modloop-lts"},
+	{"BlueField, taken apart", "", true, files{"dump-image-v0": image, "dump-initramfs-v0": "i", "dump-info-v0": "{\"Name\": \"BF\", \"Version\": \"4.9.1\"}"},
+		"bluefield 4.9.1 [arm64 dump-image-v0 dump-initramfs-v0] install: ip=dhcp bfnet={{ .Params.bfnet }}:dhcp console=hvc0 console=ttyAMA0"},
 	{"Windows, its files", "", true, files{"wimboot": bzImage, "sources/boot.wim": "w", "sources/install.wim": "i", "setup.exe": "s"},
 		"windows  [x64 wimboot sources/boot.wim] pe: "},
 	{"Arch", "ARCH_202402", false, files{"arch/boot/x86_64/vmlinuz-linux": bzImage, "arch/boot/x86_64/initramfs-linux.img": "i", "arch/x86_64/airootfs.sfs": "s", "arch/version": "2024.02.01\n"},

@@ -104,7 +104,7 @@ func render(t *testing.T, line string) string {
 	var b strings.Builder
 	if err := tmpl.Execute(&b, map[string]any{
 		"BaseURL": "http://192.0.2.1:8080/boot/TOKEN",
-		"Params":  map[string]any{"iso": "http://x/y.iso", "medium": "debian13", "repo": "http://m/alpine", "config": "", "device": "/dev/sda", "ignition": "http://x/i.ign"},
+		"Params":  map[string]any{"iso": "http://x/y.iso", "medium": "debian13", "repo": "http://m/alpine", "config": "", "device": "/dev/sda", "ignition": "http://x/i.ign", "bfnet": "oob_net0"},
 	}); err != nil {
 		t.Errorf("%s: %v", line, err)
 	}
