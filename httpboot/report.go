@@ -96,8 +96,8 @@ func readReport(r *http.Request, in *boot.Sighting) {
 	in.Facts = facts(fields)
 }
 
-// progress is a step as cloud-init's and subiquity's webhooks tell it: what begins, and
-// what fails. The smallest steps, of which there are a hundred, are left out.
+// progress is a step as cloud-init's and subiquity's webhooks tell it: what begins, what
+// fails, and the end of a whole stage. The smallest steps, of which there are a hundred, are left out.
 func progress(f map[string]string) string {
 	name, what := f["name"], f["description"]
 	if name == "" || f["event_type"] != "start" && f["event_type"] != "finish" {
@@ -119,6 +119,9 @@ func progress(f map[string]string) string {
 		return what + " (" + strings.ToLower(f["result"]) + ")"
 	case f["event_type"] == "start" && !small:
 		return what
+	case f["event_type"] == "finish" && !strings.Contains(name, "/"):
+		// cloud-init knows where to report to only when a stage has begun.
+		return what + " (done)"
 	}
 	return ""
 }

@@ -262,7 +262,8 @@ func FuzzReport(f *testing.F) {
 func TestProgress(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"name":"init-network","description":"searching for network datasources","event_type":"start","origin":"cloudinit","timestamp":1764600000.1}`:                          "init-network: searching for network datasources",
-		`{"name":"init-network","description":"searching for network datasources","event_type":"finish","origin":"cloudinit","timestamp":1764600000.1,"result":"SUCCESS"}`:      "",
+		`{"name":"init-network","description":"searching for network datasources","event_type":"finish","origin":"cloudinit","timestamp":1764600000.1,"result":"SUCCESS"}`:      "init-network: searching for network datasources (done)",
+		`{"name":"modules-final/config-runcmd","description":"x","event_type":"finish","result":"SUCCESS"}`:                                                                     "",
 		`{"name":"modules-final/config-runcmd","description":"running config-runcmd with frequency once-per-instance","event_type":"start","origin":"cloudinit"}`:               "",
 		`{"name":"modules-final/config-runcmd","description":"running config-runcmd with frequency once-per-instance","event_type":"finish","result":"FAIL"}`:                   "modules-final/config-runcmd: running config-runcmd with frequency once-per-instance (fail)",
 		`{"name":"subiquity/Install/install","description":"installing system","event_type":"start","origin":"curtin","level":"INFO"}`:                                          "subiquity/Install/install: installing system",

@@ -368,7 +368,7 @@ func TestCIDATA(t *testing.T) {
 	must(t, vm.WaitConsole(r.ctx, "web1 login:"))
 	r.wait("its steps", time.Minute, func() error {
 		said := r.muster("event", "list", "--host", "web1")
-		for _, want := range []string{"web1: init-network: ", "web1: modules-final: running modules for final"} {
+		for _, want := range []string{"web1: init-network/activate-datasource: activating datasource", "web1: modules-final: running modules for final (done)"} {
 			if !strings.Contains(said, want) {
 				return fmt.Errorf("no %q among\n%s", want, said)
 			}
