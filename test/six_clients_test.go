@@ -353,9 +353,10 @@ func TestSixRebind(t *testing.T) {
 	r := sixRig(t)
 	w := watch6(t, r.sw.NS, nettest.BridgeName, nil)
 	r.serveConfig(sixFull)
-	ps, bound := r.peers6(w), map[*peer]netip.Addr{}
+	ps, bound, since := r.peers6(w), map[*peer]netip.Addr{}, map[*peer]time.Time{}
 	for _, p := range ps {
-		bound[p] = last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY")).your()
+		reply := last(p.expect(w, 20*time.Second, "SOLICIT", "ADVERTISE", "REQUEST", "REPLY"))
+		bound[p], since[p] = reply.your(), reply.at
 	}
 	r.stop(true)
 	before := map[*peer]int{}
@@ -366,6 +367,7 @@ func TestSixRebind(t *testing.T) {
 		p.expect(w, 60*time.Second, "REPLY", "RENEW", "REBIND")
 	}
 	r.serveConfig(sixFull)
+	back := time.Now()
 	for _, p := range ps {
 		// dhcp6c asks for its prefix apart, and may be answered that first.
 		r.wait(fmt.Sprintf("%s to be told %s again", p.kind, bound[p]), 30*time.Second, func() error {
@@ -375,8 +377,13 @@ func TestSixRebind(t *testing.T) {
 			}
 			return nil
 		})
-		if _, again := follow(w.of(p.mac)[before[p]:], "SOLICIT"); again {
+		// They begin one after the other, and all must have come to T2. On a loaded machine the
+		// first is by then so near to the end of its preferred time, 45 s, that it does not ask
+		// once more before: dhcpcd does so each 4 s and more.
+		if _, again := follow(w.of(p.mac)[before[p]:], "SOLICIT"); again && back.Sub(since[p]) < 40*time.Second {
 			t.Errorf("%s had to start over:%s", p.kind, story(w.of(p.mac)))
+		} else if again {
+			t.Logf("%s had to start over: the server came back %s after it was bound", p.kind, back.Sub(since[p]).Round(time.Second))
 		}
 		if l := r.leases6()[bound[p]]; l.MAC != p.mac {
 			t.Errorf("the store says %+v", l)

@@ -26,15 +26,18 @@ import (
 // files, as JSON. The files follow as entries of their own.
 const imageHead = ".image.json"
 
+// maxHead bounds the description: as many files as an image may have are declared in it.
+const maxHead = 8 << 20
+
 // importImage stores an image from a tar stream: all of it, or nothing.
 func (s *Server) importImage(r *http.Request) (any, error) {
 	t := tar.NewReader(r.Body)
 	h, err := t.Next()
-	if err != nil || h.Name != imageHead || h.Size > maxJSON {
+	if err != nil || h.Name != imageHead || h.Size > maxHead {
 		return nil, boot.NewFault(boot.Malformed, "an import begins with the image's description")
 	}
 	var given NewImage
-	if err := decode(t, &given, maxJSON); err != nil {
+	if err := decode(t, &given, maxHead); err != nil {
 		return nil, err
 	}
 	img := given.image()
