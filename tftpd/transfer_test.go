@@ -78,9 +78,16 @@ func simulate(r read, size int64, fate func() (lost, doubled bool, late time.Dur
 	c := &client{next: 1, window: r.windowLen(), blk: int64(r.block())}
 	var w wire
 	order := 0
+	// Before the client's first word the server sends firstTries times and no
+	// more: a line that swallows all of them is a client that is not there.
+	unheard := 0
 	now := time.Duration(0)
 	put := func(p packet) {
 		lost, doubled, late := fate()
+		if lost && !t.heard() {
+			unheard++
+			lost = unheard < firstTries
+		}
 		for range 1 + btoi(doubled) {
 			if lost {
 				lost = false
