@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -197,5 +198,39 @@ func TestKernelOfAnotherArch(t *testing.T) {
 		if f := boot.FaultOf(err); (f == nil) != (c.want == "") || f != nil && !strings.Contains(f.Text, c.want) {
 			t.Errorf("%+v: %v", c, err)
 		}
+	}
+}
+
+// TestMergeKnowsTheMachineOfToday: memory, disks and network are those of the host that
+// booted last.
+func TestMergeKnowsTheMachineOfToday(t *testing.T) {
+	w := inLab(t, nil)
+	for _, name := range []string{"old", "new"} {
+		w.do(t, boot.AddHost{Host: boot.NewHost{Name: name, Serial: name}})
+	}
+	told := func(name string, booted time.Time, memory int64, disk, on string) {
+		t.Helper()
+		err := w.store.Update(w.ctx, func(tx boot.Tx) error {
+			h, err := tx.HostByName(name)
+			if err != nil {
+				return err
+			}
+			h.Booted, h.Memory, h.Disks, h.SeenOn = booted, memory, []boot.Disk{{Name: disk}}, on
+			return tx.PutHost(h)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	told("old", now, 1<<30, "sda", "lab")
+	told("new", now.Add(time.Hour), 2<<30, "nvme0n1", "dmz")
+	if h := w.do(t, boot.Merge{Name: "old", Other: "new"}).Host; h.Memory != 2<<30 || h.Disks[0].Name != "nvme0n1" || h.SeenOn != "dmz" {
+		t.Errorf("of the newer: %+v", h)
+	}
+	w.do(t, boot.AddHost{Host: boot.NewHost{Name: "older", Serial: "older"}})
+	told("older", now.Add(-time.Hour), 1<<20, "hda", "attic")
+	if h := w.do(t, boot.Merge{Name: "old", Other: "older"}).Host; h.Memory != 2<<30 || h.Disks[0].Name != "nvme0n1" || h.SeenOn != "dmz" {
+		t.Errorf("of the older: %+v", h)
 	}
 }

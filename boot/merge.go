@@ -5,6 +5,7 @@
 package boot
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -82,6 +83,12 @@ func (a *applying) merge(o Merge) error {
 					h.Params = map[string]string{}
 				}
 				h.Params[k] = v
+			}
+		}
+		if other.Booted.After(h.Booted) { // it knows the machine as it is now
+			h.SeenOn = cmp.Or(other.SeenOn, h.SeenOn)
+			if other.Memory > 0 || other.Disks != nil {
+				h.Memory, h.Disks = other.Memory, slices.Clone(other.Disks)
 			}
 		}
 		h.Tags = mergeTags(other.Tags, h.Tags...)
