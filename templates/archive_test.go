@@ -40,6 +40,10 @@ func TestArchives(t *testing.T) {
 		t.Errorf("generated %q, secret %q", x.Generated, x.Secret.Files)
 	}
 	m := machine()
+	all, err := s.Rendered(pad(tm), boot.IPXEScript, m)
+	if err != nil || string(all["cidata.iso"]) != "meta-data = meta-data\nuser-data = user-data\nvendor-data = vendor-data\n" {
+		t.Errorf("%q, %v", all["cidata.iso"], err)
+	}
 	open := func(name string) string {
 		t.Helper()
 		got, err := s.text(t, boot.Ref{Kind: boot.RefTemplate, Name: name, Template: pad(tm), Machine: m})

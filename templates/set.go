@@ -167,7 +167,8 @@ func (s *Set) Renders(t *boot.Template, d boot.Dialect, m boot.Machine) error {
 }
 
 // Rendered renders the script and every file of a version for a machine with its secret
-// parameters, by the names that they are served by. Each file sees what it may have.
+// parameters, by the names that they are served by. Each file sees what it may have. Of an
+// archive it is the list of what is in it.
 func (s *Set) Rendered(t *boot.Template, d boot.Dialect, m boot.Machine) (map[string][]byte, error) {
 	c, err := s.Compiled(t)
 	if err != nil {
@@ -184,6 +185,13 @@ func (s *Set) Rendered(t *boot.Template, d boot.Dialect, m boot.Machine) (map[st
 		if out[name], err = c.render(name, c.mayKnow(name, m)); err != nil {
 			return nil, err
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.archives)) {
+		var list bytes.Buffer
+		for _, at := range slices.Sorted(maps.Keys(c.archives[name])) {
+			fmt.Fprintf(&list, "%s = %s\n", at, c.archives[name][at])
+		}
+		out[name] = list.Bytes()
 	}
 	return out, nil
 }
