@@ -84,7 +84,7 @@ func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
 	if img != nil {
 		arch = img.Boots[0].Arch
 	}
-	files, err := templates.Complete(&e.Template, img, arch, "", nil)
+	files, err := templates.Complete(&e.Template, img, templates.Choice{Arch: arch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,7 +368,7 @@ func TestAlone(t *testing.T) {
 			continue
 		}
 		n++
-		files, err := templates.Complete(&e.Template, nil, "", "mine", nil)
+		files, err := templates.Complete(&e.Template, nil, templates.Choice{Name: "mine"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -130,6 +130,8 @@ var media = []struct {
 		"alpine-netboot  [x64 vmlinuz-lts initramfs-lts modloop-lts] live: ip=dhcp modules=loop,squashfs alpine_repo={{ .Params.repo }} modloop=@IMAGE@/modloop-lts from-medium: ip=dhcp modules=loop,squashfs alpine_repo={{ .BaseURL }}/images/{{ .Params.medium }}/tree/apks modloop=@IMAGE@/modloop-lts"},
 	{"BlueField, taken apart", "", true, files{"dump-image-v0": image, "dump-initramfs-v0": "i", "dump-info-v0": "{\"Name\": \"BF\", \"Version\": \"4.9.1\"}"},
 		"bluefield 4.9.1 [arm64 dump-image-v0 dump-initramfs-v0] install: ip=dhcp bfnet={{ .Params.bfnet }}:dhcp console=hvc0 console=ttyAMA0"},
+	{"Raspberry Pi OS, its boot partition", "", true, files{"config.txt": "auto_initramfs=1", "start4.elf": "s", "kernel8.img": image, "issue.txt": "Raspberry Pi reference 2025-10-01\n", "cmdline.txt": "root=PARTUUID=1-02"},
+		"raspios 2025-10-01 [arm64 kernel8.img] nfs: console=serial0,115200 console=tty1 root=/dev/nfs nfsroot={{ .Params.nfsroot }},vers=3,tcp rw ip=dhcp rootwait"},
 	{"Windows, its files", "", true, files{"wimboot": bzImage, "sources/boot.wim": "w", "sources/install.wim": "i", "setup.exe": "s"},
 		"windows  [x64 wimboot sources/boot.wim] pe: "},
 	{"Arch", "ARCH_202402", false, files{"arch/boot/x86_64/vmlinuz-linux": bzImage, "arch/boot/x86_64/initramfs-linux.img": "i", "arch/x86_64/airootfs.sfs": "s", "arch/version": "2024.02.01\n"},

@@ -29,6 +29,7 @@ const (
 	Linux   = "linux"   // kernel, initrds and a command line
 	Program = "program" // a program that boots as a kernel does, without an initrd
 	ESXi    = "esxi"    // mboot.efi as a kernel, with a boot.cfg, see BootConfig
+	Pi      = "pi"      // the tree of files that a Raspberry Pi's firmware reads
 	None    = "none"    // no medium at all: what the catalogue has without one
 	Disc    = "disc"    // recognised, and nothing of it can be booted but the disc; the notes say why
 )
@@ -128,6 +129,16 @@ func All() []System {
 	return slices.DeleteFunc(slices.Clone(load()), func(s System) bool { return s.Kind == None })
 }
 
+// KindOf is the kind of boot of a system's media, "" for a name that is no system.
+func KindOf(name string) string {
+	for _, s := range load() {
+		if s.Name == name {
+			return s.Kind
+		}
+	}
+	return ""
+}
+
 // The data is part of the program, and a test parses all of it. So a user
 // cannot see a parse error.
 var load = sync.OnceValue(func() []System {
@@ -192,8 +203,8 @@ func parse(file string, b []byte, read func(name string) (*System, error)) (*Sys
 		return nil, f.Errorf("name", 0, "name %q: want the name of the folder", d.Name)
 	case d.Title == "":
 		return nil, f.Errorf("title", 0, "a title is missing")
-	case !slices.Contains([]string{Linux, Program, ESXi, Disc, None}, d.Kind):
-		return nil, f.Errorf("kind", 0, "kind %q: want linux, program, esxi, disc or none", d.Kind)
+	case !slices.Contains([]string{Linux, Program, ESXi, Pi, Disc, None}, d.Kind):
+		return nil, f.Errorf("kind", 0, "kind %q: want linux, program, esxi, pi, disc or none", d.Kind)
 	case d.Kind == None && len(d.Detect)+len(d.Arches)+len(d.Variants) > 0:
 		return nil, f.Errorf("kind", 0, "without a medium there is neither [[detect]], [[arch]] nor [[variant]]")
 	case d.Kind == Disc && (len(d.Detect) == 0 || len(d.Arches)+len(d.Variants) > 0 || len(d.Notes) == 0):

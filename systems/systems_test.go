@@ -104,7 +104,7 @@ func render(t *testing.T, line string) string {
 	var b strings.Builder
 	if err := tmpl.Execute(&b, map[string]any{
 		"BaseURL": "http://192.0.2.1:8080/boot/TOKEN",
-		"Params":  map[string]any{"iso": "http://x/y.iso", "medium": "debian13", "repo": "http://m/alpine", "config": "", "device": "/dev/sda", "ignition": "http://x/i.ign", "bfnet": "oob_net0"},
+		"Params":  map[string]any{"iso": "http://x/y.iso", "medium": "debian13", "repo": "http://m/alpine", "config": "", "device": "/dev/sda", "ignition": "http://x/i.ign", "bfnet": "oob_net0", "nfsroot": "192.0.2.9:/srv/a"},
 	}); err != nil {
 		t.Errorf("%s: %v", line, err)
 	}
@@ -155,7 +155,7 @@ help = "p"
 		{`kind = "linux"`, `kind = "disc"`, `says in its notes why`},
 		{`name = "x"`, `name = "y"`, `x/system.toml:2: name "y": want the name of the folder`},
 		{`title = "X"`, ``, `a title is missing`},
-		{`kind = "linux"`, `kind = "windows"`, `x/system.toml:4: kind "windows": want linux, program, esxi, disc or none`},
+		{`kind = "linux"`, `kind = "windows"`, `x/system.toml:4: kind "windows": want linux, program, esxi, pi, disc or none`},
 		{`tree = true`, `trees = true`, `x/system.toml:5: unknown key "trees"; did you mean "tree"?`},
 		{`tree = true`, ``, `is not served`},
 		{`tree = true`, "tree = true\niso_in_initrd = \"/x\"", `without whole_iso`},

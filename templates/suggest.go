@@ -31,22 +31,32 @@ func (e *ErrWhich) Error() string {
 // arm64, and may be "" where the image has one kernel only; variant is one of the
 // image's, "" for the first. The map is empty if nothing in the image is known to boot.
 func Suggest(i *boot.Image, arch, variant string) (map[string]string, error) {
-	return suggest(i, arch, variant, "", nil, nil)
+	return suggest(i, variant, nil, Choice{Arch: arch})
+}
+
+// Choice is what is chosen where a template of the catalogue becomes one's own.
+type Choice struct {
+	Arch     string            // as for Suggest
+	Name     string            // of the template, "" for the image's
+	Set      map[string]string // defaults of its parameters
+	Installs string            // the version or digest that a machine has afterwards, "" where none is told
 }
 
 // Complete writes the files of a template of the catalogue for an image of one of its
-// systems, under a name of its own or "". set are the defaults of its parameters. For one
-// that needs no medium the image is nil.
-func Complete(t *systems.Template, i *boot.Image, arch, name string, set map[string]string) (map[string]string, error) {
-	if err := Settable(t, set); err != nil {
+// systems. For one that needs no medium the image is nil.
+func Complete(t *systems.Template, i *boot.Image, c Choice) (map[string]string, error) {
+	if err := Settable(t, c.Set); err != nil {
 		return nil, err
+	}
+	if c.Installs != "" && !t.Install {
+		return nil, fmt.Errorf("%s installs nothing: no version is told of it", t.Name)
 	}
 	var out map[string]string
 	var err error
 	if i == nil {
-		out = map[string]string{SpecFile: alone(t, cmp.Or(name, t.Name), set)}
+		out = map[string]string{SpecFile: alone(t, cmp.Or(c.Name, t.Name), c.Set)}
 	} else {
-		out, err = suggest(i, arch, t.Variant, name, t, set)
+		out, err = suggest(i, t.Variant, t, c)
 	}
 	if err != nil || len(out) == 0 {
 		return out, err
@@ -73,8 +83,8 @@ func Settable(t *systems.Template, set map[string]string) error {
 	return nil
 }
 
-func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set map[string]string) (map[string]string, error) {
-	b, err := kernelOf(i, arch)
+func suggest(i *boot.Image, variant string, t *systems.Template, c Choice) (map[string]string, error) {
+	b, err := kernelOf(i, c.Arch)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +101,7 @@ func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set
 		cmdline, title = i.Variants[max(n, 0)].Cmdline, i.Variants[max(n, 0)].Title
 	}
 	ref := func(file string) string { return fmt.Sprintf("%q", imagePrefix+i.Name+"/"+file) }
+	name := c.Name
 	if name == "" {
 		name = i.Name
 		if len(i.Boots) > 1 {
@@ -123,8 +134,13 @@ func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set
 	fmt.Fprintf(&w, "name = %q\n", name)
 	if t != nil && t.Install {
 		w.WriteString("install = true\n")
+		if c.Installs != "" {
+			fmt.Fprintf(&w, "installs = %q\n", c.Installs)
+		}
 	}
 	switch {
+	case systems.KindOf(i.Kind) == systems.Pi:
+		fmt.Fprintf(&w, "[match]\narch = [%q]\n[boot]\nfirmware = %q\ncmdline  = %q\n", boot.PiPlatform, imagePrefix+i.Name, cmdline)
 	case b.Kernel != "":
 		fmt.Fprintf(&w, "[boot]\nkernel  = %s\n", ref(b.Kernel))
 		if len(b.Initrd) > 0 {
@@ -150,7 +166,7 @@ func suggest(i *boot.Image, arch, variant, name string, t *systems.Template, set
 	default:
 		return nil, nil
 	}
-	writeParams(&w, params, set)
+	writeParams(&w, params, c.Set)
 	if t != nil {
 		writeRest(&w, t)
 	}

@@ -263,6 +263,7 @@ func TestCatalogue(t *testing.T) {
 	}{
 		{[]string{"debain", "--iso", disc}, "the catalogue has no debain: it has "},
 		{[]string{"debian"}, "it takes debian-netboot"},
+		{[]string{"local", "--installs", "1"}, "local installs nothing"},
 		{[]string{"debian", "--iso", disc, "--set", "disc=x"}, "debian has no parameter disc: it has boot_order, console, disk"},
 		{[]string{"debian", "--iso", disc, "--set", "disk=sda"}, "serial:S4EVNX0R123456"},
 		{[]string{"debian", "--iso", disc, "--set", "password_hash=$6$x$y"}, "muster host set HOST password_hash=@FILE"},
@@ -274,10 +275,13 @@ func TestCatalogue(t *testing.T) {
 	if l := r.stored(); len(l) != 0 {
 		t.Errorf("stored: %v", l)
 	}
-	if out := r.muster("template", "add", "debian", "--iso", disc, "--as", "debian12", "--set", "timezone=Europe/Vienna", "--set", "packages=vim,htop"); !strings.Contains(out, "debian12 version 1 stored") {
+	if out := r.muster("template", "add", "debian", "--iso", disc, "--as", "debian12", "--installs", "debian-12.11", "--set", "timezone=Europe/Vienna", "--set", "packages=vim,htop"); !strings.Contains(out, "debian12 version 1 stored") {
 		t.Errorf("%s", out)
 	}
 	if out := r.fails("template", "add", "el", "--image", "debian12"); !strings.Contains(out, "image debian12 is Debian network installer 12, and el takes almalinux") {
+		t.Errorf("%s", out)
+	}
+	if out := r.muster("template", "show", "debian12"); !strings.Contains(out, "debian-12.11") {
 		t.Errorf("%s", out)
 	}
 	folder := filepath.Join(dir, "x")

@@ -139,9 +139,9 @@ func (a *app) showCatalogued(e systems.Entry) error {
 }
 
 type addFlags struct {
-	as, iso, sum, image, arch, dir string
-	set                            []string
-	yes                            bool
+	as, iso, sum, image, arch, dir, installs string
+	set                                      []string
+	yes                                      bool
 }
 
 func (a *app) templateAddCmd() *cobra.Command {
@@ -155,7 +155,7 @@ written and not pushed, to be looked at and changed first.`,
 		Example: `  muster template add debian --iso netboot.tar.gz --as debian13 --set timezone=Europe/Vienna
   muster template add el --image rocky9 --set disk=smallest-ssd --set ssh_keys="$(cat ~/.ssh/id_ed25519.pub)"
   muster template add ubuntu --iso https://releases.example/ubuntu.iso --sha256 DIGEST
-  muster template add el --image rocky9 --dir ./rocky9
+  muster template add el --image rocky9 --installs rocky-9.6 --dir ./rocky9
   muster template add ipxe-shell`,
 		RunE: func(c *cobra.Command, args []string) error { return a.addTemplate(c.Context(), args[0], f) },
 	}
@@ -164,6 +164,7 @@ written and not pushed, to be looked at and changed first.`,
 	c.Flags().StringVar(&f.sum, "sha256", "", "digest that it must have; a URL needs it")
 	c.Flags().StringVar(&f.image, "image", "", "image that was imported before")
 	c.Flags().StringVar(&f.arch, "arch", "", "x64 or arm64, for an image that has both")
+	c.Flags().StringVar(&f.installs, "installs", "", "version or digest of what it installs: a machine that has it is not installed again")
 	c.Flags().BoolVar(&f.yes, "yes", false, "do not ask, however many machines boot it next")
 	c.Flags().StringVar(&f.dir, "dir", "", "write the folder here and push nothing")
 	c.Flags().StringArrayVar(&f.set, "set", nil, "KEY=VALUE, the default of a parameter; may be given several times")
@@ -214,7 +215,7 @@ func (a *app) addTemplate(ctx context.Context, name string, f addFlags) error {
 			return fmt.Errorf("image %s is %s, and %s takes %s", i.Name, what, name, strings.Join(entry(e).Systems, ", "))
 		}
 	}
-	files, err := templates.Complete(&e.Template, i, f.arch, f.as, set)
+	files, err := templates.Complete(&e.Template, i, templates.Choice{Arch: f.arch, Name: f.as, Set: set, Installs: f.installs})
 	if err != nil {
 		return usageError{err}
 	}
