@@ -316,9 +316,18 @@ func TestFix(t *testing.T) {
 }
 
 // TestCIDATA: a machine with a disk of its own and the disc that Muster makes for it, as a
-// BMC would insert it, is what the disc says: a real cloud-init reads it.
+// BMC would insert it, is what the disc says: a real cloud-init reads it, as its own disc
+// and as the config drive of a cloud.
 func TestCIDATA(t *testing.T) {
-	nettest.Need(t, "curl", "udhcpc")
+	t.Run("cidata", func(t *testing.T) { seeded(t, "cidata.iso", "") })
+	t.Run("config drive", func(t *testing.T) {
+		seeded(t, "config-2.iso", "[archives.\"config-2.iso\"]\n\"openstack/latest/user_data\" = \"user-data\"\n\"openstack/latest/meta_data.json\" = \"meta_data.json\"\n")
+	})
+}
+
+// seeded boots a machine whose cloud-init finds one disc alone.
+func seeded(t *testing.T, name, spec string) {
+	nettest.Need(t, "curl", "udhcpc", "debugfs")
 	if os.Getenv("MUSTER_LONG") == "" {
 		t.Skip("a Debian is made, and an emulated machine runs it for minutes: MUSTER_LONG=1")
 	}
@@ -328,10 +337,19 @@ func TestCIDATA(t *testing.T) {
 	if out, err := exec.Command("sh", "-c", "gzip -dc "+made+"/debian.raw.gz >"+disk+" && truncate -s 10G "+disk).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	if spec != "" { // where a cloud-init looks is in its image
+		list := filepath.Join(t.TempDir(), "list")
+		must(t, os.WriteFile(list, []byte("datasource_list: [ ConfigDrive, None ]\n"), 0o644))
+		out, err := exec.Command("debugfs", "-w", "-R", "write "+list+" /etc/cloud/cloud.cfg.d/99_list.cfg", disk+"?offset=69206016").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "Allocated inode") {
+			t.Fatalf("debugfs: %v\n%s", err, out)
+		}
+	}
 	r := newRig(t)
 	r.serveConfig(fullNetwork)
 	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte("name = \"seeded\"\n[boot]\nkernel = \"k\"\n[params.motto]\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "template.toml"), []byte("name = \"seeded\"\n[boot]\nkernel = \"k\"\n[params.motto]\n"+spec), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "meta_data.json.tmpl"), []byte("{\"uuid\": {{ toJson .Name }}, \"hostname\": {{ toJson .Name }}}\n"), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "k"), []byte("never read"), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "user-data"), []byte("#cloud-config\nhostname: {{ yaml .Name }}\nreporting:\n  muster: {type: webhook, endpoint: {{ yaml .ReportURL }}}\nruncmd:\n  - [sh, -c, \"cat /root/motto >/dev/ttyS0\"]\nwrite_files:\n  - path: /root/motto\n    content: {{ yaml .Params.motto }}\n"), 0o644))
 	r.muster("template", "push", dir)
@@ -352,8 +370,8 @@ func TestCIDATA(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatalf("its script:\n%s", script)
 	}
-	disc := filepath.Join(t.TempDir(), "cidata.iso")
-	_, err = ns.Run(r.ctx, "curl", "-fsS", "-o", disc, base+"/cidata.iso")
+	disc := filepath.Join(t.TempDir(), name)
+	_, err = ns.Run(r.ctx, "curl", "-fsS", "-o", disc, base+"/"+name)
 	must(t, err)
 	_, err = ns.Run(r.ctx, "ip", "link", "set", "eth0", "down")
 	must(t, err)
