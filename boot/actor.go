@@ -17,7 +17,8 @@ const (
 type Actor struct {
 	Kind ActorKind `json:"kind"`
 	Name string    `json:"name,omitempty"` // of the person, rule, machine or program
-	Via  string    `json:"via,omitempty"`  // how the order came in: by a protocol, or by the socket
+	Via  string    `json:"via,omitempty"`  // how the order came in: by a protocol, by the socket, or by the API's port
+	From string    `json:"from,omitempty"` // the address of who gave it
 }
 
 // String names the actor in a sentence.

@@ -19,6 +19,9 @@ import (
 func Apply(v Reader, p *Policy, now time.Time, by Actor, o Order) (Changes, error) {
 	a := &applying{v: v, p: p, now: now.UTC(), by: by}
 	err := a.apply(o)
+	if err == nil {
+		err = a.account()
+	}
 	return a.c, err
 }
 
@@ -113,6 +116,22 @@ func (a *applying) apply(o Order) (err error) {
 		err = a.removeImage(o)
 	case SetParams:
 		err = a.setParams(o)
+	case Within:
+		err = a.within(o)
+	case AddUser:
+		err = a.addUser(o)
+	case SetUser:
+		err = a.setUser(o)
+	case RemoveUser:
+		err = a.removeUser(o)
+	case AddToken:
+		err = a.addToken(o)
+	case RevokeToken:
+		err = a.revokeToken(o)
+	case UseToken:
+		err = a.useToken(o)
+	case Note:
+		a.event(o.Kind, nil, "%s", o.Text)
 	default:
 		err = fmt.Errorf("order %T is not known", o)
 	}
@@ -142,9 +161,13 @@ func find(v Reader, p *Policy, now time.Time, name string) (*Host, error) {
 		return nil, err
 	}
 	if h == nil {
-		return nil, NewFault(UnknownHost, "no host is called %s", CleanText(name, 64)).Try("muster host list")
+		return nil, noHost(name)
 	}
 	return h, nil
+}
+
+func noHost(name string) *Fault {
+	return NewFault(UnknownHost, "no host is called %s", CleanText(name, 64)).Try("muster host list")
 }
 
 // FindHost looks a host up by anything that it is known by: its name, a MAC in any

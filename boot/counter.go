@@ -19,9 +19,11 @@ var (
 	LastTemplate = Counter{"last-template"}
 	PendingHosts = Counter{"pending-hosts"} // kept by the store, with every host that is put or deleted
 	AutoHosts    = Counter{"auto-hosts"}    // likewise: a rule decided about them, and no person yet
-	LastEvent    = Counter{"last-event"}    // kept by the store
-	LastAudit    = Counter{"last-audit"}    // kept by the store
-	FirstEvent   = Counter{"first-event"}   // kept by the store: the oldest event that is left; 0: not counted yet
+	Users        = Counter{"users"}
+	Tokens       = Counter{"tokens"}      // of the API
+	LastEvent    = Counter{"last-event"}  // kept by the store
+	LastAudit    = Counter{"last-audit"}  // kept by the store
+	FirstEvent   = Counter{"first-event"} // kept by the store: the oldest event that is left; 0: not counted yet
 )
 
 // ApprovedBy counts the machines that a rule let in.

@@ -188,6 +188,10 @@ type Changes struct {
 	Image     *Image             // put
 	NoImage   *Image             // to remove
 	Values    *Values            // put; deleted where it has none left
+	User      *User              // put
+	NoUser    *User              // to remove
+	Token     *APIToken          // put
+	NoToken   *APIToken          // to remove
 	Events    []Event            // appended with the rest
 	Counters  map[Counter]uint64 // set
 	Secrets   map[string][]byte  // set, sealed; nil removes

@@ -34,6 +34,8 @@ type Event struct {
 	Hook    string  `json:"hook,omitempty"`    // the webhook or hook that this is about
 	Ref     uint64  `json:"ref,omitempty"`     // number of the event that this is about
 	Audit   uint64  `json:"audit,omitempty"`   // number in the audit trail, where it is read from there
+	Was     Fields  `json:"was,omitempty"`     // of what a person or a program changed: the fields as they were
+	Is      Fields  `json:"is,omitempty"`      // and as they are
 
 	// Once names the cause of a Notice. A notice that repeats (a full pool, a
 	// clash that asks again every five seconds) is told only once in a while.
@@ -55,7 +57,7 @@ func (e *Event) Decides() bool {
 	case TicketArm, TicketUsed, TicketBack, TicketDone:
 		return true
 	}
-	return e.By.Kind == Person
+	return e.By.Kind == Person || e.By.Kind == Program && e.By.From != ""
 }
 
 // about notes whom the event is about.
@@ -126,6 +128,14 @@ const (
 	FileMissing      EventKind = "file.missing"   // a template boots a file that is not there
 	FileSpoilt       EventKind = "file.spoilt"    // a boot file is not as it was stored
 	StoreDamaged     EventKind = "store.damaged"  // at each start, until somebody repairs it
+	StoreRepaired    EventKind = "store.repaired" // what was damaged is forgotten
+	BackupMade       EventKind = "backup.made"
+	UserAdded        EventKind = "user.added"
+	UserChanged      EventKind = "user.changed"
+	UserRemoved      EventKind = "user.removed"
+	TokenMade        EventKind = "token.created" // of the API
+	TokenRevoked     EventKind = "token.revoked"
+	LoginRefused     EventKind = "login.refused" // told once a while
 )
 
 // eventKinds are all kinds, to check a kind that a file or a command names.
@@ -134,6 +144,7 @@ var eventKinds = []EventKind{
 	LeaseConflict, ReservationTaken, ReservationStale, UnknownLimit, RivalServer, RivalRouter, RelayUnknown, ModeChanged, PoolExhausted, BootScript, BootReport, BootStopped, BootTrouble, HostParked,
 	TicketArm, TicketUsed, TicketBack, TicketDone, LoaderMissing, TemplatePush, TemplateGone, TemplatePinned, ImageImported, ImageGone, ParamChanged, EnrollLimit, InstallLimit, HandshakeFailed, TokenRefused,
 	WebhookDead, WebhookResent, WebhookLost, HookDead, HookResent, HookLost, SecretRefused, ConfigReloaded, ConfigRefused, FileMissing, FileSpoilt, StoreDamaged,
+	StoreRepaired, BackupMade, UserAdded, UserChanged, UserRemoved, TokenMade, TokenRevoked, LoginRefused,
 }
 
 // Kinds are patterns of event kinds: a kind itself, all kinds with one beginning

@@ -50,8 +50,13 @@ const (
 	Invalid         FaultCode = "invalid"       // a value that is not allowed
 	Malformed       FaultCode = "malformed"     // the request is not understood
 	TooLarge        FaultCode = "too-large"
-	NoSpace         FaultCode = "no-space" // the disk is full
-	Stopping        FaultCode = "stopping" // the server is stopping
+	NoSpace         FaultCode = "no-space"     // the disk is full
+	Stopping        FaultCode = "stopping"     // the server is stopping
+	Unauthorized    FaultCode = "unauthorized" // who asks is not known, or may not come in
+	Forbidden       FaultCode = "forbidden"    // who asks may not do that
+	TooMany         FaultCode = "too-many"     // requests at once, or wrong passwords one after the other
+	UnknownUser     FaultCode = "unknown-user"
+	UnknownToken    FaultCode = "unknown-token"
 	Internal        FaultCode = "internal" // a failure of the server; only the log says which
 )
 

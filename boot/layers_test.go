@@ -40,7 +40,8 @@ var layers = map[string][]string{
 	"store/mem":             {"boot", "store"},
 	"store/journal":         {"boot"},
 	"store/storetest":       {"boot"},
-	"internal/admin":        {"boot", "boot/engine", "boot/diagnose", "boot/match", "internal/plan", "internal/backup", "templates", "images", "trust/authority", "internal/hook"},
+	"internal/admin":        {"boot", "boot/engine", "boot/diagnose", "boot/match", "internal/access", "internal/plan", "internal/backup", "templates", "images", "trust/authority", "internal/hook"},
+	"internal/access":       {"boot", "boot/engine", "boot/match"},
 	"internal/plan":         {"boot", "boot/engine", "boot/match"},
 	"internal/hook":         {"boot"},
 	"internal/config":       {"boot", "radv", "internal/tomlfile"},
@@ -69,7 +70,7 @@ var layers = map[string][]string{
 	"test/progress": {},
 	// The daemon sees every part and hands each what it needs.
 	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store", "store/bolt", "store/journal",
-		"internal/admin", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
+		"internal/access", "internal/admin", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
 	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "mirror", "systems", "store/bolt",

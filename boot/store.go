@@ -67,6 +67,9 @@ type Reader interface {
 	Counter(Counter) (uint64, error)
 	Secret(name string) ([]byte, error)
 	Values(Scope) (*Values, error)
+	User(name string) (*User, error)
+	Token(digest string) (*APIToken, error)
+	TokenByName(string) (*APIToken, error)
 }
 
 // ReadTx adds ordered ranges. Each returns at most n records after a position,
@@ -81,7 +84,9 @@ type ReadTx interface {
 	Templates(after TemplateID, n int) ([]*Template, error)
 	Images(after string, n int) ([]*Image, error)
 	AllValues(after Scope, n int) ([]*Values, error)
-	Inventory(HostID) (*Inventory, error) // nil if it never reported one
+	Users(after string, n int) ([]*User, error)
+	APITokens(after string, n int) ([]*APIToken, error) // by their digests
+	Inventory(HostID) (*Inventory, error)               // nil if it never reported one
 }
 
 // Tx adds writes to point look-ups. There are no ranges inside Update.
@@ -97,6 +102,10 @@ type Tx interface {
 	DeleteImage(name string) error
 	PutValues(*Values) error // sets its Revision
 	DeleteValues(*Values) error
+	PutUser(*User) error // sets its Revision
+	DeleteUser(*User) error
+	PutToken(*APIToken) error
+	DeleteToken(*APIToken) error
 	Append(Event) (seq uint64, err error)
 	// DropEvents removes the oldest events up to a number, at most n of them. It
 	// returns the number of the oldest event left; if none is, that of the next one.

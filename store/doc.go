@@ -19,6 +19,9 @@
 //	template.name  name -> ID of the newest version
 //	image          name -> JSON
 //	param          scope -> JSON
+//	user           name -> JSON
+//	token          SHA-256 in hex -> JSON
+//	token.name     name -> SHA-256
 //	inventory      big-endian ID of its host -> JSON; not kept in memory
 //	event          big-endian number -> JSON; not kept in memory
 //	audit          the same for the audit trail

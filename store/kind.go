@@ -108,8 +108,9 @@ func (k *kind[K, T]) by(r source, l *lookup[K, T], key []byte) (v T, ok bool, er
 	if len(key) == 0 {
 		return v, false, nil
 	}
-	id, ok := k.key.from(r.get(l.table, key))
-	if !ok {
+	entry := r.get(l.table, key)
+	id, ok := k.key.from(entry)
+	if entry == nil || !ok {
 		return v, false, nil
 	}
 	return k.agreed(r, l, key, id)

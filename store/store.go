@@ -21,7 +21,7 @@ import (
 // Schema is the version this program writes. Raising it needs a migration in
 // migrate. Since 2 the hosts that name a template are counted; since 3 hosts have tags and
 // inherit parameters, which an older program would lose.
-const Schema = 3
+const Schema = 4
 
 const (
 	queueLen = 4096 // Updates waiting; more wait in their callers

@@ -74,6 +74,9 @@ func apply(tx boot.Tx, c *boot.Changes) error {
 			return err
 		}
 	}
+	if err := people(tx, c); err != nil {
+		return err
+	}
 	for i := range c.Events {
 		seq, err := tx.Append(c.Events[i])
 		if err != nil {
@@ -96,4 +99,21 @@ func putHost(tx boot.Tx, h *boot.Host) error {
 		}
 	}
 	return tx.PutHost(h)
+}
+
+// people writes who may use the API.
+func people(tx boot.Tx, c *boot.Changes) (err error) {
+	if c.User != nil {
+		err = tx.PutUser(c.User)
+	}
+	if c.NoUser != nil && err == nil {
+		err = tx.DeleteUser(c.NoUser)
+	}
+	if c.Token != nil && err == nil {
+		err = tx.PutToken(c.Token)
+	}
+	if c.NoToken != nil && err == nil {
+		err = tx.DeleteToken(c.NoToken)
+	}
+	return err
 }

@@ -224,6 +224,6 @@ func TestBytesOnDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := strings.Replace(golden(t), `meta "schema" 0000000000000001`, "meta \"schema\" 0000000000000003\ncounter \"hosts of template rescue\" 0000000000000001", 1)
+	want := strings.Replace(golden(t), `meta "schema" 0000000000000001`, "meta \"schema\" 0000000000000004\ncounter \"hosts of template rescue\" 0000000000000001", 1)
 	differ(t, strings.ReplaceAll(dump(t, path), `,"revision":2}`, "}"), want)
 }

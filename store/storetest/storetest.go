@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"templates", CheckTemplates},
 		{"images", CheckImages},
 		{"parameters of scopes", CheckValues},
+		{"users and tokens", CheckPeople},
 		{"inventories", CheckInventories},
 		{"events", CheckEvents},
 		{"old events go", CheckRetention},
@@ -493,6 +495,55 @@ func CheckValues(open Opener) error {
 			}
 			if l, err = tx.AllValues(boot.Site, 1); err != nil || len(l) != 1 || l[0].Scope != "tag/rack=12" {
 				return fmt.Errorf("values after the site: %+v, %v", l, err)
+			}
+			return nil
+		})
+	})
+}
+
+// CheckPeople: users are counted and found by name; tokens by their digest and by name,
+// which is of one alone.
+func CheckPeople(open Opener) error {
+	return with(open, func(s boot.Store) error {
+		digest := func(c string) string { return strings.Repeat(c, 64) }
+		ann := func() *boot.User { return &boot.User{Name: "ann", Hash: "$x", Role: boot.Operate, Since: noon} }
+		token := func(c, name string) *boot.APIToken {
+			return &boot.APIToken{Digest: digest(c), Name: name, Role: boot.Look, Created: noon}
+		}
+		do := func(fn func(boot.Tx) error) error { return s.Update(ctx, fn) }
+		if err := errors.Join(
+			do(func(tx boot.Tx) error { return tx.PutUser(ann()) }),
+			do(func(tx boot.Tx) error { return tx.PutUser(ann()) }),
+			do(func(tx boot.Tx) error { return tx.PutToken(token("a", "ci")) }),
+			do(func(tx boot.Tx) error { return tx.PutToken(token("b", "grafana")) }),
+			do(func(tx boot.Tx) error { return tx.PutToken(token("c", "old")) }),
+			do(func(tx boot.Tx) error { return tx.DeleteToken(token("c", "old")) }),
+		); err != nil {
+			return err
+		}
+		if err := do(func(tx boot.Tx) error { return tx.PutToken(token("d", "ci")) }); !errors.Is(err, boot.ErrExists) {
+			return fmt.Errorf("a second token of a name: %v, want ErrExists", err)
+		}
+		if err := do(func(tx boot.Tx) error { return tx.PutUser(&boot.User{Name: "Bob", Hash: "$x", Role: boot.Look}) }); err == nil {
+			return errors.New("a user whose name is none was stored")
+		}
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			if u, err := tx.User("ann"); err != nil || u == nil || u.Role != boot.Operate || u.Revision != 2 {
+				return fmt.Errorf("ann is %+v, %v", u, err)
+			}
+			if t, err := tx.Token(digest("a")); err != nil || t == nil || t.Name != "ci" {
+				return fmt.Errorf("by its digest: %+v, %v", t, err)
+			}
+			if t, err := tx.TokenByName("grafana"); err != nil || t == nil || t.Digest != digest("b") {
+				return fmt.Errorf("by its name: %+v, %v", t, err)
+			}
+			if t, err := tx.TokenByName("old"); err != nil || t != nil {
+				return fmt.Errorf("a removed one: %+v, %v", t, err)
+			}
+			us, err := tx.Users("", 10)
+			ts, err2 := tx.APITokens(digest("a"), 10)
+			if err != nil || err2 != nil || len(us) != 1 || len(ts) != 1 || ts[0].Name != "grafana" {
+				return fmt.Errorf("listed: %+v, %+v, %v, %v", us, ts, err, err2)
 			}
 			return nil
 		})

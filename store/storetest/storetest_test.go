@@ -57,6 +57,10 @@ type writes interface {
 	DeleteImage(string) error
 	PutValues(*boot.Values) error
 	DeleteValues(*boot.Values) error
+	PutUser(*boot.User) error
+	DeleteUser(*boot.User) error
+	PutToken(*boot.APIToken) error
+	DeleteToken(*boot.APIToken) error
 	Append(boot.Event) (uint64, error)
 	DropEvents(uint64, int) (uint64, error)
 	SetCounter(boot.Counter, uint64) error
