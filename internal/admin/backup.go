@@ -168,6 +168,14 @@ func (s BackupSource) eachHost(ctx context.Context, fn func(*boot.Host)) error {
 // arrived is no backup, and says so when it is read.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
+	with := ""
+	if q.Get("recipient") != "" {
+		with = ", with the sealing key for " + boot.CleanText(q.Get("recipient"), 100)
+	}
+	if err := s.note(r, boot.BackupMade, "a backup made by "+s.actor(r).String()+with); err != nil {
+		s.fail(w, r, err)
+		return
+	}
 	out := &started{ResponseWriter: w}
 	if err := s.Backup.Backup(r.Context(), out, q.Get("files") == "all", q.Get("recipient")); err != nil {
 		if !out.wrote {

@@ -149,7 +149,7 @@ func (c *Client) HostLog(ctx context.Context, name string, follow bool, fn func(
 
 // Backup writes a backup of the running appliance.
 func (c *Client) Backup(ctx context.Context, q url.Values, w io.Writer) error {
-	r, err := c.send(ctx, http.MethodGet, "/api/v1/backup?"+q.Encode(), nil, -1)
+	r, err := c.send(ctx, http.MethodPost, "/api/v1/backup?"+q.Encode(), nil, -1)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/engine"
 	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/access"
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/store/mem"
 	"github.com/musterboot/muster/store/storetest"
@@ -91,9 +92,9 @@ func newDesk(t testing.TB) *desk {
 	set, err := templates.NewSet(files)
 	must(err)
 	d.engine.Images = set.Images
-	d.server = &Server{Engine: d.engine, Files: files, Log: log, Hooks: hook.New(d.store, log, "test", d.engine.Now),
+	d.server = &Server{Engine: d.engine, Gate: &access.Gate{Engine: d.engine}, Files: files, Log: log, Hooks: hook.New(d.store, log, "test", d.engine.Now),
 		Status: func(context.Context) (Status, error) { return Status{Version: "test"}, nil },
-		Reload: func(context.Context) (ConfigPlan, error) {
+		Reload: func(context.Context, boot.Actor) (ConfigPlan, error) {
 			return ConfigPlan{}, boot.NewFault(boot.Invalid, "muster.toml:7: no such key")
 		},
 		PlanConfig: func(_ context.Context, name string, text []byte) (ConfigPlan, error) {
@@ -149,6 +150,15 @@ func (receiver) Send(_ context.Context, m hook.Message) hook.Answer {
 	return hook.Answer{Result: hook.Delivered, Words: "took " + m.ID}
 }
 
+// annsHash is of the password of every desk's user: to make it takes a while.
+var annsHash = sync.OnceValue(func() string {
+	h, err := access.Hash("correct horse battery")
+	if err != nil {
+		panic(err)
+	}
+	return h
+})
+
 // furnish puts things on the desk: one host of each state, a template that installs
 // and one that does not, an image, a lease, a receiver, lines and requests of a.
 func (d *desk) furnish() {
@@ -168,6 +178,15 @@ func (d *desk) furnish() {
 		d.t.Fatal(err)
 	}
 	d.server.Hooks.Set([]*hook.Target{{Name: "chat", Type: hook.Webhook, Where: "http://chat", GiveUp: time.Hour, Sender: receiver{}}})
+	by := boot.Actor{Kind: boot.Person, Name: "root"}
+	for _, o := range []boot.Order{
+		boot.AddUser{User: boot.User{Name: "ann", Hash: annsHash(), Role: boot.Operate}},
+		boot.AddToken{Token: boot.APIToken{Name: "ci", Digest: strings.Repeat("c", 64), Role: boot.Look}},
+	} {
+		if _, err := d.engine.Do(d.t.Context(), by, o); err != nil {
+			d.t.Fatal(err)
+		}
+	}
 	d.engine.Log.Add(boot.Request{At: noon, Host: 1, Name: "a", MAC: m, Network: "lab", Via: boot.DHCP4, Step: boot.Discover, Reply: "offer"})
 	d.engine.Lines.Add(boot.Request{At: noon, Host: 1, Name: "a", MAC: m, Via: boot.Syslog, Step: boot.LogLine, Reply: "done", Line: &boot.Line{Text: "kernel: up"}})
 }
@@ -182,15 +201,19 @@ func (d *desk) everything() string {
 		Leases    []boot.Lease
 		Events    []boot.Event
 		Pending   uint64
+		Users     []*boot.User
+		Tokens    []*boot.APIToken
 	}
 	d.view(func(tx boot.ReadTx) (err error) {
-		var errs [6]error
+		var errs [8]error
 		out.Hosts, errs[0] = tx.Hosts(0, 10_000)
 		out.Templates, errs[1] = tx.Templates(0, 10_000)
 		out.Images, errs[2] = tx.Images("", 10_000)
 		out.Leases, errs[3] = tx.Leases("lab", netip.Addr{}, 10_000)
 		out.Events, errs[4] = tx.Events(0, 10_000)
 		out.Pending, errs[5] = tx.Counter(boot.PendingHosts)
+		out.Users, errs[6] = tx.Users("", 10_000)
+		out.Tokens, errs[7] = tx.APITokens("", 10_000)
 		return errors.Join(errs[:]...)
 	})
 	b, err := json.Marshal(out)

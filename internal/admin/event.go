@@ -27,11 +27,17 @@ func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event
 // time, so that neither side holds all events in memory.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
+	if q.Get("audit") == "1" {
+		if err := may(who(r), "GET /api/v1/audit"); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+	}
 	follow, all := q.Get("follow") == "1", q.Get("all") == "1"
 	after, since, kinds, err := eventsFrom(q)
 	var of whose
 	if err == nil {
-		of, err = s.whose(r.Context(), q.Get("host"))
+		of, err = s.whose(r, q.Get("host"))
 	}
 	if err != nil {
 		s.fail(w, r, err)
@@ -120,6 +126,15 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// audit streams the audit trail.
+func (s *Server) audit(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	q.Set("audit", "1")
+	r = r.Clone(r.Context())
+	r.URL.RawQuery = q.Encode()
+	s.events(w, r)
+}
+
 // eventsFrom reads where a list begins and of which kinds it is.
 func eventsFrom(q url.Values) (after uint64, since time.Time, kinds boot.Kinds, err error) {
 	if v := q.Get("after"); v != "" {
@@ -148,17 +163,29 @@ type whose struct {
 	host *boot.Host
 	name string
 	mac  boot.MAC
+	sees func(boot.HostID) bool // of who has to do with some machines only
 }
 
-func (s *Server) whose(ctx context.Context, name string) (o whose, err error) {
+func (s *Server) whose(r *http.Request, name string) (o whose, err error) {
+	ctx := r.Context()
+	if who(r).Confined() {
+		o.sees = func(id boot.HostID) bool {
+			var h *boot.Host
+			err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) { h, err = tx.Host(id); return err })
+			return err == nil && sees(r, h)
+		}
+	}
 	if name == "" {
 		return o, nil
 	}
 	if err := s.Engine.View(ctx, func(tx boot.ReadTx) (err error) {
 		o.host, err = boot.FindHost(tx, s.Engine.Policy(), s.Engine.Now(), name)
 		return err
-	}); err != nil || o.host != nil {
+	}); err != nil || sees(r, o.host) {
 		return o, err
+	}
+	if o.sees != nil {
+		return o, boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(name, 64)).Try("muster host list")
 	}
 	o.name = name
 	o.mac, _ = boot.ParseMAC(name)
@@ -174,6 +201,8 @@ func (s *Server) whose(ctx context.Context, name string) (o whose, err error) {
 
 func (o *whose) is(id boot.HostID, name string, mac boot.MAC) bool {
 	switch {
+	case o.sees != nil && (id == 0 || !o.sees(id)):
+		return false
 	case o.host != nil:
 		return id == o.host.ID || id == 0 && !mac.IsZero() && o.host.HasMAC(mac)
 	case o.name != "":

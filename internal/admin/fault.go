@@ -41,6 +41,11 @@ var statuses = map[boot.FaultCode]int{
 	boot.TooLarge:        http.StatusRequestEntityTooLarge,
 	boot.NoSpace:         http.StatusInsufficientStorage,
 	boot.Stopping:        http.StatusServiceUnavailable,
+	boot.Unauthorized:    http.StatusUnauthorized,
+	boot.Forbidden:       http.StatusForbidden,
+	boot.TooMany:         http.StatusTooManyRequests,
+	boot.UnknownUser:     http.StatusNotFound,
+	boot.UnknownToken:    http.StatusNotFound,
 	boot.Internal:        http.StatusInternalServerError,
 }
 
@@ -118,6 +123,12 @@ func (s *Server) guard(mux *http.ServeMux) http.Handler {
 			return
 		}
 		h, pattern := mux.Handler(r)
+		if pattern != "" && pattern != "POST /api/v1/login" && pattern != "GET /api/v1/ca" {
+			if err := may(who(r), pattern); err != nil {
+				s.fail(w, r, err)
+				return
+			}
+		}
 		if pattern != "" {
 			mux.ServeHTTP(w, r)
 			return

@@ -81,7 +81,7 @@ func (s *Server) hostOrder(read func(*http.Request, string) (boot.Order, error))
 		}
 		var c boot.Changes
 		if err == nil {
-			c, err = s.Engine.Do(r.Context(), s.actor(r), o)
+			c, err = s.do(r, o)
 		}
 		if err != nil {
 			s.fail(w, r, err)
@@ -148,7 +148,7 @@ func (s *Server) addHost(r *http.Request) (any, error) {
 	if err := read(r, &h); err != nil {
 		return nil, err
 	}
-	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.AddHost{Host: boot.NewHost(h)})
+	c, err := s.do(r, boot.AddHost{Host: boot.NewHost(h)})
 	return c.Host, err
 }
 
@@ -179,11 +179,11 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 	}); err != nil {
 		return nil, err
 	}
-	act := s.Engine.Do
+	act := s.do
 	if in.DryRun {
-		act = s.Engine.Try
+		act = s.try
 	}
-	c, err := act(r.Context(), s.actor(r), o)
+	c, err := act(r, o)
 	var refused boot.RefusedHosts
 	if err != nil && !(in.DryRun && errors.As(err, &refused)) {
 		return nil, err
@@ -280,6 +280,9 @@ func (s *Server) hosts(r *http.Request) (any, error) {
 	}
 	out := []HostView{}
 	err = plan.Select(r.Context(), s.Engine, q, func(h *boot.Host) error {
+		if !sees(r, h) {
+			return nil
+		}
 		var v HostView
 		if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { v, err = s.view(h, tx); return err }); err != nil {
 			return err
@@ -326,7 +329,7 @@ func (s *Server) host(r *http.Request) (d HostDetail, err error) {
 		if err != nil {
 			return err
 		}
-		if h == nil {
+		if !sees(r, h) {
 			return boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(r.PathValue("name"), 64)).Try("muster host list")
 		}
 		if d.HostView, err = s.view(h, tx); err != nil {

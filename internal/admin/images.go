@@ -87,7 +87,7 @@ func (s *Server) importImage(r *http.Request) (any, error) {
 		}
 		img.Files[h.Name] = blob
 	}
-	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.ImportImage{Image: img})
+	c, err := s.do(r, boot.ImportImage{Image: img})
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (s *Server) newImage(r *http.Request) (any, error) {
 	if err := s.uploaded(i.Files); err != nil {
 		return nil, err
 	}
-	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.ImportImage{Image: i.image()})
+	c, err := s.do(r, boot.ImportImage{Image: i.image()})
 	return c.Image, err
 }
 
@@ -204,7 +204,7 @@ func (s *Server) removeImage(r *http.Request) (any, error) {
 	// before this begins or begins after it.
 	s.referring.Lock()
 	defer s.referring.Unlock()
-	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.RemoveImage{Name: r.PathValue("name")})
+	c, err := s.do(r, boot.RemoveImage{Name: r.PathValue("name")})
 	if err != nil {
 		return nil, err
 	}

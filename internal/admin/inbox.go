@@ -3,7 +3,6 @@
 package admin
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -37,19 +36,19 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 	if in.Empty() && in.Seen == 0 && !in.All {
 		return nil, boot.NewFault(boot.Invalid, "say which of the waiting machines are meant, or all")
 	}
-	hosts, err := s.waiting(r.Context(), &in)
+	hosts, err := s.waiting(r, &in)
 	if err != nil {
 		return nil, err
 	}
-	act := s.Engine.Do
+	act := s.do
 	if in.DryRun {
-		act = s.Engine.Try
+		act = s.try
 	}
 	out := []Inboxed{}
 	for _, h := range hosts {
 		var c boot.Changes
 		for range 3 {
-			c, err = act(r.Context(), s.actor(r), boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: order(&in, h.Name)})
+			c, err = act(r, boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: order(&in, h.Name)})
 			var changed *boot.ChangedHost
 			if !errors.As(err, &changed) {
 				break
@@ -78,10 +77,10 @@ func (s *Server) meant(in *Inbox, h *boot.Host) bool {
 }
 
 // waiting returns the pending hosts that match.
-func (s *Server) waiting(ctx context.Context, in *Inbox) (out []*boot.Host, err error) {
-	err = each(ctx, s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) },
+func (s *Server) waiting(r *http.Request, in *Inbox) (out []*boot.Host, err error) {
+	err = each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) },
 		func(h *boot.Host) boot.HostID {
-			if s.meant(in, h) {
+			if s.meant(in, h) && sees(r, h) {
 				out = append(out, h)
 			}
 			return h.ID

@@ -41,6 +41,6 @@ func (s *Server) release(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, boot.NewFault(boot.Invalid, "%q is no address", boot.CleanText(r.PathValue("addr"), 64))
 	}
-	_, err = s.Engine.Do(r.Context(), s.actor(r), boot.ReleaseLease{Network: r.PathValue("network"), Addr: a})
+	_, err = s.do(r, boot.ReleaseLease{Network: r.PathValue("network"), Addr: a})
 	return struct{}{}, err
 }

@@ -29,12 +29,12 @@ func (s *Server) macs(r *http.Request) (macs []boot.MAC, err error) {
 		if err != nil {
 			return err
 		}
-		if h != nil {
+		if sees(r, h) {
 			macs = h.MACs
 			return nil
 		}
 		m, err := boot.ParseMAC(name)
-		if err != nil {
+		if err != nil || h != nil || who(r).Confined() {
 			return boot.NewFault(boot.UnknownHost, "no host is called %s", name).Try("muster host list")
 		}
 		macs = []boot.MAC{m}

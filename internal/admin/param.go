@@ -27,7 +27,7 @@ func (s *Server) setParams(r *http.Request) (any, error) {
 	if err := read(r, &p); err != nil {
 		return nil, err
 	}
-	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.SetParams{Scope: boot.Scope(r.PathValue("scope")), Params: p.Params, Typed: p.Typed})
+	c, err := s.do(r, boot.SetParams{Scope: boot.Scope(r.PathValue("scope")), Params: p.Params, Typed: p.Typed})
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/images"
+	"github.com/musterboot/muster/internal/access"
 	"github.com/musterboot/muster/internal/hook"
 	"github.com/musterboot/muster/internal/plan"
 	"github.com/musterboot/muster/trust/authority"
@@ -30,6 +31,7 @@ import (
 // Server is the API.
 type Server struct {
 	Engine     *engine.Engine
+	Gate       *access.Gate
 	Files      *images.Store
 	Log        *slog.Logger
 	Status     func(context.Context) (Status, error)
@@ -38,7 +40,7 @@ type Server struct {
 	Hooks      *hook.Hooks
 	Store      Keeper
 	Backup     BackupSource
-	Reload     func(context.Context) (ConfigPlan, error)
+	Reload     func(ctx context.Context, by boot.Actor) (ConfigPlan, error)
 	PlanConfig func(ctx context.Context, name string, text []byte) (ConfigPlan, error)
 	Metrics    http.Handler                      // answers GET /metrics; nil for none
 	Capture    func(io.Writer, []boot.MAC) error // writes a pcap file
@@ -80,9 +82,13 @@ func Listen(dir string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers until ctx ends.
+// Serve answers on the socket until ctx ends. Only root and the socket's group can use
+// it; the kernel says who that is.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, whoKey{}, access.Local(userOf(c)))
+		}}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -97,8 +103,19 @@ const (
 	maxImport = 64 << 20
 )
 
-// Handler routes the API.
+// Handler routes the API for who uses the socket.
 func (s *Server) Handler() http.Handler {
+	inner, local := s.routes(), access.Local("")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, known := r.Context().Value(whoKey{}).(*access.Who); !known {
+			r = as(r, local)
+		}
+		inner.ServeHTTP(w, r)
+	})
+}
+
+// routes is the API. The context of a request says who asks.
+func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.plans.Engine = s.Engine
 	route := func(pattern string, fn func(*http.Request) (any, error)) {
@@ -130,13 +147,16 @@ func (s *Server) Handler() http.Handler {
 			return nil, err
 		}
 		gone, err := s.Store.Forget(r.Context())
+		if err == nil {
+			err = s.note(r, boot.StoreRepaired, fmt.Sprintf("the store repaired by %s: %d damages, %d records forgotten", s.actor(r), len(damage), len(gone)))
+		}
 		return StoreRepaired{damage, gone}, err
 	})
 	route("POST /api/v1/config/reload", func(r *http.Request) (any, error) {
 		if err := read(r, &struct{}{}); err != nil {
 			return nil, err
 		}
-		return s.Reload(r.Context())
+		return s.Reload(r.Context(), s.actor(r))
 	})
 	route("POST /api/v1/config/plan", func(r *http.Request) (any, error) {
 		var q ConfigText
@@ -145,7 +165,7 @@ func (s *Server) Handler() http.Handler {
 		}
 		return s.PlanConfig(r.Context(), boot.CleanText(q.Name, 256), []byte(q.Text))
 	})
-	mux.HandleFunc("GET /api/v1/backup", s.backup)
+	mux.HandleFunc("POST /api/v1/backup", s.backup)
 	route("GET /api/v1/ca", func(*http.Request) (any, error) {
 		c, err := s.CA()
 		if err != nil {
@@ -159,7 +179,9 @@ func (s *Server) Handler() http.Handler {
 	route("POST /api/v1/hosts/approve", s.approveMany)
 	route("POST /api/v1/hosts/deny", s.denyMany)
 	route("POST /api/v1/plans", s.makePlan)
-	route("GET /api/v1/plans/{id}", func(r *http.Request) (any, error) { return s.plans.Get(r.PathValue("id")) })
+	route("GET /api/v1/plans/{id}", func(r *http.Request) (any, error) {
+		return s.plans.Get(s.actor(r), r.PathValue("id"))
+	})
 	route("POST /api/v1/plans/{id}/run", s.runPlan)
 	mux.HandleFunc("GET /api/v1/hosts/{name}", func(w http.ResponseWriter, r *http.Request) {
 		d, err := s.host(r)
@@ -212,6 +234,17 @@ func (s *Server) Handler() http.Handler {
 		return s.Hooks.Resend(r.Context(), r.PathValue("name"), q.Seqs, q.Dead)
 	})
 	mux.HandleFunc("GET /api/v1/events", s.events)
+	mux.HandleFunc("GET /api/v1/audit", s.audit)
+	route("GET /api/v1/me", s.me)
+	route("POST /api/v1/login", s.login)
+	route("POST /api/v1/logout", s.logout)
+	route("GET /api/v1/users", s.users)
+	route("POST /api/v1/users", s.addUser)
+	route("PATCH /api/v1/users/{name}", s.setUser)
+	route("DELETE /api/v1/users/{name}", s.removeUser)
+	route("GET /api/v1/tokens", s.tokens)
+	route("POST /api/v1/tokens", s.addToken)
+	route("DELETE /api/v1/tokens/{name}", s.revokeToken)
 	mux.HandleFunc("GET /api/v1/hosts/{name}/log", s.hostLog)
 	mux.HandleFunc("GET /api/v1/hosts/{name}/capture", s.hostCapture)
 	return s.guard(mux)
@@ -227,7 +260,7 @@ func readUpTo(r *http.Request, v any, most int64) error {
 }
 
 func tooLarge(most int64) error {
-	return boot.NewFault(boot.TooLarge, "request is larger than %d MiB", most>>20)
+	return boot.NewFault(boot.TooLarge, "request is larger than %d KiB", most>>10)
 }
 
 // decode reads one JSON value strictly, and nothing after it.
@@ -252,10 +285,6 @@ func decode(r io.Reader, v any, most int64) error {
 	}
 	return nil
 }
-
-// actor is who asks. Only root and the socket's group can use the socket, so it is a
-// person; the socket does not tell the name.
-func (s *Server) actor(*http.Request) boot.Actor { return boot.Actor{Kind: boot.Person, Via: "socket"} }
 
 // ready says whether machines are served: with 503 and the reason where they are not.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {

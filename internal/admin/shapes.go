@@ -265,3 +265,33 @@ func (p ConfigPlan) Summary() string {
 	}
 	return boot.CleanText(out, 1000)
 }
+
+// Login is a person who signs in.
+type Login struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}
+
+// NewUser is a person who may come in.
+type NewUser struct {
+	Name     string    `json:"name"`
+	Password string    `json:"password"`
+	Role     boot.Role `json:"role"`
+	Scope    string    `json:"scope,omitempty"` // a query: only these machines
+}
+
+// UserPatch is what is changed of a user; absent fields stay. A new password ends the
+// user's tokens.
+type UserPatch struct {
+	Password *string    `json:"password,omitempty"`
+	Role     *boot.Role `json:"role,omitempty"`
+	Scope    *string    `json:"scope,omitempty"`
+}
+
+// NewToken lets a program in.
+type NewToken struct {
+	Name    string    `json:"name"`
+	Role    boot.Role `json:"role"`
+	Scope   string    `json:"scope,omitempty"`
+	Expires string    `json:"expires,omitempty"` // how long it lasts: "24h", "30d" or "never"; a year
+}

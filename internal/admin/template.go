@@ -61,7 +61,7 @@ func (s *Server) push(r *http.Request) (any, error) {
 		}
 		t := spec.Template()
 		t.Files, t.Base = p.Files, base
-		c, err := s.Engine.Try(r.Context(), s.actor(r), boot.PushTemplate{Template: t, Images: spec.ImageFiles()})
+		c, err := s.try(r, boot.PushTemplate{Template: t, Images: spec.ImageFiles()})
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +81,7 @@ func (s *Server) push(r *http.Request) (any, error) {
 	if n > plan.Surprises && p.Count != n {
 		return nil, boot.NewFault(boot.Unconfirmed, "this version of %s is what %d machines boot next: say that number to store it", t.Name, n).Try("muster template preview")
 	}
-	c, err := s.Engine.Do(r.Context(), s.actor(r), boot.PushTemplate{Template: *t, Images: spec.ImageFiles()})
+	c, err := s.do(r, boot.PushTemplate{Template: *t, Images: spec.ImageFiles()})
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (s *Server) sealOld(r *http.Request, name string) (warnings []string) {
 	var sealed []string
 	hosts, scopes := 0, 0
 	for i, o := range orders {
-		c, e := s.Engine.Do(r.Context(), s.actor(r), o)
+		c, e := s.do(r, o)
 		if e != nil {
 			err = e
 			continue
@@ -273,7 +273,7 @@ func (s *Server) uploaded(files map[string]boot.Blob) error {
 }
 
 func (s *Server) drop(r *http.Request) (any, error) {
-	_, err := s.Engine.Do(r.Context(), s.actor(r), boot.DropTemplate{Name: r.PathValue("name")})
+	_, err := s.do(r, boot.DropTemplate{Name: r.PathValue("name")})
 	return struct{}{}, err
 }
 

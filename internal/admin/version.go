@@ -157,7 +157,7 @@ func (s *Server) pin(r *http.Request) (any, error) {
 	if p.Version == 0 {
 		o.ID = 0
 	}
-	if _, err := s.Engine.Do(r.Context(), s.actor(r), o); err != nil {
+	if _, err := s.do(r, o); err != nil {
 		return nil, err
 	}
 	out := InForce{Warnings: s.sealOld(r, t.Name)}

@@ -6,7 +6,6 @@ package appliance
 import (
 	"context"
 	"net/netip"
-	"slices"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/httpboot"
@@ -52,7 +51,7 @@ func (d *daemon) secure() (*httpboot.Secure, error) {
 		s.Certificate = a.Certificate
 		return s, nil
 	}
-	p := &pair{cert: c.Cert, key: c.Key, now: d.now, log: func(err error) {
+	p := &pair{table: "[https]", cert: c.Cert, key: c.Key, now: d.now, log: func(err error) {
 		d.log.Error("certificate was not reloaded; the old one stays", "err", err)
 	}}
 	if err := p.load(); err != nil {
@@ -88,7 +87,17 @@ func ownAddrs(ns []boot.Network) []netip.Addr {
 // lock is held.
 func (d *daemon) certify(ns []boot.Network) {
 	c := d.config
-	if c.HTTPS.Listen == "" || c.HTTPS.Cert != "" {
+	addrs, names := d.adminAddrs(), []string(nil)
+	if len(addrs) > 0 {
+		names = adminNames(c)
+	}
+	if c.HTTPS.Listen != "" && c.HTTPS.Cert == "" {
+		addrs, names = append(addrs, ownAddrs(ns)...), append(names, c.CertNames...)
+		if c.HTTPSHost != "" {
+			names = append(names, c.HTTPSHost)
+		}
+	}
+	if len(addrs) == 0 {
 		return
 	}
 	a, err := d.authority()
@@ -96,9 +105,5 @@ func (d *daemon) certify(ns []boot.Network) {
 		d.log.Error("built-in CA", "err", err)
 		return
 	}
-	names := c.CertNames
-	if c.HTTPSHost != "" {
-		names = append(slices.Clone(names), c.HTTPSHost)
-	}
-	a.Serve(ownAddrs(ns), names)
+	a.Serve(addrs, names)
 }

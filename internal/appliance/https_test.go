@@ -44,7 +44,7 @@ func TestPair(t *testing.T) {
 		dir := t.TempDir()
 		cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
 		var errs []error
-		p := &pair{cert: cert, key: key, now: time.Now, log: func(err error) { errs = append(errs, err) }}
+		p := &pair{table: "[https]", cert: cert, key: key, now: time.Now, log: func(err error) { errs = append(errs, err) }}
 		serves := func(want int64) {
 			t.Helper()
 			c, err := p.get(nil)

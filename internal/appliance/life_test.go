@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -150,14 +151,14 @@ func TestMayFail(t *testing.T) {
 	})
 }
 
-// TestNothing: without a network nothing is listened on but the API's socket, and a
+// TestNothing: without a network nothing is listened on but the API's socket and port, and a
 // person is told what to write.
 func TestNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, "")
 		r.run()
 		r.must("nothing is configured, so nothing is answered; write /etc/muster/muster.toml", "muster serve -i eth0")
-		if l := r.c.left(); len(l) != 1 || l[0] != "admin" {
+		if l := slices.Sorted(slices.Values(r.c.left())); strings.Join(l, ", ") != "admin, tcp 127.0.0.1:8067" {
 			t.Errorf("open: %v", l)
 		}
 		resp, err := r.c.web["admin"].client().Get("http://x/api/v1/status")

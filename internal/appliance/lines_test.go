@@ -37,7 +37,7 @@ func TestLines(t *testing.T) {
 	}
 	say := func(from, text string) {
 		t.Helper()
-		c, err := (&net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}).Dial("udp", r.c.at[len(r.c.at)-1])
+		c, err := (&net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}).Dial("udp", r.c.at[5])
 		must(t, err)
 		defer c.Close()
 		_, err = c.Write([]byte(text))

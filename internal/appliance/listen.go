@@ -11,6 +11,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/httpboot"
+	"github.com/musterboot/muster/internal/access"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/metrics"
@@ -48,7 +49,7 @@ func (o *opener) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api := &admin.Server{Engine: o.engine, Files: o.images, Log: o.log, Status: o.status, Explain: o.explain, CA: o.authority, Capture: o.pcap, Hooks: o.hooks, Store: o.store, Reload: o.reload, PlanConfig: o.planConfig, Backup: o.backupSource(), Metrics: metrics.Handler(o.figures), Rendered: o.rendered}
+	api := &admin.Server{Engine: o.engine, Gate: &access.Gate{Engine: o.engine}, Files: o.images, Log: o.log, Status: o.status, Explain: o.explain, CA: o.authority, Capture: o.pcap, Hooks: o.hooks, Store: o.store, Reload: o.reload, PlanConfig: o.planConfig, Backup: o.backupSource(), Metrics: metrics.Handler(o.figures), Rendered: o.rendered}
 	o.holds(sock, "admin socket", func(ctx context.Context) error { return api.Serve(ctx, sock) })
 	o.task("interfaces", func(ctx context.Context) error { return o.sys.WatchLinks(ctx, func() { o.refresh(ctx) }) })
 	o.task("loaders", o.watchLoaders)
@@ -65,12 +66,15 @@ func (o *opener) listen(ctx context.Context) error {
 		return o.store.Update(ctx, func(boot.Tx) error { return nil })
 	}))
 	if !o.config.Active {
-		return nil
+		return o.listenAdmin(ctx, api)
 	}
 	for _, open := range []func(context.Context) error{o.listenDHCP, o.listenDHCP6, o.listenTFTP, o.listenHTTP, o.listenHTTPS, o.listenSyslog} {
 		if err := open(ctx); err != nil {
 			return err
 		}
+	}
+	if err := o.listenAdmin(ctx, api); err != nil {
+		return err
 	}
 	o.task("surroundings", o.surroundings)
 	o.task("names", o.watchNames)

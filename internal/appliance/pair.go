@@ -14,6 +14,7 @@ import (
 
 // pair is a certificate and its key in files, read again when they change.
 type pair struct {
+	table     string // of the configuration that names them, for messages
 	cert, key string
 	log       func(error)
 	now       func() time.Time
@@ -51,7 +52,7 @@ func (p *pair) refresh() error {
 	for _, f := range []string{p.cert, p.key} {
 		st, err := os.Stat(f)
 		if err != nil {
-			return fmt.Errorf("[https]: %w", err)
+			return fmt.Errorf("%s: %w", p.table, err)
 		}
 		stamps = append(stamps, st.ModTime())
 	}
@@ -60,10 +61,10 @@ func (p *pair) refresh() error {
 	}
 	c, err := tls.LoadX509KeyPair(p.cert, p.key)
 	if err != nil {
-		return fmt.Errorf("[https]: certificate %s with key %s: %w", p.cert, p.key, err)
+		return fmt.Errorf("%s: certificate %s with key %s: %w", p.table, p.cert, p.key, err)
 	}
 	if c.Leaf != nil && p.now().After(c.Leaf.NotAfter) {
-		return errors.New("[https]: certificate " + p.cert + " ended on " + c.Leaf.NotAfter.Format(time.DateOnly))
+		return errors.New(p.table + ": certificate " + p.cert + " ended on " + c.Leaf.NotAfter.Format(time.DateOnly))
 	}
 	p.have, p.stamped = &c, stamps
 	return nil

@@ -26,14 +26,14 @@ func (d *daemon) watchHangup(ctx context.Context) error {
 				d.log.Info("nothing to reload: this run has no configuration file")
 				continue
 			}
-			_, _ = d.reload(ctx) // it says what became of it
+			_, _ = d.reload(ctx, boot.Actor{}) // it says what became of it
 		}
 	}
 }
 
 // reload reads the configuration again and says what that changes. Whatever becomes of
 // it is an event: a refusal must not be a line in a log that nobody reads.
-func (d *daemon) reload(ctx context.Context) (admin.ConfigPlan, error) {
+func (d *daemon) reload(ctx context.Context, by boot.Actor) (admin.ConfigPlan, error) {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	p, err := d.takeOver(ctx)
@@ -49,6 +49,7 @@ func (d *daemon) reload(ctx context.Context) (admin.ConfigPlan, error) {
 			d.log.Warn(fmt.Sprintf("%s: this changes only with a restart: sudo systemctl restart muster", strings.Join(p.Restart, "; ")))
 		}
 	}
+	ev.By = by
 	if e := d.engine.Record(ctx, ev); e != nil && ctx.Err() == nil {
 		d.log.Error("the reload was not recorded", "err", e)
 	}

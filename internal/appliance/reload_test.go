@@ -161,11 +161,11 @@ func TestConfigPlan(t *testing.T) {
 		}
 
 		r.toml = cut
-		if p, err := r.reload(t.Context()); err != nil || p.Leases.Count != 1 {
+		if p, err := r.reload(t.Context(), boot.Actor{}); err != nil || p.Leases.Count != 1 {
 			t.Errorf("%+v, %v", p, err)
 		}
 		r.toml = cut + "x = 1\n"
-		if _, err := r.reload(t.Context()); boot.FaultOf(err) == nil {
+		if _, err := r.reload(t.Context(), boot.Actor{}); boot.FaultOf(err) == nil {
 			t.Errorf("a mistake: %v", err)
 		}
 		if told := r.events(boot.ConfigReloaded); len(told) != 1 || !strings.Contains(told[0], "network lab: range:") || !strings.Contains(told[0], "leases that leave the range: 1") {

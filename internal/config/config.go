@@ -26,6 +26,7 @@ type Config struct {
 	HTTPHost    string         // name of ours in http URLs, where a network's name servers know it; "" is the address
 	HTTPSHost   string         // the same in https URLs, and in the built-in CA's certificate
 	CertNames   []string       // DNS names for the built-in CA's certificate
+	AdminNames  []string       // DNS names of the API's port
 	FirmwareTLS bool           // HTTPS serves clients without ephemeral key exchange
 	Networks    []boot.Network // Server comes from the interface, as does Subnet where it is not given
 	Networks6   []boot.Network // the IPv6 side of those that have one
@@ -43,7 +44,7 @@ type Config struct {
 // Default is the configuration without a file.
 func Default() *Config {
 	return &Config{
-		Listeners: Listeners{HTTP: ":80", TFTP: TFTP{Listen: ":69"}, Syslog: Syslog{Listen: ":514"}},
+		Listeners: Listeners{HTTP: ":80", TFTP: TFTP{Listen: ":69"}, Syslog: Syslog{Listen: ":514"}, Admin: Admin{Listen: AdminPort}},
 		Enroll:    boot.Enroll{Policy: boot.EnrollApprove, Hold: 15 * time.Minute, Limit: 10000, Loop: 10},
 		Events:    Retention{Max: defaultMaxEvents},
 	}
@@ -91,6 +92,7 @@ type file struct {
 	HTTPS    *fileHTTPS    `toml:"https"`
 	TFTP     fileTFTP      `toml:"tftp"`
 	Syslog   fileListen    `toml:"syslog"`
+	Admin    fileAdmin     `toml:"admin"`
 	Enroll   fileEnroll    `toml:"enroll"`
 	Boot     fileBoot      `toml:"boot"`
 	Classes  []fileClass   `toml:"class"`

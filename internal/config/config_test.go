@@ -66,7 +66,7 @@ func TestConfigErrors(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", change("lease     =", "leese     ="), `muster.toml:12: unknown key "leese" in [network]; did you mean "lease"?`},
 		{"unknown table", change("[tftp]", "[ftp]"), `muster.toml:22: unknown key "ftp"; did you mean "tftp"?`},
-		{"not yet there", goodConfig + "[admin]\nlisten = \":8067\"\n", `unknown key "admin"`},
+		{"not yet there", goodConfig + "[fleet]\nlisten = \":8067\"\n", `unknown key "fleet"`},
 		{"syntax", change(`mode      = "full"`, `mode      = full`), "muster.toml:7"},
 		{"wrong type", change(`limit = 500`, `limit = "many"`), "muster.toml:27"},
 		{"misspelt mode", change(`"full"`, `"ful"`), `muster.toml:7: mode "ful": want full, reservations, proxy, auto or off`},

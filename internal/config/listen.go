@@ -1,4 +1,4 @@
-// listen.go: which sockets the appliance opens: [http], [https], [tftp], [syslog].
+// listen.go: which sockets the appliance opens: [http], [https], [tftp], [syslog], [admin].
 
 package config
 
@@ -29,6 +29,13 @@ type fileTFTP struct {
 	SinglePort bool   `toml:"single_port"`
 }
 
+type fileAdmin struct {
+	Listen string   `toml:"listen"`
+	Cert   string   `toml:"cert"`
+	Key    string   `toml:"key"`
+	Names  []string `toml:"names"`
+}
+
 type fileHTTPS struct {
 	Listen      string   `toml:"listen"`
 	Host        string   `toml:"host"`
@@ -49,6 +56,7 @@ type Listeners struct {
 	HTTPS   HTTPS  `restart:"[https] listen, cert or key"`
 	TFTP    TFTP   `restart:"[tftp]"`
 	Syslog  Syslog `restart:"[syslog]"`
+	Admin   Admin  `restart:"[admin] listen, cert or key"`
 }
 
 // HTTPS is where HTTPS is served, and with which certificate. The zero value means
@@ -56,6 +64,24 @@ type Listeners struct {
 type HTTPS struct {
 	Listen    string
 	Cert, Key string // files; "" is a certificate of the built-in CA
+}
+
+// Admin is where people and programs come in, beside the socket.
+type Admin struct {
+	Listen    string // "" is the socket alone
+	Asked     bool   // a person wrote it, so it is an error if the port is taken
+	Cert, Key string // files; "" is a certificate of the built-in CA
+}
+
+// AdminPort is where the API is, unless the configuration says otherwise: for this
+// computer only.
+const AdminPort = "127.0.0.1:8067"
+
+// Plain reports a port that only this computer reaches: there the API is not encrypted.
+func (a Admin) Plain() bool {
+	h, _, _ := net.SplitHostPort(a.Listen)
+	ip, err := netip.ParseAddr(h)
+	return err == nil && ip.IsLoopback() && a.Cert == ""
 }
 
 // TFTP is the [tftp] table.
@@ -126,7 +152,39 @@ func (raw *file) listeners(c *Config) (err error) {
 			return err
 		}
 	}
-	return raw.HTTPS.check(c)
+	if err := raw.HTTPS.check(c); err != nil {
+		return err
+	}
+	return raw.Admin.check(c)
+}
+
+// check reads [admin], after the others.
+func (r fileAdmin) check(c *Config) (err error) {
+	f := c.file
+	if r.Listen == "off" {
+		if r.Cert != "" || r.Key != "" || len(r.Names) > 0 {
+			return f.Errorf("admin.listen", 0, "listen is off: leave cert, key and names out")
+		}
+		c.Admin = Admin{}
+		return nil
+	}
+	a := Admin{Asked: r.Listen != "", Cert: r.Cert, Key: r.Key}
+	if a.Listen, err = listenAddr(f, "admin.listen", r.Listen, AdminPort); err != nil {
+		return err
+	}
+	if (a.Cert == "") != (a.Key == "") {
+		return f.Errorf("admin.cert", 0, "cert and key go together: both files, or neither for a certificate of the built-in CA (muster ca show)")
+	}
+	if p := Port(a.Listen); p == Port(c.HTTP) || c.HTTPS.Listen != "" && p == Port(c.HTTPS.Listen) {
+		return f.Errorf("admin.listen", 0, "port %d is that of boot files: machines and people come in by doors of their own", p)
+	}
+	for _, n := range r.Names {
+		if _, err := netip.ParseAddr(n); err == nil || n == "" || len(n) > 253 || n != strings.ToLower(n) || strings.ContainsAny(n, " /:*") {
+			return f.Errorf("admin.names", 0, "name %q: want a DNS name in small letters like \"muster.example.org\"; every address is taken anyway", n)
+		}
+	}
+	c.Admin, c.AdminNames = a, r.Names
+	return nil
 }
 
 func (r fileTFTP) check(f *tomlfile.File, t TFTP) (_ TFTP, err error) {

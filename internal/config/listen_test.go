@@ -113,3 +113,35 @@ func TestBench(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAdmin: the API's port, and what is refused of it.
+func TestAdmin(t *testing.T) {
+	for text, want := range map[string]any{
+		"":                                    Admin{Listen: AdminPort},
+		"listen = \"off\"":                    Admin{},
+		"listen = \"[::1]:9000\"":             Admin{Listen: "[::1]:9000", Asked: true},
+		"listen = \":443\"":                   Admin{Listen: ":443", Asked: true},
+		"listen = \":80\"":                    "port 80 is that of boot files",
+		"listen = \"8067\"":                   "muster.toml:2: listen \"8067\"",
+		"cert = \"/c\"":                       "cert and key go together",
+		"listen = \"off\"\nnames = [\"a.b\"]": "listen is off",
+		"names = [\"10.0.0.1\"]":              "want a DNS name",
+		"names = [\"A.example\"]":             "want a DNS name in small letters",
+	} {
+		c, err := Parse("muster.toml", []byte("[admin]\n"+text+"\n"))
+		if err != nil {
+			c = Default()
+			c.Admin = Admin{}
+		}
+		if a, ok := want.(Admin); ok && (err != nil || c.Admin != a) {
+			t.Errorf("%s: %+v, %v, want %+v", text, c.Admin, err, a)
+		} else if s, ok := want.(string); ok && (err == nil || !strings.Contains(err.Error(), s)) {
+			t.Errorf("%s: %v, want %s", text, err, s)
+		}
+	}
+	for listen, plain := range map[string]bool{AdminPort: true, "[::1]:1": true, ":1": false, "10.0.0.1:1": false, "localhost:1": false} {
+		if (Admin{Listen: listen}).Plain() != plain || (Admin{Listen: listen, Cert: "/c"}).Plain() {
+			t.Errorf("%s: want plain %v, and never with a certificate", listen, plain)
+		}
+	}
+}

@@ -85,6 +85,9 @@ hold = "1h"
 limit = 50
 loop = 5
 shared = ["02:*"]
+[admin]
+listen = ":9443"
+names = ["muster.example.org"]
 [[enroll.rule]]
 name = "rack 7"
 action = "approve"
@@ -124,6 +127,7 @@ func TestTables(t *testing.T) {
 		{"names of ours", []string{c.HTTPHost, c.HTTPSHost}, []string{"plain.example.org", "safe.example.org"}},
 		{"whom it serves", []any{c.CertNames, c.FirmwareTLS}, []any{[]string{"boot.example.org"}, true}},
 		{"TFTP", c.TFTP, TFTP{Listen: "10.77.0.1:69", Ports: Ports{30000, 30999}}},
+		{"the API", []any{c.Admin, c.AdminNames, c.Admin.Plain()}, []any{Admin{Listen: ":9443", Asked: true}, []string{"muster.example.org"}, false}},
 		{"enrolment", []any{c.Enroll.Policy, c.Enroll.Hold, c.Enroll.Limit, c.Enroll.Loop, c.Enroll.Shared}, []any{boot.EnrollApprove, time.Hour, 50, 5, []string{"02:*"}}},
 		{"a rule", c.Enroll.Rules[0], boot.EnrollRule{Name: "rack 7", Max: 40, Template: "debian12", Install: true, Until: time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC), Match: boot.Selector{Serial: []string{"R7-*"}, Network: []string{"lab"}}}},
 		{"a rule that refuses", c.Enroll.Rules[1].Deny, true},

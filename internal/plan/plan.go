@@ -54,11 +54,27 @@ type Request struct {
 	// them. They are spread over the roll, since neighbours share a rack. "" is all.
 	Share string
 
+	// Sees and Within are those of who asks, where they have to do with some machines
+	// only; nil is all of them.
+	Sees   func(*boot.Host) bool
+	Within func(boot.Order) boot.Order
+
 	Template *string
 	Again    bool
 	Expires  time.Duration
 	Set      boot.SetHost // without a name
 }
+
+// as is an order as who asks may give it.
+func (r *Request) as(o boot.Order) boot.Order {
+	if r.Within == nil {
+		return o
+	}
+	return r.Within(o)
+}
+
+// sees reports whether a machine is theirs who ask.
+func (r *Request) sees(h *boot.Host) bool { return r.Sees == nil || r.Sees(h) }
 
 // order is the order for one host.
 func (r *Request) order(name string) (boot.Order, error) {
@@ -160,6 +176,7 @@ type entry struct {
 
 type made struct {
 	Plan
+	by      boot.Actor
 	req     Request
 	entries []entry
 }
@@ -182,13 +199,13 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 	if err != nil {
 		return Plan{}, err
 	}
-	m := &made{Plan: Plan{Action: r.Action, Query: r.Query, Will: r.will(), Names: []string{}, LeftOut: []LeftOut{}, Expires: p.Engine.Now().Add(life).UTC()}, req: r}
+	m := &made{by: by, Plan: Plan{Action: r.Action, Query: r.Query, Will: r.will(), Names: []string{}, LeftOut: []LeftOut{}, Expires: p.Engine.Now().Add(life).UTC()}, req: r}
 	if _, err := r.share(0); err != nil {
 		return Plan{}, err
 	}
 	for _, h := range hosts {
 		o, _ := r.order(h.Name)
-		c, err := p.Engine.Try(ctx, by, boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: o})
+		c, err := p.Engine.Try(ctx, by, r.as(boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: o}))
 		switch f := boot.FaultOf(err); {
 		case f != nil:
 			why := strings.TrimPrefix(strings.TrimPrefix(f.Text, "host "+h.Name), ":")
@@ -283,6 +300,9 @@ func (p *Plans) meant(ctx context.Context, r *Request) (out []*boot.Host, err er
 		seen := map[boot.HostID]bool{}
 		for _, name := range r.Names {
 			h, err := Find(ctx, p.Engine, name)
+			if err == nil && !r.sees(h) {
+				err = boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(name, 64)).Try("muster host list")
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -300,6 +320,9 @@ func (p *Plans) meant(ctx context.Context, r *Request) (out []*boot.Host, err er
 		return nil, boot.NewFault(boot.Invalid, "say which machines are meant, by names or a query")
 	}
 	err = Select(ctx, p.Engine, q, func(h *boot.Host) error {
+		if !r.sees(h) {
+			return nil
+		}
 		if out = append(out, h); len(out) > maxHosts {
 			return boot.NewFault(boot.TooLarge, "more than %d machines match: narrow the query", maxHosts)
 		}
@@ -308,12 +331,12 @@ func (p *Plans) meant(ctx context.Context, r *Request) (out []*boot.Host, err er
 	return out, err
 }
 
-// find returns a plan that has not ended.
-func (p *Plans) find(id string, take bool) (*made, error) {
+// find returns a plan of somebody's that has not ended.
+func (p *Plans) find(by boot.Actor, id string, take bool) (*made, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.Engine.Now()
-	i := slices.IndexFunc(p.kept, func(m *made) bool { return m.ID == id })
+	i := slices.IndexFunc(p.kept, func(m *made) bool { return m.ID == id && m.by.Kind == by.Kind && m.by.Name == by.Name })
 	if i < 0 || now.After(p.kept[i].Expires) {
 		return nil, boot.NewFault(boot.UnknownPlan, "no plan %s: a plan is good for %s and for one run; make it again", boot.CleanText(id, 32), life)
 	}
@@ -325,8 +348,8 @@ func (p *Plans) find(id string, take bool) (*made, error) {
 }
 
 // Get returns a plan.
-func (p *Plans) Get(id string) (Plan, error) {
-	m, err := p.find(id, false)
+func (p *Plans) Get(by boot.Actor, id string) (Plan, error) {
+	m, err := p.find(by, id, false)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -334,23 +357,27 @@ func (p *Plans) Get(id string) (Plan, error) {
 }
 
 // Run carries a plan out. More than a few installations want their number said: count
-// is what a person typed, or 0.
-func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int) (Result, error) {
-	m, err := p.find(id, false)
+// is what a person typed, or 0. within is what who asks may do by now; nil is everything.
+func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int, within func(boot.Order) boot.Order) (Result, error) {
+	m, err := p.find(by, id, false)
 	if err != nil {
 		return Result{}, err
 	}
 	if m.Confirm && count != m.Count {
 		return Result{}, boot.NewFault(boot.Unconfirmed, "plan %s is to %s %d machines: say that number to run it", id, m.Action, m.Count)
 	}
-	if m, err = p.find(id, true); err != nil {
+	if m, err = p.find(by, id, true); err != nil {
 		return Result{}, err // somebody else has run it meanwhile
 	}
 	ctx = context.WithoutCancel(ctx) // half a plan would be told to nobody
 	out := Result{ID: id, Failed: []Failed{}, Hosts: []Outcome{}}
 	for _, e := range m.entries {
 		o, _ := m.req.order(e.name)
-		c, err := p.Engine.Do(ctx, by, boot.AsSeen{Name: e.name, ID: e.id, Revision: e.revision, Order: o})
+		o = boot.AsSeen{Name: e.name, ID: e.id, Revision: e.revision, Order: o}
+		if within != nil {
+			o = within(o)
+		}
+		c, err := p.Engine.Do(ctx, by, o)
 		var changed *boot.ChangedHost
 		switch {
 		case errors.As(err, &changed):

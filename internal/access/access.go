@@ -1,0 +1,239 @@
+// Package access says who asks: by a token, by name and password, or by the socket. It
+// hashes, compares and slows down; what each may do is boot.Role, and which route needs
+// which is said in package admin. It must not know of routes or pages.
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/boot/match"
+)
+
+// Who is somebody who may come in.
+type Who struct {
+	Actor boot.Actor
+	Role  boot.Role
+	Scope string // the query of the machines that are theirs; "" is all
+	User  string // "" for a program, and for the socket
+	Token string // name of the token that they showed
+
+	scopes []match.Query // of the token, and of its user: both hold
+}
+
+// Confined reports somebody who has to do with some machines only.
+func (w *Who) Confined() bool { return len(w.scopes) > 0 }
+
+// Sees reports whether a machine is theirs.
+func (w *Who) Sees(h *boot.Host) bool {
+	for _, q := range w.scopes {
+		if !q.Match(match.Subject{Host: h}) {
+			return false
+		}
+	}
+	return true
+}
+
+// Local is who uses the socket, whom the kernel let in.
+func Local(name string) *Who {
+	return &Who{Actor: boot.Actor{Kind: boot.Person, Name: name, Via: "socket"}, Role: boot.Admin}
+}
+
+// Gate lets people and programs in. It is safe for concurrent use.
+type Gate struct {
+	Engine *engine.Engine
+
+	slow slow
+}
+
+// errNoEntry is the same whatever was wrong: it does not tell whether a name or a token
+// exists.
+func errNoEntry() *boot.Fault {
+	return boot.NewFault(boot.Unauthorized, "the token is not known, or it has ended").Try("muster login URL, or muster token create on the appliance")
+}
+
+// Token is who shows a token.
+func (g *Gate) Token(ctx context.Context, secret string, from netip.Addr) (*Who, error) {
+	digest, ok := digestOf(secret)
+	if !ok {
+		return nil, errNoEntry() // no look-up for what is no token
+	}
+	now := g.Engine.Now()
+	var t *boot.APIToken
+	var u *boot.User
+	err := g.Engine.View(ctx, func(tx boot.ReadTx) (err error) {
+		u = nil
+		if t, err = tx.Token(digest); err != nil || t == nil || t.User == "" {
+			return err
+		}
+		u, err = tx.User(t.User)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case t == nil || t.Over(now):
+		return nil, errNoEntry()
+	case t.User != "" && (u == nil || t.Created.Before(u.Since)):
+		return nil, errNoEntry()
+	}
+	w := &Who{Actor: boot.Actor{Kind: boot.Program, Name: t.Name, Via: "api", From: from.Unmap().String()}, Role: t.Role, Token: t.Name, User: t.User}
+	if err := w.within(t.Scope); err != nil {
+		return nil, err
+	}
+	if u != nil {
+		w.Actor.Kind, w.Actor.Name = boot.Person, u.Name
+		if err := w.within(u.Scope); err != nil {
+			return nil, err
+		}
+		if !u.Role.Allows(w.Role) { // it was lowered since
+			w.Role = u.Role
+		}
+	}
+	if now.Sub(t.Used) >= time.Hour {
+		if _, err := g.Engine.Do(ctx, w.Actor, boot.UseToken{Digest: digest, From: w.Actor.From}); err != nil && !errors.Is(err, boot.ErrClosed) && boot.FaultOf(err) == nil && ctx.Err() == nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// within adds a scope. One that cannot be read lets nobody in.
+func (w *Who) within(scope string) error {
+	if scope == "" {
+		return nil
+	}
+	q, err := Scope(scope)
+	if err != nil {
+		return err
+	}
+	w.scopes = append(w.scopes, q)
+	w.Scope = strings.TrimSpace(w.Scope + " " + scope)
+	return nil
+}
+
+// lasting are the keys of a scope.
+var lasting = []string{"tag", "net", "port", "arch", "vendor", "name", "serial", "mac", "uuid"}
+
+// Scope reads a query that is a scope: it asks only what a host's record says, so that it
+// can be judged where the record is changed.
+func Scope(s string) (match.Query, error) {
+	q, err := match.Parse(s)
+	if err != nil {
+		return q, boot.NewFault(boot.Invalid, "scope: %v", err)
+	}
+	if q.Empty() {
+		return q, boot.NewFault(boot.Invalid, "scope: it means every machine: leave it out")
+	}
+	for _, k := range append(match.Keys(), "param") {
+		if !slices.Contains(lasting, k) && q.Asks(k) {
+			return q, boot.NewFault(boot.Invalid, "scope %q: it says by key what a host is: %s; neither words, nor what a host does", boot.CleanText(s, 200), strings.Join(lasting, ", "))
+		}
+	}
+	return q, nil
+}
+
+// Somebody reports whether anybody can come in at all.
+func (g *Gate) Somebody(ctx context.Context) (is bool, err error) {
+	err = g.Engine.View(ctx, func(tx boot.ReadTx) error {
+		us, err := tx.Users("", 1)
+		if err != nil {
+			return err
+		}
+		ts, err := tx.APITokens("", 1)
+		is = len(us)+len(ts) > 0
+		return err
+	})
+	return is, err
+}
+
+// LoginLife is how long the token of a login lasts.
+const LoginLife = 30 * 24 * time.Hour
+
+// Login makes a token for who knows a name and its password.
+func (g *Gate) Login(ctx context.Context, name, password string, from netip.Addr) (string, *boot.APIToken, error) {
+	if err := g.slow.enter(from, g.Engine.Now()); err != nil {
+		return "", nil, err
+	}
+	defer g.slow.leave(from)
+	var u *boot.User
+	if err := g.Engine.View(ctx, func(tx boot.ReadTx) (err error) { u, err = tx.User(name); return err }); err != nil {
+		return "", nil, err
+	}
+	hash := nobody
+	if u != nil {
+		hash = u.Hash
+	}
+	right, err := Verify(ctx, hash, password)
+	if err != nil {
+		return "", nil, err
+	}
+	if !right || u == nil {
+		if n, tell := g.slow.wrong(from, g.Engine.Now()); tell {
+			if err := g.Engine.Record(ctx, boot.Event{Kind: boot.LoginRefused, Text: fmt.Sprintf("%d wrong names or passwords came from %s, one after the other", n, from)}); err != nil {
+				return "", nil, err
+			}
+		}
+		return "", nil, boot.NewFault(boot.Unauthorized, "the name or the password is wrong").Try("sudo muster user passwd NAME, on the appliance")
+	}
+	g.slow.right(from)
+	by := boot.Actor{Kind: boot.Person, Name: u.Name, Via: "api", From: from.Unmap().String()}
+	t := boot.APIToken{User: u.Name, Role: u.Role, Expires: g.Engine.Now().Add(LoginLife).UTC()}
+	return g.Make(ctx, by, t)
+}
+
+// Make stores a token, and returns what must be shown to come in. It is said once. One
+// without a name gets one.
+func (g *Gate) Make(ctx context.Context, by boot.Actor, t boot.APIToken) (string, *boot.APIToken, error) {
+	if t.Scope != "" {
+		if _, err := Scope(t.Scope); err != nil {
+			return "", nil, err
+		}
+	}
+	secret := newSecret()
+	t.Digest, _ = digestOf(secret)
+	if t.Name == "" {
+		t.Name = "login " + t.User + " " + t.Digest[:8]
+	}
+	c, err := g.Engine.Do(ctx, by, boot.AddToken{Token: t})
+	if err != nil {
+		return "", nil, err
+	}
+	return secret, c.Token, nil
+}
+
+// prefix begins every token, so that those who look for secrets in files find it.
+const prefix = "mst_"
+
+// newSecret is 256 bits of chance and a checksum, which keeps what was typed wrongly from
+// being looked up.
+func newSecret() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails
+	body := hex.EncodeToString(b)
+	return prefix + body + sum(body)
+}
+
+func sum(body string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) }
+
+// digestOf is what is kept of a token. The store finds a record by it: what is compared
+// is the digest, so that time tells nothing of the token.
+func digestOf(secret string) (string, bool) {
+	body, ok := strings.CutPrefix(secret, prefix)
+	if !ok || len(body) != 72 || sum(body[:64]) != body[64:] {
+		return "", false
+	}
+	d := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(d[:]), true
+}

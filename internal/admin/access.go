@@ -1,0 +1,357 @@
+// access.go: which route needs what of who asks, and the routes of users and tokens.
+
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/access"
+)
+
+// need is what a route wants of who asks.
+type need struct {
+	role boot.Role
+
+	// confined: who has to do with some machines only may use it too, since it shows and
+	// changes nothing but those, or what is no machine's.
+	confined bool
+}
+
+// needs has every route. One that is not in it is refused.
+var needs = map[string]need{
+	"GET /metrics": {boot.Look, false},
+	"GET /readyz":  {boot.Look, true},
+
+	"GET /api/v1/me":      {boot.Look, true},
+	"POST /api/v1/logout": {boot.Look, true},
+	"GET /api/v1/status":  {boot.Look, true},
+	"GET /api/v1/ca":      {boot.Look, true},
+
+	"GET /api/v1/hosts":                      {boot.Look, true},
+	"GET /api/v1/hosts/{name}":               {boot.Look, true},
+	"GET /api/v1/hosts/{name}/log":           {boot.Look, true},
+	"GET /api/v1/hosts/{name}/capture":       {boot.Operate, true},
+	"POST /api/v1/hosts":                     {boot.Operate, true},
+	"POST /api/v1/hosts/import":              {boot.Operate, false},
+	"POST /api/v1/hosts/approve":             {boot.Operate, true},
+	"POST /api/v1/hosts/deny":                {boot.Operate, true},
+	"PATCH /api/v1/hosts/{name}":             {boot.Operate, true},
+	"DELETE /api/v1/hosts/{name}":            {boot.Operate, true},
+	"POST /api/v1/hosts/{name}/approve":      {boot.Operate, true},
+	"POST /api/v1/hosts/{name}/deny":         {boot.Operate, true},
+	"POST /api/v1/hosts/{name}/install":      {boot.Operate, true},
+	"POST /api/v1/hosts/{name}/rescue":       {boot.Operate, true},
+	"POST /api/v1/hosts/{name}/local":        {boot.Operate, true},
+	"POST /api/v1/hosts/{name}/update":       {boot.Operate, true},
+	"POST /api/v1/hosts/{name}/merge":        {boot.Operate, true},
+	"POST /api/v1/hosts/{name}/split":        {boot.Operate, true},
+	"POST /api/v1/plans":                     {boot.Operate, true},
+	"GET /api/v1/plans/{id}":                 {boot.Operate, true},
+	"POST /api/v1/plans/{id}/run":            {boot.Operate, true},
+	"GET /api/v1/leases":                     {boot.Look, false},
+	"DELETE /api/v1/leases/{network}/{addr}": {boot.Operate, false},
+	"GET /api/v1/events":                     {boot.Look, true},
+	"GET /api/v1/diagnose":                   {boot.Look, false},
+	"POST /api/v1/explain":                   {boot.Look, false},
+
+	"GET /api/v1/templates":                 {boot.Look, true},
+	"GET /api/v1/templates/{name}":          {boot.Look, true},
+	"GET /api/v1/templates/{name}/versions": {boot.Look, true},
+	"GET /api/v1/templates/{name}/diff":     {boot.Look, true},
+	"POST /api/v1/templates":                {boot.Admin, false},
+	"DELETE /api/v1/templates/{name}":       {boot.Admin, false},
+	"POST /api/v1/templates/preview":        {boot.Operate, false},
+	"POST /api/v1/templates/{name}/pin":     {boot.Admin, false},
+	"GET /api/v1/files/{digest}":            {boot.Look, true},
+	"PUT /api/v1/files/{digest}":            {boot.Admin, false},
+	"GET /api/v1/images":                    {boot.Look, true},
+	"POST /api/v1/images":                   {boot.Admin, false},
+	"POST /api/v1/images/import":            {boot.Admin, false},
+	"POST /api/v1/images/{name}/verify":     {boot.Operate, false},
+	"DELETE /api/v1/images/{name}":          {boot.Admin, false},
+	"GET /api/v1/params":                    {boot.Look, false},
+	"PATCH /api/v1/params/{scope...}":       {boot.Admin, false},
+
+	"GET /api/v1/webhooks":                {boot.Look, false},
+	"POST /api/v1/webhooks/{name}/test":   {boot.Operate, false},
+	"POST /api/v1/webhooks/{name}/resend": {boot.Operate, false},
+	"POST /api/v1/store/check":            {boot.Admin, false},
+	"POST /api/v1/store/repair":           {boot.Admin, false},
+	"POST /api/v1/config/reload":          {boot.Admin, false},
+	"POST /api/v1/config/plan":            {boot.Admin, false},
+	"POST /api/v1/backup":                 {boot.Admin, false},
+
+	"GET /api/v1/audit":            {boot.Admin, false},
+	"GET /api/v1/users":            {boot.Admin, false},
+	"POST /api/v1/users":           {boot.Admin, false},
+	"PATCH /api/v1/users/{name}":   {boot.Admin, false},
+	"DELETE /api/v1/users/{name}":  {boot.Admin, false},
+	"GET /api/v1/tokens":           {boot.Admin, false},
+	"POST /api/v1/tokens":          {boot.Admin, false},
+	"DELETE /api/v1/tokens/{name}": {boot.Admin, false},
+}
+
+// may judges whether somebody may use a route. The error tells what is missing.
+func may(w *access.Who, pattern string) error {
+	n, ok := needs[pattern]
+	switch {
+	case w == nil || !ok:
+		return boot.NewFault(boot.Forbidden, "this is nobody's to ask")
+	case !w.Role.Allows(n.role):
+		return boot.NewFault(boot.Forbidden, "this needs the role %s, and %s has %s", n.role, w.Actor, w.Role)
+	case w.Confined() && !n.confined:
+		return boot.NewFault(boot.Forbidden, "this is about more than the machines of %s, which are all that %s has to do with", w.Scope, w.Actor)
+	}
+	return nil
+}
+
+type whoKey struct{}
+
+// as is the request of somebody.
+func as(r *http.Request, w *access.Who) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), whoKey{}, w))
+}
+
+// who asks. Nobody is who may nothing.
+func who(r *http.Request) *access.Who {
+	if w, ok := r.Context().Value(whoKey{}).(*access.Who); ok {
+		return w
+	}
+	return &access.Who{}
+}
+
+func (s *Server) actor(r *http.Request) boot.Actor { return who(r).Actor }
+
+// within is an order as who asks may give it.
+func within(r *http.Request, o boot.Order) boot.Order {
+	if w := who(r); w.Confined() {
+		return boot.Within{May: w.Sees, Scope: w.Scope, Order: o}
+	}
+	return o
+}
+
+// note writes into the audit trail what was done outside the store.
+func (s *Server) note(r *http.Request, kind boot.EventKind, text string) error {
+	_, err := s.Engine.Do(r.Context(), s.actor(r), boot.Note{Kind: kind, Text: text})
+	return err
+}
+
+func (s *Server) do(r *http.Request, o boot.Order) (boot.Changes, error) {
+	return s.Engine.Do(r.Context(), s.actor(r), within(r, o))
+}
+
+func (s *Server) try(r *http.Request, o boot.Order) (boot.Changes, error) {
+	return s.Engine.Try(r.Context(), s.actor(r), within(r, o))
+}
+
+// Me is who asks, as the API knows them.
+type Me struct {
+	Name  string    `json:"name"` // of the user or the token
+	Role  boot.Role `json:"role"`
+	Scope string    `json:"scope,omitempty"`
+	Token string    `json:"token,omitempty"` // that was shown
+}
+
+func (s *Server) me(r *http.Request) (any, error) {
+	w := who(r)
+	return Me{Name: w.Actor.Name, Role: w.Role, Scope: w.Scope, Token: w.Token}, nil
+}
+
+// UserView is a user as lists show it.
+type UserView struct {
+	Name    string    `json:"name"`
+	Role    boot.Role `json:"role"`
+	Scope   string    `json:"scope,omitempty"`
+	Created time.Time `json:"created"`
+	Since   time.Time `json:"password_set"`
+}
+
+func viewUser(u *boot.User) UserView {
+	return UserView{u.Name, u.Role, u.Scope, u.Created, u.Since}
+}
+
+func (s *Server) users(r *http.Request) (any, error) {
+	out := []UserView{}
+	err := each(r.Context(), s.Engine, "", func(tx boot.ReadTx, after string) ([]*boot.User, error) { return tx.Users(after, page) },
+		func(u *boot.User) string {
+			out = append(out, viewUser(u))
+			return u.Name
+		})
+	return out, err
+}
+
+func (s *Server) addUser(r *http.Request) (any, error) {
+	var q NewUser
+	if err := read(r, &q); err != nil {
+		return nil, err
+	}
+	if q.Scope != "" {
+		if _, err := access.Scope(q.Scope); err != nil {
+			return nil, err
+		}
+	}
+	hash, err := access.Hash(q.Password)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.do(r, boot.AddUser{User: boot.User{Name: q.Name, Hash: hash, Role: q.Role, Scope: q.Scope}})
+	if err != nil {
+		return nil, err
+	}
+	return viewUser(c.User), nil
+}
+
+func (s *Server) setUser(r *http.Request) (any, error) {
+	var q UserPatch
+	if err := read(r, &q); err != nil {
+		return nil, err
+	}
+	o := boot.SetUser{Name: r.PathValue("name"), Role: q.Role, Scope: q.Scope}
+	if q.Scope != nil && *q.Scope != "" {
+		if _, err := access.Scope(*q.Scope); err != nil {
+			return nil, err
+		}
+	}
+	if q.Password != nil {
+		hash, err := access.Hash(*q.Password)
+		if err != nil {
+			return nil, err
+		}
+		o.Hash = &hash
+	}
+	if _, err := s.do(r, o); err != nil {
+		return nil, err
+	}
+	var u *boot.User
+	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { u, err = tx.User(o.Name); return err })
+	if err != nil || u == nil {
+		return nil, err
+	}
+	return viewUser(u), nil
+}
+
+func (s *Server) removeUser(r *http.Request) (any, error) {
+	c, err := s.do(r, boot.RemoveUser{Name: r.PathValue("name")})
+	if err != nil {
+		return nil, err
+	}
+	return viewUser(c.NoUser), nil
+}
+
+// TokenView is a token as lists show it: never what must be shown to come in.
+type TokenView struct {
+	Name    string    `json:"name"`
+	User    string    `json:"user,omitempty"`
+	Role    boot.Role `json:"role"`
+	Scope   string    `json:"scope,omitempty"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"`
+	Used    time.Time `json:"used,omitzero"` // last, to the hour
+	From    string    `json:"from,omitempty"`
+	State   string    `json:"state"` // valid, expired, or void: its user has gone or has a new password
+}
+
+func (s *Server) viewToken(t *boot.APIToken, u *boot.User) TokenView {
+	v := TokenView{t.Name, t.User, t.Role, t.Scope, t.Created, t.Expires, t.Used, t.From, "valid"}
+	switch {
+	case t.Over(s.Engine.Now()):
+		v.State = "expired"
+	case t.User != "" && (u == nil || t.Created.Before(u.Since)):
+		v.State = "void"
+	}
+	return v
+}
+
+func (s *Server) tokens(r *http.Request) (any, error) {
+	out := []TokenView{}
+	var failed error
+	err := each(r.Context(), s.Engine, "", func(tx boot.ReadTx, after string) ([]*boot.APIToken, error) { return tx.APITokens(after, page) },
+		func(t *boot.APIToken) string {
+			var u *boot.User
+			if t.User != "" && failed == nil {
+				failed = s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { u, err = tx.User(t.User); return err })
+			}
+			out = append(out, s.viewToken(t, u))
+			return t.Digest
+		})
+	if err == nil {
+		err = failed
+	}
+	return out, err
+}
+
+// TokenMade has what must be shown to come in. It is told once.
+type TokenMade struct {
+	TokenView
+	Token string `json:"token"`
+}
+
+func (s *Server) addToken(r *http.Request) (any, error) {
+	var q NewToken
+	if err := read(r, &q); err != nil {
+		return nil, err
+	}
+	if q.Name == "" {
+		return nil, boot.NewFault(boot.Invalid, "a token has a name")
+	}
+	t := boot.APIToken{Name: q.Name, Role: q.Role, Scope: q.Scope}
+	life, err := ticketLife(q.Expires)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case life > 0:
+		t.Expires = s.Engine.Now().Add(life).UTC()
+	case life == 0:
+		t.Expires = s.Engine.Now().Add(365 * 24 * time.Hour).UTC()
+	}
+	secret, made, err := s.Gate.Make(r.Context(), s.actor(r), t)
+	if err != nil {
+		return nil, err
+	}
+	return TokenMade{s.viewToken(made, nil), secret}, nil
+}
+
+func (s *Server) revokeToken(r *http.Request) (any, error) {
+	c, err := s.do(r, boot.RevokeToken{Name: r.PathValue("name")})
+	if err != nil {
+		return nil, err
+	}
+	return s.viewToken(c.NoToken, nil), nil
+}
+
+// logout ends the token that was shown.
+func (s *Server) logout(r *http.Request) (any, error) {
+	w := who(r)
+	if w.Token == "" {
+		return nil, boot.NewFault(boot.Invalid, "no token was shown that could end")
+	}
+	_, err := s.Engine.Do(r.Context(), w.Actor, boot.RevokeToken{Name: w.Token})
+	return struct{}{}, err
+}
+
+// login makes a token for a name and a password.
+func (s *Server) login(r *http.Request) (any, error) {
+	var q Login
+	if err := readUpTo(r, &q, 64<<10); err != nil {
+		return nil, err
+	}
+	secret, t, err := s.Gate.Login(r.Context(), q.Name, q.Password, peer(r))
+	if err != nil {
+		return nil, err
+	}
+	return TokenMade{s.viewToken(t, &boot.User{Name: t.User}), secret}, nil
+}
+
+// peer is the address that a request came from.
+func peer(r *http.Request) netip.Addr {
+	a, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return a.Addr().Unmap()
+}
+
+// sees reports whether a host is one of theirs who ask.
+func sees(r *http.Request, h *boot.Host) bool { return h != nil && who(r).Sees(h) }

@@ -1,0 +1,441 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/internal/access"
+)
+
+// door is a furnished desk with its port.
+type door struct {
+	*desk
+	port   http.Handler
+	header http.Header
+	from   string
+}
+
+func newDoor(t testing.TB) *door {
+	d := newDesk(t)
+	d.furnish()
+	return &door{desk: d, port: (&Outside{Server: d.server, Names: func() []string { return []string{"muster.example.org"} }}).handler(), from: "192.0.2.7:4711"}
+}
+
+// knock asks at the port, with a token or without.
+func (d *door) knock(token, method, path, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "http://muster.example.org:8067"+path, strings.NewReader(body))
+	r.RemoteAddr = d.from
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	for k, v := range d.header {
+		r.Header[k] = v
+	}
+	w := httptest.NewRecorder()
+	d.port.ServeHTTP(w, r)
+	return w
+}
+
+// token makes one as the socket does.
+func (d *door) token(name string, role boot.Role, scope string) string {
+	d.t.Helper()
+	secret, _, err := d.server.Gate.Make(d.t.Context(), boot.Actor{Kind: boot.Person, Name: "root"}, boot.APIToken{Name: name, Role: role, Scope: scope})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return secret
+}
+
+// pathOf is one that fits a route's pattern.
+func pathOf(pattern string) string {
+	_, p, _ := strings.Cut(pattern, " ")
+	for _, c := range calls {
+		if c.pattern == pattern {
+			return c.path
+		}
+	}
+	return p
+}
+
+// TestEveryRoleOnEveryRoute: each role gets in where the table says and nowhere else, a
+// route that the table has not is nobody's, and whoever shows no token is told to.
+func TestEveryRoleOnEveryRoute(t *testing.T) {
+	d := newDoor(t)
+	tokens := map[boot.Role]string{}
+	for _, r := range []boot.Role{boot.Look, boot.Operate, boot.Admin} {
+		tokens[r] = d.token("of "+string(r), r, "")
+	}
+	confined := d.token("confined", boot.Admin, "tag:none")
+	for _, token := range append(slices.Collect(maps.Values(tokens)), confined) {
+		d.knock(token, "GET", "/api/v1/me", "") // that it was used is written down
+	}
+	before := d.everything()
+	for _, p := range patterns(t) {
+		method, _, _ := strings.Cut(p, " ")
+		n, ok := needs[p]
+		if !ok && p != "POST /api/v1/login" {
+			t.Errorf("%s is in no table of needs", p)
+			continue
+		}
+		if p == "POST /api/v1/login" || p == "GET /api/v1/ca" {
+			continue
+		}
+		for _, bad := range []string{"", "mst_", "mst_" + strings.Repeat("0", 72), tokens[boot.Admin] + "0"} {
+			if w := d.knock(bad, method, pathOf(p), ""); w.Code != 401 || w.Header().Get("WWW-Authenticate") == "" || strings.Contains(w.Body.String(), "web") {
+				t.Errorf("%s with token %q: %d %s", p, bad, w.Code, w.Body)
+			}
+		}
+		for role, token := range tokens {
+			if role.Allows(n.role) {
+				continue // TestEveryRoute has what is answered
+			}
+			if w := d.knock(token, method, pathOf(p), ""); w.Code != 403 {
+				t.Errorf("%s as %s: %d %s", p, role, w.Code, w.Body)
+			}
+		}
+		if n.confined {
+			continue // TestScopeLeaksNothing
+		}
+		if w := d.knock(confined, method, pathOf(p), ""); w.Code != 403 {
+			t.Errorf("%s with a scope: %d %s", p, w.Code, w.Body)
+		}
+	}
+	if d.everything() != before {
+		t.Error("something was changed")
+	}
+	for p, n := range needs {
+		if method, _, _ := strings.Cut(p, " "); n.role == boot.Look && method != "GET" && p != "POST /api/v1/logout" && p != "POST /api/v1/explain" {
+			t.Errorf("%s changes something and needs no more than read", p)
+		}
+	}
+	if err := may(&access.Who{Role: boot.Admin}, "GET /nowhere"); err == nil {
+		t.Error("a route that is in no table is somebody's")
+	}
+}
+
+// TestScopeLeaksNothing: who has to do with one machine sees and changes that one, on
+// every route that lets them in; of the others no answer has a name, an address or a
+// serial number.
+func TestScopeLeaksNothing(t *testing.T) {
+	d := newDoor(t)
+	d.want(200, "PATCH", "/api/v1/hosts/b", `{"tags":["lab"],"serial":"MINE-1"}`)
+	for _, n := range []string{"a", "c"} {
+		d.want(200, "PATCH", "/api/v1/hosts/"+n, `{"name":"hidden-`+n+`","serial":"HIDDEN-`+n+`","tags":["hiddentag"]}`)
+	}
+	mine := d.token("mine", boot.Admin, "tag:lab")
+	secrets := []string{"hidden", "HIDDEN", "52:54:00:00:00:01", "52:54:00:00:00:03", "52:54:00:00:00:04"}
+	if w := d.knock(mine, "GET", "/api/v1/hosts", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"name":"b"`) {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	before := d.everything()
+	names := []string{"hidden-a", "52:54:00:00:00:01", "HIDDEN-c", "10.0.0.7", "nobody"}
+	for p, n := range needs {
+		method, _, _ := strings.Cut(p, " ")
+		if !n.confined || p == "POST /api/v1/logout" {
+			continue
+		}
+		for _, name := range names {
+			at := strings.NewReplacer("{name}", url.PathEscape(name), "{id}", "1").Replace(strings.TrimPrefix(p, method+" "))
+			try := func(q, body string) {
+				w := d.knock(mine, method, at+q, body)
+				told := w.Body.String()
+				for _, said := range []string{name, "52:54:00:00:00:04", "hidden-a"} {
+					told = strings.ReplaceAll(told, "called "+said, "") // the question again
+				}
+				for _, s := range secrets {
+					if strings.Contains(told, s) {
+						t.Errorf("%s %s %s: %d tells %s: %.300s", method, at+q, body, w.Code, s, told)
+					}
+				}
+			}
+			for _, body := range []string{"", `{"names":["` + name + `"],"action":"approve"}`, `{"all":true,"action":"deny"}`, `{"all":true}`, `{"other":"b"}`, `{"other":"hidden-a"}`, `{"name":"b2","macs":["52:54:00:00:00:04"]}`, `{"tags":["lab"]}`} {
+				try("", body)
+			}
+			for _, q := range []string{"?host=" + url.QueryEscape(name), "?all=1", "?q=" + url.QueryEscape("hidden"), "?audit=1"} {
+				try(q, "")
+			}
+		}
+	}
+	changed := d.everything()
+	for _, s := range secrets {
+		if strings.Count(changed, s) != strings.Count(before, s) {
+			t.Errorf("of what has %s in it something was changed", s)
+		}
+	}
+	// What is theirs they may change, and may not let go.
+	if w := d.knock(mine, "POST", "/api/v1/hosts/b/approve", ""); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for _, c := range []struct{ method, at, body string }{
+		{"PATCH", "/api/v1/hosts/b", `{"drop_tags":["lab"]}`},
+		{"POST", "/api/v1/hosts", `{"name":"stray","serial":"SN-77"}`},
+	} {
+		if w := d.knock(mine, c.method, c.at, c.body); w.Code != 403 || !strings.Contains(w.Body.String(), "would not be of tag:lab") {
+			t.Errorf("%v: %d %s", c, w.Code, w.Body)
+		}
+	}
+	if w := d.knock(mine, "POST", "/api/v1/hosts/b/merge", `{"other":"hidden-a"}`); w.Code != 404 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	var p struct{ ID string }
+	w := d.knock(mine, "POST", "/api/v1/plans", `{"action":"deny","all":true}`)
+	if a := (answer{w, d.t}); w.Code != 200 || !strings.Contains(w.Body.String(), `"count":1,`) {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	} else {
+		a.into(&p)
+	}
+	// A plan is its maker's.
+	if w := d.knock(d.token("other", boot.Admin, ""), "POST", "/api/v1/plans/"+p.ID+"/run", `{}`); w.Code != 404 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := d.knock(mine, "POST", "/api/v1/plans/"+p.ID+"/run", `{}`); w.Code != 200 || !strings.Contains(w.Body.String(), `"done":1`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// TestKnocking: what is refused at the door, and with which words.
+func TestKnocking(t *testing.T) {
+	d := newDoor(t)
+	good := d.token("good", boot.Admin, "")
+	for name, c := range map[string]struct {
+		change func(*http.Request)
+		status int
+		want   string
+	}{
+		"well":                {func(*http.Request) {}, 200, `"version":"test"`},
+		"another name":        {func(r *http.Request) { r.Host = "evil.example.com" }, 421, "this port is not called evil.example.com"},
+		"an address":          {func(r *http.Request) { r.Host = "192.0.2.1:8067" }, 200, ""},
+		"a token in the URL":  {func(r *http.Request) { r.URL.RawQuery = "token=" + good }, 400, "Authorization: Bearer"},
+		"and by another name": {func(r *http.Request) { r.URL.RawQuery = "Access_Token=x" }, 400, "ends in logs"},
+		"two tokens":          {func(r *http.Request) { r.Header.Add("Authorization", "Bearer x") }, 401, "one header"},
+		"basic":               {func(r *http.Request) { r.SetBasicAuth("ann", "correct horse battery") }, 401, "one header"},
+		"from another page": {func(r *http.Request) {
+			r.Method = "POST"
+			r.URL.Path = "/api/v1/config/reload"
+			r.Header.Set("Origin", "https://evil.example.com")
+		}, 403, "cross-origin"},
+	} {
+		r := httptest.NewRequest("GET", "http://muster.example.org/api/v1/status", nil)
+		r.Header.Set("Authorization", "Bearer "+good)
+		c.change(r)
+		w := httptest.NewRecorder()
+		d.port.ServeHTTP(w, r)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s: %d %s, want %d %s", name, w.Code, w.Body, c.status, c.want)
+		}
+		if w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s: headers %v", name, w.Header())
+		}
+		if strings.Contains(w.Body.String(), good) {
+			t.Errorf("%s: the answer has the token", name)
+		}
+	}
+	if w := d.knock("", "GET", "/healthz", ""); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := d.knock("", "POST", "/api/v1/login", strings.Repeat("[", 70<<10)); w.Code != 413 && w.Code != 400 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if strings.Contains(d.log.String(), good) {
+		t.Error("the log has the token")
+	}
+}
+
+// TestNobodyYet: while nobody can come in, the port says so and what to do.
+func TestNobodyYet(t *testing.T) {
+	d := newDesk(t)
+	x := &door{desk: d, port: (&Outside{Server: d.server}).handler(), from: "192.0.2.7:1"}
+	for _, at := range []string{"/", "/api/v1/hosts", "/api/v1/login"} {
+		r := httptest.NewRequest("GET", "http://127.0.0.1"+at, nil)
+		w := httptest.NewRecorder()
+		x.port.ServeHTTP(w, r)
+		if w.Code != 503 || !strings.Contains(w.Body.String(), "sudo muster user add NAME --role admin") {
+			t.Errorf("%s: %d %s", at, w.Code, w.Body)
+		}
+	}
+}
+
+// TestLogin: a name and its password make a token that lets its user in, with the user's
+// role of today; a new password, the user's end and the token's end it.
+func TestLogin(t *testing.T) {
+	d := newDoor(t)
+	in := func() string {
+		t.Helper()
+		var m TokenMade
+		w := d.knock("", "POST", "/api/v1/login", `{"name":"ann","password":"correct horse battery"}`)
+		if w.Code != 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		answer{w, d.t}.into(&m)
+		return m.Token
+	}
+	status := func(token string) int { return d.knock(token, "POST", "/api/v1/hosts/b/approve", "").Code }
+	now := noon
+	d.engine.Now = func() time.Time { return now }
+	one, two := in(), in()
+	if status(one) != 200 {
+		t.Errorf("she may not approve")
+	}
+	var who Me
+	answer{d.knock(one, "GET", "/api/v1/me", ""), d.t}.into(&who)
+	if who.Name != "ann" || who.Role != boot.Operate {
+		t.Errorf("%+v", who)
+	}
+	var events strings.Builder
+	d.view(func(tx boot.ReadTx) error {
+		all, err := tx.Audit(0, 1000)
+		for _, e := range all {
+			fmt.Fprintln(&events, e.Kind, e.By.Kind, e.By.Name, e.By.Via, e.By.From, e.Was["state"], e.Is["state"], e.Text)
+		}
+		return err
+	})
+	if !strings.Contains(events.String(), "host.approved person ann api 192.0.2.7 pending approved b approved by ann") {
+		t.Errorf("%s", &events)
+	}
+	if strings.Contains(events.String(), one) {
+		t.Error("an event has the token")
+	}
+	d.want(200, "PATCH", "/api/v1/users/ann", `{"role":"read"}`)
+	if status(one) != 403 {
+		t.Error("a token is more than its user is now")
+	}
+	d.want(200, "PATCH", "/api/v1/users/ann", `{"role":"operate"}`)
+	if w := d.knock(one, "POST", "/api/v1/logout", ""); w.Code != 200 || status(one) != 401 || status(two) != 200 {
+		t.Errorf("after the logout of one: %d, %d, %d", w.Code, status(one), status(two))
+	}
+	now = now.Add(time.Second)
+	d.want(200, "PATCH", "/api/v1/users/ann", `{"password":"another horse battery"}`)
+	if status(two) != 401 {
+		t.Error("a token is good after a new password")
+	}
+	d.want(200, "PATCH", "/api/v1/users/ann", `{"password":"correct horse battery"}`)
+	now = now.Add(time.Second)
+	three := in()
+	d.want(200, "DELETE", "/api/v1/users/ann", "")
+	if status(three) != 401 {
+		t.Error("a token is good after its user has gone")
+	}
+	now = now.Add(time.Second)
+	d.want(200, "POST", "/api/v1/users", `{"name":"ann","password":"correct horse battery","role":"admin"}`)
+	if status(three) != 401 {
+		t.Error("a token is good for another user of the same name")
+	}
+	four := in()
+	now = now.Add(access.LoginLife)
+	if status(four) != 401 {
+		t.Error("a token is good after its end")
+	}
+}
+
+// TestGuessing: wrong passwords cost time, by where they come from: the owner of the name
+// comes in from elsewhere meanwhile.
+func TestGuessing(t *testing.T) {
+	d := newDoor(t)
+	now := noon
+	d.engine.Now = func() time.Time { return now }
+	try := func(from, password string) int {
+		d.from = from
+		return d.knock("", "POST", "/api/v1/login", `{"name":"ann","password":"`+password+`"}`).Code
+	}
+	for i := range 5 {
+		if c := try("192.0.2.9:1", "guess"); c != 401 {
+			t.Fatalf("try %d: %d", i, c)
+		}
+	}
+	if c := try("192.0.2.9:2", "correct horse battery"); c != 429 {
+		t.Errorf("the next at once: %d", c)
+	}
+	if c := try("192.0.2.10:1", "correct horse battery"); c != 200 {
+		t.Errorf("the owner: %d", c)
+	}
+	waited := time.Duration(0)
+	for range 12 {
+		for try("192.0.2.9:1", "guess") == 429 {
+			now = now.Add(time.Second)
+			waited += time.Second
+		}
+	}
+	if waited < 3*time.Minute || waited > 10*time.Minute {
+		t.Errorf("twelve more guesses took %s", waited)
+	}
+	for try("192.0.2.9:1", "correct horse battery") == 429 {
+		now = now.Add(time.Second)
+	}
+	if c := try("192.0.2.9:1", "guess"); c != 401 {
+		t.Errorf("after the right one: %d", c)
+	}
+	// One site has many addresses.
+	for range 5 {
+		try("[2001:db8::1]:1", "guess")
+	}
+	if c := try("[2001:db8::ffff]:1", "guess"); c != 429 {
+		t.Errorf("a neighbour: %d", c)
+	}
+	n := 0
+	d.view(func(tx boot.ReadTx) error {
+		all, err := tx.Events(0, 10_000)
+		for _, e := range all {
+			if e.Kind == boot.LoginRefused {
+				n++
+			}
+		}
+		return err
+	})
+	if n == 0 || n > 20 {
+		t.Errorf("%d events tell of it", n)
+	}
+}
+
+// TestReaderWhoStops: who asks for a stream and reads nothing is left, and the room is
+// free again.
+func TestReaderWhoStops(t *testing.T) {
+	d := newDoor(t)
+	token := d.token("good", boot.Look, "")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- (&Outside{Server: d.server}).Serve(ctx, l) }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", l.Addr(), token)
+	if s, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(s, "200") {
+		t.Fatalf("%q, %v", s, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("the end: %v", err)
+	}
+}
+
+// TestNeedsAreSorted keeps admin's doors few: what only an admin may is listed here.
+func TestNeedsOfAdmin(t *testing.T) {
+	var all []string
+	for p, n := range needs {
+		if n.role == boot.Admin {
+			all = append(all, p)
+		}
+	}
+	slices.Sort(all)
+	for _, must := range []string{"GET /api/v1/audit", "GET /api/v1/tokens", "POST /api/v1/backup", "POST /api/v1/templates", "POST /api/v1/tokens", "POST /api/v1/users", "PUT /api/v1/files/{digest}"} {
+		if !slices.Contains(all, must) {
+			t.Errorf("%s needs no admin", must)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+// admin.go: the API's port, for people and programs that are not on this computer's
+// socket.
+
+package appliance
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/internal/config"
+	"github.com/musterboot/muster/internal/run"
+)
+
+// listenAdmin opens the port. If another program has the default one, the appliance
+// starts with the socket alone.
+func (o *opener) listenAdmin(ctx context.Context, api *admin.Server) error {
+	c := o.config.Admin
+	if c.Listen == "" {
+		return nil
+	}
+	out := &admin.Outside{Server: api, Names: func() []string { return adminNames(o.settings()) }}
+	if !c.Plain() {
+		sec, err := o.adminTLS(c)
+		if err != nil {
+			return err
+		}
+		out.TLS = sec
+	}
+	l, err := o.sys.HTTP(ctx, c.Listen)
+	if err != nil {
+		err = run.BindError("tcp", config.Port(c.Listen), err)
+		if c.Asked {
+			return err
+		}
+		o.log.Warn(fmt.Sprintf("the API is at the socket alone (listen = \"off\" in [admin] ends this warning): %v", err))
+		return nil
+	}
+	o.holds(l, "admin port", func(ctx context.Context) error { return out.Serve(ctx, l) })
+	return nil
+}
+
+// adminTLS is for browsers, scripts and our own command line: none of them is firmware.
+func (d *daemon) adminTLS(c config.Admin) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	if c.Cert == "" {
+		a, err := d.authority()
+		if err != nil {
+			return nil, err
+		}
+		t.GetCertificate = a.Certificate
+		return t, nil
+	}
+	p := &pair{table: "[admin]", cert: c.Cert, key: c.Key, now: d.now, log: func(err error) {
+		d.log.Error("certificate was not reloaded; the old one stays", "err", err)
+	}}
+	if err := p.load(); err != nil {
+		return nil, config.Mistake{Err: err}
+	}
+	t.GetCertificate = p.get
+	return t, nil
+}
+
+// adminNames are those by which people may call the port: what the configuration says,
+// and the computer's own.
+func adminNames(c *config.Config) []string {
+	names := slices.Clone(c.AdminNames)
+	if h, err := os.Hostname(); err == nil {
+		names = append(names, strings.ToLower(h))
+	}
+	return names
+}
+
+// adminAddrs are the addresses of the port that the built-in CA certifies. The lock is
+// held.
+func (d *daemon) adminAddrs() (out []netip.Addr) {
+	c := d.config.Admin
+	if c.Listen == "" || c.Plain() || c.Cert != "" {
+		return nil
+	}
+	at, err := netip.ParseAddrPort(c.Listen)
+	if err == nil && !at.Addr().IsUnspecified() {
+		return []netip.Addr{at.Addr()}
+	}
+	for _, name := range d.sys.Interfaces() {
+		l, err := d.sys.Link(name)
+		if err != nil {
+			continue
+		}
+		for _, p := range l.Addrs {
+			if a := p.Addr(); a.IsGlobalUnicast() || a.IsLoopback() {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
