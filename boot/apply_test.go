@@ -234,3 +234,33 @@ func TestMergeKnowsTheMachineOfToday(t *testing.T) {
 		t.Errorf("of the older: %+v", h)
 	}
 }
+
+// TestMirrorKeepsWhatItHad: an update leaves packages and lists by their hash of the update
+// before, and of that one alone; the same again is no update.
+func TestMirrorKeepsWhatItHad(t *testing.T) {
+	w := inLab(t, nil)
+	put := func(names ...string) *boot.Image {
+		t.Helper()
+		files := map[string]boot.Blob{}
+		for _, n := range names {
+			files[n] = boot.Blob{Digest: n, Size: 1}
+		}
+		return w.do(t, boot.ImportImage{Image: boot.Image{Name: "deb", Kind: boot.MirrorImage, Files: files}}).Image
+	}
+	const one, two, three = "pool/a_1.deb", "pool/a_2.deb", "pool/a_3.deb"
+	put("dists/x/InRelease", "dists/x/by-hash/SHA256/1", one)
+	for range 2 {
+		i := put("dists/x/InRelease", "dists/x/by-hash/SHA256/2", two)
+		if len(i.Files) != 5 || i.Files[one].Size != 1 || strings.Join(i.Before, " ") != "dists/x/by-hash/SHA256/1 "+one {
+			t.Errorf("%v, before %v", i.Files, i.Before)
+		}
+	}
+	i := put("dists/x/InRelease", three)
+	if len(i.Files) != 4 || i.Files[one].Size != 0 || i.Files[two].Size != 1 {
+		t.Errorf("%v, before %v", i.Files, i.Before)
+	}
+	up := boot.Image{Upstream: "http://a"}
+	if !up.Lazy(one) || up.Lazy("dists/x/InRelease") || i.Lazy(one) {
+		t.Error("which files may be left to an upstream")
+	}
+}

@@ -19,6 +19,10 @@ type Content interface {
 // ErrNoFile says that a reference names no file.
 var ErrNoFile = errors.New("no such file")
 
+// ErrLater says that a file cannot be had now and perhaps in a while: it is asked for
+// again.
+var ErrLater = errors.New("not now")
+
 // Ref names bytes without holding them.
 type Ref struct {
 	Kind     RefKind
@@ -176,6 +180,10 @@ type Object struct {
 		io.ReaderAt
 		io.Closer
 	}
+	// Whole waits until all of the file is here and right; nil is a file that is. Before, its
+	// body waits for bytes that have not come, until the context it was opened with ends.
+	Whole func(context.Context) error
+
 	Disk bool   // Body is no *Section, but reading it may wait for a disk
 	Name string // base name, for the content type
 	Size int64

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,6 +23,10 @@ type Image struct {
 	// Upstream is the URL beneath which files lie that are declared and not stored: they are
 	// fetched when the first machine asks, and stored then.
 	Upstream string `json:"upstream,omitempty"`
+
+	// Before are the files of a mirror that it had until its last update and has no more:
+	// who read its lists then still finds what they name.
+	Before []string `json:"before,omitempty"`
 
 	Tree    string `json:"tree,omitempty"`    // the file that is a disc image whose files are served as tree/…
 	Kind    string `json:"kind,omitempty"`    // what it was found to be: "debian", "folder", …
@@ -157,6 +162,9 @@ func (a *applying) importImage(o ImportImage) error {
 		// change its bytes between them.
 		return NewFault(InUse, "image %s exists with other files, and a boot may be reading them: import under another name, such as %s-2", i.Name, i.Name)
 	}
+	if i.Kind == MirrorImage && have != nil {
+		i.keep(have)
+	}
 	i.clean()
 	if len(i.BootCfg) > maxBootCfg {
 		return NewFault(TooLarge, "image %s: its boot.cfg has %d bytes: at most %d", i.Name, len(i.BootCfg), maxBootCfg)
@@ -171,6 +179,39 @@ func (a *applying) importImage(o ImportImage) error {
 	a.c.Image = &i
 	a.c.Events = append(a.c.Events, Event{At: a.now, Kind: ImageImported, By: a.by, Text: fmt.Sprintf("image %s imported, %d files", i.Name, len(i.Files))})
 	return nil
+}
+
+// keep adds what an update of a mirror would take from machines that are in the middle of
+// one: lists by their hash and packages, of the last update alone.
+func (i *Image) keep(have *Image) {
+	now := maps.Clone(have.Files)
+	for _, n := range have.Before {
+		delete(now, n)
+	}
+	if maps.Equal(now, i.Files) { // the same again is no update
+		i.Files, i.Before = maps.Clone(have.Files), have.Before
+		return
+	}
+	i.Files, i.Before = maps.Clone(i.Files), nil
+	for _, n := range slices.Sorted(maps.Keys(now)) {
+		if _, is := i.Files[n]; is || !strings.HasPrefix(n, poolPrefix) && !strings.Contains(n, "/by-hash/") || len(i.Files) >= maxImageFiles {
+			continue
+		}
+		i.Files[n] = now[n]
+		i.Before = append(i.Before, n)
+	}
+}
+
+// maxImageFiles bounds what an update keeps; images.MaxFiles bounds what is sent.
+const maxImageFiles = 20_000
+
+// poolPrefix is where the packages of an archive lie.
+const poolPrefix = "pool/"
+
+// Lazy reports a file that may not be stored: packages of a mirror are fetched when the
+// first machine asks. Its lists are stored, for upstream's go on.
+func (i *Image) Lazy(name string) bool {
+	return i.Upstream != "" && strings.HasPrefix(name, poolPrefix)
 }
 
 // removeImage refuses an image that any version of a template boots: a host may be

@@ -215,7 +215,7 @@ func (t *turn) image(name, file string, publicOnly bool) (bool, error) {
 	}
 	t.why("file.of-image", f, name)
 	ref := Ref{Kind: RefImage, Name: f, Blob: b}
-	if img.Upstream != "" {
+	if img.Lazy(f) {
 		ref.Upstream = strings.TrimSuffix(img.Upstream, "/") + "/" + (&url.URL{Path: f}).EscapedPath()
 	}
 	t.d.Reply = File{ref}

@@ -3,6 +3,8 @@
 
 package boot
 
+import "strings"
+
 // reportFile is the name beneath a token that takes reports.
 const ReportFile = "report"
 
@@ -105,7 +107,11 @@ func (t *turn) progress(step string) {
 			h.Stage = "installing"
 		}
 	}
-	if h.Reports < maxReports/2 {
+	most := maxReports / 2
+	if strings.Contains(step, "failed") { // what went wrong is not lost behind what went well
+		most = maxReports
+	}
+	if h.Reports < most {
 		h.Reports++
 		t.dirty = true
 		t.record(BootReport, "%s: %s", h.Name, step)

@@ -142,12 +142,27 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, in boot.Sighting
 			fail(w, r, http.StatusNotFound, "no such file")
 			return
 		}
+		if errors.Is(err, boot.ErrLater) { // who fetches it says why in the log
+			w.Header().Set("Retry-After", "15")
+			fail(w, r, http.StatusServiceUnavailable, "the file is not here yet: ask again")
+			return
+		}
 		h.Stats.Errors.Add(1)
 		h.log.Error("file could not be made", "path", boot.ShortPath(in.Want.Path), "err", err)
 		fail(w, r, http.StatusInternalServerError, "the boot server could not make this file; its log says why")
 		return
 	}
 	defer obj.Body.Close()
+	if obj.Whole != nil && r.Header.Get("Range") != "" {
+		// A part is not checked by its reader, and the end of the file not read: it is given
+		// out when the file is known to be right.
+		if err := obj.Whole(r.Context()); err != nil {
+			o.Err = err.Error()
+			w.Header().Set("Retry-After", "15")
+			fail(w, r, http.StatusServiceUnavailable, "the file is not here yet: ask again")
+			return
+		}
+	}
 	h.Stats.Files.Add(1)
 	hd := w.Header()
 	hd.Set("Content-Type", contentType(obj.Name))

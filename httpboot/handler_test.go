@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +34,8 @@ type shelf struct {
 	mu    sync.Mutex
 	ended chan boot.Outcome
 	last  boot.Sighting
+
+	waited atomic.Int32 // for the whole of a file
 }
 
 func (s *shelf) Next(_ context.Context, in boot.Sighting) (boot.Decision, error) {
@@ -73,6 +76,9 @@ func (s *shelf) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
 	if ref.Name == "unmade" {
 		return nil, errors.New("template is wrong")
 	}
+	if ref.Name == "away" {
+		return nil, fmt.Errorf("%w: no upstream", boot.ErrLater)
+	}
 	f, err := os.Open(filepath.Join(s.dir, ref.Name))
 	if err != nil {
 		return nil, err
@@ -81,7 +87,17 @@ func (s *shelf) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &boot.Object{Body: boot.NewSection(f, 0, st.Size(), func() { f.Close() }), Name: ref.Name, Size: st.Size(), ETag: `"abc"`}, nil
+	o := &boot.Object{Body: boot.NewSection(f, 0, st.Size(), func() { f.Close() }), Name: ref.Name, Size: st.Size(), ETag: `"abc"`}
+	if strings.HasPrefix(ref.Name, "fetched") {
+		o.Whole = func(context.Context) error {
+			s.waited.Add(1)
+			if ref.Name == "fetched-wrong" {
+				return boot.ErrLater
+			}
+			return nil
+		}
+	}
+	return o, nil
 }
 
 // families runs a test over IPv4 and over IPv6; host is where it listens.
@@ -563,5 +579,40 @@ func testFullIsNotShut(t *testing.T, host string) {
 	must(t, err)
 	if b, _ := io.ReadAll(resp.Body); string(b) != "here" {
 		t.Errorf("the one at work got %q", b)
+	}
+}
+
+// TestFetched: a part of a file that is being fetched is given out when all of it is right;
+// what cannot be had now is asked for again.
+func TestFetched(t *testing.T) {
+	s, addr := start(t, "127.0.0.1")
+	for _, n := range []string{"fetched", "fetched-wrong", "away"} {
+		if err := os.WriteFile(filepath.Join(s.dir, n), []byte("0123456789"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name, part string
+		status     int
+		waited     int32
+	}{
+		{"fetched", "", 200, 0}, {"fetched", "bytes=0-3", 206, 1}, {"fetched-wrong", "bytes=0-3", 503, 2}, {"away", "", 503, 2},
+	} {
+		r, err := http.NewRequest(http.MethodGet, "http://"+addr+"/"+c.name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.part != "" {
+			r.Header.Set("Range", c.part)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.status || s.waited.Load() != c.waited || (c.status == 503) != (resp.Header.Get("Retry-After") != "") {
+			t.Errorf("%+v: %s, waited %d, %v", c, resp.Status, s.waited.Load(), resp.Header)
+		}
+		<-s.ended
 	}
 }

@@ -28,9 +28,13 @@ import (
 
 // Bounds of fetching.
 const (
-	maxPulls   = 8                // files at once
+	maxPulls   = 8                // files at once; others wait
+	maxQueue   = 256              // files that wait
 	pullStall  = time.Minute      // without a byte: the transfer is begun again where it stopped
-	pullTries  = 3                // of one transfer
+	pullTries  = 3                // of one transfer without a byte between them
+	slowAfter  = 5 * time.Minute  // from then on a transfer that is slower than slowest is no use
+	slowest    = 1 << 10          // bytes a second
+	reserve    = 1 << 30          // bytes that stay free on the disk: the store writes there too
 	pullLife   = 6 * time.Hour    // of all tries of one file
 	pullAgain  = 15 * time.Second // a file that failed is not tried again before
 	pullPause  = 2 * time.Second  // between two tries
@@ -49,11 +53,30 @@ type Puller struct {
 	// default.
 	Pause, Again time.Duration
 
+	// Free is how many bytes may still be written; nil asks nobody.
+	Free func() (free uint64, ok bool)
+
 	Fetched, Failed, Refused atomic.Uint64 // files
 
-	mu     sync.Mutex
-	pulls  map[string]*pull // by digest
-	failed map[string]failure
+	mu      sync.Mutex
+	pulls   map[string]*pull // by digest
+	failed  map[string]failure
+	slots   chan struct{}
+	ctx     context.Context // of all transfers
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	closed  bool
+}
+
+// Close ends all transfers and waits for them. What had come of them is dropped.
+func (p *Puller) Close() {
+	p.mu.Lock()
+	p.closed = true
+	if p.cancel != nil {
+		p.cancel()
+	}
+	p.mu.Unlock()
+	p.running.Wait()
 }
 
 type failure struct {
@@ -70,25 +93,19 @@ type pull struct {
 	mu      sync.Mutex
 	more    *sync.Cond
 	got     int64
-	begun   bool
 	done    bool
 	err     error
 	readers int
 }
 
 // Open opens a file that is stored, or fetches it from where url says at that moment. It
-// returns when the first byte is there, or with why none comes.
+// returns when the first byte is there, or with why none comes. The end of ctx ends the
+// reader's waiting for what has not come yet.
 func (p *Puller) Open(ctx context.Context, b boot.Blob, url func(context.Context) (string, error)) (*boot.Object, error) {
-	object := func(body interface {
-		io.ReadSeeker
-		io.ReaderAt
-		io.Closer
-	}, disk bool) *boot.Object {
-		return &boot.Object{Body: body, Disk: disk, Size: b.Size, ETag: `"` + b.Digest + `"`}
-	}
+	tag := `"` + b.Digest + `"`
 	f, err := p.Store.Open(b.Digest)
 	if err == nil {
-		return object(f, false), nil
+		return &boot.Object{Body: f, Size: b.Size, ETag: tag}, nil
 	}
 	if !errors.Is(err, boot.ErrNoFile) {
 		return nil, err
@@ -97,32 +114,76 @@ func (p *Puller) Open(ctx context.Context, b boot.Blob, url func(context.Context
 	if err != nil {
 		return nil, err
 	}
-	if err := x.wait(ctx); err != nil {
-		x.leave()
+	if x == nil { // it came between the two looks
+		return p.Open(ctx, b, url)
+	}
+	r := &pullReader{SectionReader: nil, x: x, ctx: ctx}
+	r.SectionReader = io.NewSectionReader(r, 0, b.Size)
+	r.stop = context.AfterFunc(ctx, x.wake)
+	if err := x.wait(ctx, func() bool { return x.got > 0 }); err != nil {
+		r.Close()
 		return nil, err
 	}
-	return object(struct {
-		*io.SectionReader
-		io.Closer
-	}{io.NewSectionReader(x, 0, b.Size), closer(sync.OnceFunc(x.leave))}, true), nil
+	return &boot.Object{Body: r, Disk: true, Size: b.Size, ETag: tag, Whole: func(ctx context.Context) error {
+		stop := context.AfterFunc(ctx, x.wake)
+		defer stop()
+		return x.wait(ctx, func() bool { return false })
+	}}, nil
 }
 
-type closer func()
+// pullReader is one reader of a file on its way.
+type pullReader struct {
+	*io.SectionReader
+	x    *pull
+	ctx  context.Context
+	stop func() bool
+	once sync.Once
+}
 
-func (c closer) Close() error { c(); return nil }
+// ReadAt implements io.ReaderAt. It waits for what has not come yet.
+func (r *pullReader) ReadAt(b []byte, off int64) (int, error) {
+	x := r.x
+	want := min(off+int64(len(b)), x.blob.Size)
+	if off >= want {
+		return 0, io.EOF
+	}
+	// Whoever has all of it may run it: the last byte waits for the digest.
+	if err := x.wait(r.ctx, func() bool { return min(x.got, x.blob.Size-1) >= want }); err != nil {
+		return 0, err
+	}
+	n, err := x.file.ReadAt(b[:want-off], off)
+	if err == nil && n < len(b) {
+		err = io.EOF
+	}
+	return n, err
+}
 
-// join finds the transfer of a file, or begins it.
+// Close implements io.Closer.
+func (r *pullReader) Close() error {
+	r.once.Do(func() {
+		r.stop()
+		r.x.leave()
+	})
+	return nil
+}
+
+// join finds the transfer of a file, or begins it. Nil is a file that is stored by now.
 func (p *Puller) join(b boot.Blob, url func(context.Context) (string, error)) (*pull, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	x := p.pulls[b.Digest]
-	if x != nil {
+	if p.closed {
+		return nil, boot.ErrClosed
+	}
+	if x := p.pulls[b.Digest]; x != nil {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		if x.err == nil {
 			x.readers++
 			return x, nil
 		}
+	}
+	if _, here := p.Store.Has(b.Digest); here {
+		return nil, nil
 	}
 	again := p.Again
 	if again == 0 {
@@ -131,29 +192,62 @@ func (p *Puller) join(b boot.Blob, url func(context.Context) (string, error)) (*
 	if f, is := p.failed[b.Digest]; is && time.Since(f.at) < again {
 		return nil, f.err
 	}
-	if len(p.pulls) >= maxPulls {
+	if len(p.pulls) >= maxPulls+maxQueue {
 		p.Refused.Add(1)
-		return nil, fmt.Errorf("%d files are being fetched, and this one waits for none of them: ask again", len(p.pulls))
+		return nil, fmt.Errorf("%w: %d files are being fetched or wait for it", boot.ErrLater, len(p.pulls))
+	}
+	if err := p.fits(b.Size); err != nil {
+		p.Refused.Add(1)
+		return nil, err
 	}
 	name := path.Join(tmpDir, rand.Text())
 	f, err := p.Store.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
 	if err != nil {
 		return nil, fmt.Errorf("fetch a file: %w", err)
 	}
-	x = &pull{blob: b, file: f, readers: 2} // who asks, and the transfer itself
+	x := &pull{blob: b, file: f, readers: 2} // who asks, and the transfer itself
 	x.more = sync.NewCond(&x.mu)
 	if p.pulls == nil {
-		p.pulls, p.failed = map[string]*pull{}, map[string]failure{}
+		p.pulls, p.failed, p.slots = map[string]*pull{}, map[string]failure{}, make(chan struct{}, maxPulls)
+		p.ctx, p.cancel = context.WithCancel(context.Background())
 	}
 	p.pulls[b.Digest] = x
-	go p.run(x, name, url)
+	p.running.Go(func() { p.run(x, name, url) })
 	return x, nil
+}
+
+// fits judges whether a file, and the rest of those that are on their way, leave enough of
+// the disk: what strangers ask for must not keep a lease from being written. The lock is
+// held.
+func (p *Puller) fits(size int64) error {
+	if p.Free == nil {
+		return nil
+	}
+	free, ok := p.Free()
+	if !ok {
+		return nil
+	}
+	rest := size
+	for _, x := range p.pulls {
+		x.mu.Lock()
+		rest += x.blob.Size - x.got
+		x.mu.Unlock()
+	}
+	if uint64(rest)+reserve > free {
+		return fmt.Errorf("%w: the disk has %d MiB free, and with this file less than %d MiB would be: make room (muster image list)", boot.ErrLater, free>>20, int64(reserve)>>20)
+	}
+	return nil
 }
 
 // run fetches a file to its end.
 func (p *Puller) run(x *pull, name string, url func(context.Context) (string, error)) {
-	ctx, cancel := context.WithTimeout(context.Background(), pullLife)
+	ctx, cancel := context.WithTimeout(p.ctx, pullLife)
 	defer cancel()
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+	}
 	h := sha256.New()
 	from := ""
 	var err error
@@ -161,17 +255,26 @@ func (p *Puller) run(x *pull, name string, url func(context.Context) (string, er
 	if pause == 0 {
 		pause = pullPause
 	}
-	for n := range pullTries {
+	for n := 0; n < pullTries; n++ {
 		if n > 0 {
-			time.Sleep(pause)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
 		}
-		at := ""
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		at, had := "", x.got
 		if at, err = url(ctx); err == nil {
 			from = at
 			err = p.once(ctx, x, h, at)
 		}
-		if err == nil || ctx.Err() != nil || errors.Is(err, errGone) {
+		if err == nil || errors.Is(err, errGone) {
 			break
+		}
+		if x.got > had {
+			n = 0 // a line that breaks and goes on is not one that is dead
 		}
 	}
 	if err == nil {
@@ -183,7 +286,11 @@ func (p *Puller) run(x *pull, name string, url func(context.Context) (string, er
 	}
 	if err != nil {
 		_ = p.Store.root.Remove(name)
-		err = fmt.Errorf("%s cannot be fetched: %w", shown(from), err)
+		again := boot.ErrLater
+		if errors.Is(err, errNotThere) {
+			again = boot.ErrNoFile
+		}
+		err = fmt.Errorf("%w: %s cannot be fetched: %w", again, shown(from), err)
 		p.Failed.Add(1)
 		p.Log.Warn("a declared file was not fetched", "digest", x.blob.Digest, "err", err)
 	} else {
@@ -202,7 +309,7 @@ func (p *Puller) run(x *pull, name string, url func(context.Context) (string, er
 	x.mu.Lock()
 	x.done, x.err = true, err
 	x.mu.Unlock()
-	x.more.Broadcast()
+	x.wake()
 	x.leave()
 }
 
@@ -212,8 +319,12 @@ func shown(url string) string {
 	return boot.CleanText(url, 200)
 }
 
-// errGone says that asking again is of no use.
-var errGone = errors.New("it is not there")
+// errGone says that asking again is of no use; errNotThere, that there is no such file: the
+// archive has gone on, and muster image mirror declares what it has now.
+var (
+	errGone     = errors.New("asking again is of no use")
+	errNotThere = fmt.Errorf("%w: it is not there any more (muster image mirror again)", errGone)
+)
 
 // once is one transfer, which goes on where the last one stopped.
 func (p *Puller) once(ctx context.Context, x *pull, h hash.Hash, url string) error {
@@ -241,7 +352,9 @@ func (p *Puller) once(ctx context.Context, x *pull, h hash.Hash, url string) err
 	case resp.StatusCode == http.StatusPartialContent && x.got > 0 && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", x.got)):
 	case resp.StatusCode == http.StatusOK:
 		skip = x.got
-	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusGone, resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusUnauthorized:
+	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusGone:
+		return fmt.Errorf("%w: %s", errNotThere, resp.Status)
+	case resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusUnauthorized:
 		return fmt.Errorf("%w: %s", errGone, resp.Status)
 	default:
 		return errors.New(resp.Status)
@@ -250,8 +363,12 @@ func (p *Puller) once(ctx context.Context, x *pull, h hash.Hash, url string) err
 		return fmt.Errorf("%w: it has %d bytes, and %d were declared", errGone, n+x.got-skip, x.blob.Size)
 	}
 	buf := make([]byte, 256<<10)
+	began, had := time.Now(), x.got
 	for x.got < x.blob.Size {
 		stalled.Reset(pullStall)
+		if d := time.Since(began); d > slowAfter && x.got-had < int64(d/time.Second)*slowest {
+			return fmt.Errorf("%w: %d bytes came in %s", errGone, x.got-had, d.Round(time.Second))
+		}
 		n, err := body.Read(buf[:min(int64(len(buf)), skip+x.blob.Size-x.got)])
 		b := buf[:n]
 		if d := min(skip, int64(n)); d > 0 {
@@ -263,9 +380,9 @@ func (p *Puller) once(ctx context.Context, x *pull, h hash.Hash, url string) err
 			}
 			h.Write(b)
 			x.mu.Lock()
-			x.got, x.begun = x.got+int64(len(b)), true
+			x.got += int64(len(b))
 			x.mu.Unlock()
-			x.more.Broadcast()
+			x.wake()
 		}
 		if errors.Is(err, io.EOF) && x.got < x.blob.Size {
 			return io.ErrUnexpectedEOF
@@ -277,51 +394,25 @@ func (p *Puller) once(ctx context.Context, x *pull, h hash.Hash, url string) err
 	return nil
 }
 
-// wait returns when the first byte is there.
-func (x *pull) wait(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, x.more.Broadcast)
-	defer stop()
+// wait returns when enough has come, which is asked with the lock held, or all of it, or
+// with why it does not come. Who waits has the end of ctx wake everybody.
+func (x *pull) wait(ctx context.Context, enough func() bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for !x.begun && !x.done && ctx.Err() == nil {
+	for x.err == nil && !x.done && !enough() {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		x.more.Wait()
 	}
-	if x.err != nil {
-		return x.err
-	}
-	if x.begun || x.done {
-		return nil
-	}
-	return ctx.Err()
+	return x.err
 }
 
-// ReadAt implements io.ReaderAt. It waits for what has not come yet.
-func (x *pull) ReadAt(b []byte, off int64) (int, error) {
-	want := min(off+int64(len(b)), x.blob.Size)
-	if off >= want {
-		return 0, io.EOF
-	}
+// wake has everybody look again. With the lock, nobody is between looking and waiting.
+func (x *pull) wake() {
 	x.mu.Lock()
-	for x.err == nil {
-		have := x.got
-		if !x.done {
-			have = min(have, x.blob.Size-1) // whoever has all of it may run it
-		}
-		if have >= want {
-			break
-		}
-		x.more.Wait()
-	}
-	err := x.err
-	x.mu.Unlock()
-	if err != nil {
-		return 0, err
-	}
-	n, err := x.file.ReadAt(b[:want-off], off)
-	if err == nil && n < len(b) {
-		err = io.EOF
-	}
-	return n, err
+	defer x.mu.Unlock()
+	x.more.Broadcast()
 }
 
 // leave closes the file behind the last reader.

@@ -8,10 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -209,56 +213,198 @@ func TestPullRefuses(t *testing.T) {
 	})
 }
 
-// TestPullBounds: a few files at once, and who waits no longer leaves nothing behind.
+// TestPullBounds: a few files at once, others wait their turn, and of those only so many;
+// who waits no longer leaves nothing behind, and Close ends all of it.
 func TestPullBounds(t *testing.T) {
 	p := puller(t)
-	here, free := make(chan struct{}), make(chan struct{})
-	u := newUpstream(t, func(http.ResponseWriter, *http.Request, int) {
-		select {
-		case here <- struct{}{}:
-		case <-free:
-		}
-		<-free
+	here := make(chan struct{}, maxPulls+maxQueue)
+	u := newUpstream(t, func(_ http.ResponseWriter, r *http.Request, _ int) {
+		here <- struct{}{}
+		<-r.Context().Done()
 	})
-	var blobs []boot.Blob
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	for i := range maxPulls {
+	for i := range maxPulls + maxQueue {
 		_, b := bytesOf(1000 + i)
-		blobs = append(blobs, b)
 		go func() {
 			_, err := p.Open(ctx, b, at(u.URL))
 			done <- err
 		}()
 	}
-	for range blobs {
+	for range maxPulls {
 		<-here
 	}
+	for { // all of them have asked
+		p.mu.Lock()
+		n := len(p.pulls)
+		p.mu.Unlock()
+		if n == maxPulls+maxQueue {
+			break
+		}
+		runtime.Gosched()
+	}
 	_, b := bytesOf(5)
-	if _, err := p.Open(t.Context(), b, at(u.URL)); err == nil || !strings.Contains(err.Error(), "ask again") || p.Refused.Load() != 1 {
+	if _, err := p.Open(t.Context(), b, at(u.URL)); !errors.Is(err, boot.ErrLater) || p.Refused.Load() != 1 {
 		t.Errorf("one more: %v", err)
 	}
 	cancel()
-	for range blobs {
+	for range maxPulls + maxQueue {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
 	}
-	p.mu.Lock()
-	var running []*pull
-	for _, x := range p.pulls {
-		running = append(running, x)
+	if n := len(u.requests()); n != maxPulls {
+		t.Errorf("%d files were on their way at once", n)
 	}
-	p.mu.Unlock()
-	close(free)
-	for _, x := range running {
-		if err := x.wait(t.Context()); err == nil {
-			t.Error("it is there, and nothing was sent")
-		}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.Close()
 	if len(p.pulls) != 0 {
 		t.Errorf("%d files are still on their way", len(p.pulls))
+	}
+	if _, err := p.join(b, at(u.URL)); !errors.Is(err, boot.ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+	left, err := fs.ReadDir(p.Store.root.FS(), tmpDir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
+// TestPullTurns: many machines, each at another file, all get theirs.
+func TestPullTurns(t *testing.T) {
+	p := puller(t)
+	bodies := map[string][]byte{}
+	for i := range 3 * maxPulls {
+		bodies["/"+strconv.Itoa(i)], _ = bytesOf(2000 + i)
+	}
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request, _ int) { _, _ = w.Write(bodies[r.URL.Path]) })
+	var wg sync.WaitGroup
+	for i := range 3 * maxPulls {
+		wg.Go(func() {
+			want, b := bytesOf(2000 + i)
+			if got, err := p.all(t, b, u.URL+"/"+strconv.Itoa(i)); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%d: %d bytes, %v", i, len(got), err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestPullKeepsRoom: what may be fetched leaves enough of the disk to the store.
+func TestPullKeepsRoom(t *testing.T) {
+	p := puller(t)
+	free := uint64(reserve + 5000)
+	p.Free = func() (uint64, bool) { return free, true }
+	want, b := bytesOf(4000)
+	u := newUpstream(t, func(w http.ResponseWriter, _ *http.Request, _ int) { _, _ = w.Write(want) })
+	if _, err := p.all(t, b, u.URL); err != nil {
+		t.Errorf("%v", err)
+	}
+	_, more := bytesOf(6000)
+	if _, err := p.Open(t.Context(), more, at(u.URL)); !errors.Is(err, boot.ErrLater) || !strings.Contains(err.Error(), "make room") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestPullWhole: until all of a file is right, who asks for a part waits, and of a file
+// that turns out wrong has nothing.
+func TestPullWhole(t *testing.T) {
+	_, b := bytesOf(600_000)
+	evil := bytes.Repeat([]byte("EVIL"), 150_000)
+	rest := make(chan struct{})
+	u := newUpstream(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		_, _ = w.Write(evil[:1000])
+		w.(http.Flusher).Flush()
+		<-rest
+		_, _ = w.Write(evil[1000:])
+	})
+	p := puller(t)
+	o, err := p.Open(t.Context(), b, at(u.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Body.Close()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := o.Whole(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("who has gone: %v", err)
+	}
+	close(rest)
+	if err := o.Whole(t.Context()); !errors.Is(err, ErrDigest) {
+		t.Errorf("a wrong file: %v", err)
+	}
+}
+
+// TestPullReaderGoes: who has gone waits for nothing.
+func TestPullReaderGoes(t *testing.T) {
+	want, b := bytesOf(600_000)
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request, _ int) {
+		_, _ = w.Write(want[:1000])
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	p := puller(t)
+	defer p.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	o, err := p.Open(ctx, b, at(u.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Body.Close()
+	read := make(chan error)
+	go func() {
+		_, err := io.Copy(io.Discard, o.Body)
+		read <- err
+	}()
+	cancel()
+	if err := <-read; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestUpstreamSendsOn: where an upstream sends us on to is not this computer, and a
+// connection that was safe stays so.
+func TestUpstreamSendsOn(t *testing.T) {
+	secret := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "secret") }))
+	defer secret.Close()
+	client := Upstream()
+	away := newUpstream(t, func(w http.ResponseWriter, r *http.Request, _ int) { http.Redirect(w, r, secret.URL, http.StatusFound) })
+	if resp, err := client.Get(away.URL); err == nil {
+		resp.Body.Close()
+		t.Error("it was followed to another service of this computer")
+	} else if !strings.Contains(err.Error(), "this computer's own") {
+		t.Errorf("%v", err)
+	}
+	here := newUpstream(t, func(w http.ResponseWriter, r *http.Request, _ int) {
+		if r.URL.Path == "/a" {
+			http.Redirect(w, r, "/b", http.StatusFound)
+			return
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = io.WriteString(w, "packed")
+	})
+	resp, err := client.Get(here.URL + "/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); string(b) != "packed" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+	for _, c := range []struct{ from, to, want string }{
+		{"https://a.example/x", "http://a.example/x", "https to http"},
+		{"https://a.example/x", "https://b.example/x", ""},
+		{"http://a.example/x", "https://a.example/x", ""},
+	} {
+		from, err := http.NewRequest(http.MethodGet, c.from, nil)
+		to, err2 := http.NewRequest(http.MethodGet, c.to, nil)
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.CheckRedirect(to, []*http.Request{from}); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if err := client.CheckRedirect(to, slices.Repeat([]*http.Request{from}, maxSentOn+1)); err == nil {
+			t.Error("it may send us on for ever")
+		}
 	}
 }

@@ -25,8 +25,8 @@ func (l *loop) blocks(f *flow, s step, alone bool) (*blocks, error) {
 		return &l.out, nil
 	}
 	n := s.to - s.from + 1
-	if alone {
-		n = maxOut // no other transfer needs the buffer
+	if alone && !(f.disk && f.warm) {
+		n = maxOut // no other transfer needs the buffer; of what may wait only the step's own bytes are here
 	}
 	return &l.out, l.out.fill(f, s.from, n, !f.warm)
 }

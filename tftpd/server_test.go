@@ -27,6 +27,7 @@ import (
 
 // shelf is a Decider and a Content with files in memory.
 type shelf struct {
+	gates map[string]chan error // files that are being fetched
 	files map[string][]byte
 	disk  bool // they may have to be waited for
 	mu    sync.Mutex
@@ -86,7 +87,18 @@ func (body) Close() error { return nil }
 
 func (s *shelf) Open(_ context.Context, ref boot.Ref) (*boot.Object, error) {
 	b := s.files[ref.Name]
-	return &boot.Object{Body: body{bytes.NewReader(b)}, Size: int64(len(b)), Name: ref.Name, Disk: s.disk}, nil
+	o := &boot.Object{Body: body{bytes.NewReader(b)}, Size: int64(len(b)), Name: ref.Name, Disk: s.disk}
+	if gate := s.gates[ref.Name]; gate != nil {
+		o.Whole = func(ctx context.Context) error {
+			select {
+			case err := <-gate:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return o, nil
 }
 
 func newShelf() *shelf {
@@ -522,5 +534,43 @@ func testMidTransferError(t *testing.T, host string) {
 	<-s.end
 	if o := s.ended[0]; o.Result != boot.CutShort || o.Bytes != 512 || o.Err != "client says error 3: disk full" {
 		t.Errorf("ended as %+v", o)
+	}
+}
+
+// TestFetched: who asks for a file that is being fetched waits for all of it, and nobody
+// else does; one that cannot be had is told so, and the end of the server ends the waiting.
+func TestFetched(t *testing.T) {
+	gate := make(chan error)
+	sh := newShelf()
+	sh.gates = map[string]chan error{"big": gate}
+	srv := NewServer(sh, sh, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	cs, err := Listen(ctx, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, cs[0]) }()
+	at := cs[0].LocalAddr().(*net.UDPAddr)
+	a, b, c := newRaw(t, at), newRaw(t, at), newRaw(t, at)
+	a.ask("big", "octet")
+	c.ask("block", "octet")
+	if got := c.recv(); len(got) != 516 {
+		t.Errorf("another file: %q", got)
+	}
+	gate <- nil
+	if got := a.recv(); len(got) != 516 {
+		t.Errorf("the file that came: %q", got)
+	}
+	b.ask("big", "octet")
+	gate <- boot.ErrLater
+	if got := b.recv(); !bytes.HasPrefix(got, []byte{0, 5}) || !bytes.Contains(got, []byte("ask again")) {
+		t.Errorf("one that cannot be had: %q", got)
+	}
+	b.ask("big", "octet")
+	b.ask("block", "octet") // read behind the one before: that waits by now
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("%v", err)
 	}
 }

@@ -159,10 +159,21 @@ func (s *session) run(ctx context.Context) {
 		return
 	}
 	obj, err := s.server.content.Open(actx, ref)
+	if err == nil && obj.Whole != nil {
+		// The loop that sends must not wait for bytes, and a client asks again by itself.
+		whole, cancel := context.WithTimeout(ctx, wholeTimeout)
+		if err = obj.Whole(whole); err != nil {
+			obj.Body.Close()
+		}
+		cancel()
+	}
 	if err != nil {
-		if errors.Is(err, boot.ErrNoFile) {
+		switch {
+		case errors.Is(err, boot.ErrNoFile):
 			say(codeNotFound, "file not found")
-		} else {
+		case errors.Is(err, boot.ErrLater), errors.Is(err, context.DeadlineExceeded):
+			say(codeUndefined, "the file is not here yet: ask again")
+		default:
 			log.Error("file could not be made", "err", err)
 			say(codeUndefined, "server could not make this file")
 		}
@@ -245,6 +256,10 @@ func largest(client netip.Addr, mtu int) int {
 	}
 	return max(512, mtu-headers4)
 }
+
+// wholeTimeout is how long a transfer waits for a file that is being fetched: clients ask
+// again in seconds, and find it then.
+const wholeTimeout = 30 * time.Second
 
 // transfer has a loop carry the bytes and waits for the end.
 func (s *session) transfer(ctx context.Context, f *flow) boot.Outcome {

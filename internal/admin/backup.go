@@ -110,11 +110,15 @@ func (s BackupSource) Backup(ctx context.Context, w io.Writer, allFiles bool, re
 // referred lists the files that templates and images refer to, by digest.
 func (s BackupSource) referred(ctx context.Context) (out []Reference, err error) {
 	all := map[string]Reference{}
-	note := func(of string, files map[string]boot.Blob, lazy bool) {
+	note := func(of string, files map[string]boot.Blob, lazy func(string) bool) {
 		for name, b := range files {
-			all[b.Digest] = Reference{b, of + " " + name, lazy}
+			if r, is := all[b.Digest]; is && !r.Lazy && lazy(name) {
+				continue // another needs it here
+			}
+			all[b.Digest] = Reference{b, of + " " + name, lazy(name)}
 		}
 	}
+	stored := func(string) bool { return false }
 	for after := boot.TemplateID(0); ; {
 		var ts []*boot.Template
 		if err := s.View(ctx, func(tx boot.ReadTx) (err error) { ts, err = tx.Templates(after, page); return err }); err != nil {
@@ -122,7 +126,7 @@ func (s BackupSource) referred(ctx context.Context) (out []Reference, err error)
 		}
 		for _, t := range ts {
 			after = t.ID
-			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files, false)
+			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files, stored)
 		}
 		if len(ts) < page {
 			break
@@ -135,7 +139,7 @@ func (s BackupSource) referred(ctx context.Context) (out []Reference, err error)
 		}
 		for _, i := range is {
 			after = i.Name
-			note("image "+i.Name+", file", i.Files, i.Upstream != "")
+			note("image "+i.Name+", file", i.Files, i.Lazy)
 		}
 		if len(is) < page {
 			break

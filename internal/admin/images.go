@@ -107,6 +107,9 @@ func declared(img *boot.Image) error {
 		if err := templates.ValidFile(name); err != nil {
 			return boot.NewFault(boot.Invalid, "%v", err)
 		}
+		if !img.Lazy(name) {
+			return boot.NewFault(boot.Invalid, "file %s: only what lies beneath pool/ may be left to the upstream", name)
+		}
 		b := img.Files[name]
 		if err := images.CheckDigest(b.Digest); err != nil {
 			return fmt.Errorf("file %s: %w", name, err)
@@ -167,26 +170,30 @@ func (s *Server) referred(ctx context.Context) (func(string) bool, error) {
 // Referred lists, by digest, the files that templates and images refer to.
 func Referred(ctx context.Context, e *engine.Engine) (map[string]Reference, error) {
 	all := map[string]Reference{}
-	note := func(of string, files map[string]boot.Blob, lazy bool) {
+	note := func(of string, files map[string]boot.Blob, lazy func(string) bool) {
 		for name, b := range files {
-			all[b.Digest] = Reference{b, of + " " + name, lazy}
+			if r, is := all[b.Digest]; is && !r.Lazy && lazy(name) {
+				continue // another needs it here
+			}
+			all[b.Digest] = Reference{b, of + " " + name, lazy(name)}
 		}
 	}
+	stored := func(string) bool { return false }
 	err := each(ctx, e, 0, func(tx boot.ReadTx, after boot.TemplateID) ([]*boot.Template, error) {
 		return tx.Templates(after, page)
 	},
 		func(t *boot.Template) boot.TemplateID {
-			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files, false)
+			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files, stored)
 			return t.ID
 		})
 	if err == nil {
-		err = eachImage(ctx, e, func(i *boot.Image) { note("image "+i.Name+", file", i.Files, i.Upstream != "") })
+		err = eachImage(ctx, e, func(i *boot.Image) { note("image "+i.Name+", file", i.Files, i.Lazy) })
 	}
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range e.Policy().Templates {
-		note("template "+t.Name+", file", t.Files, false) // the files of this run's template are in no store
+		note("template "+t.Name+", file", t.Files, stored) // the files of this run's template are in no store
 	}
 	return all, nil
 }
@@ -248,9 +255,10 @@ func (s *Server) verifyImage(w http.ResponseWriter, r *http.Request) {
 	v := Verified{}
 	seen := map[string]error{}
 	files := maps.Clone(img.Files)
-	if img.Upstream != "" { // what nobody asked for yet is not wrong
-		maps.DeleteFunc(files, func(_ string, b boot.Blob) bool { _, has := s.Files.Has(b.Digest); return !has })
-	}
+	maps.DeleteFunc(files, func(name string, b boot.Blob) bool { // what nobody asked for yet is not wrong
+		_, has := s.Files.Has(b.Digest)
+		return !has && img.Lazy(name)
+	})
 	for _, b := range files {
 		if _, twice := seen[b.Digest]; !twice {
 			seen[b.Digest] = nil

@@ -133,12 +133,13 @@ func TestDeclared(t *testing.T) {
 		return d.want(status, "POST", "/api/v1/images/import", b.String())
 	}
 	for head, want := range map[string]string{
-		`{"name":"m","files":{"pool/a":{"digest":"` + digest + `","size":3}}}`:                                     "no upstream that has them",
-		`{"name":"m","upstream":"http://a.example/","files":{"../a":{"digest":"` + digest + `","size":3}}}`:        "file name",
-		`{"name":"m","upstream":"http://a.example/","files":{"a":{"digest":"no","size":3}}}`:                       "is no SHA-256",
-		`{"name":"m","upstream":"http://a.example/","files":{"a":{"digest":"` + digest + `","size":-1}}}`:          "has a size of -1",
-		`{"name":"m","upstream":"file:///etc","files":{"a":{"digest":"` + digest + `","size":3}}}`:                 "want http://HOST/PATH",
-		`{"name":"m","upstream":"http://me:secret@a.example/","files":{"a":{"digest":"` + digest + `","size":3}}}`: "without a password",
+		`{"name":"m","files":{"pool/a":{"digest":"` + digest + `","size":3}}}`:                                          "no upstream that has them",
+		`{"name":"m","upstream":"http://a.example/","files":{"dists/x/Release":{"digest":"` + digest + `","size":3}}}`:  "only what lies beneath pool/",
+		`{"name":"m","upstream":"http://a.example/","files":{"../a":{"digest":"` + digest + `","size":3}}}`:             "file name",
+		`{"name":"m","upstream":"http://a.example/","files":{"pool/a":{"digest":"no","size":3}}}`:                       "is no SHA-256",
+		`{"name":"m","upstream":"http://a.example/","files":{"pool/a":{"digest":"` + digest + `","size":-1}}}`:          "has a size of -1",
+		`{"name":"m","upstream":"file:///etc","files":{"pool/a":{"digest":"` + digest + `","size":3}}}`:                 "want http://HOST/PATH",
+		`{"name":"m","upstream":"http://me:secret@a.example/","files":{"pool/a":{"digest":"` + digest + `","size":3}}}`: "without a password",
 	} {
 		var f Failure
 		if send(422, head).into(&f); !strings.Contains(f.Error, want) {

@@ -7,10 +7,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/engine"
@@ -100,7 +98,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.hooks = hook.New(d.store, d.log, id, d.now)
 	d.engine = engine.New(d.store, requests, d.log)
 	d.engine.Now, d.engine.Lines, d.engine.Images, d.engine.Started = d.now, lines, d.set.Images, d.started
-	d.pull = &images.Puller{Store: d.images, Log: d.log, Client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute}}}
+	d.pull = &images.Puller{Store: d.images, Log: d.log, Client: images.Upstream(), Free: func() (uint64, bool) { return d.sys.Room(d.dataDir) }}
 	c := d.content()
 	d.dhcp = dhcpd.NewServer(d.engine, d.log)
 	d.dhcp6 = dhcpd.NewServer6(d.engine, d.duid, d.log)
@@ -131,6 +129,9 @@ func (d *daemon) close() {
 		if err := j.Close(); err != nil {
 			d.log.Warn("request log", "err", err)
 		}
+	}
+	if d.pull != nil {
+		d.pull.Close()
 	}
 	if d.images != nil {
 		d.images.Close()

@@ -32,7 +32,11 @@ func (c Content) Open(ctx context.Context, ref boot.Ref) (*boot.Object, error) {
 		if err != nil {
 			return nil, err
 		}
-		return images.Archive(o, at)
+		a, err := images.Archive(o, at)
+		if err == nil {
+			a.Whole = o.Whole
+		}
+		return a, err
 	}
 	switch ref.Kind {
 	case boot.RefLoader:
