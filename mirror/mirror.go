@@ -53,6 +53,8 @@ type Result struct {
 	Bytes    int64  `json:"bytes"`
 	Fetched  int64  `json:"fetched"` // of them, now
 
+	Missing []string `json:"missing,omitempty"` // dependencies that nothing satisfies
+
 	Pool []File `json:"-"` // what was listed and not fetched
 }
 
@@ -96,20 +98,21 @@ func Take(ctx context.Context, src Source, w Want, dir string, total, done func(
 		return nil, fmt.Errorf("dists/%s/Release: %w", w.Suite, err)
 	}
 	var pool []file
+	var missing []string
 	for _, arch := range w.Arches {
-		all := newIndex()
+		all := index{}
 		for _, c := range w.Components {
 			if err := t.index(ctx, indexes, c+"/binary-"+arch, all); err != nil {
 				return nil, err
 			}
 		}
-		fs, err := all.closure(w, arch)
+		fs, lacks, err := all.closure(w, arch)
 		if err != nil {
 			return nil, err
 		}
-		pool = append(pool, fs...)
+		pool, missing = append(pool, fs...), append(missing, lacks...)
 		if w.Installer {
-			udebs := newIndex()
+			udebs := index{}
 			if err := t.index(ctx, indexes, w.Components[0]+"/debian-installer/binary-"+arch, udebs); err != nil {
 				return nil, err
 			}
@@ -141,10 +144,11 @@ func Take(ctx context.Context, src Source, w Want, dir string, total, done func(
 	if err := t.sweep(pool); err != nil {
 		return nil, err
 	}
-	head := paragraphs(bytes.NewReader(release))
 	var r paragraph
-	head(func(p paragraph) bool { r = p; return false })
-	return &Result{Suite: w.Suite, Version: r["version"], Date: r["date"], Packages: packages, Bytes: sum, Fetched: t.fetched, Pool: listed}, nil
+	if err := paragraphs(bytes.NewReader(release), func(p paragraph) bool { r = p; return false }); err != nil {
+		return nil, err
+	}
+	return &Result{Suite: w.Suite, Version: r["version"], Date: r["date"], Packages: packages, Bytes: sum, Fetched: t.fetched, Missing: missing, Pool: listed}, nil
 }
 
 // File is one of the archive.
@@ -223,7 +227,7 @@ func verify(ctx context.Context, keyring string, args ...string) ([]byte, error)
 }
 
 // index fetches the lists of packages of a folder, and reads them.
-func (t *taking) index(ctx context.Context, indexes map[string]file, at string, into *index) error {
+func (t *taking) index(ctx context.Context, indexes map[string]file, at string, into index) error {
 	base := "dists/" + t.w.Suite + "/"
 	read := false
 	for _, n := range []string{"Packages.xz", "Packages.gz", "Packages", "Release"} {
@@ -413,7 +417,7 @@ func (t *taking) sweep(pool []file) error {
 // readRelease lists the files of a Release, beneath its own folder.
 func readRelease(text []byte) (map[string]file, error) {
 	out := map[string]file{}
-	paragraphs(bytes.NewReader(text))(func(p paragraph) bool {
+	err := paragraphs(bytes.NewReader(text), func(p paragraph) bool {
 		for line := range strings.Lines(p["sha256"]) {
 			f := strings.Fields(line)
 			if len(f) != 3 || len(f[0]) != 64 {
@@ -426,6 +430,9 @@ func readRelease(text []byte) (map[string]file, error) {
 		}
 		return false
 	})
+	if err != nil {
+		return nil, err
+	}
 	if len(out) == 0 {
 		return nil, errors.New("it lists no files with their SHA-256")
 	}
@@ -433,7 +440,7 @@ func readRelease(text []byte) (map[string]file, error) {
 }
 
 // read adds the packages of a list.
-func (x *index) read(local string) error {
+func (x index) read(local string) error {
 	f, err := os.Open(local)
 	if err != nil {
 		return err
@@ -447,8 +454,10 @@ func (x *index) read(local string) error {
 		}
 		r = z
 	}
-	bounded := &io.LimitedReader{R: r, N: maxIndex}
-	paragraphs(bounded)(func(p paragraph) bool { x.add(p); return true })
+	bounded := &io.LimitedReader{R: r, N: maxIndex + 1}
+	if err := paragraphs(bounded, func(p paragraph) bool { x.add(p); return true }); err != nil {
+		return err
+	}
 	if bounded.N == 0 {
 		return fmt.Errorf("more than %d bytes", maxIndex)
 	}

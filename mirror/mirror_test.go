@@ -185,11 +185,11 @@ func TestTakeRefuses(t *testing.T) {
 // TestOlder: versions as dpkg compares them.
 func TestOlder(t *testing.T) {
 	nettest.Need(t, "dpkg")
-	all := []string{"1", "1.0", "1.10", "1.9", "1~rc1", "1.0~rc1-1", "1.0-1", "1.0-10", "1.0-9+deb13u1", "1.0+dfsg-1", "1.0a", "01.0", "2.41-1+b1"}
+	all := []string{"1", "1.0", "1.10", "1.9", "1~rc1", "1.0~rc1-1", "1.0-1", "1.0-10", "1.0-9+deb13u1", "1.0+dfsg-1", "1.0a", "01.0", "2.41-1+b1", "1:0.1", "0:2", "2:0-1"}
 	for _, a := range all {
 		for _, b := range all {
 			want := exec.Command("dpkg", "--compare-versions", a, "lt", b).Run() == nil
-			if got := older(a, b); got != want {
+			if got := compareVersions(a, b) < 0; got != want {
 				t.Errorf("%s before %s: %v, dpkg says %v", a, b, got, want)
 			}
 		}

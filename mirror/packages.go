@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,100 +19,79 @@ type paragraph map[string]string
 
 // paragraphs reads them one after the other, until fn says no. What is no field is left
 // out: whatever is read is signed, and what is missing is missed later.
-func paragraphs(r io.Reader) func(fn func(paragraph) bool) {
-	return func(fn func(paragraph) bool) {
-		s := bufio.NewScanner(r)
-		s.Buffer(make([]byte, 64<<10), 4<<20)
-		p, last := paragraph{}, ""
-		for s.Scan() {
-			line := s.Text()
-			switch {
-			case strings.TrimSpace(line) == "":
-				if len(p) > 0 && !fn(p) {
-					return
-				}
-				p, last = paragraph{}, ""
-			case line[0] == ' ' || line[0] == '\t':
-				if last != "" {
-					p[last] += "\n" + line
-				}
-			default:
-				if k, v, ok := strings.Cut(line, ":"); ok {
-					last = strings.ToLower(k)
-					p[last] = strings.TrimSpace(v)
-				}
+func paragraphs(r io.Reader, fn func(paragraph) bool) error {
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 64<<10), 4<<20)
+	p, last := paragraph{}, ""
+	for s.Scan() {
+		line := s.Text()
+		switch {
+		case strings.TrimSpace(line) == "":
+			if len(p) > 0 && !fn(p) {
+				return nil
+			}
+			p, last = paragraph{}, ""
+		case line[0] == ' ' || line[0] == '\t':
+			if last != "" {
+				p[last] += "\n" + line
+			}
+		default:
+			if k, v, ok := strings.Cut(line, ":"); ok {
+				last = strings.ToLower(k)
+				p[last] = strings.TrimSpace(v)
 			}
 		}
-		if len(p) > 0 {
-			fn(p)
-		}
 	}
+	if s.Err() == nil && len(p) > 0 {
+		fn(p)
+	}
+	return s.Err()
 }
 
 // binary is a package.
 type binary struct {
 	file
-	needs      [][]string // each is satisfied by one of some names
-	recommends [][]string
+	version    string
+	needs      [][]need // each is satisfied by one of some
+	recommends [][]need
+	provides   [][]need
 	base       bool // debootstrap installs it
 }
 
-// index is the packages of an architecture.
-type index struct {
-	by       map[string]*binary
-	provides map[string][]string // a virtual name, and who is it
-}
+// index is the packages of an architecture, by name.
+type index map[string]*binary
 
-func newIndex() *index { return &index{map[string]*binary{}, map[string][]string{}} }
-
-func (x *index) add(p paragraph) {
+func (x index) add(p paragraph) {
 	name := p["package"]
 	size, err := strconv.ParseInt(p["size"], 10, 64)
 	if name == "" || err != nil || size < 0 || size >= maxFile || len(p["sha256"]) != 64 || !fs.ValidPath(p["filename"]) || !strings.HasPrefix(p["filename"], "pool/") {
 		return
 	}
-	if x.by[name] != nil { // a second version; the list has the one that counts first or last, as apt would compare them
-		if older(p["version"], x.by[name].version()) {
-			return
-		}
+	if x[name] != nil && compareVersions(p["version"], x[name].version) < 0 {
+		return // a list may have several versions, and apt takes the highest
 	}
-	b := &binary{file: file{p["filename"], size, strings.ToLower(p["sha256"])}}
-	b.base = p["essential"] == "yes" || p["priority"] == "required" || p["priority"] == "important"
-	b.needs = append(relation(p["pre-depends"]), relation(p["depends"])...)
-	b.recommends = relation(p["recommends"])
-	x.by[name] = b
-	for _, v := range relation(p["provides"]) {
-		x.provides[v[0]] = append(x.provides[v[0]], name)
+	x[name] = &binary{
+		file: file{p["filename"], size, strings.ToLower(p["sha256"])}, version: p["version"],
+		base:  p["essential"] == "yes" || p["priority"] == "required" || p["priority"] == "important",
+		needs: append(relation(p["pre-depends"]), relation(p["depends"])...), recommends: relation(p["recommends"]), provides: relation(p["provides"]),
 	}
 }
 
-// version is told by the file's name well enough to order two of one list.
-func (b *binary) version() string {
-	parts := strings.Split(b.name[strings.LastIndexByte(b.name, '/')+1:], "_")
-	if len(parts) < 2 {
-		return ""
-	}
-	return parts[1]
-}
-
-// older compares two versions (Debian Policy 5.6.12), without an epoch, which the name of a
-// file does not have: first the upstream version, then what stands behind the last hyphen.
-func older(a, b string) bool {
-	parts := func(v string) (upstream, revision string) {
-		if _, rest, ok := strings.Cut(v, ":"); ok {
-			v = rest
+// compareVersions compares two versions (Debian Policy 5.6.12): the epoch, the upstream
+// version, and what stands behind the last hyphen.
+func compareVersions(a, b string) int {
+	parts := func(v string) (epoch, upstream, revision string) {
+		if e, rest, ok := strings.Cut(v, ":"); ok {
+			epoch, v = e, rest
 		}
 		if n := strings.LastIndexByte(v, '-'); n >= 0 {
-			return v[:n], v[n+1:]
+			v, revision = v[:n], v[n+1:]
 		}
-		return v, ""
+		return epoch, v, revision
 	}
-	up, rev := parts(a)
-	up2, rev2 := parts(b)
-	if c := compareParts(up, up2); c != 0 {
-		return c < 0
-	}
-	return compareParts(rev, rev2) < 0
+	e, up, rev := parts(a)
+	e2, up2, rev2 := parts(b)
+	return cmp.Or(compareParts(e, e2), compareParts(up, up2), compareParts(rev, rev2))
 }
 
 // compareParts goes through both: of what is no digit letters come before all else and ~
@@ -152,17 +132,53 @@ func compareParts(a, b string) int {
 	return 0
 }
 
-// relation reads a field as Depends (Debian Policy 7.1), without versions: one suite has
-// one version of a package.
-func relation(text string) (out [][]string) {
+// need is a name in a field as Depends, with the versions that will do.
+type need struct{ name, op, version string }
+
+func (n need) String() string {
+	if n.op == "" {
+		return n.name
+	}
+	return n.name + " (" + n.op + " " + n.version + ")"
+}
+
+// met says that a version will do; one that nobody told is none that was asked for.
+func (n need) met(version string) bool {
+	c := compareVersions(version, n.version)
+	switch {
+	case n.op == "":
+		return true
+	case version == "":
+		return false
+	}
+	switch n.op {
+	case "<<":
+		return c < 0
+	case "<=", "<": // as dpkg reads what Policy no longer allows
+		return c <= 0
+	case "=":
+		return c == 0
+	case ">=", ">":
+		return c >= 0
+	case ">>":
+		return c > 0
+	}
+	return false
+}
+
+// relation reads a field as Depends (Debian Policy 7.1).
+func relation(text string) (out [][]need) {
 	for part := range strings.SplitSeq(text, ",") {
-		var any []string
+		var any []need
 		for alt := range strings.SplitSeq(part, "|") {
-			name, _, _ := strings.Cut(strings.TrimSpace(alt), " ")
-			name, _, _ = strings.Cut(name, "(")
+			name, in, _ := strings.Cut(alt, "(")
+			name, _, _ = strings.Cut(strings.TrimSpace(name), " ")
 			name, _, _ = strings.Cut(name, ":") // :any
+			in, _, _ = strings.Cut(in, ")")
+			in = strings.TrimSpace(in)
+			version := strings.TrimLeft(in, "<=>")
 			if name != "" {
-				any = append(any, name)
+				any = append(any, need{name, in[:len(in)-len(version)], strings.TrimSpace(version)})
 			}
 		}
 		if len(any) > 0 {
@@ -179,76 +195,107 @@ func installed(arch string) []string {
 		"locales", "console-setup", "keyboard-configuration", "tasksel", "task-ssh-server", "openssh-server", "sudo", "ca-certificates", "discover", "laptop-detect", "installation-report", "popularity-contest", "os-prober", "eject"}
 }
 
-// closure is the base system and what is wanted, with all that these depend on.
-func (x *index) closure(w Want, arch string) ([]file, error) {
-	var todo, unknown []string
-	for name, b := range x.by {
-		if b.base {
+// closure is the base system and what is wanted, with all that these depend on, and what
+// of that nothing satisfies.
+func (x index) closure(w Want, arch string) (out []file, missing []string, err error) {
+	provided := map[string][]need{} // by a virtual name: who is it, and of which version
+	for _, name := range slices.Sorted(maps.Keys(x)) {
+		for _, v := range x[name].provides {
+			provided[v[0].name] = append(provided[v[0].name], need{name: name, version: v[0].version})
+		}
+	}
+	// who satisfies a need: the package of that name; others that provide it only where it
+	// is not there, for apt on a machine may not have these.
+	who := func(n need) (names []string) {
+		if b := x[n.name]; b != nil && n.met(b.version) {
+			return []string{n.name}
+		}
+		for _, p := range provided[n.name] {
+			if n.met(p.version) {
+				names = append(names, p.name)
+			}
+		}
+		return names
+	}
+	chosen := map[string]bool{}
+	var todo []string
+	choose := func(name string) {
+		if !chosen[name] {
+			chosen[name] = true
 			todo = append(todo, name)
 		}
 	}
-	slices.Sort(todo)
+	for _, name := range slices.Sorted(maps.Keys(x)) {
+		if x[name].base {
+			choose(name)
+		}
+	}
+	var unknown []string
 	for _, name := range w.Packages {
-		if x.by[name] == nil && len(x.provides[name]) == 0 {
+		if l := who(need{name: name}); len(l) > 0 {
+			choose(l[0])
+		} else {
 			unknown = append(unknown, name)
 		}
-		todo = append(todo, name)
 	}
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("%s has no package %s for %s", w.Suite, strings.Join(unknown, ", "), arch)
+		return nil, nil, fmt.Errorf("%s has no package %s for %s", w.Suite, strings.Join(unknown, ", "), arch)
 	}
 	if w.Installer {
 		for _, name := range installed(arch) {
-			if x.by[name] != nil {
-				todo = append(todo, name)
+			if x[name] != nil {
+				choose(name)
 			}
 		}
 	}
-	chosen := map[string]bool{}
-	has := func(name string) bool {
-		return chosen[name] || slices.ContainsFunc(x.provides[name], func(n string) bool { return chosen[n] })
+	// meet chooses one of some for a package, unless one of them is chosen.
+	meet := func(any []need) bool {
+		var first []string
+		for _, n := range any {
+			l := who(n)
+			if slices.ContainsFunc(l, func(name string) bool { return chosen[name] }) {
+				return true
+			}
+			if first == nil {
+				first = l
+			}
+		}
+		if first != nil {
+			choose(first[0])
+		}
+		return first != nil
 	}
 	for len(todo) > 0 {
 		name := todo[0]
 		todo = todo[1:]
-		if has(name) {
-			continue
-		}
-		if x.by[name] == nil {
-			if l := x.provides[name]; len(l) > 0 {
-				name = slices.Min(l)
-			} else {
-				continue // a dependency that this part of the archive does not have
+		b := x[name]
+		out = append(out, b.file)
+		for _, any := range b.needs {
+			if !meet(any) {
+				missing = append(missing, fmt.Sprintf("%s, which %s needs on %s", either(any), name, arch))
 			}
 		}
-		chosen[name] = true
-		b := x.by[name]
-		wants := b.needs
 		if w.Recommends {
-			wants = slices.Concat(wants, b.recommends)
-		}
-		for _, any := range wants {
-			if slices.ContainsFunc(any, has) {
-				continue
-			}
-			for _, alt := range any {
-				if x.by[alt] != nil || len(x.provides[alt]) > 0 {
-					todo = append(todo, alt)
-					break
-				}
+			for _, any := range b.recommends {
+				meet(any)
 			}
 		}
 	}
-	var out []file
-	for name := range chosen {
-		out = append(out, x.by[name].file)
+	return out, missing, nil
+}
+
+// either writes some needs of which one is enough.
+func either(any []need) string {
+	var l []string
+	for _, n := range any {
+		l = append(l, n.String())
 	}
-	return out, nil
+	return strings.Join(l, " or ")
 }
 
 // every is all of them.
-func (x *index) every() (out []file) {
-	for _, b := range x.by {
+func (x index) every() (out []file) {
+	for _, b := range x {
 		out = append(out, b.file)
 	}
 	return out

@@ -19,6 +19,10 @@ import (
 
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
+// maxMissing is how many dependencies are named that nothing satisfies: of a suite that
+// stands on another, as updates do, there are thousands.
+const maxMissing = 20
+
 func (a *app) imageMirrorCmd() *cobra.Command {
 	var w mirror.Want
 	var from, dir string
@@ -84,6 +88,13 @@ func (a *app) mirror(ctx context.Context, name, from, dir string, w mirror.Want)
 	}
 	if err != nil {
 		return err
+	}
+	for i, m := range took.Missing {
+		if i == maxMissing {
+			a.note("warning: and %d dependencies more that nothing satisfies\n", len(took.Missing)-i)
+			break
+		}
+		a.note("warning: the archive has nothing for %s: who installs that will miss it\n", m)
 	}
 	s, err := images.Inspect(name, dir)
 	if err != nil {
