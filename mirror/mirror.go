@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path"
@@ -263,17 +262,40 @@ func (t *taking) index(ctx context.Context, indexes map[string]file, at string, 
 	return nil
 }
 
-func (t *taking) small(ctx context.Context, name string) ([]byte, error) {
-	r, err := t.src.Open(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	defer r.Close()
-	b, err := io.ReadAll(io.LimitReader(r, maxRelease+1))
-	if err == nil && len(b) > maxRelease {
-		err = fmt.Errorf("%s: more than %d bytes", name, maxRelease)
-	}
+// small reads one whole; fs.ErrNotExist says that there is none.
+func (t *taking) small(ctx context.Context, name string) (b []byte, err error) {
+	err = again(ctx, func() error {
+		r, err := t.src.Open(ctx, name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		defer r.Close()
+		if b, err = io.ReadAll(io.LimitReader(r, maxRelease+1)); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if len(b) > maxRelease {
+			return fmt.Errorf("%s: more than %d bytes", name, maxRelease)
+		}
+		return nil
+	})
 	return b, err
+}
+
+// again tries something a few times, unless it is not there.
+func again(ctx context.Context, try func() error) (err error) {
+	for n := range tries {
+		if n > 0 {
+			select {
+			case <-time.After(retryPause):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if err = try(); err == nil || errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
+			break
+		}
+	}
+	return err
 }
 
 func (t *taking) write(name string, b []byte) error {
@@ -323,20 +345,7 @@ func (t *taking) fetch(ctx context.Context, f file, local string) error {
 	if err := os.MkdirAll(filepath.Dir(local), 0o755); err != nil {
 		return err
 	}
-	var err error
-	for n := range tries {
-		if n > 0 {
-			select {
-			case <-time.After(retryPause):
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		if err = t.once(ctx, f, local); err == nil || errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
-			return err
-		}
-	}
-	return err
+	return again(ctx, func() error { return t.once(ctx, f, local) })
 }
 
 func (t *taking) once(ctx context.Context, f file, local string) (err error) {
@@ -463,36 +472,3 @@ func (x index) read(local string) error {
 	}
 	return nil
 }
-
-// HTTP is an archive on a web server.
-type HTTP struct {
-	Root   string // "http://deb.debian.org/debian"
-	Client *http.Client
-}
-
-// Open implements Source.
-func (h HTTP) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(h.Root, "/")+"/"+strings.ReplaceAll(name, "+", "%2B"), nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := h.Client.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return resp.Body, nil
-	case http.StatusNotFound, http.StatusGone, http.StatusForbidden:
-		resp.Body.Close()
-		return nil, fmt.Errorf("%s: %w", resp.Status, fs.ErrNotExist)
-	}
-	resp.Body.Close()
-	return nil, errors.New(resp.Status)
-}
-
-// Folder is an archive that is mounted or copied, or the tree of a disc.
-type Folder struct{ FS fs.FS }
-
-// Open implements Source.
-func (f Folder) Open(_ context.Context, name string) (io.ReadCloser, error) { return f.FS.Open(name) }

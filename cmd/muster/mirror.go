@@ -5,10 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -63,7 +61,7 @@ func (a *app) mirror(ctx context.Context, name, from, dir string, w mirror.Want)
 	if _, err := os.Stat(w.Keyring); err != nil {
 		return usagef("--keyring %s: %w: the keys of Debian are in the package debian-archive-keyring", w.Keyring, err)
 	}
-	var src mirror.Source = mirror.HTTP{Root: from, Client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: time.Minute, MaxIdleConnsPerHost: 8}}}
+	var src mirror.Source = mirror.HTTP{Root: from, Client: mirror.NewClient()}
 	if !strings.HasPrefix(from, "http://") && !strings.HasPrefix(from, "https://") {
 		if _, err := os.Stat(from); err != nil {
 			return usageError{err}
