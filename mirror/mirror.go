@@ -5,7 +5,6 @@
 package mirror
 
 import (
-	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -14,12 +13,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"os/exec"
-	"path"
-	"path/filepath"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -54,7 +49,8 @@ type Result struct {
 
 	Missing []string `json:"missing,omitempty"` // dependencies that nothing satisfies
 
-	Pool []File `json:"-"` // what was listed and not fetched
+	Pool  []File   `json:"-"` // what was listed and not fetched
+	Files []string `json:"-"` // what lies in the folder of it
 }
 
 // Bounds: an archive may say anything of itself.
@@ -76,8 +72,8 @@ type file struct {
 	sha256 string
 }
 
-// Take fetches what is wanted into a folder; what lies there already and is right is not
-// fetched again. total and done tell how far it is, in bytes.
+// Take fetches what is wanted into a folder, which is empty or was made by it for the same
+// suite; what lies there already and is right is not fetched again. total and done tell how far it is, in bytes.
 func Take(ctx context.Context, src Source, w Want, dir string, total, done func(int64)) (*Result, error) {
 	if w.Suite == "" || len(w.Components) == 0 || len(w.Arches) == 0 {
 		return nil, errors.New("a mirror wants a suite, a component and an architecture")
@@ -87,15 +83,20 @@ func Take(ctx context.Context, src Source, w Want, dir string, total, done func(
 			return nil, fmt.Errorf("%q is no name of a suite, a component or an architecture", s)
 		}
 	}
-	t := &taking{src: src, w: w, dir: dir, done: done}
+	to, err := openFolder(dir, w.Suite)
+	if err != nil {
+		return nil, err
+	}
+	defer to.root.Close()
+	t := &taking{src: src, w: w, to: to, done: done, kept: map[string]bool{}}
 	release, err := t.release(ctx)
 	if err != nil {
 		return nil, err
 	}
-	indexes, err := readRelease(release)
-	if err != nil {
-		return nil, fmt.Errorf("dists/%s/Release: %w", w.Suite, err)
+	if had, err := date(to.was.Date); err == nil && release.date.Before(had) {
+		return nil, fmt.Errorf("dists/%s/Release is of %s, and %s holds that of %s: somebody answers with an old one, or the archive went back; for that one name another folder", w.Suite, release.head["date"], dir, to.was.Date)
 	}
+	indexes := release.indexes
 	var pool []file
 	var missing []string
 	for _, arch := range w.Arches {
@@ -137,17 +138,38 @@ func Take(ctx context.Context, src Source, w Want, dir string, total, done func(
 		total(sum)
 	}
 	packages := max(len(pool), len(listed))
+	for _, f := range pool {
+		t.kept[f.name] = true
+	}
+	base := "dists/" + w.Suite + "/"
+	for n := range release.files {
+		t.kept[base+n] = true
+	}
+	if err := t.note(); err != nil {
+		return nil, err
+	}
 	if err := t.all(ctx, pool); err != nil {
 		return nil, err
 	}
-	if err := t.sweep(pool); err != nil {
+	// All is there: from here on the folder is the new release and no longer the old one.
+	for _, l := range t.links {
+		if err := to.link(l.from, l.to); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(release.files)) {
+		if err := to.write(base+n, release.files[n]); err != nil {
+			return nil, err
+		}
+	}
+	if err := to.sweep(t.kept); err != nil {
 		return nil, err
 	}
-	var r paragraph
-	if err := paragraphs(bytes.NewReader(release), func(p paragraph) bool { r = p; return false }); err != nil {
+	kept := slices.Sorted(maps.Keys(t.kept))
+	if err := to.mark(ours{w.Suite, release.head["date"], kept}); err != nil {
 		return nil, err
 	}
-	return &Result{Suite: w.Suite, Version: r["version"], Date: r["date"], Packages: packages, Bytes: sum, Fetched: t.fetched, Missing: missing, Pool: listed}, nil
+	return &Result{Suite: w.Suite, Version: release.head["version"], Date: release.head["date"], Packages: packages, Bytes: sum, Fetched: t.fetched, Missing: missing, Pool: listed, Files: kept}, to.root.RemoveAll(parts)
 }
 
 // File is one of the archive.
@@ -160,69 +182,22 @@ type File struct {
 type taking struct {
 	src  Source
 	w    Want
-	dir  string
+	to   *folder
 	done func(int64)
-	kept map[string]bool // index files
+	kept map[string]bool // what is wanted there
+
+	links []struct{ from, to string } // made when all is there
 
 	mu      sync.Mutex
 	fetched int64
 }
 
-// release fetches the release files and returns what is signed. apt reads InRelease, and
-// the installer Release and its signature.
-func (t *taking) release(ctx context.Context) ([]byte, error) {
-	base := "dists/" + t.w.Suite + "/"
-	t.kept = map[string]bool{}
-	texts := map[string][]byte{}
-	for _, n := range []string{"InRelease", "Release", "Release.gpg"} {
-		b, err := t.small(ctx, base+n)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		texts[n] = b
-		if err := t.write(base+n, b); err != nil {
-			return nil, err
-		}
-	}
-	at := func(n string) string { return filepath.Join(t.dir, filepath.FromSlash(base+n)) }
-	var signed []byte
-	switch {
-	case texts["InRelease"] != nil:
-		out, err := verify(ctx, t.w.Keyring, "--output", "-", at("InRelease"))
-		if err != nil {
-			return nil, fmt.Errorf("%sInRelease: %w", base, err)
-		}
-		signed = out
-		if r := texts["Release"]; r != nil && texts["Release.gpg"] != nil {
-			if _, err := verify(ctx, t.w.Keyring, at("Release.gpg"), at("Release")); err != nil {
-				return nil, fmt.Errorf("%sRelease: %w", base, err)
-			}
-		}
-	case texts["Release"] != nil && texts["Release.gpg"] != nil:
-		if _, err := verify(ctx, t.w.Keyring, at("Release.gpg"), at("Release")); err != nil {
-			return nil, fmt.Errorf("%sRelease: %w", base, err)
-		}
-		signed = texts["Release"]
-	default:
-		return nil, fmt.Errorf("there is no %sInRelease, nor a Release with its signature: is that the root of an archive, and is the suite called %s?", base, t.w.Suite)
-	}
-	return signed, nil
-}
-
-// verify checks a signature as apt does, by gpgv.
-func verify(ctx context.Context, keyring string, args ...string) ([]byte, error) {
-	var out, said bytes.Buffer
-	cmd := exec.CommandContext(ctx, "gpgv", append([]string{"--keyring", keyring}, args...)...)
-	cmd.Stdout, cmd.Stderr = &out, &said
-	if err := cmd.Run(); errors.Is(err, exec.ErrNotFound) {
-		return nil, errors.New("its signature cannot be checked: install gpgv (apt install gpgv)")
-	} else if err != nil {
-		return nil, fmt.Errorf("its signature is not one of %s: %s", keyring, strings.TrimSpace(said.String()))
-	}
-	return out.Bytes(), nil
+// note marks what will lie there beside what does, so that a later run may remove what one
+// that breaks off leaves.
+func (t *taking) note() error {
+	o := t.to.was
+	o.Files = slices.AppendSeq(slices.Clone(o.Files), maps.Keys(t.kept))
+	return t.to.mark(o)
 }
 
 // index fetches the lists of packages of a folder, and reads them.
@@ -234,24 +209,32 @@ func (t *taking) index(ctx context.Context, indexes map[string]file, at string, 
 		if !has || n == "Packages" && read {
 			continue // apt takes a compressed one
 		}
-		local := filepath.Join(t.dir, filepath.FromSlash(base+f.name))
-		err := t.fetch(ctx, file{base + f.name, f.size, f.sha256}, local)
+		// Under its digest no other state of the archive has it.
+		hashed := base + at + "/by-hash/SHA256/" + f.sha256
+		t.kept[hashed] = true
+		if err := t.note(); err != nil {
+			return err
+		}
+		err := t.fetch(ctx, file{base + f.name, f.size, f.sha256}, hashed)
 		if errors.Is(err, fs.ErrNotExist) {
+			delete(t.kept, hashed)
 			continue // the one that is not packed is listed and not there
 		}
 		if err != nil {
 			return err
 		}
 		t.kept[base+f.name] = true
-		hashed := base + at + "/by-hash/SHA256/" + f.sha256
-		t.kept[hashed] = true
-		if err := link(local, filepath.Join(t.dir, filepath.FromSlash(hashed))); err != nil {
-			return err
-		}
+		t.links = append(t.links, struct{ from, to string }{hashed, base + f.name})
 		if n == "Release" || n == "Packages.xz" || read {
 			continue
 		}
-		if err := into.read(local); err != nil {
+		r, err := t.to.root.Open(hashed)
+		if err != nil {
+			return err
+		}
+		err = into.read(r, n == "Packages.gz")
+		r.Close()
+		if err != nil {
 			return fmt.Errorf("%s: %w", base+f.name, err)
 		}
 		read = true
@@ -298,15 +281,6 @@ func again(ctx context.Context, try func() error) (err error) {
 	return err
 }
 
-func (t *taking) write(name string, b []byte) error {
-	t.kept[name] = true
-	p := filepath.Join(t.dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(p, b, 0o644)
-}
-
 // all fetches files, a few at a time.
 func (t *taking) all(ctx context.Context, fs []file) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -316,7 +290,7 @@ func (t *taking) all(ctx context.Context, fs []file) error {
 	for range fetchers {
 		wg.Go(func() {
 			for f := range work {
-				if err := t.fetch(ctx, f, filepath.Join(t.dir, filepath.FromSlash(f.name))); err != nil {
+				if err := t.fetch(ctx, f, f.name); err != nil {
 					cancel(err)
 				}
 				t.mu.Lock()
@@ -339,125 +313,43 @@ func (t *taking) all(ctx context.Context, fs []file) error {
 // fetch gets a file whole and right, or nothing. What is damaged on the way is fetched
 // again; what is wrong at the source is an error.
 func (t *taking) fetch(ctx context.Context, f file, local string) error {
-	if sumOf(local) == f.sha256 {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(local), 0o755); err != nil {
+	if sum, err := t.to.sum(local); err != nil || sum == f.sha256 {
 		return err
 	}
 	return again(ctx, func() error { return t.once(ctx, f, local) })
 }
 
-func (t *taking) once(ctx context.Context, f file, local string) (err error) {
+func (t *taking) once(ctx context.Context, f file, local string) error {
 	r, err := t.src.Open(ctx, f.name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
 	defer r.Close()
-	part := local + ".part"
-	w, err := os.Create(part)
+	w, err := t.to.part()
 	if err != nil {
 		return err
 	}
-	defer os.Remove(part)
 	h := sha256.New()
 	n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(r, f.size+1))
-	if e := w.Close(); err == nil {
-		err = e
-	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: %w", f.name, err)
+		err = fmt.Errorf("%s: %w", f.name, err)
 	case n != f.size || hex.EncodeToString(h.Sum(nil)) != f.sha256:
-		return fmt.Errorf("%s is not what the archive's signed list says it is: the archive may be changing, try again later", f.name)
+		err = fmt.Errorf("%s is not what the archive's signed list says it is: the archive may be changing, try again later", f.name)
+	}
+	if err := t.to.settle(w, local, err); err != nil {
+		return err
 	}
 	t.mu.Lock()
 	t.fetched += n
 	t.mu.Unlock()
-	return os.Rename(part, local)
-}
-
-func sumOf(p string) string {
-	r, err := os.Open(p)
-	if err != nil {
-		return ""
-	}
-	defer r.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, r); err != nil {
-		return ""
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// link puts the bytes of a file under a second name.
-func link(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.Link(from, to)
-}
-
-// sweep removes what an earlier release left in the folder.
-func (t *taking) sweep(pool []file) error {
-	for _, f := range pool {
-		t.kept[f.name] = true
-	}
-	for _, top := range []string{"dists", "pool"} {
-		root := filepath.Join(t.dir, top)
-		if err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			if rel, err := filepath.Rel(t.dir, p); err != nil || t.kept[filepath.ToSlash(rel)] {
-				return err
-			}
-			return os.Remove(p)
-		}); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
 	return nil
 }
 
-// readRelease lists the files of a Release, beneath its own folder.
-func readRelease(text []byte) (map[string]file, error) {
-	out := map[string]file{}
-	err := paragraphs(bytes.NewReader(text), func(p paragraph) bool {
-		for line := range strings.Lines(p["sha256"]) {
-			f := strings.Fields(line)
-			if len(f) != 3 || len(f[0]) != 64 {
-				continue
-			}
-			n, err := strconv.ParseInt(f[1], 10, 64)
-			if err == nil && n >= 0 && n < maxFile && fs.ValidPath(f[2]) {
-				out[f[2]] = file{f[2], n, strings.ToLower(f[0])}
-			}
-		}
-		return false
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(out) == 0 {
-		return nil, errors.New("it lists no files with their SHA-256")
-	}
-	return out, nil
-}
-
 // read adds the packages of a list.
-func (x index) read(local string) error {
-	f, err := os.Open(local)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r := io.Reader(f)
-	if path.Ext(local) == ".gz" {
-		z, err := gzip.NewReader(f)
+func (x index) read(r io.Reader, packed bool) error {
+	if packed {
+		z, err := gzip.NewReader(r)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,9 @@ type Archive struct {
 	Key  string // the file of its public key
 	t    testing.TB
 	home string // gpg's
+
+	Edit func(release string) string // what Release signs, where set
+	Sign []string                    // further arguments of gpg where it signs
 }
 
 func output(t testing.TB, dir, name string, args ...string) []byte {
@@ -53,10 +57,16 @@ func NewArchive(t testing.TB) *Archive {
 		os.RemoveAll(home)
 	})
 	noError(t, os.Chmod(home, 0o700))
-	a := &Archive{t.TempDir(), filepath.Join(t.TempDir(), "key.gpg"), t, home}
-	output(t, "", "gpg", "--homedir", home, "--batch", "--passphrase", "", "--quick-generate-key", "an archive <a@example.org>", "ed25519", "sign", "never")
-	noError(t, os.WriteFile(a.Key, output(t, "", "gpg", "--homedir", home, "--export"), 0o644))
+	a := &Archive{Dir: t.TempDir(), Key: filepath.Join(t.TempDir(), "key.gpg"), t: t, home: home}
+	a.GPG("--passphrase", "", "--quick-generate-key", "an archive <a@example.org>", "ed25519", "sign", "never")
+	noError(t, os.WriteFile(a.Key, a.GPG("--export"), 0o644))
 	return a
+}
+
+// GPG runs gpg with the archive's keys.
+func (a *Archive) GPG(args ...string) []byte {
+	a.t.Helper()
+	return output(a.t, "", "gpg", append([]string{"--homedir", a.home, "--batch", "--yes"}, args...)...)
 }
 
 // Add puts a package into the pool.
@@ -90,8 +100,12 @@ func (a *Archive) Release() {
 		text += fmt.Sprintf(" %s %d main/binary-amd64/%s\n", hex.EncodeToString(sum[:]), len(b), n)
 	}
 	noError(a.t, os.Remove(filepath.Join(bin, "Packages"))) // listed and not there, as in Debian's
+	if a.Edit != nil {
+		text = a.Edit(text)
+	}
 	noError(a.t, os.WriteFile(filepath.Join(d, "Release"), []byte(text), 0o644))
 	for _, how := range [][]string{{"--clearsign", "-o", "InRelease"}, {"--detach-sign", "--armor", "-o", "Release.gpg"}} {
-		output(a.t, d, "gpg", append(append([]string{"--homedir", a.home, "--batch", "--yes"}, how...), "Release")...)
+		how[len(how)-1] = filepath.Join(d, how[len(how)-1])
+		a.GPG(slices.Concat(a.Sign, how, []string{filepath.Join(d, "Release")})...)
 	}
 }
