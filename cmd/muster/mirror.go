@@ -4,8 +4,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,7 +55,7 @@ so that only what is new comes over the network.`,
 	fl.BoolVar(&w.Recommends, "recommends", false, "also what packages recommend")
 	fl.BoolVar(&w.Lazy, "lazy", false, "store the lists alone: the daemon fetches a package when the first machine asks for it, and keeps it")
 	fl.StringVar(&w.Keyring, "keyring", debianKeyring, "whose signatures are taken")
-	fl.StringVar(&dir, "dir", "", "folder to keep it in (default: a temporary one)")
+	fl.StringVar(&dir, "dir", "", "folder to keep it in, for this suite alone: an empty one, or that of the last time (default: a temporary one)")
 	return c
 }
 
@@ -66,10 +71,22 @@ func (a *app) mirror(ctx context.Context, name, from, dir string, w mirror.Want)
 		if _, err := os.Stat(from); err != nil {
 			return usageError{err}
 		}
+		if dir != "" {
+			if err := apart(dir, from); err != nil {
+				return usageError{err}
+			}
+		}
 		if w.Lazy {
 			return usagef("--lazy wants a URL: the daemon has no way to a folder of yours")
 		}
 		src = mirror.Folder{FS: os.DirFS(from)}
+	}
+	img := boot.Image{Name: name, Kind: boot.MirrorImage, Public: true}
+	if w.Lazy {
+		img.Upstream = strings.TrimSuffix(from, "/")
+	}
+	if err := a.mayMirror(ctx, img); err != nil {
+		return err
 	}
 	if dir == "" {
 		tmp, err := os.MkdirTemp("", "muster-mirror-")
@@ -99,18 +116,72 @@ func (a *app) mirror(ctx context.Context, name, from, dir string, w mirror.Want)
 		return err
 	}
 	defer s.Close()
-	s.Image = boot.Image{Name: name, Kind: boot.MirrorImage, Public: true, Title: strings.TrimSpace(fmt.Sprintf("Debian archive, %s %s of %s, %s", took.Suite, took.Version, took.Date, strings.Join(w.Arches, " ")))}
+	// What else somebody put into the folder is not for everybody.
+	s.Entries = slices.DeleteFunc(s.Entries, func(e images.Entry) bool {
+		_, ours := slices.BinarySearch(took.Files, e.Name)
+		return !ours
+	})
+	img.Title = strings.TrimSpace(fmt.Sprintf("Debian archive, %s %s of %s, %s", took.Suite, took.Version, took.Date, strings.Join(w.Arches, " ")))
+	s.Image = img
 	if w.Lazy {
-		s.Image.Upstream, s.Image.Files = strings.TrimSuffix(from, "/"), map[string]boot.Blob{}
+		s.Image.Files = map[string]boot.Blob{}
 		for _, f := range took.Pool {
 			s.Image.Files[f.Name] = boot.Blob{Digest: f.SHA256, Size: f.Size}
 		}
 	}
 	p = a.progress("storing "+name, s.Bytes())
-	img, err := a.client().ImportImage(ctx, s, p.add)
+	stored, err := a.client().ImportImage(ctx, s, p.add)
 	p.end()
 	if err != nil {
 		return err
 	}
-	return a.said(map[string]any{"image": img.Name, "title": img.Title, "mirror": took}, "%s holds %s, %s (%s fetched now): machines take it by mirror=image:%s", name, counted(took.Packages, "package"), size(took.Bytes), size(took.Fetched), name)
+	return a.said(map[string]any{"image": stored.Name, "title": stored.Title, "mirror": took}, "%s holds %s, %s (%s fetched now): machines take it by mirror=image:%s", name, counted(took.Packages, "package"), size(took.Bytes), size(took.Fetched), name)
+}
+
+// mayMirror tells before anything is fetched that the image cannot be stored.
+func (a *app) mayMirror(ctx context.Context, img boot.Image) error {
+	img.Files = map[string]boot.Blob{"dists": {}} // there will be some
+	if err := img.Validate(); err != nil {
+		return usageError{err}
+	}
+	var is []boot.Image
+	if err := a.client().Call(ctx, http.MethodGet, "/api/v1/images", nil, &is); err != nil {
+		return err
+	}
+	for _, i := range is {
+		if i.Name == img.Name && i.Kind != boot.MirrorImage {
+			return fmt.Errorf("image %s exists and is no mirror, and a boot may be reading it: name another, such as %s-mirror", i.Name, i.Name)
+		}
+	}
+	return nil
+}
+
+// apart refuses a folder for a mirror that is the archive's own, or lies within it or
+// around it: the one is written, and the other only read.
+func apart(dir, from string) error {
+	var real [2]string
+	for i, p := range []string{dir, from} {
+		p, err := filepath.Abs(p)
+		if err != nil {
+			return err
+		}
+		rest := ""
+		for {
+			at, err := filepath.EvalSymlinks(p)
+			if err == nil {
+				real[i] = filepath.Join(at, rest)
+				break
+			}
+			if !errors.Is(err, fs.ErrNotExist) || p == filepath.Dir(p) {
+				return err
+			}
+			rest, p = filepath.Join(filepath.Base(p), rest), filepath.Dir(p) // it will be made
+		}
+	}
+	for _, x := range [][2]string{real, {real[1], real[0]}} {
+		if rel, err := filepath.Rel(x[0], x[1]); err == nil && filepath.IsLocal(rel) {
+			return fmt.Errorf("--dir %s and --from %s lie in one another: name a folder of its own for what is kept", dir, from)
+		}
+	}
+	return nil
 }
