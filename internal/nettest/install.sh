@@ -35,8 +35,9 @@ if [ "$level" != demo ]; then
 	esac
 	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
 	# would start them at the next boot, as those of DHCP servers would, and Ignition's
-	# has hooks for an initramfs; they are only unpacked.
-	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers ignition memtest)
+	# has hooks for an initramfs; they are only unpacked. So is QEMU for single programs,
+	# whose package would make the machine run those of other architectures.
+	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 qemu-user uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers ignition memtest)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
@@ -188,6 +189,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 		unpack "$tree-tree" busybox-static
 		mv "$(find "$tree-tree" -path '*bin/busybox')" "$cache/$part"
 		continue ;;
+	qemu-user) unpack "$tree" qemu-user-static ;;
 	uboot*) unpack "$tree" u-boot-qemu ;;
 	ipxe-13) unpack "$tree" ipxe ;;
 	ovmf-13) unpack "$tree" ovmf ;;
