@@ -103,8 +103,8 @@ fresh: root go ## demo, install and test on Debian 12 and 13 from nothing (root,
 	@GO=$(GO) internal/nettest/fresh.sh
 
 .PHONY: long
-long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one; U-Boot on riscv64, by PXE and as UEFI; routers; by name beside another server; an image to a disk, a disk wiped, a system mended, a live system by dracut, and a Debian made of a mirror; other DHCP servers beside, twenty starts each; 2,400 wrong bits in a store (root)
-	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 90m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual|TestBesideServers|TestUBoot|TestRouter|TestName|TestWipe|TestDiskImage|TestRescue|TestFix|TestScripts|TestCIDATA|TestDracut|TestMirrorDebian)$$' ./test
+long: root go ## the whole boots that test leaves out: a real installer, HTTPS on arm64, HTTP and arm64 by IPv6, both families, an installation killed at each step, ten power-ons after one; U-Boot on riscv64, by PXE and as UEFI; routers; by name beside another server; an image to a disk, also on arm64, a disk wiped, a system mended, a live system by dracut, and a Debian made of a mirror; other DHCP servers beside, twenty starts each; 2,400 wrong bits in a store (root)
+	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 150m -run '^(TestDebianInstaller|TestHTTPS|TestInstall|TestInstallKilled|TestBootSix|TestBootSixRelayed|TestBootDual|TestBesideServers|TestUBoot|TestRouter|TestName|TestWipe|TestDiskImage|TestDiskImageARM64|TestRescue|TestFix|TestScripts|TestCIDATA|TestDracut|TestMirrorDebian)$$' ./test
 	MUSTER_LONG=1 $(PROGRESS) -count=1 -timeout 30m -run '^TestFlippedBit$$' ./store/bolt
 
 .PHONY: kills

@@ -25,6 +25,12 @@ func liveDisc(t *testing.T) string {
 	nettest.Need(t, "mmdebstrap", "mksquashfs", "xorriso")
 	dir := t.TempDir()
 	madeDebian(t, "live", filepath.Join(dir, "live"))
+	return packedDisc(t, dir)
+}
+
+// packedDisc packs a folder with a live system into a disc like Debian's own.
+func packedDisc(t *testing.T, dir string) string {
+	t.Helper()
 	must(t, os.Mkdir(filepath.Join(dir, ".disk"), 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, ".disk/info"), []byte("Debian GNU/Linux Live 12 made here"), 0o644))
 	disc := filepath.Join(t.TempDir(), "live.iso")
@@ -34,10 +40,10 @@ func liveDisc(t *testing.T) string {
 	return disc
 }
 
-// madeDebian makes a Debian in a folder, once for all tests.
-func madeDebian(t *testing.T, what, dir string) {
+// madeDebian makes a Debian in a folder, once for all tests. arch is amd64 if none is given.
+func madeDebian(t *testing.T, what, dir string, arch ...string) {
 	t.Helper()
-	cmd := exec.Command("../internal/nettest/debian.sh", what, dir)
+	cmd := exec.Command("../internal/nettest/debian.sh", append([]string{what, dir}, arch...)...)
 	cmd.Stderr = os.Stderr // a line each minute
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("debian.sh %s: %v", what, err)
@@ -57,7 +63,13 @@ func blankDisk(t *testing.T, head []byte) string {
 // errand gives the guest a template of the catalogue, approves it and switches it on.
 func (r *rig) errand(g nettest.Guest, disk string, args ...string) *nettest.VM {
 	r.t.Helper()
-	r.muster(append([]string{"template", "add", "--as", "errand", "--iso", liveDisc(r.t), "--set", "console=ttyS0"}, args...)...)
+	return r.errandFrom(liveDisc(r.t), g, disk, args...)
+}
+
+// errandFrom is errand with the disc of a live system.
+func (r *rig) errandFrom(disc string, g nettest.Guest, disk string, args ...string) *nettest.VM {
+	r.t.Helper()
+	r.muster(append([]string{"template", "add", "--as", "errand", "--iso", disc, "--set", nettest.ConsoleArg(g.Firmware.Arch())}, args...)...)
 	r.muster("host", "add", "web1", "--mac", guestMAC, "--template", "errand")
 	if out := r.muster("host", "approve", "web1"); !strings.Contains(out, "its next boot installs") {
 		r.t.Errorf("%s", out)
@@ -143,23 +155,9 @@ func TestDiskImage(t *testing.T) {
 				r.loader("grubx64.efi", "secureboot/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed")
 			}
 			r.serveConfig(fullNetwork)
-			r.muster("image", "import", "cloud", filepath.Join(made, "debian.raw.gz"))
 			g := guest(c.fw)
 			g.Secure = c.secure
-			vm := r.errand(g, blankDisk(t, nil), "disk-image", "--set", "image=cloud/debian.raw.gz", "--set", "user=ann", "--set", "ssh_keys=ssh-ed25519 AAAAC3Nza ann@home", "--set", "late=id ann >/dev/ttyS0; cat /home/ann/.ssh/authorized_keys >/dev/ttyS0")
-			start := time.Now()
-			r.stage(vm, "installed")
-			t.Logf("from power-on to installed: %s", time.Since(start).Round(time.Second))
-			must(t, vm.WaitConsole(r.ctx, "web1 login:"))
-			must(t, vm.WaitConsole(r.ctx, "(ann)"))
-			must(t, vm.WaitConsole(r.ctx, "ssh-ed25519 AAAAC3Nza ann@home"))
-			d := r.stage(vm, "running")
-			t.Logf("from power-on to the installed system's report: %s\n%s", time.Since(start).Round(time.Second), strings.Join(timeline(d), "\n"))
-			if got := r.standing(guestMAC); !strings.Contains(got, "installed errand") {
-				t.Errorf("the host stands at %q", got)
-			}
-			must(t, vm.Reset())
-			must(t, vm.WaitConsole(r.ctx, "web1 login:"))
+			r.imaged(g, liveDisc(t), filepath.Join(made, "debian.raw.gz"))
 		})
 	}
 	t.Run("no cloud-init", func(t *testing.T) {
@@ -174,6 +172,49 @@ func TestDiskImage(t *testing.T) {
 			t.Errorf("%s", said)
 		}
 	})
+}
+
+// TestDiskImageARM64: the same on arm64, from a live system to an image of it.
+func TestDiskImageARM64(t *testing.T) {
+	if os.Getenv("MUSTER_LONG") == "" {
+		t.Skip("a Debian is made by emulation, and an emulated machine runs it for minutes: MUSTER_LONG=1")
+	}
+	nettest.Need(t, append(nettest.ARM64.Needs(), "mmdebstrap", "mksquashfs", "xorriso")...)
+	nettest.Cached(t, "qemu-user/usr/bin/qemu-aarch64-static")
+	dir, image := t.TempDir(), filepath.Join(t.TempDir(), "debian.raw.gz")
+	madeDebian(t, "both", filepath.Join(dir, "live"), "arm64")
+	must(t, os.Rename(filepath.Join(dir, "live/debian.raw.gz"), image))
+	r := newRig(t)
+	r.debian13Loaders("ipxe-arm64.efi")
+	r.serveConfig(fullNetwork)
+	r.imaged(guest(nettest.ARM64), packedDisc(t, dir), image)
+}
+
+// imaged: a guest gets an image with cloud-init on its disk, and is what it was told to be.
+func (r *rig) imaged(g nettest.Guest, disc, image string) {
+	r.t.Helper()
+	const key = "ssh-ed25519 AAAAC3Nza ann@home"
+	tty := "/dev/" + strings.TrimPrefix(nettest.ConsoleArg(g.Firmware.Arch()), "console=")
+	r.muster("image", "import", "cloud", image)
+	vm := r.errandFrom(disc, g, blankDisk(r.t, nil), "disk-image", "--set", "image=cloud/debian.raw.gz", "--set", "user=ann", "--set", "ssh_keys="+key, "--set", "late=id ann >"+tty+"; cat /home/ann/.ssh/authorized_keys >"+tty)
+	start := time.Now()
+	r.stage(vm, "installed")
+	r.t.Logf("from power-on to installed: %s", time.Since(start).Round(time.Second))
+	d := r.stage(vm, "running")
+	r.t.Logf("from power-on to the installed system's report: %s\n%s", time.Since(start).Round(time.Second), strings.Join(timeline(d), "\n"))
+	// cloud-init reports after the late commands.
+	for _, want := range []string{"(ann)", key} {
+		if said := vm.Console(); !strings.Contains(said, want) {
+			r.t.Errorf("the installed system does not say %q; its console ends in:\n%s", want, said[max(0, len(said)-1500):])
+		}
+	}
+	must(r.t, vm.WaitConsole(r.ctx, "web1 login:"))
+	if got := r.standing(guestMAC); !strings.Contains(got, "installed errand") {
+		r.t.Errorf("the host stands at %q", got)
+	}
+	must(r.t, vm.Reset())
+	must(r.t, vm.WaitConsole(r.ctx, "web1 login:"))
+	r.t.Logf("from power-on to the second login: %s", time.Since(start).Round(time.Second))
 }
 
 // TestMemtest: the catalogue's template for one boot, by BIOS and by UEFI, from Memtest86+'s
