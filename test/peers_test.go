@@ -767,7 +767,7 @@ func TestFollow(t *testing.T) {
 	go follow.Wait()
 	r.muster("host", "add", "web1", "--mac", "52:54:00:00:00:01")
 	r.wait("the event", 10*time.Second, func() error {
-		if !strings.Contains(out.String(), "web1 added by a person") {
+		if !strings.Contains(out.String(), "web1 added by root") {
 			return errors.New(out.String())
 		}
 		return nil

@@ -22,7 +22,17 @@ import (
 	"github.com/musterboot/muster/internal/plan"
 )
 
-func (a *app) client() *admin.Client { return admin.NewClient(a.dataDir) }
+// client is that of the daemon here or, where MUSTER_URL says so, of one elsewhere.
+func (a *app) client() *admin.Client {
+	c, err := a.remote()
+	switch {
+	case err != nil:
+		return admin.Failing(err)
+	case c != nil:
+		return c
+	}
+	return admin.NewClient(a.dataDir)
+}
 
 func hostPath(name string, rest ...string) string {
 	return "/api/v1/hosts/" + url.PathEscape(name) + strings.Join(rest, "")

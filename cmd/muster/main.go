@@ -96,7 +96,7 @@ func (a *app) root() *cobra.Command {
 	dir = cmp.Or(dir, config.DataDir(config.Path), defaultDataDir)
 	c.PersistentFlags().StringVar(&a.dataDir, "data-dir", dir, "data directory of the daemon (environment: MUSTER_DATA_DIR)")
 	c.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.paramCmd(), a.caCmd(), a.eventCmd(), a.webhookCmd(), a.leaseCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.configCmd(), a.backupCmd(), a.restoreCmd(), a.versionCmd(), a.manCmd())
+	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.paramCmd(), a.userCmd(), a.tokenCmd(), a.caCmd(), a.eventCmd(), a.auditCmd(), a.webhookCmd(), a.leaseCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.configCmd(), a.backupCmd(), a.restoreCmd(), a.versionCmd(), a.manCmd())
 	return c
 }
 

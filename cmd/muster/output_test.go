@@ -179,6 +179,13 @@ func (m *mouthpiece) start(t *testing.T) (dir string) {
 		return []any{v, admin.Verified{Done: true}}
 	})
 	add("DELETE /api/v1/images/{name}", none)
+	add("GET /api/v1/users", func(yes bool) any { return filled[[]admin.UserView](yes) })
+	add("POST /api/v1/users", func(yes bool) any { return filled[admin.UserView](yes) })
+	add("PATCH /api/v1/users/{name}", func(yes bool) any { return filled[admin.UserView](yes) })
+	add("DELETE /api/v1/users/{name}", func(yes bool) any { return filled[admin.UserView](yes) })
+	add("GET /api/v1/tokens", func(yes bool) any { return filled[[]admin.TokenView](yes) })
+	add("POST /api/v1/tokens", func(yes bool) any { return filled[admin.TokenMade](yes) })
+	add("DELETE /api/v1/tokens/{name}", func(yes bool) any { return filled[admin.TokenView](yes) })
 	add("GET /api/v1/params", func(yes bool) any { return filled[[]boot.Values](yes) })
 	add("PATCH /api/v1/params/{scope...}", func(yes bool) any { return filled[admin.ParamsSet](yes) })
 	add("GET /api/v1/leases", func(yes bool) any { return filled[[]boot.Lease](yes) })
@@ -250,7 +257,9 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"template history": {{hostile}}, "template diff": {{hostile}, {hostile, "1", hostile}}, "template preview": {{hostile}, {hostile, "--host", hostile}, {hostile, "--match", hostile}},
 		"template pin": {{hostile, "1"}, {"x", hostile}}, "template unpin": {{hostile}}, "template rollback": {{hostile}},
 		"template import-dir": {{"x", pi}, {hostile, files}},
-		"param list":          {{}, {hostile}}, "param show": {{hostile}}, "param set": {{"site", "k=" + hostile}, {hostile, "k=v"}, {"site", hostile}},
+		"user add":            {{hostile}, {"x", "--scope", hostile}, {"x", "--password-file", hostile}}, "user list": {{}}, "user set": {{"x", "--role", hostile}, {"x", "--scope", hostile}, {"x"}}, "user passwd": {{hostile}}, "user rm": {{hostile}},
+		"token create": {{hostile}, {"x", "--expires", hostile}}, "token list": {{}}, "token revoke": {{hostile}}, "audit list": {{}, {"--kind", hostile}, {"--since", hostile}},
+		"param list": {{}, {hostile}}, "param show": {{hostile}}, "param set": {{"site", "k=" + hostile}, {hostile, "k=v"}, {"site", hostile}},
 		"image list": {{}}, "image show": {{hostile}, {"x" + hostile}}, "image rm": {{hostile}}, "image verify": {{}, {hostile}},
 		"image mirror":   {{"x", "--from", hostile, "--suite", hostile, "--keyring", files}, {"x", "--from", work, "--suite", hostile, "--keyring", hostile}},
 		"image import":   {{hostile, files}, {"x", hostile}, {"x", "https://x/" + hostile}},

@@ -6,6 +6,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +15,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -24,25 +27,57 @@ import (
 
 // Client speaks to the daemon of one data directory.
 type Client struct {
-	dir  string
-	http *http.Client
+	dir   string // of the daemon on this computer; "" for one elsewhere
+	at    string // in front of every path
+	token string
+	http  *http.Client
+	err   error // why nothing can be asked
 }
+
+// Failing is a client that answers everything with why there is none.
+func Failing(err error) *Client { return &Client{err: err} }
 
 // NewClient returns a client; nothing is opened yet.
 func NewClient(dataDir string) *Client {
 	sock := filepath.Join(dataDir, SocketName)
-	return &Client{dataDir, &http.Client{Transport: &http.Transport{
+	return &Client{dir: dataDir, at: "http://muster", http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", sock)
 		},
 	}}}
 }
 
+// NewRemote returns a client of an appliance elsewhere, by its URL and a token. ca is the
+// PEM of the authority to trust; nil is those that the system trusts.
+func NewRemote(at, token string, ca []byte) (*Client, error) {
+	u, err := url.Parse(at)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return nil, fmt.Errorf("%q is no address of an appliance: want https://HOST:8067", at)
+	}
+	if a, err := netip.ParseAddr(u.Hostname()); u.Scheme == "http" && (err != nil || !a.IsLoopback()) {
+		return nil, fmt.Errorf("%s: a token is not sent unencrypted: want https://", at)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	if ca != nil {
+		t.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool()}
+		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, errors.New("the authority's file holds no certificate: muster ca export --pem FILE, on the appliance")
+		}
+	}
+	return &Client{at: u.Scheme + "://" + u.Host, token: token, http: &http.Client{Transport: t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
+}
+
 // ErrNoDaemon says that nobody listens on the socket.
 var ErrNoDaemon = errors.New("no running muster")
 
 func (c *Client) explain(err error) error {
+	var unknown x509.UnknownAuthorityError
 	switch {
+	case errors.As(err, &unknown):
+		return fmt.Errorf("%w: the appliance's own authority is trusted with MUSTER_CA=FILE (muster ca export --pem FILE, there)", err)
+	case c.dir == "":
+		return err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w with data directory %s: start it (sudo systemctl start muster, or muster serve), or name another with --data-dir or MUSTER_DATA_DIR", ErrNoDaemon, c.dir)
 	case errors.Is(err, fs.ErrPermission):
@@ -52,12 +87,18 @@ func (c *Client) explain(err error) error {
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader, size int64) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://muster"+path, body)
+	if c.err != nil {
+		return nil, c.err
+	}
+	r, err := http.NewRequestWithContext(ctx, method, c.at+path, body)
 	if err != nil {
 		return nil, err
 	}
 	if size >= 0 {
 		r.ContentLength = size
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
