@@ -92,12 +92,12 @@ func (r *release) read(text []byte, suite string, now time.Time) (err error) {
 		return fmt.Errorf("it is of the suite %q, %q, and %s was asked for: the archive is wrong, or somebody answers with another release", is, code, suite)
 	}
 	if r.date, err = date(r.head["date"]); err != nil {
-		return fmt.Errorf("Date: %w", err)
+		return fmt.Errorf("its Date: %w", err)
 	}
 	if v, ok := r.head["valid-until"]; ok {
 		until, err := date(v)
 		if err != nil {
-			return fmt.Errorf("Valid-Until: %w", err)
+			return fmt.Errorf("its Valid-Until: %w", err)
 		}
 		if now.After(until) {
 			return fmt.Errorf("it was valid until %s, and machines would refuse it: the archive is not kept up to date, or somebody answers with an old one; take another, and look at the clock here", v)
