@@ -23,7 +23,8 @@ import (
 // Bounds of the TCP port.
 const (
 	maxConns    = 512
-	maxAtOnce   = 256              // requests; a stream is one while it lasts
+	maxAtOnce   = 256              // requests
+	maxStreams  = 64               // of them, those that go on until the client leaves
 	stepTimeout = 30 * time.Second // for each piece that a client reads or sends
 )
 
@@ -63,15 +64,19 @@ func (o *Outside) Serve(ctx context.Context, l net.Listener) error {
 // handler is what stands in front of the API.
 func (o *Outside) handler() http.Handler {
 	inner := http.NewCrossOriginProtection().Handler(o.routes())
-	room := make(chan struct{}, maxAtOnce)
+	room, streams := make(chan struct{}, maxAtOnce), make(chan struct{}, maxStreams)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		head(w.Header())
+		free := room
+		if r.URL.Query().Get("follow") == "1" {
+			free = streams
+		}
 		select {
-		case room <- struct{}{}:
-			defer func() { <-room }()
+		case free <- struct{}{}:
+			defer func() { <-free }()
 		default:
 			w.Header().Set("Retry-After", "1")
-			o.fail(w, r, boot.NewFault(boot.TooMany, "%d requests are being answered: ask again in a second", maxAtOnce))
+			o.fail(w, r, boot.NewFault(boot.TooMany, "%d requests of this kind are being answered: ask again in a while", cap(free)))
 			return
 		}
 		p := &paced{ResponseWriter: w, rc: http.NewResponseController(w)}

@@ -3,14 +3,18 @@ package admin
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -424,7 +428,87 @@ func TestReaderWhoStops(t *testing.T) {
 	}
 }
 
-// TestNeedsAreSorted keeps admin's doors few: what only an admin may is listed here.
+// TestTidyTokens: tokens that let nobody in any more go without an event; others stay.
+func TestTidyTokens(t *testing.T) {
+	d := newDoor(t)
+	now := noon
+	d.engine.Now = func() time.Time { return now }
+	stays := d.token("stays", boot.Look, "")
+	if _, _, err := d.server.Gate.Login(t.Context(), "ann", "correct horse battery", netip.MustParseAddr("192.0.2.1")); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Minute)
+	d.want(200, "PATCH", "/api/v1/users/ann", `{"password":"another horse battery"}`)
+	d.want(200, "POST", "/api/v1/tokens", `{"name":"short","role":"read","expires":"1h"}`)
+	count := func() (tokens, events int) {
+		d.view(func(tx boot.ReadTx) error {
+			ts, err := tx.APITokens("", 100)
+			es, err2 := tx.Events(0, 1000)
+			tokens, events = len(ts), len(es)
+			return errors.Join(err, err2)
+		})
+		return tokens, events
+	}
+	had, events := count()
+	for _, want := range []int{1, 1, 0} { // of a password that is no more; of an hour that is over
+		if n, err := d.server.Gate.Tidy(t.Context()); n != want || err != nil {
+			t.Errorf("%d tokens went, %v, want %d", n, err, want)
+		}
+		now = now.Add(time.Hour)
+	}
+	if tokens, after := count(); tokens != had-2 || after != events {
+		t.Errorf("%d of %d tokens are left, and %d events came", tokens, had, after-events)
+	}
+	if w := d.knock(stays, "GET", "/api/v1/me", ""); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// TestStreamsLeaveRoom: however many follow events, others are answered.
+func TestStreamsLeaveRoom(t *testing.T) {
+	d := newDoor(t)
+	token := d.token("good", boot.Look, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var refused atomic.Int32
+	began := make(chan struct{}, 2*maxStreams)
+	for range 2 * maxStreams {
+		wg.Go(func() {
+			r := httptest.NewRequestWithContext(ctx, "GET", "http://127.0.0.1/api/v1/events?follow=1&kind=store.damaged", nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := &flushed{ResponseRecorder: httptest.NewRecorder(), once: sync.OnceFunc(func() { began <- struct{}{} })}
+			d.port.ServeHTTP(w, r)
+			if w.Code == http.StatusTooManyRequests {
+				refused.Add(1)
+				began <- struct{}{}
+			}
+		})
+	}
+	for range 2 * maxStreams {
+		<-began
+	}
+	if n := refused.Load(); n != maxStreams {
+		t.Errorf("%d of %d were refused", n, 2*maxStreams)
+	}
+	if w := d.knock(token, "GET", "/api/v1/status", ""); w.Code != 200 {
+		t.Errorf("another request: %d %s", w.Code, w.Body)
+	}
+	cancel()
+	wg.Wait()
+}
+
+// flushed tells when an answer has begun.
+type flushed struct {
+	*httptest.ResponseRecorder
+	once func()
+}
+
+func (f *flushed) Flush() {
+	f.ResponseRecorder.Flush()
+	f.once()
+}
+
+// TestNeedsOfAdmin keeps admin's doors few: what only an admin may is listed here.
 func TestNeedsOfAdmin(t *testing.T) {
 	var all []string
 	for p, n := range needs {

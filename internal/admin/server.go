@@ -48,6 +48,8 @@ type Server struct {
 	// Rendered renders all files of a version for a machine; secrets are stars.
 	Rendered func(*boot.Template, boot.Dialect, boot.Machine) (map[string][]byte, error)
 
+	once      sync.Once
+	api       http.Handler
 	plans     plan.Plans
 	referring sync.RWMutex // held between looking for a file and storing what refers to it
 }
@@ -114,8 +116,13 @@ func (s *Server) Handler() http.Handler {
 	})
 }
 
-// routes is the API. The context of a request says who asks.
+// routes is the API, for the socket and the port. The context of a request says who asks.
 func (s *Server) routes() http.Handler {
+	s.once.Do(func() { s.api = s.build() })
+	return s.api
+}
+
+func (s *Server) build() http.Handler {
 	mux := http.NewServeMux()
 	s.plans.Engine = s.Engine
 	route := func(pattern string, fn func(*http.Request) (any, error)) {

@@ -11,7 +11,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/musterboot/muster/internal/access"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/run"
@@ -41,8 +43,27 @@ func (o *opener) listenAdmin(ctx context.Context, api *admin.Server) error {
 		o.log.Warn(fmt.Sprintf("the API is at the socket alone (listen = \"off\" in [admin] ends this warning): %v", err))
 		return nil
 	}
+	o.task("tokens", func(ctx context.Context) error { return o.tidyTokens(ctx, api.Gate) })
 	o.holds(l, "admin port", func(ctx context.Context) error { return out.Serve(ctx, l) })
 	return nil
+}
+
+// tidyTokens removes the tokens that have ended.
+func (d *daemon) tidyTokens(ctx context.Context, g *access.Gate) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if n, err := g.Tidy(ctx); err != nil && ctx.Err() == nil {
+			d.log.Warn("tokens that have ended were not removed", "err", err)
+		} else if n > 0 {
+			d.log.Info("tokens that have ended were removed", "tokens", n)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // adminTLS is for browsers, scripts and our own command line: none of them is firmware.
