@@ -283,6 +283,9 @@ with that of the template that it extends.`,
 				return a.printJSON(t)
 			}
 			a.print("%s version %d, pushed %s\n  match     %s\n  priority  %d\n", t.Name, t.Version, t.Pushed.Local().Format(time.DateTime), matchText(t.Match), t.Priority)
+			if t.Installs != "" {
+				a.print("  installs  %s\n", t.Installs)
+			}
 			rows := [][]string{{"FILE", "SIZE", "SHA-256"}}
 			if t.Base != nil {
 				a.print("  extends   %s version %d\n", t.Base.Name, t.Base.Version)
