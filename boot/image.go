@@ -194,7 +194,7 @@ func (i *Image) keep(have *Image) {
 	}
 	i.Files, i.Before = maps.Clone(i.Files), nil
 	for _, n := range slices.Sorted(maps.Keys(now)) {
-		if _, is := i.Files[n]; is || !strings.HasPrefix(n, poolPrefix) && !strings.Contains(n, "/by-hash/") || len(i.Files) >= maxImageFiles {
+		if _, is := i.Files[n]; is || !strings.HasPrefix(n, poolPrefix) && !strings.Contains(n, "/by-hash/") || len(i.Files) >= MaxImageFiles {
 			continue
 		}
 		i.Files[n] = now[n]
@@ -202,8 +202,8 @@ func (i *Image) keep(have *Image) {
 	}
 }
 
-// maxImageFiles bounds what an update keeps; images.MaxFiles bounds what is sent.
-const maxImageFiles = 20_000
+// MaxImageFiles is the most files of an image.
+const MaxImageFiles = 20_000
 
 // poolPrefix is where the packages of an archive lie.
 const poolPrefix = "pool/"

@@ -28,8 +28,8 @@ import (
 
 // Limits of an import. An archive declares its sizes, and may lie.
 const (
-	MaxFiles = 20_000   // of an image; larger trees are served from their disc image
-	maxBytes = 64 << 30 // unpacked
+	MaxFiles = boot.MaxImageFiles // larger trees are served from their disc image
+	maxBytes = 64 << 30           // unpacked
 	maxDepth = 32
 	maxSmall = 64 << 10 // of a file that detection may read
 	maxKept  = 16 << 20 // of such files together
