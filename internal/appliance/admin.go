@@ -28,11 +28,12 @@ func (o *opener) listenAdmin(ctx context.Context, api *admin.Server) error {
 	}
 	out := &admin.Outside{Server: api, Names: func() []string { return adminNames(o.settings()) }}
 	if !c.Plain() {
-		sec, err := o.adminTLS(c)
+		get, _, err := o.certificate("[admin]", c.Cert, c.Key)
 		if err != nil {
 			return err
 		}
-		out.TLS = sec
+		// For browsers, scripts and our own command line: none of them is firmware.
+		out.TLS = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: get}
 	}
 	l, err := o.sys.HTTP(ctx, c.Listen)
 	if err != nil {
@@ -64,27 +65,6 @@ func (d *daemon) tidyTokens(ctx context.Context, g *access.Gate) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// adminTLS is for browsers, scripts and our own command line: none of them is firmware.
-func (d *daemon) adminTLS(c config.Admin) (*tls.Config, error) {
-	t := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	if c.Cert == "" {
-		a, err := d.authority()
-		if err != nil {
-			return nil, err
-		}
-		t.GetCertificate = a.Certificate
-		return t, nil
-	}
-	p := &pair{table: "[admin]", cert: c.Cert, key: c.Key, now: d.now, log: func(err error) {
-		d.log.Error("certificate was not reloaded; the old one stays", "err", err)
-	}}
-	if err := p.load(); err != nil {
-		return nil, config.Mistake{Err: err}
-	}
-	t.GetCertificate = p.get
-	return t, nil
 }
 
 // adminNames are those by which people may call the port: what the configuration says,

@@ -5,6 +5,7 @@ package appliance
 
 import (
 	"context"
+	"crypto/tls"
 	"net/netip"
 
 	"github.com/musterboot/muster/boot"
@@ -39,26 +40,34 @@ func (d *daemon) authority() (*authority.Authority, error) {
 	return d.ca, nil
 }
 
-// secure is the TLS configuration of the HTTPS listener.
-func (d *daemon) secure() (*httpboot.Secure, error) {
-	c := d.config.HTTPS
-	s := &httpboot.Secure{Firmware: func() bool { return d.settings().FirmwareTLS }}
-	if c.Cert == "" {
+// certificate is what gives a listener its certificates: the built-in CA or, where the
+// table of the configuration names files, a pair of them.
+func (d *daemon) certificate(table, cert, key string) (get func(*tls.ClientHelloInfo) (*tls.Certificate, error), p *pair, err error) {
+	if cert == "" {
 		a, err := d.authority()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		s.Certificate = a.Certificate
-		return s, nil
+		return a.Certificate, nil, nil
 	}
-	p := &pair{table: "[https]", cert: c.Cert, key: c.Key, now: d.now, log: func(err error) {
+	p = &pair{table: table, cert: cert, key: key, now: d.now, log: func(err error) {
 		d.log.Error("certificate was not reloaded; the old one stays", "err", err)
 	}}
 	if err := p.load(); err != nil {
-		return nil, config.Mistake{Err: err}
+		return nil, nil, config.Mistake{Err: err}
 	}
-	s.Certificate, d.pair = p.get, p
-	return s, nil
+	return p.get, p, nil
+}
+
+// secure is the TLS configuration of the HTTPS listener.
+func (d *daemon) secure() (*httpboot.Secure, error) {
+	c := d.config.HTTPS
+	get, p, err := d.certificate("[https]", c.Cert, c.Key)
+	if err != nil {
+		return nil, err
+	}
+	d.pair = p
+	return &httpboot.Secure{Firmware: func() bool { return d.settings().FirmwareTLS }, Certificate: get}, nil
 }
 
 // prepareCertificates has the built-in CA make its certificates before anybody asks.
