@@ -103,6 +103,12 @@ func (t *APIToken) Validate() error {
 // Over reports a token that has ended.
 func (t *APIToken) Over(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
 
+// Lets reports a token that lets its bearer in: it has not ended, and its user, where it is
+// one's, is there and has had the same password since it was made.
+func (t *APIToken) Lets(u *User, now time.Time) bool {
+	return !t.Over(now) && (t.User == "" || u != nil && !t.Created.Before(u.Since))
+}
+
 // MaxTokens bounds the tokens, and the users, that are kept.
 const MaxTokens = 10_000
 
@@ -309,11 +315,28 @@ func (a *applying) useToken(o UseToken) error {
 	return nil
 }
 
+// Rights are those of somebody who has to do with some machines only. The zero value has
+// to do with all.
+type Rights struct {
+	May   func(*Host) bool
+	Scope string // in words
+}
+
+// See reports whether a host is one of theirs.
+func (r Rights) See(h *Host) bool { return h != nil && (r.May == nil || r.May(h)) }
+
+// Give is an order as they may give it.
+func (r Rights) Give(o Order) Order {
+	if r.May == nil {
+		return o
+	}
+	return Within{r, o}
+}
+
 // Within carries out an order of somebody who has to do with some machines only: no host
 // that it changes may be another, before or afterwards, and it may change nothing else.
 type Within struct {
-	May   func(*Host) bool
-	Scope string // for messages
+	Rights
 	Order Order
 }
 
@@ -330,7 +353,7 @@ func (a *applying) within(o Within) error {
 			return err
 		}
 		if !o.May(h) {
-			return noHost(name)
+			return NoHost(name)
 		}
 	}
 	if err := a.apply(o.Order); err != nil {
@@ -343,7 +366,7 @@ func (a *applying) within(o Within) error {
 			return err
 		}
 		if before != nil && !o.May(before) {
-			return noHost(before.Name)
+			return NoHost(before.Name)
 		}
 		if h != c.Remove && !o.May(h) {
 			return NewFault(Forbidden, "host %s would not be of %s afterwards", h.Name, CleanText(o.Scope, 200))

@@ -103,7 +103,7 @@ func TestWithin(t *testing.T) {
 	w.do(t, boot.AddHost{Host: boot.NewHost{Name: "mine", Serial: "SN-100A", Tags: []string{"lab"}}})
 	w.do(t, boot.AddHost{Host: boot.NewHost{Name: "other", Serial: "SN-100B"}})
 	lab := func(o boot.Order) boot.Within {
-		return boot.Within{Scope: "tag:lab", Order: o, May: func(h *boot.Host) bool { return len(h.Tags) > 0 && h.Tags[0] == "lab" }}
+		return boot.Within{Rights: boot.Rights{Scope: "tag:lab", May: func(h *boot.Host) bool { return len(h.Tags) > 0 && h.Tags[0] == "lab" }}, Order: o}
 	}
 	deb, tags := "deb", []string{"lab"}
 	w.do(t, lab(boot.Approve{Name: "mine", Template: &deb}))
@@ -114,6 +114,8 @@ func TestWithin(t *testing.T) {
 	w.refuses(t, boot.UnknownHost, lab(boot.Merge{Name: "mine", Other: "other"}))
 	w.refuses(t, boot.UnknownHost, lab(boot.Merge{Name: "other", Other: "mine"}))
 	w.refuses(t, boot.UnknownHost, lab(boot.AsSeen{Name: "other", Revision: 1, Order: boot.Deny{Name: "other"}}))
+	// An import lets in who waits already, by what it is known by and not by its name.
+	w.refuses(t, boot.UnknownHost, lab(boot.AddHosts{Hosts: []boot.NewHost{{Name: "x", Serial: "SN-100B", State: boot.Approved}}}))
 	w.refuses(t, boot.Forbidden, lab(boot.SetHost{Name: "mine", NoTags: tags}))
 	w.refuses(t, boot.Forbidden, lab(boot.AddHost{Host: boot.NewHost{Name: "stray", Serial: "SN-100D"}}))
 	w.refuses(t, boot.Forbidden, lab(boot.DropTemplate{Name: "deb"}))

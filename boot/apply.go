@@ -161,12 +161,13 @@ func find(v Reader, p *Policy, now time.Time, name string) (*Host, error) {
 		return nil, err
 	}
 	if h == nil {
-		return nil, noHost(name)
+		return nil, NoHost(name)
 	}
 	return h, nil
 }
 
-func noHost(name string) *Fault {
+// NoHost is the fault of a name that is no host's, or none of theirs who ask.
+func NoHost(name string) *Fault {
 	return NewFault(UnknownHost, "no host is called %s", CleanText(name, 64)).Try("muster host list")
 }
 

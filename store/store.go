@@ -20,7 +20,7 @@ import (
 
 // Schema is the version this program writes. Raising it needs a migration in
 // migrate. Since 2 the hosts that name a template are counted; since 3 hosts have tags and
-// inherit parameters, which an older program would lose.
+// inherit parameters, and since 4 there are users and tokens, which an older program would lose.
 const Schema = 4
 
 const (

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -40,16 +41,18 @@ type madeUser struct {
 
 // password reads a new password from a file, or makes one.
 func password(file string) (text string, made bool, err error) {
+	var b []byte
 	switch file {
 	case "":
-		t := strings.ToLower(rand.Text()) // 130 bits
+		t := strings.ToLower(rand.Text()) // 26 letters of five bits; twenty of them are more than anybody guesses
 		return t[:5] + "-" + t[5:10] + "-" + t[10:15] + "-" + t[15:20], true, nil
 	case "-":
-		b, err := io.ReadAll(io.LimitReader(os.Stdin, 4096))
-		return strings.TrimRight(string(b), "\r\n"), false, err
+		b, err = io.ReadAll(io.LimitReader(os.Stdin, 4096))
+	default:
+		b, err = os.ReadFile(file)
 	}
-	b, err := os.ReadFile(file)
-	return strings.TrimRight(string(b), "\r\n"), false, err
+	text, _, _ = strings.Cut(string(b), "\n")
+	return strings.TrimRight(text, "\r"), false, err
 }
 
 const passwordHelp = "file with the password in its first line, - for standard input; without it one is made and printed"
@@ -106,19 +109,12 @@ func (a *app) userListCmd() *cobra.Command {
 			}
 			rows := [][]string{{"NAME", "ROLE", "SCOPE", "PASSWORD SET"}}
 			for _, u := range all {
-				rows = append(rows, []string{u.Name, string(u.Role), dash(u.Scope), u.Since.Local().Format(time.DateTime)})
+				rows = append(rows, []string{u.Name, string(u.Role), cmp.Or(u.Scope, "-"), u.Since.Local().Format(time.DateTime)})
 			}
 			a.table(rows)
 			return nil
 		},
 	}
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 func (a *app) userSetCmd() *cobra.Command {
@@ -220,7 +216,7 @@ func (a *app) tokenCreateCmd() *cobra.Command {
 
 func until(t time.Time) string {
 	if t.IsZero() {
-		return "revoked"
+		return "it is revoked"
 	}
 	return t.Local().Format(time.DateTime)
 }
@@ -243,7 +239,7 @@ func (a *app) tokenListCmd() *cobra.Command {
 				if !t.Used.IsZero() {
 					used = t.Used.Local().Format(time.DateTime)
 				}
-				rows = append(rows, []string{t.Name, dash(t.User), string(t.Role), dash(t.Scope), t.State, until(t.Expires), used, dash(t.From)})
+				rows = append(rows, []string{t.Name, cmp.Or(t.User, "-"), string(t.Role), cmp.Or(t.Scope, "-"), t.State, until(t.Expires), used, cmp.Or(t.From, "-")})
 			}
 			a.table(rows)
 			return nil

@@ -42,7 +42,7 @@ func backupStore(ctx context.Context, w io.Writer, dir, credentials string, file
 	}
 	defer fs.Close()
 	defer chownLike(dir, filepath.Join(dir, "files"), path, path+"-log0", path+"-log1")
-	src := admin.BackupSource{Dump: s.Dump, View: s.View, Files: fs, Config: config.Path, Version: version, Now: time.Now, Scratch: dir, Key: func() ([]byte, error) { return seal.Read(dir, credentials) }}
+	src := admin.BackupSource{Dump: s.Dump, Store: s, Files: fs, Config: config.Path, Version: version, Now: time.Now, Scratch: dir, Key: func() ([]byte, error) { return seal.Read(dir, credentials) }}
 	return src.Backup(ctx, w, files, recipient)
 }
 

@@ -35,6 +35,14 @@ type Who struct {
 // Confined reports somebody who has to do with some machines only.
 func (w *Who) Confined() bool { return len(w.scopes) > 0 }
 
+// Rights are what they may see and change of hosts.
+func (w *Who) Rights() boot.Rights {
+	if !w.Confined() {
+		return boot.Rights{}
+	}
+	return boot.Rights{May: w.Sees, Scope: w.Scope}
+}
+
 // Sees reports whether a machine is theirs.
 func (w *Who) Sees(h *boot.Host) bool {
 	for _, q := range w.scopes {
@@ -61,7 +69,7 @@ type Gate struct {
 // errNoEntry is the same whatever was wrong: it does not tell whether a name or a token
 // exists.
 func errNoEntry() *boot.Fault {
-	return boot.NewFault(boot.Unauthorized, "the token is not known, or it has ended").Try("muster login URL, or muster token create on the appliance")
+	return boot.NewFault(boot.Unauthorized, "the token is not known, or it has ended").Try("muster token create NAME, on the appliance")
 }
 
 // Token is who shows a token.
@@ -84,9 +92,7 @@ func (g *Gate) Token(ctx context.Context, secret string, from netip.Addr) (*Who,
 	switch {
 	case err != nil:
 		return nil, err
-	case t == nil || t.Over(now):
-		return nil, errNoEntry()
-	case t.User != "" && (u == nil || t.Created.Before(u.Since)):
+	case t == nil || !t.Lets(u, now):
 		return nil, errNoEntry()
 	}
 	w := &Who{Actor: boot.Actor{Kind: boot.Program, Name: t.Name, Via: "api", From: from.Unmap().String()}, Role: t.Role, Token: t.Name, User: t.User}
@@ -121,6 +127,15 @@ func (w *Who) within(scope string) error {
 	w.scopes = append(w.scopes, q)
 	w.Scope = strings.TrimSpace(w.Scope + " " + scope)
 	return nil
+}
+
+// CheckScope judges a scope that somebody gives; "" is none, which every machine is in.
+func CheckScope(s string) error {
+	if s == "" {
+		return nil
+	}
+	_, err := Scope(s)
+	return err
 }
 
 // lasting are the keys of a scope.
@@ -183,7 +198,7 @@ func (g *Gate) Tidy(ctx context.Context) (removed int, err error) {
 						return err
 					}
 				}
-				if t.Over(g.Engine.Now()) || t.User != "" && (u == nil || t.Created.Before(u.Since)) {
+				if !t.Lets(u, g.Engine.Now()) {
 					over = append(over, t.Name)
 				}
 			}
@@ -243,10 +258,8 @@ func (g *Gate) Login(ctx context.Context, name, password string, from netip.Addr
 // Make stores a token, and returns what must be shown to come in. It is said once. One
 // without a name gets one.
 func (g *Gate) Make(ctx context.Context, by boot.Actor, t boot.APIToken) (string, *boot.APIToken, error) {
-	if t.Scope != "" {
-		if _, err := Scope(t.Scope); err != nil {
-			return "", nil, err
-		}
+	if err := CheckScope(t.Scope); err != nil {
+		return "", nil, err
 	}
 	secret := newSecret()
 	t.Digest, _ = digestOf(secret)

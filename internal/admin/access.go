@@ -14,22 +14,27 @@ import (
 
 // need is what a route wants of who asks.
 type need struct {
-	role boot.Role
+	role boot.Role // anybody: nothing must be shown
 
 	// confined: who has to do with some machines only may use it too, since it shows and
 	// changes nothing but those, or what is no machine's.
 	confined bool
 }
 
+// anybody is the role of a route that begins a visit.
+const anybody = boot.Role("")
+
 // needs has every route. One that is not in it is refused.
 var needs = map[string]need{
+	"POST /api/v1/login": {anybody, true},
+	"GET /api/v1/ca":     {anybody, true}, // a CA is no secret, and trust begins with it
+
 	"GET /metrics": {boot.Look, false},
 	"GET /readyz":  {boot.Look, true},
 
 	"GET /api/v1/me":      {boot.Look, true},
 	"POST /api/v1/logout": {boot.Look, true},
 	"GET /api/v1/status":  {boot.Look, true},
-	"GET /api/v1/ca":      {boot.Look, true},
 
 	"GET /api/v1/hosts":                      {boot.Look, true},
 	"GET /api/v1/hosts/{name}":               {boot.Look, true},
@@ -99,8 +104,10 @@ var needs = map[string]need{
 func may(w *access.Who, pattern string) error {
 	n, ok := needs[pattern]
 	switch {
-	case w == nil || !ok:
+	case !ok:
 		return boot.NewFault(boot.Forbidden, "this is nobody's to ask")
+	case n.role == anybody:
+		return nil
 	case !w.Role.Allows(n.role):
 		return boot.NewFault(boot.Forbidden, "this needs the role %s, and %s has %s", n.role, w.Actor, w.Role)
 	case w.Confined() && !n.confined:
@@ -126,14 +133,6 @@ func who(r *http.Request) *access.Who {
 
 func (s *Server) actor(r *http.Request) boot.Actor { return who(r).Actor }
 
-// within is an order as who asks may give it.
-func within(r *http.Request, o boot.Order) boot.Order {
-	if w := who(r); w.Confined() {
-		return boot.Within{May: w.Sees, Scope: w.Scope, Order: o}
-	}
-	return o
-}
-
 // note writes into the audit trail what was done outside the store.
 func (s *Server) note(r *http.Request, kind boot.EventKind, text string) error {
 	_, err := s.Engine.Do(r.Context(), s.actor(r), boot.Note{Kind: kind, Text: text})
@@ -141,11 +140,11 @@ func (s *Server) note(r *http.Request, kind boot.EventKind, text string) error {
 }
 
 func (s *Server) do(r *http.Request, o boot.Order) (boot.Changes, error) {
-	return s.Engine.Do(r.Context(), s.actor(r), within(r, o))
+	return s.Engine.Do(r.Context(), s.actor(r), who(r).Rights().Give(o))
 }
 
 func (s *Server) try(r *http.Request, o boot.Order) (boot.Changes, error) {
-	return s.Engine.Try(r.Context(), s.actor(r), within(r, o))
+	return s.Engine.Try(r.Context(), s.actor(r), who(r).Rights().Give(o))
 }
 
 // Me is who asks, as the API knows them.
@@ -176,12 +175,16 @@ func viewUser(u *boot.User) UserView {
 
 func (s *Server) users(r *http.Request) (any, error) {
 	out := []UserView{}
-	err := each(r.Context(), s.Engine, "", func(tx boot.ReadTx, after string) ([]*boot.User, error) { return tx.Users(after, page) },
+	err := s.eachUser(r, func(u *boot.User) { out = append(out, viewUser(u)) })
+	return out, err
+}
+
+func (s *Server) eachUser(r *http.Request, fn func(*boot.User)) error {
+	return each(r.Context(), s.Engine, "", func(tx boot.ReadTx, after string) ([]*boot.User, error) { return tx.Users(after, page) },
 		func(u *boot.User) string {
-			out = append(out, viewUser(u))
+			fn(u)
 			return u.Name
 		})
-	return out, err
 }
 
 func (s *Server) addUser(r *http.Request) (any, error) {
@@ -189,10 +192,8 @@ func (s *Server) addUser(r *http.Request) (any, error) {
 	if err := read(r, &q); err != nil {
 		return nil, err
 	}
-	if q.Scope != "" {
-		if _, err := access.Scope(q.Scope); err != nil {
-			return nil, err
-		}
+	if err := access.CheckScope(q.Scope); err != nil {
+		return nil, err
 	}
 	hash, err := access.Hash(q.Password)
 	if err != nil {
@@ -211,8 +212,8 @@ func (s *Server) setUser(r *http.Request) (any, error) {
 		return nil, err
 	}
 	o := boot.SetUser{Name: r.PathValue("name"), Role: q.Role, Scope: q.Scope}
-	if q.Scope != nil && *q.Scope != "" {
-		if _, err := access.Scope(*q.Scope); err != nil {
+	if q.Scope != nil {
+		if err := access.CheckScope(*q.Scope); err != nil {
 			return nil, err
 		}
 	}
@@ -257,30 +258,26 @@ type TokenView struct {
 
 func (s *Server) viewToken(t *boot.APIToken, u *boot.User) TokenView {
 	v := TokenView{t.Name, t.User, t.Role, t.Scope, t.Created, t.Expires, t.Used, t.From, "valid"}
-	switch {
-	case t.Over(s.Engine.Now()):
+	switch now := s.Engine.Now(); {
+	case t.Over(now):
 		v.State = "expired"
-	case t.User != "" && (u == nil || t.Created.Before(u.Since)):
+	case !t.Lets(u, now):
 		v.State = "void"
 	}
 	return v
 }
 
 func (s *Server) tokens(r *http.Request) (any, error) {
+	of := map[string]*boot.User{}
+	if err := s.eachUser(r, func(u *boot.User) { of[u.Name] = u }); err != nil {
+		return nil, err
+	}
 	out := []TokenView{}
-	var failed error
 	err := each(r.Context(), s.Engine, "", func(tx boot.ReadTx, after string) ([]*boot.APIToken, error) { return tx.APITokens(after, page) },
 		func(t *boot.APIToken) string {
-			var u *boot.User
-			if t.User != "" && failed == nil {
-				failed = s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { u, err = tx.User(t.User); return err })
-			}
-			out = append(out, s.viewToken(t, u))
+			out = append(out, s.viewToken(t, of[t.User]))
 			return t.Digest
 		})
-	if err == nil {
-		err = failed
-	}
 	return out, err
 }
 
@@ -354,4 +351,4 @@ func peer(r *http.Request) netip.Addr {
 }
 
 // sees reports whether a host is one of theirs who ask.
-func sees(r *http.Request, h *boot.Host) bool { return h != nil && who(r).Sees(h) }
+func sees(r *http.Request, h *boot.Host) bool { return who(r).Rights().See(h) }

@@ -4,12 +4,11 @@ package admin
 
 import (
 	"context"
-	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -24,7 +23,7 @@ const smallFile = 1 << 20
 // BackupSource is what a backup is made of.
 type BackupSource struct {
 	Dump    func(io.Writer) (records int, err error)
-	View    func(context.Context, func(boot.ReadTx) error) error
+	Store   viewer
 	Files   *images.Store
 	Config  string // file of the configuration; "" for none
 	Key     func() ([]byte, error)
@@ -69,11 +68,12 @@ func (s BackupSource) Backup(ctx context.Context, w io.Writer, allFiles bool, re
 	if recipient != "" {
 		parts = append(parts, locked)
 	}
-	files, err := s.referred(ctx)
+	files, err := storedReferences(ctx, s.Store)
 	if err != nil {
 		return err
 	}
-	for _, r := range files {
+	for _, d := range slices.Sorted(maps.Keys(files)) {
+		r := files[d]
 		if _, has := s.Files.Has(r.Blob.Digest); !has && r.Lazy {
 			continue
 		} else if !has || !allFiles && r.Blob.Size > smallFile {
@@ -82,90 +82,23 @@ func (s BackupSource) Backup(ctx context.Context, w io.Writer, allFiles bool, re
 		}
 		parts = append(parts, backup.Part{Name: backup.FilePart(r.Blob.Digest), Size: r.Blob.Size, SHA256: r.Blob.Digest, Open: func() (io.ReadCloser, error) { return s.Files.Open(r.Blob.Digest) }})
 	}
-	if err := s.eachHost(ctx, func(h *boot.Host) {
+	if err := each(ctx, s.Store, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) }, func(h *boot.Host) boot.HostID {
 		for _, k := range h.Secrets {
 			m.Secrets = append(m.Secrets, h.Name+" "+k)
 		}
+		return h.ID
 	}); err != nil {
 		return err
 	}
-	for after := boot.Scope(""); ; {
-		var vs []*boot.Values
-		if err := s.View(ctx, func(tx boot.ReadTx) (err error) { vs, err = tx.AllValues(after, page); return err }); err != nil {
-			return err
+	if err := each(ctx, s.Store, "", func(tx boot.ReadTx, after boot.Scope) ([]*boot.Values, error) { return tx.AllValues(after, page) }, func(v *boot.Values) boot.Scope {
+		for _, k := range v.Secrets {
+			m.Secrets = append(m.Secrets, string(v.Scope)+" "+k)
 		}
-		for _, v := range vs {
-			after = v.Scope
-			for _, k := range v.Secrets {
-				m.Secrets = append(m.Secrets, string(v.Scope)+" "+k)
-			}
-		}
-		if len(vs) < page {
-			break
-		}
+		return v.Scope
+	}); err != nil {
+		return err
 	}
 	return backup.Write(ctx, w, m, parts)
-}
-
-// referred lists the files that templates and images refer to, by digest.
-func (s BackupSource) referred(ctx context.Context) (out []Reference, err error) {
-	all := map[string]Reference{}
-	note := func(of string, files map[string]boot.Blob, lazy func(string) bool) {
-		for name, b := range files {
-			if r, is := all[b.Digest]; is && !r.Lazy && lazy(name) {
-				continue // another needs it here
-			}
-			all[b.Digest] = Reference{b, of + " " + name, lazy(name)}
-		}
-	}
-	stored := func(string) bool { return false }
-	for after := boot.TemplateID(0); ; {
-		var ts []*boot.Template
-		if err := s.View(ctx, func(tx boot.ReadTx) (err error) { ts, err = tx.Templates(after, page); return err }); err != nil {
-			return nil, err
-		}
-		for _, t := range ts {
-			after = t.ID
-			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files, stored)
-		}
-		if len(ts) < page {
-			break
-		}
-	}
-	for after := ""; ; {
-		var is []*boot.Image
-		if err := s.View(ctx, func(tx boot.ReadTx) (err error) { is, err = tx.Images(after, page); return err }); err != nil {
-			return nil, err
-		}
-		for _, i := range is {
-			after = i.Name
-			note("image "+i.Name+", file", i.Files, i.Lazy)
-		}
-		if len(is) < page {
-			break
-		}
-	}
-	for _, r := range all {
-		out = append(out, r)
-	}
-	slices.SortFunc(out, func(a, b Reference) int { return strings.Compare(a.Blob.Digest, b.Blob.Digest) })
-	return out, nil
-}
-
-func (s BackupSource) eachHost(ctx context.Context, fn func(*boot.Host)) error {
-	for after := boot.HostID(0); ; {
-		var hs []*boot.Host
-		if err := s.View(ctx, func(tx boot.ReadTx) (err error) { hs, err = tx.Hosts(after, page); return err }); err != nil {
-			return err
-		}
-		for _, h := range hs {
-			after = h.ID
-			fn(h)
-		}
-		if len(hs) < page {
-			return nil
-		}
-	}
 }
 
 // backup answers with a backup. If it fails on its way, the connection breaks: what

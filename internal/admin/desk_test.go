@@ -107,9 +107,9 @@ func newDesk(t testing.TB) *desk {
 			return Explanation{Network: q.Network}, nil
 		},
 		Store: worn{},
-		Backup: BackupSource{Dump: func(w io.Writer) (int, error) { _, err := io.WriteString(w, "records"); return 1, err }, View: d.store.View, Files: files, Version: "test", Now: d.engine.Now,
+		Backup: BackupSource{Dump: func(w io.Writer) (int, error) { _, err := io.WriteString(w, "records"); return 1, err }, Store: d.store, Files: files, Version: "test", Now: d.engine.Now,
 			Key: func() ([]byte, error) { return bytes.Repeat([]byte{7}, 32), nil }},
-		CA:       func() (*authority.Authority, error) { return authority.Open(vault{}, d.engine.Now) },
+		CA:       sync.OnceValues(func() (*authority.Authority, error) { return authority.Open(vault{}, d.engine.Now) }),
 		Metrics:  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "muster_up 1") }),
 		Rendered: set.Rendered,
 		Capture:  func(w io.Writer, _ []boot.MAC) error { _, err := io.WriteString(w, "pcap"); return err },

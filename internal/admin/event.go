@@ -26,13 +26,21 @@ func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event
 // and with follow=1 new ones until the client leaves. The server filters, a page at a
 // time, so that neither side holds all events in memory.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	if q.Get("audit") == "1" {
+	audit := r.URL.Query().Get("audit") == "1"
+	if audit {
 		if err := may(who(r), "GET /api/v1/audit"); err != nil {
 			s.fail(w, r, err)
 			return
 		}
 	}
+	s.listEvents(w, r, audit)
+}
+
+// audit streams the audit trail.
+func (s *Server) audit(w http.ResponseWriter, r *http.Request) { s.listEvents(w, r, true) }
+
+func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) {
+	q := r.URL.Query()
 	follow, all := q.Get("follow") == "1", q.Get("all") == "1"
 	after, since, kinds, err := eventsFrom(q)
 	var of whose
@@ -43,7 +51,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	if q.Get("audit") == "1" {
+	if audit {
 		if follow || all {
 			s.fail(w, r, boot.NewFault(boot.Malformed, "audit=1 goes with neither follow=1 nor all=1"))
 			return
@@ -126,15 +134,6 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// audit streams the audit trail.
-func (s *Server) audit(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	q.Set("audit", "1")
-	r = r.Clone(r.Context())
-	r.URL.RawQuery = q.Encode()
-	s.events(w, r)
-}
-
 // eventsFrom reads where a list begins and of which kinds it is.
 func eventsFrom(q url.Values) (after uint64, since time.Time, kinds boot.Kinds, err error) {
 	if v := q.Get("after"); v != "" {
@@ -185,7 +184,7 @@ func (s *Server) whose(r *http.Request, name string) (o whose, err error) {
 		return o, err
 	}
 	if o.sees != nil {
-		return o, boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(name, 64)).Try("muster host list")
+		return o, boot.NoHost(name)
 	}
 	o.name = name
 	o.mac, _ = boot.ParseMAC(name)

@@ -257,8 +257,13 @@ func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
 // page is how many records one read transaction lists.
 const page = 500
 
+// viewer is an engine, or a store.
+type viewer interface {
+	View(context.Context, func(boot.ReadTx) error) error
+}
+
 // each reads records page by page after a key; fn takes one and gives its key.
-func each[K, T any](ctx context.Context, e *engine.Engine, after K, list func(boot.ReadTx, K) ([]T, error), fn func(T) K) error {
+func each[K, T any](ctx context.Context, e viewer, after K, list func(boot.ReadTx, K) ([]T, error), fn func(T) K) error {
 	for {
 		var l []T
 		if err := e.View(ctx, func(tx boot.ReadTx) (err error) { l, err = list(tx, after); return err }); err != nil {
@@ -330,7 +335,7 @@ func (s *Server) host(r *http.Request) (d HostDetail, err error) {
 			return err
 		}
 		if !sees(r, h) {
-			return boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(r.PathValue("name"), 64)).Try("muster host list")
+			return boot.NoHost(r.PathValue("name"))
 		}
 		if d.HostView, err = s.view(h, tx); err != nil {
 			return err

@@ -145,7 +145,7 @@ func (s *Server) imageList(r *http.Request) (any, error) {
 	return out, err
 }
 
-func eachImage(ctx context.Context, e *engine.Engine, fn func(*boot.Image)) error {
+func eachImage(ctx context.Context, e viewer, fn func(*boot.Image)) error {
 	return each(ctx, e, "", func(tx boot.ReadTx, after string) ([]*boot.Image, error) { return tx.Images(after, page) },
 		func(i *boot.Image) string {
 			fn(i)
@@ -169,33 +169,46 @@ func (s *Server) referred(ctx context.Context) (func(string) bool, error) {
 
 // Referred lists, by digest, the files that templates and images refer to.
 func Referred(ctx context.Context, e *engine.Engine) (map[string]Reference, error) {
-	all := map[string]Reference{}
-	note := func(of string, files map[string]boot.Blob, lazy func(string) bool) {
-		for name, b := range files {
-			if r, is := all[b.Digest]; is && !r.Lazy && lazy(name) {
-				continue // another needs it here
-			}
-			all[b.Digest] = Reference{b, of + " " + name, lazy(name)}
-		}
-	}
-	stored := func(string) bool { return false }
-	err := each(ctx, e, 0, func(tx boot.ReadTx, after boot.TemplateID) ([]*boot.Template, error) {
-		return tx.Templates(after, page)
-	},
-		func(t *boot.Template) boot.TemplateID {
-			note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files, stored)
-			return t.ID
-		})
-	if err == nil {
-		err = eachImage(ctx, e, func(i *boot.Image) { note("image "+i.Name+", file", i.Files, i.Lazy) })
-	}
+	all, err := storedReferences(ctx, e)
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range e.Policy().Templates {
-		note("template "+t.Name+", file", t.Files, stored) // the files of this run's template are in no store
+		all.note("template "+t.Name+", file", t.Files, stored) // the files of this run's template are in no store
 	}
 	return all, nil
+}
+
+// references are files by their digest.
+type references map[string]Reference
+
+// note adds files. One that somebody needs here is not lazy for anybody.
+func (all references) note(of string, files map[string]boot.Blob, lazy func(name string) bool) {
+	for name, b := range files {
+		if r, is := all[b.Digest]; is && !r.Lazy && lazy(name) {
+			continue
+		}
+		all[b.Digest] = Reference{b, of + " " + name, lazy(name)}
+	}
+}
+
+// stored is of files that are all here.
+func stored(string) bool { return false }
+
+// storedReferences are those of what is in a store.
+func storedReferences(ctx context.Context, v viewer) (references, error) {
+	all := references{}
+	err := each(ctx, v, 0, func(tx boot.ReadTx, after boot.TemplateID) ([]*boot.Template, error) {
+		return tx.Templates(after, page)
+	},
+		func(t *boot.Template) boot.TemplateID {
+			all.note(fmt.Sprintf("template %s version %d, file", t.Name, t.Version), t.Files, stored)
+			return t.ID
+		})
+	if err == nil {
+		err = eachImage(ctx, v, func(i *boot.Image) { all.note("image "+i.Name+", file", i.Files, i.Lazy) })
+	}
+	return all, err
 }
 
 // Reference is a stored file and one of the places that it is for, in words.

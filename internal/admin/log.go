@@ -35,7 +35,7 @@ func (s *Server) macs(r *http.Request) (macs []boot.MAC, err error) {
 		}
 		m, err := boot.ParseMAC(name)
 		if err != nil || h != nil || who(r).Confined() {
-			return boot.NewFault(boot.UnknownHost, "no host is called %s", name).Try("muster host list")
+			return boot.NoHost(name)
 		}
 		macs = []boot.MAC{m}
 		return nil

@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,6 +34,8 @@ type Outside struct {
 	*Server
 	TLS   *tls.Config     // nil is plain HTTP, for loopback
 	Names func() []string // by which the port may be called; an address always may
+
+	step time.Duration // for a test; 0 is stepTimeout
 }
 
 // Serve answers until ctx ends.
@@ -79,8 +82,8 @@ func (o *Outside) handler() http.Handler {
 			o.fail(w, r, boot.NewFault(boot.TooMany, "%d requests of this kind are being answered: ask again in a while", cap(free)))
 			return
 		}
-		p := &paced{ResponseWriter: w, rc: http.NewResponseController(w)}
-		r.Body = pacedBody{r.Body, p.rc}
+		p := &paced{w, pace{http.NewResponseController(w), cmp.Or(o.step, stepTimeout)}}
+		r.Body = pacedBody{r.Body, p.pace}
 		o.enter(p, r, inner)
 	})
 }
@@ -108,13 +111,15 @@ func (o *Outside) enter(w http.ResponseWriter, r *http.Request, inner http.Handl
 		}
 	}
 	get := r.Method == http.MethodGet
+	n, known := needs[r.Method+" "+r.URL.Path]
+	open := known && n.role == anybody
 	switch {
 	case get && r.URL.Path == "/healthz":
 		write(w, http.StatusOK, struct {
 			OK bool `json:"ok"`
 		}{true})
 		return
-	case get && r.URL.Path == "/api/v1/ca": // a CA is no secret, and trust begins with it
+	case get && open:
 		inner.ServeHTTP(w, r)
 		return
 	}
@@ -129,9 +134,9 @@ func (o *Outside) enter(w http.ResponseWriter, r *http.Request, inner http.Handl
 	}
 	switch {
 	case get && r.URL.Path == "/":
-		text(w, http.StatusOK, "Muster.\n\nmuster login "+o.origin(r)+"\n")
+		text(w, http.StatusOK, "Muster: show a token, as docs/api.md says. MUSTER_URL="+o.origin(r)+" MUSTER_TOKEN=mst_… muster host list\n")
 		return
-	case r.Method == http.MethodPost && r.URL.Path == "/api/v1/login":
+	case open:
 		inner.ServeHTTP(w, r)
 		return
 	}
@@ -192,7 +197,7 @@ func (o *Outside) called(host string) bool {
 func bearer(h http.Header) (string, error) {
 	all := h.Values("Authorization")
 	if len(all) == 0 {
-		return "", boot.NewFault(boot.Unauthorized, "show a token: Authorization: Bearer TOKEN").Try("muster login URL, or muster token create on the appliance")
+		return "", boot.NewFault(boot.Unauthorized, "show a token: Authorization: Bearer TOKEN").Try("muster token create NAME, on the appliance")
 	}
 	scheme, secret, ok := strings.Cut(all[0], " ")
 	if len(all) > 1 || !ok || !strings.EqualFold(scheme, "Bearer") || strings.ContainsAny(secret, " ,") {
@@ -201,20 +206,26 @@ func bearer(h http.Header) (string, error) {
 	return secret, nil
 }
 
+// pace is how long a client may take for each piece.
+type pace struct {
+	rc   *http.ResponseController
+	step time.Duration
+}
+
 // paced is a ResponseWriter whose client must read on: one that stops is left.
 type paced struct {
 	http.ResponseWriter
-	rc *http.ResponseController
+	pace
 }
 
 func (p *paced) Write(b []byte) (int, error) {
-	_ = p.rc.SetWriteDeadline(time.Now().Add(stepTimeout))
+	_ = p.rc.SetWriteDeadline(time.Now().Add(p.step))
 	return p.ResponseWriter.Write(b)
 }
 
 // FlushError implements what http.ResponseController looks for.
 func (p *paced) FlushError() error {
-	_ = p.rc.SetWriteDeadline(time.Now().Add(stepTimeout))
+	_ = p.rc.SetWriteDeadline(time.Now().Add(p.step))
 	return p.rc.Flush()
 }
 
@@ -224,10 +235,10 @@ func (p *paced) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 // pacedBody is a body whose client must send on.
 type pacedBody struct {
 	io.ReadCloser
-	rc *http.ResponseController
+	pace
 }
 
 func (p pacedBody) Read(b []byte) (int, error) {
-	_ = p.rc.SetReadDeadline(time.Now().Add(stepTimeout))
+	_ = p.rc.SetReadDeadline(time.Now().Add(p.step))
 	return p.ReadCloser.Read(b)
 }

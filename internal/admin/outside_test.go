@@ -401,9 +401,46 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
-// TestReaderWhoStops: who asks for a stream and reads nothing is left, and the room is
-// free again.
+// TestReaderWhoStops: who asks for a stream and reads nothing is left.
 func TestReaderWhoStops(t *testing.T) {
+	d := newDoor(t)
+	token := d.token("good", boot.Look, "")
+	for range 16 { // more than the sockets between the two hold
+		if err := d.store.Update(t.Context(), func(tx boot.Tx) error {
+			for range 500 {
+				if _, err := tx.Append(boot.Event{At: noon, Kind: boot.BootReport, Text: strings.Repeat("x", 1000)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := &Outside{Server: d.server, step: 50 * time.Millisecond}
+	inner, ended := o.handler(), make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		inner.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(c, "GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n\r\n", token)
+	if s, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(s, "200") {
+		t.Fatalf("%q, %v", s, err)
+	}
+	<-ended
+}
+
+// TestOutsideEnds: the port's end ends what it answers.
+func TestOutsideEnds(t *testing.T) {
 	d := newDoor(t)
 	token := d.token("good", boot.Look, "")
 	l, err := net.Listen("tcp", "127.0.0.1:0")

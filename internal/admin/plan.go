@@ -44,9 +44,7 @@ func (s *Server) makePlan(r *http.Request) (any, error) {
 		}
 		req.Set = boot.SetHost{Template: p.Template, Params: p.Params, Typed: p.Typed, Tags: p.Tags, NoTags: p.NoTags, Protected: p.Protected, Options: p.Options, NoOption: p.NoOption}
 	}
-	if w := who(r); w.Confined() {
-		req.Sees, req.Within = w.Sees, func(o boot.Order) boot.Order { return within(r, o) }
-	}
+	req.Rights = who(r).Rights()
 	return s.plans.Make(r.Context(), s.actor(r), req)
 }
 
@@ -55,7 +53,7 @@ func (s *Server) runPlan(r *http.Request) (any, error) {
 	if err := read(r, &q); err != nil {
 		return nil, err
 	}
-	return s.plans.Run(r.Context(), s.actor(r), r.PathValue("id"), q.Count, func(o boot.Order) boot.Order { return within(r, o) })
+	return s.plans.Run(r.Context(), s.actor(r), r.PathValue("id"), q.Count, who(r).Rights())
 }
 
 // query reads ?q=, and ?state= as one more condition.

@@ -203,6 +203,6 @@ func (d *daemon) pcap(w io.Writer, macs []boot.MAC) error {
 
 // backupSource is what a backup of this appliance is made of.
 func (d *daemon) backupSource() admin.BackupSource {
-	return admin.BackupSource{Dump: d.store.Dump, View: d.store.View, Files: d.images, Config: d.opt.Path, Version: d.opt.Version, Now: d.now, Scratch: d.dataDir,
+	return admin.BackupSource{Dump: d.store.Dump, Store: d.store, Files: d.images, Config: d.opt.Path, Version: d.opt.Version, Now: d.now, Scratch: d.dataDir,
 		Key: func() ([]byte, error) { return seal.Read(d.dataDir, d.opt.Credentials) }}
 }

@@ -46,7 +46,7 @@ func (w *walk) describe(tx boot.ReadTx) error {
 	switch {
 	case q.Host != "":
 		if host, err = boot.FindHost(tx, w.policy, w.now, q.Host); err == nil && host == nil {
-			err = boot.NewFault(boot.UnknownHost, "no host is called %s", q.Host).Try("muster host list")
+			err = boot.NoHost(q.Host)
 		}
 	case !q.MAC.IsZero():
 		host, err = tx.HostByMAC(q.MAC)

@@ -54,27 +54,13 @@ type Request struct {
 	// them. They are spread over the roll, since neighbours share a rack. "" is all.
 	Share string
 
-	// Sees and Within are those of who asks, where they have to do with some machines
-	// only; nil is all of them.
-	Sees   func(*boot.Host) bool
-	Within func(boot.Order) boot.Order
+	Rights boot.Rights // of who asks
 
 	Template *string
 	Again    bool
 	Expires  time.Duration
 	Set      boot.SetHost // without a name
 }
-
-// as is an order as who asks may give it.
-func (r *Request) as(o boot.Order) boot.Order {
-	if r.Within == nil {
-		return o
-	}
-	return r.Within(o)
-}
-
-// sees reports whether a machine is theirs who ask.
-func (r *Request) sees(h *boot.Host) bool { return r.Sees == nil || r.Sees(h) }
 
 // order is the order for one host.
 func (r *Request) order(name string) (boot.Order, error) {
@@ -205,7 +191,7 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 	}
 	for _, h := range hosts {
 		o, _ := r.order(h.Name)
-		c, err := p.Engine.Try(ctx, by, r.as(boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: o}))
+		c, err := p.Engine.Try(ctx, by, r.Rights.Give(boot.AsSeen{Name: h.Name, ID: h.ID, Revision: h.Revision, Order: o}))
 		switch f := boot.FaultOf(err); {
 		case f != nil:
 			why := strings.TrimPrefix(strings.TrimPrefix(f.Text, "host "+h.Name), ":")
@@ -300,8 +286,8 @@ func (p *Plans) meant(ctx context.Context, r *Request) (out []*boot.Host, err er
 		seen := map[boot.HostID]bool{}
 		for _, name := range r.Names {
 			h, err := Find(ctx, p.Engine, name)
-			if err == nil && !r.sees(h) {
-				err = boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(name, 64)).Try("muster host list")
+			if err == nil && !r.Rights.See(h) {
+				err = boot.NoHost(name)
 			}
 			if err != nil {
 				return nil, err
@@ -320,7 +306,7 @@ func (p *Plans) meant(ctx context.Context, r *Request) (out []*boot.Host, err er
 		return nil, boot.NewFault(boot.Invalid, "say which machines are meant, by names or a query")
 	}
 	err = Select(ctx, p.Engine, q, func(h *boot.Host) error {
-		if !r.sees(h) {
+		if !r.Rights.See(h) {
 			return nil
 		}
 		if out = append(out, h); len(out) > maxHosts {
@@ -357,8 +343,8 @@ func (p *Plans) Get(by boot.Actor, id string) (Plan, error) {
 }
 
 // Run carries a plan out. More than a few installations want their number said: count
-// is what a person typed, or 0. within is what who asks may do by now; nil is everything.
-func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int, within func(boot.Order) boot.Order) (Result, error) {
+// is what a person typed, or 0. rights are those of who asks by now.
+func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int, rights boot.Rights) (Result, error) {
 	m, err := p.find(by, id, false)
 	if err != nil {
 		return Result{}, err
@@ -373,11 +359,7 @@ func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int, wi
 	out := Result{ID: id, Failed: []Failed{}, Hosts: []Outcome{}}
 	for _, e := range m.entries {
 		o, _ := m.req.order(e.name)
-		o = boot.AsSeen{Name: e.name, ID: e.id, Revision: e.revision, Order: o}
-		if within != nil {
-			o = within(o)
-		}
-		c, err := p.Engine.Do(ctx, by, o)
+		c, err := p.Engine.Do(ctx, by, rights.Give(boot.AsSeen{Name: e.name, ID: e.id, Revision: e.revision, Order: o}))
 		var changed *boot.ChangedHost
 		switch {
 		case errors.As(err, &changed):

@@ -73,7 +73,7 @@ func TestInherited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := p.Run(t.Context(), person, m.ID, 0, nil); err != nil || r.Done != 1 || !slices.Equal(p.host(t, "w01").Tags, []string{"rack=13"}) {
+	if r, err := p.Run(t.Context(), person, m.ID, 0, boot.Rights{}); err != nil || r.Done != 1 || !slices.Equal(p.host(t, "w01").Tags, []string{"rack=13"}) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -100,20 +100,20 @@ func TestPlan(t *testing.T) {
 	if p.host(t, "w00").Ticket != nil {
 		t.Error("a plan armed a ticket")
 	}
-	if _, err := p.Run(t.Context(), person, m.ID, 0, nil); boot.FaultOf(err) == nil || boot.FaultOf(err).Code != boot.Unconfirmed {
+	if _, err := p.Run(t.Context(), person, m.ID, 0, boot.Rights{}); boot.FaultOf(err) == nil || boot.FaultOf(err).Code != boot.Unconfirmed {
 		t.Errorf("26 installations were run without their number: %v", err)
 	}
 	// A host that would match now is not in it, and one that changed is left alone.
 	do(boot.AddHost{Host: boot.NewHost{Name: "late", State: boot.Approved, Template: "deb", MACs: []boot.MAC{{2, 9}}}})
 	do(boot.SetHost{Name: "w07", Params: map[string]*string{"k": new(string)}})
-	r, err := p.Run(t.Context(), person, m.ID, 26, nil)
+	r, err := p.Run(t.Context(), person, m.ID, 26, boot.Rights{})
 	if err != nil || r.Done != 25 || len(r.Failed) != 1 || r.Failed[0].Name != "w07" || !strings.Contains(r.Failed[0].Why, "changed since") {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if p.host(t, "late").Ticket != nil || p.host(t, "w01").Ticket != nil || p.host(t, "w07").Ticket != nil || p.host(t, "w29").Ticket == nil {
 		t.Error("other machines than those of the plan")
 	}
-	if _, err := p.Run(t.Context(), person, m.ID, 26, nil); boot.FaultOf(err) == nil || boot.FaultOf(err).Code != boot.UnknownPlan {
+	if _, err := p.Run(t.Context(), person, m.ID, 26, boot.Rights{}); boot.FaultOf(err) == nil || boot.FaultOf(err).Code != boot.UnknownPlan {
 		t.Errorf("it was run twice: %v", err)
 	}
 }
@@ -128,14 +128,14 @@ func TestAnother(t *testing.T) {
 	}
 	do(boot.RemoveHost{Name: "w01"})
 	do(boot.AddHost{Host: boot.NewHost{Name: "w01", State: boot.Approved, Template: "deb", MACs: []boot.MAC{{2, 7}}}})
-	if r, err := p.Run(t.Context(), person, m.ID, 0, nil); err != nil || r.Done != 0 || len(r.Failed) != 1 || p.host(t, "w01").Ticket != nil {
+	if r, err := p.Run(t.Context(), person, m.ID, 0, boot.Rights{}); err != nil || r.Done != 0 || len(r.Failed) != 1 || p.host(t, "w01").Ticket != nil {
 		t.Errorf("%+v, %v", r, err)
 	}
 	m, err = p.Make(t.Context(), person, Request{Action: Remove, All: true})
 	if err != nil || !m.Confirm {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if _, err := p.Run(t.Context(), person, m.ID, 0, nil); boot.FaultOf(err) == nil || boot.FaultOf(err).Code != boot.Unconfirmed {
+	if _, err := p.Run(t.Context(), person, m.ID, 0, boot.Rights{}); boot.FaultOf(err) == nil || boot.FaultOf(err).Code != boot.Unconfirmed {
 		t.Errorf("%v", err)
 	}
 }
@@ -164,7 +164,7 @@ func TestActions(t *testing.T) {
 			t.Errorf("%s %s: %+v, %v", c.r.Action, c.r.Query, m, err)
 			continue
 		}
-		if r, err := p.Run(t.Context(), person, m.ID, 0, nil); err != nil || r.Done != len(c.done) {
+		if r, err := p.Run(t.Context(), person, m.ID, 0, boot.Rights{}); err != nil || r.Done != len(c.done) {
 			t.Errorf("%s: %+v, %v", c.r.Action, r, err)
 		}
 		for _, n := range c.done {
@@ -177,7 +177,7 @@ func TestActions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := p.Run(t.Context(), person, m.ID, 0, nil); err != nil || r.Done != 2 {
+	if r, err := p.Run(t.Context(), person, m.ID, 0, boot.Rights{}); err != nil || r.Done != 2 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -218,7 +218,7 @@ func TestRefused(t *testing.T) {
 	last := p.kept[len(p.kept)-1].ID
 	later := p.Engine.Now().Add(life + time.Second)
 	p.Engine.Now = func() time.Time { return later }
-	if _, err := p.Run(t.Context(), person, last, 0, nil); boot.FaultOf(err) == nil || boot.FaultOf(err).Code != boot.UnknownPlan {
+	if _, err := p.Run(t.Context(), person, last, 0, boot.Rights{}); boot.FaultOf(err) == nil || boot.FaultOf(err).Code != boot.UnknownPlan {
 		t.Errorf("an old plan ran: %v", err)
 	}
 }
@@ -250,7 +250,7 @@ func TestShare(t *testing.T) {
 		if m.Count == 0 {
 			break
 		}
-		if _, err := p.Run(t.Context(), person, m.ID, 0, nil); err != nil {
+		if _, err := p.Run(t.Context(), person, m.ID, 0, boot.Rights{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range m.Names {

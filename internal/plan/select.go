@@ -80,7 +80,7 @@ func Find(ctx context.Context, e *engine.Engine, name string) (h *boot.Host, err
 		return nil, err
 	}
 	if h == nil {
-		return nil, boot.NewFault(boot.UnknownHost, "no host is called %s", boot.CleanText(name, 64)).Try("muster host list")
+		return nil, boot.NoHost(name)
 	}
 	return h, nil
 }

@@ -501,7 +501,7 @@ func CheckValues(open Opener) error {
 	})
 }
 
-// CheckPeople: users are counted and found by name; tokens by their digest and by name,
+// CheckPeople: users are found by name, and their writes counted; tokens by their digest and by name,
 // which is of one alone.
 func CheckPeople(open Opener) error {
 	return with(open, func(s boot.Store) error {
