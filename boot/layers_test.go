@@ -35,15 +35,16 @@ var layers = map[string][]string{
 	"images/iso":            {},
 	"mirror":                {},
 	"systems":               {"internal/tomlfile"},
+	"client":                {"boot", "boot/diagnose"}, // what is sent and answered: no part that serves
 	"store":                 {"boot"},
 	"store/bolt":            {"boot", "store"},
 	"store/mem":             {"boot", "store"},
 	"store/journal":         {"boot"},
 	"store/storetest":       {"boot"},
-	"internal/admin":        {"boot", "boot/engine", "boot/diagnose", "boot/match", "internal/access", "internal/plan", "internal/backup", "templates", "images", "trust/authority", "internal/hook"},
+	"internal/admin":        {"boot", "client", "boot/engine", "boot/diagnose", "boot/match", "internal/access", "internal/plan", "internal/backup", "templates", "images", "trust/authority", "internal/hook"},
 	"internal/access":       {"boot", "boot/engine", "boot/match"},
-	"internal/plan":         {"boot", "boot/engine", "boot/match"},
-	"internal/hook":         {"boot"},
+	"internal/plan":         {"boot", "client", "boot/engine", "boot/match"},
+	"internal/hook":         {"boot", "client"},
 	"internal/config":       {"boot", "radv", "internal/tomlfile"},
 	"internal/content":      {"boot", "templates", "images", "internal/seal"},
 	"internal/reservation":  {"boot"},
@@ -69,11 +70,11 @@ var layers = map[string][]string{
 	"test/clock":    {},
 	"test/progress": {},
 	// The daemon sees every part and hands each what it needs.
-	"internal/appliance": {"boot", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store", "store/bolt", "store/journal",
+	"internal/appliance": {"boot", "client", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store", "store/bolt", "store/journal",
 		"internal/access", "internal/admin", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
-	"cmd/muster": {"boot", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "mirror", "systems", "store/bolt",
+	"cmd/muster": {"boot", "client", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "mirror", "systems", "store/bolt",
 		"internal/admin", "internal/appliance", "internal/backup", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/run", "internal/seal", "internal/simclient", "internal/spell", "internal/tomlfile"},
 	"bench": {"*"},
 }

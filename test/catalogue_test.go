@@ -82,11 +82,11 @@ func (r *rig) errandFrom(disc string, g nettest.Guest, disk string, args ...stri
 func (r *rig) stage(vm *nettest.VM, stage string) host {
 	r.t.Helper()
 	r.wait("the report of "+stage, 15*time.Minute, func() error {
-		var all []host // by the socket: a command a poll, for minutes, would be felt
-		if err := r.ask("/api/v1/hosts", &all); err != nil || len(all) != 1 {
+		var all struct{ Items []host } // by the socket: a command a poll, for minutes, would be felt
+		if err := r.ask("/api/v1/hosts", &all); err != nil || len(all.Items) != 1 {
 			return fmt.Errorf("of the hosts it is said %+v, %v", all, err)
 		}
-		h := all[0]
+		h := all.Items[0]
 		if h.Stage == stage {
 			return nil
 		}

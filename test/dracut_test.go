@@ -82,8 +82,8 @@ func TestDracut(t *testing.T) {
 			start := time.Now()
 			vm := r.boot(g)
 			r.wait("the report of the live system", 10*time.Minute, func() error {
-				var all []host // by the socket: a command a poll, for minutes, would be felt
-				if err := r.ask("/api/v1/hosts", &all); err == nil && len(all) == 1 && all[0].Stage == "running" {
+				var all struct{ Items []host } // by the socket: a command a poll, for minutes, would be felt
+				if err := r.ask("/api/v1/hosts", &all); err == nil && len(all.Items) == 1 && all.Items[0].Stage == "running" {
 					return nil
 				}
 				if strings.Contains(vm.Console(), "failed to download live image") {

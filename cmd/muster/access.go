@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 // rolesHelp says what a role and a scope are.
@@ -35,7 +35,7 @@ func (a *app) userCmd() *cobra.Command {
 
 // madeUser is a user with the password that was made, if one was.
 type madeUser struct {
-	admin.UserView
+	client.UserView
 	Password string `json:"password,omitempty"`
 }
 
@@ -69,7 +69,7 @@ func (a *app) userAddCmd() *cobra.Command {
 				return err
 			}
 			var out madeUser
-			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/users", admin.NewUser{Name: args[0], Password: text, Role: boot.Role(role), Scope: scope}, &out); err != nil {
+			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/users", client.NewUser{Name: args[0], Password: text, Role: boot.Role(role), Scope: scope}, &out); err != nil {
 				return err
 			}
 			return a.madeUser(out, text, made, "user %s added, role %s")
@@ -100,8 +100,8 @@ func (a *app) userListCmd() *cobra.Command {
 		Use: "list", Short: "List the people who may come in", Args: exactly(0, "no arguments"),
 		Example: "  muster user list",
 		RunE: func(c *cobra.Command, _ []string) error {
-			all := []admin.UserView{}
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/users", nil, &all); err != nil {
+			all := []client.UserView{}
+			if err := client.ReadAll(c.Context(), a.client(), "/api/v1/users", &all); err != nil {
 				return err
 			}
 			if a.json {
@@ -124,7 +124,7 @@ func (a *app) userSetCmd() *cobra.Command {
 		Long:    "Change what a person may do, at once and for every token of theirs.\n\n" + rolesHelp,
 		Example: "  muster user set bob --role admin\n  muster user set bob --scope \"\"",
 		RunE: func(c *cobra.Command, args []string) error {
-			var p admin.UserPatch
+			var p client.UserPatch
 			if c.Flags().Changed("role") {
 				p.Role = new(boot.Role(role))
 			}
@@ -142,7 +142,7 @@ func (a *app) userSetCmd() *cobra.Command {
 	return c
 }
 
-func (a *app) patchUser(c *cobra.Command, name string, p admin.UserPatch, text string, made bool, format string) error {
+func (a *app) patchUser(c *cobra.Command, name string, p client.UserPatch, text string, made bool, format string) error {
 	var out madeUser
 	if err := a.client().Call(c.Context(), http.MethodPatch, "/api/v1/users/"+url.PathEscape(name), p, &out); err != nil {
 		return err
@@ -160,7 +160,7 @@ func (a *app) userPasswdCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.patchUser(c, args[0], admin.UserPatch{Password: &text}, text, made, "user %s has a new password, and the role %s; the tokens of before have ended")
+			return a.patchUser(c, args[0], client.UserPatch{Password: &text}, text, made, "user %s has a new password, and the role %s; the tokens of before have ended")
 		},
 	}
 	c.Flags().StringVar(&file, "password-file", "", passwordHelp)
@@ -172,7 +172,7 @@ func (a *app) userRmCmd() *cobra.Command {
 		Use: "rm NAME", Short: "Let a person in no more", Args: exactly(1, "a name"),
 		Example: "  muster user rm bob",
 		RunE: func(c *cobra.Command, args []string) error {
-			var out admin.UserView
+			var out client.UserView
 			if err := a.client().Call(c.Context(), http.MethodDelete, "/api/v1/users/"+url.PathEscape(args[0]), nil, &out); err != nil {
 				return err
 			}
@@ -188,7 +188,7 @@ func (a *app) tokenCmd() *cobra.Command {
 }
 
 func (a *app) tokenCreateCmd() *cobra.Command {
-	var q admin.NewToken
+	var q client.NewToken
 	var role string
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make a token and print it, once", Args: exactly(1, "a name"),
@@ -196,7 +196,7 @@ func (a *app) tokenCreateCmd() *cobra.Command {
 		Example: "  muster token create grafana --role read\n  muster token create ansible --role operate --scope tag:lab --expires 30d\n  muster token create ci --role operate --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			q.Name, q.Role = args[0], boot.Role(role)
-			var out admin.TokenMade
+			var out client.TokenMade
 			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/tokens", q, &out); err != nil {
 				return err
 			}
@@ -226,8 +226,8 @@ func (a *app) tokenListCmd() *cobra.Command {
 		Use: "list", Short: "List tokens, and when each was last used", Args: exactly(0, "no arguments"),
 		Example: "  muster token list",
 		RunE: func(c *cobra.Command, _ []string) error {
-			all := []admin.TokenView{}
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/tokens", nil, &all); err != nil {
+			all := []client.TokenView{}
+			if err := client.ReadAll(c.Context(), a.client(), "/api/v1/tokens", &all); err != nil {
 				return err
 			}
 			if a.json {
@@ -252,7 +252,7 @@ func (a *app) tokenRevokeCmd() *cobra.Command {
 		Use: "revoke NAME", Short: "End a token", Args: exactly(1, "a token's name"),
 		Example: "  muster token revoke grafana",
 		RunE: func(c *cobra.Command, args []string) error {
-			var out admin.TokenView
+			var out client.TokenView
 			if err := a.client().Call(c.Context(), http.MethodDelete, "/api/v1/tokens/"+url.PathEscape(args[0]), nil, &out); err != nil {
 				return err
 			}
@@ -281,7 +281,7 @@ func (a *app) auditCmd() *cobra.Command {
 }
 
 // remote is the client of an appliance elsewhere, if the environment names one.
-func (a *app) remote() (*admin.Client, error) {
+func (a *app) remote() (*client.Client, error) {
 	at := a.getenv("MUSTER_URL")
 	if at == "" {
 		return nil, nil
@@ -297,5 +297,5 @@ func (a *app) remote() (*admin.Client, error) {
 			return nil, err
 		}
 	}
-	return admin.NewRemote(at, token, pem)
+	return client.Remote(at, token, pem)
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/backup"
 	"github.com/musterboot/muster/internal/seal"
 )
@@ -68,7 +68,7 @@ func (a *app) writeBackup(ctx context.Context, path string, files bool, recipien
 		q.Set("recipient", recipient)
 	}
 	err = a.client().Backup(ctx, q, f)
-	if errors.Is(err, admin.ErrNoDaemon) {
+	if errors.Is(err, client.ErrNoDaemon) {
 		err = backupStore(ctx, f, a.dataDir, a.getenv("CREDENTIALS_DIRECTORY"), files, recipient)
 	}
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 func (a *app) caCmd() *cobra.Command {
@@ -20,7 +20,7 @@ func (a *app) caCmd() *cobra.Command {
 		Long:    "Show the CA that signs the certificates of HTTPS boot, with the fingerprint to compare on\nthe machine's screen. The CA is made when it is first needed, and kept in the store.",
 		Example: "  muster ca show",
 		RunE: func(c *cobra.Command, _ []string) error {
-			var out admin.CA
+			var out client.CA
 			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/ca", nil, &out); err != nil {
 				return err
 			}
@@ -33,7 +33,7 @@ func (a *app) caCmd() *cobra.Command {
 		Long:    "Write the CA's certificate: PEM for programs (and, without a flag, to the screen), DER for the\nsetup menu of most firmware, ESL (an EFI signature list) for the variable TlsCaCertificate and\nfor QEMU's -fw_cfg name=etc/edk2/https/cacerts,file=FILE. The key never leaves the store.",
 		Example: "  muster ca export > ca.pem\n  muster ca export --der /media/stick/muster.cer\n  muster ca export --esl cacerts.esl",
 		RunE: func(c *cobra.Command, _ []string) error {
-			var out admin.CA
+			var out client.CA
 			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/ca", nil, &out); err != nil {
 				return err
 			}

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/spell"
 )
 
@@ -92,7 +91,11 @@ func helpCmd() *cobra.Command {
 
 // failure is an error as a program reads it.
 func failure(err error) string {
-	f := admin.Failure{Error: strings.TrimSpace(err.Error()), Code: "failed"}
+	f := struct {
+		Error string         `json:"error"`
+		Code  boot.FaultCode `json:"code"`
+		Hint  string         `json:"hint,omitempty"`
+	}{Error: strings.TrimSpace(err.Error()), Code: "failed"}
 	if x := boot.FaultOf(err); x != nil {
 		f.Code, f.Error, f.Hint = x.Code, x.Text, x.Hint
 	} else if errors.As(err, new(usageError)) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/run"
 )
@@ -28,7 +28,7 @@ func (a *app) configFile(c *cobra.Command, args []string) string {
 	if len(args) == 1 {
 		return args[0]
 	}
-	var s admin.Status
+	var s client.Status
 	if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/status", nil, &s); err == nil && s.Config != "" {
 		return s.Config
 	}
@@ -74,9 +74,9 @@ what changes only with a restart. Nothing is changed.`,
 			if err != nil {
 				return err
 			}
-			var p admin.ConfigPlan
-			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/config/plan", admin.ConfigText{Name: file, Text: string(text)}, &p); err != nil {
-				if errors.Is(err, admin.ErrNoDaemon) {
+			var p client.ConfigPlan
+			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/config/plan", client.ConfigText{Name: file, Text: string(text)}, &p); err != nil {
+				if errors.Is(err, client.ErrNoDaemon) {
 					return fmt.Errorf("%s is right; no daemon runs that it could be compared with: %w", file, err)
 				}
 				return err
@@ -92,7 +92,7 @@ func (a *app) configReloadCmd() *cobra.Command {
 		Long:    "Have the daemon read its configuration again, as systemctl reload muster does, and print what\nthat changed. A configuration with a mistake changes nothing, and the command fails.",
 		Example: "  muster config plan && sudo muster config reload",
 		RunE: func(c *cobra.Command, _ []string) error {
-			var p admin.ConfigPlan
+			var p client.ConfigPlan
 			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/config/reload", struct{}{}, &p); err != nil {
 				return err
 			}
@@ -101,7 +101,7 @@ func (a *app) configReloadCmd() *cobra.Command {
 	}
 }
 
-func (a *app) showConfigPlan(p admin.ConfigPlan, did string) error {
+func (a *app) showConfigPlan(p client.ConfigPlan, did string) error {
 	if a.json {
 		return a.printJSON(p)
 	}

@@ -5,14 +5,12 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/musterboot/muster/boot/diagnose"
-
-	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/client"
 
 	"github.com/spf13/cobra"
 )
@@ -40,8 +38,8 @@ is a section of docs/diagnose.md.`,
 			if len(args) == 0 && unseen {
 				path += "?never_seen=1"
 			}
-			var out []engine.Stopped
-			if err := a.client().Call(c.Context(), http.MethodGet, path, nil, &out); err != nil {
+			var out []client.Stopped
+			if err := client.ReadAll(c.Context(), a.client(), path, &out); err != nil {
 				return err
 			}
 			if a.json {
@@ -79,8 +77,8 @@ const incident = 4
 
 // together puts machines that stop at the same thing behind the first of them: more has,
 // for each that stays, the others.
-func together(in []engine.Stopped) (out []engine.Stopped, more [][]string) {
-	key := func(s engine.Stopped) string {
+func together(in []client.Stopped) (out []client.Stopped, more [][]string) {
+	key := func(s client.Stopped) string {
 		k := ""
 		for _, f := range s.Found {
 			k += f.Code + " " + strings.ReplaceAll(f.Text, s.Who, "") + "\n"

@@ -19,9 +19,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/run"
 )
@@ -84,7 +83,7 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 		fs = append(fs, finding{OK: ok, What: what, Text: text, Mend: mend})
 	}
 
-	var s admin.Status
+	var s client.Status
 	running := false
 	switch err := a.client().Call(ctx, http.MethodGet, "/api/v1/status", nil, &s); {
 	case err == nil:
@@ -125,7 +124,7 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 		if s.Pending > 0 {
 			add(true, "roll", counted(s.Pending, "machine")+map[bool]string{true: " waits", false: " wait"}[s.Pending == 1]+" for approval", "muster host list --state pending")
 		}
-	case errors.Is(err, admin.ErrNoDaemon):
+	case errors.Is(err, client.ErrNoDaemon):
 		fs = append(fs, finding{Warn: true, What: "daemon", Text: "it does not run: no machine is answered", Mend: "sudo systemctl start muster; or, for one interface now: sudo muster serve -i " + strings.Join(run.Interfaces(), " or ")})
 	default:
 		add(false, "daemon", err.Error(), "")
@@ -229,7 +228,7 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 }
 
 // examinePools warns of ranges that are nearly used up.
-func examinePools(ps []engine.PoolStatus) (fs []finding) {
+func examinePools(ps []client.PoolStatus) (fs []finding) {
 	const mend = "a longer range, shorter leases, or muster lease list and muster lease release"
 	for _, p := range ps {
 		f := finding{What: "pool", Text: fmt.Sprintf("%s: %d of %d addresses are leased", p.Network, p.Leased, p.Size), Mend: mend}
@@ -248,9 +247,9 @@ func examinePools(ps []engine.PoolStatus) (fs []finding) {
 
 // examineServers names the other DHCP servers of a network. If this server gives
 // addresses too, each machine takes the address of whichever answers first.
-func examineServers(n admin.NetworkStatus) (fs []finding) {
+func examineServers(n client.NetworkStatus) (fs []finding) {
 	for _, r := range n.Rivals {
-		f := finding{OK: n.Mode == boot.Proxy, What: "server", Text: fmt.Sprintf("%s answers on network %s%s (last heard %s)", r.Server, n.Name, admin.Offered(r.Rival), ago(r.Last))}
+		f := finding{OK: n.Mode == boot.Proxy, What: "server", Text: fmt.Sprintf("%s answers on network %s%s (last heard %s)", r.Server, n.Name, client.Offered(r.Rival), ago(r.Last))}
 		switch {
 		case f.OK:
 		case r.Named:
@@ -267,7 +266,7 @@ func examineServers(n admin.NetworkStatus) (fs []finding) {
 
 // examineNames says which host URLs carry. An address will do, unless the certificate of
 // https URLs is not for it.
-func examineNames(n admin.NetworkStatus) (fs []finding) {
+func examineNames(n client.NetworkStatus) (fs []finding) {
 	for _, s := range n.Names {
 		fs = append(fs, finding{OK: s.OK, Warn: !s.OK, What: "name", Text: n.Name + ": " + s.Said()})
 	}
@@ -279,7 +278,7 @@ func examineNames(n admin.NetworkStatus) (fs []finding) {
 
 // examineRA judges the router advertisements that a network's interface sends and
 // hears. A link counts as one without routers after a minute: by then they were asked.
-func examineRA(n admin.NetworkStatus, up time.Duration) (fs []finding) {
+func examineRA(n client.NetworkStatus, up time.Duration) (fs []finding) {
 	r := n.RA
 	if r == nil {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/config"
 )
 
@@ -83,7 +83,7 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 	var asked time.Time
 	resumed := time.Time{}
 	whole := []json.RawMessage{}
-	show := func(e admin.Entry, raw json.RawMessage) error {
+	show := func(e client.Entry, raw json.RawMessage) error {
 		if e.Event != nil {
 			after = e.Event.Seq
 		} else if e.Request.At.After(asked) {
@@ -106,11 +106,11 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 	}
 	for began, told := false, false; ; {
 		q.Set("after", fmt.Sprint(after))
-		err := a.client().Events(ctx, q, func(e admin.Entry, raw json.RawMessage) error {
+		err := a.client().Events(ctx, q, func(e client.Entry, raw json.RawMessage) error {
 			began, told = true, false
 			return show(e, raw)
 		})
-		cut := errors.Is(err, admin.ErrCutShort)
+		cut := errors.Is(err, client.ErrCutShort)
 		began = began || cut
 		if ctx.Err() != nil {
 			return nil
@@ -118,7 +118,7 @@ func (a *app) events(ctx context.Context, f eventFlags) error {
 		if !f.follow && err == nil && a.json && !f.lines {
 			return a.printJSON(whole)
 		}
-		if !f.follow || !cut && !(began && errors.Is(err, admin.ErrNoDaemon)) {
+		if !f.follow || !cut && !(began && errors.Is(err, client.ErrNoDaemon)) {
 			return err
 		}
 		if !told {
@@ -150,7 +150,7 @@ func (a *app) leaseCmd() *cobra.Command {
 				q.Set("all", "1")
 			}
 			var ls []boot.Lease
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/leases?"+q.Encode(), nil, &ls); err != nil {
+			if err := client.ReadAll(c.Context(), a.client(), "/api/v1/leases?"+q.Encode(), &ls); err != nil {
 				return err
 			}
 			if a.json {

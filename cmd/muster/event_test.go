@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/hook"
 )
 
@@ -101,7 +102,7 @@ func TestWebhookCommands(t *testing.T) {
 	for { // what it gave up is written down before it rests
 		l, err := d.hooks.Figures(t.Context())
 		must(t, err)
-		if len(l) == 1 && l[0].State == hook.Idle {
+		if len(l) == 1 && l[0].State == client.WebhookIdle {
 			break
 		}
 		runtime.Gosched()

@@ -14,11 +14,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 func (a *app) explainCmd() *cobra.Command {
-	var q admin.ExplainRequest
+	var q client.ExplainRequest
 	var mac, uuid, arch, relay string
 	var packets bool
 	c := &cobra.Command{
@@ -59,7 +59,7 @@ func (a *app) explainCmd() *cobra.Command {
 			} else if arch != "" && !boot.KnownPlatform(q.Platform) {
 				return usagef("--arch %q: want one like bios, x64-uefi, x64-uefi-http, arm64-uefi, or a number of option 93", arch)
 			}
-			var e admin.Explanation
+			var e client.Explanation
 			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/explain", q, &e); err != nil {
 				return err
 			}

@@ -18,20 +18,20 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/match"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/plan"
 )
 
 // client is that of the daemon here or, where MUSTER_URL says so, of one elsewhere.
-func (a *app) client() *admin.Client {
+func (a *app) client() *client.Client {
 	c, err := a.remote()
 	switch {
 	case err != nil:
-		return admin.Failing(err)
+		return client.Failing(err)
 	case c != nil:
 		return c
 	}
-	return admin.NewClient(a.dataDir)
+	return client.Local(a.dataDir)
 }
 
 func hostPath(name string, rest ...string) string {
@@ -70,8 +70,8 @@ Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolle
 			if armed {
 				q += " ticket:armed state:approved protected:no"
 			}
-			var hs []admin.HostView
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/hosts?state="+state+"&q="+url.QueryEscape(strings.TrimSpace(q)), nil, &hs); err != nil {
+			var hs []client.HostView
+			if err := client.ReadAll(c.Context(), a.client(), "/api/v1/hosts?limit=5000&state="+state+"&q="+url.QueryEscape(strings.TrimSpace(q)), &hs); err != nil {
 				return err
 			}
 			if a.json {
@@ -155,7 +155,7 @@ func (a *app) hostShowCmd() *cobra.Command {
 		Use: "show NAME|MAC", Short: "Show a machine and everything it asked", Args: exactly(1, "a host's name or MAC address"),
 		Example: "  muster host show m-525400aabb01\n  muster host show 52:54:00:aa:bb:01 --json",
 		RunE: func(c *cobra.Command, args []string) error {
-			var d admin.HostDetail
+			var d client.HostDetail
 			if err := a.client().Call(c.Context(), http.MethodGet, hostPath(args[0]), nil, &d); err != nil {
 				return err
 			}
@@ -168,7 +168,7 @@ func (a *app) hostShowCmd() *cobra.Command {
 	}
 }
 
-func (a *app) showHost(d admin.HostDetail) {
+func (a *app) showHost(d client.HostDetail) {
 	p := a.printer()
 	a.print("%s  %s\n", p.paint(bold, d.Name), d.State)
 	field := func(k, v string) {
@@ -319,7 +319,7 @@ func (a *app) hostAddCmd() *cobra.Command {
 		Use: "add NAME", Short: "Put a machine on the roll before it is seen", Args: exactly(1, "a name for the host"),
 		Example: "  muster host add web1 --mac 52:54:00:aa:bb:01 --template rescue --approved\n  muster host add rig7 --serial RIG-0007 --address 10.77.0.50\n  muster host add leaf3-p12 --switch-port leaf3:Ethernet12 --address 10.77.0.51 --option ntp-servers=10.77.0.1",
 		RunE: func(c *cobra.Command, args []string) error {
-			h := admin.NewHost{Name: args[0], State: boot.Pending, Serial: f.serial, Template: f.template, Params: map[string]string{}, BoundPort: f.port, Tags: f.tags}
+			h := client.NewHost{Name: args[0], State: boot.Pending, Serial: f.serial, Template: f.template, Params: map[string]string{}, BoundPort: f.port, Tags: f.tags}
 			var err error
 			if h.Options, err = parseOptions(f.options); err != nil {
 				return err
@@ -423,7 +423,7 @@ that begins with @ itself is written @@. Secret parameters are given in these tw
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			var p admin.HostPatch
+			var p client.HostPatch
 			var err error
 			if p.AddMACs, err = parseMACs(f.macs); err != nil {
 				return err
@@ -471,13 +471,13 @@ that begins with @ itself is written @@. Secret parameters are given in these tw
 				return err
 			}
 			if many.chosen() {
-				req := admin.PlanRequest{Action: plan.Set, Set: &p}
+				req := client.PlanRequest{Action: plan.Set, Set: &p}
 				if many.match == "" {
 					req.Names = args[:1]
 				}
 				return a.plan(c.Context(), &many, req)
 			}
-			var out admin.HostAnswer
+			var out client.HostAnswer
 			if err := a.client().Call(c.Context(), http.MethodPatch, hostPath(args[0]), p, &out); err != nil {
 				return err
 			}
@@ -503,10 +503,10 @@ func (a *app) hostRescueCmd() *cobra.Command {
 		Example: "  muster host rescue web1\n  muster host rescue web1 --template memtest",
 		RunE: func(c *cobra.Command, args []string) error {
 			if many.chosen() || len(args) > 1 {
-				return a.plan(c.Context(), &many, admin.PlanRequest{Action: plan.Rescue, Names: args, Template: &template})
+				return a.plan(c.Context(), &many, client.PlanRequest{Action: plan.Rescue, Names: args, Template: &template})
 			}
 			var out boot.Host
-			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/rescue"), admin.Rescue{Template: template}, &out); err != nil {
+			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/rescue"), client.Rescue{Template: template}, &out); err != nil {
 				return err
 			}
 			return a.said(out, "%s boots template %s next, and after that what it booted before", out.Name, out.Once)
@@ -530,14 +530,14 @@ Until then muster host show says "install unconfirmed". Whatever happens, the
 machine is not installed again until somebody arms it again.`,
 		Example: "  muster host install web1\n  muster host install web1 --template debian12 --expires 24h\n  muster host install --match 'net:lab template:debian12 -state:installing' --dry-run",
 		RunE: func(c *cobra.Command, args []string) error {
-			var in admin.Installation
+			var in client.Installation
 			if c.Flags().Changed("template") {
 				in.Template = &template
 			}
 			if many.chosen() || len(args) > 1 {
-				return a.plan(c.Context(), &many, admin.PlanRequest{Action: plan.Install, Names: args, Template: in.Template, Again: again, Expires: expires})
+				return a.plan(c.Context(), &many, client.PlanRequest{Action: plan.Install, Names: args, Template: in.Template, Again: again, Expires: expires})
 			}
-			var out admin.HostAnswer
+			var out client.HostAnswer
 			in.Again, in.Expires = again, expires
 			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/install"), in, &out); err != nil {
 				return err
@@ -560,7 +560,7 @@ func (a *app) hostActCmd(verb, short string) *cobra.Command {
 		Example: "  muster host " + verb + " m-525400aabb01\n  muster host " + verb + " --match 'net:lab template:debian12' --dry-run",
 		RunE: func(c *cobra.Command, args []string) error {
 			if many.chosen() || len(args) > 1 {
-				return a.plan(c.Context(), &many, admin.PlanRequest{Action: verb, Names: args})
+				return a.plan(c.Context(), &many, client.PlanRequest{Action: verb, Names: args})
 			}
 			var out boot.Host
 			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/", verb), struct{}{}, &out); err != nil {
@@ -580,7 +580,7 @@ func (a *app) hostRemoveCmd() *cobra.Command {
 		Example: "  muster host rm m-525400aabb01\n  muster host rm --match 'state:pending seen:>30d' --dry-run",
 		RunE: func(c *cobra.Command, args []string) error {
 			if many.chosen() || len(args) > 1 {
-				return a.plan(c.Context(), &many, admin.PlanRequest{Action: plan.Remove, Names: args})
+				return a.plan(c.Context(), &many, client.PlanRequest{Action: plan.Remove, Names: args})
 			}
 			var out boot.Host
 			if err := a.client().Call(c.Context(), http.MethodDelete, hostPath(args[0]), nil, &out); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/reservation"
 )
 
@@ -90,12 +90,12 @@ const (
 
 // importedHost is one entry and what the import does with it.
 type importedHost struct {
-	File     string        `json:"file"`
-	Line     int           `json:"line"`
-	Host     admin.NewHost `json:"host"`
-	Result   string        `json:"result"`
-	Why      string        `json:"why,omitempty"`
-	Commands []string      `json:"commands,omitempty"` // commands that would make the host on the roll agree with the entry
+	File     string         `json:"file"`
+	Line     int            `json:"line"`
+	Host     client.NewHost `json:"host"`
+	Result   string         `json:"result"`
+	Why      string         `json:"why,omitempty"`
+	Commands []string       `json:"commands,omitempty"` // commands that would make the host on the roll agree with the entry
 }
 
 // importReport is the result of the whole import.
@@ -182,7 +182,7 @@ func readReservations(from reservation.Format, files []string) (*importReport, e
 			return nil, usagef("%s: more than %d machines in all: import the files one by one", f.Name, reservation.MaxHosts)
 		}
 		for _, e := range res.Entries {
-			r.Hosts = append(r.Hosts, importedHost{File: e.File, Line: e.Line, Host: admin.NewHost(e.Host)})
+			r.Hosts = append(r.Hosts, importedHost{File: e.File, Line: e.Line, Host: client.NewHost(e.Host)})
 		}
 		r.Notes = append(r.Notes, res.Notes...)
 		r.Lost += res.Lost
@@ -259,15 +259,15 @@ func (r *importReport) conflicts() {
 }
 
 // ask sends the daemon every entry that is not settled or refused yet.
-func (r *importReport) ask(c *cobra.Command, client *admin.Client, dry bool) error {
-	in := admin.HostImport{DryRun: dry, Install: r.install, Hosts: []admin.NewHost{}}
+func (r *importReport) ask(c *cobra.Command, cl *client.Client, dry bool) error {
+	in := client.HostImport{DryRun: dry, Install: r.install, Hosts: []client.NewHost{}}
 	var place []int
 	for i := range r.Hosts {
 		if h := &r.Hosts[i]; h.Result == "" || h.Result == hostAdded || h.Result == hostLetIn {
 			in.Hosts, place = append(in.Hosts, h.Host), append(place, i)
 		}
 	}
-	out, err := client.ImportHosts(c.Context(), in)
+	out, err := cl.ImportHosts(c.Context(), in)
 	if err != nil {
 		return err
 	}
@@ -297,7 +297,7 @@ func (r *importReport) ask(c *cobra.Command, client *admin.Client, dry bool) err
 
 // differences says where a file differs from the roll, and which commands would
 // change the roll. A value that the file does not have does not differ.
-func differences(file *admin.NewHost, known *boot.Host) (diffs, commands []string) {
+func differences(file *client.NewHost, known *boot.Host) (diffs, commands []string) {
 	var set []string
 	field := func(what, want, have, flag string) {
 		if want == "" || want == have {
@@ -347,7 +347,7 @@ func shellWord(s string) string {
 }
 
 // hostLabel is what to call a host that may have no name yet.
-func hostLabel(h *admin.NewHost) string {
+func hostLabel(h *client.NewHost) string {
 	switch {
 	case h.Name != "":
 		return h.Name

@@ -19,6 +19,7 @@ import (
 	"github.com/musterboot/muster/boot/engine"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/hook"
@@ -91,14 +92,14 @@ func (d *desk) says(code int, args []string, want ...string) {
 	}
 }
 
-func (d *desk) hosts() map[string]admin.HostView {
+func (d *desk) hosts() map[string]client.HostView {
 	d.t.Helper()
 	out, code := d.run("host", "list", "--json")
-	var hs []admin.HostView
+	var hs []client.HostView
 	if err := json.Unmarshal([]byte(out), &hs); err != nil || code != 0 {
 		d.t.Fatalf("host list: exit %d, %v\n%s", code, err, out)
 	}
-	m := map[string]admin.HostView{}
+	m := map[string]client.HostView{}
 	for _, h := range hs {
 		m[h.Name] = h
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/plan"
 )
 
@@ -40,8 +40,8 @@ func (f *inboxFlags) add(c *cobra.Command) {
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show which machines match, and change nothing")
 }
 
-func (f *inboxFlags) request() admin.Inbox {
-	in := admin.Inbox{All: f.all, Seen: f.seen, DryRun: f.dryRun,
+func (f *inboxFlags) request() client.Inbox {
+	in := client.Inbox{All: f.all, Seen: f.seen, DryRun: f.dryRun,
 		Selector: boot.Selector{MAC: f.mac, Serial: f.serial, VendorClass: f.class, SwitchPort: f.port, Network: f.net}}
 	for _, x := range f.arch {
 		in.Arch = append(in.Arch, boot.Platform(x))
@@ -69,9 +69,9 @@ func (f *inboxFlags) check(verb string, args []string) error {
 }
 
 // decide gives an order for each name, or one order for all chosen hosts.
-func (a *app) decide(ctx context.Context, verb, past string, args []string, in admin.Inbox, one any, tell func(boot.Host) string) error {
+func (a *app) decide(ctx context.Context, verb, past string, args []string, in client.Inbox, one any, tell func(boot.Host) string) error {
 	if len(args) == 0 {
-		var out []admin.Inboxed
+		var out []client.Inboxed
 		if err := a.client().Call(ctx, http.MethodPost, "/api/v1/hosts/"+verb, in, &out); err != nil {
 			return err
 		}
@@ -84,9 +84,9 @@ func (a *app) decide(ctx context.Context, verb, past string, args []string, in a
 		}
 		return a.said(out, "%s %s%s", out.Name, past, tell(out))
 	}
-	var out []admin.Inboxed
+	var out []client.Inboxed
 	for _, name := range args {
-		x := admin.Inboxed{Host: boot.Host{Name: name}}
+		x := client.Inboxed{Host: boot.Host{Name: name}}
 		if err := a.client().Call(ctx, http.MethodPost, hostPath(name, "/", verb), one, &x.Host); err != nil {
 			x.Error = err.Error()
 		}
@@ -95,7 +95,7 @@ func (a *app) decide(ctx context.Context, verb, past string, args []string, in a
 	return a.saidMany(past, false, out, tell)
 }
 
-func (a *app) saidMany(past string, dry bool, out []admin.Inboxed, tell func(boot.Host) string) error {
+func (a *app) saidMany(past string, dry bool, out []client.Inboxed, tell func(boot.Host) string) error {
 	failed := 0
 	for _, x := range out {
 		if x.Error != "" {
@@ -137,13 +137,13 @@ func (a *app) hostApproveCmd() *cobra.Command {
   muster host approve --mac 'b8:ce:f6:*' --seen 10m --template dpu`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.match != "" {
-				req := admin.PlanRequest{Action: plan.Approve}
+				req := client.PlanRequest{Action: plan.Approve}
 				if c.Flags().Changed("template") {
 					req.Template = &template
 				}
 				return a.plan(c.Context(), &manyFlags{match: f.match, dryRun: f.dryRun, yes: f.yes}, req)
 			}
-			in, one := f.request(), admin.Approval{}
+			in, one := f.request(), client.Approval{}
 			if c.Flags().Changed("template") {
 				in.Template, one.Template = &template, &template
 			}
@@ -171,7 +171,7 @@ func (a *app) hostDenyCmd() *cobra.Command {
 		Example: "  muster host deny m-525400aabb01\n  muster host deny --network guests --all",
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.match != "" {
-				return a.plan(c.Context(), &manyFlags{match: f.match, dryRun: f.dryRun, yes: f.yes}, admin.PlanRequest{Action: plan.Deny})
+				return a.plan(c.Context(), &manyFlags{match: f.match, dryRun: f.dryRun, yes: f.yes}, client.PlanRequest{Action: plan.Deny})
 			}
 			return a.decide(c.Context(), "deny", "denied", args, f.request(), struct{}{}, func(boot.Host) string { return "" })
 		},
@@ -190,7 +190,7 @@ UUID and serial number replace the old ones. OTHER is gone afterwards.`,
 		Example: "  muster host merge web1 m-525400aabb01",
 		RunE: func(c *cobra.Command, args []string) error {
 			var out boot.Host
-			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/merge"), admin.Merge{Other: args[1]}, &out); err != nil {
+			if err := a.client().Call(c.Context(), http.MethodPost, hostPath(args[0], "/merge"), client.Merge{Other: args[1]}, &out); err != nil {
 				return err
 			}
 			return a.said(out, "%s and %s are one machine: %s", out.Name, args[1], out.Name)
@@ -199,7 +199,7 @@ UUID and serial number replace the old ones. OTHER is gone afterwards.`,
 }
 
 func (a *app) hostSplitCmd() *cobra.Command {
-	var in admin.Split
+	var in client.Split
 	var macs []string
 	c := &cobra.Command{
 		Use: "split NAME", Short: "Make a new host of what belongs to another machine", Args: exactly(1, "a host's name or MAC address"),

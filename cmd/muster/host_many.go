@@ -12,8 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterboot/muster/internal/admin"
-	"github.com/musterboot/muster/internal/plan"
+	"github.com/musterboot/muster/client"
 )
 
 // manyFlags say which machines an order is for, and how it is run.
@@ -49,9 +48,9 @@ func (f *manyFlags) names(verb string) cobra.PositionalArgs {
 }
 
 // plan makes a plan, shows it, asks where that is due, and runs it.
-func (a *app) plan(ctx context.Context, f *manyFlags, req admin.PlanRequest) error {
+func (a *app) plan(ctx context.Context, f *manyFlags, req client.PlanRequest) error {
 	req.Query, req.All, req.Share = f.match, f.all, f.share
-	var p plan.Plan
+	var p client.Plan
 	if err := a.client().Call(ctx, http.MethodPost, "/api/v1/plans", req, &p); err != nil {
 		return err
 	}
@@ -76,8 +75,8 @@ func (a *app) plan(ctx context.Context, f *manyFlags, req admin.PlanRequest) err
 		}
 		count = p.Count
 	}
-	var out plan.Result
-	if err := a.client().Call(ctx, http.MethodPost, "/api/v1/plans/"+p.ID+"/run", admin.PlanRun{Count: count}, &out); err != nil {
+	var out client.PlanResult
+	if err := a.client().Call(ctx, http.MethodPost, "/api/v1/plans/"+p.ID+"/run", client.PlanRun{Count: count}, &out); err != nil {
 		return err
 	}
 	a.warned(out.Warnings)
@@ -107,7 +106,7 @@ func (a *app) plan(ctx context.Context, f *manyFlags, req admin.PlanRequest) err
 	return nil
 }
 
-func (a *app) showPlan(p plan.Plan) {
+func (a *app) showPlan(p client.Plan) {
 	a.print("%s, %s: %s\n", p.Action, counted(p.Count, "machine"), p.Will)
 	if len(p.Names) > 0 {
 		line := "  " + strings.Join(p.Names, ", ")

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -20,8 +21,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/templates"
 )
 
@@ -102,7 +103,7 @@ kernel boots and how, but not for which machines, and not that it installs.`,
 		Use: "list", Short: "List images", Args: exactly(0, "no arguments"), Example: "  muster image list",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var is []boot.Image
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/images", nil, &is); err != nil {
+			if err := client.ReadAll(c.Context(), a.client(), "/api/v1/images", &is); err != nil {
 				return err
 			}
 			if a.json {
@@ -179,7 +180,7 @@ func (a *app) importImage(ctx context.Context, name string, paths []string, publ
 		a.note("note: %s\n", w)
 	}
 	p := a.progress("storing "+name, src.Bytes())
-	img, err := a.client().ImportImage(ctx, src, p.add)
+	img, err := a.storeImage(ctx, src, p.add)
 	p.end()
 	if err != nil {
 		return err
@@ -193,7 +194,7 @@ func (a *app) importImage(ctx context.Context, name string, paths []string, publ
 
 func (a *app) image(ctx context.Context, name string) (*boot.Image, error) {
 	var is []boot.Image
-	if err := a.client().Call(ctx, http.MethodGet, "/api/v1/images", nil, &is); err != nil {
+	if err := client.ReadAll(ctx, a.client(), "/api/v1/images", &is); err != nil {
 		return nil, err
 	}
 	for _, i := range is {
@@ -207,7 +208,7 @@ func (a *app) image(ctx context.Context, name string) (*boot.Image, error) {
 func (a *app) verifyImages(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		var is []boot.Image
-		if err := a.client().Call(ctx, http.MethodGet, "/api/v1/images", nil, &is); err != nil {
+		if err := client.ReadAll(ctx, a.client(), "/api/v1/images", &is); err != nil {
 			return err
 		}
 		for _, i := range is {
@@ -215,16 +216,16 @@ func (a *app) verifyImages(ctx context.Context, names []string) error {
 		}
 	}
 	type verdict struct {
-		Image string           `json:"image"`
-		Files int              `json:"files"`
-		Wrong []admin.Verified `json:"wrong,omitempty"`
+		Image string            `json:"image"`
+		Files int               `json:"files"`
+		Wrong []client.Verified `json:"wrong,omitempty"`
 	}
 	var all []verdict
 	wrong := 0
 	for _, n := range names {
 		v := verdict{Image: n}
 		var p *meter
-		err := a.client().VerifyImage(ctx, n, func(l admin.Verified) {
+		err := a.client().VerifyImage(ctx, n, func(l client.Verified) {
 			switch {
 			case l.Wrong != "":
 				v.Wrong = append(v.Wrong, l)
@@ -428,4 +429,9 @@ func (m *meter) end() {
 	if !m.quiet && m.total > 0 && isTerminal(m.a.err) {
 		m.a.note("\r%s  done, %s%s\n", m.what, size(m.n), strings.Repeat(" ", 20))
 	}
+}
+
+// storeImage sends an image; sent is told how many bytes have gone.
+func (a *app) storeImage(ctx context.Context, src *images.Source, sent func(int)) (*boot.Image, error) {
+	return a.client().ImportImage(ctx, &src.Image, func(t *tar.Writer) error { return src.Stream(t, sent) })
 }

@@ -94,7 +94,7 @@ func (a *app) importDir(ctx context.Context, name, dir string, serials []string,
 		}
 	}
 	p := a.progress("storing "+image, src.Bytes())
-	_, err = a.client().ImportImage(ctx, src, p.add)
+	_, err = a.storeImage(ctx, src, p.add)
 	p.end()
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/mirror"
 )
@@ -130,7 +130,7 @@ func (a *app) mirror(ctx context.Context, name, from, dir string, w mirror.Want)
 		}
 	}
 	p = a.progress("storing "+name, s.Bytes())
-	stored, err := a.client().ImportImage(ctx, s, p.add)
+	stored, err := a.storeImage(ctx, s, p.add)
 	p.end()
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (a *app) mayMirror(ctx context.Context, img boot.Image) error {
 		return usageError{err}
 	}
 	var is []boot.Image
-	if err := a.client().Call(ctx, http.MethodGet, "/api/v1/images", nil, &is); err != nil {
+	if err := client.ReadAll(ctx, a.client(), "/api/v1/images", &is); err != nil {
 		return err
 	}
 	for _, i := range is {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/nettest"
 )
@@ -31,7 +32,7 @@ func TestMirrorCommand(t *testing.T) {
 	var stored []string
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/images", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode([]boot.Image{{Name: "disc", Kind: "debian"}, {Name: "deb", Kind: boot.MirrorImage}})
+		_ = json.NewEncoder(w).Encode(client.List[boot.Image]{Items: []boot.Image{{Name: "disc", Kind: "debian"}, {Name: "deb", Kind: boot.MirrorImage}}})
 	})
 	mux.HandleFunc("POST /api/v1/images/import", func(w http.ResponseWriter, r *http.Request) {
 		stored = nil

@@ -21,7 +21,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 func isTerminal(w io.Writer) bool {
@@ -216,7 +216,7 @@ func (p printer) paint(c, s string) fit {
 }
 
 // entry prints one line; who says whether the machine is named on it.
-func (p printer) entry(e admin.Entry, who bool) {
+func (p printer) entry(e client.Entry, who bool) {
 	if e.Event != nil {
 		ev := e.Event
 		mark := p.paint(bold, fmt.Sprintf("%-15s", ev.Kind))
@@ -296,8 +296,8 @@ const (
 
 // timeline prints a machine's entries; of a long run of log lines only the first,
 // the last and the bad ones.
-func (p printer) timeline(es []admin.Entry, name string) {
-	isLine := func(e admin.Entry) bool { return e.Request != nil && e.Request.Line != nil }
+func (p printer) timeline(es []client.Entry, name string) {
+	isLine := func(e client.Entry) bool { return e.Request != nil && e.Request.Line != nil }
 	for len(es) > 0 {
 		n := 0
 		for n < len(es) && isLine(es[n]) {

@@ -27,10 +27,8 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/diagnose"
-	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/admin"
-	"github.com/musterboot/muster/internal/hook"
-	"github.com/musterboot/muster/internal/plan"
 	"github.com/musterboot/muster/internal/simclient"
 )
 
@@ -64,13 +62,13 @@ func fill(v reflect.Value, yes bool) {
 		*x = boot.Err
 	case *boot.Option:
 		*x = boot.Option{Code: 15, Data: []byte(hostile)}
-	case *[]admin.Entry:
-		var one, two, three admin.Entry
+	case *[]client.Entry:
+		var one, two, three client.Entry
 		fill(reflect.ValueOf(&one).Elem(), yes)
 		fill(reflect.ValueOf(&two).Elem(), yes)
 		fill(reflect.ValueOf(&three).Elem(), yes)
 		one.Request, two.Event, three.Event, three.Request.Line = nil, nil, nil, nil
-		*x = []admin.Entry{one, two, three}
+		*x = []client.Entry{one, two, three}
 	default:
 		switch v.Kind() {
 		case reflect.String:
@@ -112,6 +110,11 @@ func filled[T any](yes bool) (v T) {
 	return v
 }
 
+// aPage is one page of a list, and the last one.
+func aPage[T any](yes bool) client.List[T] {
+	return client.List[T]{Items: filled[[]T](yes)}
+}
+
 // mouthpiece is a daemon that says nothing but hostile text, or fails with it.
 type mouthpiece struct{ yes, fails bool }
 
@@ -122,7 +125,7 @@ func (m *mouthpiece) start(t *testing.T) (dir string) {
 			e := json.NewEncoder(w)
 			if m.fails {
 				w.WriteHeader(http.StatusUnprocessableEntity)
-				_ = e.Encode(filled[admin.Failure](m.yes))
+				_ = e.Encode(filled[client.Problem](m.yes))
 				return
 			}
 			for _, v := range make(r) {
@@ -137,74 +140,74 @@ func (m *mouthpiece) start(t *testing.T) (dir string) {
 	}
 	one := func(yes bool) any { return filled[boot.Host](yes) }
 	none := func(bool) any { return struct{}{} }
-	add("GET /api/v1/status", func(yes bool) any { return filled[admin.Status](yes) })
-	add("GET /api/v1/ca", func(yes bool) any { return filled[admin.CA](yes) })
-	add("POST /api/v1/store/check", func(yes bool) any { return filled[admin.StoreChecked](yes) })
-	add("POST /api/v1/store/repair", func(yes bool) any { return filled[admin.StoreRepaired](yes) })
-	add("GET /api/v1/hosts", func(yes bool) any { return filled[[]admin.HostView](yes) })
+	add("GET /api/v1/status", func(yes bool) any { return filled[client.Status](yes) })
+	add("GET /api/v1/ca", func(yes bool) any { return filled[client.CA](yes) })
+	add("POST /api/v1/store/check", func(yes bool) any { return filled[client.StoreChecked](yes) })
+	add("POST /api/v1/store/repair", func(yes bool) any { return filled[client.StoreRepaired](yes) })
+	add("GET /api/v1/hosts", func(yes bool) any { return aPage[client.HostView](yes) })
 	add("POST /api/v1/hosts", one)
 	say("POST /api/v1/hosts/import", func(r *http.Request) []any {
-		var in admin.HostImport
+		var in client.HostImport
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 			t.Error(err)
 		}
-		out := filled[admin.HostImported](m.yes)
+		out := filled[client.HostImported](m.yes)
 		out.Results = slices.Repeat(out.Results, len(in.Hosts))
 		return []any{out}
 	})
-	add("POST /api/v1/hosts/approve", func(yes bool) any { return filled[[]admin.Inboxed](yes) })
-	add("POST /api/v1/hosts/deny", func(yes bool) any { return filled[[]admin.Inboxed](yes) })
-	add("GET /api/v1/hosts/{name}", func(yes bool) any { return filled[admin.HostDetail](yes) })
+	add("POST /api/v1/hosts/approve", func(yes bool) any { return filled[[]client.Inboxed](yes) })
+	add("POST /api/v1/hosts/deny", func(yes bool) any { return filled[[]client.Inboxed](yes) })
+	add("GET /api/v1/hosts/{name}", func(yes bool) any { return filled[client.HostDetail](yes) })
 	add("PATCH /api/v1/hosts/{name}", one)
 	add("DELETE /api/v1/hosts/{name}", one)
 	add("POST /api/v1/hosts/{name}/{verb}", one)
 	add("GET /api/v1/hosts/{name}/log", func(yes bool) any { return filled[boot.Request](yes) })
 	add("GET /api/v1/hosts/{name}/capture", none)
-	add("GET /api/v1/templates", func(yes bool) any { return filled[[]boot.Template](yes) })
-	add("GET /api/v1/templates/{name}", func(yes bool) any { return filled[admin.TemplateShown](yes) })
-	add("GET /api/v1/templates/{name}/versions", func(yes bool) any { return filled[[]admin.Version](yes) })
-	add("GET /api/v1/templates/{name}/diff", func(yes bool) any { return filled[[]admin.Difference](yes) })
-	add("POST /api/v1/templates/preview", func(yes bool) any { return filled[admin.Previewed](yes) })
-	add("POST /api/v1/templates/{name}/pin", func(yes bool) any { return filled[admin.InForce](yes) })
-	add("POST /api/v1/templates", func(yes bool) any { return filled[admin.Pushed](yes) })
+	add("GET /api/v1/templates", func(yes bool) any { return aPage[boot.Template](yes) })
+	add("GET /api/v1/templates/{name}", func(yes bool) any { return filled[client.TemplateShown](yes) })
+	add("GET /api/v1/templates/{name}/versions", func(yes bool) any { return aPage[client.Version](yes) })
+	add("GET /api/v1/templates/{name}/diff", func(yes bool) any { return filled[[]client.Difference](yes) })
+	add("POST /api/v1/templates/preview", func(yes bool) any { return filled[client.Previewed](yes) })
+	add("POST /api/v1/templates/{name}/pin", func(yes bool) any { return filled[client.InForce](yes) })
+	add("POST /api/v1/templates", func(yes bool) any { return filled[client.Pushed](yes) })
 	add("DELETE /api/v1/templates/{name}", none)
 	add("GET /api/v1/files/{digest}", none)
-	add("GET /api/v1/images", func(yes bool) any { return filled[[]boot.Image](yes) })
+	add("GET /api/v1/images", func(yes bool) any { return aPage[boot.Image](yes) })
 	say("POST /api/v1/images/import", func(r *http.Request) []any {
 		_, _ = io.Copy(io.Discard, r.Body)
 		return []any{filled[boot.Image](m.yes)}
 	})
 	say("POST /api/v1/images/{name}/verify", func(*http.Request) []any {
-		v := filled[admin.Verified](false)
-		return []any{v, admin.Verified{Done: true}}
+		v := filled[client.Verified](false)
+		return []any{v, client.Verified{Done: true}}
 	})
 	add("DELETE /api/v1/images/{name}", none)
-	add("GET /api/v1/users", func(yes bool) any { return filled[[]admin.UserView](yes) })
-	add("POST /api/v1/users", func(yes bool) any { return filled[admin.UserView](yes) })
-	add("PATCH /api/v1/users/{name}", func(yes bool) any { return filled[admin.UserView](yes) })
-	add("DELETE /api/v1/users/{name}", func(yes bool) any { return filled[admin.UserView](yes) })
-	add("GET /api/v1/tokens", func(yes bool) any { return filled[[]admin.TokenView](yes) })
-	add("POST /api/v1/tokens", func(yes bool) any { return filled[admin.TokenMade](yes) })
-	add("DELETE /api/v1/tokens/{name}", func(yes bool) any { return filled[admin.TokenView](yes) })
-	add("GET /api/v1/params", func(yes bool) any { return filled[[]boot.Values](yes) })
-	add("PATCH /api/v1/params/{scope...}", func(yes bool) any { return filled[admin.ParamsSet](yes) })
-	add("GET /api/v1/leases", func(yes bool) any { return filled[[]boot.Lease](yes) })
+	add("GET /api/v1/users", func(yes bool) any { return aPage[client.UserView](yes) })
+	add("POST /api/v1/users", func(yes bool) any { return filled[client.UserView](yes) })
+	add("PATCH /api/v1/users/{name}", func(yes bool) any { return filled[client.UserView](yes) })
+	add("DELETE /api/v1/users/{name}", func(yes bool) any { return filled[client.UserView](yes) })
+	add("GET /api/v1/tokens", func(yes bool) any { return aPage[client.TokenView](yes) })
+	add("POST /api/v1/tokens", func(yes bool) any { return filled[client.TokenMade](yes) })
+	add("DELETE /api/v1/tokens/{name}", func(yes bool) any { return filled[client.TokenView](yes) })
+	add("GET /api/v1/params", func(yes bool) any { return aPage[boot.Values](yes) })
+	add("PATCH /api/v1/params/{scope...}", func(yes bool) any { return filled[client.ParamsSet](yes) })
+	add("GET /api/v1/leases", func(yes bool) any { return aPage[boot.Lease](yes) })
 	say("POST /api/v1/plans", func(*http.Request) []any {
-		x := filled[plan.Plan](m.yes)
+		x := filled[client.Plan](m.yes)
 		x.ID = "1" // of a path
 		return []any{x}
 	})
-	add("POST /api/v1/plans/{id}/run", func(yes bool) any { return filled[plan.Result](yes) })
-	add("POST /api/v1/config/plan", func(yes bool) any { return filled[admin.ConfigPlan](yes) })
-	add("POST /api/v1/config/reload", func(yes bool) any { return filled[admin.ConfigPlan](yes) })
+	add("POST /api/v1/plans/{id}/run", func(yes bool) any { return filled[client.PlanResult](yes) })
+	add("POST /api/v1/config/plan", func(yes bool) any { return filled[client.ConfigPlan](yes) })
+	add("POST /api/v1/config/reload", func(yes bool) any { return filled[client.ConfigPlan](yes) })
 	add("DELETE /api/v1/leases/{network}/{addr}", none)
-	add("GET /api/v1/diagnose", func(yes bool) any { return filled[[]engine.Stopped](yes) })
-	add("POST /api/v1/explain", func(yes bool) any { return filled[admin.Explanation](yes) })
-	add("GET /api/v1/webhooks", func(yes bool) any { return filled[[]hook.Status](yes) })
-	add("POST /api/v1/webhooks/{name}/test", func(yes bool) any { return filled[hook.Sent](yes) })
-	add("POST /api/v1/webhooks/{name}/resend", func(yes bool) any { return filled[[]hook.Sent](yes) })
+	add("GET /api/v1/diagnose", func(yes bool) any { return aPage[client.Stopped](yes) })
+	add("POST /api/v1/explain", func(yes bool) any { return filled[client.Explanation](yes) })
+	add("GET /api/v1/webhooks", func(yes bool) any { return aPage[client.Webhook](yes) })
+	add("POST /api/v1/webhooks/{name}/test", func(yes bool) any { return filled[client.WebhookSent](yes) })
+	add("POST /api/v1/webhooks/{name}/resend", func(yes bool) any { return filled[[]client.WebhookSent](yes) })
 	say("GET /api/v1/events", func(*http.Request) (out []any) {
-		for _, e := range filled[[]admin.Entry](m.yes) {
+		for _, e := range filled[[]client.Entry](m.yes) {
 			out = append(out, e)
 		}
 		return out
@@ -365,7 +368,7 @@ func TestColours(t *testing.T) {
 	for _, yes := range []bool{true, false} {
 		var out strings.Builder
 		p := printer{out: &out, color: true}
-		es := filled[[]admin.Entry](yes)
+		es := filled[[]client.Entry](yes)
 		for _, e := range es {
 			for _, reply := range []string{"nak", "ignore", "file", hostile} {
 				if e.Request != nil {
@@ -376,7 +379,7 @@ func TestColours(t *testing.T) {
 		}
 		p.timeline(slices.Repeat(es[2:], 40), hostile)
 		p.timeline(slices.Repeat(filledLines(), 40), hostile)
-		p.strip([]admin.Entry{{Request: &boot.Request{At: time.Now(), Via: boot.HTTP, Reply: "done"}}}, hostile)
+		p.strip([]client.Entry{{Request: &boot.Request{At: time.Now(), Via: boot.HTTP, Reply: "done"}}}, hostile)
 		p.found(filled[[]diagnose.Finding](yes))
 		p.simStep(filled[simclient.Step](yes))
 		for _, end := range []simclient.End{simclient.Booted, simclient.Broken, simclient.End(hostile)} {
@@ -394,10 +397,10 @@ func TestColours(t *testing.T) {
 }
 
 // filledLines is a machine's log of one line that is no error.
-func filledLines() []admin.Entry {
-	e := filled[[]admin.Entry](true)[1]
+func filledLines() []client.Entry {
+	e := filled[[]client.Entry](true)[1]
 	e.Request.Line.Severity = boot.Debug
-	return []admin.Entry{e}
+	return []client.Entry{e}
 }
 
 // TestPhrase: numbers stay numbers, widths hold, and only what is fit keeps its lines.

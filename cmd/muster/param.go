@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 func (a *app) paramCmd() *cobra.Command {
@@ -38,7 +38,7 @@ func (a *app) paramListCmd() *cobra.Command {
 		Example: "  muster param list\n  muster param list tag/db\n  muster param list --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			all := []boot.Values{}
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/params", nil, &all); err != nil {
+			if err := client.ReadAll(c.Context(), a.client(), "/api/v1/params", &all); err != nil {
 				return err
 			}
 			if len(args) == 1 {
@@ -75,7 +75,7 @@ func (a *app) paramShowCmd() *cobra.Command {
 		Long:    "Show which parameters count for a machine, and where each comes from.\n\n" + scopeHelp,
 		Example: "  muster param show web1\n  muster param show web1 --json",
 		RunE: func(c *cobra.Command, args []string) error {
-			var d admin.HostDetail
+			var d client.HostDetail
 			if err := a.client().Call(c.Context(), http.MethodGet, hostPath(args[0]), nil, &d); err != nil {
 				return err
 			}
@@ -132,12 +132,12 @@ func (a *app) paramSetCmd() *cobra.Command {
 			if err := scope.Validate(); err != nil {
 				return usageError{err}
 			}
-			var p admin.ParamPatch
+			var p client.ParamPatch
 			var err error
 			if p.Params, p.Typed, err = a.params(args[1:]); err != nil {
 				return err
 			}
-			var out admin.ParamsSet
+			var out client.ParamsSet
 			kind, name, _ := strings.Cut(string(scope), "/")
 			if err := a.client().Call(c.Context(), http.MethodPatch, "/api/v1/params/"+strings.TrimSuffix(kind+"/"+url.PathEscape(name), "/"), p, &out); err != nil {
 				return err

@@ -7,7 +7,7 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/appliance"
 	"github.com/musterboot/muster/internal/config"
 )
@@ -31,7 +31,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, dirGiven bool) error {
 	}
 	if f.iface != "" {
 		p := a.printer()
-		o.Show = func(e admin.Entry) { p.entry(e, true) }
+		o.Show = func(e client.Entry) { p.entry(e, true) }
 	}
 	return appliance.Run(ctx, o)
 }

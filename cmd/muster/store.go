@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 func (a *app) storeCmd() *cobra.Command {
@@ -21,9 +21,9 @@ func (a *app) storeCmd() *cobra.Command {
 		Long:    "Read every record of the store and compare it with its checksum: by the daemon if it runs,\nelse the files themselves. Nothing is changed. It ends with 1 if anything is damaged.",
 		Example: "  muster store check\n  sudo muster store check --data-dir /srv/restored",
 		RunE: func(c *cobra.Command, _ []string) error {
-			var out admin.StoreChecked
+			var out client.StoreChecked
 			err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/store/check", nil, &out)
-			if errors.Is(err, admin.ErrNoDaemon) {
+			if errors.Is(err, client.ErrNoDaemon) {
 				out.Records, out.Damage, err = checkStore(a.storePath())
 			}
 			if err != nil {
@@ -49,9 +49,9 @@ func (a *app) storeCmd() *cobra.Command {
 		Long:    "Give up what the store has lost: the machines of lost hosts may enrol anew, files that nothing\nrefers to may be removed again, and a store without its log, or with an older one, is used as\nit is. Nothing is deleted: files that are replaced are kept beside under another name.\nRestore a backup in place of this if there is one.",
 		Example: "  muster store check\n  sudo muster store repair",
 		RunE: func(c *cobra.Command, _ []string) error {
-			var out admin.StoreRepaired
+			var out client.StoreRepaired
 			err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/store/repair", nil, &out)
-			if errors.Is(err, admin.ErrNoDaemon) {
+			if errors.Is(err, client.ErrNoDaemon) {
 				out.Damage, out.Forgotten, err = repairStore(c.Context(), a.storePath())
 			}
 			if err != nil {

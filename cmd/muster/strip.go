@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 // step is how far a boot came, and when.
@@ -20,7 +20,7 @@ type step struct {
 
 // steps reads a boot off a timeline: from the firmware's last DISCOVER that
 // followed something else.
-func steps(timeline []admin.Entry) []step {
+func steps(timeline []client.Entry) []step {
 	s := []step{{name: "asked"}, {name: "address"}, {name: "loader"}, {name: "iPXE"}, {name: "script"}, {name: "files"}, {name: "report"}}
 	reach := func(i int, r *boot.Request) {
 		if s[i].at.IsZero() {
@@ -64,7 +64,7 @@ func steps(timeline []admin.Entry) []step {
 }
 
 // strip draws the steps; "" for a machine that never asked.
-func (p printer) strip(timeline []admin.Entry, stage string) {
+func (p printer) strip(timeline []client.Entry, stage string) {
 	s := steps(timeline)
 	var begin time.Time
 	far := -1

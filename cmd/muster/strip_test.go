@@ -8,16 +8,16 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 func TestStrip(t *testing.T) {
 	at := time.Date(2026, 3, 4, 12, 0, 0, 0, time.Local)
-	var tl []admin.Entry
+	var tl []client.Entry
 	add := func(after time.Duration, r boot.Request) {
 		at = at.Add(after)
 		r.At = at
-		tl = append(tl, admin.Entry{Request: &r})
+		tl = append(tl, client.Entry{Request: &r})
 	}
 	draw := func(stage string) string {
 		var b strings.Builder

@@ -20,8 +20,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/templates"
 )
 
@@ -91,7 +91,7 @@ func lint(dir string) (map[string]boot.Blob, *templates.Spec, error) {
 }
 
 // upload stores a folder's files. Files that the daemon has already are not sent.
-func (a *app) upload(ctx context.Context, cl *admin.Client, fl map[string]boot.Blob, dir string) error {
+func (a *app) upload(ctx context.Context, cl *client.Client, fl map[string]boot.Blob, dir string) error {
 	for _, n := range slices.Sorted(maps.Keys(fl)) {
 		b := fl[n]
 		if cl.Has(ctx, b.Digest) {
@@ -129,11 +129,11 @@ competes with.`,
 			if err != nil {
 				return err
 			}
-			var would admin.Pushed
-			switch err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/templates", admin.Push{Files: fl, DryRun: true, Spec: string(text)}, &would); {
+			var would client.Pushed
+			switch err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/templates", client.Push{Files: fl, DryRun: true, Spec: string(text)}, &would); {
 			case errors.As(err, new(*boot.Fault)):
 				return fmt.Errorf("it is in order by itself, and would not be stored: %w", err)
-			case err != nil && !errors.Is(err, admin.ErrNoDaemon):
+			case err != nil && !errors.Is(err, client.ErrNoDaemon):
 				a.note("what a push would say was not asked: %v\n", err)
 			}
 			for _, w := range slices.Concat(s.Advice, would.Warnings) {
@@ -170,16 +170,16 @@ func (a *app) push(ctx context.Context, dir string, yes bool) error {
 	if err := a.upload(ctx, cl, fl, dir); err != nil {
 		return err
 	}
-	var out admin.Pushed
-	req := admin.Push{Files: fl}
+	var out client.Pushed
+	req := client.Push{Files: fl}
 	err = cl.Call(ctx, http.MethodPost, "/api/v1/templates", req, &out)
 	if f := boot.FaultOf(err); f != nil && f.Code == boot.Unconfirmed {
 		text, err := os.ReadFile(filepath.Join(dir, templates.SpecFile))
 		if err != nil {
 			return err
 		}
-		var would admin.Pushed
-		if err := cl.Call(ctx, http.MethodPost, "/api/v1/templates", admin.Push{Files: fl, DryRun: true, Spec: string(text)}, &would); err != nil {
+		var would client.Pushed
+		if err := cl.Call(ctx, http.MethodPost, "/api/v1/templates", client.Push{Files: fl, DryRun: true, Spec: string(text)}, &would); err != nil {
 			return err
 		}
 		a.note("%s is what %s boot next; muster template preview %s shows what each would read\n", s.Name, counted(would.Affected, "machine"), dir)
@@ -207,7 +207,7 @@ func (a *app) templateListCmd() *cobra.Command {
 		Example: "  muster template list",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var ts []boot.Template
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/templates", nil, &ts); err != nil {
+			if err := client.ReadAll(c.Context(), a.client(), "/api/v1/templates", &ts); err != nil {
 				return err
 			}
 			if a.json {
@@ -271,7 +271,7 @@ func (a *app) templateShowCmd() *cobra.Command {
 with that of the template that it extends.`,
 		Example: "  muster template show rescue\n  muster template show rescue --resolved",
 		RunE: func(c *cobra.Command, args []string) error {
-			var t admin.TemplateShown
+			var t client.TemplateShown
 			path := "/api/v1/templates/" + url.PathEscape(args[0])
 			if resolved {
 				path += "?spec=true"

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 func templatePath(name string, rest ...string) string {
@@ -25,8 +25,8 @@ func (a *app) templateHistoryCmd() *cobra.Command {
 		Use: "history NAME", Short: "List the versions of a template, and how many machines have each", Args: exactly(1, "a template's name"),
 		Example: "  muster template history rescue",
 		RunE: func(c *cobra.Command, args []string) error {
-			var vs []admin.Version
-			if err := a.client().Call(c.Context(), http.MethodGet, templatePath(args[0], "/versions"), nil, &vs); err != nil {
+			var vs []client.Version
+			if err := client.ReadAll(c.Context(), a.client(), templatePath(args[0], "/versions"), &vs); err != nil {
 				return err
 			}
 			return a.showVersions(vs)
@@ -34,7 +34,7 @@ func (a *app) templateHistoryCmd() *cobra.Command {
 	}
 }
 
-func (a *app) showVersions(vs []admin.Version) error {
+func (a *app) showVersions(vs []client.Version) error {
 	if a.json {
 		return a.printJSON(vs)
 	}
@@ -71,7 +71,7 @@ func (a *app) templateDiffCmd() *cobra.Command {
 					q.Set(key, args[i+1])
 				}
 			}
-			var ds []admin.Difference
+			var ds []client.Difference
 			if err := a.client().Call(c.Context(), http.MethodGet, templatePath(args[0], "/diff?", q.Encode()), nil, &ds); err != nil {
 				return err
 			}
@@ -90,7 +90,7 @@ func (a *app) templateDiffCmd() *cobra.Command {
 }
 
 // difference prints one file of two versions.
-func (a *app) difference(d admin.Difference, indent string) {
+func (a *app) difference(d client.Difference, indent string) {
 	p := a.printer()
 	if !strings.HasPrefix(d.Text, "---") {
 		a.print("%s%s: %s", indent, d.File, d.Text)
@@ -122,7 +122,7 @@ rendered for. A folder (with a / in its name) is looked at without being pushed.
 and --match every machine is meant that would boot it. Secrets are shown as stars. Nothing is changed.`,
 		Example: "  muster template preview ./debian13\n  muster template preview debian13 --version 4 --host web1\n  muster template preview ./debian13 --match tag:canary --json",
 		RunE: func(c *cobra.Command, args []string) error {
-			q := admin.Preview{Name: args[0], Version: n, Names: hosts, Query: query}
+			q := client.Preview{Name: args[0], Version: n, Names: hosts, Query: query}
 			if strings.ContainsAny(args[0], "/\\") || args[0] == "." {
 				if n != 0 {
 					return usagef("--version is of a template that was pushed: %s is a folder", args[0])
@@ -136,7 +136,7 @@ and --match every machine is meant that would boot it. Secrets are shown as star
 				}
 				q.Name, q.Files = "", fl
 			}
-			var out admin.Previewed
+			var out client.Previewed
 			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/templates/preview", q, &out); err != nil {
 				return err
 			}
@@ -153,7 +153,7 @@ and --match every machine is meant that would boot it. Secrets are shown as star
 	return c
 }
 
-func (a *app) showPreview(out admin.Previewed) {
+func (a *app) showPreview(out client.Previewed) {
 	what := out.Name
 	if out.Version != 0 {
 		what += fmt.Sprintf(" version %d", out.Version)
@@ -213,8 +213,8 @@ func (a *app) templateRollbackCmd() *cobra.Command {
 later is stored, and boots nothing until muster template unpin.`,
 		Example: "  muster template rollback debian13",
 		RunE: func(c *cobra.Command, args []string) error {
-			var vs []admin.Version
-			if err := a.client().Call(c.Context(), http.MethodGet, templatePath(args[0], "/versions"), nil, &vs); err != nil {
+			var vs []client.Version
+			if err := client.ReadAll(c.Context(), a.client(), templatePath(args[0], "/versions"), &vs); err != nil {
 				return err
 			}
 			for i, v := range vs {
@@ -228,8 +228,8 @@ later is stored, and boots nothing until muster template unpin.`,
 }
 
 func (a *app) pin(ctx context.Context, name string, n int) error {
-	var out admin.InForce
-	if err := a.client().Call(ctx, http.MethodPost, templatePath(name, "/pin"), admin.Pin{Version: n}, &out); err != nil {
+	var out client.InForce
+	if err := a.client().Call(ctx, http.MethodPost, templatePath(name, "/pin"), client.Pin{Version: n}, &out); err != nil {
 		return err
 	}
 	if a.json {

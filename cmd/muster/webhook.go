@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/hook"
 )
 
@@ -21,8 +21,8 @@ func (a *app) webhookCmd() *cobra.Command {
 		Use: "list", Short: "List webhooks and hooks, and how far each is", Args: exactly(0, "no arguments"),
 		Example: "  muster webhook list\n  muster webhook list --json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			var ss []hook.Status
-			if err := a.client().Call(c.Context(), http.MethodGet, "/api/v1/webhooks", nil, &ss); err != nil {
+			var ss []client.Webhook
+			if err := client.ReadAll(c.Context(), a.client(), "/api/v1/webhooks", &ss); err != nil {
 				return err
 			}
 			if a.json {
@@ -35,7 +35,7 @@ func (a *app) webhookCmd() *cobra.Command {
 			rows := [][]string{{"NAME", "TO", "DONE UP TO", "BEHIND", "DEAD", "STATE", "LAST ERROR"}}
 			for _, s := range ss {
 				state := string(s.State)
-				if s.State == hook.Waiting {
+				if s.State == client.WebhookWaiting {
 					state = "tries again in " + rough(max(0, time.Until(s.Next)))
 				}
 				failed := s.Error
@@ -52,7 +52,7 @@ func (a *app) webhookCmd() *cobra.Command {
 		Use: "test NAME", Short: "Send a ping now and say what the receiver answers", Args: exactly(1, "a webhook's name"),
 		Example: "  muster webhook test cmdb",
 		RunE: func(c *cobra.Command, args []string) error {
-			var s hook.Sent
+			var s client.WebhookSent
 			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/webhooks/"+url.PathEscape(args[0])+"/test", nil, &s); err != nil {
 				return err
 			}
@@ -76,7 +76,7 @@ are in: muster event list --kind webhook.dead --json`,
 		},
 		Example: "  muster webhook resend cmdb 123 124\n  muster webhook resend cmdb --dead",
 		RunE: func(c *cobra.Command, args []string) error {
-			q := admin.Resend{Dead: dead}
+			q := client.Resend{Dead: dead}
 			for _, s := range args[1:] {
 				n, err := strconv.ParseUint(s, 10, 64)
 				if err != nil {
@@ -84,10 +84,10 @@ are in: muster event list --kind webhook.dead --json`,
 				}
 				q.Seqs = append(q.Seqs, n)
 			}
-			all := []hook.Sent{}
+			all := []client.WebhookSent{}
 			sent := 0
 			for {
-				var ss []hook.Sent
+				var ss []client.WebhookSent
 				if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/webhooks/"+url.PathEscape(args[0])+"/resend", q, &ss); err != nil {
 					return err
 				}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/access"
 )
 
@@ -28,6 +29,8 @@ const anybody = boot.Role("")
 var needs = map[string]need{
 	"POST /api/v1/login": {anybody, true},
 	"GET /api/v1/ca":     {anybody, true}, // a CA is no secret, and trust begins with it
+
+	"GET /api/v1/problems/{code}": {boot.Look, true},
 
 	"GET /metrics": {boot.Look, false},
 	"GET /readyz":  {boot.Look, true},
@@ -147,36 +150,21 @@ func (s *Server) try(r *http.Request, o boot.Order) (boot.Changes, error) {
 	return s.Engine.Try(r.Context(), s.actor(r), who(r).Rights().Give(o))
 }
 
-// Me is who asks, as the API knows them.
-type Me struct {
-	Name  string    `json:"name"` // of the user or the token
-	Role  boot.Role `json:"role"`
-	Scope string    `json:"scope,omitempty"`
-	Token string    `json:"token,omitempty"` // that was shown
-}
-
 func (s *Server) me(r *http.Request) (any, error) {
 	w := who(r)
-	return Me{Name: w.Actor.Name, Role: w.Role, Scope: w.Scope, Token: w.Token}, nil
+	return client.Me{Name: w.Actor.Name, Role: w.Role, Scope: w.Scope, Token: w.Token}, nil
 }
 
-// UserView is a user as lists show it.
-type UserView struct {
-	Name    string    `json:"name"`
-	Role    boot.Role `json:"role"`
-	Scope   string    `json:"scope,omitempty"`
-	Created time.Time `json:"created"`
-	Since   time.Time `json:"password_set"`
-}
-
-func viewUser(u *boot.User) UserView {
-	return UserView{u.Name, u.Role, u.Scope, u.Created, u.Since}
+func viewUser(u *boot.User) client.UserView {
+	return client.UserView{Name: u.Name, Role: u.Role, Scope: u.Scope, Created: u.Created, Since: u.Since}
 }
 
 func (s *Server) users(r *http.Request) (any, error) {
-	out := []UserView{}
-	err := s.eachUser(r, func(u *boot.User) { out = append(out, viewUser(u)) })
-	return out, err
+	out := []client.UserView{}
+	if err := s.eachUser(r, func(u *boot.User) { out = append(out, viewUser(u)) }); err != nil {
+		return nil, err
+	}
+	return paged(r, out, func(u client.UserView) string { return u.Name })
 }
 
 func (s *Server) eachUser(r *http.Request, fn func(*boot.User)) error {
@@ -188,7 +176,7 @@ func (s *Server) eachUser(r *http.Request, fn func(*boot.User)) error {
 }
 
 func (s *Server) addUser(r *http.Request) (any, error) {
-	var q NewUser
+	var q client.NewUser
 	if err := read(r, &q); err != nil {
 		return nil, err
 	}
@@ -207,7 +195,7 @@ func (s *Server) addUser(r *http.Request) (any, error) {
 }
 
 func (s *Server) setUser(r *http.Request) (any, error) {
-	var q UserPatch
+	var q client.UserPatch
 	if err := read(r, &q); err != nil {
 		return nil, err
 	}
@@ -243,21 +231,8 @@ func (s *Server) removeUser(r *http.Request) (any, error) {
 	return viewUser(c.NoUser), nil
 }
 
-// TokenView is a token as lists show it: never what must be shown to come in.
-type TokenView struct {
-	Name    string    `json:"name"`
-	User    string    `json:"user,omitempty"`
-	Role    boot.Role `json:"role"`
-	Scope   string    `json:"scope,omitempty"`
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires,omitzero"`
-	Used    time.Time `json:"used,omitzero"` // last, to the hour
-	From    string    `json:"from,omitempty"`
-	State   string    `json:"state"` // valid, expired, or void: its user has gone or has a new password
-}
-
-func (s *Server) viewToken(t *boot.APIToken, u *boot.User) TokenView {
-	v := TokenView{t.Name, t.User, t.Role, t.Scope, t.Created, t.Expires, t.Used, t.From, "valid"}
+func (s *Server) viewToken(t *boot.APIToken, u *boot.User) client.TokenView {
+	v := client.TokenView{Name: t.Name, User: t.User, Role: t.Role, Scope: t.Scope, Created: t.Created, Expires: t.Expires, Used: t.Used, From: t.From, State: "valid"}
 	switch now := s.Engine.Now(); {
 	case t.Over(now):
 		v.State = "expired"
@@ -272,23 +247,20 @@ func (s *Server) tokens(r *http.Request) (any, error) {
 	if err := s.eachUser(r, func(u *boot.User) { of[u.Name] = u }); err != nil {
 		return nil, err
 	}
-	out := []TokenView{}
+	out := []client.TokenView{}
 	err := each(r.Context(), s.Engine, "", func(tx boot.ReadTx, after string) ([]*boot.APIToken, error) { return tx.APITokens(after, page) },
 		func(t *boot.APIToken) string {
 			out = append(out, s.viewToken(t, of[t.User]))
 			return t.Digest
 		})
-	return out, err
-}
-
-// TokenMade has what must be shown to come in. It is told once.
-type TokenMade struct {
-	TokenView
-	Token string `json:"token"`
+	if err != nil {
+		return nil, err
+	}
+	return paged(r, out, func(t client.TokenView) string { return t.Name })
 }
 
 func (s *Server) addToken(r *http.Request) (any, error) {
-	var q NewToken
+	var q client.NewToken
 	if err := read(r, &q); err != nil {
 		return nil, err
 	}
@@ -310,7 +282,7 @@ func (s *Server) addToken(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return TokenMade{s.viewToken(made, nil), secret}, nil
+	return client.TokenMade{TokenView: s.viewToken(made, nil), Token: secret}, nil
 }
 
 func (s *Server) revokeToken(r *http.Request) (any, error) {
@@ -333,7 +305,7 @@ func (s *Server) logout(r *http.Request) (any, error) {
 
 // login makes a token for a name and a password.
 func (s *Server) login(r *http.Request) (any, error) {
-	var q Login
+	var q client.Login
 	if err := readUpTo(r, &q, 64<<10); err != nil {
 		return nil, err
 	}
@@ -341,7 +313,7 @@ func (s *Server) login(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return TokenMade{s.viewToken(t, &boot.User{Name: t.User}), secret}, nil
+	return client.TokenMade{TokenView: s.viewToken(t, &boot.User{Name: t.User}), Token: secret}, nil
 }
 
 // peer is the address that a request came from.

@@ -17,11 +17,12 @@ import (
 	"testing"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
 )
 
 // serve puts the API on a socket, and returns a client and what stops the server.
-func (d *desk) serve() (c *Client, stop func()) {
+func (d *desk) serve() (c *client.Client, stop func()) {
 	d.t.Helper()
 	dir, err := os.MkdirTemp("", "sock") // the path of a socket has 107 bytes
 	if err != nil {
@@ -47,7 +48,7 @@ func (d *desk) serve() (c *Client, stop func()) {
 		stop()
 		os.RemoveAll(dir)
 	})
-	return NewClient(dir), stop
+	return client.Local(dir), stop
 }
 
 // TestSocket: it is for its owner and group, one that a dead process left is replaced,
@@ -55,8 +56,8 @@ func (d *desk) serve() (c *Client, stop func()) {
 func TestSocket(t *testing.T) {
 	d := newDesk(t)
 	dir := t.TempDir()
-	path := filepath.Join(dir, SocketName)
-	if err := NewClient(dir).Call(t.Context(), "GET", "/api/v1/status", nil, nil); !errors.Is(err, ErrNoDaemon) {
+	path := filepath.Join(dir, client.SocketName)
+	if err := client.Local(dir).Call(t.Context(), "GET", "/api/v1/status", nil, nil); !errors.Is(err, client.ErrNoDaemon) {
 		t.Errorf("no socket: %v", err)
 	}
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
@@ -65,7 +66,7 @@ func TestSocket(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
-	if err := NewClient(dir).Call(t.Context(), "GET", "/api/v1/status", nil, nil); !errors.Is(err, ErrNoDaemon) {
+	if err := client.Local(dir).Call(t.Context(), "GET", "/api/v1/status", nil, nil); !errors.Is(err, client.ErrNoDaemon) {
 		t.Errorf("a dead socket: %v", err)
 	}
 	l, err := Listen(dir)
@@ -81,7 +82,7 @@ func TestSocket(t *testing.T) {
 	}
 
 	c, stop := d.serve()
-	var s Status
+	var s client.Status
 	if err := c.Call(t.Context(), "GET", "/api/v1/status", nil, &s); err != nil || s.Version != "test" {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -104,7 +105,7 @@ func TestFollow(t *testing.T) {
 	last := errors.New("the last")
 
 	var got []string
-	err := c.Events(t.Context(), url.Values{"follow": {"1"}, "host": {"b"}}, func(e Entry, raw json.RawMessage) error {
+	err := c.Events(t.Context(), url.Values{"follow": {"1"}, "host": {"b"}}, func(e client.Entry, raw json.RawMessage) error {
 		if !json.Valid(raw) {
 			t.Errorf("%s", raw)
 		}
@@ -121,7 +122,7 @@ func TestFollow(t *testing.T) {
 
 	// With all=1 requests and log lines come too, in their order.
 	got = nil
-	err = c.Events(t.Context(), url.Values{"follow": {"1"}, "all": {"1"}, "host": {"a"}}, func(e Entry, _ json.RawMessage) error {
+	err = c.Events(t.Context(), url.Values{"follow": {"1"}, "all": {"1"}, "host": {"a"}}, func(e client.Entry, _ json.RawMessage) error {
 		switch {
 		case e.Event != nil:
 			got = append(got, string(e.Event.Kind))
@@ -159,28 +160,28 @@ func TestFollow(t *testing.T) {
 
 	// Without follow a stream ends; a client that leaves ends it too, and is no error.
 	n := 0
-	if err := c.Events(t.Context(), url.Values{}, func(Entry, json.RawMessage) error { n++; return nil }); err != nil || n < 8 {
+	if err := c.Events(t.Context(), url.Values{}, func(client.Entry, json.RawMessage) error { n++; return nil }); err != nil || n < 8 {
 		t.Errorf("%d, %v", n, err)
 	}
 	if err := c.HostLog(t.Context(), "b", false, nil); err != nil {
 		t.Error(err)
 	}
 	ctx, leave := context.WithCancel(t.Context())
-	if err := c.Events(ctx, url.Values{"follow": {"1"}}, func(Entry, json.RawMessage) error { leave(); return nil }); err != nil {
+	if err := c.Events(ctx, url.Values{"follow": {"1"}}, func(client.Entry, json.RawMessage) error { leave(); return nil }); err != nil {
 		t.Errorf("who left is told %v", err)
 	}
 	if err := c.Events(t.Context(), url.Values{"follow": {"1"}, "host": {"nobody"}}, nil); boot.FaultOf(err) == nil {
 		t.Errorf("%v", err)
 	}
 	stopped := false
-	err = c.Events(t.Context(), url.Values{"follow": {"1"}}, func(Entry, json.RawMessage) error {
+	err = c.Events(t.Context(), url.Values{"follow": {"1"}}, func(client.Entry, json.RawMessage) error {
 		if !stopped {
 			stopped = true
 			stop()
 		}
 		return nil
 	})
-	if !errors.Is(err, ErrCutShort) {
+	if !errors.Is(err, client.ErrCutShort) {
 		t.Errorf("the server stopped and the client says %v", err)
 	}
 }
@@ -204,16 +205,19 @@ func TestClientFiles(t *testing.T) {
 		t.Cleanup(func() { src.Close() })
 		return src
 	}
+	put := func(src *images.Source, sent func(int)) (*boot.Image, error) {
+		return c.ImportImage(ctx, &src.Image, func(t *tar.Writer) error { return src.Stream(t, sent) })
+	}
 	sent := 0
-	img, err := c.ImportImage(ctx, inspect("deb"), func(n int) { sent += n })
+	img, err := put(inspect("deb"), func(n int) { sent += n })
 	if err != nil || img.Name != "deb" || img.Kind != "folder" || len(img.Files) != 2 || img.Files["vmlinuz"].Size != 14 || sent != 14+16 || !img.Imported.Equal(noon) {
 		t.Fatalf("%+v, %v, %d bytes sent", img, err, sent)
 	}
 	if !c.Has(ctx, img.Files["vmlinuz"].Digest) || c.Has(ctx, digest) {
 		t.Error("the client is told wrong what is there")
 	}
-	var lines []Verified
-	if err := c.VerifyImage(ctx, "deb", func(v Verified) { lines = append(lines, v) }); err != nil || len(lines) == 0 || lines[len(lines)-1] != (Verified{Read: 30, Total: 30, Done: true, Files: 2}) {
+	var lines []client.Verified
+	if err := c.VerifyImage(ctx, "deb", func(v client.Verified) { lines = append(lines, v) }); err != nil || len(lines) == 0 || lines[len(lines)-1] != (client.Verified{Read: 30, Total: 30, Done: true, Files: 2}) {
 		t.Errorf("verified: %+v, %v", lines, err)
 	}
 	// A disk that gives other bytes is found out.
@@ -222,7 +226,7 @@ func TestClientFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines = nil
-	if err := c.VerifyImage(ctx, "deb", func(v Verified) { lines = append(lines, v) }); err != nil || !slices.ContainsFunc(lines, func(v Verified) bool {
+	if err := c.VerifyImage(ctx, "deb", func(v client.Verified) { lines = append(lines, v) }); err != nil || !slices.ContainsFunc(lines, func(v client.Verified) bool {
 		return v.File == "vmlinuz" && strings.Contains(v.Wrong, "other bytes than were stored")
 	}) {
 		t.Errorf("verified: %+v, %v", lines, err)
@@ -249,7 +253,7 @@ func TestClientFiles(t *testing.T) {
 	if err := c.HostCapture(ctx, "52:54:00:00:00:01", &pcap); err != nil || pcap.String() != "pcap" {
 		t.Errorf("%q, %v", pcap.String(), err)
 	}
-	out, err := c.ImportHosts(ctx, HostImport{Hosts: []NewHost{{Name: "x", Serial: "SN-1"}}})
+	out, err := c.ImportHosts(ctx, client.HostImport{Hosts: []client.NewHost{{Name: "x", Serial: "SN-1"}}})
 	if err != nil || out.Results[0].Name != "x" {
 		t.Errorf("%+v, %v", out, err)
 	}
@@ -278,7 +282,7 @@ func TestImageStream(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	head := entry{imageHead, "", `{"name":"deb"}`}
+	head := entry{client.ImageHead, "", `{"name":"deb"}`}
 	file := entry{"stream", "", "only this import has these bytes"}
 	whole := stream(head, file)
 	sum, err := images.Digest(strings.NewReader(file.body))
@@ -298,13 +302,13 @@ func TestImageStream(t *testing.T) {
 		{"no description", stream(file), 400, "begins with the image's description"},
 		{"an empty stream", nil, 400, "begins with the image's description"},
 		{"no stream", []byte(strings.Repeat("x", 1024)), 400, "begins with the image's description"},
-		{"fields of the record", stream(entry{imageHead, "", `{"name":"deb","imported":"2020-01-01T00:00:00Z"}`}, file), 400, "imported"},
-		{"no name", stream(entry{imageHead, "", `{}`}, file), 422, "image name"},
+		{"fields of the record", stream(entry{client.ImageHead, "", `{"name":"deb","imported":"2020-01-01T00:00:00Z"}`}, file), 400, "imported"},
+		{"no name", stream(entry{client.ImageHead, "", `{}`}, file), 422, "image name"},
 		{"no files", stream(head), 422, "has no files"},
 		{"a name that leads out", stream(head, file, entry{"../../x", "", "y"}), 422, "relative path"},
 		{"a dot file", stream(head, file, entry{".x", "", "y"}), 422, "no part may begin with"},
 		{"a link to nothing", stream(head, file, entry{"l", "other", ""}), 422, "which was not sent"},
-		{"a disc that is not sent", stream(entry{imageHead, "", `{"name":"deb","tree":"d.iso"}`}, file), 422, "names d.iso as its disc"},
+		{"a disc that is not sent", stream(entry{client.ImageHead, "", `{"name":"deb","tree":"d.iso"}`}, file), 422, "names d.iso as its disc"},
 		{"cut in the file", whole[:1024+512+7], 400, "broke off"},
 		{"cut in a header", append(slices.Clip(whole[:1024+1024]), bytes.Repeat([]byte{1}, 100)...), 400, "broke off"},
 		{"rubbish behind", append(slices.Clip(whole[:1024+1024]), bytes.Repeat([]byte{1}, 1024)...), 400, "broke off"},

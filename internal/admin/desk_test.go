@@ -20,6 +20,7 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/access"
 	"github.com/musterboot/muster/internal/hook"
@@ -93,18 +94,18 @@ func newDesk(t testing.TB) *desk {
 	must(err)
 	d.engine.Images = set.Images
 	d.server = &Server{Engine: d.engine, Gate: &access.Gate{Engine: d.engine}, Files: files, Log: log, Hooks: hook.New(d.store, log, "test", d.engine.Now),
-		Status: func(context.Context) (Status, error) { return Status{Version: "test"}, nil },
-		Reload: func(context.Context, boot.Actor) (ConfigPlan, error) {
-			return ConfigPlan{}, boot.NewFault(boot.Invalid, "muster.toml:7: no such key")
+		Status: func(context.Context) (client.Status, error) { return client.Status{Version: "test"}, nil },
+		Reload: func(context.Context, boot.Actor) (client.ConfigPlan, error) {
+			return client.ConfigPlan{}, boot.NewFault(boot.Invalid, "muster.toml:7: no such key")
 		},
-		PlanConfig: func(_ context.Context, name string, text []byte) (ConfigPlan, error) {
+		PlanConfig: func(_ context.Context, name string, text []byte) (client.ConfigPlan, error) {
 			if len(text) == 0 {
-				return ConfigPlan{}, boot.NewFault(boot.Invalid, "%s is empty", name)
+				return client.ConfigPlan{}, boot.NewFault(boot.Invalid, "%s is empty", name)
 			}
-			return ConfigPlan{Changes: []string{string(text)}}, nil
+			return client.ConfigPlan{Changes: []string{string(text)}}, nil
 		},
-		Explain: func(_ context.Context, q ExplainRequest) (Explanation, error) {
-			return Explanation{Network: q.Network}, nil
+		Explain: func(_ context.Context, q client.ExplainRequest) (client.Explanation, error) {
+			return client.Explanation{Network: q.Network}, nil
 		},
 		Store: worn{},
 		Backup: BackupSource{Dump: func(w io.Writer) (int, error) { _, err := io.WriteString(w, "records"); return 1, err }, Store: d.store, Files: files, Version: "test", Now: d.engine.Now,

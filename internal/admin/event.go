@@ -5,13 +5,17 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event)) error {
@@ -23,8 +27,9 @@ func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event
 }
 
 // events streams JSON lines: the stored events, with all=1 the request log too,
-// and with follow=1 new ones until the client leaves. The server filters, a page at a
-// time, so that neither side holds all events in memory.
+// and with follow=1 new ones until the client leaves. To who takes text/event-stream it
+// sends that, and goes on. The server filters, a page at a time, so that neither side
+// holds all events in memory.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	audit := r.URL.Query().Get("audit") == "1"
 	if audit {
@@ -41,7 +46,11 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) { s.listEvents(w,
 
 func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) {
 	q := r.URL.Query()
-	follow, all := q.Get("follow") == "1", q.Get("all") == "1"
+	sse := streams(r)
+	follow, all := q.Get("follow") == "1" || sse, q.Get("all") == "1"
+	if last := r.Header.Get("Last-Event-ID"); sse && last != "" {
+		q.Set("after", last)
+	}
 	after, since, kinds, err := eventsFrom(q)
 	var of whose
 	if err == nil {
@@ -53,7 +62,7 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 	}
 	if audit {
 		if follow || all {
-			s.fail(w, r, boot.NewFault(boot.Malformed, "audit=1 goes with neither follow=1 nor all=1"))
+			s.fail(w, r, boot.NewFault(boot.Malformed, "the audit trail goes with neither follow=1 nor all=1, and is no stream"))
 			return
 		}
 		w.Header().Set("Content-Type", "application/jsonl")
@@ -61,14 +70,23 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 		_ = each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, n uint64) ([]boot.Event, error) { return tx.Audit(n, page) },
 			func(e boot.Event) uint64 {
 				if e.Seq > after && !e.At.Before(since) && kinds.Match(e.Kind) && of.event(&e) {
-					_ = enc.Encode(EventEntry(e)) // a client that left is noticed by the context
+					_ = enc.Encode(client.EventEntry(e)) // a client that left is noticed by the context
 				}
 				return e.Audit
 			})
 		return
 	}
-	w.Header().Set("Content-Type", "application/jsonl")
-	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
+	enc, rc := entries(json.NewEncoder(w)), http.NewResponseController(w)
+	var beat <-chan time.Time
+	if sse {
+		w.Header().Set("Content-Type", "text/event-stream")
+		enc = sent{w}
+		t := time.NewTicker(heartbeat)
+		defer t.Stop()
+		beat = t.C
+	} else {
+		w.Header().Set("Content-Type", "application/jsonl")
+	}
 	if follow {
 		_, _ = w.Write(nil)
 		_ = rc.Flush()
@@ -76,7 +94,7 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 	var seen, heard uint64 // position in the request log, and in the machines' log lines
 	for {
 		changed := s.Engine.Changed()
-		var out []Entry
+		var out []client.Entry
 		var more, said <-chan struct{}
 		requests := all && len(kinds) == 0
 		if requests {
@@ -91,7 +109,7 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 			}
 			for _, q := range append(rs, lines...) {
 				if !q.At.Before(since) && of.request(&q) {
-					out = append(out, RequestEntry(q))
+					out = append(out, client.RequestEntry(q))
 				}
 			}
 		}
@@ -103,15 +121,15 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 				return
 			}
 			if requests {
-				out = append(out, EventEntry(e)) // to be sorted in
+				out = append(out, client.EventEntry(e)) // to be sorted in
 				return
 			}
 			wrote = true
-			gone = enc.Encode(EventEntry(e)) != nil
+			gone = enc.Encode(client.EventEntry(e)) != nil
 		}); err != nil || gone {
 			return
 		}
-		slices.SortStableFunc(out, func(a, b Entry) int { return a.At().Compare(b.At()) })
+		slices.SortStableFunc(out, func(a, b client.Entry) int { return a.At().Compare(b.At()) })
 		for _, e := range out {
 			wrote = true
 			if enc.Encode(e) != nil {
@@ -128,10 +146,43 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 		case <-changed:
 		case <-more:
 		case <-said:
+		case <-beat:
+			if _, err := io.WriteString(w, ":\n\n"); err != nil || rc.Flush() != nil {
+				return
+			}
 		case <-r.Context().Done():
 			return
 		}
 	}
+}
+
+// heartbeat is how often a quiet stream says that it is alive: what stands between ends
+// a connection on which nothing is said, often after a minute.
+const heartbeat = 15 * time.Second
+
+// streams reports a request for server-sent events.
+func streams(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+}
+
+// entries takes what a list tells.
+type entries interface{ Encode(any) error }
+
+// sent writes entries as server-sent events. One that is stored has its number as id, by
+// which a reader goes on where it was cut off.
+type sent struct{ w io.Writer }
+
+func (s sent) Encode(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	id := ""
+	if e, ok := v.(client.Entry); ok && e.Event != nil {
+		id = fmt.Sprintf("id: %d\n", e.Event.Seq)
+	}
+	_, err = fmt.Fprintf(s.w, "%sdata: %s\n\n", id, b)
+	return err
 }
 
 // eventsFrom reads where a list begins and of which kinds it is.

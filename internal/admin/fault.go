@@ -14,44 +14,51 @@ import (
 	"syscall"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
-// statuses has every code; docs/api.md says the same.
-var statuses = map[boot.FaultCode]int{
-	boot.UnknownHost:     http.StatusNotFound,
-	boot.UnknownTemplate: http.StatusNotFound,
-	boot.UnknownImage:    http.StatusNotFound,
-	boot.UnknownLease:    http.StatusNotFound,
-	boot.UnknownNetwork:  http.StatusNotFound,
-	boot.UnknownHook:     http.StatusNotFound,
-	boot.UnknownPlan:     http.StatusNotFound,
-	boot.Unconfirmed:     http.StatusConflict,
-	boot.Ambiguous:       http.StatusConflict,
-	boot.Unheard:         http.StatusNotFound,
-	boot.NotThere:        http.StatusNotFound,
-	boot.Taken:           http.StatusConflict,
-	boot.InUse:           http.StatusConflict,
-	boot.WrongState:      http.StatusConflict,
-	boot.IsProtected:     http.StatusConflict,
-	boot.TicketOpen:      http.StatusConflict,
-	boot.Changed:         http.StatusPreconditionFailed,
-	boot.HostsRefused:    http.StatusUnprocessableEntity,
-	boot.Invalid:         http.StatusUnprocessableEntity,
-	boot.Malformed:       http.StatusBadRequest,
-	boot.TooLarge:        http.StatusRequestEntityTooLarge,
-	boot.NoSpace:         http.StatusInsufficientStorage,
-	boot.Stopping:        http.StatusServiceUnavailable,
-	boot.Unauthorized:    http.StatusUnauthorized,
-	boot.Forbidden:       http.StatusForbidden,
-	boot.TooMany:         http.StatusTooManyRequests,
-	boot.UnknownUser:     http.StatusNotFound,
-	boot.UnknownToken:    http.StatusNotFound,
-	boot.Internal:        http.StatusInternalServerError,
+// kind is what all problems of a code have in common.
+type kind struct {
+	status int
+	title  string
+}
+
+// kinds has every code; docs/api.md says the same.
+var kinds = map[boot.FaultCode]kind{
+	boot.UnknownHost:     {http.StatusNotFound, "no host has that name, MAC, UUID, serial number, switch port or address"},
+	boot.UnknownTemplate: {http.StatusNotFound, "no template is called that"},
+	boot.UnknownImage:    {http.StatusNotFound, "no image is called that"},
+	boot.UnknownLease:    {http.StatusNotFound, "that address is not leased"},
+	boot.UnknownNetwork:  {http.StatusNotFound, "no network is called that, or serves there"},
+	boot.UnknownHook:     {http.StatusNotFound, "no webhook or hook is called that"},
+	boot.UnknownPlan:     {http.StatusNotFound, "no plan has that number, or it has ended"},
+	boot.Unconfirmed:     {http.StatusConflict, "so many installations, removals, or machines that would boot a new version of a template next want their number said"},
+	boot.Ambiguous:       {http.StatusConflict, "the name is that of several machines, which the text lists"},
+	boot.Unheard:         {http.StatusNotFound, "nothing was ever heard of that machine"},
+	boot.NotThere:        {http.StatusNotFound, "there is no such thing"},
+	boot.Taken:           {http.StatusConflict, "a name, MAC, UUID, serial number, address or the like is another's"},
+	boot.InUse:           {http.StatusConflict, "something still needs it"},
+	boot.WrongState:      {http.StatusConflict, "the host does not stand where the order needs it"},
+	boot.IsProtected:     {http.StatusConflict, "the host is protected from installation"},
+	boot.TicketOpen:      {http.StatusConflict, "an installation may be running"},
+	boot.Changed:         {http.StatusPreconditionFailed, "the host is not as the one who asked saw it"},
+	boot.HostsRefused:    {http.StatusUnprocessableEntity, "of a list, some hosts cannot be added"},
+	boot.Invalid:         {http.StatusUnprocessableEntity, "a value that cannot be"},
+	boot.Malformed:       {http.StatusBadRequest, "the request is not understood"},
+	boot.TooLarge:        {http.StatusRequestEntityTooLarge, "more than is taken at once"},
+	boot.NoSpace:         {http.StatusInsufficientStorage, "the disk of the data directory is full, or muster.db has its 512 MiB on a 32-bit machine"},
+	boot.Stopping:        {http.StatusServiceUnavailable, "the server ends"},
+	boot.Unauthorized:    {http.StatusUnauthorized, "who asks is not known, or the token has ended"},
+	boot.Forbidden:       {http.StatusForbidden, "who asks may not do that"},
+	boot.TooMany:         {http.StatusTooManyRequests, "too many requests at once, or wrong passwords one after the other"},
+	boot.UnknownUser:     {http.StatusNotFound, "nobody is called that"},
+	boot.UnknownToken:    {http.StatusNotFound, "no token is called that"},
+	boot.Internal:        {http.StatusInternalServerError, "Muster failed at this"},
 }
 
 // failure makes the answer for an error. An error that is no Fault is a failure of the
 // server. Its text goes to the log only, because it may contain anything, even a stack.
-func (s *Server) failure(r *http.Request, err error) Failure {
+func (s *Server) failure(r *http.Request, err error) client.Problem {
 	switch f := boot.FaultOf(err); {
 	case f != nil:
 		// The errors that wrap a fault say where it occurred.
@@ -59,28 +66,57 @@ func (s *Server) failure(r *http.Request, err error) Failure {
 		if f.Code == boot.Stopping {
 			text = f.Text
 		}
-		return Failure{Error: text, Code: f.Code, Hint: f.Hint}
+		return problem(f.Code, text, f.Hint)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-		return Failure{Error: "no space is left on the disk of the data directory", Code: boot.NoSpace, Hint: "muster image list shows what is there, muster image rm makes room"}
+		return problem(boot.NoSpace, "no space is left on the disk of the data directory", "muster image list shows what is there, muster image rm makes room")
 	case r.Context().Err() != nil:
-		return Failure{Error: "muster is stopping", Code: boot.Stopping} // or the client has gone and nobody reads this
+		return problem(boot.Stopping, "muster is stopping", "") // or the client has gone and nobody reads this
 	}
 	s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	return ours
 }
 
 // ours is the answer for a failure of the server.
-var ours = Failure{Error: "muster failed at this; its log says why", Code: boot.Internal, Hint: "journalctl -u muster"}
+var ours = problem(boot.Internal, "muster failed at this; its log says why", "journalctl -u muster")
+
+// problemsAt is where the API tells what a code means.
+const problemsAt = "/api/v1/problems/"
+
+func problem(code boot.FaultCode, detail, hint string) client.Problem {
+	k := kinds[code]
+	return client.Problem{Type: problemsAt + string(code), Title: k.title, Status: k.status, Detail: detail, Code: code, Hint: hint}
+}
+
+// explainProblem tells what a code means.
+func explainProblem(r *http.Request) (any, error) {
+	code := boot.FaultCode(r.PathValue("code"))
+	if _, is := kinds[code]; !is {
+		return nil, boot.NewFault(boot.NotThere, "no problem has the code %s", boot.CleanText(string(code), 40))
+	}
+	p := problem(code, "", "")
+	return struct {
+		Code   boot.FaultCode `json:"code"`
+		Status int            `json:"status"`
+		Title  string         `json:"title"`
+	}{code, p.Status, p.Title}, nil
+}
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	f := s.failure(r, err)
+	p := s.failure(r, err)
 	var changed *boot.ChangedHost
 	if errors.As(err, &changed) {
-		f.Host = changed.Host
-		setETag(w, f.Host)
+		p.Host = changed.Host
+		setETag(w, p.Host)
 	}
-	write(w, statuses[f.Code], f)
+	refuse(w, p)
+}
+
+// refuse sends a problem.
+func refuse(w http.ResponseWriter, p client.Problem) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p)
 }
 
 // orEmpty makes an empty list of nil, so that JSON has [] and not null.
@@ -115,7 +151,7 @@ func (s *Server) guard(mux *http.ServeMux) http.Handler {
 			if cut || w.begun {
 				panic(http.ErrAbortHandler) // an answer that is cut off must not look complete
 			}
-			write(w, http.StatusInternalServerError, ours)
+			refuse(w, ours)
 		}()
 		none := boot.NewFault(boot.NotThere, "the API has no such path")
 		if asked := r.URL.EscapedPath(); asked != path.Clean(asked) {
@@ -136,7 +172,9 @@ func (s *Server) guard(mux *http.ServeMux) http.Handler {
 		w.Header().Del("X-Content-Type-Options")
 		if no.status == http.StatusMethodNotAllowed {
 			f := boot.NewFault(boot.Malformed, "%s is not for this path, which takes %s", boot.CleanText(r.Method, 20), w.Header().Get("Allow"))
-			write(w, no.status, s.failure(r, f))
+			p := s.failure(r, f)
+			p.Status = no.status
+			refuse(w, p)
 			return
 		}
 		s.fail(w, r, none)

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 // codes reads the codes of faults out of the core's source, so that a new one
@@ -67,15 +68,15 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 		t.Fatalf("found %d codes", len(all))
 	}
 	for _, c := range all {
-		s, ok := statuses[c]
+		k, ok := kinds[c]
 		if !ok {
 			t.Errorf("code %s has no status", c)
 		}
-		if !strings.Contains(string(manual), fmt.Sprintf("\n| `%s` | %d | ", c, s)) {
-			t.Errorf("docs/api.md has no line for code %s with status %d", c, s)
+		if !strings.Contains(string(manual), fmt.Sprintf("\n| `%s` | %d | ", c, k.status)) {
+			t.Errorf("docs/api.md has no line for code %s with status %d", c, k.status)
 		}
 	}
-	for c := range statuses {
+	for c := range kinds {
 		if !slices.Contains(all, c) {
 			t.Errorf("there is a status for %s, which is no code", c)
 		}
@@ -89,14 +90,14 @@ func TestErrorsThatAreOurs(t *testing.T) {
 		err  error
 		want string
 	}{
-		{errors.New("secret of the disk"), `500 {"error":"muster failed at this; its log says why","code":"internal","hint":"journalctl -u muster"}`},
-		{fmt.Errorf("write: %w", syscall.ENOSPC), `507 {"error":"no space is left on the disk of the data directory","code":"no-space",`},
-		{fmt.Errorf("commit: %w", boot.ErrClosed), `503 {"error":"muster is stopping","code":"stopping"}`},
-		{fmt.Errorf("line 3: %w", boot.NewFault(boot.Invalid, "no such thing").Try("look")), `422 {"error":"line 3: no such thing","code":"invalid","hint":"look"}`},
+		{errors.New("secret of the disk"), `500 {"type":"/api/v1/problems/internal","title":"Muster failed at this","status":500,"detail":"muster failed at this; its log says why","code":"internal","hint":"journalctl -u muster"}`},
+		{fmt.Errorf("write: %w", syscall.ENOSPC), `"detail":"no space is left on the disk of the data directory","code":"no-space",`},
+		{fmt.Errorf("commit: %w", boot.ErrClosed), `"status":503,"detail":"muster is stopping","code":"stopping"}`},
+		{fmt.Errorf("line 3: %w", boot.NewFault(boot.Invalid, "no such thing").Try("look")), `"status":422,"detail":"line 3: no such thing","code":"invalid","hint":"look"}`},
 	} {
 		w := httptest.NewRecorder()
 		d.server.fail(w, httptest.NewRequest("GET", "/", nil), c.err)
-		if got := fmt.Sprintf("%d %s", w.Code, w.Body); !strings.HasPrefix(got, c.want) {
+		if got := fmt.Sprintf("%d %s", w.Code, w.Body); !strings.Contains(got, c.want) {
 			t.Errorf("%v: %s", c.err, got)
 		}
 	}
@@ -153,17 +154,17 @@ func TestPanic(t *testing.T) {
 // TestNoSuchRoute: also what no route takes is answered in the API's words.
 func TestNoSuchRoute(t *testing.T) {
 	d := newDesk(t)
-	var f Failure
+	var f client.Problem
 	for _, path := range []string{"/api/v2/hosts", "/", "/api/v1/hosts/", "//api/v1/hosts", "/api/v1/./hosts", "/api/v1/hosts/../status"} {
 		if a := d.want(404, "GET", path, "").into(&f); f.Code != boot.NotThere || a.Header().Get("Location") != "" {
 			t.Errorf("%s: %+v", path, f)
 		}
 	}
 	a := d.want(405, "PUT", "/api/v1/hosts", "").into(&f)
-	if f.Code != boot.Malformed || a.Header().Get("Allow") != "GET, HEAD, POST" || !strings.Contains(f.Error, "GET, HEAD, POST") || a.Header().Get("Content-Type") != "application/json" {
+	if f.Code != boot.Malformed || a.Header().Get("Allow") != "GET, HEAD, POST" || !strings.Contains(f.Detail, "GET, HEAD, POST") || a.Header().Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%+v %v", f, a.Header())
 	}
-	if d.want(405, strings.Repeat("G", 3000), "/api/v1/hosts", "").into(&f); len(f.Error) > 100 {
-		t.Errorf("%d bytes", len(f.Error))
+	if d.want(405, strings.Repeat("G", 3000), "/api/v1/hosts", "").into(&f); len(f.Detail) > 100 {
+		t.Errorf("%d bytes", len(f.Detail))
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/plan"
 )
 
 // hostOrders are the orders on one host.
 var hostOrders = map[string]func(r *http.Request, name string) (boot.Order, error){
 	"PATCH /api/v1/hosts/{name}": func(r *http.Request, name string) (boot.Order, error) {
-		var p HostPatch
+		var p client.HostPatch
 		err := read(r, &p)
 		return boot.SetHost{Name: name, NewName: p.Name, AddMACs: p.AddMACs, DropMACs: p.DropMACs,
 			UUID: p.UUID, Serial: p.Serial, Address: p.Address, Address6: p.Address6, Template: p.Template, Params: p.Params, Typed: p.Typed, Tags: p.Tags, NoTags: p.NoTags,
@@ -31,18 +31,18 @@ var hostOrders = map[string]func(r *http.Request, name string) (boot.Order, erro
 		return boot.RemoveHost{Name: name}, read(r, &struct{}{})
 	},
 	"POST /api/v1/hosts/{name}/approve": func(r *http.Request, name string) (boot.Order, error) {
-		var a Approval
+		var a client.Approval
 		err := read(r, &a)
 		return boot.Approve{Name: name, Template: a.Template}, err
 	},
 	"POST /api/v1/hosts/{name}/install": func(r *http.Request, name string) (boot.Order, error) {
-		var a Installation
+		var a client.Installation
 		err := read(r, &a)
 		life, lerr := ticketLife(a.Expires)
 		return boot.Install{Name: name, Template: a.Template, Again: a.Again, Expires: life}, cmp.Or(err, lerr)
 	},
 	"POST /api/v1/hosts/{name}/rescue": func(r *http.Request, name string) (boot.Order, error) {
-		var x Rescue
+		var x client.Rescue
 		err := read(r, &x)
 		if err == nil && x.Template == "" {
 			err = boot.NewFault(boot.Invalid, "name the template of the next boot")
@@ -59,12 +59,12 @@ var hostOrders = map[string]func(r *http.Request, name string) (boot.Order, erro
 		return boot.Update{Name: name}, read(r, &struct{}{})
 	},
 	"POST /api/v1/hosts/{name}/merge": func(r *http.Request, name string) (boot.Order, error) {
-		var m Merge
+		var m client.Merge
 		err := read(r, &m)
 		return boot.Merge{Name: name, Other: m.Other}, err
 	},
 	"POST /api/v1/hosts/{name}/split": func(r *http.Request, name string) (boot.Order, error) {
-		var m Split
+		var m client.Split
 		err := read(r, &m)
 		return boot.Split{Name: name, New: m.Name, MACs: m.MACs, UUID: m.UUID, Serial: m.Serial}, err
 	},
@@ -94,7 +94,7 @@ func (s *Server) hostOrder(read func(*http.Request, string) (boot.Order, error))
 		if h != c.Remove {
 			setETag(w, h)
 		}
-		write(w, http.StatusOK, HostAnswer{h, c.Warnings})
+		write(w, http.StatusOK, client.HostAnswer{Host: h, Warnings: c.Warnings})
 	}
 }
 
@@ -144,7 +144,7 @@ func setETag(w http.ResponseWriter, h *boot.Host) {
 
 // addHost puts a host on the roll.
 func (s *Server) addHost(r *http.Request) (any, error) {
-	var h NewHost
+	var h client.NewHost
 	if err := read(r, &h); err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (s *Server) addHost(r *http.Request) (any, error) {
 
 // importHosts adds the hosts that are not on the roll yet.
 func (s *Server) importHosts(r *http.Request) (any, error) {
-	var in HostImport
+	var in client.HostImport
 	if err := readUpTo(r, &in, maxImport); err != nil {
 		return nil, err
 	}
@@ -188,14 +188,14 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 	if err != nil && !(in.DryRun && errors.As(err, &refused)) {
 		return nil, err
 	}
-	out := HostImported{Results: make([]ImportResult, len(in.Hosts))}
+	out := client.HostImported{Results: make([]client.ImportResult, len(in.Hosts))}
 	for i, x := range c.Listed {
 		if x.Host != nil {
-			out.Results[i] = ImportResult{Name: x.Host.Name, Known: x.Known, LetIn: x.LetIn}
+			out.Results[i] = client.ImportResult{Name: x.Host.Name, Known: x.Known, LetIn: x.LetIn}
 		}
 	}
 	for _, f := range refused {
-		out.Results[f.Index] = ImportResult{Name: f.Name, Refused: f.Why}
+		out.Results[f.Index] = client.ImportResult{Name: f.Name, Refused: f.Why}
 	}
 	more := 0
 	for _, x := range c.Listed {
@@ -213,8 +213,8 @@ func (s *Server) importHosts(r *http.Request) (any, error) {
 	return out, nil
 }
 
-func (s *Server) view(h *boot.Host, tx boot.ReadTx) (HostView, error) {
-	v := HostView{Host: *h, LastSeen: s.lastSeen(h)}
+func (s *Server) view(h *boot.Host, tx boot.ReadTx) (client.HostView, error) {
+	v := client.HostView{Host: *h, LastSeen: s.lastSeen(h)}
 	if h.Pin != 0 {
 		x, err := tx.Template(h.Pin)
 		if err != nil {
@@ -283,18 +283,64 @@ func (s *Server) hosts(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := []HostView{}
-	err = plan.Select(r.Context(), s.Engine, q, func(h *boot.Host) error {
-		if !sees(r, h) {
+	w, err := windowOf(r)
+	if err != nil {
+		return nil, err
+	}
+	after := boot.HostID(0)
+	if w.after != "" {
+		n, err := strconv.ParseUint(w.after, 10, 64)
+		if err != nil {
+			return nil, w.bad()
+		}
+		after = boot.HostID(n)
+	}
+	all, counted := 0, r.URL.Query().Get("total") == "1"
+	out := client.List[client.HostView]{Items: []client.HostView{}}
+	enough := errors.New("enough")
+	from := after
+	if counted {
+		from = 0
+	}
+	err = plan.Select(r.Context(), s.Engine, q, from, func(hs []*boot.Host) error {
+		var shown []*boot.Host
+		full := false
+		for _, h := range hs {
+			if !sees(r, h) {
+				continue
+			}
+			if all++; h.ID <= after {
+				continue
+			}
+			if full = full || len(out.Items)+len(shown) == w.limit; !full {
+				shown = append(shown, h)
+			}
+		}
+		var views []client.HostView
+		err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
+			views = nil // a transaction may run more than once
+			for _, h := range shown {
+				v, err := s.view(h, tx)
+				if err != nil {
+					return err
+				}
+				views = append(views, v)
+			}
 			return nil
+		})
+		if out.Items = append(out.Items, views...); full && err == nil {
+			if out.Next = strconv.FormatUint(uint64(out.Items[w.limit-1].ID), 10); !counted {
+				return enough
+			}
 		}
-		var v HostView
-		if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { v, err = s.view(h, tx); return err }); err != nil {
-			return err
-		}
-		out = append(out, v)
-		return nil
+		return err
 	})
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	if counted {
+		out.Total = &all
+	}
 	return out, err
 }
 
@@ -302,8 +348,12 @@ func (s *Server) hosts(r *http.Request) (any, error) {
 func (s *Server) diagnose(r *http.Request) (any, error) {
 	who := r.URL.Query().Get("who")
 	if who == "" {
-		out, err := s.Engine.DiagnoseAll(r.Context(), r.URL.Query().Get("never_seen") != "")
-		return orEmpty(out), err
+		all, err := s.Engine.DiagnoseAll(r.Context(), r.URL.Query().Get("never_seen") != "")
+		out := client.List[client.Stopped]{Items: []client.Stopped{}}
+		for _, x := range all {
+			out.Items = append(out.Items, client.Stopped(x))
+		}
+		return out, err
 	}
 	var h *boot.Host
 	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) {
@@ -313,7 +363,7 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := engine.Stopped{Who: who}
+	x := client.Stopped{Who: who}
 	if h != nil {
 		x.Name, x.LastSeen = h.Name, s.lastSeen(h)
 	} else if reqs := s.Engine.Log.Machine(who); len(reqs) == 0 {
@@ -322,13 +372,13 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 		x.LastSeen = reqs[len(reqs)-1].At
 	}
 	x.Found, err = s.Engine.Diagnose(r.Context(), h, who)
-	return []engine.Stopped{x}, err
+	return client.List[client.Stopped]{Items: []client.Stopped{x}}, err
 }
 
 func (s *Server) lastSeen(h *boot.Host) time.Time { return plan.LastSeen(s.Engine, h) }
 
-func (s *Server) host(r *http.Request) (d HostDetail, err error) {
-	d.Timeline = []Entry{}
+func (s *Server) host(r *http.Request) (d client.HostDetail, err error) {
+	d.Timeline = []client.Entry{}
 	err = s.Engine.View(r.Context(), func(tx boot.ReadTx) error {
 		h, err := boot.FindHost(tx, s.Engine.Policy(), s.Engine.Now(), r.PathValue("name"))
 		if err != nil {
@@ -353,21 +403,21 @@ func (s *Server) host(r *http.Request) (d HostDetail, err error) {
 		return d, err
 	}
 	for _, q := range s.Engine.Log.Of(&d.Host) {
-		d.Timeline = append(d.Timeline, RequestEntry(q))
+		d.Timeline = append(d.Timeline, client.RequestEntry(q))
 	}
 	for _, q := range s.lines(d.MACs) {
-		d.Timeline = append(d.Timeline, RequestEntry(q))
+		d.Timeline = append(d.Timeline, client.RequestEntry(q))
 	}
 	for _, u := range s.Engine.Running(d.ID) {
-		d.Timeline = append(d.Timeline, Entry{Request: RequestEntry(u.Request).Request, Size: u.Size})
+		d.Timeline = append(d.Timeline, client.Entry{Request: client.RequestEntry(u.Request).Request, Size: u.Size})
 	}
 	if err := s.eachEvent(r.Context(), 0, func(e boot.Event) {
 		if e.Host == d.ID || e.Host == 0 && !e.MAC.IsZero() && d.HasMAC(e.MAC) {
-			d.Timeline = append(d.Timeline, EventEntry(e))
+			d.Timeline = append(d.Timeline, client.EventEntry(e))
 		}
 	}); err != nil {
 		return d, err
 	}
-	slices.SortStableFunc(d.Timeline, func(a, b Entry) int { return a.At().Compare(b.At()) })
+	slices.SortStableFunc(d.Timeline, func(a, b client.Entry) int { return a.At().Compare(b.At()) })
 	return d, nil
 }

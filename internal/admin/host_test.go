@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 func TestIfMatch(t *testing.T) {
 	d := newDesk(t)
 	d.want(200, "POST", "/api/v1/hosts", `{"name":"a","macs":[`+macA+`]}`)
-	var h HostDetail
+	var h client.HostDetail
 	tag := func() string { return d.want(200, "GET", "/api/v1/hosts/a", "").into(&h).Header().Get("ETag") }
 	if got := tag(); got != `"1.1"` || h.Revision != 1 {
 		t.Fatalf("ETag %s, revision %d", got, h.Revision)
@@ -40,7 +41,7 @@ func TestIfMatch(t *testing.T) {
 		{"POST", "/merge", `{"other":"b"}`},
 		{"POST", "/split", `{"macs":[` + macA + `]}`},
 	} {
-		var f Failure
+		var f client.Problem
 		a := d.want(412, x.method, "/api/v1/hosts/a"+x.path, x.body, "If-Match", `"1.1"`).into(&f)
 		if f.Code != boot.Changed || f.Host == nil || f.Host.Revision != 2 || f.Host.Params["k"] != "v" || a.Header().Get("ETag") != `"1.2"` {
 			t.Errorf("%s %s: %+v, ETag %s", x.method, x.path, f, a.Header().Get("ETag"))
@@ -63,7 +64,7 @@ func TestIfMatch(t *testing.T) {
 	}
 	// Another machine of the same name and revision is not the one that was seen.
 	d.want(200, "POST", "/api/v1/hosts", `{"name":"a","macs":[`+macB+`]}`)
-	var f Failure
+	var f client.Problem
 	if d.want(412, "DELETE", "/api/v1/hosts/a", "", "If-Match", `"1.1"`).into(&f); f.Host == nil || f.Host.ID != 2 || f.Host.Revision != 1 {
 		t.Errorf("%+v", f)
 	}
@@ -119,7 +120,7 @@ func TestInboxLooksAgain(t *testing.T) {
 			}
 			return noon
 		}
-		var out []Inboxed
+		var out []client.Inboxed
 		d.want(200, "POST", "/api/v1/hosts/approve", `{"all":true}`).into(&out)
 		h := d.hosts()[0]
 		if h.State != want || h.Class != "PXEClient" || len(out) != 1 || out[0].Host.State != want || (out[0].Error != "") != (state == boot.Denied) {

@@ -18,13 +18,10 @@ import (
 	"github.com/musterboot/muster/boot/engine"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/templates"
 )
-
-// imageHead is the first entry of an import's stream: the image without its
-// files, as JSON. The files follow as entries of their own.
-const imageHead = ".image.json"
 
 // maxHead bounds the description: as many files as an image may have are declared in it.
 const maxHead = 8 << 20
@@ -33,14 +30,14 @@ const maxHead = 8 << 20
 func (s *Server) importImage(r *http.Request) (any, error) {
 	t := tar.NewReader(r.Body)
 	h, err := t.Next()
-	if err != nil || h.Name != imageHead || h.Size > maxHead {
+	if err != nil || h.Name != client.ImageHead || h.Size > maxHead {
 		return nil, boot.NewFault(boot.Malformed, "an import begins with the image's description")
 	}
-	var given NewImage
+	var given client.NewImage
 	if err := decode(t, &given, maxHead); err != nil {
 		return nil, err
 	}
-	img := given.image()
+	img := given.Image()
 	if err := declared(&img); err != nil {
 		return nil, err
 	}
@@ -126,7 +123,7 @@ func declared(img *boot.Image) error {
 
 // newImage makes an image of files that are here already.
 func (s *Server) newImage(r *http.Request) (any, error) {
-	var i NewImage
+	var i client.NewImage
 	if err := read(r, &i); err != nil {
 		return nil, err
 	}
@@ -135,14 +132,16 @@ func (s *Server) newImage(r *http.Request) (any, error) {
 	if err := s.uploaded(i.Files); err != nil {
 		return nil, err
 	}
-	c, err := s.do(r, boot.ImportImage{Image: i.image()})
+	c, err := s.do(r, boot.ImportImage{Image: i.Image()})
 	return c.Image, err
 }
 
 func (s *Server) imageList(r *http.Request) (any, error) {
 	out := []*boot.Image{}
-	err := eachImage(r.Context(), s.Engine, func(i *boot.Image) { out = append(out, i) })
-	return out, err
+	if err := eachImage(r.Context(), s.Engine, func(i *boot.Image) { out = append(out, i) }); err != nil {
+		return nil, err
+	}
+	return paged(r, out, func(i *boot.Image) string { return i.Name })
 }
 
 func eachImage(ctx context.Context, e viewer, fn func(*boot.Image)) error {
@@ -241,17 +240,6 @@ func (s *Server) removeImage(r *http.Request) (any, error) {
 	return struct{}{}, s.Files.Remove(gone...)
 }
 
-// Verified is one line of a verification: progress, then a verdict for each file
-// that is wrong, then Done.
-type Verified struct {
-	Read  int64  `json:"read"`
-	Total int64  `json:"total"`
-	File  string `json:"file,omitempty"`
-	Wrong string `json:"wrong,omitempty"`
-	Done  bool   `json:"done,omitempty"`
-	Files int    `json:"files,omitempty"`
-}
-
 // verifyImage reads every file of an image again and compares.
 func (s *Server) verifyImage(w http.ResponseWriter, r *http.Request) {
 	var img *boot.Image
@@ -265,7 +253,7 @@ func (s *Server) verifyImage(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/jsonl")
 	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
-	v := Verified{}
+	v := client.Verified{}
 	seen := map[string]error{}
 	files := maps.Clone(img.Files)
 	maps.DeleteFunc(files, func(name string, b boot.Blob) bool { // what nobody asked for yet is not wrong
@@ -296,7 +284,7 @@ func (s *Server) verifyImage(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if err := seen[b.Digest]; err != nil {
-			_ = enc.Encode(Verified{File: name, Wrong: fmt.Sprint(err)})
+			_ = enc.Encode(client.Verified{File: name, Wrong: fmt.Sprint(err)})
 		}
 		v.Files++
 	}

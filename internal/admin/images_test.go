@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 const bootsDebian = "name = \"deb\"\n[boot]\nkernel = \"image:debian/vmlinuz\"\ninitrd = [\"image:debian/initrd.gz\"]\n"
@@ -19,8 +20,8 @@ const bootsDebian = "name = \"deb\"\n[boot]\nkernel = \"image:debian/vmlinuz\"\n
 // template's name; one that nothing boots gives its space back.
 func TestImageInUse(t *testing.T) {
 	d := newDesk(t)
-	var f Failure
-	var p Pushed
+	var f client.Problem
+	var p client.Pushed
 	d.image(200, "debian", "vmlinuz", "kernel", "initrd.gz", "initrd")
 	d.image(200, "spare", "vmlinuz", "kernel", "other", "only the spare has this")
 	if d.push(200, "template.toml", bootsDebian).into(&p); len(p.Warnings) != 0 {
@@ -28,7 +29,7 @@ func TestImageInUse(t *testing.T) {
 	}
 	inUse := func() {
 		t.Helper()
-		if d.want(409, "DELETE", "/api/v1/images/debian", "").into(&f); f.Code != boot.InUse || f.Error != "image debian is used by version 1 of template deb" {
+		if d.want(409, "DELETE", "/api/v1/images/debian", "").into(&f); f.Code != boot.InUse || f.Detail != "image debian is used by version 1 of template deb" {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -103,14 +104,14 @@ func TestPushWarns(t *testing.T) {
 	d := newDesk(t)
 	d.image(200, "debian", "vmlinuz", "kernel")
 	d.push(200, "template.toml", "name = \"one\"\n[boot]\nkernel = \"k\"\n[match]\narch = [\"x64-uefi\"]\n", "k", "kernel")
-	var p Pushed
+	var p client.Pushed
 	d.push(200, "template.toml", bootsDebian+"[match]\narch = [\"x64-uefi\", \"bios\"]\n").into(&p)
 	want := []string{"a machine that matches both deb and one gets deb, because of its name; a priority would say so",
 		"image debian has no file initrd.gz: muster image show debian lists what it has"}
 	if !slices.Equal(p.Warnings, want) {
 		t.Errorf("warned: %q", p.Warnings)
 	}
-	var f Failure
+	var f client.Problem
 	if d.push(409, "template.toml", "name = \"two\"\n[boot]\nkernel = \"k\"\n[match]\narch = [\"x64-uefi\"]\n", "k", "kernel").into(&f); f.Code != boot.Taken {
 		t.Errorf("%+v", f)
 	}
@@ -125,7 +126,7 @@ func TestDeclared(t *testing.T) {
 		t.Helper()
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
-		err := w.WriteHeader(&tar.Header{Name: imageHead, Mode: 0o644, Size: int64(len(head))})
+		err := w.WriteHeader(&tar.Header{Name: client.ImageHead, Mode: 0o644, Size: int64(len(head))})
 		_, werr := io.WriteString(w, head)
 		if err := errors.Join(err, werr, w.Close()); err != nil {
 			t.Fatal(err)
@@ -141,9 +142,9 @@ func TestDeclared(t *testing.T) {
 		`{"name":"m","upstream":"file:///etc","files":{"pool/a":{"digest":"` + digest + `","size":3}}}`:                 "want http://HOST/PATH",
 		`{"name":"m","upstream":"http://me:secret@a.example/","files":{"pool/a":{"digest":"` + digest + `","size":3}}}`: "without a password",
 	} {
-		var f Failure
-		if send(422, head).into(&f); !strings.Contains(f.Error, want) {
-			t.Errorf("%s: %s", head, f.Error)
+		var f client.Problem
+		if send(422, head).into(&f); !strings.Contains(f.Detail, want) {
+			t.Errorf("%s: %s", head, f.Detail)
 		}
 	}
 	send(200, `{"name":"m","public":true,"upstream":"http://a.example/debian","files":{"pool/a+b~1":{"digest":"`+digest+`","size":3}}}`)

@@ -7,26 +7,21 @@ import (
 	"net/http"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
-// Inboxed is the result for one of them.
-type Inboxed struct {
-	Host  boot.Host `json:"host"`
-	Error string    `json:"error,omitempty"`
-}
-
 func (s *Server) approveMany(r *http.Request) (any, error) {
-	return s.inbox(r, func(in *Inbox, name string) boot.Order { return boot.Approve{Name: name, Template: in.Template} })
+	return s.inbox(r, func(in *client.Inbox, name string) boot.Order { return boot.Approve{Name: name, Template: in.Template} })
 }
 
 func (s *Server) denyMany(r *http.Request) (any, error) {
-	return s.inbox(r, func(_ *Inbox, name string) boot.Order { return boot.Deny{Name: name} })
+	return s.inbox(r, func(_ *client.Inbox, name string) boot.Order { return boot.Deny{Name: name} })
 }
 
 // inbox carries out an order on every pending host that matches, one by one. Each is
 // committed by itself, so that one that fails does not stop the others.
-func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (any, error) {
-	var in Inbox
+func (s *Server) inbox(r *http.Request, order func(*client.Inbox, string) boot.Order) (any, error) {
+	var in client.Inbox
 	if err := read(r, &in); err != nil {
 		return nil, err
 	}
@@ -44,7 +39,7 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 	if in.DryRun {
 		act = s.try
 	}
-	out := []Inboxed{}
+	out := []client.Inboxed{}
 	for _, h := range hosts {
 		var c boot.Changes
 		for range 3 {
@@ -57,7 +52,7 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 				break // a person has decided about it meanwhile
 			}
 		}
-		x := Inboxed{Host: *h}
+		x := client.Inboxed{Host: *h}
 		switch {
 		case err == nil:
 			x.Host = *c.Subject()
@@ -72,12 +67,12 @@ func (s *Server) inbox(r *http.Request, order func(*Inbox, string) boot.Order) (
 }
 
 // meant reports a pending host that matches.
-func (s *Server) meant(in *Inbox, h *boot.Host) bool {
+func (s *Server) meant(in *client.Inbox, h *boot.Host) bool {
 	return h.State == boot.Pending && in.Match(h.Facts()) == boot.Yes && (in.Seen == 0 || s.Engine.Now().Sub(s.lastSeen(h)) <= in.Seen)
 }
 
 // waiting returns the pending hosts that match.
-func (s *Server) waiting(r *http.Request, in *Inbox) (out []*boot.Host, err error) {
+func (s *Server) waiting(r *http.Request, in *client.Inbox) (out []*boot.Host, err error) {
 	err = each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) },
 		func(h *boot.Host) boot.HostID {
 			if s.meant(in, h) && sees(r, h) {

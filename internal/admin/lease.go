@@ -5,12 +5,26 @@ package admin
 import (
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 func (s *Server) leases(r *http.Request) (any, error) {
-	out := []boot.Lease{}
+	w, err := windowOf(r)
+	if err != nil {
+		return nil, err
+	}
+	// A cursor is NETWORK/ADDRESS.
+	from, last, _ := strings.Cut(w.after, "/")
+	begun, after := w.after == "", netip.Addr{}
+	if !begun {
+		if after, err = netip.ParseAddr(last); err != nil {
+			return nil, w.bad()
+		}
+	}
+	out := client.List[boot.Lease]{Items: []boot.Lease{}}
 	old := r.URL.Query().Get("all") == "1"
 	now := s.Engine.Now()
 	want := r.URL.Query().Get("network")
@@ -22,16 +36,29 @@ func (s *Server) leases(r *http.Request) (any, error) {
 		if seen[n.Name] || want != "" && want != n.Name {
 			continue
 		}
-		seen[n.Name] = true
-		if err := each(r.Context(), s.Engine, netip.Addr{}, func(tx boot.ReadTx, after netip.Addr) ([]boot.Lease, error) { return tx.Leases(n.Name, after, page) },
-			func(l boot.Lease) netip.Addr {
-				if old || l.Active(now) {
-					out = append(out, l)
-				}
-				return l.Addr
-			}); err != nil {
-			return nil, err
+		if seen[n.Name] = true; !begun && n.Name != from {
+			continue
 		}
+		begun = true
+		for more := true; more; {
+			var l []boot.Lease
+			if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { l, err = tx.Leases(n.Name, after, page); return err }); err != nil {
+				return nil, err
+			}
+			for _, x := range l {
+				if after = x.Addr; !old && !x.Active(now) {
+					continue
+				}
+				if len(out.Items) == w.limit {
+					last := out.Items[w.limit-1]
+					out.Next = last.Network + "/" + last.Addr.String()
+					return out, nil
+				}
+				out.Items = append(out.Items, x)
+			}
+			more = len(l) == page
+		}
+		after = netip.Addr{}
 	}
 	return out, nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 // lines are what the owner of these addresses logged, oldest first.
@@ -65,7 +66,7 @@ func (s *Server) hostLog(w http.ResponseWriter, r *http.Request) {
 	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
 	seen := s.Engine.Lines.Seq()
 	for _, q := range s.lines(macs) {
-		if q.Seq <= seen && enc.Encode(RequestEntry(q).Request) != nil {
+		if q.Seq <= seen && enc.Encode(client.RequestEntry(q).Request) != nil {
 			return
 		}
 	}
@@ -77,7 +78,7 @@ func (s *Server) hostLog(w http.ResponseWriter, r *http.Request) {
 		news, more := s.Engine.Lines.Since(seen)
 		for _, q := range news {
 			seen = q.Seq
-			if slices.Contains(macs, q.MAC) && enc.Encode(RequestEntry(q).Request) != nil {
+			if slices.Contains(macs, q.MAC) && enc.Encode(client.RequestEntry(q).Request) != nil {
 				return
 			}
 		}

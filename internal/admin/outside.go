@@ -67,12 +67,12 @@ func (o *Outside) Serve(ctx context.Context, l net.Listener) error {
 // handler is what stands in front of the API.
 func (o *Outside) handler() http.Handler {
 	inner := http.NewCrossOriginProtection().Handler(o.routes())
-	room, streams := make(chan struct{}, maxAtOnce), make(chan struct{}, maxStreams)
+	room, endless := make(chan struct{}, maxAtOnce), make(chan struct{}, maxStreams)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		head(w.Header())
 		free := room
-		if r.URL.Query().Get("follow") == "1" {
-			free = streams
+		if r.URL.Query().Get("follow") == "1" || streams(r) {
+			free = endless
 		}
 		select {
 		case free <- struct{}{}:
@@ -101,7 +101,9 @@ func head(h http.Header) {
 func (o *Outside) enter(w http.ResponseWriter, r *http.Request, inner http.Handler) {
 	if !o.called(r.Host) {
 		// A page elsewhere whose name leads to us is told nothing (DNS rebinding).
-		write(w, http.StatusMisdirectedRequest, Failure{Error: "this port is not called " + boot.CleanText(r.Host, 80) + "; [admin] names says how it may be", Code: boot.Forbidden})
+		p := problem(boot.Forbidden, "this port is not called "+boot.CleanText(r.Host, 80)+"; [admin] names says how it may be", "")
+		p.Status = http.StatusMisdirectedRequest
+		refuse(w, p)
 		return
 	}
 	for k := range r.URL.Query() {
@@ -171,7 +173,9 @@ func (o *Outside) nobody(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusServiceUnavailable, "Muster: "+say+"\n")
 		return
 	}
-	write(w, http.StatusServiceUnavailable, Failure{Error: say, Code: boot.Unauthorized, Hint: "sudo muster user add NAME --role admin"})
+	p := problem(boot.Unauthorized, say, "sudo muster user add NAME --role admin")
+	p.Status = http.StatusServiceUnavailable
+	refuse(w, p)
 }
 
 func text(w http.ResponseWriter, status int, s string) {

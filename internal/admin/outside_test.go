@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/access"
 )
 
@@ -276,7 +277,7 @@ func TestLogin(t *testing.T) {
 	d := newDoor(t)
 	in := func() string {
 		t.Helper()
-		var m TokenMade
+		var m client.TokenMade
 		w := d.knock("", "POST", "/api/v1/login", `{"name":"ann","password":"correct horse battery"}`)
 		if w.Code != 200 {
 			t.Fatalf("%d %s", w.Code, w.Body)
@@ -291,7 +292,7 @@ func TestLogin(t *testing.T) {
 	if status(one) != 200 {
 		t.Errorf("she may not approve")
 	}
-	var who Me
+	var who client.Me
 	answer{d.knock(one, "GET", "/api/v1/me", ""), d.t}.into(&who)
 	if who.Name != "ann" || who.Role != boot.Operate {
 		t.Errorf("%+v", who)

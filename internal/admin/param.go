@@ -6,12 +6,15 @@ import (
 	"net/http"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 func (s *Server) params(r *http.Request) (any, error) {
 	out := []*boot.Values{}
-	err := s.eachScope(r, func(v *boot.Values) { out = append(out, v) })
-	return out, err
+	if err := s.eachScope(r, func(v *boot.Values) { out = append(out, v) }); err != nil {
+		return nil, err
+	}
+	return paged(r, out, func(v *boot.Values) string { return string(v.Scope) })
 }
 
 func (s *Server) eachScope(r *http.Request, fn func(*boot.Values)) error {
@@ -23,7 +26,7 @@ func (s *Server) eachScope(r *http.Request, fn func(*boot.Values)) error {
 }
 
 func (s *Server) setParams(r *http.Request) (any, error) {
-	var p ParamPatch
+	var p client.ParamPatch
 	if err := read(r, &p); err != nil {
 		return nil, err
 	}
@@ -31,5 +34,5 @@ func (s *Server) setParams(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ParamsSet{*c.Values, c.Warnings}, nil
+	return client.ParamsSet{Values: *c.Values, Warnings: c.Warnings}, nil
 }

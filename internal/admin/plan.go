@@ -7,29 +7,12 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/match"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/plan"
 )
 
-// PlanRequest asks for a plan.
-type PlanRequest struct {
-	Action   string     `json:"action"` // approve, deny, install, local, update, rescue, set or rm
-	Query    string     `json:"q,omitempty"`
-	Names    []string   `json:"names,omitempty"`
-	All      bool       `json:"all,omitempty"`   // every machine, where there is neither query nor names
-	Share    string     `json:"share,omitempty"` // a number of the machines that would change, or "10%" of them, spread over the roll
-	Template *string    `json:"template,omitempty"`
-	Again    bool       `json:"again,omitempty"`
-	Expires  string     `json:"expires,omitempty"`
-	Set      *HostPatch `json:"set,omitempty"`
-}
-
-// PlanRun runs a plan.
-type PlanRun struct {
-	Count int `json:"count,omitempty"` // of machines; needed where many would be installed
-}
-
 func (s *Server) makePlan(r *http.Request) (any, error) {
-	var q PlanRequest
+	var q client.PlanRequest
 	if err := read(r, &q); err != nil {
 		return nil, err
 	}
@@ -49,7 +32,7 @@ func (s *Server) makePlan(r *http.Request) (any, error) {
 }
 
 func (s *Server) runPlan(r *http.Request) (any, error) {
-	var q PlanRun
+	var q client.PlanRun
 	if err := read(r, &q); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ import (
 	"unicode"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 // call is one request and what must come of it. Each has a desk of its own.
@@ -111,6 +112,16 @@ var calls = []call{
 	{"GET /api/v1/hosts/{name}/capture", "/api/v1/hosts/nobody/capture", "", 404, `"code":"unknown-host"`},
 
 	{"GET /api/v1/templates", "/api/v1/templates", "", 200, `"name":"deb"`},
+	{"GET /api/v1/templates", "/api/v1/templates?limit=1&total=1", "", 200, `"next":"deb","total":3}`},
+	{"GET /api/v1/templates", "/api/v1/templates?cursor=zz", "", 200, `{"items":[]}`},
+	{"GET /api/v1/templates", "/api/v1/templates?limit=0", "", 400, `limit=0: want 1 to 5000`},
+	{"GET /api/v1/hosts", "/api/v1/hosts?limit=1&total=1", "", 200, `"next":"1","total":3}`},
+	{"GET /api/v1/hosts", "/api/v1/hosts?limit=1&cursor=2", "", 200, `"name":"c"`},
+	{"GET /api/v1/hosts", "/api/v1/hosts?cursor=x", "", 400, `cursor=x is none that this list gave`},
+	{"GET /api/v1/leases", "/api/v1/leases?cursor=lab", "", 400, `cursor=lab is none`},
+	{"GET /api/v1/leases", "/api/v1/leases?all=1&cursor=lab/10.0.0.7", "", 200, `{"items":[`},
+	{"GET /api/v1/problems/{code}", "/api/v1/problems/changed", "", 200, `{"code":"changed","status":412,"title":"the host is not as`},
+	{"GET /api/v1/problems/{code}", "/api/v1/problems/nothing", "", 404, `"code":"not-there"`},
 	{"GET /api/v1/templates/{name}", "/api/v1/templates/deb", "", 200, `"install":true`},
 	{"GET /api/v1/templates/{name}", "/api/v1/templates/nothing", "", 404, `"code":"unknown-template"`},
 	{"POST /api/v1/templates", "/api/v1/templates", `{}`, 422, `"code":"invalid"`},
@@ -120,7 +131,7 @@ var calls = []call{
 	{"POST /api/v1/templates", "/api/v1/templates", `{"files":{"template.toml":{"digest":"` + digest + `","size":1}}}`, 422, `was not uploaded whole`},
 	{"POST /api/v1/templates", "/api/v1/templates", `{"files":{"../x":{"digest":"` + digest + `","size":1}}}`, 422, `want a relative path`},
 	{"DELETE /api/v1/templates/{name}", "/api/v1/templates/free", "", 200, `{}`},
-	{"DELETE /api/v1/templates/{name}", "/api/v1/templates/rescue", "", 409, `"error":"template rescue is in use: 1 host names it","code":"in-use"`},
+	{"DELETE /api/v1/templates/{name}", "/api/v1/templates/rescue", "", 409, `"detail":"template rescue is in use: 1 host names it","code":"in-use"`},
 	{"GET /api/v1/templates/{name}/versions", "/api/v1/templates/deb/versions", "", 200, `"in_force":true,"hosts":0}]`},
 	{"GET /api/v1/templates/{name}/versions", "/api/v1/templates/nothing/versions", "", 404, `"code":"unknown-template"`},
 	{"GET /api/v1/templates/{name}/diff", "/api/v1/templates/deb/diff", "", 200, "[]\n"},
@@ -156,7 +167,7 @@ var calls = []call{
 	{"DELETE /api/v1/images/{name}", "/api/v1/images/debian", "", 409, `"code":"in-use"`},
 	{"DELETE /api/v1/images/{name}", "/api/v1/images/nothing", "", 404, `"code":"unknown-image"`},
 
-	{"GET /api/v1/params", "/api/v1/params", "", 200, "[]\n"},
+	{"GET /api/v1/params", "/api/v1/params", "", 200, `{"items":[]}`},
 	{"PATCH /api/v1/params/{scope...}", "/api/v1/params/tag/rack=12", `{"params":{"k":"v"}}`, 200, `"scope":"tag/rack=12","params":{"k":"v"}`},
 	{"PATCH /api/v1/params/{scope...}", "/api/v1/params/site", `{"params":{"k":"a\nb"}}`, 422, `control characters`},
 	{"PATCH /api/v1/params/{scope...}", "/api/v1/params/site", `{}`, 422, `nothing to set`},
@@ -285,8 +296,8 @@ func TestEveryRoute(t *testing.T) {
 			t.Errorf("%s %s %.200s: %d %s, want %d %s", method, c.path, c.body, a.Code, a.Body, c.status, c.want)
 		}
 		if a.Code >= 400 {
-			var f Failure
-			if a.into(&f); f.Code == "" || f.Error == "" || statuses[f.Code] != a.Code {
+			var f client.Problem
+			if a.into(&f); f.Code == "" || f.Detail == "" || kinds[f.Code].status != a.Code {
 				t.Errorf("%s %s: %d with %+v", method, c.path, a.Code, f)
 			}
 		}
@@ -320,8 +331,8 @@ func TestBadBodies(t *testing.T) {
 	for _, r := range bodies {
 		for _, body := range []string{`{`, `}`, `[`, `nothing`, `"a"`, `[]`, `7`, `{"nothing_like_this":1}`, `{} {}`, `{} x`, `{"a":1}`, "\x00", "\xff\xfe{}", `{"`, `{"files":7,"hosts":7,"all":7,"name":7,"template":7,"other":7,"seqs":7,"mac":7}`,
 			strings.Repeat(`[`, 20_000), strings.Repeat(`{"hosts":`, 20_000)} {
-			var f Failure
-			if d.want(400, r.method, r.path, body).into(&f); f.Code != boot.Malformed || len(f.Error) > 400 {
+			var f client.Problem
+			if d.want(400, r.method, r.path, body).into(&f); f.Code != boot.Malformed || len(f.Detail) > 400 {
 				t.Errorf("%s %s %.60q: %+v", r.method, r.path, body, f)
 			}
 		}
@@ -368,9 +379,9 @@ func TestBadDigests(t *testing.T) {
 			all = append(all, call{"PUT", "/api/v1/files/" + urlEscape(bad), "x", 422, ""}, call{"GET", "/api/v1/files/" + urlEscape(bad), "", 422, ""})
 		}
 		for _, c := range all {
-			var f Failure
+			var f client.Problem
 			a := d.want(c.status, c.pattern, c.path, c.body).into(&f)
-			if err := harmless(a); err != nil || f.Code != boot.Invalid || !strings.Contains(f.Error, "is no SHA-256 digest") {
+			if err := harmless(a); err != nil || f.Code != boot.Invalid || !strings.Contains(f.Detail, "is no SHA-256 digest") {
 				t.Errorf("%s %s %q: %+v, %v", c.pattern, c.path, bad, f, err)
 			}
 		}
@@ -388,7 +399,7 @@ func harmless(a answer) error {
 	if a.Code >= 500 {
 		return fmt.Errorf("status %d", a.Code)
 	}
-	if ct := a.Header().Get("Content-Type"); a.Code >= 400 && ct != "application/json" {
+	if ct := a.Header().Get("Content-Type"); a.Code >= 400 && ct != "application/problem+json" {
 		return fmt.Errorf("content type %q", ct)
 	}
 	if strings.ContainsAny(a.Body.String(), "<>\x00\x1b\r\x07") {
@@ -400,8 +411,8 @@ func harmless(a answer) error {
 		}
 	}
 	if a.Code >= 400 {
-		var f Failure
-		if err := json.Unmarshal(a.Body.Bytes(), &f); err != nil || len(f.Error) > 2000 || strings.ContainsFunc(f.Error, unicode.IsControl) {
+		var f client.Problem
+		if err := json.Unmarshal(a.Body.Bytes(), &f); err != nil || len(f.Detail) > 2000 || strings.ContainsFunc(f.Detail, unicode.IsControl) {
 			return fmt.Errorf("%v in %q", err, a.Body)
 		}
 	}
@@ -523,9 +534,9 @@ func TestSaidTwice(t *testing.T) {
 func TestEveryFault(t *testing.T) {
 	d := newDesk(t)
 	d.furnish()
-	var f Failure
+	var f client.Problem
 	d.want(200, "PATCH", "/api/v1/hosts/a", `{"protected":true,"template":"deb"}`)
-	if d.want(409, "POST", "/api/v1/hosts/a/install", "").into(&f); f.Code != boot.IsProtected || f.Error == "" {
+	if d.want(409, "POST", "/api/v1/hosts/a/install", "").into(&f); f.Code != boot.IsProtected || f.Detail == "" {
 		t.Errorf("%+v", f)
 	}
 	if err := d.store.Update(t.Context(), func(tx boot.Tx) error {
@@ -554,7 +565,7 @@ func TestEveryFault(t *testing.T) {
 	if err := d.engine.SetPolicy(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	if d.want(409, "DELETE", "/api/v1/templates/free", "").into(&f); f.Error != "template free is named by rule lab of the configuration" {
+	if d.want(409, "DELETE", "/api/v1/templates/free", "").into(&f); f.Detail != "template free is named by rule lab of the configuration" {
 		t.Errorf("%+v", f)
 	}
 }
@@ -634,10 +645,10 @@ func sound(a answer) error {
 		if err := harmless(a); err != nil {
 			return err
 		}
-		var f Failure
+		var f client.Problem
 		d := json.NewDecoder(bytes.NewReader(a.Body.Bytes()))
 		d.DisallowUnknownFields()
-		if err := d.Decode(&f); err != nil || f.Error == "" || statuses[f.Code] != a.Code && (f.Code != boot.Malformed || a.Code != http.StatusMethodNotAllowed) {
+		if err := d.Decode(&f); err != nil || f.Detail == "" || kinds[f.Code].status != a.Code && (f.Code != boot.Malformed || a.Code != http.StatusMethodNotAllowed) {
 			return fmt.Errorf("%d with %s: %w", a.Code, a.Body, err)
 		}
 		return nil
@@ -740,7 +751,7 @@ func FuzzRequests(f *testing.F) {
 	f.Add("POST", "/api/v1/hosts", "Transfer-Encoding: chunked\r\n", "10\r\n{\"serial\":\"SN-9\"\r\n1\r\n}\r\n0\r\n\r\n")
 	f.Add("POST", "/api/v1/hosts", "Content-Length: 9999999999\r\n", "{}")
 	f.Add("OPTIONS", "/api/v1/hosts", "Expect: 100-continue\r\n", "")
-	f.Add("POST", "/api/v1/images/import", "", tarOf(f, imageHead, `{"name":"new"}`, "x", "x", "y", "yy"))
+	f.Add("POST", "/api/v1/images/import", "", tarOf(f, client.ImageHead, `{"name":"new"}`, "x", "x", "y", "yy"))
 	var l lasting
 	f.Cleanup(func() { l.clear() })
 	f.Fuzz(func(t *testing.T, method, target, header, body string) {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/musterboot/muster/boot/engine"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/access"
 	"github.com/musterboot/muster/internal/hook"
@@ -34,14 +36,14 @@ type Server struct {
 	Gate       *access.Gate
 	Files      *images.Store
 	Log        *slog.Logger
-	Status     func(context.Context) (Status, error)
-	Explain    func(context.Context, ExplainRequest) (Explanation, error)
+	Status     func(context.Context) (client.Status, error)
+	Explain    func(context.Context, client.ExplainRequest) (client.Explanation, error)
 	CA         func() (*authority.Authority, error)
 	Hooks      *hook.Hooks
 	Store      Keeper
 	Backup     BackupSource
-	Reload     func(ctx context.Context, by boot.Actor) (ConfigPlan, error)
-	PlanConfig func(ctx context.Context, name string, text []byte) (ConfigPlan, error)
+	Reload     func(ctx context.Context, by boot.Actor) (client.ConfigPlan, error)
+	PlanConfig func(ctx context.Context, name string, text []byte) (client.ConfigPlan, error)
 	Metrics    http.Handler                      // answers GET /metrics; nil for none
 	Capture    func(io.Writer, []boot.MAC) error // writes a pcap file
 
@@ -64,7 +66,7 @@ type Keeper interface {
 // that a dead process left is replaced. The caller holds the store's lock, so no other
 // process is alive.
 func Listen(dir string) (net.Listener, error) {
-	path := filepath.Join(dir, SocketName)
+	path := filepath.Join(dir, client.SocketName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
@@ -146,7 +148,7 @@ func (s *Server) build() http.Handler {
 	route("GET /api/v1/status", func(r *http.Request) (any, error) { return s.Status(r.Context()) })
 	route("POST /api/v1/store/check", func(r *http.Request) (any, error) {
 		n, damage, err := s.Store.Verify(r.Context())
-		return StoreChecked{n, damage}, err
+		return client.StoreChecked{Records: n, Damage: damage}, err
 	})
 	route("POST /api/v1/store/repair", func(r *http.Request) (any, error) {
 		_, damage, err := s.Store.Verify(r.Context())
@@ -157,7 +159,7 @@ func (s *Server) build() http.Handler {
 		if err == nil {
 			err = s.note(r, boot.StoreRepaired, fmt.Sprintf("the store repaired by %s: %d damages, %d records forgotten", s.actor(r), len(damage), len(gone)))
 		}
-		return StoreRepaired{damage, gone}, err
+		return client.StoreRepaired{Damage: damage, Forgotten: gone}, err
 	})
 	route("POST /api/v1/config/reload", func(r *http.Request) (any, error) {
 		if err := read(r, &struct{}{}); err != nil {
@@ -166,7 +168,7 @@ func (s *Server) build() http.Handler {
 		return s.Reload(r.Context(), s.actor(r))
 	})
 	route("POST /api/v1/config/plan", func(r *http.Request) (any, error) {
-		var q ConfigText
+		var q client.ConfigText
 		if err := read(r, &q); err != nil {
 			return nil, err
 		}
@@ -178,7 +180,7 @@ func (s *Server) build() http.Handler {
 		if err != nil {
 			return nil, err
 		}
-		return CA{Name: c.Name(), Until: c.Expires(), Fingerprint: c.Fingerprint(), PEM: string(c.PEM()), DER: c.DER(), ESL: c.ESL()}, nil
+		return client.CA{Name: c.Name(), Until: c.Expires(), Fingerprint: c.Fingerprint(), PEM: string(c.PEM()), DER: c.DER(), ESL: c.ESL()}, nil
 	})
 	route("GET /api/v1/hosts", s.hosts)
 	route("POST /api/v1/hosts", s.addHost)
@@ -202,7 +204,9 @@ func (s *Server) build() http.Handler {
 	for pattern, read := range hostOrders {
 		mux.HandleFunc(pattern, s.hostOrder(read))
 	}
-	route("GET /api/v1/templates", func(*http.Request) (any, error) { return orEmpty(s.Engine.Policy().Templates), nil })
+	route("GET /api/v1/templates", func(r *http.Request) (any, error) {
+		return paged(r, slices.Clone(s.Engine.Policy().Templates), func(t *boot.Template) string { return t.Name })
+	})
 	route("GET /api/v1/templates/{name}", s.template)
 	route("POST /api/v1/templates", s.push)
 	route("DELETE /api/v1/templates/{name}", s.drop)
@@ -223,18 +227,25 @@ func (s *Server) build() http.Handler {
 	route("DELETE /api/v1/leases/{network}/{addr}", s.release)
 	route("GET /api/v1/diagnose", s.diagnose)
 	route("POST /api/v1/explain", func(r *http.Request) (any, error) {
-		var q ExplainRequest
+		var q client.ExplainRequest
 		if err := read(r, &q); err != nil {
 			return nil, err
 		}
 		return s.Explain(r.Context(), q)
 	})
-	route("GET /api/v1/webhooks", func(r *http.Request) (any, error) { return s.Hooks.List(r.Context()) })
+	route("GET /api/v1/webhooks", func(r *http.Request) (any, error) {
+		l, err := s.Hooks.List(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		return paged(r, l, func(w client.Webhook) string { return w.Name })
+	})
+	route("GET "+problemsAt+"{code}", explainProblem)
 	route("POST /api/v1/webhooks/{name}/test", func(r *http.Request) (any, error) {
 		return s.Hooks.Test(r.Context(), r.PathValue("name"))
 	})
 	route("POST /api/v1/webhooks/{name}/resend", func(r *http.Request) (any, error) {
-		var q Resend
+		var q client.Resend
 		if err := read(r, &q); err != nil {
 			return nil, err
 		}
@@ -300,7 +311,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	out := Ready{Ready: true, Why: []string{}}
+	out := client.Ready{Ready: true, Why: []string{}}
 	if st.Disk != "" {
 		out.Why = append(out.Why, st.Disk)
 	}

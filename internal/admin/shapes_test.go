@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 // TestInputIsNotTheRecord sends every field of a stored host and of a stored
@@ -29,7 +30,7 @@ func TestInputIsNotTheRecord(t *testing.T) {
 	}
 	type refused struct{ path, body string }
 	var all []refused
-	may := fields(NewHost{})
+	may := fields(client.NewHost{})
 	n := 0
 	for f := range fields(boot.Host{}) {
 		if !may[f] {
@@ -58,13 +59,13 @@ func TestInputIsNotTheRecord(t *testing.T) {
 	// What may be sent comes back as it was sent.
 	sent := `{"name":"a","state":"approved","macs":["52:54:00:00:00:01"],"uuid":"01020304-0506-0708-090a-0b0c0d0e0f10","serial":"SN-1","duid":"00:04:BE:EF",` +
 		`"address":"10.0.0.7","params":{"k":"v"},"options":["ntp-servers=10.0.0.1"],"protected":true,"bound_port":"leaf:1"}`
-	var got, want NewHost
+	var got, want client.NewHost
 	if err := json.Unmarshal([]byte(sent), &want); err != nil {
 		t.Fatal(err)
 	}
 	d.want(200, "POST", "/api/v1/hosts", sent)
 	h := d.hosts()[0]
-	got = NewHost(boot.NewHost{Name: h.Name, State: h.State, MACs: h.MACs, UUID: h.UUID, Serial: h.Serial, DUID: h.DUID, Address: h.Address, Address6: h.Address6,
+	got = client.NewHost(boot.NewHost{Name: h.Name, State: h.State, MACs: h.MACs, UUID: h.UUID, Serial: h.Serial, DUID: h.DUID, Address: h.Address, Address6: h.Address6,
 		Template: h.Template, Params: h.Params, Options: h.Options, Protected: h.Protected, BoundPort: h.BoundPort})
 	want.DUID = "0004beef"
 	if !reflect.DeepEqual(got, want) {
@@ -99,8 +100,8 @@ func TestNothingOfAnImageIsLost(t *testing.T) {
 		}
 	}
 	i.Before = nil // what an update leaves is nobody's to send
-	given := describe(&i)
-	if got := given.image(); !reflect.DeepEqual(got, i) {
+	given := client.DescribeImage(&i)
+	if got := given.Image(); !reflect.DeepEqual(got, i) {
 		t.Errorf("%+v becomes %+v", i, got)
 	}
 }
@@ -108,7 +109,7 @@ func TestNothingOfAnImageIsLost(t *testing.T) {
 // TestSummaryTellsNames: that URLs keep the address is told by a reload that changes
 // nothing else, too: a person mended the name server, and wants to know.
 func TestSummaryTellsNames(t *testing.T) {
-	for want, p := range map[string]ConfigPlan{
+	for want, p := range map[string]client.ConfigPlan{
 		"nothing changed":                    {},
 		"nothing changed; network lab: http": {Names: []string{"network lab: http"}},
 		"a; network lab: http":               {Changes: []string{"a"}, Names: []string{"network lab: http"}},

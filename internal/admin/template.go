@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/images"
 	"github.com/musterboot/muster/internal/plan"
 	"github.com/musterboot/muster/templates"
@@ -25,7 +26,7 @@ func (s *Server) template(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := TemplateShown{Template: *t}
+	out := client.TemplateShown{Template: *t}
 	if r.URL.Query().Get("spec") == "true" {
 		text, err := s.bytesOf(t.Files[templates.SpecFile])
 		if err != nil {
@@ -46,7 +47,7 @@ func (s *Server) inForce(name string) (*boot.Template, error) {
 }
 
 func (s *Server) push(r *http.Request) (any, error) {
-	var p Push
+	var p client.Push
 	if err := read(r, &p); err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func (s *Server) push(r *http.Request) (any, error) {
 			return nil, err
 		}
 		n, err := s.affected(r.Context(), c.Template)
-		return Pushed{Template: *c.Template, Affected: n, Warnings: c.Warnings}, err
+		return client.Pushed{Template: *c.Template, Affected: n, Warnings: c.Warnings}, err
 	}
 	s.referring.RLock()
 	defer s.referring.RUnlock()
@@ -86,7 +87,7 @@ func (s *Server) push(r *http.Request) (any, error) {
 		return nil, err
 	}
 	warnings := slices.Concat(c.Warnings, spec.Advice, s.sealOld(r, c.Template.Name))
-	return Pushed{Template: *c.Template, Affected: n, Warnings: warnings}, nil
+	return client.Pushed{Template: *c.Template, Affected: n, Warnings: warnings}, nil
 }
 
 // linted judges files that were put beforehand as a template.

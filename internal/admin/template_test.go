@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 type box struct{}
@@ -21,7 +22,7 @@ func TestBecomesSecret(t *testing.T) {
 	if err := d.engine.SetPolicy(t.Context(), d.policy); err != nil {
 		t.Fatal(err)
 	}
-	push := func(name, params string) (p Pushed) {
+	push := func(name, params string) (p client.Pushed) {
 		d.push(200, "template.toml", "name = \""+name+"\"\n[boot]\nkernel = \"k\"\n[params.pw]\n"+params, "k", "kernel", "preseed.cfg.tmpl", "d-i a/b string {{ sh .Params.pw }}").into(&p)
 		return p
 	}
@@ -66,7 +67,7 @@ func TestSealsWhatIsInForce(t *testing.T) {
 	if err := d.engine.SetPolicy(t.Context(), d.policy); err != nil {
 		t.Fatal(err)
 	}
-	push := func(params string) (p Pushed) {
+	push := func(params string) (p client.Pushed) {
 		d.push(200, "template.toml", "name = \"deb\"\n[boot]\nkernel = \"k\"\n[params.pw]\n"+params, "k", "kernel", "preseed.cfg.tmpl", "d-i a/b string {{ sh .Params.pw }}").into(&p)
 		return p
 	}
@@ -79,7 +80,7 @@ func TestSealsWhatIsInForce(t *testing.T) {
 	if h := d.hosts()[0]; h.Params["pw"] == "" {
 		t.Errorf("beneath a pin: %+v", h)
 	}
-	var in InForce
+	var in client.InForce
 	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":0}`).into(&in)
 	if h := d.hosts()[0]; h.Params["pw"] != "" || len(h.Secrets) != 1 || len(in.Warnings) != 1 || !strings.HasPrefix(in.Warnings[0], "pw is secret now: sealed on one host.") {
 		t.Errorf("when it is in force: %+v, %q", h, in.Warnings)
@@ -93,31 +94,31 @@ func TestExtends(t *testing.T) {
 	base := "name = \"base\"\npriority = 7\n[match]\narch = [\"bios\"]\n[boot]\nkernel = \"k\"\ninitrd = [\"i\"]\ncmdline = \"quiet\"\n[params.disk]\ndefault = \"/dev/sda\"\n[params.size]\ntype = \"int\"\n[archives.\"o.tar.gz\"]\n\"a/b\" = \"i\"\n"
 	d.push(200, "template.toml", base, "k", "kernel", "i", "initrd", "preseed.cfg.tmpl", "d-i a/b string {{ sh .Params.disk }}\n", "post.sh", "#!/bin/sh\n")
 	own := "name = \"db\"\nextends = \"base\" # and more\n[match]\ntag = [\"db\"]\n[boot]\ncmdline = \"debug\"\n[params.disk]\ndefault = \"/dev/sdb\"\n"
-	var p Pushed
+	var p client.Pushed
 	d.push(200, "template.toml", own, "i", "another", "preseed.cfg", "d-i c/d string {{ sh .Params.disk }}\n").into(&p)
 	x := p.Template
 	if x.Base == nil || x.Base.Name != "base" || x.Base.Version != 1 || strings.Join(x.Base.Files, " ") != "k post.sh" || x.Priority != 0 || len(x.Match.Arch) != 0 || len(x.Match.Tag) != 1 ||
 		x.Params["disk"].Default != "/dev/sdb" || x.Params["size"].Type != "int" || x.Files["k"].Size != 6 || x.Files["i"].Size != 7 || x.Files["preseed.cfg.tmpl"].Digest != "" || len(x.Generated) != 1 {
 		t.Errorf("%+v", x)
 	}
-	var shown TemplateShown
+	var shown client.TemplateShown
 	d.want(200, "GET", "/api/v1/templates/db?spec=true", "").into(&shown)
 	if s := shown.Spec; !strings.HasPrefix(s, "# db, with what it takes of base version 1.\n") || !strings.Contains(s, `cmdline = "debug"`) || !strings.Contains(s, `kernel = "k"`) || strings.Contains(s, "extends =") {
 		t.Errorf("%s", s)
 	}
-	var seen Previewed
+	var seen client.Previewed
 	d.want(200, "POST", "/api/v1/hosts", `{"name":"web1","macs":["02:00:00:00:00:01"],"template":"db"}`)
 	d.want(200, "POST", "/api/v1/templates/preview", `{"name":"db","names":["web1"]}`).into(&seen)
 	if seen.Failures != 0 || seen.Unchanged != 1 {
 		t.Errorf("%+v", seen)
 	}
 	// The base goes on, and is told who stands on it.
-	p = Pushed{}
+	p = client.Pushed{}
 	d.push(200, "template.toml", base, "k", "newer!!", "i", "initrd").into(&p)
 	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "db extends base and keeps what it took of it") {
 		t.Errorf("%q", p.Warnings)
 	}
-	p = Pushed{}
+	p = client.Pushed{}
 	d.push(200, "template.toml", own).into(&p)
 	if x := p.Template; x.Base.Version != 2 || x.Files["k"].Size != 7 || x.Files["post.sh"].Digest != "" {
 		t.Errorf("pushed again: %+v", x)
@@ -130,15 +131,15 @@ func TestExtends(t *testing.T) {
 		"nothing":   {"name = \"x\"\nextends = \"none\"\n", "no template is called so"},
 		"a mistake": {"name = \"x\"\nextends = \"base\"\n[boot]\nkernel = \"gone\"\n", "[boot] names gone"},
 	} {
-		var f Failure
-		if d.push(422, "template.toml", c.spec).into(&f); !strings.Contains(f.Error, c.want) {
-			t.Errorf("%s: %s", name, f.Error)
+		var f client.Problem
+		if d.push(422, "template.toml", c.spec).into(&f); !strings.Contains(f.Detail, c.want) {
+			t.Errorf("%s: %s", name, f.Detail)
 		}
 	}
-	var f Failure
+	var f client.Problem
 	blob := d.put("kernel")
-	if d.want(422, "POST", "/api/v1/templates", fmt.Sprintf(`{"dry_run":true,"files":{"k":{"digest":%q,"size":6}},"spec":"name = \"base\"\nextends = \"db\"\n"}`, blob.Digest)).into(&f); !strings.Contains(f.Error, "a loop") {
-		t.Errorf("a dry run: %s", f.Error)
+	if d.want(422, "POST", "/api/v1/templates", fmt.Sprintf(`{"dry_run":true,"files":{"k":{"digest":%q,"size":6}},"spec":"name = \"base\"\nextends = \"db\"\n"}`, blob.Digest)).into(&f); !strings.Contains(f.Detail, "a loop") {
+		t.Errorf("a dry run: %s", f.Detail)
 	}
 }
 
@@ -147,8 +148,8 @@ func TestExtendsDryRun(t *testing.T) {
 	d := newDesk(t)
 	d.push(200, "template.toml", "name = \"base\"\n[boot]\nkernel = \"k\"\n", "k", "kernel", "go.sh.tmpl", "#!/bin/sh\necho {{ sh .Name }}\n")
 	d.want(200, "POST", "/api/v1/templates", `{"dry_run":true,"spec":"name = \"x\"\nextends = \"base\"\n"}`)
-	var f Failure
-	if d.push(422, "template.toml", "name = \"x\"\nextends = \"base\"\ndelims = [\"[[\", \"]]\"]\n").into(&f); !strings.Contains(f.Error, "go.sh.tmpl is rendered by its own") {
-		t.Errorf("other delims: %s", f.Error)
+	var f client.Problem
+	if d.push(422, "template.toml", "name = \"x\"\nextends = \"base\"\ndelims = [\"[[\", \"]]\"]\n").into(&f); !strings.Contains(f.Detail, "go.sh.tmpl is rendered by its own") {
+		t.Errorf("other delims: %s", f.Detail)
 	}
 }

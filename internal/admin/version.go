@@ -19,42 +19,10 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/match"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/plan"
 	"github.com/musterboot/muster/templates"
 )
-
-// Version is one version of a template.
-type Version struct {
-	boot.Template
-	InForce bool `json:"in_force,omitempty"` // hosts that begin a boot without a version of their own get it
-	Pinned  bool `json:"pinned,omitempty"`   // by a person: else the newest is in force
-	Hosts   int  `json:"hosts"`              // that have it
-}
-
-// Difference is one file of two.
-type Difference struct {
-	File string `json:"file"`
-	Text string `json:"text"` // unified; of bytes that are no text, their sizes
-}
-
-// Previewed is what a version would change of what machines read.
-type Previewed struct {
-	Name      string             `json:"name"`
-	Version   int                `json:"version,omitempty"` // 0: it is not pushed
-	Machines  int                `json:"machines"`          // that were looked at
-	Unchanged int                `json:"unchanged"`
-	Changed   int                `json:"changed"`
-	Failed    []plan.Failed      `json:"failed"` // machines that it cannot be rendered for; the first of them
-	Failures  int                `json:"failures"`
-	Listed    []PreviewedMachine `json:"listed"` // the first of those that change
-}
-
-// PreviewedMachine is one machine that would read something else.
-type PreviewedMachine struct {
-	Name  string       `json:"name"`
-	Was   int          `json:"was,omitempty"` // the version that it has or would get now; 0: none of that name
-	Files []Difference `json:"files"`
-}
 
 // Bounds of what is listed.
 const (
@@ -108,10 +76,14 @@ func version(all []*boot.Template, n int) (*boot.Template, error) {
 }
 
 func (s *Server) versions(r *http.Request) (any, error) {
-	return s.versionsNow(r.Context(), r.PathValue("name"))
+	all, err := s.versionsNow(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return nil, err
+	}
+	return paged(r, all, func(v client.Version) string { return fmt.Sprintf("%09d", v.Version) })
 }
 
-func (s *Server) versionsNow(ctx context.Context, name string) ([]Version, error) {
+func (s *Server) versionsNow(ctx context.Context, name string) ([]client.Version, error) {
 	all, err := s.versionsOf(ctx, name)
 	if err != nil {
 		return nil, err
@@ -132,16 +104,16 @@ func (s *Server) versionsNow(ctx context.Context, name string) ([]Version, error
 	}); err != nil {
 		return nil, err
 	}
-	out := []Version{}
+	out := []client.Version{}
 	for _, t := range all {
 		is := force != nil && t.ID == force.ID
-		out = append(out, Version{Template: *t, InForce: is, Pinned: is && pinned == uint64(t.ID), Hosts: hosts[t.ID]})
+		out = append(out, client.Version{Template: *t, InForce: is, Pinned: is && pinned == uint64(t.ID), Hosts: hosts[t.ID]})
 	}
 	return out, nil
 }
 
 func (s *Server) pin(r *http.Request) (any, error) {
-	var p Pin
+	var p client.Pin
 	if err := read(r, &p); err != nil {
 		return nil, err
 	}
@@ -160,7 +132,7 @@ func (s *Server) pin(r *http.Request) (any, error) {
 	if _, err := s.do(r, o); err != nil {
 		return nil, err
 	}
-	out := InForce{Warnings: s.sealOld(r, t.Name)}
+	out := client.InForce{Warnings: s.sealOld(r, t.Name)}
 	out.Versions, err = s.versionsNow(r.Context(), t.Name)
 	return out, err
 }
@@ -196,13 +168,13 @@ func (s *Server) versionDiff(r *http.Request) (any, error) {
 			names[f] = true
 		}
 	}
-	out := []Difference{}
+	out := []client.Difference{}
 	for _, f := range slices.Sorted(maps.Keys(names)) {
 		a, b := from.Files[f], to.Files[f]
 		if a.Digest == b.Digest {
 			continue
 		}
-		d := Difference{File: f, Text: sizes(a.Size, b.Size)}
+		d := client.Difference{File: f, Text: sizes(a.Size, b.Size)}
 		if a.Size <= maxDiffed && b.Size <= maxDiffed {
 			was, err := s.bytesOf(a)
 			if err != nil {
@@ -253,7 +225,7 @@ func unified(from, to string, a, b []byte) string {
 
 // preview renders a version for each machine, as it is and as it would be.
 func (s *Server) preview(r *http.Request) (any, error) {
-	var q Preview
+	var q client.Preview
 	if err := read(r, &q); err != nil {
 		return nil, err
 	}
@@ -262,7 +234,7 @@ func (s *Server) preview(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := Previewed{Name: x.Name, Version: x.Version, Failed: []plan.Failed{}, Listed: []PreviewedMachine{}}
+	out := client.Previewed{Name: x.Name, Version: x.Version, Failed: []client.Failed{}, Listed: []client.PreviewedMachine{}}
 	one := func(h *boot.Host) error { return s.previewHost(ctx, &out, h, x) }
 	if len(q.Names) > 0 {
 		if q.Query != "" {
@@ -284,11 +256,14 @@ func (s *Server) preview(r *http.Request) (any, error) {
 		return nil, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	would := s.wouldBoot(x)
-	err = plan.Select(ctx, s.Engine, m, func(h *boot.Host) error {
-		switch {
-		case h.State == boot.Denied:
-		case !m.Empty(), would(h):
-			return one(h)
+	err = plan.Select(ctx, s.Engine, m, 0, func(hs []*boot.Host) error {
+		for _, h := range hs {
+			if h.State == boot.Denied || m.Empty() && !would(h) {
+				continue
+			}
+			if err := one(h); err != nil {
+				return err
+			}
 		}
 		return ctx.Err()
 	})
@@ -296,7 +271,7 @@ func (s *Server) preview(r *http.Request) (any, error) {
 }
 
 // previewOf is the version that is asked about.
-func (s *Server) previewOf(ctx context.Context, q *Preview) (*boot.Template, error) {
+func (s *Server) previewOf(ctx context.Context, q *client.Preview) (*boot.Template, error) {
 	if len(q.Files) == 0 {
 		all, err := s.versionsOf(ctx, q.Name)
 		if err != nil {
@@ -312,7 +287,7 @@ func (s *Server) previewOf(ctx context.Context, q *Preview) (*boot.Template, err
 
 // unrendered are the files that differ of those that are served as they are, a kernel for
 // one.
-func unrendered(had, x *boot.Template, rendered map[string]bool) (out []Difference) {
+func unrendered(had, x *boot.Template, rendered map[string]bool) (out []client.Difference) {
 	names := maps.Clone(had.Files)
 	maps.Copy(names, x.Files)
 	for _, f := range slices.Sorted(maps.Keys(names)) {
@@ -321,14 +296,14 @@ func unrendered(had, x *boot.Template, rendered map[string]bool) (out []Differen
 			continue // it was compared, or is for another loader
 		}
 		if was, is := had.Files[f], x.Files[f]; was.Digest != is.Digest {
-			out = append(out, Difference{File: f, Text: sizes(was.Size, is.Size)})
+			out = append(out, client.Difference{File: f, Text: sizes(was.Size, is.Size)})
 		}
 	}
 	return out
 }
 
 // previewHost renders for one machine what it has, and what it would have.
-func (s *Server) previewHost(ctx context.Context, out *Previewed, h *boot.Host, x *boot.Template) error {
+func (s *Server) previewHost(ctx context.Context, out *client.Previewed, h *boot.Host, x *boot.Template) error {
 	out.Machines++
 	render := func(t *boot.Template) (map[string][]byte, error) {
 		m, err := s.Engine.InThought(ctx, h, t)
@@ -345,7 +320,7 @@ func (s *Server) previewHost(ctx context.Context, out *Previewed, h *boot.Host, 
 	is, err := render(x)
 	if err != nil {
 		if out.Failures++; len(out.Failed) < listedFailures {
-			out.Failed = append(out.Failed, plan.Failed{Name: h.Name, Why: boot.CleanText(err.Error(), 400)})
+			out.Failed = append(out.Failed, client.Failed{Name: h.Name, Why: boot.CleanText(err.Error(), 400)})
 		}
 		return ctx.Err()
 	}
@@ -360,7 +335,7 @@ func (s *Server) previewHost(ctx context.Context, out *Previewed, h *boot.Host, 
 		return err
 	}
 	var was map[string][]byte
-	one := PreviewedMachine{Name: h.Name}
+	one := client.PreviewedMachine{Name: h.Name}
 	if had != nil {
 		one.Was = had.Version
 		was, _ = render(had) // what cannot be rendered today is new
@@ -373,7 +348,7 @@ func (s *Server) previewHost(ctx context.Context, out *Previewed, h *boot.Host, 
 	}
 	for _, f := range slices.Sorted(maps.Keys(names)) {
 		if !bytes.Equal(was[f], is[f]) {
-			one.Files = append(one.Files, Difference{File: f})
+			one.Files = append(one.Files, client.Difference{File: f})
 		}
 	}
 	if had != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/musterboot/muster/client"
 )
 
 // BenchmarkPreview renders two versions, of a script and two files each, for 5,000
@@ -25,7 +27,7 @@ func BenchmarkPreview(b *testing.B) {
 	d.want(200, "PATCH", "/api/v1/params/site", `{"params":{"mirror":"http://10.0.0.1/debian"}}`)
 	push("d-i b/new string x\n")
 	for b.Loop() {
-		var p Previewed
+		var p client.Previewed
 		d.want(200, "POST", "/api/v1/templates/preview", `{"name":"deb","version":1}`).into(&p)
 		if p.Changed != 5000 {
 			b.Fatalf("%d of %d", p.Changed, p.Machines)

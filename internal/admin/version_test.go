@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 // TestVersions: each machine's difference, those that a version cannot be rendered for, and
@@ -22,12 +23,13 @@ func TestVersions(t *testing.T) {
 	d.want(200, "PATCH", "/api/v1/params/tag/db", `{"params":{"disk":"/dev/sdc"}}`)
 	push("d-i a/disk string {{ sh .Params.disk }}\n{{ if ne .Params.disk \"/dev/sda\" }}d-i b/new string x\n{{ end }}{{ if eq .Params.disk \"/dev/sdd\" }}{{ required \"no such disk\" \"\" }}{{ end }}")
 
-	var vs []Version
-	d.want(200, "GET", "/api/v1/templates/deb/versions", "").into(&vs)
+	var list client.List[client.Version]
+	d.want(200, "GET", "/api/v1/templates/deb/versions", "").into(&list)
+	vs := list.Items
 	if len(vs) != 2 || !vs[1].InForce || vs[1].Pinned || vs[0].InForce {
 		t.Fatalf("%+v", vs)
 	}
-	var in InForce
+	var in client.InForce
 	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":1}`).into(&in)
 	if vs = in.Versions; !vs[0].InForce || !vs[0].Pinned || vs[1].InForce {
 		t.Errorf("pinned: %+v", vs)
@@ -36,7 +38,7 @@ func TestVersions(t *testing.T) {
 		t.Errorf("the policy has %+v", p)
 	}
 
-	var p Previewed
+	var p client.Previewed
 	d.want(200, "POST", "/api/v1/templates/preview", `{"name":"deb","version":2}`).into(&p)
 	if p.Machines != 3 || p.Changed != 1 || p.Unchanged != 1 || p.Failures != 1 || p.Version != 2 {
 		t.Errorf("%+v", p)
@@ -48,29 +50,29 @@ func TestVersions(t *testing.T) {
 		!strings.Contains(p.Listed[0].Files[0].Text, " d-i a/disk string '/dev/sdc'\n+d-i b/new string x\n") {
 		t.Errorf("listed: %+v", p.Listed)
 	}
-	p = Previewed{}
+	p = client.Previewed{}
 	d.want(200, "POST", "/api/v1/templates/preview", `{"name":"deb","names":["web3"]}`).into(&p) // which would not boot it by itself
 	if p.Machines != 1 || p.Changed != 1 {
 		t.Errorf("web3: %+v", p)
 	}
 
-	var ds []Difference
+	var ds []client.Difference
 	d.want(200, "GET", "/api/v1/templates/deb/diff", "").into(&ds)
 	if len(ds) != 1 || ds[0].File != "preseed.cfg" || !strings.Contains(ds[0].Text, "--- preseed.cfg, version 1\n+++ preseed.cfg, version 2\n") {
 		t.Errorf("%+v", ds)
 	}
 
-	var pushed Pushed
+	var pushed client.Pushed
 	d.push(200, "template.toml", "name = \"deb\"\n[boot]\nkernel = \"k\"\n", "k", "kernel2").into(&pushed)
-	var seen Previewed
+	var seen client.Previewed
 	d.want(200, "POST", "/api/v1/templates/preview", `{"name":"deb","version":3,"names":["web2"]}`).into(&seen)
-	if len(seen.Listed) != 1 || len(seen.Listed[0].Files) != 3 || seen.Listed[0].Files[2] != (Difference{"k", "6 bytes, and 7 bytes\n"}) {
+	if len(seen.Listed) != 1 || len(seen.Listed[0].Files) != 3 || seen.Listed[0].Files[2] != (client.Difference{File: "k", Text: "6 bytes, and 7 bytes\n"}) {
 		t.Errorf("a preview of another kernel: %+v", seen)
 	}
 	if pushed.Template.Version != 3 || len(pushed.Warnings) != 1 || !strings.Contains(pushed.Warnings[0], "pinned at another version") {
 		t.Errorf("a push beneath a pin: %+v", pushed)
 	}
-	in = InForce{}
+	in = client.InForce{}
 	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":0}`).into(&in)
 	if vs = in.Versions; len(vs) != 3 || !vs[2].InForce || vs[2].Pinned {
 		t.Errorf("not pinned: %+v", vs)
@@ -108,11 +110,11 @@ func TestPushAsks(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	var f Failure
-	if d.push(409, "template.toml", spec, "k", "another kernel").into(&f); f.Code != boot.Unconfirmed || !strings.Contains(f.Error, "what 12 machines boot next") {
+	var f client.Problem
+	if d.push(409, "template.toml", spec, "k", "another kernel").into(&f); f.Code != boot.Unconfirmed || !strings.Contains(f.Detail, "what 12 machines boot next") {
 		t.Errorf("%+v", f)
 	}
-	var p Pushed
+	var p client.Pushed
 	d.want(200, "POST", "/api/v1/templates", fmt.Sprintf(`{"dry_run":true,"spec":%q}`, spec)).into(&p)
 	if p.Affected != 12 {
 		t.Errorf("a dry run: %+v", p)

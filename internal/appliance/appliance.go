@@ -20,10 +20,10 @@ import (
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/engine"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/httpboot"
 	"github.com/musterboot/muster/images"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/capture"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/hook"
@@ -47,7 +47,7 @@ type Options struct {
 	Version     string
 	Log         *slog.Logger
 	Now         func() time.Time
-	Show        func(admin.Entry) // a bench's requests as they come, and its events
+	Show        func(client.Entry) // a bench's requests as they come, and its events
 }
 
 // Bench is a run for one interface, without a file.
@@ -117,7 +117,7 @@ type daemon struct {
 	posts    map[string]*post                      // one for each place where other servers are looked for, by key
 	routers  map[string]map[netip.Addr]otherRouter // by interface and address
 	answers  map[query]records                     // of name servers, about our names
-	named    map[string][]admin.NameStatus         // what follows from them, by network
+	named    map[string][]client.NameStatus        // what follows from them, by network
 	warnings []string
 	spoilt   map[string]string // digest -> what is wrong with that boot file
 	undo     func()            // takes the address of this run away

@@ -24,8 +24,8 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/dhcpd"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/run"
 )
@@ -62,8 +62,8 @@ func TestBenchBoots(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("it ended with %v", err)
 		}
-		if !slices.ContainsFunc(r.show, func(e admin.Entry) bool { return e.Request != nil && e.Request.Step == boot.Discover }) ||
-			!slices.ContainsFunc(r.show, func(e admin.Entry) bool { return e.Event != nil && e.Event.Kind == boot.HostEnrolled }) {
+		if !slices.ContainsFunc(r.show, func(e client.Entry) bool { return e.Request != nil && e.Request.Step == boot.Discover }) ||
+			!slices.ContainsFunc(r.show, func(e client.Entry) bool { return e.Event != nil && e.Event.Kind == boot.HostEnrolled }) {
 			t.Errorf("of %d entries none is a DISCOVER, or none the new machine", len(r.show))
 		}
 	}()

@@ -13,27 +13,27 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/config"
 )
 
 // planConfig compares a file with the configuration in force.
-func (d *daemon) planConfig(ctx context.Context, name string, text []byte) (admin.ConfigPlan, error) {
+func (d *daemon) planConfig(ctx context.Context, name string, text []byte) (client.ConfigPlan, error) {
 	c, err := config.Parse(name, text)
 	if err != nil {
-		return admin.ConfigPlan{}, boot.NewFault(boot.Invalid, "%v", err)
+		return client.ConfigPlan{}, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	if c.DataDir == "" {
 		c.DataDir = d.dataDir
 	}
 	if err := d.prepareInterface(c, false); err != nil {
-		return admin.ConfigPlan{}, boot.NewFault(boot.Invalid, "%v", err)
+		return client.ConfigPlan{}, boot.NewFault(boot.Invalid, "%v", err)
 	}
 	return d.plan(ctx, c, d.settings(), d.lookUp(ctx, c))
 }
 
 // plan takes what name servers said about the names of c.
-func (d *daemon) plan(ctx context.Context, c, old *config.Config, said map[query]records) (p admin.ConfigPlan, err error) {
+func (d *daemon) plan(ctx context.Context, c, old *config.Config, said map[query]records) (p client.ConfigPlan, err error) {
 	p.Changes = append([]string{}, c.Changes(old)...)
 	p.Restart = append([]string{}, old.Differ(c.Listeners)...)
 	would, err := d.networksOf(c)
@@ -91,9 +91,9 @@ func (d *daemon) networksOf(c *config.Config) (out []boot.Network, err error) {
 }
 
 // leaving lists leases of the present networks that no network would have any more.
-func (d *daemon) leaving(ctx context.Context, would []boot.Network) (out admin.Leaving, err error) {
+func (d *daemon) leaving(ctx context.Context, would []boot.Network) (out client.Leaving, err error) {
 	now := d.engine.Now()
-	out.Listed = []admin.LeavingLease{}
+	out.Listed = []client.LeavingLease{}
 	for n := range d.engine.Policy().All() {
 		i := slices.IndexFunc(would, func(w boot.Network) bool { return w.Name == n.Name && w.Subnet.Addr().Is4() == n.Subnet.Addr().Is4() })
 		for after := (netip.Addr{}); ; {
@@ -106,7 +106,7 @@ func (d *daemon) leaving(ctx context.Context, would []boot.Network) (out admin.L
 				if !l.Active(now) || !l.Given() || l.Addr.Is4() != n.Subnet.Addr().Is4() || n.Delegated.IsValid() && n.Delegated.Contains(l.Addr) {
 					continue
 				}
-				x := admin.LeavingLease{Network: n.Name, Addr: l.Addr, Holder: l.Holder.String(), Expires: l.Expires}
+				x := client.LeavingLease{Network: n.Name, Addr: l.Addr, Holder: l.Holder.String(), Expires: l.Expires}
 				switch {
 				case i < 0 || !would[i].Addresses():
 					x.Becomes = "is no longer served"
@@ -144,8 +144,8 @@ const pageLen = 500
 
 // affected lists hosts that would boot another template, because [match] names
 // networks, and those whose reservation no network would have.
-func (d *daemon) affected(ctx context.Context, c, old *config.Config, would []boot.Network) (out admin.AffectedHosts, err error) {
-	out.Listed = []admin.AffectedHost{}
+func (d *daemon) affected(ctx context.Context, c, old *config.Config, would []boot.Network) (out client.AffectedHosts, err error) {
+	out.Listed = []client.AffectedHost{}
 	templates := d.engine.Policy().Templates
 	for after := boot.HostID(0); ; {
 		var hs []*boot.Host
@@ -170,7 +170,7 @@ func (d *daemon) affected(ctx context.Context, c, old *config.Config, would []bo
 			}
 			if len(what) > 0 {
 				if out.Count++; len(out.Listed) < maxListed {
-					out.Listed = append(out.Listed, admin.AffectedHost{Name: h.Name, Becomes: strings.Join(what, "; ")})
+					out.Listed = append(out.Listed, client.AffectedHost{Name: h.Name, Becomes: strings.Join(what, "; ")})
 				}
 			}
 		}

@@ -8,15 +8,15 @@ import (
 	"io"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 // explain walks a machine through its boot without writing anything. Each step sees
 // what the steps before it would have written.
-func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Explanation, error) {
+func (d *daemon) explain(ctx context.Context, q client.ExplainRequest) (client.Explanation, error) {
 	w := walk{policy: d.engine.Policy(), now: d.now(), q: q}
 	if err := d.engine.View(ctx, w.describe); err != nil {
-		return admin.Explanation{}, err
+		return client.Explanation{}, err
 	}
 	steps := []walked{}
 	err := d.engine.Rehearse(ctx, func(decide func(boot.Sighting) (boot.Decision, error)) error {
@@ -26,9 +26,9 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 		steps = again.steps
 		return err
 	})
-	out := admin.Explanation{Network: w.net.Name}
+	out := client.Explanation{Network: w.net.Name}
 	if !q.Relay.IsValid() {
-		ns := admin.NetworkStatus{Name: w.net.Name, Interface: w.net.Interface}
+		ns := client.NetworkStatus{Name: w.net.Name, Interface: w.net.Interface}
 		d.mu.Lock()
 		d.describeRA(&ns)
 		d.mu.Unlock()
@@ -43,7 +43,7 @@ func (d *daemon) explain(ctx context.Context, q admin.ExplainRequest) (admin.Exp
 }
 
 // shown is a step as the API shows it, with the bytes that it refers to.
-func (d *daemon) shown(ctx context.Context, w walked) admin.ExplainStep {
+func (d *daemon) shown(ctx context.Context, w walked) client.ExplainStep {
 	s := w.ExplainStep
 	var ref boot.Ref
 	switch x := w.dec.Reply.(type) {

@@ -18,7 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/store/mem"
 )
 
@@ -164,7 +164,7 @@ func TestExplainIsWhatIsServed(t *testing.T) {
 		now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 		e, st := drawWorld(t, now)
 		n := rapid.IntRange(1, 4).Draw(t, "machine")
-		q := admin.ExplainRequest{MAC: boot.MAC{0x52, 0x54, 0, 0, 0, byte(n)}, Platform: rapid.SampledFrom(explainPlatforms).Draw(t, "its platform"), SecureBoot: rapid.Bool().Draw(t, "Secure Boot")}
+		q := client.ExplainRequest{MAC: boot.MAC{0x52, 0x54, 0, 0, 0, byte(n)}, Platform: rapid.SampledFrom(explainPlatforms).Draw(t, "its platform"), SecureBoot: rapid.Bool().Draw(t, "Secure Boot")}
 		if rapid.Bool().Draw(t, "says uuid") {
 			q.UUID = boot.UUID{1, 2, 3, byte(rapid.IntRange(0, 3).Draw(t, "uuid"))}
 		}

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 // TestExplain: each step of a machine in thought is shown with what it would read, and
@@ -27,7 +27,7 @@ func TestExplain(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(c.DataDir, "loaders", "undionly.kpxe"), make([]byte, 77), 0o600))
 		r.bench(Bench{Interface: "eth0", Kernel: kernel, Cmdline: "console=ttyS0"}, benchRange)
 		r.run()
-		e, err := r.explain(t.Context(), admin.ExplainRequest{MAC: boot.MAC{0x52, 0x54, 0, 0, 0, 1}, Platform: boot.BIOS})
+		e, err := r.explain(t.Context(), client.ExplainRequest{MAC: boot.MAC{0x52, 0x54, 0, 0, 0, 1}, Platform: boot.BIOS})
 		must(t, err)
 		var steps []string
 		size := map[string]int64{}
@@ -58,26 +58,26 @@ func TestExplainMistakes(t *testing.T) {
 		r.run()
 		mac := boot.MAC{0x52, 0x54, 0, 0, 0, 1}
 		for _, x := range []struct {
-			q    admin.ExplainRequest
+			q    client.ExplainRequest
 			want string
 		}{
-			{admin.ExplainRequest{Host: "web9"}, "no host is called web9"},
-			{admin.ExplainRequest{MAC: mac, Network: "nowhere"}, "no network is called nowhere"},
-			{admin.ExplainRequest{MAC: mac, Network: "lab", IPv6: true}, "no IPv6 on network lab: subnet6 turns it on"},
-			{admin.ExplainRequest{MAC: mac, Relay: netip.MustParseAddr("10.99.0.1")}, "no network serves relay 10.99.0.1"},
-			{admin.ExplainRequest{MAC: mac, Platform: boot.PiPlatform, HTTP: true}, "raspberry-pi has no HTTP boot of its own"},
-			{admin.ExplainRequest{}, "has no MAC address yet"},
+			{client.ExplainRequest{Host: "web9"}, "no host is called web9"},
+			{client.ExplainRequest{MAC: mac, Network: "nowhere"}, "no network is called nowhere"},
+			{client.ExplainRequest{MAC: mac, Network: "lab", IPv6: true}, "no IPv6 on network lab: subnet6 turns it on"},
+			{client.ExplainRequest{MAC: mac, Relay: netip.MustParseAddr("10.99.0.1")}, "no network serves relay 10.99.0.1"},
+			{client.ExplainRequest{MAC: mac, Platform: boot.PiPlatform, HTTP: true}, "raspberry-pi has no HTTP boot of its own"},
+			{client.ExplainRequest{}, "has no MAC address yet"},
 		} {
 			if _, err := r.explain(t.Context(), x.q); err == nil || !strings.Contains(err.Error(), x.want) {
 				t.Errorf("%+v: %v, want %s", x.q, err, x.want)
 			}
 		}
-		e, err := r.explain(t.Context(), admin.ExplainRequest{MAC: mac, Network: "six", Platform: boot.X64UEFI})
+		e, err := r.explain(t.Context(), client.ExplainRequest{MAC: mac, Network: "six", Platform: boot.X64UEFI})
 		if err != nil || len(e.Steps) == 0 || e.Steps[0].Step != "firmware SOLICIT" {
 			t.Errorf("%v, %+v", err, e)
 		}
 		r.reread(quiet)
-		if _, err := r.explain(t.Context(), admin.ExplainRequest{MAC: mac}); err == nil || !strings.Contains(err.Error(), "no network is configured") {
+		if _, err := r.explain(t.Context(), client.ExplainRequest{MAC: mac}); err == nil || !strings.Contains(err.Error(), "no network is configured") {
 			t.Errorf("%v", err)
 		}
 	})

@@ -24,9 +24,9 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/dhcpd"
 	"github.com/musterboot/muster/httpboot"
-	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/dns"
 	"github.com/musterboot/muster/internal/run"
@@ -426,7 +426,7 @@ type rig struct {
 	c    *computer
 	toml string
 	said said
-	show []admin.Entry
+	show []client.Entry
 	stop context.CancelFunc
 	done chan error
 }
@@ -465,7 +465,7 @@ func (r *rig) bench(b Bench, ranges string) {
 		}
 		return c, err
 	}
-	r.opt.Show = func(e admin.Entry) { r.show = append(r.show, e) }
+	r.opt.Show = func(e client.Entry) { r.show = append(r.show, e) }
 }
 
 // run starts the daemon in a bubble, and ends it with the test.
@@ -539,7 +539,7 @@ func (r *rig) never(words ...string) {
 }
 
 // network is how a network stands.
-func (r *rig) network(name string) admin.NetworkStatus {
+func (r *rig) network(name string) client.NetworkStatus {
 	r.t.Helper()
 	s, err := r.status(r.t.Context())
 	must(r.t, err)
@@ -549,7 +549,7 @@ func (r *rig) network(name string) admin.NetworkStatus {
 		}
 	}
 	r.t.Fatalf("no network is called %s: %+v", name, s.Networks)
-	return admin.NetworkStatus{}
+	return client.NetworkStatus{}
 }
 
 // events are the texts of stored events of a kind.

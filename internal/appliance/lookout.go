@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
 const (
@@ -26,14 +26,14 @@ const (
 // lookout is what is known of a network's link, and the mode that follows. A value is
 // never changed: a step returns a new one.
 type lookout struct {
-	auto    bool                // the configured mode is "auto"
-	mode    boot.Mode           // the mode that an auto network has now
-	carrier time.Time           // since when the link has carrier; zero: it has none
-	asked   time.Time           // when the link was last asked; zero: not since it has carrier
-	asking  bool                // a question is under way
-	met     time.Time           // when a server was last heard itself; zero: none was
-	claimed bool                // a client named one: the link is to be asked
-	servers []admin.RivalStatus // those heard or named lately, by address
+	auto    bool                 // the configured mode is "auto"
+	mode    boot.Mode            // the mode that an auto network has now
+	carrier time.Time            // since when the link has carrier; zero: it has none
+	asked   time.Time            // when the link was last asked; zero: not since it has carrier
+	asking  bool                 // a question is under way
+	met     time.Time            // when a server was last heard itself; zero: none was
+	claimed bool                 // a client named one: the link is to be asked
+	servers []client.RivalStatus // those heard or named lately, by address
 }
 
 // An input is an observation.
@@ -134,7 +134,7 @@ func (l lookout) step(now time.Time, in input) (lookout, []action) {
 		if l.note(now, in.server, true) {
 			do = append(do, news{in.server, true})
 		}
-		heard := func(s admin.RivalStatus) bool { return s.Server == in.server.Server && !s.Named }
+		heard := func(s client.RivalStatus) bool { return s.Server == in.server.Server && !s.Named }
 		l.claimed = l.claimed || !slices.ContainsFunc(l.servers, heard)
 	case beside:
 		l.met = now
@@ -147,9 +147,9 @@ func (l lookout) step(now time.Time, in input) (lookout, []action) {
 // is news. Those that were only named make room for one that was heard.
 func (l *lookout) note(now time.Time, r boot.Rival, named bool) bool {
 	l.servers = l.present(now)
-	by := func(s admin.RivalStatus, a netip.Addr) int { return strings.Compare(s.Server.String(), a.String()) }
+	by := func(s client.RivalStatus, a netip.Addr) int { return strings.Compare(s.Server.String(), a.String()) }
 	i, known := slices.BinarySearchFunc(l.servers, r.Server, by)
-	s := admin.RivalStatus{Rival: r, First: now.UTC(), Last: now.UTC(), Named: named}
+	s := client.RivalStatus{Rival: r, First: now.UTC(), Last: now.UTC(), Named: named}
 	if known {
 		was := l.servers[i]
 		s.First, s.Named = was.First, named && was.Named
@@ -157,7 +157,7 @@ func (l *lookout) note(now time.Time, r boot.Rival, named bool) bool {
 		return was.Named && !named
 	}
 	if len(l.servers) >= maxRivals {
-		made := slices.IndexFunc(l.servers, func(s admin.RivalStatus) bool { return s.Named })
+		made := slices.IndexFunc(l.servers, func(s client.RivalStatus) bool { return s.Named })
 		if named || made < 0 {
 			return false
 		}
@@ -169,7 +169,7 @@ func (l *lookout) note(now time.Time, r boot.Rival, named bool) bool {
 }
 
 // present are the servers that were heard lately.
-func (l *lookout) present(now time.Time) (out []admin.RivalStatus) {
+func (l *lookout) present(now time.Time) (out []client.RivalStatus) {
 	for _, s := range l.servers {
 		if now.Sub(s.Last).Abs() <= rivalForgets {
 			out = append(out, s)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/dns"
 )
@@ -153,8 +153,8 @@ func named(n *boot.Network, name string, own []netip.Addr, answers map[query]rec
 
 // names settles by which host the URLs of each network go. p has the networks of c as
 // they are served.
-func names(c *config.Config, p *boot.Policy, answers map[query]records) map[string][]admin.NameStatus {
-	out := map[string][]admin.NameStatus{}
+func names(c *config.Config, p *boot.Policy, answers map[query]records) map[string][]client.NameStatus {
+	out := map[string][]client.NameStatus{}
 	for n := range p.All() {
 		var own []netip.Addr
 		for o := range p.All() {
@@ -178,7 +178,7 @@ func names(c *config.Config, p *boot.Policy, answers map[query]records) map[stri
 			if good {
 				*x.host = x.name
 			}
-			out[shown] = append(out[shown], admin.NameStatus{Name: x.name, Scheme: x.scheme, OK: good, Text: why})
+			out[shown] = append(out[shown], client.NameStatus{Name: x.name, Scheme: x.scheme, OK: good, Text: why})
 		}
 	}
 	return out
@@ -191,7 +191,7 @@ func (d *daemon) name(p *boot.Policy) {
 	d.named = names(d.config, p, d.answers)
 	for network, l := range d.named {
 		for _, s := range l {
-			switch i := slices.IndexFunc(was[network], func(o admin.NameStatus) bool { return o.Name == s.Name && o.Scheme == s.Scheme }); {
+			switch i := slices.IndexFunc(was[network], func(o client.NameStatus) bool { return o.Name == s.Name && o.Scheme == s.Scheme }); {
 			case i >= 0 && was[network][i] == s:
 			case s.OK:
 				d.log.Info("URLs carry a name", "network", network, "scheme", s.Scheme, "name", s.Name)

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/config"
 )
 
@@ -33,7 +33,7 @@ func (d *daemon) watchHangup(ctx context.Context) error {
 
 // reload reads the configuration again and says what that changes. Whatever becomes of
 // it is an event: a refusal must not be a line in a log that nobody reads.
-func (d *daemon) reload(ctx context.Context, by boot.Actor) (admin.ConfigPlan, error) {
+func (d *daemon) reload(ctx context.Context, by boot.Actor) (client.ConfigPlan, error) {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	p, err := d.takeOver(ctx)
@@ -59,7 +59,7 @@ func (d *daemon) reload(ctx context.Context, by boot.Actor) (admin.ConfigPlan, e
 // reloads counts what became of them.
 type reloads struct{ applied, refused atomic.Uint64 }
 
-func (d *daemon) takeOver(ctx context.Context) (p admin.ConfigPlan, err error) {
+func (d *daemon) takeOver(ctx context.Context) (p client.ConfigPlan, err error) {
 	if d.opt.Bench.on() {
 		return p, boot.NewFault(boot.WrongState, "nothing to reload: this run has no configuration file")
 	}

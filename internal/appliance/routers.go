@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/metrics"
 	"github.com/musterboot/muster/radv"
@@ -149,15 +149,15 @@ func says(r radv.Router) string {
 
 // describeRA fills in what a network's interface advertises and who else does. The
 // caller holds d.mu.
-func (d *daemon) describeRA(ns *admin.NetworkStatus) {
+func (d *daemon) describeRA(ns *client.NetworkStatus) {
 	i := slices.IndexFunc(d.config.RA, func(c radv.Config) bool { return c.Interface == ns.Interface })
 	if i < 0 {
 		return
 	}
-	ns.RA = &admin.RAStatus{Says: config.RAWord(d.config.RA[i]), State: d.radv.State(ns.Interface)}
+	ns.RA = &client.RAStatus{Says: config.RAWord(d.config.RA[i]), State: d.radv.State(ns.Interface)}
 	for _, r := range d.routerList(ns.Interface) {
 		text, bad := tellRouter(r.Router, ns.Name, d.config.RA[i].Advertise && !d.config.RA[i].Alone)
-		ns.RA.Routers = append(ns.RA.Routers, admin.RouterStatus{Router: r.Addr, Text: text, OK: !bad, First: r.first.UTC(), Last: r.last.UTC()})
+		ns.RA.Routers = append(ns.RA.Routers, client.RouterStatus{Router: r.Addr, Text: text, OK: !bad, First: r.first.UTC(), Last: r.last.UTC()})
 	}
 }
 

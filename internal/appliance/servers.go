@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/run"
 )
@@ -77,7 +77,7 @@ func (d *daemon) autoMode(network string) boot.Mode {
 
 // serversBeside are the other servers heard lately on the link of a network, or of its
 // IPv6 side. The caller holds d.mu.
-func (d *daemon) serversBeside(n boot.Network, six bool) (out []admin.RivalStatus) {
+func (d *daemon) serversBeside(n boot.Network, six bool) (out []client.RivalStatus) {
 	key := n.Name
 	if six {
 		key = sixName(n.Interface)
@@ -261,9 +261,9 @@ func tellServer(r boot.Rival, named bool, p post) string {
 		protocol, mend = "DHCPv6", `mode6 = "off"` // DHCPv6 has no proxy mode
 	}
 	if named {
-		return fmt.Sprintf("a client on network %s has chosen another %s server, %s: the link is asked for it", r.Network, protocol, r.Server) + admin.Offered(r)
+		return fmt.Sprintf("a client on network %s has chosen another %s server, %s: the link is asked for it", r.Network, protocol, r.Server) + client.Offered(r)
 	}
-	text := fmt.Sprintf("another %s server, %s, answers on network %s", protocol, r.Server, r.Network) + admin.Offered(r)
+	text := fmt.Sprintf("another %s server, %s, answers on network %s", protocol, r.Server, r.Network) + client.Offered(r)
 	if !p.auto {
 		text += ": two servers give addresses there; turn one off, or set " + mend
 	}

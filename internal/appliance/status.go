@@ -7,14 +7,13 @@ import (
 	"slices"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/boot/engine"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 )
 
-func (d *daemon) status(ctx context.Context) (admin.Status, error) {
+func (d *daemon) status(ctx context.Context) (client.Status, error) {
 	p := d.engine.Policy()
 	d.mu.Lock()
-	s := admin.Status{Version: d.opt.Version, Started: d.started.UTC(), Config: d.opt.Path, DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
+	s := client.Status{Version: d.opt.Version, Started: d.started.UTC(), Config: d.opt.Path, DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
 	s.Spoilt = d.spoiltFiles()
 	four := map[string]bool{} // networks that have an IPv4 side
 	for _, n := range p.Networks {
@@ -54,14 +53,17 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 		s.Dropped["log lines, not written down"] = d.engine.Lines.Dropped()
 	}
 	s.Disk = d.checkWrites(ctx)
-	s.Pools = append([]engine.PoolStatus{}, d.engine.Pools()...)
+	s.Pools = []client.PoolStatus{}
+	for _, p := range d.engine.Pools() {
+		s.Pools = append(s.Pools, client.PoolStatus(p))
+	}
 	s.Damage = d.store.Damage()
 	if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err }); err != nil {
 		return s, err
 	}
 	for _, p := range []boot.Platform{boot.BIOS, boot.X64UEFI, boot.ARM64UEFI} {
 		for _, text := range d.loaders.Load().Missing(p) {
-			s.Missing = append(s.Missing, admin.MissingLoader{Platform: p, Text: text})
+			s.Missing = append(s.Missing, client.MissingLoader{Platform: p, Text: text})
 		}
 	}
 	if len(s.Missing) == 0 {
@@ -76,8 +78,8 @@ func (d *daemon) status(ctx context.Context) (admin.Status, error) {
 
 // networkStatus is the status of one side of a network. ra says whether it includes
 // the interface's advertisements. The caller holds d.mu.
-func (d *daemon) networkStatus(n boot.Network, six, ra bool) admin.NetworkStatus {
-	s := admin.NetworkStatus{Name: n.Name, Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
+func (d *daemon) networkStatus(n boot.Network, six, ra bool) client.NetworkStatus {
+	s := client.NetworkStatus{Name: n.Name, Interface: n.Interface, Mode: n.Mode, Server: n.Server, Subnet: n.Subnet, State: "serving"}
 	if six {
 		s.Name = sixName(n.Name)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/internal/admin"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/run"
 )
 
@@ -39,7 +39,7 @@ func (d *daemon) greet(ctx context.Context) {
 	run.Status("serving " + strings.Join(networkNames(s), ", "))
 }
 
-func networkNames(s admin.Status) []string {
+func networkNames(s client.Status) []string {
 	var out []string
 	for _, n := range s.Networks {
 		out = append(out, n.Name)
@@ -80,20 +80,20 @@ func (d *daemon) tell(ctx context.Context) error {
 			requests, more = d.engine.Log.Since(seen)
 			lines, said = d.engine.Lines.Since(heard)
 		}
-		var entries []admin.Entry
+		var entries []client.Entry
 		for _, e := range es {
 			last = e.Seq
-			entries = append(entries, admin.EventEntry(e))
+			entries = append(entries, client.EventEntry(e))
 		}
 		for _, r := range requests {
 			seen = r.Seq
-			entries = append(entries, admin.RequestEntry(r))
+			entries = append(entries, client.RequestEntry(r))
 		}
 		for _, r := range lines {
 			heard = r.Seq
-			entries = append(entries, admin.RequestEntry(r))
+			entries = append(entries, client.RequestEntry(r))
 		}
-		slices.SortStableFunc(entries, func(a, b admin.Entry) int { return a.At().Compare(b.At()) })
+		slices.SortStableFunc(entries, func(a, b client.Entry) int { return a.At().Compare(b.At()) })
 		for _, e := range entries {
 			if bench {
 				d.opt.Show(e)

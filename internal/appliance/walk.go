@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/dhcpd"
-	"github.com/musterboot/muster/internal/admin"
 )
 
 // walk is a machine on its way from power-on to its kernel. What it asks for depends
@@ -24,7 +24,7 @@ type walk struct {
 	net    *boot.Network
 	six    bool // by DHCPv6
 	now    time.Time
-	q      admin.ExplainRequest
+	q      client.ExplainRequest
 	arch   boot.Arch
 	decide func(boot.Sighting) (boot.Decision, error)
 	steps  []walked
@@ -33,7 +33,7 @@ type walk struct {
 
 // walked is one step.
 type walked struct {
-	admin.ExplainStep
+	client.ExplainStep
 	dec boot.Decision
 }
 
@@ -124,7 +124,7 @@ func (w *walk) step(name string, in boot.Sighting) (boot.Decision, error) {
 	in.At = w.now
 	dec, err := w.decide(in)
 	if err == nil {
-		w.steps = append(w.steps, walked{admin.ExplainStep{Step: name, Reply: boot.Verb(dec.Reply), Gets: gets(dec), Proof: dec.Proof, Why: dec.Why}, dec})
+		w.steps = append(w.steps, walked{client.ExplainStep{Step: name, Reply: boot.Verb(dec.Reply), Gets: gets(dec), Proof: dec.Proof, Why: dec.Why}, dec})
 	}
 	return dec, err
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 // ledger is as much of a store as the hooks use. store/mem keeps channels for all
@@ -226,7 +227,7 @@ func (g *rig) got(want ...uint64) {
 	}
 }
 
-func (g *rig) status() Status {
+func (g *rig) status() client.Webhook {
 	g.t.Helper()
 	ss, err := g.h.List(context.Background())
 	if err != nil || len(ss) != 1 {
@@ -243,7 +244,7 @@ func span(a, b uint64) (out []uint64) {
 	return out
 }
 
-func words(ss []Sent) (out []string) {
+func words(ss []client.WebhookSent) (out []string) {
 	for _, s := range ss {
 		out = append(out, fmt.Sprint(s.Seq, " ", s.OK, " ", s.Words))
 	}

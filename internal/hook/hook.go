@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 // Type is the kind of a target's receiver.
@@ -190,41 +191,6 @@ func (h *Hooks) leave(key boot.Counter, w *worker) bool {
 	return true
 }
 
-// Status is one target as people see it.
-type Status struct {
-	Name   string    `json:"name"`
-	Type   Type      `json:"type"`
-	Where  string    `json:"where"`
-	Kinds  []string  `json:"kinds,omitempty"`
-	Upto   uint64    `json:"upto"`   // the last event that was delivered, skipped or given up
-	Behind uint64    `json:"behind"` // events after it
-	State  State     `json:"state"`
-	Next   time.Time `json:"next,omitzero"` // in state Waiting: when the next try is
-	Error  string    `json:"error,omitempty"`
-	Failed time.Time `json:"failed,omitzero"` // when Error occurred
-	Last   time.Time `json:"last,omitzero"`   // when the latest message was delivered
-	Dead   int       `json:"dead"`            // events that were given up and can be sent again
-	Counts Counts    `json:"counts"`
-}
-
-// State is what a target does.
-type State string
-
-// States.
-const (
-	Idle    State = "idle"
-	Sending State = "sending"
-	Waiting State = "waiting"
-)
-
-// Counts are since the start of the program.
-type Counts struct {
-	Delivered uint64 `json:"delivered"`
-	Failed    uint64 `json:"failed"` // attempts
-	Dead      uint64 `json:"dead"`
-	Lost      uint64 `json:"lost"`
-}
-
 func (h *Hooks) all() []*worker {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -245,12 +211,12 @@ func (h *Hooks) all() []*worker {
 
 // Figures are the targets for metrics, without the values that need a read of the
 // store.
-func (h *Hooks) Figures(ctx context.Context) ([]Status, error) {
+func (h *Hooks) Figures(ctx context.Context) ([]client.Webhook, error) {
 	var last uint64
 	if err := h.store.View(ctx, func(tx boot.ReadTx) (err error) { last, err = tx.Counter(boot.LastEvent); return err }); err != nil {
 		return nil, err
 	}
-	out := []Status{}
+	out := []client.Webhook{}
 	for _, w := range h.all() {
 		if s, ok := w.status(last); ok {
 			out = append(out, s)
@@ -260,10 +226,10 @@ func (h *Hooks) Figures(ctx context.Context) ([]Status, error) {
 }
 
 // List returns the status of all targets.
-func (h *Hooks) List(ctx context.Context) ([]Status, error) {
+func (h *Hooks) List(ctx context.Context) ([]client.Webhook, error) {
 	out, err := h.Figures(ctx)
 	for i := range out {
-		t := &Target{Name: out[i].Name, Type: out[i].Type}
+		t := &Target{Name: out[i].Name, Type: Type(out[i].Type)}
 		dead, _, err := h.dead(ctx, t)
 		if err != nil {
 			return nil, err
@@ -282,24 +248,17 @@ func (h *Hooks) find(name string) (*worker, *Target, error) {
 	return nil, nil, boot.NewFault(boot.UnknownHook, "no webhook or hook is called %s", name).Try("muster webhook list")
 }
 
-// Sent is the result of one message that a person ordered to be sent.
-type Sent struct {
-	Seq   uint64 `json:"seq,omitempty"`
-	OK    bool   `json:"ok"`
-	Words string `json:"words"`
-}
-
 // Test sends an event of kind ping, which has no content and no number.
-func (h *Hooks) Test(ctx context.Context, name string) (Sent, error) {
+func (h *Hooks) Test(ctx context.Context, name string) (client.WebhookSent, error) {
 	_, t, err := h.find(name)
 	if err != nil {
-		return Sent{}, err
+		return client.WebhookSent{}, err
 	}
 	now := h.now().UTC()
 	m := h.message(boot.Event{At: now, Kind: "ping", Text: "a test of " + t.String()})
 	m.ID = fmt.Sprintf("%s-ping-%d", h.id, now.UnixNano())
 	a := t.Sender.Send(ctx, m)
-	return Sent{OK: a.Result == Delivered, Words: a.Words}, ctx.Err()
+	return client.WebhookSent{OK: a.Result == Delivered, Words: a.Words}, ctx.Err()
 }
 
 // MaxResend bounds how many events one Resend sends.
@@ -307,7 +266,7 @@ const MaxResend = 1000
 
 // Resend sends events again, at once and whichever kinds the target wants: those with
 // the numbers given, or those that were given up. It stops if the receiver is away.
-func (h *Hooks) Resend(ctx context.Context, name string, seqs []uint64, deadOnes bool) ([]Sent, error) {
+func (h *Hooks) Resend(ctx context.Context, name string, seqs []uint64, deadOnes bool) ([]client.WebhookSent, error) {
 	w, t, err := h.find(name)
 	if err != nil {
 		return nil, err
@@ -324,7 +283,7 @@ func (h *Hooks) Resend(ctx context.Context, name string, seqs []uint64, deadOnes
 	if len(seqs) > MaxResend {
 		return nil, boot.NewFault(boot.TooLarge, "%d events at once: at most %d", len(seqs), MaxResend)
 	}
-	out := []Sent{}
+	out := []client.WebhookSent{}
 	for _, seq := range seqs {
 		e, err := h.event(ctx, seq)
 		if err != nil {
@@ -332,10 +291,10 @@ func (h *Hooks) Resend(ctx context.Context, name string, seqs []uint64, deadOnes
 		}
 		switch {
 		case e == nil:
-			out = append(out, Sent{Seq: seq, Words: "there is no such event, or it is not kept any more"})
+			out = append(out, client.WebhookSent{Seq: seq, Words: "there is no such event, or it is not kept any more"})
 			continue
 		case aboutDelivery.Match(e.Kind):
-			out = append(out, Sent{Seq: seq, Words: string(e.Kind) + " is about deliveries and is delivered to nobody"})
+			out = append(out, client.WebhookSent{Seq: seq, Words: string(e.Kind) + " is about deliveries and is delivered to nobody"})
 			continue
 		}
 		a := t.Sender.Send(ctx, h.message(*e))
@@ -343,7 +302,7 @@ func (h *Hooks) Resend(ctx context.Context, name string, seqs []uint64, deadOnes
 			return nil, ctx.Err()
 		}
 		w.count(a)
-		out = append(out, Sent{Seq: seq, OK: a.Result == Delivered, Words: a.Words})
+		out = append(out, client.WebhookSent{Seq: seq, OK: a.Result == Delivered, Words: a.Words})
 		if a.Result == Delivered && slices.Contains(dead, seq) {
 			ev := boot.Event{At: h.now(), Kind: t.kind("resent"), Host: e.Host, Name: e.Name, Hook: t.Name, Ref: seq,
 				Text: fmt.Sprintf("%s was delivered to %s after all", told(e), t)}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 // TestOrder: a receiver that fails now and then gets every event, in order, once.
@@ -27,7 +28,7 @@ func TestOrder(t *testing.T) {
 		g.happen(350, boot.HostAdded)
 		g.after(time.Hour)
 		g.got(span(1, 350)...)
-		if s := g.status(); s.Behind != 0 || s.Upto != 350 || s.State != Idle || s.Counts.Delivered != 350 || s.Counts.Failed == 0 || s.Error != "" {
+		if s := g.status(); s.Behind != 0 || s.Upto != 350 || s.State != client.WebhookIdle || s.Counts.Delivered != 350 || s.Counts.Failed == 0 || s.Error != "" {
 			t.Errorf("%+v", s)
 		}
 		if d := g.l.of(boot.WebhookDead); len(d) > 0 {
@@ -45,7 +46,7 @@ func TestAway(t *testing.T) {
 		g.after(2 * time.Hour)
 		g.got()
 		s := g.status()
-		if s.State != Waiting || s.Behind != 5 || s.Error != "connection refused" || !s.Next.After(time.Now()) {
+		if s.State != client.WebhookWaiting || s.Behind != 5 || s.Error != "connection refused" || !s.Next.After(time.Now()) {
 			t.Errorf("%+v", s)
 		}
 		g.r.mu.Lock()
@@ -368,7 +369,7 @@ func TestStops(t *testing.T) {
 		g.h.Set([]*Target{g.target(hanging{})})
 		g.happen(1, boot.HostAdded)
 		g.after(time.Second)
-		if s := g.status(); s.State != Sending || s.Behind != 1 {
+		if s := g.status(); s.State != client.WebhookSending || s.Behind != 1 {
 			t.Errorf("%+v", s)
 		}
 		began := time.Now()

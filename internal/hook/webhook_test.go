@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/nettest"
 	"github.com/musterboot/muster/store/mem"
 )
@@ -293,7 +294,7 @@ func TestThrough(t *testing.T) {
 		// It must have begun, else it begins after these.
 		if st, err := h.List(ctx); err != nil {
 			t.Fatal(err)
-		} else if st[0].State == Idle && begun(t, s) {
+		} else if st[0].State == client.WebhookIdle && begun(t, s) {
 			break
 		}
 	}

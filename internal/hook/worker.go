@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
 )
 
 const (
@@ -42,16 +43,16 @@ type worker struct {
 	mu     sync.Mutex // of what follows
 	opened bool
 	upto   uint64
-	state  State
+	state  client.WebhookState
 	until  time.Time
 	err    string
 	errAt  time.Time
 	sentAt time.Time
-	counts Counts
+	counts client.WebhookCounts
 }
 
 func newWorker(h *Hooks, t *Target) *worker {
-	w := &worker{h: h, key: t.cursor(), kick: make(chan struct{}, 1), state: Idle}
+	w := &worker{h: h, key: t.cursor(), kick: make(chan struct{}, 1), state: client.WebhookIdle}
 	w.target.Store(t)
 	return w
 }
@@ -187,7 +188,7 @@ func (w *worker) deliver(ctx context.Context, e *boot.Event) error {
 		if w.fails > 0 && old {
 			return w.bury(ctx, t, e, fmt.Sprintf("given up after %s: %s", rough(t.GiveUp), w.lastError()))
 		}
-		w.set(Sending, time.Time{})
+		w.set(client.WebhookSending, time.Time{})
 		a := t.Sender.Send(ctx, w.h.message(*e))
 		if ctx.Err() != nil {
 			return nil // interrupted, because the appliance stops
@@ -201,7 +202,7 @@ func (w *worker) deliver(ctx context.Context, e *boot.Event) error {
 			}
 			w.fails, w.dirty = 0, true
 			w.pass(e)
-			w.set(Idle, time.Time{})
+			w.set(client.WebhookIdle, time.Time{})
 			if w.h.now().Sub(w.savedAt) >= saveEvery {
 				w.save(ctx)
 			}
@@ -222,9 +223,9 @@ func (w *worker) deliver(ctx context.Context, e *boot.Event) error {
 			wait = max(backoff(w.fails), min(a.After, longestAsk))
 		}
 		w.save(ctx)
-		w.set(Waiting, w.h.now().Add(wait))
+		w.set(client.WebhookWaiting, w.h.now().Add(wait))
 		w.pause(ctx, wait, nil)
-		w.set(Idle, time.Time{})
+		w.set(client.WebhookIdle, time.Time{})
 	}
 }
 
@@ -329,12 +330,12 @@ func (w *worker) move(ctx context.Context, next uint64, ev boot.Event, also func
 	}
 	w.next, w.saved, w.savedAt, w.dirty = next, next, w.h.now(), false
 	w.mu.Lock()
-	w.upto, w.state, w.until = next-1, Idle, time.Time{}
+	w.upto, w.state, w.until = next-1, client.WebhookIdle, time.Time{}
 	w.mu.Unlock()
 	return nil
 }
 
-func (w *worker) set(s State, until time.Time) {
+func (w *worker) set(s client.WebhookState, until time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.state, w.until = s, until
@@ -359,14 +360,14 @@ func (w *worker) lastError() string {
 }
 
 // status returns false if the target is being removed at this moment.
-func (w *worker) status(last uint64) (Status, bool) {
+func (w *worker) status(last uint64) (client.Webhook, bool) {
 	t := w.target.Load()
 	if t == nil {
-		return Status{}, false
+		return client.Webhook{}, false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := Status{Name: t.Name, Type: t.Type, Where: t.Where, Kinds: t.Kinds, Upto: w.upto, State: w.state, Next: w.until,
+	s := client.Webhook{Name: t.Name, Type: string(t.Type), Where: t.Where, Kinds: t.Kinds, Upto: w.upto, State: w.state, Next: w.until,
 		Error: w.err, Failed: w.errAt, Last: w.sentAt, Counts: w.counts}
 	if w.opened && last > w.upto {
 		s.Behind = last - w.upto

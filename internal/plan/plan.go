@@ -20,6 +20,7 @@ import (
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/boot/engine"
 	"github.com/musterboot/muster/boot/match"
+	"github.com/musterboot/muster/client"
 )
 
 // Bounds.
@@ -111,48 +112,6 @@ func (r *Request) will() string {
 	return "take it off the roll: it is unknown afterwards"
 }
 
-// Plan is what would be done.
-type Plan struct {
-	ID      string    `json:"id"`
-	Action  string    `json:"action"`
-	Query   string    `json:"query,omitempty"`
-	Will    string    `json:"will"`     // do with each machine
-	Count   int       `json:"count"`    // of machines
-	Confirm bool      `json:"confirm"`  // running it wants Count said: many disks, or many taken off the roll
-	Names   []string  `json:"names"`    // of the first of them
-	LeftOut []LeftOut `json:"left_out"` // machines that were meant and are not in it
-	Expires time.Time `json:"expires"`
-}
-
-// LeftOut are machines that an order would not change, for one reason.
-type LeftOut struct {
-	Why   string   `json:"why"`
-	Count int      `json:"count"`
-	Names []string `json:"names"` // of the first of them
-}
-
-// Result is what a plan did.
-type Result struct {
-	ID       string    `json:"id"`
-	Done     int       `json:"done"`
-	Failed   []Failed  `json:"failed"`
-	Warnings []string  `json:"warnings,omitempty"`
-	Hosts    []Outcome `json:"hosts"` // the first of those that were done
-}
-
-// Outcome is one machine as it is afterwards.
-type Outcome struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
-	Then  string `json:"then,omitempty"` // where its installation is
-}
-
-// Failed is one that was not done.
-type Failed struct {
-	Name string `json:"name"`
-	Why  string `json:"why"`
-}
-
 type entry struct {
 	id       boot.HostID
 	name     string
@@ -161,7 +120,7 @@ type entry struct {
 }
 
 type made struct {
-	Plan
+	client.Plan
 	by      boot.Actor
 	req     Request
 	entries []entry
@@ -177,17 +136,17 @@ type Plans struct {
 }
 
 // Make finds the machines and judges the order on each, without changing anything.
-func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error) {
+func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (client.Plan, error) {
 	if _, err := r.order(""); err != nil {
-		return Plan{}, err
+		return client.Plan{}, err
 	}
 	hosts, err := p.meant(ctx, &r)
 	if err != nil {
-		return Plan{}, err
+		return client.Plan{}, err
 	}
-	m := &made{by: by, Plan: Plan{Action: r.Action, Query: r.Query, Will: r.will(), Names: []string{}, LeftOut: []LeftOut{}, Expires: p.Engine.Now().Add(life).UTC()}, req: r}
+	m := &made{by: by, Plan: client.Plan{Action: r.Action, Query: r.Query, Will: r.will(), Names: []string{}, LeftOut: []client.LeftOut{}, Expires: p.Engine.Now().Add(life).UTC()}, req: r}
 	if _, err := r.share(0); err != nil {
-		return Plan{}, err
+		return client.Plan{}, err
 	}
 	for _, h := range hosts {
 		o, _ := r.order(h.Name)
@@ -197,7 +156,7 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 			why := strings.TrimPrefix(strings.TrimPrefix(f.Text, "host "+h.Name), ":")
 			m.leave(h.Name, strings.ReplaceAll(strings.TrimSpace(why), h.Name, "NAME")) // one line for all of them
 		case err != nil:
-			return Plan{}, err
+			return client.Plan{}, err
 		case c.Same != nil:
 			m.leave(h.Name, "nothing would change")
 		default:
@@ -206,7 +165,7 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 		}
 	}
 	if err := m.thin(); err != nil {
-		return Plan{}, err
+		return client.Plan{}, err
 	}
 	m.Count = len(m.entries)
 	disks := 0
@@ -219,7 +178,7 @@ func (p *Plans) Make(ctx context.Context, by boot.Actor, r Request) (Plan, error
 	for _, e := range m.entries[:min(shown, len(m.entries))] {
 		m.Names = append(m.Names, e.name)
 	}
-	slices.SortStableFunc(m.LeftOut, func(a, b LeftOut) int { return cmp.Compare(b.Count, a.Count) })
+	slices.SortStableFunc(m.LeftOut, func(a, b client.LeftOut) int { return cmp.Compare(b.Count, a.Count) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last++
@@ -264,10 +223,10 @@ func (m *made) thin() error {
 }
 
 func (m *made) leave(name, why string) {
-	i := slices.IndexFunc(m.LeftOut, func(l LeftOut) bool { return l.Why == why })
+	i := slices.IndexFunc(m.LeftOut, func(l client.LeftOut) bool { return l.Why == why })
 	if i < 0 {
 		i = len(m.LeftOut)
-		m.LeftOut = append(m.LeftOut, LeftOut{Why: why})
+		m.LeftOut = append(m.LeftOut, client.LeftOut{Why: why})
 	}
 	l := &m.LeftOut[i]
 	if l.Count++; len(l.Names) < shown {
@@ -305,12 +264,14 @@ func (p *Plans) meant(ctx context.Context, r *Request) (out []*boot.Host, err er
 	if q.Empty() && !r.All {
 		return nil, boot.NewFault(boot.Invalid, "say which machines are meant, by names or a query")
 	}
-	err = Select(ctx, p.Engine, q, func(h *boot.Host) error {
-		if !r.Rights.See(h) {
-			return nil
-		}
-		if out = append(out, h); len(out) > maxHosts {
-			return boot.NewFault(boot.TooLarge, "more than %d machines match: narrow the query", maxHosts)
+	err = Select(ctx, p.Engine, q, 0, func(hs []*boot.Host) error {
+		for _, h := range hs {
+			if !r.Rights.See(h) {
+				continue
+			}
+			if out = append(out, h); len(out) > maxHosts {
+				return boot.NewFault(boot.TooLarge, "more than %d machines match: narrow the query", maxHosts)
+			}
 		}
 		return nil
 	})
@@ -334,40 +295,40 @@ func (p *Plans) find(by boot.Actor, id string, take bool) (*made, error) {
 }
 
 // Get returns a plan.
-func (p *Plans) Get(by boot.Actor, id string) (Plan, error) {
+func (p *Plans) Get(by boot.Actor, id string) (client.Plan, error) {
 	m, err := p.find(by, id, false)
 	if err != nil {
-		return Plan{}, err
+		return client.Plan{}, err
 	}
 	return m.Plan, nil
 }
 
 // Run carries a plan out. More than a few installations want their number said: count
 // is what a person typed, or 0. rights are those of who asks by now.
-func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int, rights boot.Rights) (Result, error) {
+func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int, rights boot.Rights) (client.PlanResult, error) {
 	m, err := p.find(by, id, false)
 	if err != nil {
-		return Result{}, err
+		return client.PlanResult{}, err
 	}
 	if m.Confirm && count != m.Count {
-		return Result{}, boot.NewFault(boot.Unconfirmed, "plan %s is to %s %d machines: say that number to run it", id, m.Action, m.Count)
+		return client.PlanResult{}, boot.NewFault(boot.Unconfirmed, "plan %s is to %s %d machines: say that number to run it", id, m.Action, m.Count)
 	}
 	if m, err = p.find(by, id, true); err != nil {
-		return Result{}, err // somebody else has run it meanwhile
+		return client.PlanResult{}, err // somebody else has run it meanwhile
 	}
 	ctx = context.WithoutCancel(ctx) // half a plan would be told to nobody
-	out := Result{ID: id, Failed: []Failed{}, Hosts: []Outcome{}}
+	out := client.PlanResult{ID: id, Failed: []client.Failed{}, Hosts: []client.PlanOutcome{}}
 	for _, e := range m.entries {
 		o, _ := m.req.order(e.name)
 		c, err := p.Engine.Do(ctx, by, rights.Give(boot.AsSeen{Name: e.name, ID: e.id, Revision: e.revision, Order: o}))
 		var changed *boot.ChangedHost
 		switch {
 		case errors.As(err, &changed):
-			out.Failed = append(out.Failed, Failed{e.name, fmt.Sprintf("it was changed since the plan was made, or is another machine by that name (%s, revision %d)", changed.Host.Name, changed.Host.Revision)})
+			out.Failed = append(out.Failed, client.Failed{Name: e.name, Why: fmt.Sprintf("it was changed since the plan was made, or is another machine by that name (%s, revision %d)", changed.Host.Name, changed.Host.Revision)})
 		case boot.FaultOf(err) != nil:
-			out.Failed = append(out.Failed, Failed{e.name, boot.FaultOf(err).Text})
+			out.Failed = append(out.Failed, client.Failed{Name: e.name, Why: boot.FaultOf(err).Text})
 		case err != nil:
-			out.Failed = append(out.Failed, Failed{e.name, "it could not be written; the log says why"})
+			out.Failed = append(out.Failed, client.Failed{Name: e.name, Why: "it could not be written; the log says why"})
 		default:
 			out.Done++
 			for _, w := range c.Warnings {
@@ -376,7 +337,7 @@ func (p *Plans) Run(ctx context.Context, by boot.Actor, id string, count int, ri
 				}
 			}
 			if h := c.Subject(); h != nil && len(out.Hosts) < shown {
-				out.Hosts = append(out.Hosts, Outcome{h.Name, string(h.State), h.Ticket.Standing()})
+				out.Hosts = append(out.Hosts, client.PlanOutcome{Name: h.Name, State: string(h.State), Then: h.Ticket.Standing()})
 			}
 		}
 	}

@@ -14,9 +14,9 @@ import (
 
 const page = 500
 
-// Select calls fn with each host that a query means, in the order of the roll. An
-// error of fn ends it.
-func Select(ctx context.Context, e *engine.Engine, q match.Query, fn func(*boot.Host) error) error {
+// Select calls fn with the hosts that a query means, in the order of the roll, some at a
+// time; only those after a host. An error of fn ends it.
+func Select(ctx context.Context, e *engine.Engine, q match.Query, after boot.HostID, fn func([]*boot.Host) error) error {
 	p := e.Policy()
 	var stopped map[string][]string
 	if q.Asks("finding") {
@@ -31,7 +31,7 @@ func Select(ctx context.Context, e *engine.Engine, q match.Query, fn func(*boot.
 			}
 		}
 	}
-	for after := boot.HostID(0); ; {
+	for {
 		var hs, meant []*boot.Host
 		err := e.View(ctx, func(tx boot.ReadTx) (err error) {
 			meant = nil
@@ -59,10 +59,8 @@ func Select(ctx context.Context, e *engine.Engine, q match.Query, fn func(*boot.
 		if err != nil {
 			return err
 		}
-		for _, h := range meant {
-			if err := fn(h); err != nil {
-				return err
-			}
+		if err := fn(meant); err != nil {
+			return err
 		}
 		if len(hs) < page {
 			return nil

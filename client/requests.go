@@ -2,7 +2,7 @@
 // from the stored records, so a request cannot set what only the machine or the engine
 // writes. An unknown field is refused (see read).
 
-package admin
+package client
 
 import (
 	"fmt"
@@ -162,13 +162,14 @@ type NewImage struct {
 	DiscAt   string              `json:"disc_at,omitempty"`
 }
 
-// describe is an image as an import describes it, without its files.
-func describe(i *boot.Image) NewImage {
+// DescribeImage is an image as an import describes it, without its files.
+func DescribeImage(i *boot.Image) NewImage {
 	return NewImage{Upstream: i.Upstream, Files: i.Files, Name: i.Name, Public: i.Public, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg,
 		Boots: i.Boots, Variants: i.Variants, Params: i.Params, DiscAt: i.DiscAt}
 }
 
-func (i *NewImage) image() boot.Image {
+// Image is the record that an import of it makes.
+func (i *NewImage) Image() boot.Image {
 	return boot.Image{Upstream: i.Upstream, Name: i.Name, Public: i.Public, Files: i.Files, Tree: i.Tree, Kind: i.Kind, Title: i.Title, Cmdline: i.Cmdline, BootCfg: i.BootCfg,
 		Boots: i.Boots, Variants: i.Variants, Params: i.Params, DiscAt: i.DiscAt}
 }
@@ -294,4 +295,22 @@ type NewToken struct {
 	Role    boot.Role `json:"role"`
 	Scope   string    `json:"scope,omitempty"`
 	Expires string    `json:"expires,omitempty"` // how long it lasts: "24h", "30d" or "never"; a year
+}
+
+// PlanRequest asks for a plan.
+type PlanRequest struct {
+	Action   string     `json:"action"` // approve, deny, install, local, update, rescue, set or rm
+	Query    string     `json:"q,omitempty"`
+	Names    []string   `json:"names,omitempty"`
+	All      bool       `json:"all,omitempty"`   // every machine, where there is neither query nor names
+	Share    string     `json:"share,omitempty"` // a number of the machines that would change, or "10%" of them, spread over the roll
+	Template *string    `json:"template,omitempty"`
+	Again    bool       `json:"again,omitempty"`
+	Expires  string     `json:"expires,omitempty"`
+	Set      *HostPatch `json:"set,omitempty"`
+}
+
+// PlanRun runs a plan.
+type PlanRun struct {
+	Count int `json:"count,omitempty"` // of machines; needed where many would be installed
 }

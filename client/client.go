@@ -1,10 +1,11 @@
-// client.go: the client by which the commands reach the daemon.
+// client.go: one client for the socket of this computer and for an appliance elsewhere.
 
-package admin
+package client
 
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,10 +23,12 @@ import (
 	"syscall"
 
 	"github.com/musterboot/muster/boot"
-	"github.com/musterboot/muster/images"
 )
 
-// Client speaks to the daemon of one data directory.
+// SocketName is the socket's file in the data directory.
+const SocketName = "muster.sock"
+
+// Client speaks to one appliance.
 type Client struct {
 	dir   string // of the daemon on this computer; "" for one elsewhere
 	at    string // in front of every path
@@ -37,8 +40,9 @@ type Client struct {
 // Failing is a client that answers everything with why there is none.
 func Failing(err error) *Client { return &Client{err: err} }
 
-// NewClient returns a client; nothing is opened yet.
-func NewClient(dataDir string) *Client {
+// Local returns a client of the daemon that has a data directory on this computer; nothing
+// is opened yet.
+func Local(dataDir string) *Client {
 	sock := filepath.Join(dataDir, SocketName)
 	return &Client{dir: dataDir, at: "http://muster", http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -47,9 +51,9 @@ func NewClient(dataDir string) *Client {
 	}}}
 }
 
-// NewRemote returns a client of an appliance elsewhere, by its URL and a token. ca is the
+// Remote returns a client of an appliance elsewhere, by its URL and a token. ca is the
 // PEM of the authority to trust; nil is those that the system trusts.
-func NewRemote(at, token string, ca []byte) (*Client, error) {
+func Remote(at, token string, ca []byte) (*Client, error) {
 	u, err := url.Parse(at)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
 		return nil, fmt.Errorf("%q is no address of an appliance: want https://HOST:8067", at)
@@ -106,9 +110,9 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	}
 	if resp.StatusCode >= 400 {
 		defer resp.Body.Close()
-		var f Failure
-		if json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&f) == nil && f.Error != "" {
-			return nil, &boot.Fault{Code: f.Code, Text: f.Error, Hint: f.Hint}
+		var p Problem
+		if json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p) == nil && p.Detail != "" {
+			return nil, &boot.Fault{Code: p.Code, Text: p.Detail, Hint: p.Hint}
 		}
 		return nil, fmt.Errorf("the daemon says %s", resp.Status)
 	}
@@ -135,6 +139,29 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any) err
 		return nil
 	}
 	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// ReadAll reads a list to its end; path may have a query of its own.
+func ReadAll[T any](ctx context.Context, c *Client, path string, into *[]T) error {
+	at, err := url.Parse(path)
+	if err != nil {
+		return err
+	}
+	*into = []T{}
+	for q := at.Query(); ; {
+		var l List[T]
+		if err := c.Call(ctx, http.MethodGet, at.String(), nil, &l); err != nil {
+			return err
+		}
+		if *into = append(*into, l.Items...); l.Next == "" {
+			return nil
+		}
+		if l.Next == q.Get("cursor") {
+			return errors.New("the list does not go on after " + l.Next)
+		}
+		q.Set("cursor", l.Next)
+		at.RawQuery = q.Encode()
+	}
 }
 
 // ImportHosts adds many hosts, or says what that would do.
@@ -240,70 +267,37 @@ func stream[T any](ctx context.Context, r io.Reader, endless bool, fn func(T, js
 // ErrCutShort says that a stream ended which should not have.
 var ErrCutShort = errors.New("the daemon ended the stream")
 
-// ImportImage sends an image with its files as one stream; sent is told how many
-// bytes of them have gone.
-func (c *Client) ImportImage(ctx context.Context, src *images.Source, sent func(n int)) (*boot.Image, error) {
+// ImageHead is the first entry of an import's stream: the image without its files, as
+// JSON of NewImage.
+const ImageHead = ".image.json"
+
+// ImportImage sends an image with its files as one stream: a tar archive of ImageHead and
+// then what files writes. A file that is the same as an earlier one is a hard link to it.
+func (c *Client) ImportImage(ctx context.Context, img *boot.Image, files func(*tar.Writer) error) (*boot.Image, error) {
+	head, err := json.Marshal(DescribeImage(img))
+	if err != nil {
+		return nil, err
+	}
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(writeImage(pw, src, sent)) }()
+	go func() {
+		t := tar.NewWriter(pw)
+		err := t.WriteHeader(&tar.Header{Name: ImageHead, Mode: 0o644, Size: int64(len(head))})
+		if err == nil {
+			_, err = t.Write(head)
+		}
+		if err == nil {
+			err = files(t)
+		}
+		pw.CloseWithError(cmp.Or(err, t.Close()))
+	}()
 	resp, err := c.send(ctx, http.MethodPost, "/api/v1/images/import", pr, -1)
 	pr.CloseWithError(io.ErrClosedPipe)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	var img boot.Image
-	return &img, json.NewDecoder(resp.Body).Decode(&img)
-}
-
-func writeImage(w io.Writer, src *images.Source, sent func(int)) error {
-	t := tar.NewWriter(w)
-	i := &src.Image
-	head, err := json.Marshal(describe(i))
-	if err != nil {
-		return err
-	}
-	if err := t.WriteHeader(&tar.Header{Name: imageHead, Mode: 0o644, Size: int64(len(head))}); err != nil {
-		return err
-	}
-	if _, err := t.Write(head); err != nil {
-		return err
-	}
-	buf := make([]byte, 1<<20)
-	for i := range src.Entries {
-		e := &src.Entries[i]
-		h := &tar.Header{Name: e.Name, Mode: 0o644, Size: e.Size, Typeflag: tar.TypeReg, Format: tar.FormatPAX}
-		if e.Link != "" {
-			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, e.Link, 0
-		}
-		if err := t.WriteHeader(h); err != nil {
-			return err
-		}
-		if e.Link != "" {
-			continue
-		}
-		f, err := e.Open()
-		if err != nil {
-			return err
-		}
-		_, err = io.CopyBuffer(told{t, sent}, struct{ io.Reader }{io.LimitReader(f, e.Size)}, buf)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("%s: %w", e.Name, err)
-		}
-	}
-	return t.Close()
-}
-
-// told counts what was written and reports it.
-type told struct {
-	io.Writer
-	fn func(int)
-}
-
-func (t told) Write(b []byte) (int, error) {
-	n, err := t.Writer.Write(b)
-	t.fn(n)
-	return n, err
+	var out boot.Image
+	return &out, json.NewDecoder(resp.Body).Decode(&out)
 }
 
 // VerifyImage has the daemon read an image again; fn is called for each line.
