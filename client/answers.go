@@ -439,3 +439,30 @@ type Failed struct {
 	Name string `json:"name"`
 	Why  string `json:"why"`
 }
+
+// Moving are the machines that asked for something in the last two minutes.
+type Moving struct {
+	Machines []MovingMachine `json:"machines"`
+	More     int             `json:"more,omitempty"` // that are not listed
+}
+
+// MovingMachine is one of them. Without a name it is not on the roll.
+type MovingMachine struct {
+	Name       string     `json:"name,omitempty"`
+	MAC        boot.MAC   `json:"mac"`
+	State      boot.State `json:"state,omitempty"`
+	Template   string     `json:"template,omitempty"`
+	Stage      string     `json:"stage,omitempty"` // that it reported last
+	Network    string     `json:"network,omitempty"`
+	Boot       uint32     `json:"boot,omitempty"`
+	Installing bool       `json:"installing,omitempty"`
+
+	Via   boot.Via  `json:"via"` // of what it asked last
+	Step  boot.Step `json:"step"`
+	Reply string    `json:"reply,omitempty"`
+	Got   string    `json:"got,omitempty"`  // file or address
+	Sent  int64     `json:"sent,omitempty"` // bytes of a file that is on its way
+	Size  int64     `json:"size,omitempty"` // of that file; 0: unknown
+	At    time.Time `json:"at"`
+	Since time.Time `json:"since"` // when it began to ask
+}

@@ -72,6 +72,12 @@ func Remote(at, token string, ca []byte) (*Client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
 }
 
+// Over returns a client that asks by a way of its own: a page of the appliance asks its API
+// without leaving the process.
+func Over(way http.RoundTripper) *Client {
+	return &Client{at: "http://muster", http: &http.Client{Transport: way}}
+}
+
 // ErrNoDaemon says that nobody listens on the socket.
 var ErrNoDaemon = errors.New("no running muster")
 
@@ -91,6 +97,11 @@ func (c *Client) explain(err error) error {
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader, size int64) (*http.Response, error) {
+	return c.sendIf(ctx, "", method, path, body, size)
+}
+
+// sendIf sends an order that is carried out only if what it is about has the tag.
+func (c *Client) sendIf(ctx context.Context, tag, method, path string, body io.Reader, size int64) (*http.Response, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -103,6 +114,9 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	}
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if tag != "" {
+		r.Header.Set("If-Match", tag)
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
@@ -121,6 +135,12 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 
 // Call sends in as JSON, if not nil, and reads out, if not nil.
 func (c *Client) Call(ctx context.Context, method, path string, in, out any) error {
+	return c.CallIf(ctx, "", method, path, in, out)
+}
+
+// CallIf is Call for an order that is carried out only if the host still has the tag that
+// the caller read (Tag); else the error has the code boot.Changed.
+func (c *Client) CallIf(ctx context.Context, tag, method, path string, in, out any) error {
 	var body io.Reader
 	size := int64(-1)
 	if in != nil {
@@ -130,7 +150,7 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any) err
 		}
 		body, size = bytes.NewReader(b), int64(len(b))
 	}
-	resp, err := c.send(ctx, method, path, body, size)
+	resp, err := c.sendIf(ctx, tag, method, path, body, size)
 	if err != nil {
 		return err
 	}
@@ -163,6 +183,9 @@ func ReadAll[T any](ctx context.Context, c *Client, path string, into *[]T) erro
 		at.RawQuery = q.Encode()
 	}
 }
+
+// Tag is a host as it was read, for CallIf.
+func Tag(h *boot.Host) string { return fmt.Sprintf(`"%d.%d"`, h.ID, h.Revision) }
 
 // ImportHosts adds many hosts, or says what that would do.
 func (c *Client) ImportHosts(ctx context.Context, in HostImport) (out HostImported, err error) {

@@ -40,6 +40,7 @@ var needs = map[string]need{
 	"GET /api/v1/status":  {boot.Look, true},
 
 	"GET /api/v1/hosts":                      {boot.Look, true},
+	"GET /api/v1/moving":                     {boot.Look, true},
 	"GET /api/v1/hosts/{name}":               {boot.Look, true},
 	"GET /api/v1/hosts/{name}/log":           {boot.Look, true},
 	"GET /api/v1/hosts/{name}/capture":       {boot.Operate, true},

@@ -56,6 +56,14 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 	if err == nil {
 		of, err = s.whose(r, q.Get("host"))
 	}
+	begin := boot.LastEvent
+	if audit {
+		begin = boot.LastAudit
+	}
+	var from uint64 // what is before is not read
+	if err == nil {
+		from, err = s.back(r, begin)
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -67,7 +75,7 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 		}
 		w.Header().Set("Content-Type", "application/jsonl")
 		enc := json.NewEncoder(w)
-		_ = each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, n uint64) ([]boot.Event, error) { return tx.Audit(n, page) },
+		_ = each(r.Context(), s.Engine, from, func(tx boot.ReadTx, n uint64) ([]boot.Event, error) { return tx.Audit(n, page) },
 			func(e boot.Event) uint64 {
 				if e.Seq > after && !e.At.Before(since) && kinds.Match(e.Kind) && of.event(&e) {
 					_ = enc.Encode(client.EventEntry(e)) // a client that left is noticed by the context
@@ -76,6 +84,7 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 			})
 		return
 	}
+	after = max(after, from)
 	enc, rc := entries(json.NewEncoder(w)), http.NewResponseController(w)
 	var beat <-chan time.Time
 	if sse {
@@ -183,6 +192,20 @@ func (s sent) Encode(v any) error {
 	}
 	_, err = fmt.Fprintf(s.w, "%sdata: %s\n\n", id, b)
 	return err
+}
+
+// back is the number after which the last ?back= events begin; 0 is all.
+func (s *Server) back(r *http.Request, last boot.Counter) (from uint64, err error) {
+	text := r.URL.Query().Get("back")
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n == 0 {
+		return 0, boot.NewFault(boot.Malformed, "back=%s: want how many events to look back at", boot.CleanText(text, 20))
+	}
+	err = s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) { from, err = tx.Counter(last); return err })
+	return from - min(from, n), err
 }
 
 // eventsFrom reads where a list begins and of which kinds it is.

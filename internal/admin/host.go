@@ -139,7 +139,7 @@ func asSeen(header http.Header, name string, o boot.Order) (boot.Order, error) {
 // setETag sends a host's number and revision: another machine may have had the name
 // since. It changes with the record, and not with the timeline in the same answer.
 func setETag(w http.ResponseWriter, h *boot.Host) {
-	w.Header().Set("ETag", fmt.Sprintf(`"%d.%d"`, h.ID, h.Revision))
+	w.Header().Set("ETag", client.Tag(h))
 }
 
 // addHost puts a host on the roll.

@@ -183,6 +183,7 @@ func (s *Server) build() http.Handler {
 		return client.CA{Name: c.Name(), Until: c.Expires(), Fingerprint: c.Fingerprint(), PEM: string(c.PEM()), DER: c.DER(), ESL: c.ESL()}, nil
 	})
 	route("GET /api/v1/hosts", s.hosts)
+	route("GET /api/v1/moving", s.moving)
 	route("POST /api/v1/hosts", s.addHost)
 	route("POST /api/v1/hosts/import", s.importHosts)
 	route("POST /api/v1/hosts/approve", s.approveMany)
