@@ -43,6 +43,7 @@ var layers = map[string][]string{
 	"store/storetest":       {"boot"},
 	"internal/admin":        {"boot", "client", "boot/engine", "boot/diagnose", "boot/match", "internal/access", "internal/plan", "internal/backup", "templates", "images", "trust/authority", "internal/hook"},
 	"internal/access":       {"boot", "boot/engine", "boot/match"},
+	"internal/web":          {"boot", "client"}, // a client of the API, and nothing more
 	"internal/plan":         {"boot", "client", "boot/engine", "boot/match"},
 	"internal/hook":         {"boot", "client"},
 	"internal/config":       {"boot", "radv", "internal/tomlfile"},
@@ -71,7 +72,7 @@ var layers = map[string][]string{
 	"test/progress": {},
 	// The daemon sees every part and hands each what it needs.
 	"internal/appliance": {"boot", "client", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store", "store/bolt", "store/journal",
-		"internal/access", "internal/admin", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
+		"internal/access", "internal/admin", "internal/web", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
 	"cmd/muster": {"boot", "client", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "mirror", "systems", "store/bolt",

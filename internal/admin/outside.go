@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -32,10 +33,18 @@ const (
 // Outside is the API on a TCP port.
 type Outside struct {
 	*Server
-	TLS   *tls.Config     // nil is plain HTTP, for loopback
-	Names func() []string // by which the port may be called; an address always may
+	TLS   *tls.Config                 // nil is plain HTTP, for loopback
+	Names func() []string             // by which the port may be called; an address always may
+	Page  func(api http.Handler) Page // for people; nil for none. To its API nobody is who may nothing
 
 	step time.Duration // for a test; 0 is stepTimeout
+}
+
+// Page is what a browser is shown. It asks the API in the name of who looks at it.
+type Page interface {
+	http.Handler
+	Open(*http.Request) bool    // it needs no token
+	Token(*http.Request) string // that the browser keeps; "" for none
 }
 
 // Serve answers until ctx ends.
@@ -66,7 +75,13 @@ func (o *Outside) Serve(ctx context.Context, l net.Listener) error {
 
 // handler is what stands in front of the API.
 func (o *Outside) handler() http.Handler {
-	inner := http.NewCrossOriginProtection().Handler(o.routes())
+	same := http.NewCrossOriginProtection()
+	inner, page := same.Handler(o.routes()), http.Handler(nil)
+	var people Page
+	if o.Page != nil {
+		people = o.Page(o.routes())
+		page = same.Handler(people)
+	}
 	room, endless := make(chan struct{}, maxAtOnce), make(chan struct{}, maxStreams)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		head(w.Header())
@@ -84,7 +99,12 @@ func (o *Outside) handler() http.Handler {
 		}
 		p := &paced{w, pace{http.NewResponseController(w), cmp.Or(o.step, stepTimeout)}}
 		r.Body = pacedBody{r.Body, p.pace}
-		o.enter(p, r, inner)
+		if page != nil && !programs(r.URL.Path) {
+			o.enter(p, r, page, people.Open(r), people)
+			return
+		}
+		n, known := needs[r.Method+" "+r.URL.Path]
+		o.enter(p, r, inner, known && n.role == anybody, people)
 	})
 }
 
@@ -97,8 +117,13 @@ func head(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 }
 
-// enter finds out who asks, or refuses.
-func (o *Outside) enter(w http.ResponseWriter, r *http.Request, inner http.Handler) {
+// programs reports a path of the API.
+func programs(path string) bool {
+	return strings.HasPrefix(path, "/api/") || path == "/healthz" || path == "/readyz" || path == "/metrics"
+}
+
+// enter finds out who asks, or refuses. What is open wants nobody's name.
+func (o *Outside) enter(w http.ResponseWriter, r *http.Request, inner http.Handler, open bool, people Page) {
 	if !o.called(r.Host) {
 		// A page elsewhere whose name leads to us is told nothing (DNS rebinding).
 		p := problem(boot.Forbidden, "this port is not called "+boot.CleanText(r.Host, 80)+"; [admin] names says how it may be", "")
@@ -113,15 +138,13 @@ func (o *Outside) enter(w http.ResponseWriter, r *http.Request, inner http.Handl
 		}
 	}
 	get := r.Method == http.MethodGet
-	n, known := needs[r.Method+" "+r.URL.Path]
-	open := known && n.role == anybody
 	switch {
 	case get && r.URL.Path == "/healthz":
 		write(w, http.StatusOK, struct {
 			OK bool `json:"ok"`
 		}{true})
 		return
-	case get && open:
+	case get && open && programs(r.URL.Path):
 		inner.ServeHTTP(w, r)
 		return
 	}
@@ -134,15 +157,11 @@ func (o *Outside) enter(w http.ResponseWriter, r *http.Request, inner http.Handl
 		o.nobody(w, r)
 		return
 	}
-	switch {
-	case get && r.URL.Path == "/":
-		text(w, http.StatusOK, "Muster: show a token, as docs/api.md says. MUSTER_URL="+o.origin(r)+" MUSTER_TOKEN=mst_… muster host list\n")
-		return
-	case open:
+	if open {
 		inner.ServeHTTP(w, r)
 		return
 	}
-	secret, err := bearer(r.Header)
+	secret, err := credential(r, people)
 	if err == nil {
 		who, e := o.Gate.Token(r.Context(), secret, peer(r))
 		if err = e; err == nil {
@@ -150,7 +169,12 @@ func (o *Outside) enter(w http.ResponseWriter, r *http.Request, inner http.Handl
 		}
 	}
 	if err != nil {
-		if f := boot.FaultOf(err); f != nil && f.Code == boot.Unauthorized {
+		f := boot.FaultOf(err)
+		if f != nil && f.Code == boot.Unauthorized && people != nil && !programs(r.URL.Path) {
+			http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+			return
+		}
+		if f != nil && f.Code == boot.Unauthorized {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="muster"`)
 		}
 		o.fail(w, r, err)
@@ -159,11 +183,14 @@ func (o *Outside) enter(w http.ResponseWriter, r *http.Request, inner http.Handl
 	inner.ServeHTTP(w, r)
 }
 
-func (o *Outside) origin(r *http.Request) string {
-	if o.TLS != nil {
-		return "https://" + boot.CleanText(r.Host, 80)
+// credential is the token that is shown: by a program in a header, by a browser in a cookie.
+func credential(r *http.Request, people Page) (string, error) {
+	if people != nil && len(r.Header.Values("Authorization")) == 0 {
+		if t := people.Token(r); t != "" {
+			return t, nil
+		}
 	}
-	return "http://" + boot.CleanText(r.Host, 80)
+	return bearer(r.Header)
 }
 
 // nobody is the answer while nobody can come in.

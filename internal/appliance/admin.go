@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/musterboot/muster/internal/admin"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/run"
+	"github.com/musterboot/muster/internal/web"
 )
 
 // listenAdmin opens the port. If another program has the default one, the appliance
@@ -26,7 +28,7 @@ func (o *opener) listenAdmin(ctx context.Context, api *admin.Server) error {
 	if c.Listen == "" {
 		return nil
 	}
-	out := &admin.Outside{Server: api, Names: func() []string { return adminNames(o.settings()) }}
+	out := &admin.Outside{Server: api, Names: func() []string { return adminNames(o.settings()) }, Page: func(a http.Handler) admin.Page { return web.New(a, o.log) }}
 	if !c.Plain() {
 		get, _, err := o.certificate("[admin]", c.Cert, c.Key)
 		if err != nil {

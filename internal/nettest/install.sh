@@ -27,7 +27,7 @@ case $level in demo|test|bench) ;; *) die "say which level to install: demo, tes
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
 		udhcpc busybox dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
-		xz-utils xorriso openssl libfl2 python3 python3-yaml util-linux gcc libc6-dev procps netbase mount openssh-client lintian mmdebstrap squashfs-tools fdisk e2fsprogs)
+		xz-utils xorriso openssl libfl2 python3 python3-yaml util-linux gcc libc6-dev procps netbase mount openssh-client lintian chromium mmdebstrap squashfs-tools fdisk e2fsprogs)
 	# riscv64 is a package of its own in Debian 13.
 	case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
 	bookworm) packages+=(qemu-system-misc) ;;

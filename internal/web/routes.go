@@ -1,0 +1,292 @@
+// routes.go: the pages, and what each asks the API.
+
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/client"
+)
+
+// perPage is how many rows a page of a list has.
+const perPage = "100"
+
+func (s *Site) routes() {
+	s.mux.HandleFunc("GET /assets/{name}", s.asset)
+	s.mux.HandleFunc("GET /login", s.signIn)
+	s.mux.HandleFunc("POST /login", s.signIn)
+	s.mux.HandleFunc("POST /logout", s.signOut)
+	s.page("/{$}", "now", "Now", now)
+	s.page("/hosts", "hosts", "Hosts", hosts)
+	s.page("/inbox", "inbox", "Inbox", inbox)
+	s.page("/hosts/{name}", "host", "Hosts", host)
+	s.page("/templates", "templates", "Templates", listOf[boot.Template]("/api/v1/templates"))
+	s.page("/templates/{name}", "template", "Templates", templatePage)
+	s.page("/images", "images", "Images", listOf[boot.Image]("/api/v1/images"))
+	s.page("/networks", "networks", "Networks", networks)
+	s.page("/events", "events", "Events", events)
+	s.page("/settings", "settings", "Settings", settings)
+	s.page("/plans/{id}", "plan", "Hosts", plan)
+	s.page("/", "wrong", "", func(context.Context, *client.Client, *http.Request, *view) (any, error) {
+		return nil, boot.NewFault(boot.NotThere, "there is no such page")
+	})
+	s.order("/hosts/{name}/{order}", orderHost)
+	s.order("/plans", makePlan)
+	s.order("/plans/{id}/run", runPlan)
+}
+
+// nowBody is what wants a person, then what moves.
+type nowBody struct {
+	Waiting    client.List[client.HostView]
+	Installing client.List[client.HostView]
+	Armed      client.List[client.HostView]
+	Stopped    []client.Stopped
+	Moving     client.Moving
+	Last       []client.Entry
+}
+
+func now(ctx context.Context, c *client.Client, _ *http.Request, v *view) (any, error) {
+	var b nowBody
+	for q, into := range map[string]*client.List[client.HostView]{"state:pending": &b.Waiting, "state:installing": &b.Installing, "ticket:armed state:approved protected:no": &b.Armed} {
+		if err := c.Call(ctx, http.MethodGet, "/api/v1/hosts?total=1&limit=8&q="+url.QueryEscape(q), nil, into); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.Call(ctx, http.MethodGet, "/api/v1/moving", nil, &b.Moving); err != nil {
+		return nil, err
+	}
+	if err := allOf(ctx, c, "/api/v1/diagnose", &b.Stopped); err != nil {
+		return nil, err
+	}
+	// Who waits for approval is in a list of its own.
+	b.Stopped = slices.DeleteFunc(b.Stopped, func(x client.Stopped) bool {
+		return len(x.Found) > 0 && (x.Found[0].Code == "pending" || x.Found[0].Code == "denied")
+	})
+	last, err := entries(ctx, c, url.Values{"back": {"200"}})
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(last)
+	b.Last = last[:min(12, len(last))]
+	return b, nil
+}
+
+// allOf reads a list; what its reader may not see is empty.
+func allOf[T any](ctx context.Context, c *client.Client, path string, into *[]T) error {
+	err := client.ReadAll(ctx, c, path, into)
+	if f := boot.FaultOf(err); f != nil && f.Code == boot.Forbidden {
+		return nil
+	}
+	return err
+}
+
+func listOf[T any](path string) fetch {
+	return func(ctx context.Context, c *client.Client, r *http.Request, v *view) (any, error) {
+		var l client.List[T]
+		err := c.Call(ctx, http.MethodGet, path+"?total=1&limit="+perPage+"&cursor="+url.QueryEscape(r.URL.Query().Get("cursor")), nil, &l)
+		return l, err
+	}
+}
+
+// hostsBody is a page of the roll.
+type hostsBody struct {
+	client.List[client.HostView]
+	Wrong  *boot.Fault // of the query
+	Chips  []string
+	Orders []string
+}
+
+func hosts(ctx context.Context, c *client.Client, r *http.Request, v *view) (any, error) {
+	b := hostsBody{Chips: []string{"state:pending", "state:approved", "state:installing", "state:failed", "state:denied", "finding:any", "ticket:armed", "seen:<10m"},
+		Orders: []string{"approve", "install", "local", "update", "deny", "rm"}}
+	v.Query = r.URL.Query().Get("q")
+	err := c.Call(ctx, http.MethodGet, "/api/v1/hosts?total=1&limit="+perPage+"&cursor="+url.QueryEscape(r.URL.Query().Get("cursor"))+"&q="+url.QueryEscape(v.Query), nil, &b.List)
+	if f := boot.FaultOf(err); f != nil && f.Code == boot.Invalid {
+		b.Wrong, err = f, nil
+	}
+	return b, err
+}
+
+type inboxBody struct {
+	client.List[client.HostView]
+	Templates []boot.Template
+}
+
+func inbox(ctx context.Context, c *client.Client, r *http.Request, _ *view) (any, error) {
+	var b inboxBody
+	if err := c.Call(ctx, http.MethodGet, "/api/v1/hosts?total=1&limit="+perPage+"&q=state:pending&cursor="+url.QueryEscape(r.URL.Query().Get("cursor")), nil, &b.List); err != nil {
+		return nil, err
+	}
+	return b, allOf(ctx, c, "/api/v1/templates", &b.Templates)
+}
+
+type hostBody struct {
+	client.HostDetail
+	Templates []boot.Template
+	Next      *client.ExplainStep
+}
+
+func host(ctx context.Context, c *client.Client, r *http.Request, v *view) (any, error) {
+	var b hostBody
+	name := r.PathValue("name")
+	v.Title = name
+	if err := c.Call(ctx, http.MethodGet, "/api/v1/hosts/"+url.PathEscape(name), nil, &b.HostDetail); err != nil {
+		return nil, err
+	}
+	slices.Reverse(b.Timeline)
+	if err := allOf(ctx, c, "/api/v1/templates", &b.Templates); err != nil {
+		return nil, err
+	}
+	// What it gets next is asked of the same rules that will answer it; a machine that has
+	// told no platform yet cannot be asked about.
+	var x client.Explanation
+	if err := c.Call(ctx, http.MethodPost, "/api/v1/explain", client.ExplainRequest{Host: b.Name}, &x); err == nil && len(x.Steps) > 0 {
+		b.Next = &x.Steps[len(x.Steps)-1]
+	}
+	return &b, nil // methods of a host want a pointer
+}
+
+// orders of one host, and what is said when they are done.
+var orders = map[string]string{"approve": "approved", "deny": "denied", "install": "armed", "local": "local", "rescue": "rescue", "update": "updated"}
+
+func orderHost(ctx context.Context, c *client.Client, r *http.Request) (string, error) {
+	name, order := r.PathValue("name"), r.PathValue("order")
+	done, is := orders[order]
+	if !is {
+		return "", boot.NewFault(boot.NotThere, "there is no such order")
+	}
+	in := map[string]any{}
+	if t := r.PostFormValue("template"); t != "" && (order == "approve" || order == "install" || order == "rescue") {
+		in["template"] = t
+	}
+	var h client.HostAnswer
+	if err := c.CallIf(ctx, r.PostFormValue("tag"), http.MethodPost, "/api/v1/hosts/"+url.PathEscape(name)+"/"+order, in, &h); err != nil {
+		return "", err
+	}
+	to := local(r.PostFormValue("back"))
+	if to == "/" {
+		to = "/hosts/" + url.PathEscape(name)
+	}
+	return to + map[bool]string{true: "&", false: "?"}[strings.Contains(to, "?")] + "said=" + done, nil
+}
+
+func makePlan(ctx context.Context, c *client.Client, r *http.Request) (string, error) {
+	q := client.PlanRequest{Action: r.PostFormValue("action"), Names: r.PostForm["name"]}
+	if r.PostFormValue("all") == "1" {
+		q.Names, q.Query = nil, r.PostFormValue("q")
+		q.All = q.Query == ""
+	} else if len(q.Names) == 0 {
+		return "", boot.NewFault(boot.Invalid, "no machine is chosen")
+	}
+	if t := r.PostFormValue("template"); t != "" {
+		q.Template = &t
+	}
+	var p client.Plan
+	err := c.Call(ctx, http.MethodPost, "/api/v1/plans", q, &p)
+	return "/plans/" + url.PathEscape(p.ID), err
+}
+
+type planBody struct {
+	client.Plan
+	Result *client.PlanResult
+}
+
+func plan(ctx context.Context, c *client.Client, r *http.Request, v *view) (any, error) {
+	var b planBody
+	v.Title = "Plan"
+	return b, c.Call(ctx, http.MethodGet, "/api/v1/plans/"+url.PathEscape(r.PathValue("id")), nil, &b.Plan)
+}
+
+func runPlan(ctx context.Context, c *client.Client, r *http.Request) (string, error) {
+	n, _ := strconv.Atoi(strings.TrimSpace(r.PostFormValue("count")))
+	var out client.PlanResult
+	if err := c.Call(ctx, http.MethodPost, "/api/v1/plans/"+url.PathEscape(r.PathValue("id"))+"/run", client.PlanRun{Count: n}, &out); err != nil {
+		return "", err
+	}
+	if len(out.Failed) > 0 {
+		names := []string{}
+		for _, f := range out.Failed[:min(len(out.Failed), 20)] {
+			names = append(names, f.Name+": "+f.Why)
+		}
+		return "", boot.NewFault(boot.WrongState, "%d done, %d not: %s", out.Done, len(out.Failed), strings.Join(names, "; "))
+	}
+	return "/hosts?said=set", nil
+}
+
+type templateBody struct {
+	client.TemplateShown
+	Versions []client.Version
+}
+
+func templatePage(ctx context.Context, c *client.Client, r *http.Request, v *view) (any, error) {
+	var b templateBody
+	v.Title = r.PathValue("name")
+	at := "/api/v1/templates/" + url.PathEscape(v.Title)
+	if err := c.Call(ctx, http.MethodGet, at+"?spec=true", nil, &b.TemplateShown); err != nil {
+		return nil, err
+	}
+	err := client.ReadAll(ctx, c, at+"/versions", &b.Versions)
+	slices.Reverse(b.Versions)
+	return b, err
+}
+
+type networksBody struct {
+	Leases client.List[boot.Lease]
+}
+
+func networks(ctx context.Context, c *client.Client, _ *http.Request, _ *view) (any, error) {
+	var b networksBody
+	err := c.Call(ctx, http.MethodGet, "/api/v1/leases?limit="+perPage, nil, &b.Leases)
+	if f := boot.FaultOf(err); f != nil && f.Code == boot.Forbidden {
+		err = nil
+	}
+	return b, err
+}
+
+type eventsBody struct {
+	Entries []client.Entry
+	Audit   bool
+	Kind    string
+	Wrong   *boot.Fault
+}
+
+func events(ctx context.Context, c *client.Client, r *http.Request, v *view) (any, error) {
+	b := eventsBody{Audit: r.URL.Query().Get("audit") == "1", Kind: r.URL.Query().Get("kind")}
+	q := url.Values{"back": {"1000"}}
+	if b.Audit {
+		q.Set("audit", "1")
+	}
+	if b.Kind != "" {
+		q.Set("kind", b.Kind)
+	}
+	var err error
+	b.Entries, err = entries(ctx, c, q)
+	if f := boot.FaultOf(err); f != nil && f.Code == boot.Invalid {
+		b.Wrong, err = f, nil
+	}
+	slices.Reverse(b.Entries)
+	b.Entries = b.Entries[:min(200, len(b.Entries))]
+	return b, err
+}
+
+type settingsBody struct {
+	Users    []client.UserView
+	Tokens   []client.TokenView
+	Webhooks []client.Webhook
+}
+
+func settings(ctx context.Context, c *client.Client, _ *http.Request, _ *view) (any, error) {
+	var b settingsBody
+	for _, err := range []error{allOf(ctx, c, "/api/v1/users", &b.Users), allOf(ctx, c, "/api/v1/tokens", &b.Tokens), allOf(ctx, c, "/api/v1/webhooks", &b.Webhooks)} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
