@@ -202,7 +202,7 @@ func TestPage(t *testing.T) {
 				var wide int64
 				var png []byte
 				var bad []string
-				b.do(chromedp.Evaluate(`document.documentElement.scrollWidth`, &wide), chromedp.Evaluate(faults, &bad), chromedp.FullScreenshot(&png, 90))
+				b.do(chromedp.Evaluate(`document.documentElement.scrollWidth`, &wide), chromedp.Evaluate(faults, &bad), chromedp.FullScreenshot(&png, 100))
 				if wide > width {
 					t.Errorf("%s at %d: scrolls sideways to %d", path, width, wide)
 				}

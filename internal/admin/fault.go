@@ -119,14 +119,6 @@ func refuse(w http.ResponseWriter, p client.Problem) {
 	_ = json.NewEncoder(w).Encode(p)
 }
 
-// orEmpty makes an empty list of nil, so that JSON has [] and not null.
-func orEmpty[T any](l []T) []T {
-	if l == nil {
-		return []T{}
-	}
-	return l
-}
-
 func write(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
