@@ -22,6 +22,13 @@ type Problem struct {
 	Host   *boot.Host     `json:"host,omitempty"` // the host as it is now, if it has changed since the caller read it
 }
 
+// ProblemKind is what all problems of a code have in common.
+type ProblemKind struct {
+	Code   boot.FaultCode `json:"code"`
+	Status int            `json:"status"`
+	Title  string         `json:"title"`
+}
+
 // List is one page of a list.
 type List[T any] struct {
 	Items []T    `json:"items"`

@@ -197,7 +197,7 @@ func TestPage(t *testing.T) {
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 360} {
 			b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}), chromedp.EmulateViewport(width, 800))
-			for _, path := range []string{"/", "/inbox", "/hosts", "/hosts/" + name, "/templates", "/templates/linux", "/images", "/networks", "/events", "/events?audit=1", "/settings", "/hosts/nobody", "/hosts?q=nothing:x"} {
+			for _, path := range []string{"/", "/inbox", "/hosts", "/hosts/" + name, "/templates", "/templates/linux", "/images", "/networks", "/events", "/events?audit=1", "/settings", "/api", "/hosts/nobody", "/hosts?q=nothing:x"} {
 				b.open(path)
 				var wide int64
 				var png []byte

@@ -31,6 +31,7 @@ var needs = map[string]need{
 	"GET /api/v1/ca":     {anybody, true}, // a CA is no secret, and trust begins with it
 
 	"GET /api/v1/problems/{code}": {boot.Look, true},
+	"GET /api/v1/openapi.json":    {boot.Look, true},
 
 	"GET /metrics": {boot.Look, false},
 	"GET /readyz":  {boot.Look, true},

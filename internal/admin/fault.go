@@ -95,11 +95,7 @@ func explainProblem(r *http.Request) (any, error) {
 		return nil, boot.NewFault(boot.NotThere, "no problem has the code %s", boot.CleanText(string(code), 40))
 	}
 	p := problem(code, "", "")
-	return struct {
-		Code   boot.FaultCode `json:"code"`
-		Status int            `json:"status"`
-		Title  string         `json:"title"`
-	}{code, p.Status, p.Title}, nil
+	return client.ProblemKind{Code: code, Status: p.Status, Title: p.Title}, nil
 }
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {

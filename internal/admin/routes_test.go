@@ -117,6 +117,7 @@ var calls = []call{
 	{"GET /api/v1/templates", "/api/v1/templates?limit=0", "", 400, `limit=0: want 1 to 5000`},
 	{"GET /api/v1/hosts", "/api/v1/hosts?limit=1&total=1", "", 200, `"next":"1","total":3}`},
 	{"GET /api/v1/hosts", "/api/v1/hosts?limit=1&cursor=2", "", 200, `"name":"c"`},
+	{"GET /api/v1/openapi.json", "/api/v1/openapi.json", "", 200, `"openapi":"3.1.0"`},
 	{"GET /api/v1/moving", "/api/v1/moving", "", 200, `{"machines":[`},
 	{"GET /api/v1/events", "/api/v1/events?back=0", "", 400, `back=0: want how many`},
 	{"GET /api/v1/events", "/api/v1/events?back=1", "", 200, ``},

@@ -242,6 +242,7 @@ func (s *Server) build() http.Handler {
 		return paged(r, l, func(w client.Webhook) string { return w.Name })
 	})
 	route("GET "+problemsAt+"{code}", explainProblem)
+	route("GET /api/v1/openapi.json", s.openAPI)
 	route("POST /api/v1/webhooks/{name}/test", func(r *http.Request) (any, error) {
 		return s.Hooks.Test(r.Context(), r.PathValue("name"))
 	})

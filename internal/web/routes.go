@@ -3,6 +3,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -32,6 +33,7 @@ func (s *Site) routes() {
 	s.page("/networks", "networks", "Networks", networks)
 	s.page("/events", "events", "Events", events)
 	s.page("/settings", "settings", "Settings", settings)
+	s.page("/api", "api", "", describe)
 	s.page("/plans/{id}", "plan", "Hosts", plan)
 	s.page("/", "wrong", "", func(context.Context, *client.Client, *http.Request, *view) (any, error) {
 		return nil, boot.NewFault(boot.NotThere, "there is no such page")
@@ -289,4 +291,33 @@ func settings(ctx context.Context, c *client.Client, _ *http.Request, _ *view) (
 		}
 	}
 	return b, nil
+}
+
+// operation is a route of the API, as its document has it.
+type operation struct {
+	Method, Path, Does, Say string
+}
+
+// describe is the API's document as people read it.
+func describe(ctx context.Context, c *client.Client, _ *http.Request, v *view) (any, error) {
+	v.Title = "API"
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Summary     string `json:"summary"`
+			Description string `json:"description"`
+		} `json:"paths"`
+	}
+	if err := c.Call(ctx, http.MethodGet, "/api/v1/openapi.json", nil, &doc); err != nil {
+		return nil, err
+	}
+	var out []operation
+	for path, ops := range doc.Paths {
+		for method, o := range ops {
+			out = append(out, operation{strings.ToUpper(method), path, o.Summary, strings.TrimPrefix(o.Description, o.Summary+". ")})
+		}
+	}
+	slices.SortFunc(out, func(a, b operation) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Method, b.Method))
+	})
+	return out, nil
 }
