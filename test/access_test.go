@@ -74,6 +74,27 @@ func TestAccess(t *testing.T) {
 	if out, err := muster(in.Token, "host", "deny", "db1"); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
+	// And signed in, as on a laptop: the authority is known by the fingerprint that is read
+	// on the appliance.
+	var authority struct {
+		Fingerprint string `json:"sha256"`
+	}
+	r.json(&authority, "ca", "show")
+	password := filepath.Join(t.TempDir(), "password")
+	must(t, os.WriteFile(password, []byte(made.Password+"\n"), 0o600))
+	home := t.TempDir()
+	laptop := func(args ...string) (string, error) {
+		return ns.Run(r.ctx, "env", append([]string{"-u", "MUSTER_DATA_DIR", "XDG_CONFIG_HOME=" + home, r.binary}, args...)...)
+	}
+	if out, err := laptop("login", at, "--fingerprint", strings.Repeat("0", 64), "--user", "ann", "--password-file", password); err == nil {
+		t.Errorf("another authority is believed: %s", out)
+	}
+	if out, err := laptop("login", at, "--fingerprint", authority.Fingerprint, "--user", "ann", "--password-file", password); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := laptop("host", "list"); err != nil || !strings.Contains(out, "db1") {
+		t.Errorf("%v: %s", err, out)
+	}
 	audit := r.muster("audit", "list", "--json")
 	for _, want := range []string{`"name": "ann"`, `"from": "10.77.0.9"`, `"name": "ci"`, "token ci made by root", "user ann added by root", "web1 approved by program ci", "db1 denied by ann"} {
 		if !strings.Contains(audit, want) {

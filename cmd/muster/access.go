@@ -6,7 +6,6 @@ package main
 import (
 	"cmp"
 	"crypto/rand"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -278,24 +277,4 @@ func (a *app) auditCmd() *cobra.Command {
 	l.Flags().StringVar(&f.since, "since", "", "only those not older than this, like 2h or 7d")
 	c.AddCommand(l)
 	return c
-}
-
-// remote is the client of an appliance elsewhere, if the environment names one.
-func (a *app) remote() (*client.Client, error) {
-	at := a.getenv("MUSTER_URL")
-	if at == "" {
-		return nil, nil
-	}
-	token := a.getenv("MUSTER_TOKEN")
-	if token == "" {
-		return nil, errors.New("MUSTER_URL is set, and no MUSTER_TOKEN: make one on the appliance with muster token create")
-	}
-	var pem []byte
-	if f := a.getenv("MUSTER_CA"); f != "" {
-		var err error
-		if pem, err = os.ReadFile(f); err != nil {
-			return nil, err
-		}
-	}
-	return client.Remote(at, token, pem)
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/musterboot/muster/internal/plan"
 )
 
-// client is that of the daemon here or, where MUSTER_URL says so, of one elsewhere.
+// client is that of the daemon here, or of an appliance elsewhere that is in use.
 func (a *app) client() *client.Client {
 	c, err := a.remote()
 	switch {

@@ -74,6 +74,7 @@ type app struct {
 	now     func() time.Time
 	in      io.Reader // a person's answers; nil where nobody can be asked
 	dataDir string
+	atHome  func() bool // --data-dir was given: it means the daemon here
 	json    bool
 }
 
@@ -95,8 +96,9 @@ func (a *app) root() *cobra.Command {
 	dir := a.getenv("MUSTER_DATA_DIR")
 	dir = cmp.Or(dir, config.DataDir(config.Path), defaultDataDir)
 	c.PersistentFlags().StringVar(&a.dataDir, "data-dir", dir, "data directory of the daemon (environment: MUSTER_DATA_DIR)")
+	a.atHome = func() bool { return c.PersistentFlags().Changed("data-dir") }
 	c.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.paramCmd(), a.userCmd(), a.tokenCmd(), a.caCmd(), a.eventCmd(), a.auditCmd(), a.webhookCmd(), a.leaseCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.configCmd(), a.backupCmd(), a.restoreCmd(), a.versionCmd(), a.manCmd())
+	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.paramCmd(), a.loginCmd(), a.logoutCmd(), a.contextCmd(), a.userCmd(), a.tokenCmd(), a.caCmd(), a.eventCmd(), a.auditCmd(), a.webhookCmd(), a.leaseCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.configCmd(), a.backupCmd(), a.restoreCmd(), a.versionCmd(), a.manCmd())
 	return c
 }
 

@@ -20,6 +20,8 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"golang.org/x/term"
+
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/client"
 )
@@ -87,6 +89,9 @@ func terminalInput() io.Reader {
 	}
 	return nil
 }
+
+// typedSecret reads what a person types at the terminal, which does not show it.
+func typedSecret() ([]byte, error) { return term.ReadPassword(int(os.Stdin.Fd())) }
 
 // printJSON prints a value for programs.
 func (a *app) printJSON(v any) error {

@@ -261,6 +261,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"template pin": {{hostile, "1"}, {"x", hostile}}, "template unpin": {{hostile}}, "template rollback": {{hostile}},
 		"template import-dir": {{"x", pi}, {hostile, files}},
 		"user add":            {{hostile}, {"x", "--scope", hostile}, {"x", "--password-file", hostile}}, "user list": {{}}, "user set": {{"x", "--role", hostile}, {"x", "--scope", hostile}, {"x"}}, "user passwd": {{hostile}}, "user rm": {{hostile}},
+		"login": {{hostile}, {"https://127.0.0.1:1", "--user", hostile, "--password-file", conf}, {"https://127.0.0.1:1", "--fingerprint", hostile}}, "logout": {{hostile}, {}}, "context list": {{}}, "context use": {{hostile}},
 		"token create": {{hostile}, {"x", "--expires", hostile}}, "token list": {{}}, "token revoke": {{hostile}}, "audit list": {{}, {"--kind", hostile}, {"--since", hostile}},
 		"param list": {{}, {hostile}}, "param show": {{hostile}}, "param set": {{"site", "k=" + hostile}, {hostile, "k=v"}, {"site", hostile}},
 		"image list": {{}}, "image show": {{hostile}, {"x" + hostile}}, "image rm": {{hostile}}, "image verify": {{}, {hostile}},
@@ -283,7 +284,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"serve":    {{"--config", filepath.Join(work, hostile)}, {"-i", "lo", "--range", hostile}},
 	}
 	// These say nothing of the daemon's when all is well.
-	silent := []string{"backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "template catalog", "template add", "template history", "template pin", "template unpin", "image template", "image mirror"}
+	silent := []string{"login", "logout", "context list", "context use", "backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "template catalog", "template add", "template history", "template pin", "template unpin", "image template", "image mirror"}
 	root := (&app{getenv: os.Getenv}).root()
 	var leaves func(c *cobra.Command)
 	leaves = func(c *cobra.Command) {
