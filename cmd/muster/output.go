@@ -6,6 +6,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -137,7 +138,9 @@ func escaped(b []byte) []byte {
 
 // table prints aligned columns; the first row is the heading.
 func (a *app) table(rows [][]string) {
-	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	b := bufio.NewWriterSize(a.out, 64<<10) // a tabwriter writes each cell by itself
+	defer b.Flush()
+	w := tabwriter.NewWriter(b, 0, 4, 2, ' ', 0)
 	for _, r := range rows {
 		for i, c := range r {
 			if r[i] = clean(c); r[i] == "" {
