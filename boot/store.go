@@ -78,6 +78,7 @@ type Reader interface {
 type ReadTx interface {
 	Reader
 	Hosts(after HostID, n int) ([]*Host, error)
+	HostCount() int
 	Leases(network string, after netip.Addr, n int) ([]Lease, error)
 	Events(after uint64, n int) ([]Event, error)
 	Audit(after uint64, n int) ([]Event, error) // by their number in the trail

@@ -95,6 +95,9 @@ func (r *readTx) Hosts(after boot.HostID, n int) ([]*boot.Host, error) {
 	return hosts.list(r.s, nil, hosts.key.to(after), n)
 }
 
+// HostCount is how many hosts there are, without reading them.
+func (r *readTx) HostCount() int { return r.s.tables[hosts.table].n }
+
 func (w *writeTx) PutHost(h *boot.Host) error { return hosts.put(w, h.ID, h) }
 
 func (w *writeTx) DeleteHost(h *boot.Host) error {

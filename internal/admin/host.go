@@ -299,7 +299,13 @@ func (s *Server) hosts(r *http.Request) (any, error) {
 	out := client.List[client.HostView]{Items: []client.HostView{}}
 	enough := errors.New("enough")
 	from := after
-	if counted {
+	if counted && q.Empty() && !who(r).Confined() {
+		// The whole roll is counted without being read: a hundred thousand hosts take half a second.
+		if err := s.Engine.View(r.Context(), func(tx boot.ReadTx) error { all = tx.HostCount(); return nil }); err != nil {
+			return nil, err
+		}
+		out.Total, counted = &all, false
+	} else if counted {
 		from = 0
 	}
 	err = plan.Select(r.Context(), s.Engine, q, from, func(hs []*boot.Host) error {
@@ -309,7 +315,10 @@ func (s *Server) hosts(r *http.Request) (any, error) {
 			if !sees(r, h) {
 				continue
 			}
-			if all++; h.ID <= after {
+			if counted {
+				all++
+			}
+			if h.ID <= after {
 				continue
 			}
 			if full = full || len(out.Items)+len(shown) == w.limit; !full {

@@ -35,6 +35,11 @@ func TestPages(t *testing.T) {
 			t.Errorf("%d at a time: %s", limit, got)
 		}
 	}
+	var all client.List[client.HostView]
+	d.want(200, "GET", "/api/v1/hosts?limit=5&total=1", "").into(&all)
+	if len(all.Items) != 5 || all.Total == nil || *all.Total != 23 || all.Next == "" {
+		t.Errorf("%d items, %v in all, next %q", len(all.Items), all.Total, all.Next)
+	}
 	var l client.List[client.HostView]
 	d.want(200, "GET", "/api/v1/hosts?q=tag:even&limit=5&cursor=1000&total=1", "").into(&l)
 	if len(l.Items) != 0 || l.Total == nil || *l.Total != 12 || l.Next != "" {

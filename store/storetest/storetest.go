@@ -186,6 +186,9 @@ func CheckHosts(open Opener) error {
 		var ids []boot.HostID
 		err := s.View(ctx, func(tx boot.ReadTx) error {
 			ids = nil
+			if n := tx.HostCount(); n != 2 {
+				return fmt.Errorf("%d hosts are counted of 2", n)
+			}
 			for after := boot.HostID(0); ; {
 				hs, err := tx.Hosts(after, 1)
 				if err != nil || len(hs) == 0 {
