@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/client"
@@ -23,7 +24,7 @@ func (s *Site) routes() {
 	s.mux.HandleFunc("GET /login", s.signIn)
 	s.mux.HandleFunc("POST /login", s.signIn)
 	s.mux.HandleFunc("POST /logout", s.signOut)
-	s.page("/{$}", "now", "Now", now)
+	s.page("/{$}", "now", "Now", s.now)
 	s.page("/hosts", "hosts", "Hosts", hosts)
 	s.page("/inbox", "inbox", "Inbox", inbox)
 	s.page("/hosts/{name}", "host", "Hosts", host)
@@ -45,31 +46,43 @@ func (s *Site) routes() {
 
 // nowBody is what wants a person, then what moves.
 type nowBody struct {
-	Waiting    client.List[client.HostView]
-	Installing client.List[client.HostView]
-	Armed      client.List[client.HostView]
-	Stopped    []client.Stopped
-	Moving     client.Moving
-	Last       []client.Entry
+	wants
+	Moving client.Moving
+	Last   []client.Entry
 }
 
-func now(ctx context.Context, c *client.Client, _ *http.Request, v *view) (any, error) {
-	var b nowBody
-	for q, into := range map[string]*client.List[client.HostView]{"state:pending": &b.Waiting, "state:installing": &b.Installing, "ticket:armed state:approved protected:no": &b.Armed} {
+// wants is what wants a person.
+type wants struct {
+	Waiting client.List[client.HostView]
+	Armed   client.List[client.HostView]
+	Stopped []client.Stopped
+}
+
+func wanted(ctx context.Context, c *client.Client) (b wants, err error) {
+	for q, into := range map[string]*client.List[client.HostView]{"state:pending": &b.Waiting, "ticket:armed state:approved protected:no": &b.Armed} {
 		if err := c.Call(ctx, http.MethodGet, "/api/v1/hosts?total=1&limit=8&q="+url.QueryEscape(q), nil, into); err != nil {
-			return nil, err
+			return b, err
 		}
 	}
-	if err := c.Call(ctx, http.MethodGet, "/api/v1/moving", nil, &b.Moving); err != nil {
-		return nil, err
-	}
 	if err := allOf(ctx, c, "/api/v1/diagnose", &b.Stopped); err != nil {
-		return nil, err
+		return b, err
 	}
 	// Who waits for approval is in a list of its own.
 	b.Stopped = slices.DeleteFunc(b.Stopped, func(x client.Stopped) bool {
 		return len(x.Found) > 0 && (x.Found[0].Code == "pending" || x.Found[0].Code == "denied")
 	})
+	return b, nil
+}
+
+func (s *Site) now(ctx context.Context, c *client.Client, _ *http.Request, v *view) (any, error) {
+	var b nowBody
+	var err error
+	if b.wants, err = s.wants.of(v.Me.Scope).get(time.Now, func() (wants, error) { return wanted(ctx, c) }); err != nil {
+		return nil, err
+	}
+	if err := c.Call(ctx, http.MethodGet, "/api/v1/moving", nil, &b.Moving); err != nil {
+		return nil, err
+	}
 	last, err := entries(ctx, c, url.Values{"back": {"200"}})
 	if err != nil {
 		return nil, err

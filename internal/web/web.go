@@ -50,6 +50,8 @@ type Site struct {
 	pages  map[string]*template.Template
 	assets map[string]asset // by the name in its address, which has its digest
 	names  map[string]string
+	status memo[client.Status]
+	wants  memos[wants]
 }
 
 type asset struct {
@@ -115,10 +117,7 @@ type view struct {
 	Body  any
 }
 
-type status struct {
-	client.Status
-	Known bool
-}
+type status struct{ client.Status }
 
 // Trouble is what the strip says: what is wrong with the appliance itself.
 func (s status) Trouble() (out []string) {
@@ -162,11 +161,11 @@ func (s *Site) about(r *http.Request, c *client.Client, v *view) error {
 	if err := c.Call(r.Context(), http.MethodGet, "/api/v1/me", nil, &v.Me); err != nil {
 		return err
 	}
-	if err := c.Call(r.Context(), http.MethodGet, "/api/v1/status", nil, &v.Site.Status); err != nil {
-		return err
-	}
-	v.Site.Known = true
-	return nil
+	var err error
+	v.Site.Status, err = s.status.get(time.Now, func() (st client.Status, err error) {
+		return st, c.Call(r.Context(), http.MethodGet, "/api/v1/status", nil, &st)
+	})
+	return err
 }
 
 // order is a route that does something and leads to a page.

@@ -1,0 +1,61 @@
+package web
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// TestMemo: an answer is kept five times as long as it took; one that failed is not; and
+// while one is made, nobody waits who can have the one before.
+func TestMemo(t *testing.T) {
+	at := time.Unix(1000, 0)
+	now := func() time.Time { return at }
+	asked := 0
+	var m memo[int]
+	ask := func() (int, error) {
+		asked++
+		at = at.Add(time.Second)
+		return asked, nil
+	}
+	get := func() int {
+		t.Helper()
+		v, err := m.get(now, ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	if _, err := m.get(now, func() (int, error) { return 0, errors.New("no") }); err == nil {
+		t.Error("a failure is kept")
+	}
+	if get() != 1 || get() != 1 {
+		t.Error("it was made again at once")
+	}
+	if at = at.Add(4999 * time.Millisecond); get() != 1 {
+		t.Error("it was made again too early")
+	}
+	if at = at.Add(time.Millisecond); get() != 2 {
+		t.Error("it was kept too long")
+	}
+	at = at.Add(time.Minute)
+	m.making.Lock()
+	if get() != 2 {
+		t.Error("a reader waited")
+	}
+	m.making.Unlock()
+	if get() != 3 {
+		t.Error("it was never made again")
+	}
+	var all memos[int]
+	first := all.of("a")
+	if all.of("a") != first || all.of("b") == first {
+		t.Error("scopes share an answer")
+	}
+	for i := range 2 * maxScopes {
+		all.of(string(rune('A' + i)))
+	}
+	if len(all.all) > maxScopes {
+		t.Errorf("%d are kept", len(all.all))
+	}
+}
