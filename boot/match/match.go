@@ -67,6 +67,14 @@ func (q Query) Asks(key string) bool {
 	return slices.ContainsFunc(q.terms, func(t term) bool { return t.key == key || t.key == "" && key == "address" })
 }
 
+// Addresses reports a query whose answer may hang on addresses that are leased: it asks for
+// one, or has a word that could begin one.
+func (q Query) Addresses() bool {
+	return slices.ContainsFunc(q.terms, func(t term) bool {
+		return t.key == "address" || t.key == "" && slices.ContainsFunc(t.values, func(v value) bool { return strings.Trim(strings.ToLower(v.text), "0123456789abcdef.:%") == "" })
+	})
+}
+
 // String is the query as it was written.
 func (q Query) String() string { return q.text }
 

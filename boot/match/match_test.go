@@ -99,3 +99,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestAddresses: leases are looked up only for a query that could mean one.
+func TestAddresses(t *testing.T) {
+	for q, want := range map[string]bool{"": false, "web1": false, "10.77": true, "FD77::": true, "address:10.*": true, "-address:none": true, "web1 10.": true, "tag:10": false, "state:pending": false, "abc": true} {
+		p, err := Parse(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Addresses() != want {
+			t.Errorf("%q: %t", q, !want)
+		}
+	}
+}

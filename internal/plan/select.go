@@ -40,7 +40,7 @@ func Select(ctx context.Context, e *engine.Engine, q match.Query, after boot.Hos
 			}
 			for _, h := range hs {
 				s := match.Subject{Host: h, Now: e.Now(), Seen: LastSeen(e, h), Loop: p.Enroll.Loop, Findings: func() []string { return stopped[h.Name] }}
-				if q.Asks("address") {
+				if q.Addresses() {
 					if s.Addresses, err = leased(tx, p, h, s.Now); err != nil {
 						return err
 					}

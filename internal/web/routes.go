@@ -133,10 +133,17 @@ type inboxBody struct {
 	Templates []boot.Template
 }
 
-func inbox(ctx context.Context, c *client.Client, r *http.Request, _ *view) (any, error) {
+func inbox(ctx context.Context, c *client.Client, r *http.Request, v *view) (any, error) {
 	var b inboxBody
-	if err := c.Call(ctx, http.MethodGet, "/api/v1/hosts?total=1&limit="+perPage+"&q=state:pending&cursor="+url.QueryEscape(r.URL.Query().Get("cursor")), nil, &b.List); err != nil {
+	at := "/api/v1/hosts?limit=" + perPage + "&q=state:pending&cursor=" + url.QueryEscape(r.URL.Query().Get("cursor"))
+	if v.Me.Scope != "" { // else their number is known without reading the roll
+		at += "&total=1"
+	}
+	if err := c.Call(ctx, http.MethodGet, at, nil, &b.List); err != nil {
 		return nil, err
+	}
+	if n := int(v.Site.Pending); b.Total == nil {
+		b.Total = &n
 	}
 	return b, allOf(ctx, c, "/api/v1/templates", &b.Templates)
 }
