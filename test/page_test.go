@@ -123,6 +123,7 @@ func TestPage(t *testing.T) {
 	r.serve("--config", config)
 	kernel, initrd, cmdline := r.kernelFor(nettest.BIOS)
 	r.pushLinux("linux", "[match]\narch = [\"bios\"]\n", kernel, initrd, cmdline)
+	r.pushLinux("linux", "[match]\narch = [\"bios\"]\n", kernel, initrd, cmdline+" second=version")
 	password := filepath.Join(t.TempDir(), "password")
 	must(t, os.WriteFile(password, []byte("correct horse\n"), 0o600))
 	r.muster("user", "add", "ann", "--role", "admin", "--password-file", password)
@@ -190,6 +191,9 @@ func TestPage(t *testing.T) {
 		return nil
 	})
 
+	b.open("/templates/linux?version=2")
+	b.shows(time.Minute, "From version 1 to 2", "second=version")
+
 	shots := os.Getenv("MUSTER_SHOTS")
 	if shots == "" {
 		shots = t.TempDir()
@@ -197,7 +201,7 @@ func TestPage(t *testing.T) {
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 360} {
 			b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}), chromedp.EmulateViewport(width, 800))
-			for _, path := range []string{"/", "/inbox", "/hosts", "/hosts/" + name, "/templates", "/templates/linux", "/images", "/networks", "/events", "/events?audit=1", "/settings", "/api", "/hosts/nobody", "/hosts?q=nothing:x"} {
+			for _, path := range []string{"/", "/inbox", "/hosts", "/hosts/" + name, "/templates", "/templates/linux", "/templates/linux?version=2", "/images", "/networks", "/events", "/events?audit=1", "/settings", "/api", "/hosts/nobody", "/hosts?q=nothing:x"} {
 				b.open(path)
 				var wide int64
 				var png []byte

@@ -5,6 +5,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -244,6 +245,8 @@ func runPlan(ctx context.Context, c *client.Client, r *http.Request) (string, er
 type templateBody struct {
 	client.TemplateShown
 	Versions []client.Version
+	From, To int // the versions that Diff compares
+	Diff     []client.Difference
 }
 
 func templatePage(ctx context.Context, c *client.Client, r *http.Request, v *view) (any, error) {
@@ -253,8 +256,20 @@ func templatePage(ctx context.Context, c *client.Client, r *http.Request, v *vie
 	if err := c.Call(ctx, http.MethodGet, at+"?spec=true", nil, &b.TemplateShown); err != nil {
 		return nil, err
 	}
-	err := client.ReadAll(ctx, c, at+"/versions", &b.Versions)
+	if err := client.ReadAll(ctx, c, at+"/versions", &b.Versions); err != nil {
+		return nil, err
+	}
 	slices.Reverse(b.Versions)
+	if len(b.Versions) < 2 {
+		return b, nil
+	}
+	// The last two, or one and what came before it.
+	i := slices.IndexFunc(b.Versions, func(x client.Version) bool { return strconv.Itoa(x.Version) == r.URL.Query().Get("version") })
+	if i = max(i, 0); i == len(b.Versions)-1 {
+		return b, nil // before the first was nothing
+	}
+	b.From, b.To = b.Versions[i+1].Version, b.Versions[i].Version
+	err := c.Call(ctx, http.MethodGet, fmt.Sprintf("%s/diff?from=%d&to=%d", at, b.From, b.To), nil, &b.Diff)
 	return b, err
 }
 

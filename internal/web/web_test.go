@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/musterboot/muster/boot"
 )
 
 // TestWayBack: after signing in nobody is led elsewhere.
@@ -70,5 +72,14 @@ func TestWords(t *testing.T) {
 	}
 	if got := string(bar(5, 0, "x")) + string(bar(50, 10, `"><script>`)); strings.Contains(got, "<script>") || !strings.Contains(got, `width="100"`) {
 		t.Error(got)
+	}
+}
+
+// TestRemedy: a click gives no order that writes to a disk.
+func TestRemedy(t *testing.T) {
+	for want, o := range map[string]boot.Order{"approve": boot.Approve{Name: "a"}, "update": boot.Update{Name: "a"}, "": boot.Install{Name: "a"}} {
+		if got := remedy(o); got != want {
+			t.Errorf("%T: %q", o, got)
+		}
 	}
 }

@@ -34,6 +34,7 @@ func (s *Site) words() template.FuncMap {
 		"split":  strings.Fields,
 		"wide":   func(n int) int64 { return int64(n) },
 		"dict":   dict,
+		"remedy": remedy,
 	}
 }
 
@@ -59,6 +60,19 @@ func ago(now, t time.Time) string {
 		return "now"
 	}
 	return lasted(d) + " ago"
+}
+
+// remedy is an order that helps and that a click may give: what writes to a disk is not.
+func remedy(o boot.Order) string {
+	switch o := o.(type) {
+	case boot.Approve:
+		if o.Template == nil {
+			return "approve"
+		}
+	case boot.Update:
+		return "update"
+	}
+	return ""
 }
 
 func lasted(d time.Duration) string {
