@@ -255,6 +255,45 @@ func (s *Server) sealOld(r *http.Request, name string) (warnings []string) {
 	return warnings
 }
 
+// stillSealed warns of values that are sealed and that the version in force takes in plain
+// text: it is given none of them, and machines that have one wait.
+func (s *Server) stillSealed(r *http.Request, name string) []string {
+	t, err := s.inForce(name)
+	if err != nil || t == nil {
+		return nil
+	}
+	hosts, scopes := 0, 0
+	var params []string
+	sealed := func(names []string) bool {
+		is := false
+		for _, k := range names {
+			if p, declared := t.Params[k]; declared && !p.Secret {
+				params, is = append(params, k), true
+			}
+		}
+		return is
+	}
+	err = each(r.Context(), s.Engine, 0, func(tx boot.ReadTx, after boot.HostID) ([]*boot.Host, error) { return tx.Hosts(after, page) }, func(h *boot.Host) boot.HostID {
+		if named := h.Templates(); (len(named) == 0 || slices.Contains(named, t.Name)) && sealed(h.Secrets) {
+			hosts++
+		}
+		return h.ID
+	})
+	if err == nil {
+		err = s.eachScope(r, func(v *boot.Values) {
+			if sealed(v.Secrets) {
+				scopes++
+			}
+		})
+	}
+	if err != nil || len(params) == 0 {
+		return nil
+	}
+	slices.Sort(params)
+	return []string{fmt.Sprintf("%s: version %d takes it in plain text, and it is sealed on %d hosts and %d scopes: their machines wait. Set it anew (muster host set, muster param set), or go back with muster template unpin %s",
+		strings.Join(slices.Compact(params), " and "), t.Version, hosts, scopes, name)}
+}
+
 // uploaded refuses a list of files of which one is not here whole, or has a
 // name that no URL should carry.
 func (s *Server) uploaded(files map[string]boot.Blob) error {

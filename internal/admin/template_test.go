@@ -85,6 +85,10 @@ func TestSealsWhatIsInForce(t *testing.T) {
 	if h := d.hosts()[0]; h.Params["pw"] != "" || len(h.Secrets) != 1 || len(in.Warnings) != 1 || !strings.HasPrefix(in.Warnings[0], "pw is secret now: sealed on one host.") {
 		t.Errorf("when it is in force: %+v, %q", h, in.Warnings)
 	}
+	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":1}`).into(&in)
+	if len(in.Warnings) != 1 || !strings.HasPrefix(in.Warnings[0], "pw: version 1 takes it in plain text, and it is sealed on 1 hosts and 0 scopes: their machines wait.") {
+		t.Errorf("back to the plain version: %q", in.Warnings)
+	}
 }
 
 // TestExtends: a template that says only what differs has the rest of another, as it was

@@ -132,7 +132,7 @@ func (s *Server) pin(r *http.Request) (any, error) {
 	if _, err := s.do(r, o); err != nil {
 		return nil, err
 	}
-	out := client.InForce{Warnings: s.sealOld(r, t.Name)}
+	out := client.InForce{Warnings: append(s.sealOld(r, t.Name), s.stillSealed(r, t.Name)...)}
 	out.Versions, err = s.versionsNow(r.Context(), t.Name)
 	return out, err
 }
