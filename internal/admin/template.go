@@ -235,24 +235,29 @@ func (s *Server) sealOld(r *http.Request, name string) (warnings []string) {
 		sealed = append(sealed, names[i]...)
 	}
 	if slices.Sort(sealed); len(sealed) > 0 {
-		var where []string
-		for _, c := range []struct {
-			n    int
-			what string
-		}{{hosts, "host"}, {scopes, "scope"}} {
-			switch {
-			case c.n == 1:
-				where = append(where, "one "+c.what)
-			case c.n > 1:
-				where = append(where, fmt.Sprintf("%d %ss", c.n, c.what))
-			}
-		}
-		warnings = append(warnings, fmt.Sprintf("%s is secret now: sealed on %s. It was in plain text until now, and still is in older backups: change it where that matters", strings.Join(slices.Compact(sealed), " and "), strings.Join(where, " and ")))
+		warnings = append(warnings, fmt.Sprintf("%s is secret now: sealed on %s. It was in plain text until now, and still is in older backups: change it where that matters", strings.Join(slices.Compact(sealed), " and "), places(hosts, scopes)))
 	}
 	if err != nil {
 		warnings = append(warnings, fmt.Sprintf("a secret parameter is in plain text still: %v; push the template again", err))
 	}
 	return warnings
+}
+
+// places says on how many hosts and scopes something is.
+func places(hosts, scopes int) string {
+	var where []string
+	for _, c := range []struct {
+		n    int
+		what string
+	}{{hosts, "host"}, {scopes, "scope"}} {
+		switch {
+		case c.n == 1:
+			where = append(where, "one "+c.what)
+		case c.n > 1:
+			where = append(where, fmt.Sprintf("%d %ss", c.n, c.what))
+		}
+	}
+	return strings.Join(where, " and ")
 }
 
 // stillSealed warns of values that are sealed and that the version in force takes in plain
@@ -290,8 +295,8 @@ func (s *Server) stillSealed(r *http.Request, name string) []string {
 		return nil
 	}
 	slices.Sort(params)
-	return []string{fmt.Sprintf("%s: version %d takes it in plain text, and it is sealed on %d hosts and %d scopes: their machines wait. Set it anew (muster host set, muster param set), or go back with muster template unpin %s",
-		strings.Join(slices.Compact(params), " and "), t.Version, hosts, scopes, name)}
+	return []string{fmt.Sprintf("%s: version %d takes it in plain text, and it is sealed on %s: their machines wait. Set it anew (muster host set, muster param set), or go back with muster template unpin %s",
+		strings.Join(slices.Compact(params), " and "), t.Version, places(hosts, scopes), name)}
 }
 
 // uploaded refuses a list of files of which one is not here whole, or has a

@@ -86,7 +86,7 @@ func TestSealsWhatIsInForce(t *testing.T) {
 		t.Errorf("when it is in force: %+v, %q", h, in.Warnings)
 	}
 	d.want(200, "POST", "/api/v1/templates/deb/pin", `{"version":1}`).into(&in)
-	if len(in.Warnings) != 1 || !strings.HasPrefix(in.Warnings[0], "pw: version 1 takes it in plain text, and it is sealed on 1 hosts and 0 scopes: their machines wait.") {
+	if len(in.Warnings) != 1 || !strings.HasPrefix(in.Warnings[0], "pw: version 1 takes it in plain text, and it is sealed on one host: their machines wait.") {
 		t.Errorf("back to the plain version: %q", in.Warnings)
 	}
 }
