@@ -43,7 +43,7 @@ var layers = map[string][]string{
 	"store/storetest":       {"boot"},
 	"internal/admin":        {"boot", "client", "boot/engine", "boot/diagnose", "boot/match", "internal/access", "internal/plan", "internal/backup", "templates", "images", "trust/authority", "internal/hook"},
 	"internal/access":       {"boot", "boot/engine", "boot/match"},
-	"internal/web":          {"boot", "client"}, // a client of the API, and nothing more
+	"internal/web":          {"boot", "boot/diagnose", "client"}, // a client of the API, and nothing more
 	"internal/plan":         {"boot", "client", "boot/engine", "boot/match"},
 	"internal/hook":         {"boot", "client"},
 	"internal/config":       {"boot", "radv", "internal/tomlfile"},

@@ -240,3 +240,13 @@ func (l *Lease) whose(h *Host) string {
 	}
 	return l.Holder.String()
 }
+
+// PoolStatus is one network's ranges at a moment.
+type PoolStatus struct {
+	Network string `json:"network"`
+	Size    int    `json:"size"`
+	Leased  int    `json:"leased"`  // or out of use for a while
+	Offered int    `json:"offered"` // promises not yet taken
+	Unknown int    `json:"unknown"` // leases of machines that are not admitted
+	Lost    uint64 `json:"lost"`    // promises that were dropped to keep memory bounded
+}

@@ -68,6 +68,24 @@ func (k *Ticket) clone() *Ticket {
 	return &c
 }
 
+// Installing reports a host whose installation has begun and has not ended.
+func (h *Host) Installing() bool {
+	k := h.Ticket
+	return k != nil && k.State != TicketClosed && k.Boot != 0
+}
+
+// InstallDone reports a host whose last installation said that it succeeded.
+func (h *Host) InstallDone() bool {
+	k := h.Ticket
+	return k != nil && k.State == TicketClosed && (k.Stage == "installed" || k.Stage == "done")
+}
+
+// Failed reports a host that said that it failed, in this boot or in its last installation.
+func (h *Host) Failed() bool {
+	k := h.Ticket
+	return h.Stage == StageFailed || k != nil && k.State == TicketClosed && k.Stage == StageFailed
+}
+
 // Standing says where a host's installation is, for a person; "" without a
 // ticket.
 func (k *Ticket) Standing() string { return k.standing().Text() }

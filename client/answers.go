@@ -38,19 +38,19 @@ type List[T any] struct {
 
 // Status is the daemon at a glance.
 type Status struct {
-	Version  string          `json:"version"`
-	Started  time.Time       `json:"started"`
-	Config   string          `json:"config,omitempty"` // the file it runs by; "" for none
-	DataDir  string          `json:"data_dir"`
-	Networks []NetworkStatus `json:"networks"`
-	Loaders  []string        `json:"loaders"`
-	Warnings []string        `json:"warnings,omitempty"`
-	Damage   []string        `json:"damage,omitempty"` // of the store, until it is repaired
-	Spoilt   []string        `json:"spoilt,omitempty"` // boot files that are not as they were stored
-	Disk     string          `json:"disk,omitempty"`   // why writes fail, or soon will
-	Pools    []PoolStatus    `json:"pools"`
-	Missing  []MissingLoader `json:"missing_loaders,omitempty"`
-	Pending  uint64          `json:"pending"`
+	Version  string            `json:"version"`
+	Started  time.Time         `json:"started"`
+	Config   string            `json:"config,omitempty"` // the file it runs by; "" for none
+	DataDir  string            `json:"data_dir"`
+	Networks []NetworkStatus   `json:"networks"`
+	Loaders  []string          `json:"loaders"`
+	Warnings []string          `json:"warnings,omitempty"`
+	Damage   []string          `json:"damage,omitempty"` // of the store, until it is repaired
+	Spoilt   []string          `json:"spoilt,omitempty"` // boot files that are not as they were stored
+	Disk     string            `json:"disk,omitempty"`   // why writes fail, or soon will
+	Pools    []boot.PoolStatus `json:"pools"`
+	Missing  []MissingLoader   `json:"missing_loaders,omitempty"`
+	Pending  uint64            `json:"pending"`
 	// Dropped counts, for each bound, what it turned away since the start.
 	Dropped map[string]uint64 `json:"dropped"`
 }
@@ -238,24 +238,6 @@ type CA struct {
 	PEM         string    `json:"pem"`
 	DER         []byte    `json:"der"`
 	ESL         []byte    `json:"esl"` // EFI_SIGNATURE_LIST
-}
-
-// PoolStatus is what the ranges of a network hold.
-type PoolStatus struct {
-	Network string `json:"network"`
-	Size    int    `json:"size"`
-	Leased  int    `json:"leased"`  // or out of use for a while
-	Offered int    `json:"offered"` // promises not yet taken
-	Unknown int    `json:"unknown"` // leases of machines that are not admitted
-	Lost    uint64 `json:"lost"`    // promises that were dropped to keep memory bounded
-}
-
-// Stopped is a machine and what stopped it.
-type Stopped struct {
-	Name     string             `json:"name,omitempty"` // of its host; "" where it is not on the roll
-	Who      string             `json:"who"`            // host, MAC or address
-	Found    []diagnose.Finding `json:"found"`
-	LastSeen time.Time          `json:"last_seen,omitzero"`
 }
 
 // Webhook is a webhook or a hook.

@@ -85,7 +85,7 @@ func (c *Client) explain(err error) error {
 	var unknown x509.UnknownAuthorityError
 	switch {
 	case errors.As(err, &unknown):
-		return fmt.Errorf("%w: the appliance's own authority is trusted with MUSTER_CA=FILE (muster ca export --pem FILE, there)", err)
+		return fmt.Errorf("%w: the appliance's own authority is trusted by its fingerprint (muster login --fingerprint, of muster ca show there) or with MUSTER_CA=FILE (muster ca export --pem FILE, there)", err)
 	case c.dir == "":
 		return err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):

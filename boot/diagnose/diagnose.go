@@ -25,6 +25,14 @@ type Finding struct {
 	Remedy Remedy    `json:"remedy"`
 }
 
+// Stopped is a machine with what was found.
+type Stopped struct {
+	Name     string    `json:"name,omitempty"` // of its host; "" where it is not on the roll
+	Who      string    `json:"who"`            // host, MAC or address; Diagnose takes it
+	Found    []Finding `json:"found"`
+	LastSeen time.Time `json:"last_seen,omitzero"`
+}
+
 // Codes of findings.
 const (
 	Denied       = "denied"

@@ -511,29 +511,19 @@ func (m *memory) unsettle(d *boot.Decision, p *boot.Policy, now time.Time) {
 	}
 }
 
-// PoolStatus is one network's ranges at a moment.
-type PoolStatus struct {
-	Network string `json:"network"`
-	Size    int    `json:"size"`
-	Leased  int    `json:"leased"`  // or out of use for a while
-	Offered int    `json:"offered"` // promises not yet taken
-	Unknown int    `json:"unknown"` // leases of machines that are not admitted
-	Lost    uint64 `json:"lost"`    // promises that were dropped to keep memory bounded
-}
-
 // Pools counts what the ranges hold.
-func (e *Engine) Pools() []PoolStatus {
+func (e *Engine) Pools() []boot.PoolStatus {
 	now := e.Now()
 	p := e.policy.Load()
 	e.mem.mu.Lock()
 	defer e.mem.mu.Unlock()
-	var out []PoolStatus
+	var out []boot.PoolStatus
 	for n := range p.All() {
 		x := e.mem.pools[n.Pool()]
 		if x == nil || len(x.expires) == 0 {
 			continue
 		}
-		s := PoolStatus{Network: n.Pool(), Size: len(x.expires), Offered: len(x.holds), Unknown: x.strangers(now), Lost: x.dropped}
+		s := boot.PoolStatus{Network: n.Pool(), Size: len(x.expires), Offered: len(x.holds), Unknown: x.strangers(now), Lost: x.dropped}
 		for _, t := range x.expires {
 			if t > now.Unix() {
 				s.Leased++

@@ -368,7 +368,7 @@ func TestPools(t *testing.T) {
 	p.hold(boot.Hold{Addr: first.Next().Next(), Holder: boot.ReadHolder("a"), Until: at(time.Minute)}, b.at)
 	b.e.mem.mu.Unlock()
 	got := b.e.Pools()
-	if want := []PoolStatus{{Network: "lab", Size: 4, Leased: 2, Offered: 1, Unknown: 1, Lost: 7}}; !slices.Equal(got, want) {
+	if want := []boot.PoolStatus{{Network: "lab", Size: 4, Leased: 2, Offered: 1, Unknown: 1, Lost: 7}}; !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
@@ -383,7 +383,7 @@ func TestPoolsOfAnySize(t *testing.T) {
 	if err := b.e.SetPolicy(t.Context(), boot.Policy{Networks: []boot.Network{one, none}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.e.Pools(); len(got) != 1 || got[0] != (PoolStatus{Network: "one", Size: 1}) {
+	if got := b.e.Pools(); len(got) != 1 || got[0] != (boot.PoolStatus{Network: "one", Size: 1}) {
 		t.Errorf("%+v", got)
 	}
 }

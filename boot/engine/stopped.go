@@ -75,21 +75,13 @@ func (e *Engine) diagnose(h *boot.Host, who string, events []boot.Event) []diagn
 	return diagnose.Find(c)
 }
 
-// Stopped is a machine with what was found.
-type Stopped struct {
-	Name     string             `json:"name,omitempty"` // of its host; "" where it is not on the roll
-	Who      string             `json:"who"`            // host, MAC or address; Diagnose takes it
-	Found    []diagnose.Finding `json:"found"`
-	LastSeen time.Time          `json:"last_seen,omitzero"`
-}
-
 // maxStrangers bounds how many strangers DiagnoseAll looks at.
 const maxStrangers = 1000
 
 // DiagnoseAll looks at every host, and at strangers that asked in the last hour. It
 // returns those with a finding; with unseen also those of which nothing was ever heard:
 // a pallet that is still on its way stops nobody.
-func (e *Engine) DiagnoseAll(ctx context.Context, unseen bool) (out []Stopped, err error) {
+func (e *Engine) DiagnoseAll(ctx context.Context, unseen bool) (out []diagnose.Stopped, err error) {
 	events, err := e.recent(ctx)
 	if err != nil {
 		return nil, err
@@ -102,7 +94,7 @@ func (e *Engine) DiagnoseAll(ctx context.Context, unseen bool) (out []Stopped, e
 		}
 		for _, h := range hs {
 			after = h.ID
-			s := Stopped{Name: h.Name, Who: h.Name, Found: e.diagnose(h, "", events)}
+			s := diagnose.Stopped{Name: h.Name, Who: h.Name, Found: e.diagnose(h, "", events)}
 			for _, m := range h.MACs {
 				known[m] = true
 				if t := e.Log.LastSeen(m); t.After(s.LastSeen) {
@@ -124,7 +116,7 @@ func (e *Engine) DiagnoseAll(ctx context.Context, unseen bool) (out []Stopped, e
 			continue
 		}
 		if found := e.diagnose(nil, m.String(), events); len(found) > 0 {
-			out = append(out, Stopped{Who: m.String(), Found: found, LastSeen: e.Log.LastSeen(m)})
+			out = append(out, diagnose.Stopped{Who: m.String(), Found: found, LastSeen: e.Log.LastSeen(m)})
 		}
 	}
 	return out, nil

@@ -449,14 +449,14 @@ func ticket(h *boot.Host, now time.Time) string {
 }
 
 func state(want string, s Subject) bool {
-	h, k := s.Host, s.Host.Ticket
+	h := s.Host
 	switch want {
 	case "installing":
-		return k != nil && k.State != boot.TicketClosed && k.Boot != 0
+		return h.Installing()
 	case "installed":
-		return k != nil && k.State == boot.TicketClosed && (k.Stage == "installed" || k.Stage == "done")
+		return h.InstallDone()
 	case "failed":
-		return h.Stage == boot.StageFailed || k != nil && k.State == boot.TicketClosed && k.Stage == boot.StageFailed
+		return h.Failed()
 	case "parked":
 		return s.Loop > 0 && h.Silent > s.Loop
 	}

@@ -38,7 +38,7 @@ is a section of docs/diagnose.md.`,
 			if len(args) == 0 && unseen {
 				path += "?never_seen=1"
 			}
-			var out []client.Stopped
+			var out []diagnose.Stopped
 			if err := client.ReadAll(c.Context(), a.client(), path, &out); err != nil {
 				return err
 			}
@@ -77,8 +77,8 @@ const incident = 4
 
 // together puts machines that stop at the same thing behind the first of them: more has,
 // for each that stays, the others.
-func together(in []client.Stopped) (out []client.Stopped, more [][]string) {
-	key := func(s client.Stopped) string {
+func together(in []diagnose.Stopped) (out []diagnose.Stopped, more [][]string) {
+	key := func(s diagnose.Stopped) string {
 		k := ""
 		for _, f := range s.Found {
 			k += f.Code + " " + strings.ReplaceAll(f.Text, s.Who, "") + "\n"

@@ -6,14 +6,13 @@ import (
 	"testing"
 
 	"github.com/musterboot/muster/boot/diagnose"
-	"github.com/musterboot/muster/client"
 )
 
 // TestTogether: a hundred machines that stop at one file are one thing to mend.
 func TestTogether(t *testing.T) {
-	var in []client.Stopped
+	var in []diagnose.Stopped
 	add := func(name, code, text string) {
-		in = append(in, client.Stopped{Who: name, Found: []diagnose.Finding{{Code: code, Text: name + text}}})
+		in = append(in, diagnose.Stopped{Who: name, Found: []diagnose.Finding{{Code: code, Text: name + text}}})
 	}
 	add("a", "silent", " is silent")
 	for i := range 100 {

@@ -228,7 +228,7 @@ func (a *app) examine(ctx context.Context, path string, explicit bool) []finding
 }
 
 // examinePools warns of ranges that are nearly used up.
-func examinePools(ps []client.PoolStatus) (fs []finding) {
+func examinePools(ps []boot.PoolStatus) (fs []finding) {
 	const mend = "a longer range, shorter leases, or muster lease list and muster lease release"
 	for _, p := range ps {
 		f := finding{What: "pool", Text: fmt.Sprintf("%s: %d of %d addresses are leased", p.Network, p.Leased, p.Size), Mend: mend}

@@ -201,7 +201,7 @@ func (m *mouthpiece) start(t *testing.T) (dir string) {
 	add("POST /api/v1/config/plan", func(yes bool) any { return filled[client.ConfigPlan](yes) })
 	add("POST /api/v1/config/reload", func(yes bool) any { return filled[client.ConfigPlan](yes) })
 	add("DELETE /api/v1/leases/{network}/{addr}", none)
-	add("GET /api/v1/diagnose", func(yes bool) any { return aPage[client.Stopped](yes) })
+	add("GET /api/v1/diagnose", func(yes bool) any { return aPage[diagnose.Stopped](yes) })
 	add("POST /api/v1/explain", func(yes bool) any { return filled[client.Explanation](yes) })
 	add("GET /api/v1/webhooks", func(yes bool) any { return aPage[client.Webhook](yes) })
 	add("POST /api/v1/webhooks/{name}/test", func(yes bool) any { return filled[client.WebhookSent](yes) })

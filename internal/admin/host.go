@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/diagnose"
 	"github.com/musterboot/muster/client"
 	"github.com/musterboot/muster/internal/plan"
 )
@@ -358,11 +359,7 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 	who := r.URL.Query().Get("who")
 	if who == "" {
 		all, err := s.Engine.DiagnoseAll(r.Context(), r.URL.Query().Get("never_seen") != "")
-		out := client.List[client.Stopped]{Items: []client.Stopped{}}
-		for _, x := range all {
-			out.Items = append(out.Items, client.Stopped(x))
-		}
-		return out, err
+		return client.List[diagnose.Stopped]{Items: append([]diagnose.Stopped{}, all...)}, err
 	}
 	var h *boot.Host
 	err := s.Engine.View(r.Context(), func(tx boot.ReadTx) (err error) {
@@ -372,7 +369,7 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := client.Stopped{Who: who}
+	x := diagnose.Stopped{Who: who}
 	if h != nil {
 		x.Name, x.LastSeen = h.Name, s.lastSeen(h)
 	} else if reqs := s.Engine.Log.Machine(who); len(reqs) == 0 {
@@ -381,7 +378,7 @@ func (s *Server) diagnose(r *http.Request) (any, error) {
 		x.LastSeen = reqs[len(reqs)-1].At
 	}
 	x.Found, err = s.Engine.Diagnose(r.Context(), h, who)
-	return client.List[client.Stopped]{Items: []client.Stopped{x}}, err
+	return client.List[diagnose.Stopped]{Items: []diagnose.Stopped{x}}, err
 }
 
 func (s *Server) lastSeen(h *boot.Host) time.Time { return plan.LastSeen(s.Engine, h) }

@@ -48,7 +48,7 @@ func (s *Server) moving(r *http.Request) (any, error) {
 			}
 			at[h.ID] = len(out.Machines)
 			x.Name, x.State, x.Template, x.Stage, x.Boot = h.Name, h.State, h.Template, h.Stage, h.Boots
-			x.Installing = h.Ticket != nil && h.Ticket.State != boot.TicketClosed && h.Ticket.Boot != 0
+			x.Installing = h.Installing()
 			for _, u := range s.Engine.Running(h.ID) {
 				x.Got, x.Sent, x.Size, x.Via = cmp.Or(u.Path, u.Got), u.Bytes, u.Size, u.Via
 			}

@@ -72,7 +72,7 @@ var operations = map[string]operation{
 	"GET /api/v1/leases":                     {does: "List leases", out: client.List[boot.Lease]{}, query: "network all " + listing},
 	"DELETE /api/v1/leases/{network}/{addr}": {does: "Release a lease", out: none{}},
 	"GET /api/v1/events":                     {does: "Events, stored ones and new ones; server-sent events to who takes text/event-stream", kind: lines, query: "after back since kind host all follow audit"},
-	"GET /api/v1/diagnose":                   {does: "What stopped a machine, or all of them", out: client.List[client.Stopped]{}, query: "who never_seen"},
+	"GET /api/v1/diagnose":                   {does: "What stopped a machine, or all of them", out: client.List[diagnose.Stopped]{}, query: "who never_seen"},
 	"POST /api/v1/explain":                   {does: "What a machine would get, step by step", in: client.ExplainRequest{}, out: client.Explanation{}},
 	"GET /api/v1/templates":                  {does: "List templates", out: client.List[*boot.Template]{}, query: listing},
 	"GET /api/v1/templates/{name}":           {does: "A template", out: client.TemplateShown{}, query: "spec"},

@@ -53,10 +53,7 @@ func (d *daemon) status(ctx context.Context) (client.Status, error) {
 		s.Dropped["log lines, not written down"] = d.engine.Lines.Dropped()
 	}
 	s.Disk = d.checkWrites(ctx)
-	s.Pools = []client.PoolStatus{}
-	for _, p := range d.engine.Pools() {
-		s.Pools = append(s.Pools, client.PoolStatus(p))
-	}
+	s.Pools = append([]boot.PoolStatus{}, d.engine.Pools()...)
 	s.Damage = d.store.Damage()
 	if err := d.engine.View(ctx, func(tx boot.ReadTx) (err error) { s.Pending, err = tx.Counter(boot.PendingHosts); return err }); err != nil {
 		return s, err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/musterboot/muster/boot"
+	"github.com/musterboot/muster/boot/diagnose"
 	"github.com/musterboot/muster/client"
 )
 
@@ -56,7 +57,7 @@ type nowBody struct {
 type wants struct {
 	Waiting client.List[client.HostView]
 	Armed   client.List[client.HostView]
-	Stopped []client.Stopped
+	Stopped []diagnose.Stopped
 }
 
 func wanted(ctx context.Context, c *client.Client) (b wants, err error) {
@@ -69,8 +70,8 @@ func wanted(ctx context.Context, c *client.Client) (b wants, err error) {
 		return b, err
 	}
 	// Who waits for approval is in a list of its own.
-	b.Stopped = slices.DeleteFunc(b.Stopped, func(x client.Stopped) bool {
-		return len(x.Found) > 0 && (x.Found[0].Code == "pending" || x.Found[0].Code == "denied")
+	b.Stopped = slices.DeleteFunc(b.Stopped, func(x diagnose.Stopped) bool {
+		return len(x.Found) > 0 && (x.Found[0].Code == diagnose.Pending || x.Found[0].Code == diagnose.Denied)
 	})
 	return b, nil
 }

@@ -110,16 +110,15 @@ func bar(part, whole int64, label string) template.HTML {
 		template.HTMLEscapeString(label), w))
 }
 
-// state is where a machine stands, in one word.
+// state is where a machine stands, in one word: those of the query state:WORD.
 func state(h boot.Host) string {
-	switch k := h.Ticket; {
+	switch {
 	case h.State != boot.Approved:
-		return string(h.State)
-	case k != nil && k.State != boot.TicketClosed && k.Boot != 0:
+	case h.Installing():
 		return "installing"
-	case h.Stage == boot.StageFailed:
+	case h.Failed():
 		return "failed"
-	case k != nil && k.State == boot.TicketClosed && k.Stage == "installed":
+	case h.InstallDone():
 		return "installed"
 	}
 	return string(h.State)
