@@ -56,6 +56,9 @@ var kinds = map[boot.FaultCode]kind{
 	boot.Internal:        {http.StatusInternalServerError, "Muster failed at this"},
 }
 
+// StatusOf is the HTTP status of a code.
+func StatusOf(code boot.FaultCode) int { return problem(code, "", "").Status }
+
 // failure makes the answer for an error. An error that is no Fault is a failure of the
 // server. Its text goes to the log only, because it may contain anything, even a stack.
 func (s *Server) failure(r *http.Request, err error) client.Problem {

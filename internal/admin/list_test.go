@@ -23,16 +23,18 @@ func TestPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, limit := range []int{1, 2, 7, 11, 12, 500} {
-		var all []client.HostView
-		if err := client.ReadAll(t.Context(), c, fmt.Sprintf("/api/v1/hosts?q=tag:odd&limit=%d", limit), &all); err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, h := range all {
-			names = append(names, h.Name)
-		}
-		if got := strings.Join(names, " "); got != "h01 h03 h05 h07 h09 h11 h13 h15 h17 h19 h21" {
-			t.Errorf("%d at a time: %s", limit, got)
+		for _, counted := range []string{"", "&total=1"} {
+			var all []client.HostView
+			if err := client.ReadAll(t.Context(), c, fmt.Sprintf("/api/v1/hosts?q=tag:odd&limit=%d%s", limit, counted), &all); err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, h := range all {
+				names = append(names, h.Name)
+			}
+			if got := strings.Join(names, " "); got != "h01 h03 h05 h07 h09 h11 h13 h15 h17 h19 h21" {
+				t.Errorf("%d at a time%s: %s", limit, counted, got)
+			}
 		}
 	}
 	var all client.List[client.HostView]

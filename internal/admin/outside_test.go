@@ -143,6 +143,11 @@ func TestScopeLeaksNothing(t *testing.T) {
 	if w := d.knock(mine, "GET", "/api/v1/hosts", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"name":"b"`) {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
+	for _, q := range []string{"", "&q=state:approved,pending,denied"} {
+		if w := d.knock(mine, "GET", "/api/v1/hosts?total=1"+q, ""); !strings.Contains(w.Body.String(), `"total":1}`) {
+			t.Errorf("the number of all hosts is told: %s", w.Body)
+		}
+	}
 	before := d.everything()
 	names := []string{"hidden-a", "52:54:00:00:00:01", "HIDDEN-c", "10.0.0.7", "nobody"}
 	for p, n := range needs {
@@ -510,9 +515,14 @@ func TestStreamsLeaveRoom(t *testing.T) {
 	var wg sync.WaitGroup
 	var refused atomic.Int32
 	began := make(chan struct{}, 2*maxStreams)
-	for range 2 * maxStreams {
+	for i := range 2 * maxStreams {
 		wg.Go(func() {
-			r := httptest.NewRequestWithContext(ctx, "GET", "http://127.0.0.1/api/v1/events?follow=1&kind=store.damaged", nil)
+			at, accept := "http://127.0.0.1/api/v1/events?kind=store.damaged", "text/event-stream"
+			if i%2 == 0 {
+				at, accept = at+"&follow=1", ""
+			}
+			r := httptest.NewRequestWithContext(ctx, "GET", at, nil)
+			r.Header.Set("Accept", accept)
 			r.Header.Set("Authorization", "Bearer "+token)
 			w := &flushed{ResponseRecorder: httptest.NewRecorder(), once: sync.OnceFunc(func() { began <- struct{}{} })}
 			d.port.ServeHTTP(w, r)
@@ -559,5 +569,84 @@ func TestNeedsOfAdmin(t *testing.T) {
 		if !slices.Contains(all, must) {
 			t.Errorf("%s needs no admin", must)
 		}
+	}
+}
+
+// fakePage is a page that approves a host for whoever looks at it, and keeps a cookie.
+type fakePage struct{ api http.Handler }
+
+func (p fakePage) Open(r *http.Request) bool { return r.URL.Path == "/login" }
+func (p fakePage) Token(r *http.Request) string {
+	if c, err := r.Cookie("muster"); err == nil {
+		return c.Value
+	}
+	return ""
+}
+func (p fakePage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.api.ServeHTTP(w, httptest.NewRequest("POST", "/api/v1/hosts/b/approve", nil).WithContext(r.Context()))
+}
+
+// TestPageAtTheDoor: a page has no right but its reader's. Without a name it gets what is
+// open and may do nothing with it; with a cookie it may what its bearer may; and a page
+// elsewhere cannot make a browser use that cookie.
+func TestPageAtTheDoor(t *testing.T) {
+	d := newDoor(t)
+	d.port = (&Outside{Server: d.server, Page: func(api http.Handler) Page { return fakePage{api} }, Names: func() []string { return []string{"muster.example.org"} }}).handler()
+	operate, look := d.token("operate", boot.Operate, ""), d.token("look", boot.Look, "")
+	revision := func() (n uint64) {
+		d.view(func(tx boot.ReadTx) error {
+			h, err := tx.HostByName("b")
+			n = h.Revision
+			return err
+		})
+		return n
+	}
+	before := revision()
+	as := func(token string, more ...string) { // pairs
+		d.header = http.Header{"Cookie": {"muster=" + token}}
+		for i := 0; i < len(more); i += 2 {
+			d.header.Set(more[i], more[i+1])
+		}
+	}
+	if w := d.knock("", "GET", "/hosts?q=a", ""); w.Code != 303 || w.Header().Get("Location") != "/login?next=%2Fhosts%3Fq%3Da" {
+		t.Errorf("without a name: %d %v", w.Code, w.Header())
+	}
+	if w := d.knock("", "POST", "/hosts/b/approve", ""); w.Code != 303 {
+		t.Errorf("an order without a name: %d", w.Code)
+	}
+	if w := d.knock("", "GET", "/login", ""); w.Code != 403 {
+		t.Errorf("what is open asks the API as nobody: %d %s", w.Code, w.Body)
+	}
+	as("mst_nobodys")
+	if w := d.knock("", "GET", "/", ""); w.Code != 303 {
+		t.Errorf("a cookie that is no token: %d", w.Code)
+	}
+	as(look)
+	if w := d.knock("", "POST", "/hosts/b/approve", ""); w.Code != 403 {
+		t.Errorf("who may only look: %d %s", w.Code, w.Body)
+	}
+	for _, from := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example.com"}} {
+		as(operate, from...)
+		for _, at := range []string{"/hosts/b/approve", "/api/v1/hosts/b/approve"} {
+			if w := d.knock("", "POST", at, ""); w.Code != 403 {
+				t.Errorf("%v: POST %s: %d %s", from, at, w.Code, w.Body)
+			}
+		}
+	}
+	if revision() != before {
+		t.Error("the host was changed")
+	}
+	as(operate)
+	if w := d.knock("", "GET", "/api/v1/me", ""); w.Code != 200 { // the script's stream comes so
+		t.Errorf("the API by cookie: %d %s", w.Code, w.Body)
+	}
+	if w := d.knock("", "POST", "/hosts/b/approve", ""); w.Code != 200 {
+		t.Errorf("who may: %d %s", w.Code, w.Body)
+	}
+	if revision() == before {
+		t.Error("an approval changes nothing, and this test shows nothing")
+	}
+	if w := d.knock(look, "POST", "/hosts/b/approve", ""); w.Code != 403 {
+		t.Errorf("a token in the header comes before the cookie: %d", w.Code)
 	}
 }

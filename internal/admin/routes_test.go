@@ -115,6 +115,7 @@ var calls = []call{
 	{"GET /api/v1/templates", "/api/v1/templates?limit=1&total=1", "", 200, `"next":"deb","total":3}`},
 	{"GET /api/v1/templates", "/api/v1/templates?cursor=zz", "", 200, `{"items":[]}`},
 	{"GET /api/v1/templates", "/api/v1/templates?limit=0", "", 400, `limit=0: want 1 to 5000`},
+	{"GET /api/v1/hosts", "/api/v1/hosts?limit=5001", "", 400, `limit=5001: want 1 to 5000`},
 	{"GET /api/v1/hosts", "/api/v1/hosts?limit=1&total=1", "", 200, `"next":"1","total":3}`},
 	{"GET /api/v1/hosts", "/api/v1/hosts?limit=1&cursor=2", "", 200, `"name":"c"`},
 	{"GET /api/v1/openapi.json", "/api/v1/openapi.json", "", 200, `"openapi":"3.1.0"`},

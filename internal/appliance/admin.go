@@ -28,7 +28,7 @@ func (o *opener) listenAdmin(ctx context.Context, api *admin.Server) error {
 	if c.Listen == "" {
 		return nil
 	}
-	out := &admin.Outside{Server: api, Names: func() []string { return adminNames(o.settings()) }, Page: func(a http.Handler) admin.Page { return web.New(a, o.log) }}
+	out := &admin.Outside{Server: api, Names: func() []string { return adminNames(o.settings()) }, Page: func(a http.Handler) admin.Page { return web.New(a, admin.StatusOf, o.log) }}
 	if !c.Plain() {
 		get, _, err := o.certificate("[admin]", c.Cert, c.Key)
 		if err != nil {

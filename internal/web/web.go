@@ -44,14 +44,15 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 // Site serves the page.
 type Site struct {
-	api    http.Handler
-	log    *slog.Logger
-	mux    *http.ServeMux
-	pages  map[string]*template.Template
-	assets map[string]asset // by the name in its address, which has its digest
-	names  map[string]string
-	status memo[client.Status]
-	wants  memos[wants]
+	api      http.Handler
+	log      *slog.Logger
+	statusOf func(boot.FaultCode) int
+	mux      *http.ServeMux
+	pages    map[string]*template.Template
+	assets   map[string]asset // by the name in its address, which has its digest
+	names    map[string]string
+	status   memo[client.Status]
+	wants    memos[wants]
 }
 
 type asset struct {
@@ -59,9 +60,9 @@ type asset struct {
 	body []byte
 }
 
-// New returns the page of an API.
-func New(api http.Handler, log *slog.Logger) *Site {
-	s := &Site{api: api, log: log, mux: http.NewServeMux(), pages: map[string]*template.Template{}, assets: map[string]asset{}, names: map[string]string{}}
+// New returns the page of an API, which says what HTTP status a code has.
+func New(api http.Handler, statusOf func(boot.FaultCode) int, log *slog.Logger) *Site {
+	s := &Site{api: api, statusOf: statusOf, log: log, mux: http.NewServeMux(), pages: map[string]*template.Template{}, assets: map[string]asset{}, names: map[string]string{}}
 	all, _ := fs.ReadDir(files, "assets")
 	for _, f := range all {
 		b, err := files.ReadFile("assets/" + f.Name())
@@ -200,18 +201,7 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, v *view, err error) 
 	}
 	v.Wrong = f
 	v.Title = cmp.Or(v.Title, "Not done")
-	code := http.StatusUnprocessableEntity
-	switch f.Code {
-	case boot.Forbidden:
-		code = http.StatusForbidden
-	case boot.Internal:
-		code = http.StatusInternalServerError
-	case boot.Changed:
-		code = http.StatusPreconditionFailed
-	case boot.UnknownHost, boot.UnknownTemplate, boot.UnknownPlan, boot.NotThere:
-		code = http.StatusNotFound
-	}
-	s.show(w, code, "wrong", v)
+	s.show(w, s.statusOf(f.Code), "wrong", v)
 }
 
 func (s *Site) show(w http.ResponseWriter, code int, name string, v *view) {
@@ -283,7 +273,7 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 			s.fail(w, r, v, err)
 			return
 		}
-		s.show(w, http.StatusUnauthorized, "login", v)
+		s.show(w, s.statusOf(v.Wrong.Code), "login", v)
 		return
 	}
 	s.show(w, http.StatusOK, "login", v)

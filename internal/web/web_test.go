@@ -14,7 +14,7 @@ import (
 func TestWayBack(t *testing.T) {
 	for to, want := range map[string]string{
 		"/hosts?q=state:pending": "/hosts?q=state:pending", "/hosts/a%2Fb": "/hosts/a%2Fb",
-		"": "/", "//evil.example.com": "/", "https://evil.example.com/": "/", "/\\evil.example.com": "/", "javascript:alert(1)": "/", "/login": "/", "/x\r\nSet-Cookie: a=b": "/", "hosts": "/", "%zz": "/",
+		"": "/", "//evil.example.com": "/", "///evil.example.com": "/", "https://evil.example.com/": "/", "/\\evil.example.com": "/", "javascript:alert(1)": "/", "/login": "/", "/x\r\nSet-Cookie: a=b": "/", "hosts": "/", "%zz": "/",
 	} {
 		if got := local(to); got != want {
 			t.Errorf("%q leads to %q", to, got)
@@ -29,7 +29,7 @@ func TestNobody(t *testing.T) {
 	s := New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked++
 		w.WriteHeader(http.StatusUnauthorized)
-	}), nil)
+	}), nil, nil)
 	get := func(path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
