@@ -93,7 +93,9 @@ func TestMake(t *testing.T) {
 		}
 	}
 	dir := filepath.Join(t.TempDir(), "out")
-	if out, err := exec.Command("xorriso", "-osirrox", "on", "-read_fs", "norock", "-indev", file, "-extract", "/", dir).CombinedOutput(); err != nil {
+	extract := exec.Command("xorriso", "-osirrox", "on", "-read_fs", "norock", "-indev", file, "-extract", "/", dir)
+	extract.Env = append(os.Environ(), "LC_ALL=C.UTF-8") // it writes names in the locale's letters
+	if out, err := extract.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for name, want := range files {
