@@ -32,6 +32,7 @@ type Event struct {
 	Reasons Reasons `json:"reasons,omitempty"` // of the decision: the rules that fired, in order
 	Why     string  `json:"why,omitempty"`     // Reasons as text: made by Render, or stored by an older version
 	Hook    string  `json:"hook,omitempty"`    // the webhook or hook that this is about
+	End     string  `json:"end,omitempty"`     // of a ticket that was closed: one of InstallEnds
 	Ref     uint64  `json:"ref,omitempty"`     // number of the event that this is about
 	Audit   uint64  `json:"audit,omitempty"`   // number in the audit trail, where it is read from there
 	Was     Fields  `json:"was,omitempty"`     // of what a person or a program changed: the fields as they were
@@ -47,6 +48,14 @@ func (e *Event) Render() {
 	if len(e.Reasons) > 0 {
 		e.Why = e.Reasons.String()
 	}
+}
+
+// Finding is the code of what stopped a boot, of an event that tells of one.
+func (e *Event) Finding() string {
+	if e.Kind != BootStopped || len(e.Reasons) == 0 {
+		return ""
+	}
+	return string(e.Reasons[0].Code)
 }
 
 // Decides reports that an event is a decision of a person, or belongs to an

@@ -64,6 +64,6 @@ func (t *turn) skip(x *Template) {
 	if k := h.Ticket; k != nil && k.State == TicketArmed && k.Boot == 0 && k.Template == x.Name && !k.Again && h.same(x) && !t.in.Want.Head {
 		k.close(stageSame, t.in.At)
 		t.dirty = true
-		t.record(TicketDone, "%s: %s", h.Name, k.Standing())
+		t.ended()
 	}
 }

@@ -386,7 +386,25 @@ func (t *turn) closeTicket(stage string) {
 	}
 	k.close(stage, t.in.At)
 	t.dirty = true
+	t.ended()
+}
+
+// ended tells of a ticket that was closed.
+func (t *turn) ended() {
+	k := t.host.Ticket
 	t.record(TicketDone, "%s: %s", t.host.Name, k.Standing())
+	t.d.Writes.Events[len(t.d.Writes.Events)-1].End = k.end()
+}
+
+// InstallEnds are how an installation ends: installed or failed, as reported; same, when
+// what it would install is there already; local, when somebody took its ticket away.
+func InstallEnds() []string { return []string{stageInstalled, StageFailed, stageSame, stageLocal} }
+
+func (k *Ticket) end() string {
+	if k.Stage == stageDone {
+		return stageInstalled
+	}
+	return k.Stage
 }
 
 // firstInstall arms the ticket of a machine that a rule let in, if its template says
@@ -557,6 +575,7 @@ func (a *applying) local(h *Host) error {
 	was := k.Standing()
 	k.close(stageLocal, a.now)
 	a.event(TicketDone, h, "%s: ticket taken away by %s; it was: %s", h.Name, a.by, was)
+	a.c.Events[len(a.c.Events)-1].End = k.end()
 	return nil
 }
 

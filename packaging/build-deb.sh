@@ -64,6 +64,7 @@ put 644 "$here/muster.toml" etc/muster/muster.toml
 put 644 "$here/muster.service" usr/lib/systemd/system/muster.service
 put 644 "$here/sysusers.conf" usr/lib/sysusers.d/muster.conf
 put 644 "$here/debian/lintian-overrides" usr/share/lintian/overrides/muster
+for f in muster.rules.yml rules_test.yml grafana.json; do put 644 "$here/prometheus/$f" "usr/share/doc/muster/prometheus/$f"; done
 
 made=$(mktemp -d)
 trap 'rm -rf "$tree" "$made"' EXIT
@@ -103,8 +104,8 @@ Maintainer: $maintainer
 Installed-Size: $size
 Depends: systemd | systemd-standalone-sysusers | systemd-sysusers
 Recommends: ca-certificates, ipxe
-${grub:+Suggests: shim-signed, $grub
-}Section: net
+Suggests: gpgv${grub:+, shim-signed, $grub}
+Section: net
 Priority: optional
 Homepage: https://github.com/musterboot/muster
 Description: network boot appliance that knows every machine

@@ -124,7 +124,7 @@ func TestDebContents(t *testing.T) {
 		}
 	}
 	control := output(t, "dpkg-deb", "-I", p)
-	for _, want := range []string{"Version: 1.2.0\n", "Depends: systemd | systemd-standalone-sysusers | systemd-sysusers\n", "Recommends: ca-certificates, ipxe\n", "Suggests: shim-signed, grub-efi-", "postinst", "prerm", "postrm"} {
+	for _, want := range []string{"Version: 1.2.0\n", "Depends: systemd | systemd-standalone-sysusers | systemd-sysusers\n", "Recommends: ca-certificates, ipxe\n", "Suggests: gpgv, shim-signed, grub-efi-", "postinst", "prerm", "postrm"} {
 		if !strings.Contains(control, want) {
 			t.Errorf("control has no %q:\n%s", want, control)
 		}
@@ -136,20 +136,23 @@ func TestDebContents(t *testing.T) {
 	root := t.TempDir()
 	output(t, "dpkg-deb", "-x", p, root)
 	for name, mode := range map[string]os.FileMode{
-		"usr/bin/muster":                                  0o755,
-		"etc/muster":                                      0o755 | os.ModeDir,
-		"etc/muster/muster.toml":                          0o644,
-		"usr/lib/systemd/system/muster.service":           0o644,
-		"usr/lib/sysusers.d/muster.conf":                  0o644,
-		"usr/share/bash-completion/completions/muster":    0o644,
-		"usr/share/zsh/vendor-completions/_muster":        0o644,
-		"usr/share/fish/vendor_completions.d/muster.fish": 0o644,
-		"usr/share/doc/muster/copyright":                  0o644,
-		"usr/share/doc/muster/changelog.gz":               0o644,
-		"usr/share/man/man1/muster.1.gz":                  0o644,
-		"usr/share/man/man1/muster-host-add.1.gz":         0o644,
-		"usr/share/man/man5/muster.toml.5.gz":             0o644,
-		"usr/share/lintian/overrides/muster":              0o644,
+		"usr/bin/muster":                                   0o755,
+		"etc/muster":                                       0o755 | os.ModeDir,
+		"etc/muster/muster.toml":                           0o644,
+		"usr/lib/systemd/system/muster.service":            0o644,
+		"usr/lib/sysusers.d/muster.conf":                   0o644,
+		"usr/share/bash-completion/completions/muster":     0o644,
+		"usr/share/doc/muster/prometheus/muster.rules.yml": 0o644,
+		"usr/share/doc/muster/prometheus/rules_test.yml":   0o644,
+		"usr/share/doc/muster/prometheus/grafana.json":     0o644,
+		"usr/share/zsh/vendor-completions/_muster":         0o644,
+		"usr/share/fish/vendor_completions.d/muster.fish":  0o644,
+		"usr/share/doc/muster/copyright":                   0o644,
+		"usr/share/doc/muster/changelog.gz":                0o644,
+		"usr/share/man/man1/muster.1.gz":                   0o644,
+		"usr/share/man/man1/muster-host-add.1.gz":          0o644,
+		"usr/share/man/man5/muster.toml.5.gz":              0o644,
+		"usr/share/lintian/overrides/muster":               0o644,
 	} {
 		st, err := os.Stat(filepath.Join(root, name))
 		if err != nil {

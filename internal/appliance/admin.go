@@ -30,10 +30,11 @@ func (o *opener) listenAdmin(ctx context.Context, api *admin.Server) error {
 	}
 	out := &admin.Outside{Server: api, Names: func() []string { return adminNames(o.settings()) }, Page: func(a http.Handler) admin.Page { return web.New(a, admin.StatusOf, o.log) }}
 	if !c.Plain() {
-		get, _, err := o.certificate("[admin]", c.Cert, c.Key)
+		get, p, err := o.certificate("[admin]", c.Cert, c.Key)
 		if err != nil {
 			return err
 		}
+		o.adminPair = p
 		// For browsers, scripts and our own command line: none of them is firmware.
 		out.TLS = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: get}
 	}

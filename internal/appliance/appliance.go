@@ -73,6 +73,7 @@ type daemon struct {
 
 	// What is kept.
 	store   *store.Store
+	noted   boot.Store // the same, for whoever writes events: they are counted
 	images  *images.Store
 	pull    *images.Puller
 	journal *journal.Journal // of requests
@@ -89,6 +90,7 @@ type daemon struct {
 	reloads   reloads
 
 	// Who decides, and who is told.
+	tally   *tally
 	engine  *engine.Engine
 	hooks   *hook.Hooks
 	capture *capture.Ring
@@ -104,12 +106,13 @@ type daemon struct {
 	syslog *syslogd.Server // nil: there is no port for it
 
 	// What the fronts serve.
-	set     *templates.Set
-	loaders atomic.Pointer[images.Loaders]
-	thisRun *boot.Template       // template of a bench's --kernel; nil is none
-	ca      *authority.Authority // nil until it is first needed
-	caOnce  sync.Mutex
-	pair    *pair // certificate and key of a person; nil without
+	set       *templates.Set
+	loaders   atomic.Pointer[images.Loaders]
+	thisRun   *boot.Template       // template of a bench's --kernel; nil is none
+	ca        *authority.Authority // nil until it is first needed
+	caOnce    sync.Mutex
+	pair      *pair // of [https]: certificate and key of a person; nil without
+	adminPair *pair // of [admin]
 
 	mu       sync.Mutex // of what follows
 	config   *config.Config

@@ -24,6 +24,9 @@ func (d *daemon) figures() (out []metrics.Sample) {
 	add := func(name, help string, counter bool, v float64, labels ...metrics.Label) {
 		out = append(out, metrics.Sample{Name: name, Help: help, Counter: counter, Value: v, Labels: labels})
 	}
+	histogram := func(name, help string, h *metrics.Histogram, labels ...metrics.Label) {
+		out = append(out, metrics.Sample{Name: name, Help: help, Histogram: h, Labels: labels})
+	}
 	label := func(name, value string) metrics.Label { return metrics.Label{Name: name, Value: value} }
 	add("muster_info", "The program; always 1.", false, 1, label("version", d.opt.Version))
 	packets := func(name, help string, s *dhcpd.Stats) {
@@ -75,15 +78,19 @@ func (d *daemon) figures() (out []metrics.Sample) {
 	}{{"applied", d.reloads.applied.Load()}, {"refused", d.reloads.refused.Load()}} {
 		add("muster_config_reloads_total", "Reloads of the configuration by what became of them.", true, float64(x.n), label("result", x.result))
 	}
+	d.figuresTally(add, histogram)
 	add("muster_store_damage", "Lines about what of the store was found damaged, until it is repaired.", false, float64(len(d.store.Damage())))
 	var pending, events uint64
+	var hosts int
 	if err := d.engine.View(context.Background(), func(tx boot.ReadTx) (err error) {
 		if pending, err = tx.Counter(boot.PendingHosts); err != nil {
 			return err
 		}
+		hosts = tx.HostCount()
 		events, err = tx.Counter(boot.LastEvent)
 		return err
 	}); err == nil {
+		add("muster_hosts", "Machines on the roll.", false, float64(hosts))
 		add("muster_pending_hosts", "Machines that wait for approval.", false, float64(pending))
 		add("muster_events_total", "Events ever recorded.", true, float64(events))
 	}
@@ -103,6 +110,7 @@ func (d *daemon) figures() (out []metrics.Sample) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.figuresRA(add)
+	d.figuresCertificates(add)
 	add("muster_writes_fail", "1 while the store cannot be written: a full or broken disk.", false, float64(map[bool]int{true: 1}[d.writesFail]))
 	if free, ok := d.sys.Room(d.dataDir); ok {
 		add("muster_data_free_bytes", "Room that is left on the disk of the data directory.", false, float64(free))

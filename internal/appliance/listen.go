@@ -174,7 +174,7 @@ func (o *opener) listenSyslog(ctx context.Context) error {
 		o.log.Warn(fmt.Sprintf("machines' log lines are not taken (listen = \"off\" in [syslog] ends this warning): %v", err))
 		return nil
 	}
-	o.syslog = syslogd.NewServer(o.engine, o.log)
+	o.syslog = syslogd.NewServer(counted{o.engine, o.tally}, o.log)
 	o.syslog.Now, o.syslog.Admitted = o.now, o.engine.Admitted
 	o.holds(k, "syslog", func(ctx context.Context) error { return o.syslog.Serve(ctx, k) })
 	return nil

@@ -38,6 +38,8 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err // d.store stays nil: an interface with a nil *store.Store in it is not nil
 	}
 	d.store = st
+	d.tally = newTally()
+	d.noted = countedStore{st, d.tally}
 	if err := d.doubt(ctx); err != nil {
 		return err
 	}
@@ -95,17 +97,18 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.hooks = hook.New(d.store, d.log, id, d.now)
-	d.engine = engine.New(d.store, requests, d.log)
+	d.hooks = hook.New(d.noted, d.log, id, d.now)
+	d.engine = engine.New(d.noted, requests, d.log)
 	d.engine.Now, d.engine.Lines, d.engine.Images, d.engine.Started = d.now, lines, d.set.Images, d.started
 	d.pull = &images.Puller{Store: d.images, Log: d.log, Client: images.Upstream(), Free: func() (uint64, bool) { return d.sys.Room(d.dataDir) }}
 	c := d.content()
-	d.dhcp = dhcpd.NewServer(d.engine, d.log)
-	d.dhcp6 = dhcpd.NewServer6(d.engine, d.duid, d.log)
+	ask := counted{d.engine, d.tally}
+	d.dhcp = dhcpd.NewServer(ask, d.log)
+	d.dhcp6 = dhcpd.NewServer6(ask, d.duid, d.log)
 	d.heard = make(chan radv.Router, 64)
 	d.radv = radv.NewServer(d.log, d.hear)
-	d.tftp = tftpd.NewServer(d.engine, c, d.log)
-	d.http = httpboot.NewHandler(d.engine, c, d.log)
+	d.tftp = tftpd.NewServer(ask, c, d.log)
+	d.http = httpboot.NewHandler(ask, c, d.log)
 	d.dhcp.Admitted, d.dhcp6.Admitted = d.engine.AdmittedMAC, d.engine.AdmittedMAC
 	d.tftp.Admitted, d.http.Admitted = d.engine.Admitted, d.engine.Admitted
 	d.capture = capture.New(d.now)

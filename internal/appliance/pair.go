@@ -39,6 +39,13 @@ func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return p.have, nil
 }
 
+// ends is when the certificate does.
+func (p *pair) ends() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.have.Leaf.NotAfter
+}
+
 func (p *pair) load() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -90,7 +90,7 @@ func (d *daemon) verifyFile(ctx context.Context, r admin.Reference) {
 		return
 	}
 	d.log.Error("a boot file is not as it was stored", "file", r.For, "err", err)
-	if err := d.store.Update(ctx, func(tx boot.Tx) error {
+	if err := d.noted.Update(ctx, func(tx boot.Tx) error {
 		_, err := tx.Append(boot.Event{At: d.now(), Kind: boot.FileSpoilt, By: boot.Actor{Kind: boot.Program, Name: "muster"}, Text: boot.CleanText(text+": import or push it again", 300)})
 		return err
 	}); err != nil && ctx.Err() == nil {

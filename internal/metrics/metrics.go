@@ -16,6 +16,7 @@ type Sample struct {
 	Name, Help string
 	Counter    bool
 	Value      float64
+	Histogram  *Histogram // in place of Value
 	Labels     []Label
 }
 
@@ -47,7 +48,15 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		if s.Counter {
 			kind = prometheus.CounterValue
 		}
-		m, err := prometheus.NewConstMetric(prometheus.NewDesc(s.Name, s.Help, names, nil), kind, s.Value, values...)
+		desc := prometheus.NewDesc(s.Name, s.Help, names, nil)
+		var m prometheus.Metric
+		var err error
+		if h := s.Histogram; h != nil {
+			n, sum, upTo := h.read()
+			m, err = prometheus.NewConstHistogram(desc, n, sum, upTo, values...)
+		} else {
+			m, err = prometheus.NewConstMetric(desc, kind, s.Value, values...)
+		}
 		if err != nil {
 			m = prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(err), err)
 		}
