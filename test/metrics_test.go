@@ -16,8 +16,8 @@ import (
 // TestMetrics: Prometheus's own tool reads our metrics, the rules and the panels, and the
 // commands that an alert names are there.
 func TestMetrics(t *testing.T) {
-	promtool := nettest.Cached(t, "prometheus/usr/bin/promtool")
 	r := newRig(t)
+	promtool := nettest.Cached(t, "prometheus/usr/bin/promtool")
 	r.serveConfig(fullNetwork)
 	cli := r.host("cli", "")
 	r.leased(cli)

@@ -27,7 +27,7 @@ case $level in demo|test|bench) ;; *) die "say which level to install: demo, tes
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
 		udhcpc busybox dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
-		xz-utils xorriso openssl libfl2 python3 python3-yaml util-linux gcc libc6-dev procps netbase mount openssh-client lintian chromium mmdebstrap squashfs-tools fdisk e2fsprogs mandoc zsh fish gpg gpg-agent gpgv dpkg-dev)
+		xz-utils xorriso openssl libfl2 python3 python3-yaml util-linux gcc libc6-dev procps netbase mount openssh-client lintian chromium mmdebstrap squashfs-tools fdisk e2fsprogs mandoc zsh fish bash-completion gpg gpg-agent gpgv dpkg-dev)
 	# riscv64 is a package of its own in Debian 13.
 	case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
 	bookworm) packages+=(qemu-system-misc) ;;
@@ -178,7 +178,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	# arm64 that of Debian 13 ends Debian 12's GRUB with an exception (data that runs).
 	case $part in
 	*-13 | *-riscv64) use_apt $arch trixie ;; # Debian 12 has no riscv64
-	dhcrelay | dhcp6c | dhcpservers | tftpd | ignition | prometheus | secureboot*) use_apt $arch "$release" ;;
+	dhcrelay | dhcp6c | dhcpservers | tftpd | ignition | secureboot*) use_apt $arch "$release" ;;
 	*) use_apt $arch bookworm ;;
 	esac
 	case $part in
