@@ -96,7 +96,7 @@ var confined = map[string][]string{
 	"github.com/coreos/go-systemd":   {"internal/run"},
 	"filippo.io/age":                 {"internal/backup"},
 	"github.com/prometheus":          {"internal/metrics"},
-	"go.yaml.in/yaml":                {"templates"},
+	"go.yaml.in/yaml":                {"templates", "cmd/muster"},
 	"github.com/pmezard/go-difflib":  {"internal/admin"},
 	"github.com/getkin/kin-openapi":  {"internal/admin"}, // its test
 	"github.com/chromedp":            {"test"},

@@ -51,7 +51,7 @@ func (a *app) hostCmd() *cobra.Command {
 
 func (a *app) hostListCmd() *cobra.Command {
 	var state, query string
-	var armed, wide bool
+	var armed bool
 	c := &cobra.Command{
 		Use: "list [WORD …]", Short: "List machines",
 		Long: `List machines. Words are a query: each is looked for in name, MAC address, serial number,
@@ -89,7 +89,7 @@ Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolle
 				return nil
 			}
 			head := []string{"NAME", "STATE", "MAC", "ADDRESS", "PLATFORM", "TEMPLATE", "STAGE", "TICKET", "SEEN"}
-			if wide {
+			if a.wide {
 				head = append(head, "SERIAL", "NETWORK", "BOOTS", "TAGS", "PROTECTED")
 			}
 			rows := [][]string{head}
@@ -111,7 +111,7 @@ Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolle
 					template += fmt.Sprintf(" v%d", h.Version)
 				}
 				row := []string{h.Name, string(h.State), mac, addrText(addr), string(h.Platform), template, h.Stage, ticketWord(h.Host, a.now()), ago(h.LastSeen)}
-				if wide {
+				if a.wide {
 					row = append(row, h.Serial, h.On(), fmt.Sprint(h.Boots), strings.Join(h.Tags, " "), map[bool]string{true: "yes"}[h.Protected])
 				}
 				rows = append(rows, row)
@@ -123,7 +123,7 @@ Values take * and ?. Times are an age or a date after < or >: seen:<10m, enrolle
 	c.Flags().StringVar(&state, "state", "", "only pending, approved or denied machines")
 	c.Flags().StringVar(&query, "match", "", "only machines of this query")
 	c.Flags().BoolVar(&armed, "armed", false, "only machines that a power cut now would install")
-	c.Flags().BoolVar(&wide, "wide", false, "more columns: serial number, network, boots, tags, protection")
+	c.Flags().BoolVar(&a.wide, "wide", false, "more columns: serial number, network, boots, tags, protection")
 	return c
 }
 

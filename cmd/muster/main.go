@@ -75,7 +75,11 @@ type app struct {
 	in      io.Reader // a person's answers; nil where nobody can be asked
 	dataDir string
 	atHome  func() bool // --data-dir was given: it means the daemon here
-	json    bool
+	json    bool        // for programs, whatever the form
+	output  string      // --output
+	bare    bool        // tables without their heads
+	wide    bool        // tables with all they have
+	drawing bool        // on a terminal, again and again: the output is a buffer
 }
 
 const defaultDataDir = "/var/lib/muster"
@@ -97,8 +101,10 @@ func (a *app) root() *cobra.Command {
 	dir = cmp.Or(dir, config.DataDir(config.Path), defaultDataDir)
 	c.PersistentFlags().StringVar(&a.dataDir, "data-dir", dir, "data directory of the daemon (environment: MUSTER_DATA_DIR)")
 	a.atHome = func() bool { return c.PersistentFlags().Changed("data-dir") }
-	c.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.paramCmd(), a.loginCmd(), a.logoutCmd(), a.contextCmd(), a.userCmd(), a.tokenCmd(), a.caCmd(), a.eventCmd(), a.auditCmd(), a.webhookCmd(), a.leaseCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.configCmd(), a.backupCmd(), a.restoreCmd(), a.versionCmd(), a.manCmd())
+	a.form(c)
+	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.paramCmd(), a.loginCmd(), a.logoutCmd(), a.contextCmd(), a.userCmd(), a.tokenCmd(), a.caCmd(), a.eventCmd(), a.auditCmd(), a.webhookCmd(), a.networkCmd(), a.leaseCmd(), a.topCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.configCmd(), a.backupCmd(), a.restoreCmd(), a.versionCmd(), a.manCmd())
+	a.watchable(c)
+	a.completes(c)
 	return c
 }
 

@@ -102,7 +102,11 @@ func (a *app) printJSON(v any) error {
 	if err := e.Encode(v); err != nil {
 		return err
 	}
-	_, err := a.out.Write(escaped(b.Bytes()))
+	out, err := a.formed(b.Bytes())
+	if err != nil {
+		return err
+	}
+	_, err = a.out.Write(out)
 	return err
 }
 
@@ -112,7 +116,17 @@ func (a *app) printRaw(v json.RawMessage) error {
 	if err := json.Compact(&b, v); err != nil {
 		return err
 	}
-	_, err := a.out.Write(append(escaped(b.Bytes()), '\n'))
+	out := append(escaped(b.Bytes()), '\n')
+	if a.output != "" && a.output != "json" {
+		var err error
+		if out, err = a.formed(out); err != nil {
+			return err
+		}
+		if a.output == "yaml" {
+			out = append([]byte("---\n"), out...)
+		}
+	}
+	_, err := a.out.Write(out)
 	return err
 }
 
@@ -141,6 +155,9 @@ func (a *app) table(rows [][]string) {
 	b := bufio.NewWriterSize(a.out, 64<<10) // a tabwriter writes each cell by itself
 	defer b.Flush()
 	w := tabwriter.NewWriter(b, 0, 4, 2, ' ', 0)
+	if a.bare {
+		rows = rows[1:]
+	}
 	for _, r := range rows {
 		for i, c := range r {
 			if r[i] = clean(c); r[i] == "" {
@@ -209,7 +226,7 @@ const (
 
 // printer is one on the output.
 func (a *app) printer() printer {
-	return printer{out: a.out, color: isTerminal(a.out) && a.getenv("NO_COLOR") == ""}
+	return printer{out: a.out, color: (a.drawing || isTerminal(a.out)) && a.getenv("NO_COLOR") == ""}
 }
 
 func (p printer) print(format string, args ...any) {

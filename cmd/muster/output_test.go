@@ -141,6 +141,7 @@ func (m *mouthpiece) start(t *testing.T) (dir string) {
 	one := func(yes bool) any { return filled[boot.Host](yes) }
 	none := func(bool) any { return struct{}{} }
 	add("GET /api/v1/status", func(yes bool) any { return filled[client.Status](yes) })
+	add("GET /api/v1/moving", func(yes bool) any { return filled[client.Moving](yes) })
 	add("GET /api/v1/ca", func(yes bool) any { return filled[client.CA](yes) })
 	add("POST /api/v1/store/check", func(yes bool) any { return filled[client.StoreChecked](yes) })
 	add("POST /api/v1/store/repair", func(yes bool) any { return filled[client.StoreRepaired](yes) })
@@ -271,6 +272,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"ca show":        {{}}, "ca export": {{}, {"--pem", filepath.Join(work, "ca.pem")}},
 		"event list":   {{}, {"--all", "--why"}, {"--kind", hostile}, {"--since", hostile}, {"--host", hostile}},
 		"webhook list": {{}}, "webhook test": {{hostile}}, "webhook resend": {{hostile, "7"}, {hostile, "--dead"}, {"x", hostile}},
+		"network list": {{}}, "top": {{}},
 		"lease list": {{}, {"--network", hostile}}, "lease release": {{hostile, hostile}},
 		"explain":     {{hostile, "--packets"}, {"x", "--arch", hostile}},
 		"diagnose":    {{}, {hostile}},
@@ -299,12 +301,9 @@ func TestNothingSteersATerminal(t *testing.T) {
 	for name, all := range runs {
 		for _, m := range []mouthpiece{{yes: true}, {}, {fails: true}} {
 			for i, args := range all {
-				for _, asJSON := range []bool{false, true} {
+				for _, as := range [][]string{nil, {"--json"}, {"--output", "yaml"}, {"--output", "name"}, {"--no-headers", "--output", "wide"}} {
 					dir := m.start(t)
-					line := slices.Concat(strings.Fields(name), args, []string{"--data-dir", dir})
-					if asJSON {
-						line = append(line, "--json")
-					}
+					line := slices.Concat(strings.Fields(name), args, []string{"--data-dir", dir}, as)
 					os.RemoveAll(filepath.Join(work, "new"))
 					os.Remove(filepath.Join(work, "ca.pem"))
 					var out strings.Builder
@@ -316,7 +315,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 					if bad != "" || out.Len() == 0 {
 						t.Errorf("muster %s %q, exit %d, %+v, prints %q", name, args, code, m, bad)
 					}
-					if i == 0 && !m.fails && !asJSON && !slices.Contains(silent, name) && !strings.Contains(out.String(), "FORGED") {
+					if i == 0 && !m.fails && as == nil && !slices.Contains(silent, name) && !strings.Contains(out.String(), "FORGED") {
 						t.Errorf("muster %s %q, exit %d, %+v, shows nothing of it: %s", name, args, code, m, out.String())
 					}
 				}
