@@ -62,6 +62,7 @@ var layers = map[string][]string{
 	"internal/tomltest":     {"internal/tomlfile"},
 	"internal/nettest":      {},
 	"internal/nettest/demo": {"internal/nettest"},
+	"internal/roll":         {"boot", "client", "internal/tomlfile"},
 	"packaging/gen":         {}, // reads the modules, and pages of the manual
 	// A machine in software shares nothing with the server it judges.
 	"internal/simclient":        {"internal/simclient/script"},
@@ -76,7 +77,7 @@ var layers = map[string][]string{
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
 	"cmd/muster": {"boot", "client", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "mirror", "systems", "store/bolt",
-		"internal/admin", "internal/appliance", "internal/backup", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/run", "internal/seal", "internal/simclient", "internal/spell", "internal/tomlfile"},
+		"internal/admin", "internal/appliance", "internal/backup", "internal/capture", "internal/config", "internal/hook", "internal/plan", "internal/reservation", "internal/roll", "internal/run", "internal/seal", "internal/simclient", "internal/spell", "internal/tomlfile"},
 	"bench": {"*"},
 }
 

@@ -249,6 +249,18 @@ func (c *Client) Backup(ctx context.Context, q url.Values, w io.Writer) error {
 	return err
 }
 
+// TemplateFile writes a file of a template, of the version in force.
+func (c *Client) TemplateFile(ctx context.Context, name, file string, w io.Writer) error {
+	at := (&url.URL{Path: "/api/v1/templates/" + name + "/files/" + file}).EscapedPath()
+	resp, err := c.send(ctx, http.MethodGet, at, nil, -1)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
 // HostCapture writes a machine's packets to w as a pcap file.
 func (c *Client) HostCapture(ctx context.Context, name string, w io.Writer) error {
 	resp, err := c.send(ctx, http.MethodGet, "/api/v1/hosts/"+url.PathEscape(name)+"/capture", nil, -1)

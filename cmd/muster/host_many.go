@@ -126,10 +126,15 @@ func (a *app) showPlan(p client.Plan) {
 
 // confirm asks a person for the number of machines.
 func (a *app) confirm(action string, n int) error {
+	return a.confirmed(fmt.Sprintf("%s %d machines", action, n), n)
+}
+
+// confirmed asks for a number: who types it has read what it is of.
+func (a *app) confirmed(what string, n int) error {
 	if a.in == nil {
-		return usagef("%s %d machines: --yes says that this is meant", action, n)
+		return usagef("%s: --yes says that this is meant", what)
 	}
-	a.note("Type %d to %s %d machines: ", n, action, n)
+	a.note("Type %d to %s: ", n, what)
 	line, _ := bufio.NewReader(a.in).ReadString('\n')
 	if got, err := strconv.Atoi(strings.TrimSpace(line)); err != nil || got != n {
 		return fmt.Errorf("nothing was done")

@@ -241,6 +241,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 	pi := filepath.Dir(write("pi/start4.elf", "x"))
 	many := [][]string{{hostile}, {"--match", "x", "--yes"}, {"--match", hostile, "--dry-run"}}
 	conf := write("muster.toml", "")
+	fleet := filepath.Dir(filepath.Dir(write("fleet1/hosts/x.toml", "serial=\"\\u001b[2J\"\n")))
 	dhcpd := write("dhcpd.conf", "option site\x1b[2J 1;\nshared-network \"a\u009b\" { subnet 10.1.0.0 netmask 255.255.255.0 { range 10.1.0.1; option domain-name \"x\x1b[2J\"; } }\n")
 	runs := map[string][][]string{
 		"config check": {{conf}, {}, {hostile}}, "config plan": {{conf}, {hostile}}, "config reload": {{}},
@@ -273,6 +274,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"event list":   {{}, {"--all", "--why"}, {"--kind", hostile}, {"--since", hostile}, {"--host", hostile}},
 		"webhook list": {{}}, "webhook test": {{hostile}}, "webhook resend": {{hostile, "7"}, {hostile, "--dead"}, {"x", hostile}},
 		"network list": {{}}, "top": {{}},
+		"export": {{filepath.Join(work, "fleet")}}, "apply": {{"-f", fleet, "--prune", "--dry-run"}, {"-f", fleet}, {"-f", fleet, "--yes", "--prune"}, {"-f", hostile}, {}},
 		"lease list": {{}, {"--network", hostile}}, "lease release": {{hostile, hostile}},
 		"explain":     {{hostile, "--packets"}, {"x", "--arch", hostile}},
 		"diagnose":    {{}, {hostile}},
@@ -286,7 +288,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"serve":    {{"--config", filepath.Join(work, hostile)}, {"-i", "lo", "--range", hostile}},
 	}
 	// These say nothing of the daemon's when all is well.
-	silent := []string{"login", "logout", "context list", "context use", "backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "template catalog", "template add", "template history", "template pin", "template unpin", "image template", "image mirror"}
+	silent := []string{"export", "login", "logout", "context list", "context use", "backup", "restore", "version", "man", "config check", "config from", "serve", "simulate", "host import", "template lint", "template push", "template import-dir", "template catalog", "template add", "template history", "template pin", "template unpin", "image template", "image mirror"}
 	root := (&app{getenv: os.Getenv}).root()
 	var leaves func(c *cobra.Command)
 	leaves = func(c *cobra.Command) {

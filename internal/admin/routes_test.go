@@ -140,6 +140,9 @@ var calls = []call{
 	{"DELETE /api/v1/templates/{name}", "/api/v1/templates/rescue", "", 409, `"detail":"template rescue is in use: 1 host names it","code":"in-use"`},
 	{"GET /api/v1/templates/{name}/versions", "/api/v1/templates/deb/versions", "", 200, `"in_force":true,"hosts":0}]`},
 	{"GET /api/v1/templates/{name}/versions", "/api/v1/templates/nothing/versions", "", 404, `"code":"unknown-template"`},
+	{"GET /api/v1/templates/{name}/files/{file...}", "/api/v1/templates/deb/files/template.toml", "", 200, "install = true"},
+	{"GET /api/v1/templates/{name}/files/{file...}", "/api/v1/templates/deb/files/nothing", "", 404, `"code":"not-there"`},
+	{"GET /api/v1/templates/{name}/files/{file...}", "/api/v1/templates/nothing/files/template.toml", "", 404, `"code":"unknown-template"`},
 	{"GET /api/v1/templates/{name}/diff", "/api/v1/templates/deb/diff", "", 200, "[]\n"},
 	{"GET /api/v1/templates/{name}/diff", "/api/v1/templates/deb/diff?from=2", "", 404, `has no version 2`},
 	{"GET /api/v1/templates/{name}/diff", "/api/v1/templates/deb/diff?to=x", "", 400, `number of a version`},
@@ -661,7 +664,7 @@ func sound(a answer) error {
 	}
 	kind := a.Header().Get("Content-Type")
 	if a.Code != http.StatusOK || !strings.HasPrefix(kind, "application/json") {
-		if a.Code == http.StatusOK && (strings.HasPrefix(kind, "text/plain") || kind == "application/vnd.tcpdump.pcap" || kind == "application/x-tar") {
+		if a.Code == http.StatusOK && (strings.HasPrefix(kind, "text/plain") || kind == octets || kind == "application/vnd.tcpdump.pcap" || kind == "application/x-tar") {
 			return nil // metrics and packets
 		}
 		return fmt.Errorf("%d and %s", a.Code, kind)

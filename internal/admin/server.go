@@ -215,6 +215,7 @@ func (s *Server) build() http.Handler {
 	route("GET /api/v1/templates/{name}/versions", s.versions)
 	route("GET /api/v1/templates/{name}/diff", s.versionDiff)
 	route("POST /api/v1/templates/{name}/pin", s.pin)
+	mux.HandleFunc("GET /api/v1/templates/{name}/files/{file...}", s.templateFile)
 	route("GET /api/v1/files/{digest}", s.file)
 	route("PUT /api/v1/files/{digest}", s.putFile)
 	route("GET /api/v1/images", s.imageList)

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/musterboot/muster/boot"
@@ -20,6 +21,32 @@ import (
 	"github.com/musterboot/muster/internal/plan"
 	"github.com/musterboot/muster/templates"
 )
+
+// templateFile sends a file of the version in force.
+func (s *Server) templateFile(w http.ResponseWriter, r *http.Request) {
+	t, err := s.inForce(r.PathValue("name"))
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	b, has := t.Files[r.PathValue("file")]
+	if !has {
+		s.fail(w, r, boot.NewFault(boot.NotThere, "template %s has no file %s", t.Name, boot.CleanText(r.PathValue("file"), 200)))
+		return
+	}
+	f, err := s.Files.Open(b.Digest)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer f.Close()
+	h := w.Header()
+	h.Set("Content-Type", octets)
+	h.Set("Content-Disposition", "attachment") // never shown as a page of ours
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.FormatInt(b.Size, 10))
+	_, _ = io.Copy(w, f) // a client that left early
+}
 
 func (s *Server) template(r *http.Request) (any, error) {
 	t, err := s.inForce(r.PathValue("name"))

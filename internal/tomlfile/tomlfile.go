@@ -5,6 +5,7 @@
 package tomlfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -310,4 +311,13 @@ func edits(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// Encode writes v as TOML, its keys in the order of the fields, those of maps sorted.
+func Encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := toml.NewEncoder(&b)
+	e.Indent = ""
+	err := e.Encode(v)
+	return b.Bytes(), err
 }
