@@ -4,6 +4,7 @@
 package boot
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"regexp"
 	"slices"
@@ -40,9 +41,14 @@ func (r Role) Allows(need Role) bool {
 // User is a person with a password.
 type User struct {
 	Name  string `json:"name"`
-	Hash  string `json:"hash"` // of the password, as a PHC string
+	Hash  string `json:"hash"` // of the password, as a PHC string; "" while it was not chosen
 	Role  Role   `json:"role"`
 	Scope string `json:"scope,omitempty"` // a query; only machines that it means are this user's. "" is all
+
+	// Invite is the digest of a link that lets its bearer choose the password, once and
+	// before InviteUntil; "" is none.
+	Invite      string    `json:"invite,omitempty"`
+	InviteUntil time.Time `json:"invite_until,omitzero"`
 
 	// Since is when the password was set: tokens of this user that are older are void. So
 	// are those of a user of the same name who was removed.
@@ -79,7 +85,9 @@ func (u *User) Validate() error {
 	switch {
 	case !userName.MatchString(u.Name):
 		return fmt.Errorf("user %q: want a small letter first, then small letters, digits and . _ @ -, at most 63", CleanText(u.Name, 80))
-	case u.Hash == "" || len(u.Hash) > 400:
+	case u.Invite != "" && !digestHex.MatchString(u.Invite):
+		return fmt.Errorf("user %s has a link without a digest", u.Name)
+	case u.Hash == "" && u.Invite == "" || len(u.Hash) > 400:
 		return fmt.Errorf("user %s has no password", u.Name)
 	case len(u.Scope) > maxScope:
 		return fmt.Errorf("user %s: a scope has at most %d bytes", u.Name, maxScope)
@@ -117,10 +125,22 @@ type AddUser struct{ User User }
 
 // SetUser changes one; nil fields stay. A new password ends the user's tokens.
 type SetUser struct {
-	Name  string
-	Hash  *string
-	Role  *Role
-	Scope *string
+	Name   string
+	Hash   *string
+	Invite *string // digest of a link
+	Role   *Role
+	Scope  *string
+}
+
+// InviteLife is how long a link waits for its bearer.
+const InviteLife = 3 * 24 * time.Hour
+
+// JoinUser chooses the password of a user by a link, which is over with that.
+type JoinUser struct{ Name, Invite, Hash string }
+
+// Invites reports that the user may choose a password by this link.
+func (u *User) Invites(digest string, now time.Time) bool {
+	return u.Invite != "" && subtle.ConstantTimeCompare([]byte(u.Invite), []byte(digest)) == 1 && now.Before(u.InviteUntil)
 }
 
 // RemoveUser takes the right to come in, and ends the user's tokens.
@@ -147,6 +167,7 @@ type Note struct {
 
 func (AddUser) order()     {}
 func (SetUser) order()     {}
+func (JoinUser) order()    {}
 func (RemoveUser) order()  {}
 func (AddToken) order()    {}
 func (RevokeToken) order() {}
@@ -156,6 +177,9 @@ func (Note) order()        {}
 func (a *applying) addUser(o AddUser) error {
 	u := o.User
 	u.Since, u.Created, u.Changed = a.now, a.now, a.now
+	if u.Invite != "" {
+		u.InviteUntil = a.now.Add(InviteLife)
+	}
 	if err := u.Validate(); err != nil {
 		return NewFault(Invalid, "%v", err)
 	}
@@ -208,7 +232,11 @@ func (a *applying) setUser(o SetUser) error {
 	x := *u
 	var what string
 	if o.Hash != nil {
-		x.Hash, x.Since, what = *o.Hash, a.now, ", a new password"
+		x.Hash, x.Since, x.Invite, x.InviteUntil, what = *o.Hash, a.now, "", time.Time{}, ", a new password"
+	}
+	if o.Invite != nil {
+		x.Invite, x.InviteUntil = *o.Invite, a.now.Add(InviteLife)
+		what += ", a link to choose a password"
 	}
 	if o.Role != nil && *o.Role != x.Role {
 		x.Role = *o.Role
@@ -227,6 +255,29 @@ func (a *applying) setUser(o SetUser) error {
 	}
 	a.c.User = &x
 	a.event(UserChanged, nil, "user %s changed by %s%s", x.Name, a.by, what)
+	return nil
+}
+
+// errNoLink is the same whatever was wrong.
+func errNoLink() *Fault {
+	return NewFault(Unauthorized, "the link is not known, was used, or has ended").Try("sudo muster user passwd NAME --link, on the appliance")
+}
+
+func (a *applying) joinUser(o JoinUser) error {
+	u, err := a.v.User(o.Name)
+	if err != nil {
+		return err
+	}
+	if u == nil || !u.Invites(o.Invite, a.now) {
+		return errNoLink()
+	}
+	x := *u
+	x.Hash, x.Since, x.Changed, x.Invite, x.InviteUntil = o.Hash, a.now, a.now, "", time.Time{}
+	if err := x.Validate(); err != nil {
+		return NewFault(Invalid, "%v", err)
+	}
+	a.c.User = &x
+	a.event(UserChanged, nil, "user %s chose a password by a link", x.Name)
 	return nil
 }
 

@@ -73,6 +73,40 @@ func TestUsers(t *testing.T) {
 	w.refuses(t, boot.UnknownUser, boot.RemoveUser{Name: "bob"})
 }
 
+// TestJoin: a link lets its bearer choose a password, once and in time, and nothing tells
+// what was wrong with one that does not.
+func TestJoin(t *testing.T) {
+	w := inLab(t, nil)
+	w.engine.Now = func() time.Time { return w.now }
+	digest, other := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	join := func(name, digest string) boot.JoinUser {
+		return boot.JoinUser{Name: name, Invite: digest, Hash: "$argon2id$y"}
+	}
+	w.refuses(t, boot.Invalid, boot.AddUser{User: boot.User{Name: "bob", Role: boot.Look, Invite: "short"}})
+	c := w.do(t, boot.AddUser{User: boot.User{Name: "bob", Role: boot.Look, Invite: digest}})
+	if told, _ := json.Marshal(c.Events); c.User.InviteUntil.Sub(c.User.Created) != boot.InviteLife || strings.Contains(string(told), digest) {
+		t.Errorf("%+v\n%s", c.User, told)
+	}
+	w.do(t, boot.AddUser{User: boot.User{Name: "eve", Hash: "$x", Role: boot.Look}})
+	for _, o := range []boot.JoinUser{join("bob", other), join("bob", ""), join("eve", ""), join("eve", digest), join("nobody", digest)} {
+		w.refuses(t, boot.Unauthorized, o)
+	}
+	w.now = w.now.Add(boot.InviteLife)
+	w.refuses(t, boot.Unauthorized, join("bob", digest))
+	w.do(t, boot.SetUser{Name: "bob", Invite: &other})
+	w.refuses(t, boot.Unauthorized, join("bob", digest))
+	c = w.do(t, join("bob", other))
+	if told, _ := json.Marshal(c.Events); c.User.Hash != "$argon2id$y" || c.User.Invite != "" || !c.User.Since.Equal(w.now) || strings.Contains(string(told), "argon") || c.Events[0].Kind != boot.UserChanged {
+		t.Errorf("%+v\n%s", c.User, told)
+	}
+	w.refuses(t, boot.Unauthorized, join("bob", other))
+	// Another password takes a link that waits away.
+	hash := "$argon2id$z"
+	w.do(t, boot.SetUser{Name: "bob", Invite: &digest})
+	w.do(t, boot.SetUser{Name: "bob", Hash: &hash})
+	w.refuses(t, boot.Unauthorized, join("bob", digest))
+}
+
 // TestTokens: a token of a user is no more than the user; a name is of one.
 func TestTokens(t *testing.T) {
 	w := inLab(t, nil)

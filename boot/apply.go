@@ -120,6 +120,8 @@ func (a *applying) apply(o Order) (err error) {
 		err = a.within(o)
 	case AddUser:
 		err = a.addUser(o)
+	case JoinUser:
+		return a.joinUser(o)
 	case SetUser:
 		err = a.setUser(o)
 	case RemoveUser:

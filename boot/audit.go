@@ -15,7 +15,7 @@ type Fields map[string]string
 const maxFieldText = 1000
 
 // noise are fields that change with every write.
-var noise = []string{"revision", "changed", "hash", "since", "digest"}
+var noise = []string{"revision", "changed", "hash", "since", "digest", "invite", "invite_until"}
 
 // compare finds the fields that differ. A record that was not, or is no more, is nil.
 func compare(before, after any) (was, is Fields, err error) {

@@ -51,6 +51,7 @@ type Status struct {
 	Pools    []boot.PoolStatus `json:"pools"`
 	Missing  []MissingLoader   `json:"missing_loaders,omitempty"`
 	Pending  uint64            `json:"pending"`
+	Page     string            `json:"page,omitempty"` // where the page and the API are, for others; "" is nowhere
 	// Dropped counts, for each bound, what it turned away since the start.
 	Dropped map[string]uint64 `json:"dropped"`
 }
@@ -360,6 +361,10 @@ type UserView struct {
 	Scope   string    `json:"scope,omitempty"`
 	Created time.Time `json:"created"`
 	Since   time.Time `json:"password_set"`
+	Invited time.Time `json:"invited_until,omitzero"` // a link to choose a password waits until then
+
+	// Link is the path of the page where they choose it. It is said once, and works once.
+	Link string `json:"link,omitempty"`
 }
 
 // TokenView is a token as lists show it: never what must be shown to come in.

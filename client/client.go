@@ -133,6 +133,14 @@ func (c *Client) sendIf(ctx context.Context, tag, method, path string, body io.R
 	return resp, nil
 }
 
+// URL is where the appliance is that it speaks to; "" for the one on this computer.
+func (c *Client) URL() string {
+	if c.dir != "" || c.err != nil {
+		return ""
+	}
+	return c.at
+}
+
 // Call sends in as JSON, if not nil, and reads out, if not nil.
 func (c *Client) Call(ctx context.Context, method, path string, in, out any) error {
 	return c.CallIf(ctx, "", method, path, in, out)

@@ -273,10 +273,18 @@ type Login struct {
 	Password string `json:"password"`
 }
 
+// Joining is who comes by a link and chooses a password.
+type Joining struct {
+	Name     string `json:"name"`
+	Link     string `json:"link"`
+	Password string `json:"password"`
+}
+
 // NewUser is a person who may come in.
 type NewUser struct {
 	Name     string    `json:"name"`
-	Password string    `json:"password"`
+	Password string    `json:"password,omitempty"` // "" with Link
+	Link     bool      `json:"link,omitempty"`     // they choose it by a link that is answered
 	Role     boot.Role `json:"role"`
 	Scope    string    `json:"scope,omitempty"` // a query: only these machines
 }
@@ -285,6 +293,7 @@ type NewUser struct {
 // user's tokens.
 type UserPatch struct {
 	Password *string    `json:"password,omitempty"`
+	Link     bool       `json:"link,omitempty"` // they choose one by a link that is answered; the present one works until then
 	Role     *boot.Role `json:"role,omitempty"`
 	Scope    *string    `json:"scope,omitempty"`
 }

@@ -65,7 +65,7 @@ func TestAccess(t *testing.T) {
 	if out, err := muster(made.Token, "template", "rm", "x"); err == nil || !strings.Contains(out+err.Error(), "role admin") {
 		t.Errorf("%v: %s", err, out)
 	}
-	must(t, json.Unmarshal([]byte(r.muster("user", "add", "ann", "--role", "admin", "--json")), &made))
+	must(t, json.Unmarshal([]byte(r.muster("user", "add", "ann", "--role", "admin", "--password", "--json")), &made))
 	login := filepath.Join(t.TempDir(), "login")
 	must(t, os.WriteFile(login, []byte(`{"name":"ann","password":"`+made.Password+`"}`), 0o600))
 	var in struct{ Token string }

@@ -127,7 +127,11 @@ func TestPage(t *testing.T) {
 	password := filepath.Join(t.TempDir(), "password")
 	must(t, os.WriteFile(password, []byte("correct horse\n"), 0o600))
 	r.muster("user", "add", "ann", "--role", "admin", "--password-file", password)
-	r.muster("user", "add", "eve", "--role", "read", "--password-file", password)
+	var eve struct{ Link, URL string }
+	r.json(&eve, "user", "add", "eve", "--role", "read")
+	if eve.URL != "http://127.0.0.1:8067"+eve.Link {
+		t.Errorf("she is told to go to %s", eve.URL)
+	}
 	const hostile = `"><img src=x onerror=alert(1)><script>alert(2)</script>`
 	r.muster("host", "add", "evil", "--mac", "52:54:00:00:00:66", "--serial", hostile)
 	b := r.browser()
@@ -223,7 +227,10 @@ func TestPage(t *testing.T) {
 	b.open("/")
 	b.do(chromedp.Click(`form.me button`))
 	b.shows(time.Minute, "Sign in")
-	signIn("eve", "correct horse")
+	b.open(eve.Link)
+	b.do(chromedp.SetValue(`input[name=password]`, "her own words"), chromedp.SetValue(`input[name=again]`, "her own wards"), chromedp.Click(`form.login button`))
+	b.shows(time.Minute, "not the same")
+	b.do(chromedp.SetValue(`input[name=password]`, "her own words"), chromedp.SetValue(`input[name=again]`, "her own words"), chromedp.Click(`form.login button`))
 	b.shows(time.Minute, "Now")
 	b.open("/hosts/evil")
 	b.shows(time.Minute, "Orders want the role operate")

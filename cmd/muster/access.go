@@ -5,6 +5,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"io"
 	"net/http"
@@ -36,6 +37,7 @@ func (a *app) userCmd() *cobra.Command {
 type madeUser struct {
 	client.UserView
 	Password string `json:"password,omitempty"`
+	URL      string `json:"url,omitempty"` // of the page where they choose one
 }
 
 // password reads a new password from a file, or makes one.
@@ -58,29 +60,58 @@ const passwordHelp = "file with the password in its first line, - for standard i
 
 func (a *app) userAddCmd() *cobra.Command {
 	var role, scope, file string
+	var typed bool
 	c := &cobra.Command{
 		Use: "add NAME", Short: "Let a person in", Args: exactly(1, "a name"),
-		Long:    "Let a person in. Without --password-file a password is made and printed once.\n\n" + rolesHelp,
+		Long:    "Let a person in. It prints a link by which they choose a password; it works once, within three days.\n\n" + rolesHelp,
 		Example: "  sudo muster user add ann --role admin\n  muster user add bob --role operate --scope tag:lab\n  muster user add eve --role read --password-file /run/secrets/eve",
 		RunE: func(c *cobra.Command, args []string) error {
-			text, made, err := password(file)
-			if err != nil {
-				return err
+			q := client.NewUser{Name: args[0], Role: boot.Role(role), Scope: scope, Link: !typed && file == ""}
+			var made bool
+			if !q.Link {
+				var err error
+				if q.Password, made, err = password(file); err != nil {
+					return err
+				}
 			}
 			var out madeUser
-			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/users", client.NewUser{Name: args[0], Password: text, Role: boot.Role(role), Scope: scope}, &out); err != nil {
+			if err := a.client().Call(c.Context(), http.MethodPost, "/api/v1/users", q, &out); err != nil {
 				return err
 			}
-			return a.madeUser(out, text, made, "user %s added, role %s")
+			text := q.Password
+			return a.madeUser(c.Context(), out, text, made, "user %s added, role %s")
 		},
 	}
 	c.Flags().StringVar(&role, "role", "read", "read, operate or admin")
 	c.Flags().StringVar(&scope, "scope", "", "query of the machines that are theirs, such as tag:lab; default: all")
-	c.Flags().StringVar(&file, "password-file", "", passwordHelp)
+	c.Flags().BoolVar(&typed, "password", false, "make a password and print it, in place of a link")
+	c.Flags().StringVar(&file, "password-file", "", "file with the password in its first line, - for standard input, in place of a link")
 	return c
 }
 
-func (a *app) madeUser(u madeUser, text string, made bool, format string) error {
+// joinURL is where the bearer of a link goes: at the appliance that is spoken to, or where
+// the one here is for others.
+func (a *app) joinURL(ctx context.Context, path string) (string, error) {
+	if at := a.client().URL(); at != "" {
+		return at + path, nil
+	}
+	var s client.Status
+	if err := a.client().Call(ctx, http.MethodGet, "/api/v1/status", nil, &s); err != nil {
+		return "", err
+	}
+	if s.Page == "" {
+		a.note("warning: [admin] listen is off: there is no page where the link leads\n")
+	}
+	return s.Page + path, nil
+}
+
+func (a *app) madeUser(ctx context.Context, u madeUser, text string, made bool, format string) error {
+	if u.Link != "" {
+		var err error
+		if u.URL, err = a.joinURL(ctx, u.Link); err != nil {
+			return err
+		}
+	}
 	if made {
 		u.Password = text
 	}
@@ -88,8 +119,11 @@ func (a *app) madeUser(u madeUser, text string, made bool, format string) error 
 		return a.printJSON(u)
 	}
 	a.print(format+"\n", u.Name, u.Role)
-	if made {
+	switch {
+	case made:
 		a.print("password: %s\n", text)
+	case u.URL != "":
+		a.print("They choose a password here, once, until %s:\n  %s\n", u.Invited.Local().Format(time.DateTime), u.URL)
 	}
 	return nil
 }
@@ -146,15 +180,22 @@ func (a *app) patchUser(c *cobra.Command, name string, p client.UserPatch, text 
 	if err := a.client().Call(c.Context(), http.MethodPatch, "/api/v1/users/"+url.PathEscape(name), p, &out); err != nil {
 		return err
 	}
-	return a.madeUser(out, text, made, format)
+	return a.madeUser(c.Context(), out, text, made, format)
 }
 
 func (a *app) userPasswdCmd() *cobra.Command {
 	var file string
+	link := false
 	c := &cobra.Command{
 		Use: "passwd NAME", Short: "Give a person another password, which ends their tokens", Args: exactly(1, "a name"),
-		Example: "  muster user passwd ann\n  muster user passwd ann --password-file -",
+		Example: "  muster user passwd ann\n  muster user passwd ann --link\n  muster user passwd ann --password-file -",
 		RunE: func(c *cobra.Command, args []string) error {
+			if link {
+				if file != "" {
+					return usagef("--link or --password-file: one of them")
+				}
+				return a.patchUser(c, args[0], client.UserPatch{Link: true}, "", false, "user %s, role %s: the present password works until another is chosen")
+			}
 			text, made, err := password(file)
 			if err != nil {
 				return err
@@ -162,6 +203,7 @@ func (a *app) userPasswdCmd() *cobra.Command {
 			return a.patchUser(c, args[0], client.UserPatch{Password: &text}, text, made, "user %s has a new password, and the role %s; the tokens of before have ended")
 		},
 	}
+	c.Flags().BoolVar(&link, "link", false, "print a link by which they choose one, in place of a password")
 	c.Flags().StringVar(&file, "password-file", "", passwordHelp)
 	return c
 }

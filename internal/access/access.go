@@ -234,25 +234,78 @@ func (g *Gate) Login(ctx context.Context, name, password string, from netip.Addr
 		return "", nil, err
 	}
 	hash := nobody
-	if u != nil {
+	if u != nil && u.Hash != "" {
 		hash = u.Hash
 	}
 	right, err := Verify(ctx, hash, password)
 	if err != nil {
 		return "", nil, err
 	}
-	if !right || u == nil {
-		if n, tell := g.slow.wrong(from, g.Engine.Now()); tell {
-			if err := g.Engine.Record(ctx, boot.Event{Kind: boot.LoginRefused, Text: fmt.Sprintf("%d wrong names or passwords came from %s, one after the other", n, from)}); err != nil {
-				return "", nil, err
-			}
+	if !right || u == nil || u.Hash == "" {
+		if err := g.wrong(ctx, from); err != nil {
+			return "", nil, err
 		}
 		return "", nil, boot.NewFault(boot.Unauthorized, "the name or the password is wrong").Try("sudo muster user passwd NAME, on the appliance")
 	}
 	g.slow.right(from)
-	by := boot.Actor{Kind: boot.Person, Name: u.Name, Via: "api", From: from.Unmap().String()}
-	t := boot.APIToken{User: u.Name, Role: u.Role, Expires: g.Engine.Now().Add(LoginLife).UTC()}
-	return g.Make(ctx, by, t)
+	return g.signIn(ctx, u, from)
+}
+
+// signIn makes the token of a person who has shown who they are.
+func (g *Gate) signIn(ctx context.Context, u *boot.User, from netip.Addr) (string, *boot.APIToken, error) {
+	return g.Make(ctx, person(u.Name, from), boot.APIToken{User: u.Name, Role: u.Role, Expires: g.Engine.Now().Add(LoginLife).UTC()})
+}
+
+func person(name string, from netip.Addr) boot.Actor {
+	return boot.Actor{Kind: boot.Person, Name: name, Via: "api", From: from.Unmap().String()}
+}
+
+// wrong counts one who guessed, and tells of it once in a while.
+func (g *Gate) wrong(ctx context.Context, from netip.Addr) error {
+	n, tell := g.slow.wrong(from, g.Engine.Now())
+	if !tell {
+		return nil
+	}
+	return g.Engine.Record(ctx, boot.Event{Kind: boot.LoginRefused, Text: fmt.Sprintf("%d wrong names or passwords came from %s, one after the other", n, from)})
+}
+
+// Invitation is a link's secret, which is said once, and what is kept of it.
+func Invitation() (secret, digest string) {
+	secret = newSecret()
+	digest, _ = digestOf(secret)
+	return secret, digest
+}
+
+// Join lets the bearer of a link choose a password, and signs them in. A password that is
+// not taken leaves the link as it is.
+func (g *Gate) Join(ctx context.Context, name, secret, password string, from netip.Addr) (string, *boot.APIToken, error) {
+	if err := g.slow.enter(from, g.Engine.Now()); err != nil {
+		return "", nil, err
+	}
+	defer g.slow.leave(from)
+	digest, _ := digestOf(secret)
+	var u *boot.User
+	if err := g.Engine.View(ctx, func(tx boot.ReadTx) (err error) { u, err = tx.User(name); return err }); err != nil {
+		return "", nil, err
+	}
+	hash := nobody
+	if u != nil && u.Invites(digest, g.Engine.Now()) {
+		var err error
+		if hash, err = Hash(password); err != nil {
+			return "", nil, err
+		}
+	}
+	c, err := g.Engine.Do(ctx, person(boot.CleanText(name, 64), from), boot.JoinUser{Name: name, Invite: digest, Hash: hash})
+	if err != nil {
+		if f := boot.FaultOf(err); f != nil && f.Code == boot.Unauthorized {
+			if e := g.wrong(ctx, from); e != nil {
+				return "", nil, e
+			}
+		}
+		return "", nil, err
+	}
+	g.slow.right(from)
+	return g.signIn(ctx, c.User, from)
 }
 
 // Make stores a token, and returns what must be shown to come in. It is said once. One

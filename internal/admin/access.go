@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/musterboot/muster/boot"
@@ -28,6 +29,7 @@ const anybody = boot.Role("")
 // needs has every route. One that is not in it is refused.
 var needs = map[string]need{
 	"POST /api/v1/login": {anybody, true},
+	"POST /api/v1/join":  {anybody, true},
 	"GET /api/v1/ca":     {anybody, true}, // a CA is no secret, and trust begins with it
 
 	"GET /api/v1/problems/{code}": {boot.Look, true},
@@ -159,7 +161,7 @@ func (s *Server) me(r *http.Request) (any, error) {
 }
 
 func viewUser(u *boot.User) client.UserView {
-	return client.UserView{Name: u.Name, Role: u.Role, Scope: u.Scope, Created: u.Created, Since: u.Since}
+	return client.UserView{Name: u.Name, Role: u.Role, Scope: u.Scope, Created: u.Created, Since: u.Since, Invited: u.InviteUntil}
 }
 
 func (s *Server) users(r *http.Request) (any, error) {
@@ -186,15 +188,50 @@ func (s *Server) addUser(r *http.Request) (any, error) {
 	if err := access.CheckScope(q.Scope); err != nil {
 		return nil, err
 	}
-	hash, err := access.Hash(q.Password)
+	u := boot.User{Name: q.Name, Role: q.Role, Scope: q.Scope}
+	var link string
+	switch {
+	case q.Link && q.Password != "":
+		return nil, errLinkAndPassword()
+	case q.Link:
+		link, u.Invite = access.Invitation()
+	default:
+		var err error
+		if u.Hash, err = access.Hash(q.Password); err != nil {
+			return nil, err
+		}
+	}
+	c, err := s.do(r, boot.AddUser{User: u})
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.do(r, boot.AddUser{User: boot.User{Name: q.Name, Hash: hash, Role: q.Role, Scope: q.Scope}})
+	return invited(c.User, link), nil
+}
+
+func errLinkAndPassword() *boot.Fault {
+	return boot.NewFault(boot.Invalid, "a password, or a link to choose one: not both")
+}
+
+// invited is a user with the path of the link that was made; "" is none.
+func invited(u *boot.User, link string) client.UserView {
+	v := viewUser(u)
+	if link != "" {
+		v.Link = "/join/" + url.PathEscape(u.Name) + "/" + link
+	}
+	return v
+}
+
+// join lets the bearer of a link choose a password.
+func (s *Server) join(r *http.Request) (any, error) {
+	var q client.Joining
+	if err := readUpTo(r, &q, 64<<10); err != nil {
+		return nil, err
+	}
+	secret, t, err := s.Gate.Join(r.Context(), q.Name, q.Link, q.Password, peer(r))
 	if err != nil {
 		return nil, err
 	}
-	return viewUser(c.User), nil
+	return client.TokenMade{TokenView: s.viewToken(t, &boot.User{Name: t.User}), Token: secret}, nil
 }
 
 func (s *Server) setUser(r *http.Request) (any, error) {
@@ -207,6 +244,15 @@ func (s *Server) setUser(r *http.Request) (any, error) {
 		if err := access.CheckScope(*q.Scope); err != nil {
 			return nil, err
 		}
+	}
+	var link string
+	if q.Link {
+		if q.Password != nil {
+			return nil, errLinkAndPassword()
+		}
+		var digest string
+		link, digest = access.Invitation()
+		o.Invite = &digest
 	}
 	if q.Password != nil {
 		hash, err := access.Hash(*q.Password)
@@ -223,7 +269,7 @@ func (s *Server) setUser(r *http.Request) (any, error) {
 	if err != nil || u == nil {
 		return nil, err
 	}
-	return viewUser(u), nil
+	return invited(u, link), nil
 }
 
 func (s *Server) removeUser(r *http.Request) (any, error) {

@@ -40,6 +40,7 @@ type none = struct{}
 // operations has every route of needs.
 var operations = map[string]operation{
 	"POST /api/v1/login":                           {does: "Make a token of a name and a password", in: client.Login{}, out: client.TokenMade{}},
+	"POST /api/v1/join":                            {does: "Choose a password by a link, and make a token", in: client.Joining{}, out: client.TokenMade{}},
 	"GET /api/v1/ca":                               {does: "The built-in certificate authority", out: client.CA{}},
 	"GET /api/v1/openapi.json":                     {does: "This document", out: map[string]any{}},
 	"GET /api/v1/problems/{code}":                  {does: "What the code of a problem means", out: client.ProblemKind{}},

@@ -89,11 +89,11 @@ func TestEveryRoleOnEveryRoute(t *testing.T) {
 	for _, p := range patterns(t) {
 		method, _, _ := strings.Cut(p, " ")
 		n, ok := needs[p]
-		if !ok && p != "POST /api/v1/login" {
+		if !ok {
 			t.Errorf("%s is in no table of needs", p)
 			continue
 		}
-		if p == "POST /api/v1/login" || p == "GET /api/v1/ca" {
+		if n.role == anybody {
 			continue
 		}
 		for _, bad := range []string{"", "mst_", "mst_" + strings.Repeat("0", 72), tokens[boot.Admin] + "0"} {
@@ -278,6 +278,58 @@ func TestNobodyYet(t *testing.T) {
 
 // TestLogin: a name and its password make a token that lets its user in, with the user's
 // role of today; a new password, the user's end and the token's end it.
+// TestJoin: who has a link chooses a password, is in, and comes in by it afterwards;
+// guessing links slows like guessing passwords.
+func TestJoin(t *testing.T) {
+	d := newDoor(t)
+	var u client.UserView
+	d.want(200, "POST", "/api/v1/users", `{"name":"joe","role":"operate","link":true}`).into(&u)
+	name, link, ok := strings.Cut(strings.TrimPrefix(u.Link, "/join/"), "/")
+	if !ok || name != "joe" || !strings.HasPrefix(link, "mst_") || u.Invited.IsZero() {
+		t.Fatalf("%+v", u)
+	}
+	join := func(link, password string) *httptest.ResponseRecorder {
+		return d.knock("", "POST", "/api/v1/join", fmt.Sprintf(`{"name":"joe","link":%q,"password":%q}`, link, password))
+	}
+	d.want(422, "POST", "/api/v1/users", `{"name":"two","role":"read","link":true,"password":"correct horse battery"}`)
+	d.want(422, "PATCH", "/api/v1/users/joe", `{"link":true,"password":"correct horse battery"}`)
+	if w := d.knock("", "POST", "/api/v1/login", `{"name":"joe","password":""}`); w.Code != 401 {
+		t.Errorf("without a password: %d", w.Code)
+	}
+	if w := d.knock(link, "GET", "/api/v1/me", ""); w.Code != 401 {
+		t.Errorf("the link as a token: %d", w.Code)
+	}
+	if w := join(link, "short"); w.Code != 422 || !strings.Contains(w.Body.String(), "too short") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := join("mst_"+strings.Repeat("0", 72), "correct horse battery"); w.Code != 401 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	var m client.TokenMade
+	answer{join(link, "correct horse battery"), t}.into(&m)
+	if w := d.knock(m.Token, "GET", "/api/v1/me", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"joe"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := join(link, "correct horse battery"); w.Code != 401 {
+		t.Errorf("the second time: %d", w.Code)
+	}
+	if w := d.knock("", "POST", "/api/v1/login", `{"name":"joe","password":"correct horse battery"}`); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	slowed := false
+	for range 10 {
+		slowed = slowed || join("mst_"+strings.Repeat("0", 72), "correct horse battery").Code == 429
+	}
+	if !slowed {
+		t.Error("whoever guesses links is never slowed")
+	}
+	var again client.UserView
+	d.want(200, "PATCH", "/api/v1/users/joe", `{"link":true}`).into(&again)
+	if again.Link == "" || again.Link == u.Link {
+		t.Errorf("%+v", again)
+	}
+}
+
 func TestLogin(t *testing.T) {
 	d := newDoor(t)
 	in := func() string {

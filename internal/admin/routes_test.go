@@ -221,6 +221,8 @@ var calls = []call{
 	{"POST /api/v1/login", "/api/v1/login", `{"name":"ann","password":"correct horse battery"}`, 200, `"token":"mst_`},
 	{"POST /api/v1/login", "/api/v1/login", `{"name":"ann","password":"wrong horse battery"}`, 401, `the name or the password is wrong`},
 	{"POST /api/v1/login", "/api/v1/login", `{"name":"nobody","password":"wrong horse battery"}`, 401, `the name or the password is wrong`},
+	{"POST /api/v1/join", "/api/v1/join", `{"name":"ann","link":"mst_x","password":"correct horse battery"}`, 401, `the link is not known, was used, or has ended`},
+	{"POST /api/v1/join", "/api/v1/join", `{"link":1}`, 400, `"code":"malformed"`},
 	{"POST /api/v1/logout", "/api/v1/logout", "", 422, `no token was shown`},
 	{"GET /api/v1/users", "/api/v1/users", "", 200, `"name":"ann","role":"operate"`},
 	{"POST /api/v1/users", "/api/v1/users", `{"name":"bob","password":"a long enough one","role":"read","scope":"tag:lab"}`, 200, `"scope":"tag:lab"`},

@@ -258,6 +258,7 @@ func (s *Server) build() http.Handler {
 	mux.HandleFunc("GET /api/v1/audit", s.audit)
 	route("GET /api/v1/me", s.me)
 	route("POST /api/v1/login", s.login)
+	route("POST /api/v1/join", s.join)
 	route("POST /api/v1/logout", s.logout)
 	route("GET /api/v1/users", s.users)
 	route("POST /api/v1/users", s.addUser)

@@ -7,10 +7,12 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -78,6 +80,37 @@ func adminNames(c *config.Config) []string {
 		names = append(names, strings.ToLower(h))
 	}
 	return names
+}
+
+// page is where others find the page: by a name that the configuration gives the port, by
+// the address that it listens on, else by an address that a network serves from. The lock
+// is held.
+func (d *daemon) page() string {
+	c := d.config.Admin
+	if c.Listen == "" {
+		return ""
+	}
+	at, err := netip.ParseAddrPort(c.Listen)
+	if err != nil {
+		at = netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(config.Port(c.Listen)))
+	}
+	host := ""
+	if !at.Addr().IsUnspecified() {
+		host = at.Addr().String()
+	}
+	if own := ownAddrs(d.config.Networks); host == "" && len(own) > 0 {
+		host = own[0].String()
+	}
+	if names := d.config.AdminNames; len(names) > 0 {
+		host = names[0]
+	} else if host == "" {
+		host, _ = os.Hostname()
+	}
+	scheme := "https"
+	if c.Plain() {
+		scheme = "http"
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(at.Port())))
 }
 
 // adminAddrs are the addresses of the port that the built-in CA certifies. The lock is

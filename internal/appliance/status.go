@@ -15,6 +15,7 @@ func (d *daemon) status(ctx context.Context) (client.Status, error) {
 	d.mu.Lock()
 	s := client.Status{Version: d.opt.Version, Started: d.started.UTC(), Config: d.opt.Path, DataDir: d.dataDir, Warnings: slices.Clone(d.warnings), Loaders: loaderList(d.loaders.Load())}
 	s.Spoilt = d.spoiltFiles()
+	s.Page = d.page()
 	four := map[string]bool{} // networks that have an IPv4 side
 	for _, n := range p.Networks {
 		// A network whose IPv4 is off has no subnet of its own, only that of its interface.

@@ -25,6 +25,8 @@ func (s *Site) routes() {
 	s.mux.HandleFunc("GET /assets/{name}", s.asset)
 	s.mux.HandleFunc("GET /login", s.signIn)
 	s.mux.HandleFunc("POST /login", s.signIn)
+	s.mux.HandleFunc("GET /join/{name}/{link}", s.join)
+	s.mux.HandleFunc("POST /join/{name}/{link}", s.join)
 	s.mux.HandleFunc("POST /logout", s.signOut)
 	s.page("/{$}", "now", "Now", s.now)
 	s.page("/hosts", "hosts", "Hosts", hosts)

@@ -88,7 +88,7 @@ func New(api http.Handler, statusOf func(boot.FaultCode) int, log *slog.Logger) 
 
 // Open reports a request that needs no token: to sign in, and what that page loads.
 func (s *Site) Open(r *http.Request) bool {
-	return r.URL.Path == "/login" || strings.HasPrefix(r.URL.Path, "/assets/")
+	return r.URL.Path == "/login" || strings.HasPrefix(r.URL.Path, "/join/") || strings.HasPrefix(r.URL.Path, "/assets/")
 }
 
 // Token is what the browser keeps.
@@ -264,9 +264,7 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 		var made client.TokenMade
 		err := s.client(r).Call(r.Context(), http.MethodPost, "/api/v1/login", client.Login{Name: r.PostFormValue("name"), Password: r.PostFormValue("password")}, &made)
 		if err == nil {
-			// A cookie that came with the request is never kept: nobody can fix it beforehand.
-			http.SetCookie(w, &http.Cookie{Name: cookie(r), Value: made.Token, Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode, Expires: made.Expires})
-			http.Redirect(w, r, local(r.PostFormValue("next")), http.StatusSeeOther)
+			welcome(w, r, made, local(r.PostFormValue("next")))
 			return
 		}
 		if v.Wrong = boot.FaultOf(err); v.Wrong == nil {
@@ -277,6 +275,38 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.show(w, http.StatusOK, "login", v)
+}
+
+// welcome gives a browser its token. A cookie that came with the request is never kept:
+// nobody can fix it beforehand.
+func welcome(w http.ResponseWriter, r *http.Request, made client.TokenMade, to string) {
+	http.SetCookie(w, &http.Cookie{Name: cookie(r), Value: made.Token, Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode, Expires: made.Expires})
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// join lets the bearer of a link choose a password. To look at the page uses nothing up:
+// what reads links in messages beforehand does that.
+func (s *Site) join(w http.ResponseWriter, r *http.Request) {
+	v := &view{Title: "Choose a password", Body: r.PathValue("name")}
+	if r.Method == http.MethodPost {
+		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+		err := error(boot.NewFault(boot.Invalid, "the two are not the same"))
+		var made client.TokenMade
+		if password := r.PostFormValue("password"); password == r.PostFormValue("again") {
+			err = s.client(r).Call(r.Context(), http.MethodPost, "/api/v1/join", client.Joining{Name: r.PathValue("name"), Link: r.PathValue("link"), Password: password}, &made)
+		}
+		if err == nil {
+			welcome(w, r, made, "/")
+			return
+		}
+		if v.Wrong = boot.FaultOf(err); v.Wrong == nil {
+			s.fail(w, r, v, err)
+			return
+		}
+		s.show(w, s.statusOf(v.Wrong.Code), "join", v)
+		return
+	}
+	s.show(w, http.StatusOK, "join", v)
 }
 
 // local is a path of ours, and nothing that leads elsewhere.
