@@ -130,9 +130,14 @@ func (ns *Networks) settle() {
 		if alone := len(ns.Networks) == 1; !alone && !n.Subnet.IsValid() && len(n.ranges) > 0 {
 			n.Subnet = netip.PrefixFrom(n.ranges[0].From, 24).Masked()
 			note("dnsmasq takes the netmask of its interface: /24 is a guess")
-			if a := n.ranges[0].To; !n.Subnet.Contains(a) {
+			if r, _ := usable(n.Subnet, n.ranges[0]); !n.Subnet.Contains(n.ranges[0].To) || r.To.Less(r.From) {
 				ns.Left = append(ns.Left, Note{File: n.File, Line: n.Line, Text: fmt.Sprintf("range %s: which subnet is it of? Write its netmask", n.ranges[0])})
 				continue
+			}
+			for i, r := range n.ranges {
+				if n.ranges[i], _ = usable(n.Subnet, r); n.ranges[i] != r {
+					n.Ranges[i] = n.ranges[i].String()
+				}
 			}
 		} else if !alone && !n.Subnet.IsValid() {
 			ns.Left = append(ns.Left, Note{File: n.File, Line: n.Line, Text: "a second network on an interface needs a subnet: write its netmask"})
@@ -235,9 +240,24 @@ func (w *walker) inner(s *scope, line int) *scope {
 // end adds a subnet to its server.
 func (w *walker) end(s *scope) { w.all.within = append(w.all.within, s) }
 
+// usable is a range without the network and broadcast address of its subnet: other servers
+// take them in a range, and give them to nobody.
+func usable(p netip.Prefix, r boot.Range) (_ boot.Range, cut bool) {
+	if !p.IsValid() || p.Bits() > 30 {
+		return r, false
+	}
+	if r.From == p.Masked().Addr() {
+		r.From, cut = r.From.Next(), true
+	}
+	if r.To == boot.Broadcast(p) {
+		r.To, cut = r.To.Prev(), true
+	}
+	return r, cut
+}
+
 // addRange takes a range that is in the subnet and overlaps no other.
 func (w *walker) addRange(s *scope, line int, text string, from, to netip.Addr) {
-	r := boot.Range{From: from, To: to}
+	r, cut := usable(s.subnet, boot.Range{From: from, To: to})
 	switch {
 	case !from.Is4() || !to.Is4() || to.Less(from):
 		w.note(s, line, "%s: want two IPv4 addresses, the lower one first", show(text))
@@ -245,7 +265,12 @@ func (w *walker) addRange(s *scope, line int, text string, from, to netip.Addr) 
 		w.note(s, line, "%s is not in subnet %s", show(text), s.subnet)
 	case slices.ContainsFunc(s.ranges, func(o boot.Range) bool { return !o.To.Less(from) && !to.Less(o.From) }):
 		w.note(s, line, "%s overlaps another range", show(text))
+	case r.To.Less(r.From):
+		w.note(s, line, "%s: a machine cannot have the network or broadcast address of %s", show(text), s.subnet)
 	default:
+		if cut {
+			w.note(s, line, "%s: without the network and broadcast address of %s, which no machine can have", show(text), s.subnet)
+		}
 		total := r.Size()
 		for _, o := range s.ranges {
 			total += o.Size()

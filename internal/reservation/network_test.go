@@ -105,6 +105,22 @@ func TestFilesTogether(t *testing.T) {
 	if ns, err := ReadNetworks([]File{{"c", ISC, []byte("subnet 10.0.0.0 netmask 255.0.0.0 { range 10.0.0.1 10.20.255.255; }")}}); err != nil || ns.Networks[0].Mode != boot.Reservations || !strings.Contains(ns.Networks[0].Left[0].Text, "a network has 1048576 addresses to give at most") {
 		t.Errorf("%v, %+v", err, ns)
 	}
+	// What no machine can have is left out, and said.
+	for conf, want := range map[string]string{
+		"subnet 10.3.0.0 netmask 255.255.255.0 { range 10.3.0.0 10.3.0.255; }": "[10.3.0.1-10.3.0.254]",
+		"subnet 10.3.0.0 netmask 255.255.255.0 { range 10.3.0.255; }":          "[]",
+		"subnet 10.3.0.0 netmask 255.255.255.254 { range 10.3.0.0 10.3.0.1; }": "[10.3.0.0-10.3.0.1]",
+		"subnet 10.3.0.0 netmask 255.255.255.0 { range 10.3.0.1 10.3.0.254; }": "[10.3.0.1-10.3.0.254]",
+	} {
+		ns, err := ReadNetworks([]File{{"c", ISC, []byte(conf)}})
+		if err != nil || fmt.Sprint(ns.Networks[0].Ranges) != want {
+			t.Errorf("%s: %v, %+v", conf, err, ns)
+			continue
+		}
+		if told := len(ns.Networks[0].Left) > 0; told != (strings.Contains(conf, ".255;")) {
+			t.Errorf("%s: %+v", conf, ns.Networks[0].Left)
+		}
+	}
 	// A pool of a shared network is of the subnet that it lies in.
 	shared := "shared-network a { subnet 10.3.0.0 netmask 255.255.255.0 { } subnet 10.4.0.0 netmask 255.255.255.0 { }\npool { range 10.4.0.5 10.4.0.9; } pool { range 10.5.0.5; } }"
 	if ns, err := ReadNetworks([]File{{"s", ISC, []byte(shared)}}); err != nil || len(ns.Networks) != 2 || fmt.Sprint(ns.Networks[0].Ranges, ns.Networks[1].Ranges) != "[] [10.4.0.5-10.4.0.9]" || len(ns.Left) != 1 || !strings.Contains(ns.Left[0].Text, "range 10.5.0.5-10.5.0.5 is in no subnet of shared-network") {
