@@ -143,6 +143,16 @@ func (u *User) Invites(digest string, now time.Time) bool {
 	return u.Invite != "" && subtle.ConstantTimeCompare([]byte(u.Invite), []byte(digest)) == 1 && now.Before(u.InviteUntil)
 }
 
+// choose sets a password: tokens of before and a link that waits are over with it.
+func (u *User) choose(hash string, now time.Time) {
+	u.Hash, u.Since, u.Invite, u.InviteUntil = hash, now, "", time.Time{}
+}
+
+// invite sets a link, which waits from now on.
+func (u *User) invite(digest string, now time.Time) {
+	u.Invite, u.InviteUntil = digest, now.Add(InviteLife)
+}
+
 // RemoveUser takes the right to come in, and ends the user's tokens.
 type RemoveUser struct{ Name string }
 
@@ -178,7 +188,7 @@ func (a *applying) addUser(o AddUser) error {
 	u := o.User
 	u.Since, u.Created, u.Changed = a.now, a.now, a.now
 	if u.Invite != "" {
-		u.InviteUntil = a.now.Add(InviteLife)
+		u.invite(u.Invite, a.now)
 	}
 	if err := u.Validate(); err != nil {
 		return NewFault(Invalid, "%v", err)
@@ -232,10 +242,11 @@ func (a *applying) setUser(o SetUser) error {
 	x := *u
 	var what string
 	if o.Hash != nil {
-		x.Hash, x.Since, x.Invite, x.InviteUntil, what = *o.Hash, a.now, "", time.Time{}, ", a new password"
+		x.choose(*o.Hash, a.now)
+		what = ", a new password"
 	}
 	if o.Invite != nil {
-		x.Invite, x.InviteUntil = *o.Invite, a.now.Add(InviteLife)
+		x.invite(*o.Invite, a.now)
 		what += ", a link to choose a password"
 	}
 	if o.Role != nil && *o.Role != x.Role {
@@ -272,7 +283,8 @@ func (a *applying) joinUser(o JoinUser) error {
 		return errNoLink()
 	}
 	x := *u
-	x.Hash, x.Since, x.Changed, x.Invite, x.InviteUntil = o.Hash, a.now, a.now, "", time.Time{}
+	x.choose(o.Hash, a.now)
+	x.Changed = a.now
 	if err := x.Validate(); err != nil {
 		return NewFault(Invalid, "%v", err)
 	}

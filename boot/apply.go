@@ -121,7 +121,7 @@ func (a *applying) apply(o Order) (err error) {
 	case AddUser:
 		err = a.addUser(o)
 	case JoinUser:
-		return a.joinUser(o)
+		err = a.joinUser(o)
 	case SetUser:
 		err = a.setUser(o)
 	case RemoveUser:

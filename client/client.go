@@ -246,38 +246,31 @@ func (c *Client) HostLog(ctx context.Context, name string, follow bool, fn func(
 	return stream(ctx, resp.Body, false, fn)
 }
 
-// Backup writes a backup of the running appliance.
-func (c *Client) Backup(ctx context.Context, q url.Values, w io.Writer) error {
-	r, err := c.send(ctx, http.MethodPost, "/api/v1/backup?"+q.Encode(), nil, -1)
+// copy writes what is answered to w as it is.
+func (c *Client) copy(ctx context.Context, method, path string, w io.Writer) error {
+	resp, err := c.send(ctx, method, path, nil, -1)
 	if err != nil {
 		return err
 	}
-	defer r.Body.Close()
-	_, err = io.Copy(w, r.Body)
+	defer resp.Body.Close()
+	_, err = io.Copy(w, resp.Body)
 	return err
+}
+
+// Backup writes a backup of the running appliance.
+func (c *Client) Backup(ctx context.Context, q url.Values, w io.Writer) error {
+	return c.copy(ctx, http.MethodPost, "/api/v1/backup?"+q.Encode(), w)
 }
 
 // TemplateFile writes a file of a template, of the version in force.
 func (c *Client) TemplateFile(ctx context.Context, name, file string, w io.Writer) error {
 	at := (&url.URL{Path: "/api/v1/templates/" + name + "/files/" + file}).EscapedPath()
-	resp, err := c.send(ctx, http.MethodGet, at, nil, -1)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(w, resp.Body)
-	return err
+	return c.copy(ctx, http.MethodGet, at, w)
 }
 
 // HostCapture writes a machine's packets to w as a pcap file.
 func (c *Client) HostCapture(ctx context.Context, name string, w io.Writer) error {
-	resp, err := c.send(ctx, http.MethodGet, "/api/v1/hosts/"+url.PathEscape(name)+"/capture", nil, -1)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(w, resp.Body)
-	return err
+	return c.copy(ctx, http.MethodGet, "/api/v1/hosts/"+url.PathEscape(name)+"/capture", w)
 }
 
 // stream reads JSON values to the end of the stream. If a stream ends that should not,

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -23,12 +22,11 @@ import (
 // present is the appliance as a folder would have it, and its hosts as they are.
 type present struct {
 	*roll.Roll
-	hosts     map[string]*boot.Host
-	templates map[string]*boot.Template
+	hosts map[string]*boot.Host
 }
 
 func (a *app) present(ctx context.Context, query string) (*present, error) {
-	p := &present{Roll: roll.New(), hosts: map[string]*boot.Host{}, templates: map[string]*boot.Template{}}
+	p := &present{Roll: roll.New(), hosts: map[string]*boot.Host{}}
 	var hs []client.HostView
 	if err := client.ReadAll(ctx, a.client(), "/api/v1/hosts?limit=5000&q="+url.QueryEscape(query), &hs); err != nil {
 		return nil, err
@@ -59,7 +57,7 @@ func (a *app) present(ctx context.Context, query string) (*present, error) {
 				delete(fs, n) // the other template's
 			}
 		}
-		p.Templates[t.Name], p.templates[t.Name] = fs, t
+		p.Templates[t.Name] = fs
 	}
 	return p, nil
 }
@@ -325,9 +323,8 @@ func (a *app) change(ctx context.Context, dir string, c roll.Change, have *prese
 		if c.Do == roll.Remove {
 			return cl.Call(ctx, http.MethodDelete, "/api/v1/templates/"+url.PathEscape(c.Name), nil, nil)
 		}
-		quiet := *a
-		quiet.out, quiet.json = io.Discard, false // its changes are shown
-		return quiet.push(ctx, roll.TemplateDir(dir, c.Name), true)
+		_, err := a.store(ctx, roll.TemplateDir(dir, c.Name), true)
+		return err
 	}
 	switch c.Do {
 	case roll.Add:

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,11 +18,6 @@ import (
 type servedNetwork struct {
 	client.NetworkStatus
 	Pools []boot.PoolStatus `json:"pools"`
-}
-
-// of reports that a pool belongs to a network.
-func of(p boot.PoolStatus, network string) bool {
-	return p.Network == network || p.Network == network+" (IPv6)"
 }
 
 func (a *app) networkCmd() *cobra.Command {
@@ -39,7 +35,7 @@ func (a *app) networkCmd() *cobra.Command {
 			for _, n := range s.Networks {
 				x := servedNetwork{NetworkStatus: n, Pools: []boot.PoolStatus{}}
 				for _, p := range s.Pools {
-					if of(p, n.Name) {
+					if p.Network == boot.PoolName(n.Name, netip.IPv4Unspecified()) || p.Network == boot.PoolName(n.Name, netip.IPv6Unspecified()) {
 						x.Pools = append(x.Pools, p)
 					}
 				}

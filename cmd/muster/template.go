@@ -162,43 +162,58 @@ muster template preview DIR shows beforehand what each would read.`,
 }
 
 func (a *app) push(ctx context.Context, dir string, yes bool) error {
-	fl, s, err := lint(dir)
+	out, err := a.store(ctx, dir, yes)
 	if err != nil {
 		return err
 	}
+	return a.said(out, "%s version %d stored, %s", out.Template.Name, out.Template.Version, counted(out.files, "file"))
+}
+
+// stored is what a push is answered by, with the number of files that its folder has.
+type stored struct {
+	client.Pushed
+	files int
+}
+
+// store pushes a folder, and says what is to be said of it but that it is done.
+func (a *app) store(ctx context.Context, dir string, yes bool) (out stored, err error) {
+	fl, s, err := lint(dir)
+	if err != nil {
+		return out, err
+	}
+	out.files = len(fl)
 	cl := a.client()
 	if err := a.upload(ctx, cl, fl, dir); err != nil {
-		return err
+		return out, err
 	}
-	var out client.Pushed
 	req := client.Push{Files: fl}
-	err = cl.Call(ctx, http.MethodPost, "/api/v1/templates", req, &out)
+	err = cl.Call(ctx, http.MethodPost, "/api/v1/templates", req, &out.Pushed)
 	if f := boot.FaultOf(err); f != nil && f.Code == boot.Unconfirmed {
 		text, err := os.ReadFile(filepath.Join(dir, templates.SpecFile))
 		if err != nil {
-			return err
+			return out, err
 		}
 		var would client.Pushed
 		if err := cl.Call(ctx, http.MethodPost, "/api/v1/templates", client.Push{Files: fl, DryRun: true, Spec: string(text)}, &would); err != nil {
-			return err
+			return out, err
 		}
 		a.note("%s is what %s boot next; muster template preview %s shows what each would read\n", s.Name, counted(would.Affected, "machine"), dir)
 		if !yes {
 			if err := a.confirm("push a template for", would.Affected); err != nil {
-				return err
+				return out, err
 			}
 		}
 		req.Count = would.Affected
-		if err := cl.Call(ctx, http.MethodPost, "/api/v1/templates", req, &out); err != nil {
-			return err
+		if err := cl.Call(ctx, http.MethodPost, "/api/v1/templates", req, &out.Pushed); err != nil {
+			return out, err
 		}
 	} else if err != nil {
-		return err
+		return out, err
 	}
 	for _, w := range out.Warnings {
 		a.note("warning: %s\n", w)
 	}
-	return a.said(out, "%s version %d stored, %s", s.Name, out.Template.Version, counted(len(fl), "file"))
+	return out, nil
 }
 
 func (a *app) templateListCmd() *cobra.Command {

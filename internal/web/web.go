@@ -263,25 +263,25 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 		v.Body = local(r.PostFormValue("next"))
 		var made client.TokenMade
 		err := s.client(r).Call(r.Context(), http.MethodPost, "/api/v1/login", client.Login{Name: r.PostFormValue("name"), Password: r.PostFormValue("password")}, &made)
-		if err == nil {
-			welcome(w, r, made, local(r.PostFormValue("next")))
-			return
-		}
-		if v.Wrong = boot.FaultOf(err); v.Wrong == nil {
-			s.fail(w, r, v, err)
-			return
-		}
-		s.show(w, s.statusOf(v.Wrong.Code), "login", v)
+		s.enter(w, r, v, "login", made, local(r.PostFormValue("next")), err)
 		return
 	}
 	s.show(w, http.StatusOK, "login", v)
 }
 
-// welcome gives a browser its token. A cookie that came with the request is never kept:
-// nobody can fix it beforehand.
-func welcome(w http.ResponseWriter, r *http.Request, made client.TokenMade, to string) {
-	http.SetCookie(w, &http.Cookie{Name: cookie(r), Value: made.Token, Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode, Expires: made.Expires})
-	http.Redirect(w, r, to, http.StatusSeeOther)
+// enter gives a browser the token that was made, or shows the form again with what was
+// wrong. A cookie that came with the request is never kept: nobody can fix it beforehand.
+func (s *Site) enter(w http.ResponseWriter, r *http.Request, v *view, form string, made client.TokenMade, to string, err error) {
+	if err == nil {
+		http.SetCookie(w, &http.Cookie{Name: cookie(r), Value: made.Token, Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode, Expires: made.Expires})
+		http.Redirect(w, r, to, http.StatusSeeOther)
+		return
+	}
+	if v.Wrong = boot.FaultOf(err); v.Wrong == nil {
+		s.fail(w, r, v, err)
+		return
+	}
+	s.show(w, s.statusOf(v.Wrong.Code), form, v)
 }
 
 // join lets the bearer of a link choose a password. To look at the page uses nothing up:
@@ -295,15 +295,7 @@ func (s *Site) join(w http.ResponseWriter, r *http.Request) {
 		if password := r.PostFormValue("password"); password == r.PostFormValue("again") {
 			err = s.client(r).Call(r.Context(), http.MethodPost, "/api/v1/join", client.Joining{Name: r.PathValue("name"), Link: r.PathValue("link"), Password: password}, &made)
 		}
-		if err == nil {
-			welcome(w, r, made, "/")
-			return
-		}
-		if v.Wrong = boot.FaultOf(err); v.Wrong == nil {
-			s.fail(w, r, v, err)
-			return
-		}
-		s.show(w, s.statusOf(v.Wrong.Code), "join", v)
+		s.enter(w, r, v, "join", made, "/", err)
 		return
 	}
 	s.show(w, http.StatusOK, "join", v)
