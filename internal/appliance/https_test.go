@@ -73,8 +73,13 @@ func TestPair(t *testing.T) {
 		if len(errs) != 1 || !strings.Contains(errs[0].Error(), "[https]: certificate "+cert+" with key "+key) {
 			t.Errorf("%v", errs)
 		}
-		third := selfSigned(t, cert, key, time.Now().Add(3*time.Hour))
+		until := time.Now().Add(3 * time.Hour)
+		third := selfSigned(t, cert, key, until)
 		time.Sleep(lookEvery + 1)
+		// Whoever asks for its end first finds the renewed one: nobody need have called.
+		if got := p.ends(); !got.Equal(until.Truncate(time.Second)) {
+			t.Errorf("it ends at %s, want %s", got, until)
+		}
 		serves(third)
 	})
 }

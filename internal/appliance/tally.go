@@ -170,8 +170,11 @@ func (d *daemon) figuresCertificates(add func(name, help string, counter bool, v
 		add(name, help, false, float64(ca.Expires().Unix()), metrics.Label{Name: "of", Value: "ca"})
 	}
 	for of, p := range map[string]*pair{"https": d.pair, "admin": d.adminPair} {
-		if p != nil {
-			add(name, help, false, float64(p.ends().Unix()), metrics.Label{Name: "of", Value: of})
+		if p == nil {
+			continue
+		}
+		if end := p.ends(); !end.IsZero() {
+			add(name, help, false, float64(end.Unix()), metrics.Label{Name: "of", Value: of})
 		}
 	}
 }

@@ -49,6 +49,10 @@ func testTally(t *testing.T) {
 	write(nil, stopped)
 	write(nil)
 	write(errors.New("no room"), stopped, boot.Event{Kind: boot.TicketDone, End: "installed"})
+	// A transaction that runs again tells of its events once.
+	st.Store = twice{inner}
+	write(nil, boot.Event{Kind: boot.HostAdded})
+	st.Store = inner
 	ask := counted{nobody{}, tally}
 	for _, o := range []boot.Outcome{{Result: boot.Complete, Bytes: 1000}, {Result: boot.CutShort, Bytes: 10}, {Result: boot.Probe, Bytes: -1}} {
 		_ = ask.Done(t.Context(), boot.Sighting{Via: boot.HTTP}, boot.Decision{}, o)
@@ -63,6 +67,7 @@ func testTally(t *testing.T) {
 	r.tally = tally // the running daemon keeps its own
 	r.figure("muster_boots_stopped_total", "finding=no-address", 2)
 	r.figure("muster_events_by_kind_total", "kind=boot.stopped", 2)
+	r.figure("muster_events_by_kind_total", "kind=host.added", 1)
 	r.figure("muster_installs_total", "end=failed", 1)
 	r.figure("muster_installs_total", "end=installed", 0)
 	r.figure("muster_installs_total", "end=same", 0)
@@ -74,12 +79,24 @@ func testTally(t *testing.T) {
 	r.figure("muster_store_writing", "", 0)
 	for _, s := range r.figures() {
 		switch {
-		case s.Name == "muster_store_commit_seconds" && s.Histogram.Count() != 3:
+		case s.Name == "muster_store_commit_seconds" && s.Histogram.Count() != 4:
 			t.Errorf("%d commits", s.Histogram.Count())
 		case s.Name == "muster_decision_seconds" && slices.Contains(s.Labels, metrics.Label{Name: "via", Value: "dhcp4"}) && s.Histogram.Count() != 3:
 			t.Errorf("%d decisions", s.Histogram.Count())
 		}
 	}
+}
+
+// twice runs every transaction again.
+type twice struct{ boot.Store }
+
+func (s twice) Update(ctx context.Context, fn func(boot.Tx) error) error {
+	return s.Store.Update(ctx, func(tx boot.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
 }
 
 type nobody struct{}
