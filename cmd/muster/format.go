@@ -145,8 +145,8 @@ func names(doc []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// How long what is watched stays as it is: twice a second is more than anybody reads, and
-// a list that takes long to make is not made all the time.
+// How long what is watched stays as it is. A list that takes long to make is not made all
+// the time: it rests for several times as long.
 const (
 	watchPause = 2 * time.Second
 	watchShare = 5

@@ -45,7 +45,7 @@ func (a *app) networkCmd() *cobra.Command {
 				return a.printJSON(all)
 			}
 			if len(all) == 0 {
-				a.print("no networks: write a [[network]] into the configuration; muster doctor --write begins one\n")
+				a.print("no networks: write a [[network]] into the configuration; muster config check says whether it is right\n")
 				return nil
 			}
 			rows := [][]string{{"NAME", "INTERFACE", "MODE", "SUBNET", "LEASED", "OFFERED", "STRANGERS", "OTHERS", "STATE"}}

@@ -135,8 +135,10 @@ func (ns *Networks) settle() {
 				continue
 			}
 			for i, r := range n.ranges {
-				if n.ranges[i], _ = usable(n.Subnet, r); n.ranges[i] != r {
+				var cut bool
+				if n.ranges[i], cut = usable(n.Subnet, r); cut {
 					n.Ranges[i] = n.ranges[i].String()
+					note("range %s: without the network and broadcast address of %s, which no machine can have", r, n.Subnet)
 				}
 			}
 		} else if !alone && !n.Subnet.IsValid() {

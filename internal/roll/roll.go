@@ -107,12 +107,15 @@ func Read(dir string, digest func(dir string) (map[string]boot.Blob, error)) (*R
 	}
 	for name, path := range hosts {
 		found = true
+		if strings.ContainsRune(name, filepath.Separator) {
+			return nil, &tomlfile.Error{File: path, Msg: "a host's file lies in " + hostsDir + " itself, and its name is the host's"}
+		}
 		var h Host
 		f, err := decode(path, &h)
 		if err != nil {
 			return nil, err
 		}
-		if h, err = canonical(name, h, f); err != nil {
+		if h, err = canonical(h, f); err != nil {
 			return nil, err
 		}
 		r.Hosts[name] = h
@@ -197,15 +200,12 @@ func decode(path string, into any) (*tomlfile.File, error) {
 
 // canonical writes everything as the appliance does, so that what means the same is the
 // same.
-func canonical(name string, h Host, f *tomlfile.File) (Host, error) {
+func canonical(h Host, f *tomlfile.File) (Host, error) {
 	var err error
 	wrong := func(key string, e error) {
 		if err == nil && e != nil {
 			err = f.Errorf(key, 0, "%s: %v", key, e)
 		}
-	}
-	if strings.ContainsRune(name, filepath.Separator) {
-		wrong("", fmt.Errorf("a host's file lies in %s itself, and its name is the host's", hostsDir))
 	}
 	if h.State != "" && !slices.Contains([]boot.State{boot.Pending, boot.Approved, boot.Denied}, boot.State(h.State)) {
 		wrong("state", fmt.Errorf("%q: want approved, pending or denied", h.State))
