@@ -4,12 +4,14 @@
 package test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/musterboot/muster/internal/nettest"
 )
@@ -59,6 +61,20 @@ func TestCapture(t *testing.T) {
 	}
 	st, err := os.Stat(filepath.Join(dir, "loader"))
 	must(t, err)
+	blocks := st.Size()/512 + 1
+	// curl is gone when its last ACK may still be on its way to tcpdump: a UDP header with
+	// a length of 12, then opcode and block.
+	ack := []byte{0, 4, byte(blocks >> 8), byte(blocks)}
+	r.wait("tcpdump to see the last ACK", 10*time.Second, func() error {
+		b, err := os.ReadFile(line)
+		must(t, err)
+		for at := range b {
+			if at >= 8 && bytes.HasPrefix(b[at:], ack) && b[at-4] == 0 && b[at-3] == 12 {
+				return nil
+			}
+		}
+		return fmt.Errorf("it is not in %d bytes", len(b))
+	})
 	must(t, stop())
 
 	kept := filepath.Join(dir, "kept.pcap")
@@ -90,7 +106,7 @@ func TestCapture(t *testing.T) {
 	for _, f := range fields(t, kept, "tftp", "tftp.opcode", "tftp.block", "tftp.error.code", "tftp.source_file") {
 		tftp = append(tftp, strings.Trim(f, "|"))
 	}
-	last := fmt.Sprint(st.Size()/512 + 1)
+	last := fmt.Sprint(blocks)
 	want := []string{"1|||missing.efi", "5||1", "1|||undionly.kpxe", "6", "4|0", "3|1", "4|1", "3|" + last, "4|" + last}
 	if strings.Join(tftp, "\n") != strings.Join(want, "\n") {
 		t.Errorf("TFTP packets\n%s\nwant\n%s", strings.Join(tftp, "\n"), strings.Join(want, "\n"))

@@ -209,7 +209,12 @@ func TestAnswers(t *testing.T) {
 		{"moved", raw(t, says("HTTP/1.1 307 x\r\nLocation: "+elsewhere+"\r\nContent-Length: 0\r\n\r\n")), Refused, "redirects are not followed", 0},
 		{"switches", raw(t, says("HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")), Refused, "HTTP 101", 0},
 	} {
-		a := post(t, c.url, 300*time.Millisecond).Send(t.Context(), sample)
+		// Only what is cut off by the time has little of it: a loaded machine answers late.
+		limit := 20 * time.Second
+		if strings.HasPrefix(c.name, "hangs") || c.name == "beyond a proxy" {
+			limit = 300 * time.Millisecond
+		}
+		a := post(t, c.url, limit).Send(t.Context(), sample)
 		if a.Result != c.want || !strings.Contains(a.Words, c.words) || a.After != c.after || strings.Contains(a.Words, "hush") || len(a.Words) > 250 || strings.ContainsAny(a.Words, "\x1b\n") {
 			t.Errorf("%s: %+v, want %d %q", c.name, a, c.want, c.words)
 		}
