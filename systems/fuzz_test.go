@@ -122,7 +122,7 @@ func FuzzBootConfig(f *testing.F) {
 					t.Errorf("kernelopt=%q", value)
 				}
 			}
-			if strings.Contains(key+value, "{{") {
+			if strings.Contains(key+"="+value, "{{") {
 				t.Errorf("a template in %q", line)
 			}
 		}
