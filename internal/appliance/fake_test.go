@@ -334,8 +334,10 @@ func (w *wire) Send(reply []byte, _ dhcpd.Dest, _ dhcpd.Meta) error {
 	return nil
 }
 
+// Close counts the socket as closed before it wakes the reader: the daemon may be over
+// as soon as the reader is.
 func (w *wire) Close() error {
-	w.once.Do(func() { close(w.closed); w.after() })
+	w.once.Do(func() { w.after(); close(w.closed) })
 	return nil
 }
 
@@ -361,7 +363,7 @@ func (p *pipes) Accept() (net.Conn, error) {
 }
 
 func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.closed); p.after() })
+	p.once.Do(func() { p.after(); close(p.closed) })
 	return nil
 }
 
