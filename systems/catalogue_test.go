@@ -128,9 +128,10 @@ func filled(t *testing.T, e systems.Entry, full bool) map[string]string {
 }
 
 // TestFormats: each file of the catalogue, with much and with little to say, is what the
-// program that reads it takes: both shells of installers, debconf, Ignition and YAML's reader.
+// program that reads it takes: both shells of installers, debconf, Ignition, cloud-init's schema, and those
+// that judge XML and YAML.
 func TestFormats(t *testing.T) {
-	nettest.Need(t, "xorriso", "busybox", "dash", "debconf-set-selections", "python3")
+	nettest.Need(t, "xorriso", "busybox", "dash", "debconf-set-selections", "python3", "xmllint", "yamllint")
 	for _, e := range systems.Catalogue() {
 		for _, full := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/full=%v", e.Name, full), func(t *testing.T) {
@@ -168,7 +169,7 @@ func readers(t *testing.T, name, text, file string) [][]string {
 	case strings.HasSuffix(name, ".json"):
 		return [][]string{{"python3", "-m", "json.tool", file}}
 	case strings.HasSuffix(name, ".xml"):
-		return [][]string{{"python3", "-c", "import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])", file}}
+		return [][]string{{"xmllint", "--noout", file}}
 	case strings.HasSuffix(name, ".ign"):
 		return [][]string{{nettest.Cached(t, "ignition/usr/bin/ignition-validate"), file}}
 	case name == "preseed.cfg":
@@ -182,7 +183,13 @@ func readers(t *testing.T, name, text, file string) [][]string {
 		}
 		return [][]string{{"env", "DEBCONF_SYSTEMRC=" + rc, "debconf-set-selections", "--checkonly", file}}
 	case name == "user-data" || name == "meta-data":
-		return [][]string{{"python3", "-c", "import sys, yaml; assert isinstance(yaml.safe_load(open(sys.argv[1])), dict)", file}}
+		lint := []string{"yamllint", "--strict", "-d", "{extends: relaxed, rules: {line-length: disable}}", file}
+		if !strings.HasPrefix(text, "#cloud-config\n") {
+			return [][]string{lint}
+		}
+		// Debian's own python: cloud-init and what it imports are Debian's packages.
+		packages := "PYTHONPATH=" + nettest.Cached(t, "cloud-init/usr/lib/python3/dist-packages")
+		return [][]string{lint, {"env", packages, "/usr/bin/python3", nettest.Cached(t, "cloud-init/usr/bin/cloud-init"), "schema", "--config-file", file}}
 	}
 	return nil
 }

@@ -27,7 +27,8 @@ case $level in demo|test|bench) ;; *) die "say which level to install: demo, tes
 if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
 		udhcpc busybox dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
-		xz-utils xorriso openssl libfl2 python3 python3-yaml util-linux gcc libc6-dev procps netbase mount openssh-client lintian chromium mmdebstrap squashfs-tools fdisk e2fsprogs mandoc zsh fish bash-completion gpg gpg-agent gpgv dpkg-dev)
+		xz-utils xorriso openssl libfl2 python3 python3-yaml util-linux gcc libc6-dev procps netbase mount openssh-client lintian chromium mmdebstrap squashfs-tools fdisk e2fsprogs mandoc zsh fish bash-completion gpg gpg-agent gpgv dpkg-dev
+		libxml2-utils yamllint python3-configobj python3-jinja2 python3-jsonpatch python3-jsonschema python3-netifaces python3-oauthlib python3-requests)
 	# riscv64 is a package of its own in Debian 13.
 	case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
 	bookworm) packages+=(qemu-system-misc) ;;
@@ -35,9 +36,10 @@ if [ "$level" != demo ]; then
 	esac
 	# The packages of ISC's relay and of WIDE's DHCPv6 client, which wants libfl2,
 	# would start them at the next boot, as those of DHCP servers would, and Ignition's
-	# has hooks for an initramfs; they are only unpacked, and Prometheus for its promtool. So is QEMU for single programs,
+	# has hooks for an initramfs; they are only unpacked, and so is Prometheus for its promtool,
+	# and cloud-init, for its schema, whose package would make this machine its own. So is QEMU for single programs,
 	# whose package would make the machine run those of other architectures.
-	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 qemu-user uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers ignition memtest prometheus)
+	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 qemu-user uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers ignition cloud-init memtest prometheus)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
@@ -178,7 +180,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	# arm64 that of Debian 13 ends Debian 12's GRUB with an exception (data that runs).
 	case $part in
 	*-13 | *-riscv64) use_apt $arch trixie ;; # Debian 12 has no riscv64
-	dhcrelay | dhcp6c | dhcpservers | tftpd | ignition | secureboot*) use_apt $arch "$release" ;;
+	dhcrelay | dhcp6c | dhcpservers | tftpd | ignition | cloud-init | secureboot*) use_apt $arch "$release" ;;
 	*) use_apt $arch bookworm ;;
 	esac
 	case $part in
@@ -199,7 +201,7 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	dhcrelay) unpack "$tree" isc-dhcp-relay ;;
 	dhcp6c) unpack "$tree" wide-dhcpv6-client ;;
 	tftpd) unpack "$tree" tftpd-hpa atftpd ;;
-	ignition) unpack "$tree" ignition ;;
+	ignition | cloud-init) unpack "$tree" "$part" ;;
 	prometheus) unpack "$tree" prometheus ;;
 	memtest) unpack "$tree" memtest86+ ;;
 	esac
