@@ -111,7 +111,7 @@ type Split struct {
 type Push struct {
 	Files  map[string]boot.Blob `json:"files"`
 	DryRun bool                 `json:"dry_run,omitempty"` // says what a push would, and stores nothing; the files need not be there
-	Spec   string               `json:"spec,omitempty"`    // template.toml, for a dry run
+	Spec   string               `json:"spec,omitempty"`    // template.toml, for a dry run; without it that of Files, which is there
 	Count  int                  `json:"count,omitempty"`   // of machines that boot it next; needed where they are many
 }
 

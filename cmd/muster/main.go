@@ -102,7 +102,7 @@ func (a *app) root() *cobra.Command {
 	c.PersistentFlags().StringVar(&a.dataDir, "data-dir", dir, "data directory of the daemon (environment: MUSTER_DATA_DIR)")
 	a.atHome = func() bool { return c.PersistentFlags().Changed("data-dir") }
 	a.form(c)
-	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.paramCmd(), a.loginCmd(), a.logoutCmd(), a.contextCmd(), a.userCmd(), a.tokenCmd(), a.caCmd(), a.eventCmd(), a.auditCmd(), a.webhookCmd(), a.networkCmd(), a.leaseCmd(), a.topCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.configCmd(), a.exportCmd(), a.applyCmd(), a.backupCmd(), a.restoreCmd(), a.versionCmd(), a.manCmd())
+	c.AddCommand(a.serveCmd(), a.hostCmd(), a.templateCmd(), a.imageCmd(), a.paramCmd(), a.loginCmd(), a.logoutCmd(), a.contextCmd(), a.userCmd(), a.tokenCmd(), a.caCmd(), a.eventCmd(), a.auditCmd(), a.webhookCmd(), a.networkCmd(), a.inventoryCmd(), a.leaseCmd(), a.topCmd(), a.explainCmd(), a.simulateCmd(), a.diagnoseCmd(), a.doctorCmd(), a.storeCmd(), a.configCmd(), a.exportCmd(), a.applyCmd(), a.backupCmd(), a.restoreCmd(), a.versionCmd(), a.manCmd())
 	a.watchable(c)
 	a.completes(c)
 	return c

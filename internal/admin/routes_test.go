@@ -132,6 +132,8 @@ var calls = []call{
 	{"GET /api/v1/templates/{name}", "/api/v1/templates/nothing", "", 404, `"code":"unknown-template"`},
 	{"POST /api/v1/templates", "/api/v1/templates", `{}`, 422, `"code":"invalid"`},
 	{"POST /api/v1/templates", "/api/v1/templates", `{"dry_run":true,"spec":"name = \"new\"\n[boot]\nkernel = \"image:none/k\"\n"}`, 200, `"warnings":["there is no image none yet`},
+	{"POST /api/v1/templates", "/api/v1/templates", `{"dry_run":true,"files":{"template.toml":{"digest":"` + digest + `","size":1}}}`, 422, `was not uploaded whole`},
+	{"POST /api/v1/templates", "/api/v1/templates", `{"dry_run":true,"files":{"template.toml":{"digest":"2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","size":1}}}`, 422, `template.toml:1: `},
 	{"POST /api/v1/templates", "/api/v1/templates", `{"dry_run":true,"spec":"nme = 1"}`, 422, `"code":"invalid"`},
 	{"GET /api/v1/templates/{name}", "/api/v1/templates/new", "", 404, `"code":"unknown-template"`},
 	{"POST /api/v1/templates", "/api/v1/templates", `{"files":{"template.toml":{"digest":"` + digest + `","size":1}}}`, 422, `was not uploaded whole`},

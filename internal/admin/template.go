@@ -79,7 +79,16 @@ func (s *Server) push(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if p.DryRun {
-		text, base, err := s.extended(p.Files, []byte(p.Spec))
+		own, err := []byte(p.Spec), error(nil)
+		if _, has := p.Files[templates.SpecFile]; has && p.Spec == "" {
+			if err := s.uploaded(p.Files); err != nil {
+				return nil, err
+			}
+			if own, err = s.bytesOf(p.Files[templates.SpecFile]); err != nil {
+				return nil, err
+			}
+		}
+		text, base, err := s.extended(p.Files, own)
 		if err != nil {
 			return nil, err
 		}

@@ -28,7 +28,7 @@ if [ "$level" != demo ]; then
 	packages+=(qemu-system-arm qemu-efi-aarch64 dnsmasq-base tcpdump isc-dhcp-client
 		udhcpc busybox dhcpcd-base systemd tshark iputils-arping ndisc6 radvd radvdump kea-admin tftp-hpa atftp curl mtools nftables
 		xz-utils xorriso openssl libfl2 python3 python3-yaml util-linux gcc libc6-dev procps netbase mount openssh-client lintian chromium mmdebstrap squashfs-tools fdisk e2fsprogs mandoc zsh fish bash-completion gpg gpg-agent gpgv dpkg-dev
-		libxml2-utils yamllint python3-configobj python3-jinja2 python3-jsonpatch python3-jsonschema python3-netifaces python3-oauthlib python3-requests)
+		ansible-core libxml2-utils yamllint python3-configobj python3-jinja2 python3-jsonpatch python3-jsonschema python3-netifaces python3-oauthlib python3-requests)
 	# riscv64 is a package of its own in Debian 13.
 	case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
 	bookworm) packages+=(qemu-system-misc) ;;
