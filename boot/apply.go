@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -361,18 +360,11 @@ func (a *applying) setHost(o SetHost) error {
 			h.BoundPort = *o.Port
 			what = append(what, "switch port "+orNone(*o.Port))
 		}
-		for _, x := range o.Options {
-			h.Options = mergeOptions(h.Options, []Option{x})
-			what = append(what, "option "+x.String())
+		options, said, err := changeOptions(h.Options, o.Options, o.NoOption, "host "+h.Name)
+		if err != nil {
+			return err
 		}
-		for _, name := range o.NoOption {
-			n := len(h.Options)
-			h.Options = slices.DeleteFunc(h.Options, func(x Option) bool { return x.Name() == name || strconv.Itoa(int(x.Code)) == name })
-			if len(h.Options) == n {
-				return NewFault(Invalid, "host %s has no option %s", h.Name, name)
-			}
-			what = append(what, "no option "+name)
-		}
+		h.Options, what = options, append(what, said...)
 		for _, t := range o.Tags {
 			h.Tags = mergeTags(h.Tags, t)
 			what = append(what, "tag "+t)

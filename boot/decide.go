@@ -26,6 +26,9 @@ func Decide(v View, p *Policy, in Sighting) (Decision, error) {
 	for _, r := range rules {
 		t.rule = r.name
 		done, err := r.fn(t)
+		if err == nil {
+			err = t.broken
+		}
 		if err != nil {
 			return Decision{}, fmt.Errorf("rule %s: %w", r.name, err)
 		}
@@ -89,7 +92,10 @@ type turn struct {
 
 	dirty bool // the host has changed
 
-	given map[string]Given // values that count for the host; nil until somebody asks
+	given  map[string]Given // values that count for the host; nil until somebody asks
+	lent   *lentOptions     // options of site, network and tags, and of which network; nil until somebody asks
+	lentOn string
+	broken error // of the store, where there was nobody to tell
 }
 
 // asker is who asks, as far as the rules have found out so far.

@@ -178,7 +178,11 @@ func (t *turn) otherResolvers() bool {
 	sets := func(l []Option) bool {
 		return slices.ContainsFunc(l, func(o Option) bool { return o.Code == optDNSServers })
 	}
-	return t.net.Server.Is4() && (t.kind != nil && sets(t.kind.Options) || t.template != nil && sets(t.template.Options) || t.host != nil && sets(t.host.Options))
+	if !t.net.Server.Is4() {
+		return false
+	}
+	l := t.lends()
+	return sets(l.site) || sets(l.network) || sets(l.agreed()) || t.kind != nil && sets(t.kind.Options) || t.template != nil && sets(t.template.Options) || t.host != nil && sets(t.host.Options)
 }
 
 func fit(t *turn, info *BootInfo) *BootInfo {
@@ -223,16 +227,22 @@ func (t *turn) logs() bool {
 	return t.p.LogPort == syslogPort && t.class != Plain && t.net.Addresses() && bytes.IndexByte(t.in.Want.Options, optLogServers) >= 0
 }
 
-// extra are the options that operators add. Those of the whole network go only to
-// clients that ask for them (option 55), because a packet has little room. Those for
-// this client are always sent.
+// extra are the options that operators add. Those of the site and of the whole network go
+// only to clients that ask for them (option 55), because a packet has little room. Those
+// for this client are always sent.
 func (t *turn) extra() []Option {
 	var general, class, template, host []Option
-	for _, o := range t.net.Options {
+	l := t.lends()
+	all := t.net.Options
+	if len(l.site)+len(l.network) > 0 {
+		all = mergeOptions(l.site, all, l.network)
+	}
+	for _, o := range all {
 		if t.in.Want.Options == nil || bytes.IndexByte(t.in.Want.Options, o.Code) >= 0 {
 			general = append(general, o)
 		}
 	}
+	tags := l.agreed()
 	if t.kind != nil {
 		class = t.kind.Options
 	}
@@ -242,10 +252,11 @@ func (t *turn) extra() []Option {
 	if t.host != nil {
 		host = t.host.Options
 	}
-	if len(general)+len(class)+len(template)+len(host) == 0 {
+	t.tellDiffer(l)
+	if len(general)+len(class)+len(template)+len(tags)+len(host) == 0 {
 		return nil
 	}
-	out := mergeOptions(general, class, template, host)
+	out := mergeOptions(general, class, template, tags, host)
 	if !t.net.Addresses() {
 		// A proxy sends only options about booting.
 		out = slices.DeleteFunc(out, func(o Option) bool { return !bootOption(o.Code) })

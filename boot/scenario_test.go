@@ -459,10 +459,21 @@ func (w *world) order(words []string) ([]string, error) {
 			return nil, err
 		}
 		o = boot.PinTemplate{Name: words[1], ID: boot.TemplateID(n)}
-	case "give": // give SCOPE PARAM:VALUE …; one without a value is removed
+	case "give": // give SCOPE PARAM:VALUE … option:NAME:VALUE option:-NAME; one without a value is removed
 		x := boot.SetParams{Scope: boot.Scope(strings.Replace(words[1], ":", "=", 1)), Params: map[string]*string{}}
 		for _, p := range words[2:] {
 			k, v, _ := strings.Cut(p, ":")
+			if name, no := strings.CutPrefix(v, "-"); k == "option" && no {
+				x.NoOption = append(x.NoOption, name)
+				continue
+			} else if k == "option" {
+				o, err := boot.ParseOptionText(strings.Replace(v, ":", "=", 1))
+				if err != nil {
+					return nil, err
+				}
+				x.Options = append(x.Options, o)
+				continue
+			}
 			if x.Params[k] = nil; v != "" {
 				x.Params[k] = &v
 			}

@@ -1,5 +1,5 @@
 // values.go: parameters that are given to many machines at once, and which of all values
-// counts for one machine.
+// counts for one machine. Their DHCP options: lent.go.
 
 package boot
 
@@ -47,17 +47,18 @@ func (s Scope) Validate() error {
 	return fmt.Errorf("%q is no scope: want site, network/NAME or tag/TAG", CleanText(string(s), 80))
 }
 
-// Values are the parameters of a scope.
+// Values are the parameters and DHCP options of a scope.
 type Values struct {
 	Scope    Scope             `json:"scope"`
 	Params   map[string]string `json:"params,omitempty"`
 	Secrets  []string          `json:"secrets,omitempty"` // names of those that are sealed apart
+	Options  []Option          `json:"options,omitempty"`
 	Changed  time.Time         `json:"changed"`
 	Revision uint64            `json:"revision,omitempty"` // how often it was written; the store counts
 }
 
 // Empty reports a record without values; the store keeps none.
-func (v *Values) Empty() bool { return len(v.Params)+len(v.Secrets) == 0 }
+func (v *Values) Empty() bool { return len(v.Params)+len(v.Secrets)+len(v.Options) == 0 }
 
 // Validate reports the first thing wrong with it, in words for a person.
 func (v *Values) Validate() error {
@@ -66,6 +67,9 @@ func (v *Values) Validate() error {
 	}
 	if err := validParams(v.Params, v.Secrets); err != nil {
 		return fmt.Errorf("%s: %w", v.Scope, err)
+	}
+	if len(v.Options) > 64 {
+		return fmt.Errorf("%s: %d options: at most 64", v.Scope, len(v.Options))
 	}
 	return nil
 }
@@ -76,6 +80,8 @@ type SetParams struct {
 	Revision uint64             // of the values that this is about; 0: whatever they are now
 	Params   map[string]*string // nil removes
 	Typed    []string           // as in SetHost
+	Options  []Option           // DHCP options, set in place of those with their codes
+	NoOption []string           // names or numbers of options that go
 }
 
 func (SetParams) order() {}
@@ -105,8 +111,13 @@ func (a *applying) setParams(o SetParams) error {
 			what, gives = append(what, k), true
 		}
 	}
+	options, said, err := changeOptions(v.Options, o.Options, o.NoOption, string(o.Scope))
+	if err != nil {
+		return err
+	}
+	v.Options, what, gives = options, append(what, said...), gives || len(o.Options) > 0
 	if len(what) == 0 {
-		return NewFault(Invalid, "nothing to set for %s: name a parameter", o.Scope).Try("muster param set %s NAME=VALUE", o.Scope)
+		return NewFault(Invalid, "nothing to set for %s: name a parameter, or an option", o.Scope).Try("muster param set %s NAME=VALUE", o.Scope)
 	}
 	if n, ok := strings.CutPrefix(string(o.Scope), networkPrefix); ok && gives && a.p.Network(n) == nil {
 		return NewFault(Invalid, "no network is called %s: the configuration has %s", CleanText(n, 64), strings.Join(a.p.networkNames(), ", "))

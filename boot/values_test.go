@@ -208,3 +208,64 @@ func TestLacking(t *testing.T) {
 		}
 	}
 }
+
+// TestEffectiveOptions: each option of a host is shown with the narrowest scope that gives
+// it, and those about which tags differ with both.
+func TestEffectiveOptions(t *testing.T) {
+	s, err := mem.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := engine.New(s, engine.NewRequestLog(nil), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	defer func() { e.Close(); s.Close() }()
+	if err := e.SetPolicy(t.Context(), boot.Policy{Networks: []boot.Network{{Name: "lab"}}}); err != nil {
+		t.Fatal(err)
+	}
+	opt := func(s string) boot.Option {
+		o, err := boot.ParseOptionText(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	do := func(o boot.Order) {
+		t.Helper()
+		if _, err := e.Do(t.Context(), boot.Actor{Kind: boot.Person}, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(boot.PushTemplate{Template: boot.Template{Name: "deb", Files: map[string]boot.Blob{"template.toml": {}}, Options: []boot.Option{opt("domain-name=deb"), opt("time-servers=10.0.0.1")}}})
+	do(boot.AddHost{Host: boot.NewHost{Name: "web1", Serial: "SN-1", Template: "deb", Tags: []string{"db", "rack=12"}, Options: []boot.Option{opt("224=hex:01")}}})
+	do(boot.SetParams{Scope: boot.Site, Options: []boot.Option{opt("ntp-servers=10.0.0.1"), opt("domain-name=site"), opt("225=hex:02")}})
+	do(boot.SetParams{Scope: boot.TagScope("db"), Options: []boot.Option{opt("time-servers=10.0.0.2"), opt("224=hex:03"), opt("225=hex:04")}})
+	do(boot.SetParams{Scope: boot.TagScope("rack=12"), Options: []boot.Option{opt("time-servers=10.0.0.2"), opt("224=hex:05"), opt("225=hex:06")}})
+	var got []string
+	if err := e.View(t.Context(), func(tx boot.ReadTx) error {
+		h, err := tx.HostByName("web1")
+		if err != nil {
+			return err
+		}
+		given, err := boot.EffectiveOptions(tx, e.Policy(), h)
+		got = nil
+		for _, g := range given {
+			got = append(got, fmt.Sprint(g.Option, " ", g.From, " ", g.Differ))
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"time-servers=10.0.0.2 tag/db []", "domain-name=deb template/deb []", "ntp-servers=10.0.0.1 site []", "224=hex:01 host []", "225=hex:02 site []", "225=hex:04 tag/db [tag/db tag/rack=12]"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	// One that has no parameters left but an option stays, and goes with it.
+	do(boot.SetParams{Scope: boot.Site, NoOption: []string{"ntp-servers", "domain-name", "225"}})
+	if err := e.View(t.Context(), func(tx boot.ReadTx) error {
+		if v, err := tx.Values(boot.Site); err != nil || v != nil {
+			t.Errorf("%+v %v", v, err)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

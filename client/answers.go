@@ -142,8 +142,11 @@ type HostDetail struct {
 	// Effective are the parameters that count for it: its own, inherited ones and its
 	// template's defaults.
 	Effective map[string]boot.Given `json:"effective_params,omitempty"`
-	Found     []diagnose.Finding    `json:"found,omitempty"` // what stopped it, or what it waits for
-	Timeline  []Entry               `json:"timeline"`
+	// EffectiveOptions are the DHCP options that count for it: its own, inherited ones and its
+	// template's. Those of the configuration are not among them.
+	EffectiveOptions []boot.GivenOption `json:"effective_options,omitempty"`
+	Found            []diagnose.Finding `json:"found,omitempty"` // what stopped it, or what it waits for
+	Timeline         []Entry            `json:"timeline"`
 }
 
 // ParamsSet are the parameters of a scope as they are after an order, and what should be

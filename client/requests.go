@@ -55,8 +55,11 @@ type HostPatch struct {
 
 // ParamPatch is what "param set" changes of a scope; absent parameters stay.
 type ParamPatch struct {
-	Params map[string]*string `json:"params"`
+	Params map[string]*string `json:"params,omitempty"`
 	Typed  []string           `json:"typed,omitempty"` // as in HostPatch
+
+	Options  []boot.Option `json:"options,omitempty"`      // DHCP options, in place of those with their codes
+	NoOption []string      `json:"drop_options,omitempty"` // by name or number
 }
 
 // HostImport adds many hosts, all of them or none. One that is on the roll

@@ -26,7 +26,7 @@ func TestApply(t *testing.T) {
 	r.muster("host", "add", "web1", "--mac", "52:54:00:aa:bb:01", "--template", "tool", "--address", "10.77.0.50", "--tag", "rack=12", "--option", "domain-name=web.example", "--approved", "--param", "ntp=10.77.0.1")
 	r.muster("host", "add", "old", "--serial", "X-4711")
 	r.muster("param", "set", "site", "ntp=10.77.0.9")
-	r.muster("param", "set", "tag/rack=12", "ntp=10.77.0.8")
+	r.muster("param", "set", "tag/rack=12", "ntp=10.77.0.8", "--option", "ntp-servers=10.77.0.8")
 	secret := filepath.Join(t.TempDir(), "pw")
 	write(secret, "hunter2")
 	r.muster("host", "set", "web1", "pw=@"+secret)

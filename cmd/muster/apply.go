@@ -318,7 +318,11 @@ func (a *app) change(ctx context.Context, dir string, c roll.Change, have *prese
 	cl := a.client()
 	switch c.What {
 	case roll.Params:
-		return cl.Call(ctx, http.MethodPatch, "/api/v1/params/"+(&url.URL{Path: c.Name}).EscapedPath(), roll.ParamPatch(have.Scopes[boot.Scope(c.Name)], want.Scopes[boot.Scope(c.Name)]), nil)
+		p, err := roll.ParamPatch(have.Scopes[boot.Scope(c.Name)], want.Scopes[boot.Scope(c.Name)])
+		if err != nil {
+			return err
+		}
+		return cl.Call(ctx, http.MethodPatch, "/api/v1/params/"+(&url.URL{Path: c.Name}).EscapedPath(), p, nil)
 	case roll.Template:
 		if c.Do == roll.Remove {
 			return cl.Call(ctx, http.MethodDelete, "/api/v1/templates/"+url.PathEscape(c.Name), nil, nil)

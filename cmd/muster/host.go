@@ -191,8 +191,15 @@ func (a *app) showHost(d client.HostDetail) {
 	if d.Port != d.BoundPort {
 		field("on port", d.Port)
 	}
-	for _, o := range d.Options {
-		field("option", o.String())
+	for _, g := range d.EffectiveOptions {
+		switch {
+		case len(g.Differ) > 0:
+			field("option", g.Option.Name()+" of a tag does not count: "+boot.Scopes(g.Differ)+" differ")
+		case g.From != boot.HostScope:
+			field("option", g.Option.String()+" ("+string(g.From)+")")
+		default:
+			field("option", g.Option.String())
+		}
 	}
 	if d.Template != "" {
 		pin := "the version in force at the next boot"

@@ -265,7 +265,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		"user add":            {{hostile}, {"x", "--scope", hostile}, {"x", "--password-file", hostile}}, "user list": {{}}, "user set": {{"x", "--role", hostile}, {"x", "--scope", hostile}, {"x"}}, "user passwd": {{hostile}}, "user rm": {{hostile}},
 		"login": {{hostile}, {"https://127.0.0.1:1", "--user", hostile, "--password-file", conf}, {"https://127.0.0.1:1", "--fingerprint", hostile}}, "logout": {{hostile}, {}}, "context list": {{}}, "context use": {{hostile}},
 		"token create": {{hostile}, {"x", "--expires", hostile}}, "token list": {{}}, "token revoke": {{hostile}}, "audit list": {{}, {"--kind", hostile}, {"--since", hostile}},
-		"param list": {{}, {hostile}}, "param show": {{hostile}}, "param set": {{"site", "k=" + hostile}, {hostile, "k=v"}, {"site", hostile}},
+		"param list": {{}, {hostile}}, "param show": {{hostile}}, "param set": {{"site", "k=" + hostile}, {hostile, "k=v"}, {"site", hostile}, {"site", "--option", hostile}, {"site", "--no-option", hostile}},
 		"image list": {{}}, "image show": {{hostile}, {"x" + hostile}}, "image rm": {{hostile}}, "image verify": {{}, {hostile}},
 		"image mirror":   {{"x", "--from", hostile, "--suite", hostile, "--keyring", files}, {"x", "--from", work, "--suite", hostile, "--keyring", hostile}},
 		"image import":   {{hostile, files}, {"x", hostile}, {"x", "https://x/" + hostile}},

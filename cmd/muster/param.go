@@ -24,7 +24,8 @@ func (a *app) paramCmd() *cobra.Command {
 // scopeHelp says what a scope is, and which value counts.
 const scopeHelp = `A value for a machine comes from its template's default, the site, its network, its tags or
 itself; the later goes before the earlier. Of a host with two tags that say different things
-nothing is rendered until it has a value of its own or one tag less.
+nothing is rendered until it has a value of its own or one tag less. DHCP options are given in
+the same way; of those about which two tags differ, neither counts.
 
   site           every machine
   network/NAME   machines that ask on a network
@@ -57,6 +58,10 @@ func (a *app) paramListCmd() *cobra.Command {
 				}
 				for _, k := range v.Secrets {
 					rows = append(rows, []string{string(v.Scope), k, "(secret)"})
+				}
+				for _, o := range v.Options {
+					_, value, _ := strings.Cut(o.String(), "=")
+					rows = append(rows, []string{string(v.Scope), "option " + o.Name(), value})
 				}
 			}
 			if len(rows) == 1 {
@@ -116,14 +121,15 @@ func givenText(g boot.Given) string {
 }
 
 func (a *app) paramSetCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "set SCOPE PARAM=VALUE …", Short: "Set parameters of the site, a network or a tag",
-		Long: "Set parameters of the site, a network or a tag. A parameter without a value (disk=) is\nremoved. A value is read from a file by rootpw=@FILE, from standard input by rootpw=-; one\nthat begins with @ itself is written @@. Secret parameters are given in these two ways only.\n\n" + scopeHelp +
+	var options, noOptions []string
+	c := &cobra.Command{
+		Use: "set SCOPE PARAM=VALUE …", Short: "Set parameters and DHCP options of the site, a network or a tag",
+		Long: "Set parameters and DHCP options of the site, a network or a tag. A parameter without a value (disk=) is\nremoved. A value is read from a file by rootpw=@FILE, from standard input by rootpw=-; one\nthat begins with @ itself is written @@. Secret parameters are given in these two ways only.\n\n" + scopeHelp +
 			"\nWhat is rendered from then on has the new values, also for a machine that is booting.",
-		Example: "  muster param set site timezone=Europe/Vienna ssh_keys=@keys\n  muster param set network/lab mirror=http://10.77.0.1/debian\n  muster param set tag/db disk=largest\n  muster param set tag/db disk=",
+		Example: "  muster param set site timezone=Europe/Vienna ssh_keys=@keys\n  muster param set network/lab mirror=http://10.77.0.1/debian\n  muster param set tag/db disk=largest\n  muster param set tag/db disk=\n  muster param set tag/db --option ntp-servers=10.77.0.5",
 		Args: func(c *cobra.Command, args []string) error {
-			if len(args) < 2 {
-				return usagef("param set wants a scope and PARAM=VALUE; see: muster param set --help")
+			if len(args) == 0 || len(args) == 1 && len(options)+len(noOptions) == 0 {
+				return usagef("param set wants a scope and PARAM=VALUE, or --option; see: muster param set --help")
 			}
 			return nil
 		},
@@ -137,15 +143,26 @@ func (a *app) paramSetCmd() *cobra.Command {
 			if p.Params, p.Typed, err = a.params(args[1:]); err != nil {
 				return err
 			}
+			if p.Options, err = parseOptions(options); err != nil {
+				return err
+			}
+			p.NoOption = noOptions
 			var out client.ParamsSet
 			kind, name, _ := strings.Cut(string(scope), "/")
 			if err := a.client().Call(c.Context(), http.MethodPatch, "/api/v1/params/"+strings.TrimSuffix(kind+"/"+url.PathEscape(name), "/"), p, &out); err != nil {
 				return err
 			}
 			a.warned(out.Warnings)
-			return a.said(out, "%s set: %s", out.Scope, counted(len(out.Params)+len(out.Secrets), "parameter"))
+			has := counted(len(out.Params)+len(out.Secrets), "parameter")
+			if len(out.Options) > 0 {
+				has += ", " + counted(len(out.Options), "option")
+			}
+			return a.said(out, "%s set: %s", out.Scope, has)
 		},
 	}
+	c.Flags().StringArrayVar(&options, "option", nil, "DHCP option NAME=VALUE, like ntp-servers=10.77.0.1; may be given again")
+	c.Flags().StringArrayVar(&noOptions, "no-option", nil, "take a DHCP option away, by name or number; may be given again")
+	return c
 }
 
 // params reads PARAM=VALUE; one without a value is removed. typed lists those whose

@@ -399,6 +399,9 @@ func (s *Server) host(r *http.Request) (d client.HostDetail, err error) {
 		if d.Effective, err = boot.Effective(tx, s.Engine.Policy(), h); err != nil {
 			return err
 		}
+		if d.EffectiveOptions, err = boot.EffectiveOptions(tx, s.Engine.Policy(), h); err != nil {
+			return err
+		}
 		d.Inventory, err = tx.Inventory(h.ID)
 		return err
 	})

@@ -30,7 +30,7 @@ func (s *Server) setParams(r *http.Request) (any, error) {
 	if err := read(r, &p); err != nil {
 		return nil, err
 	}
-	c, err := s.do(r, boot.SetParams{Scope: boot.Scope(r.PathValue("scope")), Params: p.Params, Typed: p.Typed})
+	c, err := s.do(r, boot.SetParams{Scope: boot.Scope(r.PathValue("scope")), Params: p.Params, Typed: p.Typed, Options: p.Options, NoOption: p.NoOption})
 	if err != nil {
 		return nil, err
 	}

@@ -60,13 +60,13 @@ func Diff(have, want *Roll, prune bool) (out []Change, err error) {
 		if err := plain(paramsDir+"/"+string(s), want.Scopes[s].Params, old.Sealed); err != nil {
 			return nil, err
 		}
-		if fs := fields(params(old.Params), params(want.Scopes[s].Params)); len(fs) > 0 {
+		if fs := fields(old.texts(), want.Scopes[s].texts()); len(fs) > 0 {
 			out = append(out, Change{Do: doing(known), What: Params, Name: string(s), Fields: fs})
 		}
 	}
 	for _, s := range slices.Sorted(maps.Keys(have.Scopes)) {
-		if _, named := want.Scopes[s]; !named && len(have.Scopes[s].Params) > 0 {
-			out = append(out, Change{Do: gone, What: Params, Name: string(s), Fields: fields(params(have.Scopes[s].Params), nil)})
+		if _, named := want.Scopes[s]; !named && !have.Scopes[s].empty() {
+			out = append(out, Change{Do: gone, What: Params, Name: string(s), Fields: fields(have.Scopes[s].texts(), nil)})
 		}
 	}
 	for _, t := range slices.Sorted(maps.Keys(want.Templates)) {
@@ -341,9 +341,10 @@ func Patches(c Change, was, file Host) (out []client.HostPatch, err error) {
 	return out, err
 }
 
-// ParamPatch is the request that makes of the parameters of a scope what a file says.
-func ParamPatch(was, is Scope) client.ParamPatch {
-	return client.ParamPatch{Params: patch(was.Params, is.Params)}
+// ParamPatch is the request that makes of a scope what a file says.
+func ParamPatch(was, is Scope) (client.ParamPatch, error) {
+	set, drop, err := options(was.Options, is.Options, nil)
+	return client.ParamPatch{Params: patch(was.Params, is.Params), Options: set, NoOption: drop}, err
 }
 
 func patch(was, is map[string]string) map[string]*string {

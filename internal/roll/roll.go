@@ -49,10 +49,22 @@ type Host struct {
 	Sealed     []string          `toml:"-"` // names of parameters that the appliance keeps sealed
 }
 
-// Scope are the parameters of the site, a network or a tag.
+// Scope are the parameters and DHCP options of the site, a network or a tag.
 type Scope struct {
-	Params map[string]string `toml:"params,omitempty"`
-	Sealed []string          `toml:"-"`
+	Options []string          `toml:"options,omitempty"`
+	Params  map[string]string `toml:"params,omitempty"`
+	Sealed  []string          `toml:"-"`
+}
+
+// empty reports a scope of which no file is written: it has nothing, or all is sealed.
+func (s Scope) empty() bool { return len(s.Params)+len(s.Options) == 0 }
+
+func (s Scope) texts() map[string]string {
+	out := params(s.Params)
+	if len(s.Options) > 0 {
+		out["options"] = strings.Join(s.Options, ", ")
+	}
+	return out
 }
 
 // Roll is a folder, or an appliance as such a folder would have it.
@@ -79,16 +91,34 @@ func (r *Roll) AddHost(h *boot.Host) {
 			*into = a.String()
 		}
 	}
-	for _, o := range h.Options {
-		x.Options = append(x.Options, o.String())
-	}
-	slices.Sort(x.Options)
+	x.Options = optionTexts(h.Options)
 	r.Hosts[h.Name] = x
 }
 
 // AddScope adds the parameters of a scope.
 func (r *Roll) AddScope(v *boot.Values) {
-	r.Scopes[v.Scope] = Scope{Params: maps.Clone(v.Params), Sealed: v.Secrets}
+	r.Scopes[v.Scope] = Scope{Options: optionTexts(v.Options), Params: maps.Clone(v.Params), Sealed: v.Secrets}
+}
+
+func optionTexts(options []boot.Option) (out []string) {
+	for _, o := range options {
+		out = append(out, o.String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+// canonicalOptions writes options as the appliance does.
+func canonicalOptions(options []string) error {
+	for i, s := range options {
+		o, err := boot.ParseOptionText(s)
+		if err != nil {
+			return err
+		}
+		options[i] = o.String()
+	}
+	slices.Sort(options)
+	return nil
 }
 
 // Read reads a folder. A file is refused with its line; digest reads the folder of a
@@ -131,10 +161,14 @@ func Read(dir string, digest func(dir string) (map[string]boot.Blob, error)) (*R
 			return nil, &tomlfile.Error{File: path, Msg: err.Error() + ": the file's name says it, as in params/site.toml, params/network/lab.toml, params/tag/rack=12.toml"}
 		}
 		var s Scope
-		if _, err := decode(path, &s); err != nil {
+		f, err := decode(path, &s)
+		if err != nil {
 			return nil, err
 		}
-		if len(s.Params) > 0 {
+		if err := canonicalOptions(s.Options); err != nil {
+			return nil, f.Errorf("options", 0, "options: %v", err)
+		}
+		if !s.empty() {
 			r.Scopes[scope] = s
 		}
 	}
@@ -231,12 +265,7 @@ func canonical(h Host, f *tomlfile.File) (Host, error) {
 		wrong(key, e)
 		*a = x.String()
 	}
-	for i, s := range h.Options {
-		o, e := boot.ParseOptionText(s)
-		wrong("options", e)
-		h.Options[i] = o.String()
-	}
-	slices.Sort(h.Options)
+	wrong("options", canonicalOptions(h.Options))
 	wrong("tags", boot.ValidTags(h.Tags))
 	slices.Sort(h.Tags)
 	return h, err
@@ -268,8 +297,8 @@ func (r *Roll) Write(dir string) (others []string, err error) {
 		}
 	}
 	for scope, s := range r.Scopes {
-		if len(s.Params) == 0 {
-			continue // all that it has is sealed
+		if s.empty() {
+			continue
 		}
 		path := filepath.Join(dir, paramsDir, filepath.FromSlash(string(scope))+ext)
 		wrote[path] = true

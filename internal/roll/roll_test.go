@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,17 @@ func must(t testing.TB, err error) {
 
 func mac(n int) boot.MAC { return boot.MAC{0x52, 0x54, 0, 0, byte(n >> 8), byte(n)} }
 
+func drawOptions(t *rapid.T) (out []boot.Option) {
+	for _, s := range rapid.SampledFrom([][]string{nil, {"ntp-servers=10.0.0.1"}, {"domain-name=x", "ntp-servers=10.0.0.1,10.0.0.2"}, {"224=hex:00ff"}}).Draw(t, "options") {
+		o, err := boot.ParseOptionText(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
 // drawHost is a host as the appliance may have it.
 func drawHost(t *rapid.T, i int) *boot.Host {
 	text := rapid.SampledFrom([]string{"", "x", `a"b`, "two\nlines", "ü", "'", `\`, "#", "[x]", "\t", "true", "{{ .Name }}"})
@@ -35,13 +47,7 @@ func drawHost(t *rapid.T, i int) *boot.Host {
 		h.Params[k] = text.Draw(t, k)
 	}
 	h.Tags = rapid.SampledFrom([][]string{nil, {"db"}, {"db", "rack=12"}, {"rack=13"}}).Draw(t, "tags")
-	for _, s := range rapid.SampledFrom([][]string{nil, {"ntp-servers=10.0.0.1"}, {"domain-name=x", "ntp-servers=10.0.0.1,10.0.0.2"}, {"224=hex:00ff"}}).Draw(t, "options") {
-		o, err := boot.ParseOptionText(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Options = append(h.Options, o)
-	}
+	h.Options = drawOptions(t)
 	if rapid.Bool().Draw(t, "four") {
 		h.Address = netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})
 	}
@@ -64,7 +70,7 @@ func TestRoundTrip(t *testing.T) {
 			r.AddHost(drawHost(t, i))
 		}
 		for _, s := range rapid.SliceOfDistinct(rapid.SampledFrom([]boot.Scope{boot.Site, "network/lab", "tag/rack=12", "tag/db"}), rapid.ID).Draw(t, "scopes") {
-			r.AddScope(&boot.Values{Scope: s, Params: map[string]string{"k": rapid.SampledFrom([]string{"", "v", "\"\n"}).Draw(t, "v")}, Secrets: []string{"pw"}})
+			r.AddScope(&boot.Values{Scope: s, Options: drawOptions(t), Params: map[string]string{"k": rapid.SampledFrom([]string{"", "v", "\"\n"}).Draw(t, "v")}, Secrets: []string{"pw"}})
 		}
 		r.AddScope(&boot.Values{Scope: "tag/sealed", Secrets: []string{"pw"}})
 		for range 2 { // the second time it is there
@@ -232,4 +238,38 @@ func TestDiff(t *testing.T) {
 			t.Errorf("%v:\n%s\nwant\n%s", c.files, got, c.want)
 		}
 	}
+}
+
+// TestScopePatch: the request that makes of a scope what a file says does so.
+func TestScopePatch(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func() *boot.Values {
+			return &boot.Values{Scope: "tag/db", Options: drawOptions(t), Params: rapid.MapOf(rapid.SampledFrom([]string{"a", "b"}), rapid.SampledFrom([]string{"x", "y"})).Draw(t, "params")}
+		}
+		a, b := draw(), draw()
+		have, want := New(), New()
+		have.AddScope(a)
+		want.AddScope(b)
+		p, err := ParamPatch(have.Scopes["tag/db"], want.Scopes["tag/db"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, v := range p.Params {
+			if v == nil {
+				delete(a.Params, k)
+			} else {
+				a.Params[k] = *v
+			}
+		}
+		for _, o := range p.Options {
+			a.Options = append(slices.DeleteFunc(a.Options, func(x boot.Option) bool { return x.Code == o.Code }), o)
+		}
+		for _, n := range p.NoOption {
+			a.Options = slices.DeleteFunc(a.Options, func(x boot.Option) bool { return x.Name() == n })
+		}
+		have.AddScope(a)
+		if cs, err := Diff(have, want, false); err != nil || len(cs) > 0 {
+			t.Fatalf("%+v %v after %+v", cs, err, p)
+		}
+	})
 }
