@@ -198,6 +198,56 @@ func TestPage(t *testing.T) {
 	b.open("/templates/linux?version=2")
 	b.shows(time.Minute, "From version 1 to 2", "second=version")
 
+	// What a version would change is seen before it is put in force, and after the newest.
+	b.open("/templates/linux?version=1&preview=1")
+	b.shows(time.Minute, "What version 1 would change", "Of 1 machine", name)
+	b.do(chromedp.Click(`section.card form button`))
+	b.shows(time.Minute, "Changed.", "yes, pinned")
+	if s := r.inForce("linux"); s != 1 {
+		t.Errorf("version %d is in force", s)
+	}
+	b.do(chromedp.Click(`form[action="/templates/linux/pin"] button`))
+	b.shows(time.Minute, "Changed.")
+	r.wait("the newest to be in force", time.Minute, func() error {
+		if s := r.inForce("linux"); s != 2 {
+			return fmt.Errorf("version %d is in force", s)
+		}
+		return nil
+	})
+
+	// Five hundred machines that wait: one of them first, then the rest.
+	csv := "mac,name\n"
+	for i := range 500 {
+		csv += fmt.Sprintf("52:54:00:01:%02x:%02x,many%d\n", i>>8, i&0xff, i)
+	}
+	many := filepath.Join(t.TempDir(), "many.csv")
+	must(t, os.WriteFile(many, []byte(csv), 0o600))
+	r.muster("host", "import", many)
+	order := func(share, want string) {
+		t.Helper()
+		b.open("/inbox")
+		b.do(chromedp.Click(`a[href="/hosts?q=state:pending"]`))
+		b.shows(time.Minute, "that match")
+		b.do(chromedp.Click(`input[name=all][value="1"]`), chromedp.SetValue(`select[name=action]`, "approve"), chromedp.SetValue(`select[name=share]`, share), chromedp.Click(`.bulk button`))
+		b.shows(time.Minute, want)
+		b.do(chromedp.Click(`main form button`))
+		b.shows(time.Minute, "Changed.")
+	}
+	order("1", "approve 1 machine")
+	order("", "approve 500 machines") // one more has waited before them
+	var in []host
+	if r.json(&in, "host", "list", "--match", "name:many* state:approved"); len(in) != 500 {
+		t.Errorf("%d are let in", len(in))
+	}
+
+	// A filter that is kept is there on the next visit.
+	b.open("/hosts?q=tag:seen")
+	b.do(chromedp.Click(`#kept button`))
+	b.open("/hosts")
+	b.shows(time.Minute, "tag:seen")
+	b.do(chromedp.Click(`#kept a`))
+	b.shows(time.Minute, "evil", "Forget this filter")
+
 	shots := os.Getenv("MUSTER_SHOTS")
 	if shots == "" {
 		shots = t.TempDir()
@@ -205,7 +255,7 @@ func TestPage(t *testing.T) {
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 360} {
 			b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}), chromedp.EmulateViewport(width, 800))
-			for _, path := range []string{"/", "/inbox", "/hosts", "/hosts/" + name, "/templates", "/templates/linux", "/templates/linux?version=2", "/images", "/networks", "/events", "/events?audit=1", "/settings", "/api", "/hosts/nobody", "/hosts?q=nothing:x"} {
+			for _, path := range []string{"/", "/inbox", "/hosts", "/hosts/" + name, "/templates", "/templates/linux", "/templates/linux?version=2&preview=2", "/hosts?q=tag:seen", "/images", "/networks", "/events", "/events?audit=1", "/settings", "/api", "/hosts/nobody", "/hosts?q=nothing:x"} {
 				b.open(path)
 				var wide int64
 				var png []byte
@@ -243,6 +293,22 @@ func TestPage(t *testing.T) {
 	for _, s := range b.said {
 		t.Errorf("the console says: %s", s)
 	}
+}
+
+// inForce is the version of a template that is in force.
+func (r *rig) inForce(name string) int {
+	r.t.Helper()
+	var vs []struct {
+		Version int
+		InForce bool `json:"in_force"`
+	}
+	r.json(&vs, "template", "history", name)
+	for _, v := range vs {
+		if v.InForce {
+			return v.Version
+		}
+	}
+	return 0
 }
 
 // faults looks for what keeps people out: a control without a name, a picture without words,

@@ -46,6 +46,7 @@ func (s *Site) routes() {
 	s.order("/hosts/{name}/{order}", orderHost)
 	s.order("/plans", makePlan)
 	s.order("/plans/{id}/run", runPlan)
+	s.order("/templates/{name}/pin", pinTemplate)
 }
 
 // nowBody is what wants a person, then what moves.
@@ -203,7 +204,7 @@ func orderHost(ctx context.Context, c *client.Client, r *http.Request) (string, 
 }
 
 func makePlan(ctx context.Context, c *client.Client, r *http.Request) (string, error) {
-	q := client.PlanRequest{Action: r.PostFormValue("action"), Names: r.PostForm["name"]}
+	q := client.PlanRequest{Action: r.PostFormValue("action"), Share: r.PostFormValue("share"), Names: r.PostForm["name"]}
 	if r.PostFormValue("all") == "1" {
 		q.Names, q.Query = nil, r.PostFormValue("q")
 		q.All = q.Query == ""
@@ -250,6 +251,8 @@ type templateBody struct {
 	Versions []client.Version
 	From, To int // the versions that Diff compares
 	Diff     []client.Difference
+	Preview  *client.Previewed // of the version that somebody asked about
+	Refused  *boot.Fault       // why there is none
 }
 
 func templatePage(ctx context.Context, c *client.Client, r *http.Request, v *view) (any, error) {
@@ -263,6 +266,15 @@ func templatePage(ctx context.Context, c *client.Client, r *http.Request, v *vie
 		return nil, err
 	}
 	slices.Reverse(b.Versions)
+	if n, err := strconv.Atoi(r.URL.Query().Get("preview")); err == nil {
+		b.Preview = &client.Previewed{}
+		err := c.Call(ctx, http.MethodPost, "/api/v1/templates/preview", client.Preview{Name: v.Title, Version: n}, b.Preview)
+		if b.Refused = boot.FaultOf(err); err != nil {
+			if b.Preview = nil; b.Refused == nil {
+				return nil, err
+			}
+		}
+	}
 	if len(b.Versions) < 2 {
 		return b, nil
 	}
@@ -274,6 +286,16 @@ func templatePage(ctx context.Context, c *client.Client, r *http.Request, v *vie
 	b.From, b.To = b.Versions[i+1].Version, b.Versions[i].Version
 	err := c.Call(ctx, http.MethodGet, fmt.Sprintf("%s/diff?from=%d&to=%d", at, b.From, b.To), nil, &b.Diff)
 	return b, err
+}
+
+// pinTemplate puts a version in force; 0 is the newest, whatever is pushed later.
+func pinTemplate(ctx context.Context, c *client.Client, r *http.Request) (string, error) {
+	n, err := strconv.Atoi(r.PostFormValue("version"))
+	if err != nil {
+		return "", boot.NewFault(boot.Invalid, "no version is chosen")
+	}
+	at := "/templates/" + url.PathEscape(r.PathValue("name"))
+	return at + "?said=set", c.Call(ctx, http.MethodPost, "/api/v1"+at+"/pin", client.Pin{Version: n}, nil)
 }
 
 type networksBody struct {

@@ -117,4 +117,38 @@ document.addEventListener("keydown", (e) => {
   }
 });
 
+// Filters that somebody keeps, in this browser.
+(() => {
+  const box = document.getElementById("kept");
+  if (!box) return;
+  let kept = [];
+  try { kept = JSON.parse(localStorage.getItem("filters")) || []; } catch { /* a browser that keeps nothing */ }
+  const q = box.dataset.q;
+  const keep = (now) => {
+    kept = now;
+    try { localStorage.setItem("filters", JSON.stringify(kept)); } catch { return; }
+    draw();
+  };
+  function draw() {
+    box.replaceChildren();
+    for (const f of kept) {
+      const a = document.createElement("a");
+      a.href = "/hosts?q=" + encodeURIComponent(f);
+      a.textContent = f;
+      box.append(a, " ");
+    }
+    if (q) {
+      const has = kept.includes(q);
+      const b = document.createElement("button");
+      b.type = "button";
+      b.className = "plain";
+      b.textContent = has ? "Forget this filter" : "Keep this filter";
+      b.onclick = () => keep(has ? kept.filter((f) => f !== q) : [...kept, q].slice(-20));
+      box.append(b);
+    }
+    box.hidden = !box.childElementCount;
+  }
+  draw();
+})();
+
 listen();
