@@ -155,6 +155,10 @@ func (s *Server) guard(mux *http.ServeMux) http.Handler {
 				s.fail(w, r, err)
 				return
 			}
+			if r.Header["Idempotency-Key"] != nil {
+				s.carryOnce(mux, pattern, w, r)
+				return
+			}
 			mux.ServeHTTP(w, r)
 			return
 		}

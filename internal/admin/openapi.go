@@ -197,6 +197,9 @@ func (d *document) operation(pattern, path string, o operation) map[string]any {
 	if _, is := hostOrders[pattern]; is {
 		params = append(params, map[string]any{"name": "If-Match", "in": "header", "description": "the ETag of the host as it was read: if it has changed, 412 tells how it is", "schema": map[string]any{"type": "string"}})
 	}
+	if repeats(pattern) {
+		params = append(params, map[string]any{"name": "Idempotency-Key", "in": "header", "description": "a text of your own: sent again with it within the hour, the order is carried out once and answered as before", "schema": map[string]any{"type": "string", "maxLength": againKey}})
+	}
 	if len(params) > 0 {
 		out["parameters"] = params
 	}

@@ -53,6 +53,7 @@ type Server struct {
 	once      sync.Once
 	api       http.Handler
 	plans     plan.Plans
+	again     again
 	referring sync.RWMutex // held between looking for a file and storing what refers to it
 }
 
