@@ -333,9 +333,14 @@ func (b *backend) closeFiles() error {
 type pending struct {
 	tables map[store.Table]map[string][]byte
 	n      int
+
+	mu    sync.Mutex               // of what follows; readers fill it
+	order map[store.Table][]string // keys, where somebody asked for them in order
 }
 
-func newPending() *pending { return &pending{tables: map[store.Table]map[string][]byte{}} }
+func newPending() *pending {
+	return &pending{tables: map[store.Table]map[string][]byte{}, order: map[store.Table][]string{}}
+}
 
 func (p *pending) add(txs ...[]store.Change) {
 	for _, cs := range txs {
@@ -344,6 +349,9 @@ func (p *pending) add(txs ...[]store.Change) {
 			if m == nil {
 				m = map[string][]byte{}
 				p.tables[c.Table] = m
+			}
+			if _, is := m[string(c.Key)]; !is {
+				delete(p.order, c.Table)
 			}
 			m[string(c.Key)] = c.Value
 			p.n++
@@ -365,21 +373,62 @@ func (p *pending) sorted() []store.Change {
 	return cs
 }
 
-// above returns the keys of a table beyond after that begin with prefix, in
-// order, newest value of each.
-func (b *backend) above(t store.Table, prefix, after []byte) (keys []string, values map[string][]byte) {
-	values = map[string][]byte{}
-	for _, p := range []*pending{b.folding, b.pending} {
-		if p == nil {
+// keys are those of a table, in order. They are sorted once for many pages of a list, until
+// another key comes. The caller holds the backend's mu, and changes nothing.
+func (p *pending) keys(t store.Table) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, is := p.order[t]
+	if !is {
+		l = slices.Sorted(maps.Keys(p.tables[t]))
+		p.order[t] = l
+	}
+	return l
+}
+
+// layer is what is pending of a table, beyond a key.
+type layer struct {
+	keys   []string
+	values map[string][]byte
+}
+
+// layers are what is pending of a table beyond after that begins with prefix, the newest
+// first.
+func (b *backend) layers(t store.Table, prefix, after []byte) (out []layer) {
+	for _, p := range []*pending{b.pending, b.folding} {
+		if p == nil || len(p.tables[t]) == 0 {
 			continue
 		}
-		for k, v := range p.tables[t] {
-			if k > string(after) && strings.HasPrefix(k, string(prefix)) {
-				values[k] = v
-			}
+		l := p.keys(t)
+		i, is := slices.BinarySearch(l, string(after))
+		if is {
+			i++
+		}
+		if n, _ := slices.BinarySearch(l, string(prefix)); n > i {
+			i = n
+		}
+		out = append(out, layer{l[i:], p.tables[t]})
+	}
+	return out
+}
+
+// first is the first key of the layers that begins with prefix, and its newest value.
+func first(ls []layer, prefix string) (key string, value []byte, ok bool) {
+	for _, l := range ls {
+		if len(l.keys) > 0 && strings.HasPrefix(l.keys[0], prefix) && (!ok || l.keys[0] < key) {
+			key, value, ok = l.keys[0], l.values[l.keys[0]], true
 		}
 	}
-	return slices.Sorted(maps.Keys(values)), values
+	return key, value, ok
+}
+
+// pass goes beyond a key that is first.
+func pass(ls []layer, key string) {
+	for i := range ls {
+		if len(ls[i].keys) > 0 && ls[i].keys[0] == key {
+			ls[i].keys = ls[i].keys[1:]
+		}
+	}
 }
 
 // snapshot is a bbolt transaction with what is pending laid over it.
@@ -389,7 +438,7 @@ type snapshot struct {
 }
 
 func (s snapshot) Range(t store.Table, prefix, after []byte, fn func(k, v []byte) bool) {
-	keys, values := s.b.above(t, prefix, after)
+	above := s.b.layers(t, prefix, after)
 	c := s.tx.Bucket([]byte(t)).Cursor()
 	start := after
 	if bytes.Compare(prefix, after) > 0 {
@@ -403,14 +452,14 @@ func (s snapshot) Range(t store.Table, prefix, after []byte, fn func(k, v []byte
 		if k != nil && !bytes.HasPrefix(k, prefix) {
 			k = nil
 		}
+		key, x, waits := first(above, string(prefix))
 		switch {
-		case len(keys) > 0 && (k == nil || keys[0] <= string(k)):
-			key := keys[0]
-			keys = keys[1:]
+		case waits && (k == nil || key <= string(k)):
+			pass(above, key)
 			if k != nil && key == string(k) {
 				k, v = c.Next()
 			}
-			if x := values[key]; x != nil && !fn([]byte(key), x) {
+			if x != nil && !fn([]byte(key), x) {
 				return
 			}
 		case k == nil:
