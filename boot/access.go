@@ -69,6 +69,9 @@ type APIToken struct {
 	Expires time.Time `json:"expires,omitzero"` // zero: never
 	Used    time.Time `json:"used,omitzero"`    // last, to the hour
 	From    string    `json:"from,omitempty"`   // the address of that use
+
+	// Idle, of a browser's, is how long it lasts without a use; 0: as long as with one.
+	Idle time.Duration `json:"idle,omitempty"`
 }
 
 var (
@@ -109,7 +112,13 @@ func (t *APIToken) Validate() error {
 }
 
 // Over reports a token that has ended.
-func (t *APIToken) Over(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
+func (t *APIToken) Over(now time.Time) bool {
+	used := t.Used
+	if used.IsZero() {
+		used = t.Created
+	}
+	return !t.Expires.IsZero() && !now.Before(t.Expires) || t.Idle > 0 && now.Sub(used) > t.Idle
+}
 
 // Lets reports a token that lets its bearer in: it has not ended, and its user, where it is
 // one's, is there and has had the same password since it was made.

@@ -274,6 +274,7 @@ func (p ConfigPlan) Summary() string {
 type Login struct {
 	Name     string `json:"name"`
 	Password string `json:"password"`
+	Session  bool   `json:"session,omitempty"` // a browser's: the token ends after twelve hours without a request
 }
 
 // Joining is who comes by a link and chooses a password.
@@ -281,6 +282,7 @@ type Joining struct {
 	Name     string `json:"name"`
 	Link     string `json:"link"`
 	Password string `json:"password"`
+	Session  bool   `json:"session,omitempty"` // as in Login
 }
 
 // NewUser is a person who may come in.

@@ -220,11 +220,15 @@ func (g *Gate) Tidy(ctx context.Context) (removed int, err error) {
 	}
 }
 
-// LoginLife is how long the token of a login lasts.
-const LoginLife = 30 * 24 * time.Hour
+// LoginLife is how long the token of a login lasts, SessionIdle how long that of a browser
+// does without a request: who walks away in the evening signs in again in the morning.
+const (
+	LoginLife   = 30 * 24 * time.Hour
+	SessionIdle = 12 * time.Hour
+)
 
 // Login makes a token for who knows a name and its password.
-func (g *Gate) Login(ctx context.Context, name, password string, from netip.Addr) (string, *boot.APIToken, error) {
+func (g *Gate) Login(ctx context.Context, name, password string, session bool, from netip.Addr) (string, *boot.APIToken, error) {
 	if err := g.slow.enter(from, g.Engine.Now()); err != nil {
 		return "", nil, err
 	}
@@ -248,12 +252,16 @@ func (g *Gate) Login(ctx context.Context, name, password string, from netip.Addr
 		return "", nil, boot.NewFault(boot.Unauthorized, "the name or the password is wrong").Try("sudo muster user passwd NAME, on the appliance")
 	}
 	g.slow.right(from)
-	return g.signIn(ctx, u, from)
+	return g.signIn(ctx, u, session, from)
 }
 
 // signIn makes the token of a person who has shown who they are.
-func (g *Gate) signIn(ctx context.Context, u *boot.User, from netip.Addr) (string, *boot.APIToken, error) {
-	return g.Make(ctx, person(u.Name, from), boot.APIToken{User: u.Name, Role: u.Role, Expires: g.Engine.Now().Add(LoginLife).UTC()})
+func (g *Gate) signIn(ctx context.Context, u *boot.User, session bool, from netip.Addr) (string, *boot.APIToken, error) {
+	t := boot.APIToken{User: u.Name, Role: u.Role, Expires: g.Engine.Now().Add(LoginLife).UTC()}
+	if session {
+		t.Idle = SessionIdle
+	}
+	return g.Make(ctx, person(u.Name, from), t)
 }
 
 func person(name string, from netip.Addr) boot.Actor {
@@ -278,7 +286,7 @@ func Invitation() (secret, digest string) {
 
 // Join lets the bearer of a link choose a password, and signs them in. A password that is
 // not taken leaves the link as it is.
-func (g *Gate) Join(ctx context.Context, name, secret, password string, from netip.Addr) (string, *boot.APIToken, error) {
+func (g *Gate) Join(ctx context.Context, name, secret, password string, session bool, from netip.Addr) (string, *boot.APIToken, error) {
 	if err := g.slow.enter(from, g.Engine.Now()); err != nil {
 		return "", nil, err
 	}
@@ -305,7 +313,7 @@ func (g *Gate) Join(ctx context.Context, name, secret, password string, from net
 		return "", nil, err
 	}
 	g.slow.right(from)
-	return g.signIn(ctx, c.User, from)
+	return g.signIn(ctx, c.User, session, from)
 }
 
 // Make stores a token, and returns what must be shown to come in. It is said once. One

@@ -227,7 +227,7 @@ func (s *Server) join(r *http.Request) (any, error) {
 	if err := readUpTo(r, &q, 64<<10); err != nil {
 		return nil, err
 	}
-	secret, t, err := s.Gate.Join(r.Context(), q.Name, q.Link, q.Password, peer(r))
+	secret, t, err := s.Gate.Join(r.Context(), q.Name, q.Link, q.Password, q.Session, peer(r))
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +358,7 @@ func (s *Server) login(r *http.Request) (any, error) {
 	if err := readUpTo(r, &q, 64<<10); err != nil {
 		return nil, err
 	}
-	secret, t, err := s.Gate.Login(r.Context(), q.Name, q.Password, peer(r))
+	secret, t, err := s.Gate.Login(r.Context(), q.Name, q.Password, q.Session, peer(r))
 	if err != nil {
 		return nil, err
 	}

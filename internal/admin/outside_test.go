@@ -523,13 +523,45 @@ func TestOutsideEnds(t *testing.T) {
 	}
 }
 
+// TestSessionIdle: a browser that asks nothing for twelve hours signs in again, whatever
+// shows its token; one that goes on asking does not, and a program's login lasts.
+func TestSessionIdle(t *testing.T) {
+	d := newDoor(t)
+	now := noon
+	d.engine.Now = func() time.Time { return now }
+	login := func(session bool) string {
+		t.Helper()
+		secret, _, err := d.server.Gate.Login(t.Context(), "ann", "correct horse battery", session, netip.MustParseAddr("192.0.2.1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secret
+	}
+	busy, idle, program := login(true), login(true), login(false)
+	for range 3 {
+		now = now.Add(11 * time.Hour)
+		if w := d.knock(busy, "GET", "/api/v1/me", ""); w.Code != 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	if w := d.knock(idle, "GET", "/api/v1/me", ""); w.Code != 401 {
+		t.Errorf("it was let in after 33 hours: %d", w.Code)
+	}
+	if w := d.knock(program, "GET", "/api/v1/me", ""); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if n, err := d.server.Gate.Tidy(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d tokens went, %v", n, err)
+	}
+}
+
 // TestTidyTokens: tokens that let nobody in any more go without an event; others stay.
 func TestTidyTokens(t *testing.T) {
 	d := newDoor(t)
 	now := noon
 	d.engine.Now = func() time.Time { return now }
 	stays := d.token("stays", boot.Look, "")
-	if _, _, err := d.server.Gate.Login(t.Context(), "ann", "correct horse battery", netip.MustParseAddr("192.0.2.1")); err != nil {
+	if _, _, err := d.server.Gate.Login(t.Context(), "ann", "correct horse battery", false, netip.MustParseAddr("192.0.2.1")); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(time.Minute)

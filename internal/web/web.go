@@ -262,7 +262,7 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 		v.Body = local(r.PostFormValue("next"))
 		var made client.TokenMade
-		err := s.client(r).Call(r.Context(), http.MethodPost, "/api/v1/login", client.Login{Name: r.PostFormValue("name"), Password: r.PostFormValue("password")}, &made)
+		err := s.client(r).Call(r.Context(), http.MethodPost, "/api/v1/login", client.Login{Name: r.PostFormValue("name"), Password: r.PostFormValue("password"), Session: true}, &made)
 		s.enter(w, r, v, "login", made, local(r.PostFormValue("next")), err)
 		return
 	}
@@ -293,7 +293,7 @@ func (s *Site) join(w http.ResponseWriter, r *http.Request) {
 		err := error(boot.NewFault(boot.Invalid, "the two are not the same"))
 		var made client.TokenMade
 		if password := r.PostFormValue("password"); password == r.PostFormValue("again") {
-			err = s.client(r).Call(r.Context(), http.MethodPost, "/api/v1/join", client.Joining{Name: r.PathValue("name"), Link: r.PathValue("link"), Password: password}, &made)
+			err = s.client(r).Call(r.Context(), http.MethodPost, "/api/v1/join", client.Joining{Name: r.PathValue("name"), Link: r.PathValue("link"), Password: password, Session: true}, &made)
 		}
 		s.enter(w, r, v, "join", made, "/", err)
 		return
