@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/musterboot/muster/boot"
 )
@@ -42,6 +43,23 @@ func (s *shelf) told(r *raw, listener uint16) (out []string) {
 	return out
 }
 
+// keeps waits until these packets are recorded: one is recorded after it was sent.
+func (s *shelf) keeps(t *testing.T, r *raw, listener uint16, want ...string) {
+	t.Helper()
+	late := time.After(time.Minute)
+	for {
+		got := s.told(r, listener)
+		if slices.Equal(got, want) {
+			return
+		}
+		select {
+		case <-s.more:
+		case <-late:
+			t.Fatalf("kept\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
 // TestRecorded: what tells how a transfer went is kept, and not the file.
 func TestRecorded(t *testing.T) { families(t, testRecorded) }
 
@@ -71,9 +89,7 @@ func testRecordedFailures(t *testing.T, host string) {
 	r := newRaw(t, addr)
 	r.ask("missing", "octet")
 	r.recv()
-	if got, want := s.told(r, uint16(addr.Port)), []string{"< 69 RRQ", "> tid ERROR 1"}; !slices.Equal(got, want) {
-		t.Errorf("kept %q, want %q", got, want)
-	}
+	s.keeps(t, r, uint16(addr.Port), "< 69 RRQ", "> tid ERROR 1")
 	s.mu.Lock()
 	s.kept = nil
 	s.mu.Unlock()
@@ -82,9 +98,7 @@ func testRecordedFailures(t *testing.T, host string) {
 	r.recv()
 	r.send(0, opERROR, 0, 8, 'n', 'o', 0)
 	<-s.end
-	if got, want := s.told(r, uint16(addr.Port)), []string{"< 69 RRQ", "> tid OACK", "< tid ERROR 8"}; !slices.Equal(got, want) {
-		t.Errorf("kept %q, want %q", got, want)
-	}
+	s.keeps(t, r, uint16(addr.Port), "< 69 RRQ", "> tid OACK", "< tid ERROR 8")
 }
 
 // TestRecordedIsBounded: on a line that loses everything one transfer records

@@ -34,6 +34,7 @@ type shelf struct {
 	ended []boot.Outcome
 	end   chan struct{}
 	kept  []boot.Packet
+	more  chan struct{} // there are more of them
 }
 
 // Packet is a boot.Recorder.
@@ -42,6 +43,10 @@ func (s *shelf) Packet(p boot.Packet) {
 	defer s.mu.Unlock()
 	p.Data = bytes.Clone(p.Data)
 	s.kept = append(s.kept, p)
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
 }
 
 func (s *shelf) Next(ctx context.Context, in boot.Sighting) (boot.Decision, error) {
@@ -105,7 +110,7 @@ func newShelf() *shelf {
 	big, file := make([]byte, 3<<20+17), make([]byte, 60<<10)
 	rand.Read(big)
 	rand.Read(file)
-	return &shelf{end: make(chan struct{}, 1000), files: map[string][]byte{"big": big, "file": file, "empty": {}, "block": make([]byte, 512), "text": []byte("a\nb\rc"), "nine": make([]byte, 9*512+1), "anybody": make([]byte, 512)}}
+	return &shelf{end: make(chan struct{}, 1000), more: make(chan struct{}, 1), files: map[string][]byte{"big": big, "file": file, "empty": {}, "block": make([]byte, 512), "text": []byte("a\nb\rc"), "nine": make([]byte, 9*512+1), "anybody": make([]byte, 512)}}
 }
 
 // families runs a test over IPv4 and over IPv6; host is where it listens.
