@@ -70,8 +70,8 @@ func (s *Server) carryOnce(next http.Handler, pattern string, w http.ResponseWri
 	case !repeats(pattern):
 		s.fail(w, r, boot.NewFault(boot.Malformed, "Idempotency-Key is for orders whose answer is one JSON value"))
 		return
-	case len(r.Header.Values("Idempotency-Key")) > 1 || len(key) > againKey || boot.CleanText(key, againKey) != key:
-		s.fail(w, r, boot.NewFault(boot.Malformed, "Idempotency-Key wants one text of at most %d printable characters", againKey))
+	case len(r.Header.Values("Idempotency-Key")) > 1 || key == "" || len(key) > againKey || boot.CleanText(key, againKey) != key:
+		s.fail(w, r, boot.NewFault(boot.Malformed, "Idempotency-Key wants one text of 1 to %d printable characters", againKey))
 		return
 	}
 	most := int64(maxJSON)

@@ -66,7 +66,7 @@ func TestAgain(t *testing.T) {
 	now = now.Add(againFor + time.Second)
 	d.want(409, "POST", at, body, "Idempotency-Key", "k1")
 
-	for _, x := range [][3]string{{"GET", "/api/v1/hosts", "k"}, {"PUT", "/api/v1/files/" + digest, "k"}, {"POST", "/api/v1/backup", "k"}, {"POST", "/api/v1/login", "k"}, {"POST", at, strings.Repeat("k", againKey+1)}, {"POST", at, "a\x7fb"}} {
+	for _, x := range [][3]string{{"GET", "/api/v1/hosts", "k"}, {"PUT", "/api/v1/files/" + digest, "k"}, {"POST", "/api/v1/backup", "k"}, {"POST", "/api/v1/login", "k"}, {"POST", at, strings.Repeat("k", againKey+1)}, {"POST", at, "a\x7fb"}, {"POST", at, ""}} {
 		d.want(400, x[0], x[1], body, "Idempotency-Key", x[2])
 	}
 	d.want(400, "POST", at, body, "Idempotency-Key", "a", "Idempotency-Key", "b")
