@@ -78,6 +78,10 @@ type Reader interface {
 type ReadTx interface {
 	Reader
 	Hosts(after HostID, n int) ([]*Host, error)
+	// SiftHosts looks at no more than n hosts after one, and returns those whose record may
+	// be meant: the JSON of a Host, valid until may returns. nil means all. The ID is that of
+	// the last one looked at; 0 is the end.
+	SiftHosts(after HostID, n int, may func(record []byte) bool) ([]*Host, HostID, error)
 	HostCount() int
 	Leases(network string, after netip.Addr, n int) ([]Lease, error)
 	Events(after uint64, n int) ([]Event, error)

@@ -95,6 +95,12 @@ func (r *readTx) Hosts(after boot.HostID, n int) ([]*boot.Host, error) {
 	return hosts.list(r.s, nil, hosts.key.to(after), n)
 }
 
+func (r *readTx) SiftHosts(after boot.HostID, n int, may func([]byte) bool) ([]*boot.Host, boot.HostID, error) {
+	hs, last, err := hosts.sift(r.s, nil, hosts.key.to(after), n, may)
+	id, _ := hosts.key.from(last)
+	return hs, id, err
+}
+
 // HostCount is how many hosts there are, without reading them.
 func (r *readTx) HostCount() int { return r.s.tables[hosts.table].n }
 

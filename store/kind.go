@@ -286,8 +286,16 @@ func (k *kind[K, T]) delete(w *writeTx, id K) error {
 // not wait for it. So the records may include what was committed since the View
 // began.
 func (k *kind[K, T]) list(s *Store, prefix, after []byte, n int) (out []T, err error) {
+	out, _, err = k.sift(s, prefix, after, n, nil)
+	return out, err
+}
+
+// sift looks at no more than n records, as list does, and decodes those that may pass: may is
+// given the record without its first byte, and nil passes all. last is the key of the last
+// one looked at; nil if there are fewer than n.
+func (k *kind[K, T]) sift(s *Store, prefix, after []byte, n int, may func([]byte) bool) (out []T, last []byte, err error) {
 	if n <= 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	s.state.RUnlock()
 	defer s.state.RLock()
@@ -298,17 +306,23 @@ func (k *kind[K, T]) list(s *Store, prefix, after []byte, n int) (out []T, err e
 				err = fmt.Errorf("table %s: key %x is damaged", k.table, key)
 				return false
 			}
+			if n--; n == 0 {
+				last = bytes.Clone(key)
+			}
+			if may != nil && len(b) > 0 && !may(b[1:]) {
+				return n > 0
+			}
 			var v T
 			if v, err = k.codec.decode(id, b); err != nil {
 				err = fmt.Errorf("table %s, key %x: %w", k.table, key, err)
 				return false
 			}
 			out = append(out, v)
-			return len(out) < n
+			return n > 0
 		})
 		return err
 	})
-	return out, verr
+	return out, last, verr
 }
 
 // numbered records are kept in the order of their numbers.

@@ -71,8 +71,28 @@ func (q Query) Asks(key string) bool {
 // one, or has a word that could begin one.
 func (q Query) Addresses() bool {
 	return slices.ContainsFunc(q.terms, func(t term) bool {
-		return t.key == "address" || t.key == "" && slices.ContainsFunc(t.values, func(v value) bool { return strings.Trim(strings.ToLower(v.text), "0123456789abcdef.:%") == "" })
+		return t.key == "address" || t.key == "" && slices.ContainsFunc(t.values, func(v value) bool { return startsAddress(v.text) })
 	})
+}
+
+// startsAddress reports a word that could begin an address as it is written: digits and
+// dots, or groups of IPv6, of which none begins with a zero. Six groups of a MAC address
+// usually do not.
+func startsAddress(s string) bool {
+	s, _, _ = strings.Cut(strings.ToLower(s), "%")
+	if strings.Trim(s, "0123456789.") == "" {
+		return true
+	}
+	if strings.Trim(s, "0123456789abcdef.:") != "" {
+		return false
+	}
+	for g := range strings.SplitSeq(s, ":") {
+		dotted := strings.Contains(g, ".")
+		if dotted && strings.Trim(g, "0123456789.") != "" || len(g) > 1 && g[0] == '0' || len(g) > 4 && !dotted {
+			return false
+		}
+	}
+	return true
 }
 
 // String is the query as it was written.

@@ -31,11 +31,14 @@ func Select(ctx context.Context, e *engine.Engine, q match.Query, after boot.Hos
 			}
 		}
 	}
+	may := q.Sieve()
 	for {
-		var hs, meant []*boot.Host
+		var meant []*boot.Host
+		var last boot.HostID
 		err := e.View(ctx, func(tx boot.ReadTx) (err error) {
 			meant = nil
-			if hs, err = tx.Hosts(after, page); err != nil {
+			var hs []*boot.Host
+			if hs, last, err = tx.SiftHosts(after, page, may); err != nil {
 				return err
 			}
 			for _, h := range hs {
@@ -62,10 +65,10 @@ func Select(ctx context.Context, e *engine.Engine, q match.Query, after boot.Hos
 		if err := fn(meant); err != nil {
 			return err
 		}
-		if len(hs) < page {
+		if last == 0 {
 			return nil
 		}
-		after = hs[len(hs)-1].ID
+		after = last
 	}
 }
 

@@ -114,7 +114,10 @@ func listOf[T any](path string) fetch {
 	}
 }
 
-// hostsBody is a page of the roll.
+// countFor is how long a page of the roll waits for the number of all that match.
+const countFor = 200 * time.Millisecond
+
+// hostsBody is a page of the roll. Its Total is nil if counting takes too long.
 type hostsBody struct {
 	client.List[client.HostView]
 	Wrong  *boot.Fault // of the query
@@ -126,7 +129,17 @@ func hosts(ctx context.Context, c *client.Client, r *http.Request, v *view) (any
 	b := hostsBody{Chips: []string{"state:pending", "state:approved", "state:installing", "state:failed", "state:denied", "finding:any", "ticket:armed", "seen:<10m"},
 		Orders: []string{"approve", "install", "local", "update", "deny", "rm"}}
 	v.Query = r.URL.Query().Get("q")
-	err := c.Call(ctx, http.MethodGet, "/api/v1/hosts?total=1&limit="+perPage+"&cursor="+url.QueryEscape(r.URL.Query().Get("cursor"))+"&q="+url.QueryEscape(v.Query), nil, &b.List)
+	q := "&q=" + url.QueryEscape(v.Query)
+	err := c.Call(ctx, http.MethodGet, "/api/v1/hosts?limit="+perPage+"&cursor="+url.QueryEscape(r.URL.Query().Get("cursor"))+q, nil, &b.List)
+	if err == nil {
+		// To count what a short word means in a long roll takes longer than a person who types waits.
+		short, end := context.WithTimeout(ctx, countFor)
+		defer end()
+		var n client.List[client.HostView]
+		if c.Call(short, http.MethodGet, "/api/v1/hosts?total=1&limit=1"+q, nil, &n) == nil {
+			b.Total = n.Total
+		}
+	}
 	if f := boot.FaultOf(err); f != nil && f.Code == boot.Invalid {
 		b.Wrong, err = f, nil
 	}

@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -201,7 +202,32 @@ func CheckHosts(open Opener) error {
 		if err == nil && !slices.Equal(ids, []boot.HostID{2, 4}) {
 			err = fmt.Errorf("hosts listed: %v, want [2 4]", ids)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		// What is sifted: a record is judged as JSON, and passed over or read.
+		return s.View(ctx, func(tx boot.ReadTx) error {
+			for _, x := range []struct {
+				after boot.HostID
+				n     int
+				text  string
+				want  []boot.HostID
+				last  boot.HostID
+			}{{0, 1, `"name":"a"`, nil, 2}, {2, 1, `"name":"a"`, []boot.HostID{4}, 4}, {0, 9, `"name":"a"`, []boot.HostID{4}, 0}, {0, 2, `{"id":`, []boot.HostID{2, 4}, 4}, {4, 1, "", nil, 0}} {
+				hs, last, err := tx.SiftHosts(x.after, x.n, func(b []byte) bool { return b[0] == '{' && bytes.Contains(b, []byte(x.text)) })
+				if err != nil {
+					return err
+				}
+				var got []boot.HostID
+				for _, h := range hs {
+					got = append(got, h.ID)
+				}
+				if !slices.Equal(got, x.want) || last != x.last {
+					return fmt.Errorf("sifted for %q after %d: %v, last %d; want %v, %d", x.text, x.after, got, last, x.want, x.last)
+				}
+			}
+			return nil
+		})
 	})
 }
 
