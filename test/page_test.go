@@ -25,11 +25,12 @@ import (
 // browser is Chromium, outside of the lab: what it asks on loopback goes to the appliance's
 // own loopback.
 type browser struct {
-	r    *rig
-	ctx  context.Context
-	at   string
-	mu   sync.Mutex
-	said []string // by the console: scripts that failed, and what the policy refused
+	r     *rig
+	ctx   context.Context
+	at    string
+	mu    sync.Mutex
+	rules string   // axe-core
+	said  []string // by the console: scripts that failed, and what the policy refused
 }
 
 func (r *rig) browser() *browser {
@@ -252,32 +253,39 @@ func TestPage(t *testing.T) {
 	if shots == "" {
 		shots = t.TempDir()
 	}
-	for _, scheme := range []string{"light", "dark"} {
-		for _, width := range []int64{1280, 360} {
-			b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}), chromedp.EmulateViewport(width, 800))
-			for _, path := range []string{"/", "/inbox", "/hosts", "/hosts/" + name, "/templates", "/templates/linux", "/templates/linux?version=2&preview=2", "/hosts?q=tag:seen", "/images", "/networks", "/events", "/events?audit=1", "/settings", "/api", "/hosts/nobody", "/hosts?q=nothing:x"} {
-				b.open(path)
-				var wide int64
-				var png []byte
-				var bad []string
-				b.do(chromedp.Evaluate(`document.documentElement.scrollWidth`, &wide), chromedp.Evaluate(faults, &bad), chromedp.FullScreenshot(&png, 100))
-				if wide > width {
-					t.Errorf("%s at %d: scrolls sideways to %d", path, width, wide)
+	everyWay := func(paths ...string) {
+		t.Helper()
+		for _, scheme := range []string{"light", "dark"} {
+			for _, width := range []int64{1280, 360} {
+				b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}), chromedp.EmulateViewport(width, 800))
+				for _, path := range paths {
+					b.open(path)
+					var wide int64
+					var png []byte
+					var bad []string
+					b.do(chromedp.Evaluate(`document.documentElement.scrollWidth`, &wide), chromedp.Evaluate(faults, &bad), chromedp.FullScreenshot(&png, 100))
+					if path == eve.Link {
+						path = "/join" // the rest is her secret
+					}
+					for _, f := range append(bad, b.axe()...) {
+						t.Errorf("%s at %d, %s: %s", path, width, scheme, f)
+					}
+					if wide > width {
+						t.Errorf("%s at %d: scrolls sideways to %d", path, width, wide)
+					}
+					file := strings.NewReplacer("/", "_", "?", "_", "=", "_", ":", "_").Replace(path)
+					must(t, os.WriteFile(filepath.Join(shots, fmt.Sprintf("%s-%d%s.png", scheme, width, file)), png, 0o644))
 				}
-				for _, f := range bad {
-					t.Errorf("%s at %d, %s: %s", path, width, scheme, f)
-				}
-				file := strings.NewReplacer("/", "_", "?", "_", "=", "_", ":", "_").Replace(path)
-				must(t, os.WriteFile(filepath.Join(shots, fmt.Sprintf("%s-%d%s.png", scheme, width, file)), png, 0o644))
 			}
 		}
 	}
+	everyWay("/", "/inbox", "/hosts", "/hosts/"+name, "/templates", "/templates/linux", "/templates/linux?version=2&preview=2", "/hosts?q=tag:seen", "/images", "/networks", "/events", "/events?audit=1", "/settings", "/api", "/hosts/nobody", "/hosts?q=nothing:x")
 
 	// Who may only look is shown no order, and the port takes none from them.
 	b.open("/")
 	b.do(chromedp.Click(`form.me button`))
 	b.shows(time.Minute, "Sign in")
-	b.open(eve.Link)
+	everyWay("/login", eve.Link)
 	b.do(chromedp.SetValue(`input[name=password]`, "her own words"), chromedp.SetValue(`input[name=again]`, "her own wards"), chromedp.Click(`form.login button`))
 	b.shows(time.Minute, "not the same")
 	b.do(chromedp.SetValue(`input[name=password]`, "her own words"), chromedp.SetValue(`input[name=again]`, "her own words"), chromedp.Click(`form.login button`))
@@ -293,6 +301,21 @@ func TestPage(t *testing.T) {
 	for _, s := range b.said {
 		t.Errorf("the console says: %s", s)
 	}
+}
+
+// axe is what axe-core says is wrong with the page, by the rules of WCAG 2.2 AA.
+func (b *browser) axe() (bad []string) {
+	b.r.t.Helper()
+	if b.rules == "" {
+		s, err := os.ReadFile(nettest.Cached(b.r.t, "axe/package/axe.min.js"))
+		must(b.r.t, err)
+		b.rules = string(s)
+	}
+	b.do(chromedp.Evaluate(b.rules, nil), chromedp.Evaluate(`axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }).then((r) => {
+		if (r.passes.length === 0) return ["no rule was looked at"];
+		return r.violations.map((v) => v.id + ": " + v.help + ": " + v.nodes.map((n) => n.html.slice(0, 120)).join(" | "));
+	})`, &bad, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	return bad
 }
 
 // inForce is the version of a template that is in force.

@@ -39,7 +39,7 @@ if [ "$level" != demo ]; then
 	# has hooks for an initramfs; they are only unpacked, and so is Prometheus for its promtool,
 	# and cloud-init, for its schema, whose package would make this machine its own. So is QEMU for single programs,
 	# whose package would make the machine run those of other architectures.
-	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 qemu-user uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers ignition cloud-init memtest prometheus)
+	parts+=(kernel-arm64 busybox-arm64 kernel-riscv64 busybox-riscv64 qemu-user uboot uboot-13 ipxe-13 ovmf-13 secureboot secureboot-arm64 di-amd64 di-arm64 dhcrelay dhcp6c dhcpservers ignition cloud-init memtest prometheus axe)
 fi
 if [ "$level" = bench ]; then
 	# The two TFTP servers exclude each other as packages, so they are only
@@ -62,6 +62,8 @@ missing_parts() {
 
 mapfile -t need_packages < <(missing_packages)
 mapfile -t need_parts < <(missing_parts)
+# npm fetches axe-core; a machine may have an npm that is no package of Debian's.
+case " ${need_parts[*]} " in *" axe "*) command -v npm >/dev/null || need_packages+=(npm) ;; esac
 [ $((${#need_packages[@]} + ${#need_parts[@]})) -gt 0 ] || exit 0
 
 # ---- one run at a time, cleaned up behind itself ---------------------------
@@ -204,6 +206,11 @@ for part in ${need_parts[@]+"${need_parts[@]}"}; do
 	ignition | cloud-init) unpack "$tree" "$part" ;;
 	prometheus) unpack "$tree" prometheus ;;
 	memtest) unpack "$tree" memtest86+ ;;
+	axe)
+		# The rules that tell whether everybody can use a page.
+		mkdir "$tree"
+		(cd "$tree" && quietly npm pack --cache "$work/npm" axe-core@4.14.1 &&
+			echo "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745  axe-core-4.14.1.tgz" | quietly sha256sum -c && quietly tar -xzf axe-core-4.14.1.tgz package/axe.min.js) ;;
 	esac
 	mv "$tree" "$cache/$part"
 done
