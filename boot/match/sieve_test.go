@@ -68,7 +68,7 @@ func TestSieveHoldsNone(t *testing.T) {
 		}
 		s := Subject{Host: h, Now: now, Loop: 1, Addresses: []netip.Addr{netip.MustParseAddr("fd77::5"), netip.MustParseAddr("10.88.0.9")}}
 		own := []string{h.Name, h.Serial, h.Template, h.On(), h.BoundPort, h.Port, string(h.Platform), h.Class, h.Stage, h.Tags[0], h.MACs[0].String(), h.MACs[0].Bare(), h.UUID.String(), "10.88", "fd77:", "none"}
-		for range 20 {
+		for range 100 {
 			var terms []string
 			for range rapid.IntRange(1, 2).Draw(t, "terms") {
 				if rapid.IntRange(0, 3).Draw(t, "what") == 0 {
