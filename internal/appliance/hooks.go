@@ -37,17 +37,17 @@ func targets(c *config.Config, now func() time.Time) ([]*hook.Target, error) {
 		if err != nil {
 			return nil, c.HookError(h, "secret_file", "%v", err)
 		}
-		w := hook.WebhookConfig{URL: h.URL, Keys: keys, Timeout: h.Timeout}
+		var cas *x509.CertPool
 		if h.CA != "" {
 			b, err := os.ReadFile(h.CA)
 			if err != nil {
 				return nil, c.HookError(h, "ca_file", "ca_file: %v", err)
 			}
-			if w.CAs = x509.NewCertPool(); !w.CAs.AppendCertsFromPEM(b) {
+			if cas = x509.NewCertPool(); !cas.AppendCertsFromPEM(b) {
 				return nil, c.HookError(h, "ca_file", "ca_file %s: no certificate is in it; want PEM, -----BEGIN CERTIFICATE-----", h.CA)
 			}
 		}
-		t.Where, t.Sender = hook.Where(h.URL), hook.NewWebhook(w, now)
+		t.Where, t.Sender = hook.Where(h.URL), hook.NewWebhook(hook.WebhookConfig{URL: h.URL, Keys: keys}, hook.NewPoster(cas, h.Timeout, now))
 		out = append(out, t)
 	}
 	return out, nil

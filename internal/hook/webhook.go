@@ -83,12 +83,10 @@ type cloudEvent struct {
 	Data        boot.Event `json:"data"`
 }
 
-// WebhookConfig is where and how to post. The caller has checked it.
+// WebhookConfig is where to post, signed with what. The caller has checked it.
 type WebhookConfig struct {
-	URL     *url.URL
-	Keys    Keys
-	CAs     *x509.CertPool // nil: the system's
-	Timeout time.Duration  // for the whole exchange
+	URL  *url.URL
+	Keys Keys
 }
 
 // Where is the URL without the parts that may be secret.
@@ -100,22 +98,29 @@ func Where(u *url.URL) string {
 
 type webhook struct {
 	WebhookConfig
-	client *http.Client
-	now    func() time.Time
+	post *Poster
+}
+
+// Poster posts what it is given to a receiver outside, within a time for the whole
+// exchange.
+type Poster struct {
+	timeout time.Duration
+	client  *http.Client
+	now     func() time.Time
 }
 
 // maxAnswer is how much of an answer's body is read, so that its connection can be
 // used again. The body is ignored.
 const maxAnswer = 64 << 10
 
-// NewWebhook posts to a URL. It ignores proxies of the environment: only the
-// configuration says where events go.
-func NewWebhook(c WebhookConfig, now func() time.Time) Sender {
-	return &webhook{c, &http.Client{
+// NewPoster trusts cas, or the system's if they are nil. It ignores proxies of the
+// environment: only the configuration says where events go.
+func NewPoster(cas *x509.CertPool, timeout time.Duration, now func() time.Time) *Poster {
+	return &Poster{timeout, &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			DialContext:            (&net.Dialer{}).DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: c.CAs, MinVersion: tls.VersionTLS12},
+			TLSClientConfig:        &tls.Config{RootCAs: cas, MinVersion: tls.VersionTLS12},
 			DisableCompression:     true,
 			MaxIdleConns:           1,
 			IdleConnTimeout:        30 * time.Second,
@@ -124,27 +129,38 @@ func NewWebhook(c WebhookConfig, now func() time.Time) Sender {
 	}, now}
 }
 
+// NewWebhook posts events to a URL.
+func NewWebhook(c WebhookConfig, p *Poster) Sender { return &webhook{c, p} }
+
 func (w *webhook) Send(ctx context.Context, m Message) Answer {
 	body, err := json.Marshal(cloudEvent{"1.0", m.ID, m.Source, "muster." + string(m.Event.Kind), m.Event.At.UTC(), m.Event.Name, "application/json", m.Event})
 	if err != nil {
 		return Answer{Result: Refused, Words: err.Error()}
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	stamp := strconv.FormatInt(w.post.now().Unix(), 10)
+	return w.post.Post(ctx, w.URL, body, http.Header{
+		"Content-Type":      {"application/cloudevents+json"},
+		"Webhook-Id":        {m.ID},
+		"Webhook-Timestamp": {stamp},
+		"Webhook-Signature": {w.Keys.sign(m.ID, stamp, body)},
+	})
+}
+
+// Post sends body. Its errors name neither the URL, whose query may be secret, nor more
+// than a little of what the receiver says.
+func (p *Poster) Post(ctx context.Context, to *url.URL, body []byte, head http.Header) Answer {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL.String(), bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), bytes.NewReader(body))
 	if err != nil {
 		return Answer{Result: Refused, Words: plain(err)}
 	}
-	stamp := strconv.FormatInt(w.now().Unix(), 10)
-	r.Header.Set("Content-Type", "application/cloudevents+json")
+	r.Header = head
 	r.Header.Set("User-Agent", "muster")
-	r.Header.Set("webhook-id", m.ID)
-	r.Header.Set("webhook-timestamp", stamp)
-	r.Header.Set("webhook-signature", w.Keys.sign(m.ID, stamp, body))
-	resp, err := w.client.Do(r)
+	resp, err := p.client.Do(r)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
-			return Answer{Result: Later, Words: fmt.Sprintf("no answer within %s", rough(w.Timeout))}
+			return Answer{Result: Later, Words: fmt.Sprintf("no answer within %s", rough(p.timeout))}
 		}
 		return Answer{Result: Later, Words: plain(err)}
 	}
@@ -163,7 +179,7 @@ func (w *webhook) Send(ctx context.Context, m Message) Answer {
 		a.Result = Refused
 		a.Words += ": redirects are not followed; if the receiver moved, change url"
 	case c == http.StatusRequestTimeout, c == http.StatusTooManyRequests, c >= 500:
-		a.Result, a.After = Later, w.after(resp.Header.Get("Retry-After"))
+		a.Result, a.After = Later, p.after(resp.Header.Get("Retry-After"))
 	default:
 		a.Result = Refused
 	}
@@ -171,12 +187,12 @@ func (w *webhook) Send(ctx context.Context, m Message) Answer {
 }
 
 // after reads Retry-After: seconds or a date.
-func (w *webhook) after(s string) time.Duration {
+func (p *Poster) after(s string) time.Duration {
 	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
 		return time.Duration(n) * time.Second
 	}
 	if t, err := http.ParseTime(s); err == nil {
-		return max(0, t.Sub(w.now()))
+		return max(0, t.Sub(p.now()))
 	}
 	return 0
 }

@@ -36,7 +36,7 @@ func post(t *testing.T, to string, timeout time.Duration) Sender {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewWebhook(WebhookConfig{URL: u, Keys: Keys{testKey}, Timeout: timeout}, time.Now)
+	return NewWebhook(WebhookConfig{URL: u, Keys: Keys{testKey}}, NewPoster(nil, timeout, time.Now))
 }
 
 var sample = Message{ID: "abc-7", Source: "urn:uuid:abc",
@@ -243,7 +243,7 @@ func TestAnswers(t *testing.T) {
 	u, _ := url.Parse(s.URL)
 	pool := x509.NewCertPool()
 	pool.AddCert(s.Certificate())
-	if a := NewWebhook(WebhookConfig{URL: u, Keys: Keys{testKey}, CAs: pool, Timeout: time.Minute}, time.Now).Send(t.Context(), sample); a.Result != Delivered {
+	if a := NewWebhook(WebhookConfig{URL: u, Keys: Keys{testKey}}, NewPoster(pool, time.Minute, time.Now)).Send(t.Context(), sample); a.Result != Delivered {
 		t.Errorf("a certificate that ca_file knows: %+v", a)
 	}
 	date := raw(t, says("HTTP/1.1 503 x\r\nRetry-After: "+time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)+"\r\nContent-Length: 0\r\n\r\n"))
