@@ -151,7 +151,7 @@ type applying struct {
 
 func (a *applying) event(kind EventKind, h *Host, format string, args ...any) {
 	e := Event{At: a.now, Kind: kind, By: a.by, Text: fmt.Sprintf(format, args...)}
-	e.about(h)
+	e.About(h)
 	a.c.Events = append(a.c.Events, e)
 }
 

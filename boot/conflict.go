@@ -30,10 +30,10 @@ func Occupy(v Reader, n *Network, a netip.Addr, by, wanted MAC, now time.Time) (
 		return c, err
 	}
 	ev := Event{At: now.UTC(), Kind: LeaseConflict, Network: n.Name, MAC: by, By: Actor{Kind: Program, Name: "muster", Via: "probe"}}
-	ev.about(h)
+	ev.About(h)
 	if owner != nil {
 		ev.Kind, ev.Text = ReservationTaken, fmt.Sprintf("%s is reserved for %s, and %s answers on it: take the address off that machine; %s gets it all the same", a, owner.Name, called(h, who), owner.Name)
-		ev.about(owner)
+		ev.About(owner)
 		c.Events = []Event{ev}
 		return c, nil
 	}

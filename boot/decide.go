@@ -191,7 +191,7 @@ func (t *turn) event(kind EventKind, format string, args ...any) Event {
 	}
 	if t.host != nil {
 		e.Boot = t.d.Boot
-		e.about(t.host)
+		e.About(t.host)
 	}
 	return e
 }

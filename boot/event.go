@@ -58,6 +58,19 @@ func (e *Event) Finding() string {
 	return string(e.Reasons[0].Code)
 }
 
+// Stage is what a machine said of its boot, of a report that names one.
+func (e *Event) Stage() string {
+	if e.Kind != BootReport {
+		return ""
+	}
+	for _, r := range e.Reasons {
+		if r.Code == "report.stage" && len(r.Args) > 0 {
+			return r.Args[0]
+		}
+	}
+	return ""
+}
+
 // Decides reports that an event is a decision of a person, or belongs to an
 // installation. Those are kept in the audit trail too: a machine can push everything
 // else out of the events within minutes.
@@ -69,8 +82,8 @@ func (e *Event) Decides() bool {
 	return e.By.Kind == Person || e.By.Kind == Program && e.By.From != ""
 }
 
-// about notes whom the event is about.
-func (e *Event) about(h *Host) {
+// About notes whom the event is about; h may be nil.
+func (e *Event) About(h *Host) {
 	if h == nil {
 		return
 	}

@@ -104,7 +104,7 @@ func (t *turn) progress(step string) {
 	if h.Stage == "" {
 		h.Stage, t.dirty = "running", true
 		if h.Ticket.open(t.token.Boot) {
-			h.Stage = "installing"
+			h.Stage = StageInstalling
 		}
 	}
 	most := maxReports / 2

@@ -118,6 +118,8 @@ const (
 	stageDone      = "done"
 	StageFailed    = "failed"
 
+	StageInstalling = "installing" // it goes on
+
 	stageLocal = "local" // not from a report: a person took the ticket away
 	stageSame  = "same"  // nor this: the machine has what would be installed
 )
@@ -331,7 +333,7 @@ func Deliver(v Reader, d *Decision, whole bool, now time.Time) (c Changes, err e
 	if h.Ticket.State != was && h.Ticket.tells() {
 		ev := Event{At: now.UTC(), Kind: TicketBack, Boot: d.Ticket, By: Actor{Kind: AMachine, Name: h.Name},
 			Text: fmt.Sprintf("%s of %s was seen to end short: %s may try again", d.Spends, x.Name, h.Name)}
-		ev.about(h)
+		ev.About(h)
 		c.Events = []Event{ev}
 	}
 	return c, nil

@@ -937,7 +937,7 @@ func TestSweep(t *testing.T) {
 			es, err := tx.Events(0, 100)
 			for _, ev := range es {
 				if ev.Kind == boot.BootStopped {
-					out = append(out, fmt.Sprintf("%s %s %s", ev.MAC, ev.Name, ev.Reasons[0].Code))
+					out = append(out, fmt.Sprintf("%s %s %s %s", ev.MAC, ev.Name, ev.MACs, ev.Reasons[0].Code))
 				}
 			}
 			return err
@@ -959,9 +959,9 @@ func TestSweep(t *testing.T) {
 		t.Errorf("before they can have given up: %v", got)
 	}
 	sweep(45*time.Second-1, 45*time.Second)
-	want := []string{macOf(0).String() + " web0 " + diagnose.NoRequest}
+	want := []string{fmt.Sprintf("%s web0 [%[1]s] %s", macOf(0), diagnose.NoRequest)}
 	got := stopped()
-	if len(got) != 2 || got[0] != want[0] || !strings.HasSuffix(got[1], "  "+diagnose.NoRequest) {
+	if len(got) != 2 || got[0] != want[0] || !strings.HasSuffix(got[1], "  [] "+diagnose.NoRequest) {
 		t.Errorf("%v, want the host and one stranger", got)
 	}
 	sweep(45*time.Second, 46*time.Second)

@@ -209,8 +209,9 @@ func (e *Engine) recordFinding(ctx context.Context, h *boot.Host, m boot.MAC, f 
 	}
 	ev := boot.Event{At: e.Now().UTC(), Kind: boot.BootStopped, MAC: m, Text: f.Text, Reasons: boot.Reasons{{Rule: "diagnose", Code: boot.Code(f.Code)}, {Code: boot.Said, Args: []string{f.Remedy.Text}}}}
 	once := "stopped nobody " + f.Code
+	ev.About(h)
 	if h != nil {
-		ev.Host, ev.Name, ev.Boot, ev.Network = h.ID, h.Name, h.Boots, h.On()
+		ev.Boot, ev.Network = h.Boots, h.On()
 		once = "stopped " + h.Name + " " + f.Code
 	}
 	if !e.mem.tell(once, e.Now()) {
