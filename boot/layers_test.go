@@ -46,6 +46,7 @@ var layers = map[string][]string{
 	"internal/web":          {"boot", "boot/diagnose", "client"}, // a client of the API, and nothing more
 	"internal/plan":         {"boot", "client", "boot/engine", "boot/match"},
 	"internal/hook":         {"boot", "client"},
+	"internal/trace":        {"boot", "internal/hook"},
 	"internal/config":       {"boot", "radv", "internal/tomlfile"},
 	"internal/content":      {"boot", "templates", "images", "internal/seal"},
 	"internal/reservation":  {"boot"},
@@ -73,7 +74,7 @@ var layers = map[string][]string{
 	"test/progress": {},
 	// The daemon sees every part and hands each what it needs.
 	"internal/appliance": {"boot", "client", "boot/engine", "boot/diagnose", "dhcpd", "radv", "tftpd", "httpboot", "syslogd", "trust/authority", "templates", "images", "store", "store/bolt", "store/journal",
-		"internal/access", "internal/admin", "internal/web", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell"},
+		"internal/access", "internal/admin", "internal/web", "internal/capture", "internal/config", "internal/content", "internal/dns", "internal/hook", "internal/metrics", "internal/run", "internal/seal", "internal/spell", "internal/trace"},
 	// The command line sees the daemon on Linux alone, and otherwise what it prints
 	// and sends.
 	"cmd/muster": {"boot", "client", "boot/engine", "boot/diagnose", "boot/match", "templates", "images", "mirror", "systems", "store/bolt",
@@ -101,6 +102,7 @@ var confined = map[string][]string{
 	"github.com/pmezard/go-difflib":  {"internal/admin"},
 	"github.com/getkin/kin-openapi":  {"internal/admin"}, // its test
 	"github.com/chromedp":            {"test"},
+	"go.opentelemetry.io":            {"internal/trace", "test"}, // their tests
 }
 
 func TestLayers(t *testing.T) {

@@ -159,7 +159,7 @@ func (d *daemon) start(ctx context.Context) (tasks []run.Task, err error) {
 	if err := d.prepareInterface(d.config, true); err != nil {
 		return nil, err
 	}
-	told, err := targets(d.config, d.now)
+	told, err := targets(d.config, d.opt, d.asked)
 	if err != nil {
 		return nil, err
 	}

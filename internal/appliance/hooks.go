@@ -9,15 +9,20 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
+	"slices"
+	"strings"
+	"unicode"
 
+	"github.com/musterboot/muster/boot"
 	"github.com/musterboot/muster/internal/config"
 	"github.com/musterboot/muster/internal/hook"
+	"github.com/musterboot/muster/internal/trace"
 )
 
 // targets reads the files that the hooks name. A mistake in one is an error at the
-// line of its hook in the configuration; then no hook is started.
-func targets(c *config.Config, now func() time.Time) ([]*hook.Target, error) {
+// line of its hook in the configuration; then no hook is started. Traces are told from
+// what asked returns.
+func targets(c *config.Config, o Options, asked func(boot.Event) []boot.Request) ([]*hook.Target, error) {
 	var out []*hook.Target
 	for _, h := range c.Hooks {
 		t := &hook.Target{Name: h.Name, Type: hook.Webhook, Kinds: h.Kinds, GiveUp: h.GiveUp}
@@ -33,9 +38,18 @@ func targets(c *config.Config, now func() time.Time) ([]*hook.Target, error) {
 			out = append(out, t)
 			continue
 		}
-		keys, err := readKeys(h.Secret)
+		secret, err := readSecret(h.Secret)
 		if err != nil {
 			return nil, c.HookError(h, "secret_file", "%v", err)
+		}
+		header := strings.TrimSpace(string(secret))
+		var keys hook.Keys
+		if !h.Traces {
+			if keys, err = hook.ParseKeys(secret); err != nil {
+				return nil, c.HookError(h, "secret_file", "secret_file %s: %v; %s", h.Secret, err, config.MakeKey(h.Secret))
+			}
+		} else if strings.ContainsFunc(header, unicode.IsControl) {
+			return nil, c.HookError(h, "secret_file", "secret_file %s: want one line, the value of the Authorization header, like \"Bearer …\"", h.Secret)
 		}
 		var cas *x509.CertPool
 		if h.CA != "" {
@@ -47,14 +61,37 @@ func targets(c *config.Config, now func() time.Time) ([]*hook.Target, error) {
 				return nil, c.HookError(h, "ca_file", "ca_file %s: no certificate is in it; want PEM, -----BEGIN CERTIFICATE-----", h.CA)
 			}
 		}
-		t.Where, t.Sender = hook.Where(h.URL), hook.NewWebhook(hook.WebhookConfig{URL: h.URL, Keys: keys}, hook.NewPoster(cas, h.Timeout, now))
+		t.Where = hook.Where(h.URL)
+		post := hook.NewPoster(cas, h.Timeout, o.Now)
+		if h.Traces {
+			t.Kinds = trace.Kinds
+			t.Sender = trace.NewSender(trace.Config{URL: h.URL, Header: header, Version: o.Version, Asked: asked}, post)
+		} else {
+			t.Sender = hook.NewWebhook(hook.WebhookConfig{URL: h.URL, Keys: keys}, post)
+		}
 		out = append(out, t)
 	}
 	return out, nil
 }
 
-// readKeys reads a file with keys. It refuses a file that other users may read.
-func readKeys(file string) (hook.Keys, error) {
+// asked is what the machine of an event asked for, as far as it is kept.
+func (d *daemon) asked(e boot.Event) (out []boot.Request) {
+	macs := e.MACs
+	if !slices.Contains(macs, e.MAC) {
+		macs = append(slices.Clone(macs), e.MAC)
+	}
+	for _, m := range macs {
+		out = append(out, d.engine.Log.Machine(m.String())...)
+	}
+	return out
+}
+
+// readSecret reads a small file. It refuses one that other users may read. Without a name
+// there is none.
+func readSecret(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
 	f, err := os.Open(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("secret_file %s does not exist; %s", file, config.MakeKey(file))
@@ -75,9 +112,5 @@ func readKeys(file string) (hook.Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("secret_file: %w", err)
 	}
-	keys, err := hook.ParseKeys(b)
-	if err != nil {
-		return nil, fmt.Errorf("secret_file %s: %v; %s", file, err, config.MakeKey(file))
-	}
-	return keys, nil
+	return b, nil
 }

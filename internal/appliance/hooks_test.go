@@ -40,7 +40,7 @@ func TestHookFiles(t *testing.T) {
 		x.do()
 		c, err := config.Parse("muster.toml", []byte(text))
 		must(t, err)
-		ts, err := targets(c, time.Now)
+		ts, err := targets(c, Options{Now: time.Now}, nil)
 		switch {
 		case x.want == "" && err == nil:
 			if ts[0].Where != "https://x.example/y" || ts[1].Where != prog {

@@ -71,7 +71,7 @@ func (d *daemon) takeOver(ctx context.Context) (p client.ConfigPlan, err error) 
 	if err := d.prepareInterface(c, false); err != nil {
 		return p, boot.NewFault(boot.Invalid, "%v", err)
 	}
-	told, err := targets(c, d.now)
+	told, err := targets(c, d.opt, d.asked)
 	if err != nil {
 		return p, boot.NewFault(boot.Invalid, "%v", err)
 	}

@@ -22,6 +22,7 @@ import (
 type fileWebhook struct {
 	Name       string   `toml:"name"`
 	URL        string   `toml:"url"`
+	Format     string   `toml:"format"`
 	SecretFile string   `toml:"secret_file"`
 	CAFile     string   `toml:"ca_file"`
 	Kinds      []string `toml:"kinds"`
@@ -46,7 +47,8 @@ type fileEvents struct {
 type Hook struct {
 	Name    string
 	URL     *url.URL // of a webhook; nil is a command
-	Secret  string   // file
+	Traces  bool     // of a webhook: it gets the traces of boots (OTLP), not events
+	Secret  string   // file; of traces it may be ""
 	CA      string   // file; "" is the system's
 	Command []string // of a hook
 	Kinds   boot.Kinds
@@ -111,10 +113,21 @@ func (raw *file) hooks(f *tomlfile.File) ([]Hook, error) {
 		if h.URL, err = webhookURL(r.URL); err != nil {
 			return nil, bad("url", "url: %v", err)
 		}
+		switch r.Format {
+		case "", "cloudevents":
+		case "otlp":
+			h.Traces = true
+		default:
+			return nil, bad("format", "format %q: want \"cloudevents\", one message an event, or \"otlp\", one trace a boot", r.Format)
+		}
 		switch {
-		case r.SecretFile == "":
+		case h.Traces && len(r.Kinds) > 0:
+			return nil, bad("kinds", "kinds choose events, and a receiver of format \"otlp\" gets traces: leave kinds out")
+		case h.Traces && r.SecretFile != "" && h.URL.Scheme == "http":
+			return nil, bad("secret_file", "secret_file holds the Authorization header of format \"otlp\", which only https keeps secret, and url is http")
+		case r.SecretFile == "" && !h.Traces:
 			return nil, bad("name", "webhook %q needs a secret_file, the key that signs what it sends; %s", r.Name, MakeKey("/etc/muster/"+r.Name+".key"))
-		case !filepath.IsAbs(r.SecretFile):
+		case r.SecretFile != "" && !filepath.IsAbs(r.SecretFile):
 			return nil, bad("secret_file", "secret_file %q: want a path that begins with /", r.SecretFile)
 		case r.CAFile != "" && !filepath.IsAbs(r.CAFile):
 			return nil, bad("ca_file", "ca_file %q: want a path that begins with /", r.CAFile)

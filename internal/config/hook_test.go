@@ -29,6 +29,25 @@ keep = "400d"
 max = 50000
 `
 
+// TestTracesConfig: the receiver of traces needs no key, and sends one over https alone.
+func TestTracesConfig(t *testing.T) {
+	text := "[[webhook]]\nname = \"traces\"\nformat = \"otlp\"\nurl = \"http://127.0.0.1:4318/v1/traces\"\n"
+	c, err := Parse("muster.toml", []byte(text))
+	if err != nil || !c.Hooks[0].Traces || c.Hooks[0].Secret != "" {
+		t.Errorf("%+v: %v", c, err)
+	}
+	text += "secret_file = \"/etc/muster/traces.key\"\n"
+	if _, err := Parse("muster.toml", []byte(text)); err == nil || !strings.Contains(err.Error(), "muster.toml:5: secret_file holds the Authorization header") {
+		t.Errorf("a secret over http: %v", err)
+	}
+	if c, err := Parse("muster.toml", []byte(strings.Replace(text, "http:", "https:", 1))); err != nil || c.Hooks[0].Secret != "/etc/muster/traces.key" {
+		t.Errorf("%+v: %v", c, err)
+	}
+	if c, err := Parse("muster.toml", []byte(goodHooks)); err != nil || c.Hooks[0].Traces {
+		t.Errorf("%+v: %v", c, err)
+	}
+}
+
 func TestHooksConfig(t *testing.T) {
 	c, err := Parse("muster.toml", []byte(goodHooks))
 	if err != nil {
@@ -57,6 +76,8 @@ func TestHooksConfig(t *testing.T) {
 		{"fragment", "?token=x", "#x", "muster.toml:3: url: no fragment"},
 		{"no secret", `secret_file = "/etc/muster/cmdb.key"`, ``, "muster.toml:2: webhook \"cmdb\" needs a secret_file, the key that signs what it sends; make one: (umask 027; openssl rand -base64 32 > /etc/muster/cmdb.key"},
 		{"secret itself", `"/etc/muster/cmdb.key"`, `"aGFsbG8="`, "muster.toml:4: secret_file"},
+		{"format", `name = "cmdb"`, "name = \"cmdb\"\nformat = \"xml\"", `muster.toml:3: format "xml": want "cloudevents"`},
+		{"kinds of traces", `name = "cmdb"`, "name = \"cmdb\"\nformat = \"otlp\"", "muster.toml:6: kinds choose events"},
 		{"kind", `"host.*"`, `"hosts.*"`, `muster.toml:5: kinds: no event is of kind "hosts.*"`},
 		{"timeout", `"20s"`, `"20"`, `muster.toml:6: timeout "20": want a duration from "1s" to "1m0s"`},
 		{"give up", `"2d"`, `"2y"`, "muster.toml:7: give_up"},
