@@ -29,7 +29,8 @@ func (s *Server) eachEvent(ctx context.Context, after uint64, fn func(boot.Event
 // events streams JSON lines: the stored events, with all=1 the request log too,
 // and with follow=1 new ones until the client leaves. To who takes text/event-stream it
 // sends that, and goes on. The server filters, a page at a time, so that neither side
-// holds all events in memory.
+// holds all events in memory. A stream with brief=1 says only that there is news, at most
+// twice a second: a hundred open pages beside a rack that boots want no more.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	audit := r.URL.Query().Get("audit") == "1"
 	if audit {
@@ -47,7 +48,7 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) { s.listEvents(w,
 func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) {
 	q := r.URL.Query()
 	sse := streams(r)
-	follow, all := q.Get("follow") == "1" || sse, q.Get("all") == "1"
+	follow, all, brief := q.Get("follow") == "1" || sse, q.Get("all") == "1", q.Get("brief") == "1"
 	if last := r.Header.Get("Last-Event-ID"); sse && last != "" {
 		q.Set("after", last)
 	}
@@ -63,6 +64,9 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 	var from uint64 // what is before is not read
 	if err == nil {
 		from, err = s.back(r, begin)
+	}
+	if brief && !sse && err == nil {
+		err = boot.NewFault(boot.Malformed, "brief=1 is for a stream: send Accept: text/event-stream")
 	}
 	if err != nil {
 		s.fail(w, r, err)
@@ -103,6 +107,7 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 	var seen, heard uint64 // position in the request log, and in the machines' log lines
 	for {
 		changed := s.Engine.Changed()
+		wrote := false
 		var out []client.Entry
 		var more, said <-chan struct{}
 		requests := all && len(kinds) == 0
@@ -117,16 +122,23 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 				heard = lines[n-1].Seq
 			}
 			for _, q := range append(rs, lines...) {
-				if !q.At.Before(since) && of.request(&q) {
+				switch {
+				case q.At.Before(since) || brief && wrote || !of.request(&q):
+				case brief:
+					wrote = true
+				default:
 					out = append(out, client.RequestEntry(q))
 				}
 			}
 		}
-		wrote := false
 		gone := false
 		if err := s.eachEvent(r.Context(), after, func(e boot.Event) {
 			after = e.Seq
-			if gone || e.At.Before(since) || !kinds.Match(e.Kind) || !of.event(&e) {
+			if gone || brief && wrote || e.At.Before(since) || !kinds.Match(e.Kind) || !of.event(&e) {
+				return
+			}
+			if brief {
+				wrote = true
 				return
 			}
 			if requests {
@@ -148,8 +160,20 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 		if !follow {
 			return
 		}
+		if brief && wrote {
+			if _, err := fmt.Fprintf(w, "id: %d\ndata: {}\n\n", after); err != nil {
+				return
+			}
+		}
 		if wrote && rc.Flush() != nil {
 			return
+		}
+		if brief && wrote {
+			select {
+			case <-time.After(briefly):
+			case <-r.Context().Done():
+				return
+			}
 		}
 		select {
 		case <-changed:
@@ -168,6 +192,9 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request, audit bool) 
 // heartbeat is how often a quiet stream says that it is alive: what stands between ends
 // a connection on which nothing is said, often after a minute.
 const heartbeat = 15 * time.Second
+
+// briefly is the least time between two messages of a brief stream.
+const briefly = 500 * time.Millisecond
 
 // streams reports a request for server-sent events.
 func streams(r *http.Request) bool {

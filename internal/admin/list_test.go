@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/musterboot/muster/client"
 )
@@ -46,6 +48,48 @@ func TestPages(t *testing.T) {
 	d.want(200, "GET", "/api/v1/hosts?q=tag:even&limit=5&cursor=1000&total=1", "").into(&l)
 	if len(l.Items) != 0 || l.Total == nil || *l.Total != 12 || l.Next != "" {
 		t.Errorf("%+v, %v", l, l.Total)
+	}
+}
+
+// TestBriefStream: of much news a stream says little, and nothing of what it says.
+func TestBriefStream(t *testing.T) {
+	d := newDesk(t)
+	d.furnish()
+	d.want(400, "GET", "/api/v1/events?brief=1", "")
+	srv := httptest.NewServer(d.server.Handler())
+	t.Cleanup(srv.Close)
+	r := httptest.NewRequestWithContext(t.Context(), "GET", srv.URL+"/api/v1/events?brief=1&all=1", nil)
+	r.RequestURI = ""
+	r.Header.Set("Accept", "text/event-stream")
+	began := time.Now()
+	resp, err := srv.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	const many = 200
+	go func() {
+		for i := range many {
+			d.ask("POST", "/api/v1/hosts", fmt.Sprintf(`{"name":"late%d","macs":["02:00:00:00:01:%02x"]}`, i, i))
+		}
+	}()
+	var last, end uint64
+	messages := 0
+	for lines := bufio.NewScanner(resp.Body); (last == 0 || last < end || end == 0) && lines.Scan(); {
+		switch k, v, _ := strings.Cut(lines.Text(), ": "); k {
+		case "id":
+			last, _ = strconv.ParseUint(v, 10, 64)
+			if end == 0 {
+				end = last + many
+			}
+		case "data":
+			if messages++; v != "{}" {
+				t.Fatalf("it says %s", v)
+			}
+		}
+	}
+	if most := int(time.Since(began)/briefly) + 2; last < many || messages > most {
+		t.Errorf("%d messages in %v, to event %d of %d", messages, time.Since(began), last, end)
 	}
 }
 

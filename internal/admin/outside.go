@@ -25,8 +25,8 @@ import (
 // Bounds of the TCP port.
 const (
 	maxConns    = 512
-	maxAtOnce   = 256              // requests
-	maxStreams  = 64               // of them, those that go on until the client leaves
+	maxAtOnce   = 256              // requests, besides streams
+	maxStreams  = 256              // what goes on until the client leaves
 	stepTimeout = 30 * time.Second // for each piece that a client reads or sends
 )
 

@@ -122,6 +122,7 @@ var calls = []call{
 	{"GET /api/v1/moving", "/api/v1/moving", "", 200, `{"machines":[`},
 	{"GET /api/v1/events", "/api/v1/events?back=0", "", 400, `back=0: want how many`},
 	{"GET /api/v1/events", "/api/v1/events?back=1", "", 200, ``},
+	{"GET /api/v1/events", "/api/v1/events?brief=1", "", 400, `brief=1 is for a stream`},
 	{"GET /api/v1/audit", "/api/v1/audit?back=1", "", 200, `"seq":`},
 	{"GET /api/v1/hosts", "/api/v1/hosts?cursor=x", "", 400, `cursor=x is none that this list gave`},
 	{"GET /api/v1/leases", "/api/v1/leases?cursor=lab", "", 400, `cursor=lab is none`},
