@@ -8,9 +8,14 @@ import (
 	"time"
 )
 
-// share is how many times as long an answer is kept as it took to make: all open pages
-// together take a fifth of one processor at most, and with a small roll nothing is old.
-const share = 5
+const (
+	// share is how many times as long an answer is kept as it took to make: all open pages
+	// together take a fifth of one processor at most.
+	share = 5
+	// least is how long it is kept at least. The page's script asks so long after an event at
+	// the earliest, so that what it gets is not from before.
+	least = 100 * time.Millisecond
+)
 
 // memo keeps one answer. While it is made anew, readers get the one before.
 type memo[T any] struct {
@@ -44,11 +49,18 @@ func (m *memo[T]) get(now func() time.Time, ask func() (T, error)) (T, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	end := now()
-	m.made, m.has, m.until = v, true, end.Add(share*end.Sub(begun))
+	m.made, m.has, m.until = v, true, end.Add(max(least, share*end.Sub(begun)))
 	return v, nil
 }
 
-// memos are one for each scope of those who look; rights make the answers differ.
+// forget has the next reader get a new answer.
+func (m *memo[T]) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.has, m.until = false, time.Time{}
+}
+
+// memos are one for each right of those who look; rights make the answers differ.
 type memos[T any] struct {
 	mu  sync.Mutex
 	all map[string]*memo[T]
@@ -56,6 +68,12 @@ type memos[T any] struct {
 
 // maxScopes bounds them; with more, all are forgotten.
 const maxScopes = 64
+
+func (m *memos[T]) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.all = nil
+}
 
 func (m *memos[T]) of(scope string) *memo[T] {
 	m.mu.Lock()

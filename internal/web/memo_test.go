@@ -40,6 +40,22 @@ func TestMemo(t *testing.T) {
 	if at = at.Add(time.Millisecond); get() != 2 {
 		t.Error("it was kept too long")
 	}
+	quick := func() (int, error) { asked++; return asked, nil }
+	var q memo[int]
+	was, _ := q.get(now, quick)
+	at = at.Add(least - 1)
+	if v, _ := q.get(now, quick); v != was {
+		t.Error("a quick answer was made again at once")
+	}
+	at = at.Add(1)
+	if v, _ := q.get(now, quick); v == was {
+		t.Error("a quick answer was kept too long")
+	}
+	q.forget()
+	if v, _ := q.get(now, quick); v != was+2 {
+		t.Error("what is forgotten is kept")
+	}
+	asked = 2
 	at = at.Add(time.Minute)
 	m.making.Lock()
 	if get() != 2 {

@@ -80,21 +80,18 @@ func wanted(ctx context.Context, c *client.Client) (b wants, err error) {
 }
 
 func (s *Site) now(ctx context.Context, c *client.Client, _ *http.Request, v *view) (any, error) {
-	var b nowBody
-	var err error
-	if b.wants, err = s.wants.of(v.Me.Scope).get(time.Now, func() (wants, error) { return wanted(ctx, c) }); err != nil {
-		return nil, err
-	}
-	if err := c.Call(ctx, http.MethodGet, "/api/v1/moving", nil, &b.Moving); err != nil {
-		return nil, err
-	}
-	last, err := entries(ctx, c, url.Values{"back": {"200"}})
-	if err != nil {
-		return nil, err
-	}
-	slices.Reverse(last)
-	b.Last = last[:min(12, len(last))]
-	return b, nil
+	return s.nows.of(string(v.Me.Role)+" "+v.Me.Scope).get(time.Now, func() (b nowBody, err error) {
+		if b.wants, err = wanted(ctx, c); err != nil {
+			return b, err
+		}
+		if err := c.Call(ctx, http.MethodGet, "/api/v1/moving", nil, &b.Moving); err != nil {
+			return b, err
+		}
+		last, err := entries(ctx, c, url.Values{"back": {"200"}})
+		slices.Reverse(last)
+		b.Last = last[:min(12, len(last))]
+		return b, err
+	})
 }
 
 // allOf reads a list; what its reader may not see is empty.

@@ -52,7 +52,7 @@ type Site struct {
 	assets   map[string]asset // by the name in its address, which has its digest
 	names    map[string]string
 	status   memo[client.Status]
-	wants    memos[wants]
+	nows     memos[nowBody]
 }
 
 type asset struct {
@@ -189,6 +189,8 @@ func (s *Site) order(pattern string, do func(ctx context.Context, c *client.Clie
 			s.fail(w, r, v, err)
 			return
 		}
+		s.status.forget() // its giver sees at once what it did
+		s.nows.forget()
 		http.Redirect(w, r, to, http.StatusSeeOther)
 	})
 }

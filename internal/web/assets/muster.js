@@ -45,6 +45,7 @@ function offer() {
 
 async function refresh() {
   due = undefined;
+  asked = Date.now();
   if (document.hidden) { fresh = false; return; }
   const parts = document.querySelectorAll("[data-live]");
   if (parts.length === 0) return;
@@ -64,9 +65,10 @@ async function refresh() {
   }
 }
 
-// At most four changes a second reach a reader.
+// Pages that look at the same thing do not ask at the same moment, and none asks without a break.
+let asked = 0;
 function soon() {
-  if (due === undefined) due = setTimeout(refresh, 250);
+  if (due === undefined) due = setTimeout(refresh, Math.max(100 + Math.random() * 300, asked + 700 - Date.now()));
 }
 
 function say(words) {
@@ -81,7 +83,7 @@ function gone() {
 
 function listen() {
   if (document.hidden || source || !document.querySelector("[data-live]")) return;
-  source = new EventSource("/api/v1/events?all=1&back=1&since=" + encodeURIComponent(new Date(Date.now() - 1000).toISOString().replace(/\.\d+/, "")));
+  source = new EventSource("/api/v1/events?all=1&brief=1&back=1&since=" + encodeURIComponent(new Date(Date.now() - 1000).toISOString().replace(/\.\d+/, "")));
   source.onopen = () => { clearTimeout(lost); lost = undefined; say(""); soon(); };
   source.onmessage = soon;
   source.onerror = () => {
