@@ -29,7 +29,7 @@ const (
 	serverAddr = "10.80.0.1"
 	clientAddr = "10.80.0.2"
 
-	allParts = "dhcp,dhcp6,size,flood,tftp,http,https,storm"
+	allParts = "dhcp,dhcp6,size,flood,page,tftp,http,https,storm"
 )
 
 // bench is one run of this program.
@@ -66,10 +66,14 @@ func run() error {
 	flag.StringVar(&b.muster, "muster", "", "binary to measure; default: built from this module")
 	flag.StringVar(&b.before, "before", "", "older binary to measure in the same rounds, in place of the peers: dhcp without leases, dhcp6, tftp, http")
 	limit := flag.Duration("timeout", 3*time.Hour, "end after this long, whatever is left to do")
+	token := flag.String("look", "", "")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *token != "" { // the process of those who look at the page
+		return look(ctx, *token)
+	}
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
 
@@ -80,7 +84,7 @@ func run() error {
 		}
 	}
 	parts := map[string]func(context.Context) ([]*table, error){
-		"dhcp": b.dhcp, "dhcp6": one(b.dhcp6), "size": one(b.size), "flood": b.floods, "tftp": one(b.tftp), "http": one(b.http), "https": one(b.https), "storm": b.storm,
+		"dhcp": b.dhcp, "dhcp6": one(b.dhcp6), "size": one(b.size), "flood": b.floods, "page": one(b.page), "tftp": one(b.tftp), "http": one(b.http), "https": one(b.https), "storm": b.storm,
 	}
 	var names []string
 	for name := range strings.SplitSeq(*only, ",") {
